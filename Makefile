@@ -1,0 +1,41 @@
+# The commands of the project; each makes what it needs first.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+PY := .venv/bin/python
+ARGS ?=
+PYTEST_ARGS ?=
+
+.PHONY: setup demo test check format bench lock clean
+
+setup: .venv/.installed
+
+.venv/.installed: requirements.lock pyproject.toml
+	./tests/testbed/environment .venv
+	touch $@
+
+demo: setup
+	$(PY) -m deployd demo $(ARGS)
+
+check: setup
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	$(PY) -m pytest -q -m "not engine and not cluster and not slow" $(PYTEST_ARGS)
+
+test: setup
+	$(PY) -m tests.testbed
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+format: setup
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+bench: setup
+	$(PY) -m bench all $(ARGS)
+
+lock:
+	.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --all-extras pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
