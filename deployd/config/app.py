@@ -1,0 +1,185 @@
+"""What config.toml says of one app: where its commits come from, how it is built, where it runs, what it must prove."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
+
+_SCP = re.compile(r"(?:[^@/:]+@)?[^/:]+:(?!//).+")
+
+
+def _repository(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in {"https", "ssh", "http", "file"}:
+        if scheme in {"https", "http"} and "@" in rest.split("/")[0]:
+            raise ValueError("a URL must not hold a user name or token; use `credentials`")
+        return url
+    if _SCP.fullmatch(url) or url.startswith(("/", ".")):
+        return url
+    raise ValueError("expected an https, ssh or file URL, user@host:path, or a path that starts with / or .")
+
+
+def _inside(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise ValueError("expected a path inside the repository, without ..")
+    return str(pure)
+
+
+def _ref_part(name: str) -> str:
+    if (
+        not name
+        or name.startswith(("-", "refs/", "/"))
+        or any(mark in name for mark in (" ", "..", "~", "^", ":", "\\"))
+    ):
+        raise ValueError("expected a plain branch or tag name, such as main or release/1.2, without refs/")
+    return name
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
+RefName = Annotated[str, AfterValidator(_ref_part)]
+HttpPath = Annotated[str, Field(pattern=r"^/[^\s]*$")]
+
+
+class Build(Section):
+    """`[app.build]`"""
+
+    context: Inside = "."
+    dockerfile: Inside = "Dockerfile"
+    args: dict[str, str] = {}
+    secrets: dict[str, Reference] = {}
+    stage: str | None = None
+    submodules: bool = False
+    lfs: bool = False
+
+
+class DockerApp(Section):
+    """`[app.docker]`"""
+
+    port: Port = 5000
+    env: dict[str, str] = {}
+    env_secrets: dict[str, Reference] = {}
+    volumes: tuple[str, ...] = ()
+    memory: Size | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    network: str | None = None
+    gpus: Literal["all"] | Count | None = None
+    restart: Literal["no", "on-failure", "always", "unless-stopped"] = "unless-stopped"
+    stop_timeout: Duration = 10.0
+    drain: Duration = 30.0
+    start: Literal["first", "stop-first"] = "first"
+
+
+class AppGateway(Section):
+    """`[app.gateway]`"""
+
+    listen: Port | None = None
+    hosts: tuple[str, ...] = ()
+    path_prefix: HttpPath = "/"
+
+
+class Ready(Section):
+    """`[app.ready]`"""
+
+    path: HttpPath = "/v2/health/ready"
+    within: Duration = 60.0
+    every: Duration = 0.25
+    commit_path: HttpPath | None = None
+
+
+class Golden(Section):
+    """`[app.golden]`"""
+
+    file: Inside
+    url: HttpPath = "/predict"
+    tolerance: Annotated[float, Field(ge=0)] = 1e-6
+    latency: Duration | None = None
+
+
+class Service(Section):
+    """`[app.kubernetes.service]`"""
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    port: Port = 80
+    node_port: Port | None = None
+
+
+class Autoscale(Section):
+    """`[app.kubernetes.autoscale]`"""
+
+    min: Annotated[int, Field(ge=1)] = 1
+    max: Annotated[int, Field(ge=1)]
+    cpu: Annotated[int, Field(ge=1, le=1000)] = 80
+
+
+class Resources(Section):
+    """`[app.kubernetes.resources]`: Kubernetes quantities, such as `"250m"` and `"256Mi"`."""
+
+    requests: dict[Literal["cpu", "memory"], str] = {}
+    limits: dict[Literal["cpu", "memory"], str] = {}
+
+
+class KubernetesApp(Section):
+    """`[app.kubernetes]`"""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str = "default"
+    deployment: str | None = None
+    container: str | None = None
+    create: bool = True
+    replicas: Count = 1
+    port: Port = 5000
+    env: dict[str, str] = {}
+    service: Service | None = None
+    autoscale: Autoscale | None = None
+    progress_deadline: Duration = 600.0
+    bake: Duration = 10.0
+    image_pull_secrets: tuple[str, ...] = ()
+    resources: Resources = Resources()
+
+
+class App(Section):
+    """`[[app]]`"""
+
+    name: Name
+    repo: Annotated[str, AfterValidator(_repository)]
+    branch: RefName | None = None
+    tag: RefName | None = None
+    paths: tuple[str, ...] = ("**",)
+    credentials: Reference | None = None
+    ssh_key: Reference | None = None
+    known_hosts: Reference | None = None
+    target: Literal["docker", "kubernetes"] = "docker"
+    build: Build = Build()
+    docker: DockerApp = DockerApp()
+    gateway: AppGateway = AppGateway()
+    ready: Ready = Ready()
+    golden: Golden | None = None
+    kubernetes: KubernetesApp | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.branch is None) == (self.tag is None):
+            raise ValueError("exactly one of branch and tag says which pushes count")
+        if self.target == "kubernetes" and self.kubernetes is None:
+            raise ValueError('target = "kubernetes" needs a table [app.kubernetes]')
+        if self.target == "docker" and self.gateway.listen is None and not self.gateway.hosts:
+            raise ValueError("[app.gateway] needs listen (a port) or hosts, or nobody can reach the app")
+        if self.credentials and self.ssh_key:
+            raise ValueError("credentials (https) and ssh_key (ssh) exclude each other")
+        return self
+
+    @property
+    def ref(self) -> str:
+        """The full ref that is watched; for tags a pattern, `refs/tags/v*`."""
+        return f"refs/heads/{self.branch}" if self.branch is not None else f"refs/tags/{self.tag}"
+
+    @property
+    def repository(self) -> str:
+        """`acme/iris`, lower case: the last two parts of the repository's path, as forges name it in their payloads."""
+        path = self.repo.rstrip("/").removesuffix(".git").replace(":", "/")
+        return "/".join(path.split("/")[-2:]).lower()

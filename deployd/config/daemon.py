@@ -1,0 +1,172 @@
+"""What config.toml says of the daemon itself: its doors, its state, its builder, its gateway, its limits."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from deployd.config.app import App
+from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
+
+
+def default_state_dir() -> Path:
+    """systemd's StateDirectory, else /var/lib for root, else the user's own state directory."""
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/deployd")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "deployd"
+
+
+class Tls(Section):
+    """`[server.tls]`"""
+
+    certificate: Path
+    key: Path
+
+
+class Server(Section):
+    """`[server]`"""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    base_url: str = ""
+    state_dir: Path = Field(default_factory=default_state_dir)
+    instance: Name | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    max_body: Size = 25 * 1024 * 1024
+    stop_timeout: Duration = 30.0
+    tls: Tls | None = None
+
+    @property
+    def identity(self) -> str:
+        """What the label `io.deployd.instance` says: this daemon's name among others on one engine."""
+        return self.instance or hashlib.sha256(str(self.state_dir.absolute()).encode()).hexdigest()[:12]
+
+
+class Token(Section):
+    """One of `[auth] tokens`: only the SHA-256 of the token is written down."""
+
+    name: Name
+    role: Literal["read", "deploy", "admin"]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Auth(Section):
+    """`[auth]`"""
+
+    tokens: tuple[Token, ...] = ()
+
+
+class Github(Section):
+    """`[github]`"""
+
+    secrets: tuple[Reference, ...] = ()
+    api_url: str = "https://api.github.com"
+    token: Reference | None = None
+
+
+class Git(Section):
+    """`[git]`"""
+
+    poll_every: Duration = 180.0
+    timeout: Duration = 300.0
+    max_size: Size = 2 * 1024**3
+    allow_file: bool = False
+
+
+class BuilderSection(Section):
+    """`[builder]`"""
+
+    kind: Literal["engine", "buildkit"] = "engine"
+    address: str | None = None
+    concurrency: Annotated[int, Field(ge=1)] = 2
+    timeout: Duration = 3600.0
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    memory: Size | None = None
+    cache_limit: Size = 20 * 1024**3
+
+
+class Registry(Section):
+    """`[registry]`"""
+
+    url: str
+    username: str | None = None
+    password: Reference | None = None
+    insecure: bool = False
+
+
+class GatewaySection(Section):
+    """`[gateway]`"""
+
+    image: str = "haproxy:lts"
+    network: Literal["auto", "host", "bridge"] = "auto"
+    bind: str = "0.0.0.0"  # noqa: S104 - the gateway is the public face of the apps
+    http_port: Port | None = None
+    https_port: Port | None = None
+    certificates: Path | None = None
+    stats_port: Port | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.https_port is not None and self.certificates is None:
+            raise ValueError("https_port needs certificates, a directory of PEM files")
+        return self
+
+
+class Supersede(Section):
+    """`[supersede]`"""
+
+    finish_after: Duration = 900.0
+
+
+class Retention(Section):
+    """`[retention]`"""
+
+    images: Count = 5
+    image_bytes: Size = 20 * 1024**3
+    logs: Count = 200
+    log_bytes: Size = 1024**3
+    deliveries: Duration = 30 * 86400.0
+
+
+class Config(Section):
+    """All of config.toml."""
+
+    server: Server = Field(default_factory=Server)
+    auth: Auth = Auth()
+    github: Github = Github()
+    git: Git = Git()
+    builder: BuilderSection = BuilderSection()
+    registry: Registry | None = None
+    gateway: GatewaySection = GatewaySection()
+    supersede: Supersede = Supersede()
+    retention: Retention = Retention()
+    app: tuple[App, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        taken: dict[str, str] = {}
+        for app in self.app:
+            ours = [f"the name {app.name}"]
+            if app.target == "docker" and app.gateway.listen is not None:
+                ours.append(f"port {app.gateway.listen}")
+            ours += [f"{host}{app.gateway.path_prefix}" for host in app.gateway.hosts]
+            for claim in ours:
+                if claim in taken:
+                    raise ValueError(f"{claim} is claimed by two apps ({taken[claim]} and {app.name})")
+                taken[claim] = app.name
+            if app.target == "kubernetes" and self.registry is None:
+                raise ValueError(
+                    f"app {app.name} runs on Kubernetes, which pulls its image: a table [registry] is needed"
+                )
+            if app.gateway.hosts and self.gateway.http_port is None and self.gateway.https_port is None:
+                raise ValueError(f"app {app.name} is reached by host name: [gateway] needs http_port or https_port")
+        return self
+
+    def find(self, name: str) -> App | None:
+        """The app of that name."""
+        return next((app for app in self.app if app.name == name), None)

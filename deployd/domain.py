@@ -1,0 +1,229 @@
+"""The values that everything else speaks of, and the table of what a deploy may become.
+
+Plain frozen data without behaviour that reaches outside: no clock, no files, no network.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class Status(StrEnum):
+    """Where a deploy is on its way from commit to live."""
+
+    QUEUED = "queued"
+    BUILDING = "building"
+    CHECKING = "checking"
+    ROLLING_OUT = "rolling_out"
+    LIVE = "live"
+    RETIRED = "retired"
+    REVERTED = "reverted"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+
+    @property
+    def active(self) -> bool:
+        """A lane is working on it."""
+        return self in ACTIVE
+
+    @property
+    def ended(self) -> bool:
+        """Nothing will change it any more, but a live one may still be retired or reverted."""
+        return not TRANSITIONS[self] or self is Status.LIVE
+
+
+ACTIVE = frozenset({Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT})
+_ENDS = frozenset({Status.FAILED, Status.SUPERSEDED, Status.CANCELLED})
+
+# An active deploy goes back to queued when the daemon stops. A rollback skips building; Kubernetes checks while it rolls out.
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.QUEUED: ACTIVE | _ENDS,
+    Status.BUILDING: frozenset({Status.CHECKING, Status.ROLLING_OUT, Status.QUEUED}) | _ENDS,
+    Status.CHECKING: frozenset({Status.ROLLING_OUT, Status.QUEUED}) | _ENDS,
+    Status.ROLLING_OUT: frozenset({Status.LIVE, Status.QUEUED}) | _ENDS,
+    Status.LIVE: frozenset({Status.RETIRED, Status.REVERTED}),
+    Status.RETIRED: frozenset(),
+    Status.REVERTED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.SUPERSEDED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+
+
+def can_become(now: Status, then: Status) -> bool:
+    """Whether a deploy that is `now` may become `then`."""
+    return then in TRANSITIONS[now]
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One parsed push event. `ref` is full (`refs/heads/main`); `after` a full SHA, all zeros when deleted.
+
+    `paths` holds every file that the push touches, or None when that is unknown (forced, or past the forge's limits):
+    then everything counts as changed. `skip` is the marker in the head commit that asks not to be deployed.
+    """
+
+    repository: str
+    ref: str
+    before: str
+    after: str
+    created: bool = False
+    deleted: bool = False
+    forced: bool = False
+    paths: frozenset[str] | None = None
+    subject: str = ""
+    author: str = ""
+    skip: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """The forge asks whether we are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A genuine event that deploys nothing, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One webhook POST, known by its forge's GUID."""
+
+    forge: str
+    guid: str
+    event: str
+
+
+TriggerKind = Literal["push", "poll", "manual", "rollback"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Who asked for a deploy: a delivery's GUID, the poll, or a person by name."""
+
+    kind: TriggerKind
+    delivery: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A commit that an app should serve, as a push, the poll or a person asked for it; the store makes a Deploy of it."""
+
+    app: str
+    commit: str
+    ref: str
+    trigger: Trigger
+    subject: str = ""
+    author: str = ""
+    rollback_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A built image. `id` is the engine's content id; `digest` (`sha256:...`) is what the registry says, once pushed."""
+
+    name: str
+    tag: str
+    id: str
+    digest: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """What an engine or a cluster is asked to run: by digest when there is one."""
+        return f"{self.name}@{self.digest}" if self.digest else f"{self.name}:{self.tag}"
+
+
+StepStatus = Literal["running", "done", "failed", "cancelled"]
+Verdict = Literal["passed", "warned", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One recorded stretch of a deploy: fetch, build, push, candidate, ready, golden, cut-over, drain, prune."""
+
+    name: str
+    status: StepStatus
+    started_at: datetime
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """What one gate said of a candidate."""
+
+    name: str
+    verdict: Verdict
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """One commit on its way to one app. Known as `app/number`; numbers of an app grow and are never used again."""
+
+    app: str
+    number: int
+    commit: str
+    ref: str
+    trigger: Trigger
+    status: Status
+    created_at: datetime
+    subject: str = ""
+    author: str = ""
+    rollback_to: int | None = None
+    superseded_by: int | None = None
+    reason: str = ""
+    hint: str = ""
+    started_at: datetime | None = None
+    live_at: datetime | None = None
+    finished_at: datetime | None = None
+    image: Image | None = None
+    steps: tuple[Step, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """`iris/42`."""
+        return f"{self.app}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class AppState:
+    """What is remembered of an app beside its config: paused by hand; held at its release after `held_commit` failed."""
+
+    app: str
+    paused: bool = False
+    held_commit: str | None = None
+    held_reason: str = ""
+    live: Deploy | None = None
+    in_flight: Deploy | None = None
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, in order of `id`: kind is deploy.status, step, gate or app."""
+
+    id: int
+    at: datetime
+    kind: str
+    app: str
+    number: int | None
+    data: Mapping[str, Any]
+
+
+def labels(instance: str, app: str, number: int | None = None, commit: str | None = None) -> dict[str, str]:
+    """The labels that everything deployd creates carries; what lacks `io.deployd.instance` is never touched."""
+    found = {"io.deployd.instance": instance, "io.deployd.app": app}
+    if number is not None:
+        found["io.deployd.deploy"] = str(number)
+    if commit is not None:
+        found["io.deployd.commit"] = commit
+    return found
