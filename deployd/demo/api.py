@@ -1,0 +1,139 @@
+"""One blocking HTTP conversation with a Docker Engine, for setting up: before there is an event loop, and without any client.
+
+Knows sockets and JSON lines, nothing of images or containers. The daemon itself speaks to engines through aiodocker.
+"""
+
+import json
+import os
+import socket
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from deployd.errors import Unavailable
+
+
+class EngineApi:
+    """Requests to the engine at `url` (`unix:///path`, `tcp://host:port`), each waiting `timeout` seconds for an answer."""
+
+    def __init__(self, url: str, timeout: float = 30) -> None:
+        self.url = url
+        self._timeout = timeout
+
+    def get(self, path: str) -> Any:
+        """The JSON that `path` answers, or None where there is no such thing; raises Unavailable on anything else."""
+        with self._exchange("GET", path) as response:
+            text = response.read()
+            return None if response.status == 404 else json.loads(self._checked(response, text))
+
+    def ping(self) -> bool:
+        """Whether the engine takes requests."""
+        try:
+            with self._exchange("GET", "/_ping") as response:
+                return response.read() == b"OK"
+        except Unavailable:
+            return False
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """What the engine answers to a JSON `body`; None for an empty answer."""
+        sent = b"" if body is None else json.dumps(body).encode()
+        with self._exchange("POST", path, sent) as response:
+            return json.loads(self._checked(response, response.read()) or b"null")
+
+    def delete(self, path: str) -> bool:
+        """Remove a thing; False where it was already gone."""
+        with self._exchange("DELETE", path) as response:
+            text = response.read()
+            if response.status == 404:
+                return False
+            self._checked(response, text)
+            return True
+
+    def stream(
+        self,
+        path: str,
+        body: bytes | Iterable[bytes] = b"",
+        *,
+        content: str = "application/x-tar",
+        silence: float = 120,
+    ) -> Iterator[dict[str, Any]]:
+        """POST `body` and give the JSON messages as they come; an error among them, or `silence` seconds of none, raises
+        Unavailable."""
+        with self._exchange("POST", path, body, content=content, silence=silence) as response:
+            if response.status >= 400:
+                self._checked(response, response.read())
+            for line in response:
+                message: dict[str, Any] = json.loads(line)
+                if "error" in message:
+                    raise Unavailable(str(message["error"]))
+                yield message
+
+    def _checked(self, response: HTTPResponse, text: bytes) -> bytes:
+        if response.status >= 400:
+            try:
+                reason = json.loads(text)["message"]
+            except (ValueError, KeyError, TypeError):
+                reason = text.decode(errors="replace")[:500] or response.reason
+            raise Unavailable(f"the engine answers {response.status}: {reason}")
+        return text
+
+    @contextmanager
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] = b"",
+        *,
+        content: str = "application/json",
+        silence: float | None = None,
+    ) -> Iterator[HTTPResponse]:
+        connection = _connection(self.url, self._timeout)
+        try:
+            connection.request(method, path, body, headers={"Content-Type": content} if method == "POST" else {})
+            response = connection.getresponse()
+            if silence is not None and connection.sock is not None:
+                connection.sock.settimeout(silence)
+            yield response
+        except (OSError, HTTPException) as exc:
+            raise Unavailable(
+                f"the Docker Engine at {self.url} does not answer: {str(exc) or type(exc).__name__}"
+            ) from exc
+        finally:
+            connection.close()
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _connection(url: str, timeout: float) -> HTTPConnection:
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return _UnixConnection(parts.path, timeout)
+    if parts.scheme not in {"tcp", "http", "https"}:
+        raise Unavailable(
+            f"cannot speak to an engine at {url}", hint="DOCKER_HOST may be unix://, tcp://, http:// or https://"
+        )
+    if parts.scheme == "https" or os.environ.get("DOCKER_TLS_VERIFY"):
+        return HTTPSConnection(parts.hostname or "", parts.port or 2376, timeout=timeout, context=_tls())
+    return HTTPConnection(parts.hostname or "", parts.port or 2375, timeout=timeout)
+
+
+def _tls() -> ssl.SSLContext:
+    keys = Path(os.environ.get("DOCKER_CERT_PATH") or Path.home() / ".docker")
+    authority = keys / "ca.pem"
+    context = ssl.create_default_context(cafile=str(authority) if authority.exists() else None)
+    if (keys / "cert.pem").exists():
+        context.load_cert_chain(keys / "cert.pem", keys / "key.pem")
+    return context

@@ -1,0 +1,57 @@
+"""What a build on this host needs to know of it: whom TLS is to trust, and where pip finds packages.
+
+A host behind an intercepting proxy has both set up; an image made here must be told, and the repository must not know.
+"""
+
+import ast
+import configparser
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+_LOCAL_AUTHORITIES = Path("/usr/local/share/ca-certificates")
+_PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
+
+
+def settings() -> dict[str, bytes]:
+    """The files, by absolute path, that carry this host's certificates and pip settings into an image."""
+    files = {str(path): path.read_bytes() for path in sorted(_LOCAL_AUTHORITIES.glob("*.crt"))}
+    if bundle := _bundle():
+        files[BUNDLE] = bundle.read_bytes()
+    files["/etc/pip.conf"] = pip_conf(_pip_config()).encode()
+    return files
+
+
+def pip_conf(config: str) -> str:
+    """The pip.conf for an image, from what `pip config list` says here; what names files of this host is left out."""
+    found: dict[str, str] = {}
+    for key, value in _entries(config):
+        if key in _PIP_SETTINGS and (kept := " ".join(word for word in value.split() if "file:" not in word)):
+            found[key] = kept
+    parser = configparser.RawConfigParser()
+    parser["global"] = found | {"disable-pip-version-check": "1"}
+    text = io.StringIO()
+    parser.write(text)
+    return text.getvalue()
+
+
+def _entries(config: str) -> Iterator[tuple[str, str]]:
+    """Settings as pip ranks them: the environment is listed first and counts most."""
+    for line in reversed(config.splitlines()):
+        name, equals, value = line.partition("=")
+        if equals:
+            yield name.rpartition(".")[2], str(ast.literal_eval(value))
+
+
+def _pip_config() -> str:
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def _bundle() -> Path | None:
+    named = (os.environ.get(name, "") for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))
+    return next((Path(name) for name in (*named, BUNDLE) if name and Path(name).is_file()), None)

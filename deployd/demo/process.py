@@ -1,0 +1,28 @@
+"""Processes that outlive the one that started them: an engine, the parts of a test cluster.
+
+In a session of their own, so that a Ctrl-C does not reach them, with a file for all they print.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def spawn(command: list[str], log: Path, environment: Mapping[str, str] | None = None) -> int:
+    """Start `command` (its first word an absolute path), what it prints appended to `log`; returns its process id."""
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    redirect = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawn(command[0], command, environment or os.environ, file_actions=redirect, setsid=True)
+
+
+def gone(pid: int) -> bool:
+    """Whether process `pid` has ended; one that this process started is reaped then."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        stat = Path(f"/proc/{pid}/stat")
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"

@@ -1,0 +1,55 @@
+"""How a set-up shows that it goes on: a moving bar on a terminal, plain lines otherwise.
+
+Speaks on standard error, so that standard output stays free for results. Knows nothing of what is being set up.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+
+class Step:
+    """One stretch of work under way. On a terminal it is a bar, or a pulse while the total is unknown."""
+
+    def __init__(self, bars: Bars | None, task: TaskID | None) -> None:
+        self._bars = bars
+        self._task = task
+        self.done = 0.0
+
+    def advance(self, amount: float = 1) -> None:
+        """Move on by `amount` of the total."""
+        self.reach(self.done + amount)
+
+    def reach(self, done: float, total: float | None = None) -> None:
+        """Stand at `done`, of `total` where that has become known."""
+        self.done = done
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=done, total=total)
+
+
+class Progress:
+    """What the steps of one set-up are shown on."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+
+    def say(self, text: str) -> None:
+        """One line for a person."""
+        self._console.print(text, markup=False, highlight=False)
+
+    @contextmanager
+    def step(self, title: str, total: float | None = None) -> Iterator[Step]:
+        """Show `title` while the body runs, and how long it took once it is done."""
+        began = monotonic()
+        if self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            with Bars(*columns, console=self._console, transient=True) as bars:
+                yield Step(bars, bars.add_task(title, total=total))
+        else:
+            self.say(f"{title} ...")
+            yield Step(None, None)
+        self.say(f"{title}: {monotonic() - began:.1f} s")
