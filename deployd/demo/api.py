@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 
 from deployd.errors import Unavailable
 
+_JSON = {"Content-Type": "application/json"}
+_TAR = {"Content-Type": "application/x-tar"}
+
 
 class EngineApi:
     """Requests to the engine at `url` (`unix:///path`, `tcp://host:port`), each waiting `timeout` seconds for an answer."""
@@ -41,7 +44,7 @@ class EngineApi:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """What the engine answers to a JSON `body`; None for an empty answer."""
         sent = b"" if body is None else json.dumps(body).encode()
-        with self._exchange("POST", path, sent) as response:
+        with self._exchange("POST", path, sent, _JSON) as response:
             return json.loads(self._checked(response, response.read()) or b"null")
 
     def delete(self, path: str) -> bool:
@@ -58,12 +61,12 @@ class EngineApi:
         path: str,
         body: bytes | Iterable[bytes] = b"",
         *,
-        content: str = "application/x-tar",
+        headers: Mapping[str, str] | None = None,
         silence: float = 120,
     ) -> Iterator[dict[str, Any]]:
         """POST `body` and give the JSON messages as they come; an error among them, or `silence` seconds of none, raises
         Unavailable."""
-        with self._exchange("POST", path, body, content=content, silence=silence) as response:
+        with self._exchange("POST", path, body, {**_TAR, **(headers or {})}, silence) as response:
             if response.status >= 400:
                 self._checked(response, response.read())
             for line in response:
@@ -87,13 +90,12 @@ class EngineApi:
         method: str,
         path: str,
         body: bytes | Iterable[bytes] = b"",
-        *,
-        content: str = "application/json",
+        headers: Mapping[str, str] | None = None,
         silence: float | None = None,
     ) -> Iterator[HTTPResponse]:
         connection = _connection(self.url, self._timeout)
         try:
-            connection.request(method, path, body, headers={"Content-Type": content} if method == "POST" else {})
+            connection.request(method, path, body, headers or {})
             response = connection.getresponse()
             if silence is not None and connection.sock is not None:
                 connection.sock.settimeout(silence)

@@ -39,7 +39,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line for a person."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:

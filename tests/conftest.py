@@ -1,0 +1,112 @@
+"""The real engines for any test that asks (`engine`, `base_images`, `registry`, `cluster`), and the hunt for what is left behind.
+
+Where a machine cannot have one, the test is skipped with what is missing; with CI=true it fails instead.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import TypeVar
+
+import pytest
+
+from deployd.demo import engine as engines
+from deployd.demo.progress import Progress
+from deployd.errors import Unavailable
+from tests.testbed import images
+from tests.testbed.leftovers import Leftover, leftovers, remove
+from tests.testbed.registry import Registry
+from tests.testbed.registry import registry as run_registry
+
+T = TypeVar("T")
+
+
+@dataclass
+class Leaks:
+    """What a test's instance may leave on the engine; whatever else carries its label at the end fails the test."""
+
+    instance: str
+    engine: engines.Engine
+    expected: list[str] = field(default_factory=list)
+
+    def expect(self, *patterns: str) -> None:
+        """Say what may be there at the end: `container deployd-iris-2`, `image deployd/iris:*`."""
+        self.expected.extend(patterns)
+
+    def present(self) -> list[str]:
+        """What is there now, as `kind name`."""
+        return [str(thing) for thing in leftovers(self.engine.api(), self.instance)]
+
+    def unexpected(self, found: list[Leftover]) -> list[str]:
+        """What of `found` nobody said would be there."""
+        return [str(thing) for thing in found if not any(fnmatch(str(thing), pattern) for pattern in self.expected)]
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> engines.Engine:
+    """A running Docker Engine, with its version and a blocking API."""
+    return _needed(lambda: engines.ensure(Progress()))
+
+
+@pytest.fixture(scope="session")
+def engine(docker_engine: engines.Engine) -> str:
+    """The URL of a running Docker Engine, as aiodocker and DOCKER_HOST take it."""
+    return docker_engine.url
+
+
+@pytest.fixture(scope="session")
+def base_images(docker_engine: engines.Engine) -> engines.Engine:
+    """An engine that has the images which the Dockerfiles, the gateway and the tests name."""
+
+    def made() -> engines.Engine:
+        images.ensure(docker_engine, Progress())
+        return docker_engine
+
+    return _needed(made)
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Registry]:
+    """A registry without credentials, for the whole session."""
+    yield from _registry(authenticated=False)
+
+
+@pytest.fixture(scope="session")
+def registry_with_password() -> Iterator[Registry]:
+    """A registry that asks for a user and a password, for the whole session."""
+    yield from _registry(authenticated=True)
+
+
+@pytest.fixture
+def instance(docker_engine: engines.Engine) -> Iterator[str]:
+    """A name for `io.deployd.instance`; what carries it on the engine goes when the test ends."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    remove(docker_engine.api(), name)
+
+
+@pytest.fixture
+def leaks(docker_engine: engines.Engine, instance: str) -> Iterator[Leaks]:
+    """Fails the test when its `instance` left anything on the engine that was not expected."""
+    watch = Leaks(instance, docker_engine)
+    yield watch
+    if unexpected := watch.unexpected(remove(docker_engine.api(), instance)):
+        pytest.fail(f"left behind: {', '.join(unexpected)}", pytrace=False)
+
+
+def _registry(*, authenticated: bool) -> Iterator[Registry]:
+    with ExitStack() as stack:
+        yield _needed(lambda: stack.enter_context(run_registry(authenticated=authenticated)))
+
+
+def _needed(bring_up: Callable[[], T]) -> T:
+    try:
+        return bring_up()
+    except Unavailable as exc:
+        reason = f"{exc.message} ({exc.hint})" if exc.hint else exc.message
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)

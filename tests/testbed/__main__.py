@@ -1,0 +1,51 @@
+"""`python -m tests.testbed [engine|images|registry|cluster|all]`: brings up what the tests need, and says what it does.
+
+What this machine cannot have is named with what is missing; the exit code is 0 all the same, as the tests then skip.
+"""
+
+import argparse
+from collections.abc import Callable
+
+from deployd.demo import engine
+from deployd.demo.progress import Progress
+from deployd.errors import Unavailable
+from tests.testbed import images
+from tests.testbed.registry import registry
+
+
+def main() -> None:
+    """Bring up what the command line names, each part with those it stands on."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.testbed", description="Bring up the real engines of the tests."
+    )
+    parser.add_argument("part", nargs="?", default="all", choices=[*_PARTS, "all"])
+    part = parser.parse_args().part
+    progress = Progress()
+    for name in _PARTS if part == "all" else [part]:
+        try:
+            progress.say(f"{name}: {_PARTS[name](progress)}")
+        except Unavailable as exc:
+            progress.say(f"{name}: not here: {exc.message}" + (f" ({exc.hint})" if exc.hint else ""))
+
+
+def _engine(progress: Progress) -> str:
+    found = engine.ensure(progress)
+    client = engine.buildkit_client()
+    return f"Docker {found.version} at {found.url}, BuildKit " + (f"through {client}" if client else "without a client")
+
+
+def _images(progress: Progress) -> str:
+    images.ensure(engine.ensure(progress), progress)
+    return "ready"
+
+
+def _registry(_: Progress) -> str:
+    with registry() as running:
+        return f"starts (just now at {running.address}); each test session runs its own"
+
+
+_PARTS: dict[str, Callable[[Progress], str]] = {"engine": _engine, "images": _images, "registry": _registry}
+
+
+if __name__ == "__main__":
+    main()

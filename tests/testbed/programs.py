@@ -1,0 +1,46 @@
+"""Programs of Debian packages that only tests run, unpacked into the cache and not installed.
+
+Installing `docker-registry` or `etcd-server` would start a service of the same name on a host with systemd.
+"""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from deployd.demo.cache import directory, locked
+from deployd.demo.packages import can_install, known, refresh
+from deployd.errors import Unavailable
+
+
+def program(name: str, package: str) -> Path:
+    """Where the program is: on PATH, or unpacked out of `package`; raises Unavailable where it can be had neither way."""
+    if found := shutil.which(name):
+        return Path(found)
+    unpacked = directory() / "packages" / package
+    with locked(f"package-{package}"):
+        if not unpacked.exists():
+            _unpack(package, unpacked)
+    return unpacked / "usr/bin" / name
+
+
+def _unpack(package: str, into: Path) -> None:
+    if not shutil.which("apt-get"):
+        raise Unavailable(
+            f"the program of Debian's package {package} is needed", hint="install it, so that it is on PATH"
+        )
+    if can_install() and not known(package):
+        refresh()
+    into.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
+        _run(["apt-get", "--quiet=2", "-o", "APT::Sandbox::User=root", "download", package], Path(scratch))
+        archive = next(Path(scratch).glob("*.deb"))
+        contents = Path(scratch) / "contents"
+        _run(["dpkg-deb", "--extract", str(archive), str(contents)], Path(scratch))
+        contents.replace(into)
+
+
+def _run(command: list[str], where: Path) -> None:
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unavailable(f"{command[0]} failed", hint=(done.stderr or done.stdout).strip()[-1000:])

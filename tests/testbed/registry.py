@@ -1,0 +1,103 @@
+"""A real image registry (Debian's docker-registry) on a loopback port, with its data in a directory that goes when it ends.
+
+Docker treats 127.0.0.0/8 as an allowed insecure registry, so it serves plain http.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from time import monotonic, sleep
+
+from deployd.errors import Unavailable
+from tests.testbed.programs import program
+
+_USER = "deployd"
+_PASSWORD = "testbed-password"
+_HTPASSWD = "deployd:$2y$05$26yVQR1QnvpLqMMs9Q/m5.Rn.3zyFtJI9mB7E9nmyG00cbAb1Ztoy\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A registry that runs. `address` (`127.0.0.1:PORT`) begins an image's name; credentials are None where it asks for none."""
+
+    address: str
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Where its HTTP API is, without the trailing `/v2/`."""
+        return f"http://{self.address}"
+
+
+@contextmanager
+def registry(*, authenticated: bool = False) -> Iterator[Registry]:
+    """Run a registry of its own, which ends with the body; raises Unavailable where Debian's docker-registry cannot be had."""
+    command = [str(program("docker-registry", "docker-registry")), "serve"]
+    with tempfile.TemporaryDirectory(prefix="deployd-registry-") as directory:
+        address = f"127.0.0.1:{free_port()}"
+        settings = Path(directory, "config.yml")
+        settings.write_text(_settings(Path(directory), address, authenticated=authenticated))
+        with Path(directory, "log").open("wb") as log, _running([*command, str(settings)], log.fileno()) as process:
+            _wait(process, address, Path(directory, "log"))
+            yield Registry(address, _USER, _PASSWORD) if authenticated else Registry(address)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _settings(directory: Path, address: str, *, authenticated: bool) -> str:
+    settings = {
+        "version": "0.1",
+        "log": "{level: warn, accesslog: {disabled: true}}",
+        "storage": f"{{delete: {{enabled: true}}, filesystem: {{rootdirectory: {directory / 'data'}}}}}",
+        "http": f"{{addr: '{address}'}}",
+    }
+    if authenticated:
+        passwords = directory / "htpasswd"
+        passwords.write_text(_HTPASSWD)
+        settings["auth"] = f"{{htpasswd: {{realm: testbed, path: {passwords}}}}}"
+    return "".join(f"{key}: {value}\n" for key, value in settings.items())
+
+
+@contextmanager
+def _running(command: list[str], log: int) -> Iterator[subprocess.Popen[bytes]]:
+    # A test run that is killed must not leave it behind.
+    guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    # Only what it needs: REGISTRY_* of the caller would change its settings.
+    environment = {"PATH": os.environ["PATH"]}
+    with subprocess.Popen(
+        [*guard, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = monotonic() + 20
+    while monotonic() < deadline and process.poll() is None:
+        connection = HTTPConnection(address, timeout=5)
+        try:
+            connection.request("GET", "/v2/")
+            connection.getresponse()
+        except OSError:
+            sleep(0.05)
+        else:
+            return
+        finally:
+            connection.close()
+    raise Unavailable("the registry did not start", hint=log.read_text(errors="replace")[-1000:])
