@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+_logger = logging.getLogger(__name__)
 _fields: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("log_fields", default=())
 
 # C0 and C1 controls, line separators and the bidirectional overrides that can make a line read as another.
@@ -48,6 +49,23 @@ class LineFormatter(logging.Formatter):
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
+
+
+class DaemonLog:
+    """A log for work that belongs to no deploy: its lines go to the daemon's own log. Implements ports.Log."""
+
+    def write(self, text: str) -> None:
+        """Say it, a line each."""
+        for line in text.splitlines():
+            _logger.info("%s", line)
+
+    def hide(self, secret: str) -> None:
+        """Nothing that is written here holds a secret."""
+
+    def tail(self, lines: int = 10) -> str:
+        """Nothing is kept."""
+        del lines
+        return ""
 
 
 def configure(level: str = "INFO", *, with_time: bool = True) -> None:

@@ -4,6 +4,8 @@ The adapters implement these and never see one another. Every method may raise U
 retries) beside what its docstring names, and may be cancelled at any await unless it says otherwise.
 """
 
+import hashlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -20,11 +22,23 @@ class Log(Protocol):
         """Append `text`, which ends its own lines; redacted and capped, flushed at once. Never blocks for long."""
         ...
 
+    def hide(self, secret: str) -> None:
+        """Mask `secret` from here on, in every usual encoding; whoever reads a secret for a deploy says so first."""
+        ...
+
+    def tail(self, lines: int = 10) -> str:
+        """The last lines, as they stand in the log: for the hint of an error."""
+        ...
+
 
 class Context(Protocol):
     """The build context of one commit, straight from git objects; use it as an async context manager and only inside."""
 
     commit: str
+    dockerfile: str
+    """The Dockerfile's name inside the tar. Not always the configured one: it may lie outside of the context, or be a link."""
+    instructions: bytes
+    """What stands in the Dockerfile."""
 
     def tar(self) -> AsyncIterator[bytes]:
         """The context as an uncompressed tar stream; `.dockerignore` is applied, the Dockerfile is always in it.
@@ -77,6 +91,15 @@ class BuildRequest:
     labels: Mapping[str, str]
     args: Mapping[str, str]
 
+    @property
+    def image_labels(self) -> Mapping[str, str]:
+        """What the image says of itself: `labels`, and a hash of all that shapes it beside the commit, so that an image
+        built with other settings is not taken for this one. Of secrets only the names count."""
+        build = self.app.build
+        shape = [build.context, build.dockerfile, build.stage, build.submodules, build.lfs, sorted(build.secrets)]
+        digest = hashlib.sha256(json.dumps([*shape, sorted(self.args.items())]).encode())
+        return {**self.labels, "io.deployd.build": digest.hexdigest()[:16]}
+
 
 class Builder(Protocol):
     """Commit -> Image."""
@@ -86,8 +109,12 @@ class Builder(Protocol):
         the build started is gone before the cancellation leaves here."""
         ...
 
-    async def find(self, name: str, commit: str) -> Image | None:
-        """The image of that commit, when it was built before and is still there."""
+    async def find(self, request: BuildRequest) -> Image | None:
+        """The image of that request, when it was built before from the same commit and settings and is still there."""
+        ...
+
+    async def trim(self, limit_bytes: int) -> int:
+        """Shrink the build cache towards `limit_bytes`, and remove what failed builds left; the bytes freed."""
         ...
 
     async def ping(self) -> None: ...
@@ -156,8 +183,9 @@ class Target(Protocol):
         """Drain, stop and remove all that runs for `app` but deploy `keep`; half-made candidates too. Idempotent."""
         ...
 
-    async def remove(self, app: App) -> None:
-        """Take the app away altogether: traffic, containers, networks."""
+    async def remove(self, app: str) -> None:
+        """Take an app that is no longer configured away altogether, by its labels: traffic, containers, networks. Does
+        nothing for an app that does not run here."""
         ...
 
     async def prune(self, app: App, keep: Sequence[Image], images: int, image_bytes: int) -> int:

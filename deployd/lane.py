@@ -1,0 +1,235 @@
+"""One app's lane: at most one deploy in flight, and the newest push wins.
+
+What waits is in the store; the lane is woken to look. A newer push cancels the deploy in flight once, its clean-up is awaited,
+and only then the next begins. Who asked for a cancellation is our own record, never read from the exception.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from deployd.config.app import App
+from deployd.config.daemon import Config
+from deployd.domain import Deploy, Status, Trigger, Wanted
+from deployd.errors import DeploydError, Unavailable
+from deployd.log import DaemonLog, fields
+from deployd.metrics import DEPLOYS
+from deployd.pipeline import Outdated, Pipeline
+from deployd.ports import Target
+from deployd.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+
+class Lane:
+    """Serves one app until it is cancelled. `app` and `config` may be replaced at any time: the next deploy uses them."""
+
+    def __init__(self, app: App, config: Config, store: Store, pipeline: Pipeline, target: Target) -> None:
+        self.app = app
+        self.config = config
+        self._store = store
+        self._pipeline = pipeline
+        self._target = target
+        self._wake = asyncio.Event()
+        self._deploy: Deploy | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._tidying: asyncio.Task[None] | None = None
+        self._asked: Literal["newer", "hand"] | None = None
+        self._failures = 0
+        self._busy_since = 0.0  # when the present chain of deploys, each superseding the last, began
+
+    def submit(self, deploy: Deploy) -> None:
+        """Something new waits. Cannot fail and returns at once."""
+        self._failures = 0
+        self._wake.set()
+        if self._deploy is not None and deploy.number > self._deploy.number and not self._starving():
+            self._cancel("newer")
+
+    def look(self) -> None:
+        """Look again what waits (after a resume, a reload, at start)."""
+        self._wake.set()
+
+    def cancel(self, number: int) -> bool:
+        """Stop the deploy in flight by hand; False when that is another or none."""
+        if self._deploy is None or self._deploy.number != number:
+            return False
+        self._cancel("hand")
+        return True
+
+    async def serve(self) -> None:
+        """Recover what an earlier life left, then take deploys, newest first, one at a time."""
+        with fields(app=self.app.name):
+            async with asyncio.TaskGroup() as self._tasks:
+                await self._until_available(self.recover)
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    if (deploy := await self._store.take_newest(self.app.name)) is not None:
+                        await self._serve_one(deploy)
+                        self._wake.set()
+
+    async def recover(self) -> None:
+        """Bring the store and what really serves together, then let whatever is left over go. Raises Unavailable."""
+        state = await self._store.state(self.app.name)
+        serving = await self._target.serving(self.app)
+        live = state.live
+        if (deploy := state.in_flight) is not None:
+            if deploy.status is Status.ROLLING_OUT and serving == deploy.number:
+                live = await self._store.advance(
+                    deploy, Status.LIVE, reason="the switch was found done after a restart"
+                )
+            else:
+                await self._store.advance(deploy, Status.QUEUED, reason="interrupted by a restart")
+        if live is not None and serving != live.number:
+            await self._restore(live)
+        if live is not None:
+            await self._tidy(live)
+        else:
+            await self._target.sweep(self.app, None, DaemonLog())
+        self._wake.set()
+
+    async def _restore(self, live: Deploy) -> None:
+        """What the store says is live does not serve: bring it back; what does serve instead stays if that fails."""
+        logger.warning("Deploy %s is recorded as live and does not serve: bringing it back", live.name)
+        try:
+            await self._target.restore(self.app, live)
+        except Unavailable:
+            raise
+        except DeploydError as exc:
+            logger.error("Cannot bring %s back: %s (%s)", live.name, exc, exc.hint)
+
+    async def _serve_one(self, deploy: Deploy) -> None:
+        self._deploy, self._asked = deploy, None
+        if not self._busy_since:
+            self._busy_since = time.monotonic()
+        with fields(deploy=deploy.number, commit=deploy.commit[:12]):
+            self._task = task = asyncio.create_task(self._pipeline.run(self.app, deploy, self._outrun))
+            stopping = False
+            try:
+                await asyncio.wait({task})  # unlike `await task`: our cancellation and its own stay distinct
+            except asyncio.CancelledError:  # only the daemon's stop cancels us
+                stopping = True
+                cancel_once(task)
+                await asyncio.wait({task})
+                raise
+            finally:
+                self._deploy = self._task = None
+                await self._ended(deploy, task, stopping=stopping)
+
+    async def _ended(self, deploy: Deploy, task: asyncio.Task[None], *, stopping: bool) -> None:
+        """The one place where the end of a task becomes the status of a deploy."""
+        exc = None if task.cancelled() else task.exception()
+        now = await self._store.deploy(deploy.app, deploy.number)
+        status = now.status if now is not None else deploy.status
+        if status is Status.LIVE:
+            await self._went_live(deploy)
+        elif task.cancelled():
+            status = await self._stopped(deploy, stopping=stopping)
+        elif isinstance(exc, Outdated):
+            await self._make_way(deploy, exc.head)
+        elif isinstance(exc, Unavailable):
+            await self._wait_for_the_world(deploy, exc)
+        else:
+            reason, hint = (
+                (exc.message, exc.hint) if isinstance(exc, DeploydError) else (f"a bug in deployd: {exc!r}", "")
+            )
+            await self._store.advance(deploy, Status.FAILED, reason=reason, hint=hint)
+            status = Status.FAILED
+        if status is not Status.SUPERSEDED:
+            self._busy_since = 0.0
+        DEPLOYS.labels(deploy.app, status.value).inc()
+        if exc is not None and not isinstance(exc, (DeploydError, Outdated)):
+            raise exc
+
+    async def _went_live(self, deploy: Deploy) -> None:
+        self._failures = 0
+        await self._tidy(deploy)
+
+    async def _stopped(self, deploy: Deploy, *, stopping: bool) -> Status:
+        newer = await self._store.newest_waiting(deploy.app)
+        if stopping:
+            await self._store.advance(deploy, Status.QUEUED, reason="deployd was stopped")
+            return Status.QUEUED
+        if self._asked == "hand":
+            await self._store.advance(deploy, Status.CANCELLED, reason="cancelled by hand")
+            return Status.CANCELLED
+        await self._supersede(deploy, newer)
+        return Status.SUPERSEDED
+
+    async def _supersede(self, deploy: Deploy, by: int) -> None:
+        await self._store.advance(
+            deploy, Status.SUPERSEDED, superseded_by=by, reason=f"a newer push came: {deploy.app}/{by}"
+        )
+
+    async def _make_way(self, deploy: Deploy, head: str | None) -> None:
+        """The branch has another head: that one is deployed, unless it was already seen to."""
+        if head is None:
+            await self._store.advance(deploy, Status.CANCELLED, reason=f"{deploy.ref} is gone from the remote")
+            return
+        known = await self._store.latest_of(deploy.app, head)
+        held = {Status.LIVE, Status.FAILED, Status.REVERTED}
+        if known is None or (known.number < deploy.number and known.status not in held):
+            known = await self._store.queue(Wanted(deploy.app, head, deploy.ref, Trigger("poll")))
+        await self._store.see(deploy.app, head)
+        await self._store.advance(
+            deploy, Status.SUPERSEDED, superseded_by=known.number, reason=f"the branch is at {head[:12]}: {known.name}"
+        )
+
+    async def _wait_for_the_world(self, deploy: Deploy, exc: Unavailable) -> None:
+        delay = _RETRY_SECONDS[min(self._failures, len(_RETRY_SECONDS) - 1)]
+        self._failures += 1
+        reason = f"{exc.message}; trying again in {delay:.0f} s"
+        await self._store.advance(deploy, Status.QUEUED, reason=reason, hint=exc.hint)
+        asyncio.get_running_loop().call_later(delay, self._wake.set)
+
+    def _cancel(self, asked: Literal["newer", "hand"]) -> None:
+        if self._task is not None and self._asked is None:
+            self._asked = asked
+            cancel_once(self._task)
+
+    async def _outrun(self) -> bool:
+        """Whether something newer waits that the deploy in flight has to make way for."""
+        deploy = self._deploy
+        if deploy is None or self._starving():
+            return False
+        return await self._store.newest_waiting(deploy.app) > deploy.number
+
+    def _starving(self) -> bool:
+        """Pushes have superseded each other for so long that the present deploy may finish."""
+        return bool(self._busy_since) and time.monotonic() - self._busy_since > self.config.supersede.finish_after
+
+    async def _tidy(self, live: Deploy) -> None:
+        """Clean up behind a release, beside the next deploy; what an earlier clean-up had left this one does."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.wait({self._tidying})
+        self._tidying = self._tasks.create_task(self._until_available(lambda: self._clean_up(live)))
+
+    async def _clean_up(self, live: Deploy) -> None:
+        try:
+            await self._pipeline.tidy(self.app, live, self.config.retention)
+        except Unavailable:
+            raise
+        except DeploydError as exc:
+            logger.error("Cannot clean up behind %s: %s (%s)", live.name, exc, exc.hint)
+
+    async def _until_available(self, work: Callable[[], Awaitable[None]]) -> None:
+        failures = 0
+        while True:
+            try:
+                return await work()
+            except Unavailable as exc:
+                delay = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
+                failures += 1
+                logger.warning("%s; trying again in %.0f s", exc, delay)
+                await asyncio.sleep(delay)
+
+
+def cancel_once(task: asyncio.Task[None]) -> None:
+    """Cancel a task unless that was done before: a second cancellation would kill the clean-up of the first."""
+    if not task.cancelling():
+        task.cancel()

@@ -1,0 +1,136 @@
+"""One deploy from commit to live, as an outline: the file to read first.
+
+    fetch -> build -> (target: candidate -> gates -> cut-over) -> live, and then: drain, prune
+
+Every step is recorded and can be cancelled; from the cut-over on the target finishes what it began. What went wrong leaves
+here as an exception; the lane decides what it means for the deploy.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from deployd.config.app import App
+from deployd.config.daemon import Retention
+from deployd.domain import Deploy, Image, Status, labels
+from deployd.errors import DeploydError, RequestRefused
+from deployd.logs import Logs
+from deployd.ports import Builder, BuildRequest, Context, Gate, Log, Source, Target
+from deployd.progress import DeployProgress
+from deployd.store.store import Store
+
+Outrun = Callable[[], Awaitable[bool]]
+
+
+class Outdated(Exception):
+    """The commit is not the head of its branch any more; `head` is (None: the branch is gone)."""
+
+    def __init__(self, head: str | None) -> None:
+        super().__init__(head)
+        self.head = head
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a pipeline works with. `gates` gives an app's gates in the order in which they are asked."""
+
+    store: Store
+    logs: Logs
+    source: Source
+    builder: Builder
+    targets: Mapping[str, Target]
+    gates: Callable[[App], Sequence[Gate]]
+
+
+class Pipeline:
+    """Runs deploys; knows nothing of lanes, queues or who wants what."""
+
+    def __init__(self, parts: Parts, *, instance: str, concurrency: int, registry: str | None) -> None:
+        self._parts = parts
+        self._instance = instance
+        self._slots = asyncio.Semaphore(concurrency)
+        self._registry = registry
+
+    async def run(self, app: App, deploy: Deploy, outrun: Outrun) -> None:
+        """Bring `deploy` live. Raises BuildFailed, RolloutFailed, Unavailable, Outdated or CancelledError."""
+        with self._parts.logs.open(app.name, deploy.number) as log:
+            progress = DeployProgress(self._parts.store, deploy, log, self._parts.gates(app), outrun)
+            try:
+                async with AsyncExitStack() as stack:
+                    image = await self._image(app, deploy, progress, stack)
+                    await self._parts.targets[app.target].roll_out(app, deploy, image, progress)
+            except DeploydError as exc:
+                log.write(f"{deploy.name} failed: {exc}\n" + (f"  {exc.hint}\n" if exc.hint else ""))
+                raise
+            except asyncio.CancelledError:
+                log.write(f"{deploy.name} was stopped\n")
+                raise
+
+    async def tidy(self, app: App, deploy: Deploy, retention: Retention) -> None:
+        """After `deploy` went live: let what served before drain and go, then forget what is too old."""
+        with self._parts.logs.open(app.name, deploy.number) as log:
+            progress = DeployProgress(self._parts.store, deploy, log, (), _never)
+            async with progress.step("drain"):
+                await self._parts.targets[app.target].sweep(app, deploy.number, log)
+            async with progress.step("prune"):
+                await self.prune(app, retention, log)
+
+    async def prune(self, app: App, retention: Retention, log: Log | None = None) -> None:
+        """Forget the app's images and logs past their limits; never an image that is live, previous or in flight."""
+        keep = await self._parts.store.kept_images(app.name)
+        freed = await self._parts.targets[app.target].prune(app, keep, retention.images, retention.image_bytes)
+        freed_logs = await self._parts.logs.prune(retention.logs, retention.log_bytes)
+        if log is not None:
+            log.write(f"freed {freed / 1e6:.1f} MB of images, {freed_logs / 1e6:.1f} MB of logs\n")
+
+    async def _image(self, app: App, deploy: Deploy, progress: DeployProgress, stack: AsyncExitStack) -> Image:
+        """The deploy's image: a rollback's kept one, else built from the exact commit."""
+        if deploy.rollback_to is not None:
+            image = await self._kept_image(app, deploy)
+            await self._parts.store.advance(deploy, Status.CHECKING)
+            return image
+        async with self._slots:
+            await self._parts.store.advance(deploy, Status.BUILDING)
+            async with progress.step("fetch"):
+                progress.context = await self._fetch(app, deploy, progress.log, stack)
+            async with progress.step("build"):
+                image = await self._build(app, deploy, progress.context, progress.log)
+        await self._parts.store.record_image(deploy, image)
+        if app.target == "docker":
+            await self._parts.store.advance(deploy, Status.CHECKING)
+        return image
+
+    async def _fetch(self, app: App, deploy: Deploy, log: Log, stack: AsyncExitStack) -> Context:
+        """The context of exactly the deploy's commit, after a look whether it still is what the branch wants."""
+        if deploy.trigger.kind in {"push", "poll"}:
+            head = (await self._parts.source.heads(app)).get(deploy.ref)
+            if head != deploy.commit:
+                raise Outdated(head)
+        context = await stack.enter_async_context(await self._parts.source.fetch(app, deploy.commit, deploy.ref, log))
+        if not deploy.subject:
+            await self._parts.store.record_subject(deploy, *await self._parts.source.subject(app, deploy.commit))
+        return context
+
+    async def _build(self, app: App, deploy: Deploy, context: Context, log: Log) -> Image:
+        request = BuildRequest(
+            app=app,
+            commit=deploy.commit,
+            name=f"{self._registry}/{app.name}" if app.target == "kubernetes" else f"deployd/{app.name}",
+            labels=labels(self._instance, app.name, commit=deploy.commit),
+            args={"COMMIT": deploy.commit, **app.build.args},
+        )
+        if (image := await self._parts.builder.find(request)) is not None:
+            log.write(f"unchanged image: {image.reference} was built before\n")
+            return image
+        return await self._parts.builder.build(request, context, log)
+
+    async def _kept_image(self, app: App, deploy: Deploy) -> Image:
+        earlier = await self._parts.store.deploy(app.name, deploy.rollback_to or 0)
+        if earlier is None or earlier.image is None:
+            raise RequestRefused(409, f"{app.name}/{deploy.rollback_to} left no image to go back to")
+        return earlier.image
+
+
+async def _never() -> bool:
+    return False

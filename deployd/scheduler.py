@@ -1,0 +1,164 @@
+"""Everything that is wanted ends here, whoever wants it: a webhook, the poll, a person. One lane per app does the rest.
+
+The scheduler owns the lanes and the head poll; a reload gives it a new config. It is the only place that cancels.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from deployd.config.app import App
+from deployd.config.daemon import Config
+from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
+from deployd.errors import RequestRefused
+from deployd.heads import Heads, wanted_head
+from deployd.lane import Lane
+from deployd.pipeline import Pipeline
+from deployd.ports import Source, Target
+from deployd.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+_DAY = 86400.0
+
+
+class Scheduler:
+    """Runs until cancelled; its methods may be called as soon as `serve` has begun."""
+
+    def __init__(
+        self, config: Config, store: Store, source: Source, pipeline: Pipeline, targets: Mapping[str, Target]
+    ) -> None:
+        self.config = config
+        self._store = store
+        self._source = source
+        self._pipeline = pipeline
+        self._targets = targets
+        self._lanes: dict[str, Lane] = {}
+        self._serving: dict[str, asyncio.Task[None]] = {}
+        self._heads = Heads(store, source, self._ask)
+
+    async def serve(self) -> None:
+        """Bring every app to where it should be and keep it there."""
+        await self._store.end_interrupted_steps()
+        async with asyncio.TaskGroup() as self._tasks:
+            self.reload(self.config)
+            self._tasks.create_task(self._heads.watch(lambda: self.config.app, lambda: self.config.git.poll_every))
+            self._tasks.create_task(self._forget())
+
+    def reload(self, config: Config) -> None:
+        """Use another config from the next deploy on. An app that is gone from it keeps serving, and takes no more."""
+        self.config = config
+        for app in config.app:
+            lane = self._lanes.get(app.name)
+            if lane is None:
+                lane = Lane(app, config, self._store, self._pipeline, self._targets[app.target])
+                self._lanes[app.name] = lane
+                self._serving[app.name] = self._tasks.create_task(lane.serve(), name=f"lane {app.name}")
+            lane.app, lane.config = app, config
+            lane.look()
+        for name in self._lanes.keys() - {app.name for app in config.app}:
+            self._serving.pop(name).cancel()
+            del self._lanes[name]
+            logger.info("App %s is gone from the config: it keeps serving until `deployd remove %s`", name, name)
+
+    async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> list[Deploy]:
+        """Take what a delivery asks for; durable when this returns. Raises Unavailable."""
+        deploys, new = await self._store.accept(delivery, wanted)
+        if new:
+            for deploy in deploys:
+                self._submit(deploy)
+        return deploys
+
+    async def deploy(self, name: str, commit: str | None, by: str | None) -> Deploy:
+        """Deploy a commit, branch or tag by hand; None means the head of what the app watches."""
+        app = self._app(name)
+        if commit is None:
+            if (found := wanted_head(await self._source.heads(app))) is None:
+                raise RequestRefused(409, f"the remote has no {app.ref}")
+            ref, sha = found
+        else:
+            ref, sha = app.ref, await self._source.resolve(app, commit)
+        deploy = await self._store.queue(Wanted(name, sha, ref, Trigger("manual", by=by)))
+        self._submit(deploy)
+        return deploy
+
+    async def rollback(self, name: str, to: int | None, by: str | None) -> Deploy:
+        """Go back to an earlier release (None: the one before), by its kept image."""
+        self._app(name)
+        state = await self._store.state(name)
+        if to is None:
+            if state.live is None:
+                raise RequestRefused(409, f"{name} has no live release to go back from")
+            goal = await self._store.previous(name, state.live.number)
+        else:
+            goal = await self._store.deploy(name, to)
+        if goal is None or goal.live_at is None or goal.image is None:
+            what = f"{name}/{to} never was live" if to is not None else f"{name} has no earlier release"
+            raise RequestRefused(409, what, hint=f"deployd history {name} shows what there is")
+        wanted = Wanted(
+            name, goal.commit, goal.ref, Trigger("rollback", by=by), goal.subject, goal.author, rollback_to=goal.number
+        )
+        deploy = await self._store.queue(wanted)
+        await self._store.record_image(deploy, goal.image)
+        self._submit(deploy)
+        return deploy
+
+    async def cancel(self, name: str, number: int) -> Deploy:
+        """Stop a deploy that waits or is in flight."""
+        deploy = await self._store.deploy(name, number)
+        if deploy is None:
+            raise RequestRefused(404, f"there is no deploy {name}/{number}")
+        if deploy.status is Status.QUEUED:
+            return await self._store.advance(deploy, Status.CANCELLED, reason="cancelled by hand")
+        if not deploy.status.active:
+            raise RequestRefused(409, f"{deploy.name} is {deploy.status} already")
+        lane = self._lanes.get(name)
+        if lane is None or not lane.cancel(number):
+            raise RequestRefused(409, f"{deploy.name} cannot be cancelled now")
+        return deploy
+
+    async def pause(self, name: str, *, paused: bool) -> None:
+        """Let pushes wait, or take them up again: then the newest wins."""
+        self._app(name)
+        await self._store.pause(name, paused=paused)
+        self._lanes[name].look()
+
+    async def remove(self, name: str) -> None:
+        """Take an app that is gone from the config off its target."""
+        if self.config.find(name) is not None:
+            raise RequestRefused(
+                409, f"{name} is still in the config", hint="take it out, `deployd reload`, then remove it"
+            )
+        if name not in await self._store.known_apps():
+            raise RequestRefused(404, f"there is no app {name}")
+        for target in self._targets.values():
+            await target.remove(name)
+        await self._store.forget_app(name)
+
+    def target_of(self, name: str) -> tuple[App, Target]:
+        """An app and where it runs; RequestRefused 404."""
+        app = self._app(name)
+        return app, self._targets[app.target]
+
+    async def _ask(self, wanted: Wanted) -> Deploy:
+        deploy = await self._store.queue(wanted)
+        self._submit(deploy)
+        return deploy
+
+    def _submit(self, deploy: Deploy) -> None:
+        if (lane := self._lanes.get(deploy.app)) is not None:
+            lane.submit(deploy)
+
+    def _app(self, name: str) -> App:
+        if (app := self.config.find(name)) is None:
+            known = ", ".join(sorted(app.name for app in self.config.app)) or "none"
+            raise RequestRefused(404, f"there is no app {name}", hint=f"configured apps: {known}")
+        return app
+
+    async def _forget(self) -> None:
+        """Once a day, forget deliveries that are past their time."""
+        while True:
+            gone = await self._store.forget_deliveries(self.config.retention.deliveries)
+            if gone:
+                logger.info("Forgot %d old deliveries", gone)
+            await asyncio.sleep(_DAY)

@@ -1,0 +1,166 @@
+"""One SQLite file, one writing thread, many deliveries to one fsync.
+
+Writes are small functions on a connection. They queue up while the disk syncs the ones before and then share the next
+transaction (group commit); each stands in a savepoint of its own, so that one that raises takes nothing with it. A write is
+answered only after its commit is durable (WAL, synchronous=FULL). Nothing outside this package imports sqlite3.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from deployd.errors import ConfigError, Unavailable
+from deployd.store.schema import migrate
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+_AT_ONCE = 512
+_BUSY_SECONDS = 5
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Work[Any]
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Database:
+    """Opens, writes and reads one database file; use as an async context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._local = threading.local()
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-read")
+        self._connections: list[sqlite3.Connection] = []
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._writer = await asyncio.to_thread(self._open)
+        except (sqlite3.Error, OSError) as exc:
+            raise ConfigError(
+                f"server.state_dir: {self._path} cannot be used: {exc}", hint="it must be a writable local disk"
+            ) from exc
+        self._thread = threading.Thread(target=self._write_all, name="store-write", daemon=True)
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._readers.shutdown)
+        for connection in [*self._connections, self._writer]:
+            connection.close()
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in a transaction and return its result once that is durable.
+
+        Raises Unavailable when the disk refuses. A cancelled caller does not take its write back.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put(_Job(work, future))
+        return await future
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` on a read-only connection; it sees all that was committed before."""
+        try:
+            return await self._loop.run_in_executor(self._readers, self._read, work)
+        except sqlite3.Error as exc:
+            raise Unavailable(f"the database cannot be read: {exc}", hint=f"see {self._path}") from exc
+
+    async def backup(self, to: Path) -> None:
+        """Copy the database, consistent and complete, while it is in use."""
+
+        def copy(connection: sqlite3.Connection) -> None:
+            with sqlite3.connect(to) as target:
+                connection.backup(target)
+            target.close()
+
+        await self.read(copy)
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._connect()
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        migrate(connection)
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    def _read(self, work: Work[T]) -> T:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+            self._connections.append(connection)
+        return work(connection)
+
+    def _write_all(self) -> None:
+        """The writing thread: everything that waits goes into one transaction."""
+        while (job := self._jobs.get()) is not None:
+            batch = [job]
+            last = False
+            while len(batch) < _AT_ONCE and not self._jobs.empty():
+                more = self._jobs.get()
+                if more is None:
+                    last = True
+                    break
+                batch.append(more)
+            self._commit(batch)
+            self._loop.call_soon_threadsafe(_answer, batch)
+            if last:
+                return
+
+    def _commit(self, batch: list[_Job]) -> None:
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for job in batch:
+                self._run(job)
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as exc:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            for job in batch:
+                job.error = _refused(exc)
+
+    def _run(self, job: _Job) -> None:
+        self._writer.execute("SAVEPOINT job")
+        try:
+            job.result = job.work(self._writer)
+        except sqlite3.OperationalError:
+            raise  # the disk, not the job: nothing of this transaction can be kept
+        except BaseException as exc:  # noqa: BLE001 - it belongs to the caller, who awaits the future
+            self._writer.execute("ROLLBACK TO job")
+            job.error = exc
+        self._writer.execute("RELEASE job")
+
+
+def _answer(batch: list[_Job]) -> None:
+    for job in batch:
+        if job.future.done():
+            continue  # the caller was cancelled meanwhile
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)
+
+
+def _refused(exc: sqlite3.Error) -> Unavailable:
+    hint = "free some space in the state directory" if "full" in str(exc) else "see the state directory's disk"
+    return Unavailable(f"the state cannot be written: {exc}", hint=hint)

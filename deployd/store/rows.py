@@ -1,0 +1,61 @@
+"""Rows of the database as values of the domain, and back."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from deployd.domain import Deploy, GateResult, Image, Status, Step, Trigger
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Seconds since the epoch as an aware datetime in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
+    """A row of `deploys`, with the rows of its `steps` where they are wanted."""
+    image = json.loads(row["image"]) if row["image"] else None
+    return Deploy(
+        app=row["app"],
+        number=row["number"],
+        commit=row["sha"],
+        ref=row["ref"],
+        trigger=Trigger(row["trigger_kind"], row["trigger_delivery"], row["trigger_by"]),
+        status=Status(row["status"]),
+        created_at=datetime.fromtimestamp(row["created_at"], UTC),
+        subject=row["subject"],
+        author=row["author"],
+        rollback_to=row["rollback_to"],
+        superseded_by=row["superseded_by"],
+        reason=row["reason"],
+        hint=row["hint"],
+        started_at=moment(row["started_at"]),
+        live_at=moment(row["live_at"]),
+        finished_at=moment(row["finished_at"]),
+        image=Image(**image) if image else None,
+        steps=tuple(step_of(step) for step in steps),
+        gates=tuple(GateResult(**gate) for gate in json.loads(row["gates"])),
+        model=json.loads(row["model"]),
+    )
+
+
+def step_of(row: sqlite3.Row) -> Step:
+    """A row of `steps`."""
+    return Step(row["name"], row["status"], datetime.fromtimestamp(row["started_at"], UTC), moment(row["finished_at"]))
+
+
+def image_json(image: Image) -> str:
+    """An image as the column holds it."""
+    return json.dumps({"name": image.name, "tag": image.tag, "id": image.id, "digest": image.digest})
+
+
+def gates_json(gates: Iterable[GateResult]) -> str:
+    """Gate results as the column holds them."""
+    return json.dumps([{"name": gate.name, "verdict": gate.verdict, "detail": gate.detail} for gate in gates])
+
+
+def as_json(value: Any) -> str:
+    """Anything JSON-ready as a column holds it."""
+    return json.dumps(value, separators=(",", ":"))

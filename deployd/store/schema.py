@@ -1,0 +1,75 @@
+"""The tables, and how a database of an earlier version becomes one of this version.
+
+The indexes hold two promises on their own: an app has at most one live deploy, and at most one in flight.
+"""
+
+import sqlite3
+
+MIGRATIONS = (
+    """
+    CREATE TABLE apps (
+        name        TEXT PRIMARY KEY,
+        last_number INTEGER NOT NULL DEFAULT 0,
+        paused      INTEGER NOT NULL DEFAULT 0,
+        seen_commit TEXT                           -- the last head that a push or the poll asked for
+    ) WITHOUT ROWID, STRICT;
+    CREATE TABLE deliveries (
+        forge       TEXT NOT NULL,
+        guid        TEXT NOT NULL,
+        event       TEXT NOT NULL,
+        received_at REAL NOT NULL,
+        deploys     TEXT NOT NULL,                 -- [["iris", 42], ...]
+        PRIMARY KEY (forge, guid)
+    ) WITHOUT ROWID, STRICT;
+    CREATE INDEX deliveries_by_age ON deliveries (received_at);
+    CREATE TABLE deploys (
+        app              TEXT NOT NULL,
+        number           INTEGER NOT NULL,
+        sha              TEXT NOT NULL,
+        ref              TEXT NOT NULL,
+        subject          TEXT NOT NULL,
+        author           TEXT NOT NULL,
+        trigger_kind     TEXT NOT NULL,
+        trigger_delivery TEXT,
+        trigger_by       TEXT,
+        status           TEXT NOT NULL,
+        rollback_to      INTEGER,
+        superseded_by    INTEGER,
+        reason           TEXT NOT NULL DEFAULT '',
+        hint             TEXT NOT NULL DEFAULT '',
+        created_at       REAL NOT NULL,
+        started_at       REAL,
+        live_at          REAL,
+        finished_at      REAL,
+        image            TEXT,                     -- JSON: name, tag, id, digest
+        gates            TEXT NOT NULL DEFAULT '[]',
+        model            TEXT NOT NULL DEFAULT '{}',
+        PRIMARY KEY (app, number)
+    ) WITHOUT ROWID, STRICT;
+    CREATE UNIQUE INDEX one_live ON deploys (app) WHERE status = 'live';
+    CREATE UNIQUE INDEX one_in_flight ON deploys (app) WHERE status IN ('building', 'checking', 'rolling_out');
+    CREATE INDEX waiting ON deploys (app, number) WHERE status = 'queued';
+    CREATE INDEX by_commit ON deploys (app, sha, number);
+    CREATE INDEX with_image ON deploys (app, number) WHERE live_at IS NOT NULL;
+    CREATE TABLE steps (
+        app         TEXT NOT NULL,
+        number      INTEGER NOT NULL,
+        position    INTEGER NOT NULL,
+        name        TEXT NOT NULL,
+        status      TEXT NOT NULL,
+        started_at  REAL NOT NULL,
+        finished_at REAL,
+        PRIMARY KEY (app, number, position)
+    ) WITHOUT ROWID, STRICT;
+    CREATE INDEX running_steps ON steps (app, number) WHERE status = 'running';
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the database to this version, each step in a transaction of its own."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise sqlite3.DatabaseError(f"the database has version {version}, this deployd knows {len(MIGRATIONS)}")
+    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {statements} PRAGMA user_version = {number}; COMMIT;")

@@ -1,0 +1,336 @@
+"""The memory of deployd: which pushes were taken, what became of them, what serves. The only writer of a status.
+
+Every method is one short transaction. `accept` fails at once when the disk refuses (the forge shall see a failed delivery);
+what a deploy in flight must record is written again and again until the disk takes it: a switch that happened is a fact.
+"""
+
+import asyncio
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from deployd.domain import TRANSITIONS, Delivery, Deploy, GateResult, Image, Status, StepStatus, Wanted
+from deployd.errors import Unavailable
+from deployd.events import Events
+from deployd.store.database import Database
+from deployd.store.history import History, one_deploy
+from deployd.store.rows import as_json, deploy_of, gates_json, image_json
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+_RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
+_FORGOTTEN_AT_ONCE = 5000
+
+
+class Store(History):
+    """Writes; what can be asked stands in History."""
+
+    def __init__(self, database: Database, events: Events) -> None:
+        super().__init__(database)
+        self._events = events
+
+    async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> tuple[list[Deploy], bool]:
+        """Take a delivery and queue what it asks for; durable when this returns. Raises Unavailable.
+
+        Returns the deploys and whether they are new. A repeated GUID gets the deploys of the first time, unless all of those
+        failed: then it is an operator's redelivery and runs again. A commit that is already on its way is not queued twice.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[list[Deploy], bool]:
+            first = _deploys_of_delivery(connection, delivery)
+            if first and not all(deploy.status is Status.FAILED for deploy in first):
+                return first, False
+            known = [_on_its_way(connection, one) for one in wanted]
+            deploys = [old or _queue(connection, one) for old, one in zip(known, wanted, strict=True)]
+            connection.execute(
+                "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)",
+                (
+                    delivery.forge,
+                    delivery.guid,
+                    delivery.event,
+                    time.time(),
+                    as_json([(d.app, d.number) for d in deploys]),
+                ),
+            )
+            return deploys, not all(known)
+
+        deploys, new = await self._database.write(work)
+        if new:
+            for deploy in deploys:
+                self._tell(deploy)
+        return deploys, new
+
+    async def queue(self, wanted: Wanted) -> Deploy:
+        """Queue what a person or the poll asks for. Raises Unavailable."""
+        deploy = await self._database.write(lambda connection: _queue(connection, wanted))
+        self._tell(deploy)
+        return deploy
+
+    async def take_newest(self, app: str) -> Deploy | None:
+        """The newest queued deploy; those queued before it are superseded by it. None when paused or nothing waits."""
+
+        def work(connection: sqlite3.Connection) -> tuple[Deploy | None, list[int]]:
+            paused = connection.execute("SELECT paused FROM apps WHERE name = ?", (app,)).fetchone()
+            row = connection.execute(
+                "SELECT * FROM deploys WHERE app = ? AND status = 'queued' ORDER BY number DESC LIMIT 1", (app,)
+            ).fetchone()
+            if row is None or (paused and paused[0]):
+                return None, []
+            older = connection.execute(
+                "UPDATE deploys SET status = 'superseded', superseded_by = ?, finished_at = ?, reason = ? "
+                "WHERE app = ? AND status = 'queued' AND number < ? RETURNING number",
+                (row["number"], time.time(), f"a newer push came: {app}/{row['number']}", app, row["number"]),
+            ).fetchall()
+            return deploy_of(row), sorted(number for (number,) in older)
+
+        newest, older = await self._patiently(work)
+        for number in older:
+            self._events.publish(
+                "deploy.status", app, number, {"status": "superseded", "superseded_by": newest and newest.number}
+            )
+        if older:
+            logger.info("Superseded %d queued: %s/%s to %s", len(older), app, older[0], older[-1])
+        return newest
+
+    async def advance(
+        self,
+        deploy: Deploy,
+        to: Status,
+        *,
+        reason: str = "",
+        hint: str = "",
+        superseded_by: int | None = None,
+    ) -> Deploy:
+        """Move a deploy to `to`: the only change of a status, compared with what the table of transitions allows.
+
+        Going live retires the release that was live, in the same transaction. Returns the deploy as it is then. A transition
+        that is not in the table is a bug and raises ValueError.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[Deploy, list[int]]:
+            return _advance(connection, deploy, to, reason, hint, superseded_by)
+
+        after, retired = await self._patiently(work)
+        for number in retired:
+            self._events.publish("deploy.status", deploy.app, number, {"status": "retired"})
+        self._tell(after)
+        logger.info("Deploy %s is %s%s", after.name, to, f": {reason}" if reason else "")
+        return after
+
+    async def record_image(self, deploy: Deploy, image: Image) -> None:
+        """What was built (or pushed: then with its digest)."""
+        await self._update(deploy, "image = ?", image_json(image))
+
+    async def record_subject(self, deploy: Deploy, subject: str, author: str) -> None:
+        """What the commit says of itself, when no push told it."""
+        await self._update(deploy, "(subject, author) = (?, ?)", subject, author)
+
+    async def record_gates(self, deploy: Deploy, gates: Sequence[GateResult]) -> None:
+        """What the gates said so far."""
+        await self._update(deploy, "gates = ?", gates_json(gates))
+        self._events.publish("gate", deploy.app, deploy.number, {"gates": json.loads(gates_json(gates))})
+
+    async def record_model(self, deploy: Deploy, model: dict[str, Any]) -> None:
+        """What the candidate says of the model it serves."""
+        await self._update(deploy, "model = ?", as_json(model))
+
+    async def begin_step(self, deploy: Deploy, name: str) -> int:
+        """Record that a step runs; returns its position for `end_step`."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            (position,) = connection.execute(
+                "SELECT coalesce(max(position), 0) + 1 FROM steps WHERE app = ? AND number = ?",
+                (deploy.app, deploy.number),
+            ).fetchone()
+            connection.execute(
+                "INSERT INTO steps VALUES (?, ?, ?, ?, 'running', ?, NULL)",
+                (deploy.app, deploy.number, position, name, time.time()),
+            )
+            return int(position)
+
+        position = await self._patiently(work)
+        self._events.publish("step", deploy.app, deploy.number, {"name": name, "status": "running"})
+        return position
+
+    async def end_step(self, deploy: Deploy, position: int, name: str, status: StepStatus) -> None:
+        """Record how a step ended."""
+        await self._patiently(
+            lambda connection: (
+                connection.execute(
+                    "UPDATE steps SET status = ?, finished_at = ? WHERE app = ? AND number = ? AND position = ?",
+                    (status, time.time(), deploy.app, deploy.number, position),
+                ).rowcount
+            )
+        )
+        self._events.publish("step", deploy.app, deploy.number, {"name": name, "status": status})
+
+    async def end_interrupted_steps(self) -> None:
+        """At start: no step runs. Those that did when the last daemon died were cut off."""
+        await self._patiently(
+            lambda connection: (
+                connection.execute(
+                    "UPDATE steps SET status = 'cancelled', finished_at = ? WHERE status = 'running'", (time.time(),)
+                ).rowcount
+            )
+        )
+
+    async def pause(self, app: str, *, paused: bool) -> None:
+        """Let queued deploys of the app wait, or no longer."""
+        await self._database.write(
+            lambda connection: (
+                connection.execute(
+                    "INSERT INTO apps (name, paused) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused",
+                    (app, int(paused)),
+                ).rowcount
+            )
+        )
+        self._events.publish("app", app, None, {"paused": paused})
+
+    async def see(self, app: str, commit: str) -> None:
+        """The head of the app's branch is known to be `commit`, and is being seen to."""
+        await self._patiently(
+            lambda connection: (
+                connection.execute("UPDATE apps SET seen_commit = ? WHERE name = ?", (commit, app)).rowcount
+            )
+        )
+
+    async def forget_app(self, app: str) -> None:
+        """The app was removed: nothing of it serves or waits any more. Its history stays; its numbers go on."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            now = time.time()
+            connection.execute(
+                "UPDATE deploys SET status = 'cancelled', finished_at = ?, reason = 'the app was removed' "
+                "WHERE app = ? AND status IN ('queued', 'building', 'checking', 'rolling_out')",
+                (now, app),
+            )
+            connection.execute(
+                "UPDATE deploys SET status = 'retired', finished_at = ?, reason = 'the app was removed' "
+                "WHERE app = ? AND status = 'live'",
+                (now, app),
+            )
+            connection.execute("UPDATE apps SET paused = 0, seen_commit = NULL WHERE name = ?", (app,))
+
+        await self._database.write(work)
+        self._events.publish("app", app, None, {"removed": True})
+
+    async def forget_deliveries(self, older_than: float) -> int:
+        """Forget the deliveries older than so many seconds, a bounded number at a time; how many went."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            return connection.execute(
+                "DELETE FROM deliveries WHERE (forge, guid) IN "
+                "(SELECT forge, guid FROM deliveries WHERE received_at < ? LIMIT ?)",
+                (time.time() - older_than, _FORGOTTEN_AT_ONCE),
+            ).rowcount
+
+        gone = 0
+        while count := await self._database.write(work):
+            gone += count
+        return gone
+
+    async def backup(self, to: Any) -> None:
+        """Copy the whole database to a file while it is in use."""
+        await self._database.backup(to)
+
+    async def _update(self, deploy: Deploy, change: str, *values: str) -> None:
+        await self._patiently(
+            lambda connection: (
+                connection.execute(
+                    f"UPDATE deploys SET {column} WHERE app = ? AND number = ?",
+                    (value, deploy.app, deploy.number),
+                ).rowcount
+            )
+        )
+
+    async def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Write until the disk takes it."""
+        failures = 0
+        while True:
+            try:
+                return await self._database.write(work)
+            except Unavailable as exc:
+                if failures == 0:
+                    logger.error("Cannot record, and go on trying: %s (%s)", exc, exc.hint)
+                await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+                failures += 1
+
+    def _tell(self, deploy: Deploy) -> None:
+        data = {"status": deploy.status.value, "commit": deploy.commit, "reason": deploy.reason}
+        self._events.publish("deploy.status", deploy.app, deploy.number, data)
+
+
+def _deploys_of_delivery(connection: sqlite3.Connection, delivery: Delivery) -> list[Deploy]:
+    row = connection.execute(
+        "SELECT deploys FROM deliveries WHERE forge = ? AND guid = ?", (delivery.forge, delivery.guid)
+    ).fetchone()
+    found = [one_deploy(connection, app, number) for app, number in json.loads(row[0])] if row else []
+    return [deploy for deploy in found if deploy is not None]
+
+
+def _on_its_way(connection: sqlite3.Connection, wanted: Wanted) -> Deploy | None:
+    """The app's newest deploy, if it is of that very commit and waits, runs or serves: the same push under another GUID."""
+    row = connection.execute(
+        "SELECT * FROM deploys WHERE app = ? ORDER BY number DESC LIMIT 1", (wanted.app,)
+    ).fetchone()
+    if row is None or row["sha"] != wanted.commit or row["ref"] != wanted.ref:
+        return None
+    deploy = deploy_of(row)
+    return deploy if deploy.status in {Status.QUEUED, Status.LIVE} or deploy.status.active else None
+
+
+def _queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
+    seen = wanted.commit if wanted.trigger.kind in {"push", "poll"} else None
+    (number,) = connection.execute(
+        "INSERT INTO apps (name, last_number, seen_commit) VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE "
+        "SET last_number = last_number + 1, seen_commit = coalesce(excluded.seen_commit, seen_commit) RETURNING last_number",
+        (wanted.app, seen),
+    ).fetchone()
+    trigger = wanted.trigger
+    row = connection.execute(
+        "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
+        "rollback_to, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?) RETURNING *",
+        (
+            *(wanted.app, number, wanted.commit, wanted.ref, wanted.subject, wanted.author),
+            *(trigger.kind, trigger.delivery, trigger.by, wanted.rollback_to, time.time()),
+        ),
+    ).fetchone()
+    return deploy_of(row)
+
+
+def _advance(
+    connection: sqlite3.Connection, deploy: Deploy, to: Status, reason: str, hint: str, superseded_by: int | None
+) -> tuple[Deploy, list[int]]:
+    now = time.time()
+    retired: list[int] = []
+    if not to.active and to is not Status.LIVE:
+        connection.execute(
+            "UPDATE steps SET status = 'cancelled', finished_at = ? WHERE app = ? AND number = ? AND status = 'running'",
+            (now, deploy.app, deploy.number),
+        )
+    if to is Status.LIVE:
+        rows = connection.execute(
+            "UPDATE deploys SET status = 'retired', finished_at = ? WHERE app = ? AND status = 'live' AND number != ? "
+            "RETURNING number",
+            (now, deploy.app, deploy.number),
+        )
+        retired = [number for (number,) in rows.fetchall()]
+    before = sorted(status.value for status in Status if to in TRANSITIONS[status])
+    row = connection.execute(
+        "UPDATE deploys SET status = ?, reason = ?, hint = ?, superseded_by = ?, "
+        "started_at = CASE WHEN ? THEN NULL ELSE coalesce(started_at, ?) END, "
+        "live_at = CASE WHEN ? THEN ? ELSE live_at END, finished_at = CASE WHEN ? THEN ? ELSE finished_at END "
+        f"WHERE app = ? AND number = ? AND status IN ({','.join('?' * len(before))}) RETURNING *",
+        (
+            *(to.value, reason, hint, superseded_by, to is Status.QUEUED, now, to is Status.LIVE, now),
+            *(to.ended and to is not Status.LIVE, now, deploy.app, deploy.number, *before),
+        ),
+    ).fetchone()
+    if row is None:
+        present = one_deploy(connection, deploy.app, deploy.number)
+        raise ValueError(f"{deploy.name} cannot become {to}: it is {present.status if present else 'unknown'}")
+    return deploy_of(row), retired
