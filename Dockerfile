@@ -1,0 +1,32 @@
+# The model service: trains at build time, serves from a small image without a compiler, pip or (for trees) scikit-learn.
+# Works with the classic builder and BuildKit, on the official Python image and on any Debian with python3 and python3-venv.
+ARG PYTHON=python:3.11-slim-bookworm
+
+FROM ${PYTHON} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+RUN python3 -m venv /opt/training && python3 -m venv --without-pip /opt/serving
+COPY model_service/serving.lock model_service/training.lock /locks/
+RUN /opt/training/bin/pip --python /opt/serving/bin/python install --require-hashes -r /locks/serving.lock
+RUN /opt/training/bin/pip install --require-hashes -r /locks/training.lock
+# All of the above stays cached until a lock changes; from here on a change of the code trains anew.
+WORKDIR /srv
+COPY model_service model_service
+ARG TASK=model_service.iris
+RUN /opt/training/bin/python -m model_service.train --task "$TASK" --out model \
+    && if [ ! -e model/model.json ]; then \
+        /opt/training/bin/pip --python /opt/serving/bin/python install --require-hashes -r /locks/training.lock; \
+    fi \
+    && rm -rf model_service/__pycache__ && /opt/serving/bin/python -m compileall -q model_service
+
+FROM ${PYTHON}
+COPY --from=build /opt/serving /opt/serving
+COPY --from=build /srv /srv
+WORKDIR /srv/model
+ENV PATH=/opt/serving/bin:$PATH PYTHONPATH=/srv PYTHONUNBUFFERED=1 MODEL_DIR=/srv/model
+USER 10001:10001
+EXPOSE 5000
+CMD ["python", "-m", "model_service"]
+# Last, so that a commit which leaves the model alone reuses every layer above.
+ARG COMMIT=
+ENV MODEL_COMMIT=$COMMIT
+LABEL org.opencontainers.image.revision=$COMMIT

@@ -1,0 +1,133 @@
+"""From a request's bytes to checked rows of numbers, with errors that name the place and what was expected.
+
+What a row may hold: JSON numbers within ±3.4028234663852886e38 (float32, in which trees compare); `null` for a missing value
+where the training data had missing ones. Never text, booleans, NaN or Infinity. Pure; knows nothing of HTTP but the status
+of a rejection: 400 for what is not JSON at all, 422 for what does not fit this model.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from model_service.errors import RequestRejected
+from model_service.manifest import Manifest
+
+LARGEST = 3.4028234663852886e38
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise RequestRejected(400, f"the body is not JSON: {name} is not a JSON number")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON value of a body. Raises RequestRejected 400; NaN and Infinity are not JSON."""
+    try:
+        return _decode(body.decode())
+    except UnicodeDecodeError as exc:
+        raise RequestRejected(400, f"the body is not UTF-8: byte {exc.start} cannot be decoded") from exc
+    except RecursionError as exc:
+        raise RequestRejected(400, "the body is nested too deeply") from exc
+    except ValueError as exc:
+        raise RequestRejected(400, f"the body is not JSON: {exc}") from exc
+
+
+class RowReader:
+    """Reads rows as one model wants them: a list of numbers, or an object of named features."""
+
+    def __init__(self, manifest: Manifest, *, max_rows: int) -> None:
+        self.names = [feature.name for feature in manifest.features]
+        self.width = len(self.names)
+        self.max_rows = max_rows
+        self._missing = [feature.missing for feature in manifest.features]
+
+    def listed(self, document: Any, key: str) -> list[list[float]]:
+        """The rows under `key` of a request object. Raises RequestRejected 422."""
+        width = self.width
+        checked = []
+        for i, given in enumerate(self._rows(document, key)):
+            row = given
+            if type(row) is not list or len(row) != width:
+                row = self._arranged(given, f"{key}[{i}]")
+            for value in row:
+                # The bounds also keep out NaN and infinities; booleans have a type of their own.
+                if (type(value) is not float and type(value) is not int) or not -LARGEST <= value <= LARGEST:
+                    row = self._completed(row, f"{key}[{i}]")
+                    break
+            checked.append(row)
+        return checked
+
+    def _rows(self, document: Any, key: str) -> list[Any]:
+        if type(document) is not dict:
+            raise RequestRejected(422, f'expected an object {{"{key}": [[…]]}}, got {_kind(document)}')
+        if key not in document:
+            raise RequestRejected(422, f'"{key}" is missing: expected {{"{key}": [[{", ".join(self.names)}]]}}')
+        rows = document[key]
+        if type(rows) is not list or not rows:
+            raise RequestRejected(422, f"{key}: expected a list of at least one row, got {_kind(rows)}")
+        if len(rows) > self.max_rows:
+            raise RequestRejected(422, f"{key}: {len(rows)} rows, at most {self.max_rows} are taken at once")
+        return rows
+
+    def _arranged(self, given: Any, where: str) -> list[Any]:
+        if type(given) is dict:
+            return self._named(given, where)
+        if type(given) is not list:
+            raise RequestRejected(
+                422, f"{where}: expected a list of {self.width} numbers or an object, got {_kind(given)}"
+            )
+        raise RequestRejected(
+            422, f"{where}: expected {self.width} numbers ({', '.join(self.names)}), got {len(given)}"
+        )
+
+    def _named(self, given: Mapping[str, Any], where: str) -> list[Any]:
+        for name in given:
+            if name not in self.names:
+                near = get_close_matches(name, self.names, n=1)
+                raise RequestRejected(
+                    422, f"{where}: there is no feature {name!r:.100}{f', did you mean {near[0]!r}?' if near else ''}"
+                )
+        for name in self.names:
+            if name not in given:
+                raise RequestRejected(422, f"{where}: the feature {name!r} is missing")
+        return [given[name] for name in self.names]
+
+    def _completed(self, row: list[Any], where: str) -> list[float]:
+        """The row with NaN for each missing value that may be missing."""
+        return [self._number(value, k, where) for k, value in enumerate(row)]
+
+    def _number(self, value: Any, k: int, where: str) -> float:
+        if value is None and self._missing[k]:
+            return math.nan
+        if type(value) is not float and type(value) is not int:
+            raise RequestRejected(422, f"{where}[{k}] ({self.names[k]}): expected a number, got {_kind(value)}")
+        if value != value and self._missing[k]:  # noqa: PLR0124  # NaN, from a binary tensor; isnan() fails on huge integers
+            return math.nan
+        if not -LARGEST <= value <= LARGEST:
+            raise RequestRejected(
+                422, f"{where}[{k}] ({self.names[k]}): expected a number within ±{LARGEST!r}, got {_brief(value)}"
+            )
+        return value
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is, in words that quote little of it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"the text {json.dumps(value[:40])}"
+    if isinstance(value, (int, float)):
+        return f"the number {_brief(value)}"
+    return "an empty list" if value == [] else "a list" if isinstance(value, list) else "an object"
+
+
+def _brief(value: float) -> str:
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a number of more than 38 digits"
+    return repr(value)

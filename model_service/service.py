@@ -1,0 +1,78 @@
+"""One worker's state: the model once it is loaded and proven, its limits, and whether it is on its way out.
+
+What the routes share. Knows nothing of ASGI or HTTP but the status of a rejection.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from model_service.batching import Batcher
+from model_service.errors import RequestRejected
+from model_service.golden import FILE as GOLDEN_FILE
+from model_service.golden import check_golden
+from model_service.manifest import Manifest
+from model_service.model import Answer, Model, Row, load
+from model_service.rows import RowReader
+from model_service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """A model behind its limits. Until `load` is done, and once `draining` is set, it is not ready."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.manifest = Manifest.read(settings.dir)
+        self.rows = RowReader(self.manifest, max_rows=settings.max_rows)
+        self.model: Model | None = None
+        self.draining = False
+        self._batcher: Batcher | None = None
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that is served: what the image was built for, else what the model was trained from."""
+        return self.settings.commit or self.manifest.commit
+
+    @property
+    def unready(self) -> str | None:
+        """Why the service is not ready; None when it is."""
+        if self.draining:
+            return "shutting down"
+        return "the model is loading" if self.model is None else None
+
+    async def load(self) -> None:
+        """Loads the model and replays its golden predictions, beside the event loop. Raises ModelRejected."""
+        started = time.perf_counter()
+        model, cases = await asyncio.to_thread(self._load)
+        self._batcher = Batcher(model, max_rows=self.settings.batch_rows)
+        self.model = model
+        log.info(
+            "Ready",
+            extra={"model": self.manifest.name, "golden": cases, "seconds": round(time.perf_counter() - started, 3)},
+        )
+
+    async def predict(self, rows: Sequence[Row]) -> list[Answer]:
+        """One answer for each checked row. Raises RequestRejected: 503 while loading, 504 after the time limit."""
+        model = self.model
+        if model is None or self._batcher is None:
+            raise RequestRejected(503, "the model is loading", retry_after=1)
+        if model.quick(len(rows)):
+            return model.answers(rows)
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                return await self._batcher.answers(rows)
+        except TimeoutError as exc:
+            raise RequestRejected(504, f"no answer within {self.settings.timeout:g} s") from exc
+
+    async def close(self) -> None:
+        """Lets the last batch end."""
+        if self._batcher is not None:
+            await self._batcher.close()
+
+    def _load(self) -> tuple[Model, int]:
+        settings = self.settings
+        model = load(settings.dir, pickle_sha256=settings.allow_pickle, trusted=settings.trust)
+        return model, check_golden(model, self.manifest.checked(settings.dir, GOLDEN_FILE))

@@ -1,0 +1,34 @@
+"""Models trained once a session, and an app served in this process."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model_service import train
+from model_service.app import create_app
+from model_service.service import Service
+from model_service.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def iris_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("iris")
+    assert train.main(["--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+async def service(iris_dir: Path) -> AsyncIterator[Service]:
+    serving = Service(Settings(dir=iris_dir, max_body=100_000, max_rows=1000))
+    await serving.load()
+    yield serving
+    await serving.close()
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(service))
+    async with httpx.AsyncClient(transport=transport, base_url="http://model.example.com") as one:
+        yield one

@@ -1,0 +1,93 @@
+"""The hot routes, spoken to as a caller does."""
+
+import json
+
+import httpx
+import pytest
+
+from model_service.service import Service
+
+ROW = [5.8, 4.0, 1.2, 0.2]
+
+
+async def test_predict_gives_label_class_and_probabilities_of_every_row(client: httpx.AsyncClient) -> None:
+    named = {"sepal_length": 6.0, "sepal_width": 3.0, "petal_length": 5.5, "petal_width": 2.0}
+    answer = await client.post("/predict", json={"instances": [ROW, named]})
+    assert answer.status_code == 200
+    setosa, virginica = answer.json()["predictions"]
+    assert setosa == {
+        "label": "setosa",
+        "class": 0,
+        "probabilities": {"setosa": 1.0, "versicolor": 0.0, "virginica": 0.0},
+    }
+    assert (virginica["label"], virginica["class"]) == ("virginica", 2)
+    assert answer.json()["model"]["name"] == "iris"
+
+
+async def test_the_recipes_face_answers_the_bare_class_index(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api", content=json.dumps({"feature": [ROW]}), headers={"content-type": "text/plain"})
+    assert (answer.status_code, answer.text) == (200, "0")
+
+
+BAD = {
+    "three features": ('{"instances": [[1, 2, 3]]}', 422, "instances[0]: expected 4 numbers"),
+    "five features": ('{"instances": [[1, 2, 3, 4, 5]]}', 422, "got 5"),
+    "ragged rows": ('{"instances": [[1, 2, 3, 4], [1, 2]]}', 422, "instances[1]"),
+    "text": (
+        '{"instances": [[1, 2, "x", 4]]}',
+        422,
+        'instances[0][2] (petal_length): expected a number, got the text "x"',
+    ),
+    "a number as text": ('{"instances": [[1, 2, "3", 4]]}', 422, "got the text"),
+    "a boolean": ('{"instances": [[1, 2, true, 4]]}', 422, "got true"),
+    "null": ('{"instances": [[1, 2, null, 4]]}', 422, "got null"),
+    "NaN": ('{"instances": [[1, 2, NaN, 4]]}', 400, "NaN is not a JSON number"),
+    "Infinity": ('{"instances": [[1, 2, -Infinity, 4]]}', 400, "-Infinity"),
+    "1e400": ('{"instances": [[1, 2, 1e400, 4]]}', 422, "got inf"),
+    "1e39": ('{"instances": [[1, 2, 1e39, 4]]}', 422, "within ±3.4028234663852886e+38"),
+    "a huge integer": ('{"instances": [[1, 2, 1' + "0" * 400 + ", 4]]}", 422, "more than 38 digits"),
+    "an endless integer": ('{"instances": [[1, 2, 1' + "0" * 5000 + ", 4]]}", 400, "not JSON"),
+    "no rows": ('{"instances": []}', 422, "at least one row"),
+    "an empty object": ("{}", 422, '"instances" is missing'),
+    "no object": ("[1]", 422, "expected an object"),
+    "a missing feature": ('{"instances": [{"sepal_length": 1}]}', 422, "'sepal_width' is missing"),
+    "a misspelt feature": ('{"instances": [{"petal_lenght": 1}]}', 422, "did you mean 'petal_length'"),
+    "no JSON": ("instances", 400, "not JSON"),
+    "not UTF-8": (b'{"instances": [[1, 2, 3, "\xff"]]}', 400, "not UTF-8"),
+    "UTF-16": ('{"instances": [[1, 2, 3, 4]]}'.encode("utf-16"), 400, "not UTF-8"),
+    "too deep": ("[" * 50_000, 400, "nested too deeply"),
+    "a lone surrogate": ('{"instances": [{"\\ud800": 1}]}', 422, "there is no feature"),
+    "too many rows": (json.dumps({"instances": [ROW] * 1001}), 422, "at most 1000"),
+    "too large": (b" " * 100_001, 413, "larger than 100000 bytes"),
+    "nothing": (b"", 400, "not JSON"),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "said"), BAD.values(), ids=BAD.keys())
+async def test_bad_input_gets_a_4xx_that_names_the_field(
+    client: httpx.AsyncClient, body: str | bytes, status: int, said: str
+) -> None:
+    answer = await client.post("/predict", content=body)
+    assert answer.status_code == status
+    assert said in answer.json()["error"]
+
+
+async def test_the_request_id_comes_back(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/predict", json={"instances": [ROW]}, headers={"X-Request-ID": "abc-1"})
+    assert answer.headers["x-request-id"] == "abc-1"
+
+
+async def test_a_get_on_a_hot_route_is_told_to_post(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/predict")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_readiness_goes_off_before_the_end_and_answers_close_their_connection(
+    client: httpx.AsyncClient, service: Service
+) -> None:
+    assert (await client.get("/v2/health/ready")).status_code == 200
+    service.draining = True
+    assert (await client.get("/v2/health/ready")).status_code == 503
+    assert (await client.get("/v2/health/live")).status_code == 200
+    answer = await client.post("/predict", json={"instances": [ROW]})
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
