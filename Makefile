@@ -34,8 +34,11 @@ format: setup
 bench: setup
 	$(PY) -m bench all $(ARGS)
 
+LOCK := --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 lock:
-	.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --all-extras pyproject.toml -o requirements.lock
+	.venv/bin/uv pip compile $(LOCK) --all-extras pyproject.toml -o requirements.lock
+	.venv/bin/uv pip compile $(LOCK) -c requirements.lock model_service/serving.in -o model_service/serving.lock
+	.venv/bin/uv pip compile $(LOCK) -c requirements.lock model_service/training.in -o model_service/training.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
