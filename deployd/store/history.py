@@ -161,4 +161,4 @@ def _why_held(connection: sqlite3.Connection, app: str, commit: str) -> str:
     ).fetchone()
     if row is None or row["status"] == "retired":
         return "another release was asked for by hand"
-    return f"{app}/{row['number']} was {row['status']}" + (f": {row['reason']}" if row["reason"] else "")
+    return f"{app}/{row['number']} {row['status']}" + (f": {row['reason']}" if row["reason"] else "")

@@ -238,13 +238,9 @@ class Store(History):
         await self._database.backup(to)
 
     async def _update(self, deploy: Deploy, change: str, *values: str) -> None:
+        query = f"UPDATE deploys SET {change} WHERE app = ? AND number = ?"
         await self._patiently(
-            lambda connection: (
-                connection.execute(
-                    f"UPDATE deploys SET {column} WHERE app = ? AND number = ?",
-                    (value, deploy.app, deploy.number),
-                ).rowcount
-            )
+            lambda connection: connection.execute(query, (*values, deploy.app, deploy.number)).rowcount
         )
 
     async def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -1,0 +1,112 @@
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from deployd.errors import ConfigError, Unavailable
+from deployd.store.database import Database
+
+
+async def _count(database: Database) -> int:
+    return await database.read(lambda connection: connection.execute("SELECT count(*) FROM apps").fetchone()[0])
+
+
+def _insert(name: str):  # type: ignore[no-untyped-def]
+    return lambda connection: connection.execute("INSERT INTO apps (name) VALUES (?)", (name,)).rowcount
+
+
+async def test_what_was_written_is_read_at_once_and_after_a_reopening(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        assert await database.write(_insert("iris")) == 1
+        assert await _count(database) == 1
+    async with Database(tmp_path / "db") as database:
+        assert await _count(database) == 1
+
+
+async def test_a_write_that_raises_takes_nothing_with_it(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        writes = [database.write(_insert(name)) for name in ("a", "b", "a", "c")]
+        results = await asyncio.gather(*writes, return_exceptions=True)
+        assert [type(result) for result in results] == [int, int, sqlite3.IntegrityError, int]
+        assert await _count(database) == 3
+
+
+async def test_writes_that_wait_together_share_a_commit(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        commits: list[str] = []
+        await database.write(lambda connection: connection.set_trace_callback(commits.append))
+        await asyncio.gather(*(database.write(_insert(f"app{number}")) for number in range(200)))
+        assert commits.count("COMMIT") < 100
+        assert await _count(database) == 200
+
+
+async def test_commits_reach_the_disk_before_they_are_answered(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+
+        def settings(connection: sqlite3.Connection) -> tuple[str, int]:
+            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            return mode, connection.execute("PRAGMA synchronous").fetchone()[0]
+
+        full = 2
+        assert await database.write(settings) == ("wal", full)
+
+
+async def test_a_cancelled_caller_does_not_stop_the_writer(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        task = asyncio.create_task(database.write(_insert("iris")))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await database.write(_insert("other"))
+        assert await _count(database) == 2
+
+
+async def test_a_locked_database_is_unavailable_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployd.store.database._BUSY_SECONDS", 0.05)
+    async with Database(tmp_path / "db") as database:
+        with sqlite3.connect(tmp_path / "db", isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Unavailable, match="locked"):
+                await database.write(_insert("iris"))
+            other.execute("ROLLBACK")
+        other.close()
+        assert await database.write(_insert("iris")) == 1
+
+
+async def test_a_full_disk_is_unavailable_with_a_hint_and_leaves_the_database_sound(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        await database.write(_insert("small"))
+        pages = await database.write(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
+        await database.write(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()[0])
+        with pytest.raises(Unavailable, match="full") as caught:
+            await database.write(_insert("x" * 100_000))
+        assert "space" in caught.value.hint
+        await database.write(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchone()[0])
+        assert await database.write(_insert("next")) == 1
+        check = await database.read(lambda connection: connection.execute("PRAGMA integrity_check").fetchone()[0])
+        assert check == "ok"
+
+
+async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        await database.write(lambda connection: connection.execute("PRAGMA user_version = 99").rowcount)
+    with pytest.raises(ConfigError, match="version 99"):
+        async with Database(tmp_path / "db"):
+            pass
+
+
+async def test_a_state_directory_that_cannot_be_written_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="state_dir"):
+        async with Database(tmp_path / "file" / "db"):
+            pass
+
+
+async def test_a_backup_is_a_complete_database(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        await database.write(_insert("iris"))
+        await database.backup(tmp_path / "copy")
+    async with Database(tmp_path / "copy") as copy:
+        assert await _count(copy) == 1

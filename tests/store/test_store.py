@@ -1,0 +1,202 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deployd.domain import Delivery, Deploy, GateResult, Image, Status, Trigger, Wanted
+from deployd.events import Events
+from deployd.store.database import Database
+from deployd.store.store import Store
+
+A, B, C = "a" * 40, "b" * 40, "c" * 40
+IMAGE = Image("deployd/iris", A, "sha256:1", "sha256:2")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with Database(tmp_path / "db") as database:
+        yield Store(database, Events())
+
+
+def _wanted(commit: str = A, app: str = "iris", guid: str = "g") -> Wanted:
+    return Wanted(app, commit, "refs/heads/main", Trigger("push", guid), "Subject", "Author")
+
+
+async def _accept(store: Store, guid: str, *wanted: Wanted) -> list[Deploy]:
+    deploys, _ = await store.accept(Delivery("github", guid, "push"), wanted)
+    return deploys
+
+
+async def _live(store: Store, commit: str) -> Deploy:
+    deploy = await store.queue(_wanted(commit))
+    for status in (Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT, Status.LIVE):
+        deploy = await store.advance(deploy, status)
+    return deploy
+
+
+async def test_an_accepted_push_is_a_queued_deploy_with_the_next_number(store: Store) -> None:
+    first = await _accept(store, "1", _wanted(A))
+    second = await _accept(store, "2", _wanted(B), _wanted(B, "rose"))
+    assert [(d.name, d.status, d.commit) for d in first + second] == [
+        ("iris/1", Status.QUEUED, A),
+        ("iris/2", Status.QUEUED, B),
+        ("rose/1", Status.QUEUED, B),
+    ]
+    assert await store.deploy("iris", 2) == second[0]
+    assert second[0].subject == "Subject"
+
+
+async def test_a_repeated_delivery_answers_as_the_first_time_and_starts_nothing(store: Store) -> None:
+    first = await _accept(store, "1", _wanted(A))
+    assert await store.accept(Delivery("github", "1", "push"), [_wanted(A)]) == (first, False)
+    assert len(await store.deploys("iris")) == 1
+
+
+async def test_a_redelivery_of_a_failed_deploy_runs_again(store: Store) -> None:
+    (first,) = await _accept(store, "1", _wanted(A))
+    await store.advance(first, Status.FAILED, reason="no")
+    again, new = await store.accept(Delivery("github", "1", "push"), [_wanted(A)])
+    assert new
+    assert again[0].name == "iris/2"
+    assert (await store.accept(Delivery("github", "1", "push"), [_wanted(A)]))[1] is False
+
+
+async def test_the_same_commit_under_another_guid_is_not_queued_twice(store: Store) -> None:
+    first = await _accept(store, "1", _wanted(A))
+    assert await store.accept(Delivery("github", "2", "push"), [_wanted(A)]) == (first, False)
+    await _accept(store, "3", _wanted(B))
+    assert (await _accept(store, "4", _wanted(A)))[0].name == "iris/3"
+
+
+async def test_taking_the_newest_supersedes_what_waited_before_it(store: Store) -> None:
+    for commit in (A, B, C):
+        await store.queue(_wanted(commit))
+    newest = await store.take_newest("iris")
+    assert newest is not None
+    assert newest.commit == C
+    ends = [(d.status, d.superseded_by) for d in await store.deploys("iris")]
+    assert ends == [(Status.QUEUED, None), (Status.SUPERSEDED, 3), (Status.SUPERSEDED, 3)]
+    assert await store.take_newest("rose") is None
+
+
+async def test_a_paused_app_lets_its_deploys_wait(store: Store) -> None:
+    await store.pause("iris", paused=True)
+    await store.queue(_wanted(A))
+    assert await store.take_newest("iris") is None
+    assert (await store.state("iris")).paused
+    await store.pause("iris", paused=False)
+    assert (await store.take_newest("iris")) is not None
+
+
+async def test_going_live_retires_the_release_before(store: Store) -> None:
+    first = await _live(store, A)
+    second = await _live(store, B)
+    assert [d.status for d in await store.deploys("iris")] == [Status.LIVE, Status.RETIRED]
+    state = await store.state("iris")
+    assert state.live is not None
+    assert state.live.number == second.number
+    assert (await store.deploy("iris", first.number)).finished_at is not None  # type: ignore[union-attr]
+    assert second.live_at is not None
+
+
+@pytest.mark.parametrize("to", [Status.LIVE, Status.RETIRED, Status.REVERTED])
+async def test_a_transition_outside_the_table_is_refused_and_changes_nothing(store: Store, to: Status) -> None:
+    deploy = await store.queue(_wanted(A))
+    with pytest.raises(ValueError, match="iris/1 cannot become"):
+        await store.advance(deploy, to)
+    assert (await store.deploy("iris", 1)).status is Status.QUEUED  # type: ignore[union-attr]
+
+
+async def test_ends_never_change(store: Store) -> None:
+    for end in (Status.FAILED, Status.SUPERSEDED, Status.CANCELLED):
+        deploy = await store.queue(_wanted(A))
+        await store.advance(deploy, end)
+        for to in Status:
+            with pytest.raises(ValueError, match="cannot become"):
+                await store.advance(deploy, to)
+
+
+async def test_a_refused_transition_to_live_leaves_the_live_release_alone(store: Store) -> None:
+    await _live(store, A)
+    queued = await store.queue(_wanted(B))
+    with pytest.raises(ValueError, match="cannot become live"):
+        await store.advance(queued, Status.LIVE)
+    assert (await store.state("iris")).live is not None
+
+
+async def test_an_interrupted_deploy_goes_back_to_queued_and_its_steps_end(store: Store) -> None:
+    deploy = await store.queue(_wanted(A))
+    await store.advance(deploy, Status.BUILDING)
+    await store.begin_step(deploy, "build")
+    await store.advance(deploy, Status.QUEUED, reason="deployd was stopped")
+    after = await store.deploy("iris", 1)
+    assert after is not None
+    assert (after.status, after.started_at) == (Status.QUEUED, None)
+    assert [(step.name, step.status) for step in after.steps] == [("build", "cancelled")]
+
+
+async def test_steps_gates_image_and_model_are_kept(store: Store) -> None:
+    deploy = await store.queue(_wanted(A))
+    position = await store.begin_step(deploy, "fetch")
+    await store.end_step(deploy, position, "fetch", "done")
+    await store.record_image(deploy, IMAGE)
+    await store.record_gates(deploy, [GateResult("ready", "passed", "after 1 s")])
+    await store.record_model(deploy, {"version": "1"})
+    await store.record_subject(deploy, "New subject", "New author")
+    after = await store.deploy("iris", 1)
+    assert after is not None
+    assert after.image == IMAGE
+    assert after.gates == (GateResult("ready", "passed", "after 1 s"),)
+    assert (after.model, after.subject, after.author) == ({"version": "1"}, "New subject", "New author")
+    assert after.steps[0].status == "done"
+
+
+async def test_an_app_is_held_when_the_head_it_was_asked_for_does_not_serve(store: Store) -> None:
+    await _live(store, A)
+    assert (await store.state("iris")).held_commit is None
+    failing = await store.queue(_wanted(B))
+    assert (await store.state("iris")).held_commit is None
+    await store.advance(failing, Status.FAILED, reason="exit code 1")
+    state = await store.state("iris")
+    assert (state.held_commit, state.held_reason) == (B, "iris/2 failed: exit code 1")
+
+
+async def test_the_previous_release_is_the_last_one_with_another_commit(store: Store) -> None:
+    await _live(store, A)
+    await _live(store, B)
+    live = await _live(store, B)
+    previous = await store.previous("iris", live.number)
+    assert previous is not None
+    assert previous.commit == A
+
+
+async def test_images_of_the_live_the_previous_and_the_coming_release_are_kept(store: Store) -> None:
+    for number, commit in enumerate((A, B, C)):
+        deploy = await _live(store, commit)
+        await store.record_image(deploy, Image("deployd/iris", commit, f"sha256:{number}"))
+    coming = await store.queue(_wanted(A))
+    await store.advance(coming, Status.BUILDING)
+    await store.record_image(coming, Image("deployd/iris", "d" * 40, "sha256:9"))
+    assert {image.id for image in await store.kept_images("iris")} == {"sha256:1", "sha256:2", "sha256:9"}
+
+
+async def test_old_deliveries_are_forgotten_and_young_ones_stay(store: Store) -> None:
+    await _accept(store, "1", _wanted(A))
+    assert await store.forget_deliveries(older_than=3600) == 0
+    assert await store.forget_deliveries(older_than=-1) == 1
+
+
+async def test_lists_go_backwards_in_pages(store: Store) -> None:
+    for commit in (A, B, C):
+        await store.queue(_wanted(commit))
+    assert [d.number for d in await store.deploys("iris", limit=2)] == [3, 2]
+    assert [d.number for d in await store.deploys("iris", limit=2, before=2)] == [1]
+
+
+async def test_a_removed_app_has_nothing_live_and_its_numbers_go_on(store: Store) -> None:
+    await _live(store, A)
+    await store.queue(_wanted(B))
+    await store.forget_app("iris")
+    state = await store.state("iris")
+    assert (state.live, state.queued) == (None, 0)
+    assert (await store.queue(_wanted(C))).number == 3
