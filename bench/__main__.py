@@ -1,0 +1,45 @@
+"""`python -m bench NAME [--quick] [--json FILE]`: runs one bench, or `all` that are there.
+
+Exit 0 whatever the figures are, 1 when a bench itself fails, 2 for an unknown name.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.report import Report
+
+NAMES = ("swap", "supersede", "overhead", "webhooks", "history", "rollout", "rollback", "serving")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns its exit code."""
+    there = [name for name in NAMES if (Path(__file__).parent / f"{name}.py").exists()]
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Proves the figures that the README promises.")
+    parser.add_argument("name", choices=[*there, "all"], help="which bench")
+    parser.add_argument("--quick", action="store_true", help="few and short rounds: to see that it runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    options = parser.parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    reports = [_run(name, options.quick, console) for name in (there if options.name == "all" else [options.name])]
+    if options.json is not None:
+        written = [report.as_json() for report in reports]
+        options.json.write_text(json.dumps(written if options.name == "all" else written[0], indent=1) + "\n")
+    return 0
+
+
+def _run(name: str, quick: bool, console: Console) -> Report:
+    module = importlib.import_module(f"bench.{name}")
+    report = Report(name, title=(module.__doc__ or "").strip().partition("\n")[0])
+    module.run(quick, report)
+    report.show(console)
+    return report
+
+
+if __name__ == "__main__":
+    sys.exit(main())
