@@ -1,0 +1,362 @@
+"""A lane over a real store; the pipeline is scripted: each deploy goes as far as the test lets it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from deployd.config.app import App
+from deployd.config.daemon import Config
+from deployd.config.file import parse
+from deployd.domain import Deploy, Status, Trigger, Wanted
+from deployd.errors import BuildFailed, RolloutFailed, Unavailable
+from deployd.events import Events
+from deployd.lane import Lane
+from deployd.pipeline import Outdated, Pipeline
+from deployd.ports import Log, Target
+from deployd.store.database import Database
+from deployd.store.store import Store
+
+A, B, C = "a" * 40, "b" * 40, "c" * 40
+Script = Callable[[Deploy], Awaitable[None]]
+
+
+class ScriptedPipeline(Pipeline):
+    """Does for each deploy what `scripts` says of its commit; without one, it goes live at once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.scripts: dict[str, Script] = {}
+        self.began: asyncio.Queue[Deploy] = asyncio.Queue()
+        self.running = 0
+        self.outrun: Callable[[], Awaitable[bool]] | None = None
+        self.tidied: asyncio.Queue[int] = asyncio.Queue()
+
+    async def run(self, app: App, deploy: Deploy, outrun: Callable[[], Awaitable[bool]]) -> None:
+        self.running += 1
+        assert self.running == 1, "two deploys of one app at once"
+        self.outrun = outrun
+        try:
+            await self.store.advance(deploy, Status.BUILDING)
+            self.began.put_nowait(deploy)
+            if (script := self.scripts.get(deploy.commit)) is not None:
+                await script(deploy)
+            if await outrun():
+                raise asyncio.CancelledError
+            await self.go_live(deploy)
+        finally:
+            self.running -= 1
+
+    async def go_live(self, deploy: Deploy) -> None:
+        for status in (Status.CHECKING, Status.ROLLING_OUT, Status.LIVE):
+            await self.store.advance(deploy, status)
+
+    async def tidy(self, app: App, deploy: Deploy, retention: object) -> None:
+        self.tidied.put_nowait(deploy.number)
+
+
+class World:
+    """What serves, as a target would say."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.restored: list[int] = []
+        self.away = 0
+
+    async def serving(self, app: App) -> int | None:
+        if self.away:
+            self.away -= 1
+            raise Unavailable("the engine is away")
+        return self.number
+
+    async def restore(self, app: App, deploy: Deploy) -> None:
+        self.restored.append(deploy.number)
+
+    async def sweep(self, app: App, keep: int | None, log: Log) -> None:
+        assert keep is None
+
+
+class Bench:
+    """A store, a lane that serves, and what is around it."""
+
+    def __init__(self, store: Store, events: Events, config: Config) -> None:
+        self.store = store
+        self.events = events
+        self.pipeline = ScriptedPipeline(store)
+        self.world = World()
+        self.lane = Lane(config.app[0], config, store, self.pipeline, cast("Target", self.world))
+
+    async def push(self, commit: str) -> Deploy:
+        deploy = await self.store.queue(Wanted("iris", commit, "refs/heads/main", Trigger("push", "guid")))
+        self.lane.submit(deploy)
+        return deploy
+
+    async def ends(self, deploy: Deploy, *statuses: Status) -> Deploy:
+        """Wait until the deploy has one of the statuses."""
+        async with asyncio.timeout(20):
+            watch = self.events.watch(after=0)
+            while True:
+                now = await self.store.deploy(deploy.app, deploy.number)
+                assert now is not None
+                if now.status in statuses:
+                    return now
+                await anext(watch)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.lane.serve())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+        assert task.cancelled(), task.exception()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    monkeypatch.setattr("deployd.lane._RETRY_SECONDS", (0.01,))
+    app = {"name": "iris", "repo": "https://example.com/acme/iris.git", "branch": "main", "gateway": {"listen": 8000}}
+    events = Events()
+    async with Database(tmp_path / "db") as database:
+        yield Bench(Store(database, events), events, parse({"app": [app]}))
+
+
+async def _for_ever(deploy: Deploy) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_push_goes_live_and_the_lane_tidies_up(bench: Bench) -> None:
+    async with bench.serving():
+        deploy = await bench.push(A)
+        await bench.ends(deploy, Status.LIVE)
+        assert await bench.pipeline.tidied.get() == deploy.number
+
+
+async def test_a_newer_push_cancels_the_deploy_in_flight_and_wins(bench: Bench) -> None:
+    bench.pipeline.scripts[A] = _for_ever
+    async with bench.serving():
+        first = await bench.push(A)
+        await bench.pipeline.began.get()
+        second = await bench.push(B)
+        old = await bench.ends(first, Status.SUPERSEDED)
+        await bench.ends(second, Status.LIVE)
+        assert old.superseded_by == second.number
+        assert old.reason == "a newer push came: iris/2"
+
+
+async def test_the_next_deploy_begins_only_after_the_clean_up_of_the_cancelled_one(bench: Bench) -> None:
+    cleaning, clean = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_clean(deploy: Deploy) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await clean.wait()
+
+    bench.pipeline.scripts[A] = slow_to_clean
+    async with bench.serving():
+        first = await bench.push(A)
+        await bench.pipeline.began.get()
+        last = first
+        for commit in (B, C, B):  # three pushes close together must not cancel the clean-up of the first
+            last = await bench.push(commit)
+            await cleaning.wait()
+        assert bench.pipeline.began.empty()
+        clean.set()
+        await bench.ends(last, Status.LIVE)
+        assert (await bench.ends(first, Status.SUPERSEDED)).superseded_by == last.number
+        assert [(await bench.store.deploy("iris", number)).status for number in (2, 3)] == [Status.SUPERSEDED] * 2  # type: ignore[union-attr]
+
+
+async def test_a_cancellation_that_comes_after_the_cut_over_comes_too_late(bench: Bench) -> None:
+    switched, go_on = asyncio.Event(), asyncio.Event()
+
+    async def live_but_not_back(deploy: Deploy) -> None:
+        await bench.pipeline.go_live(deploy)
+        switched.set()
+        await go_on.wait()
+
+    bench.pipeline.scripts[A] = live_but_not_back
+    async with bench.serving():
+        first = await bench.push(A)
+        await switched.wait()
+        second = await bench.push(B)
+        await bench.ends(second, Status.LIVE)
+        assert (await bench.ends(first, Status.RETIRED)).superseded_by is None
+
+
+async def test_what_waits_in_the_store_at_the_cut_over_outruns_the_deploy_in_flight(bench: Bench) -> None:
+    async def meanwhile(deploy: Deploy) -> None:
+        # Durable, but not yet handed to the lane: the cut-over itself has to look.
+        await bench.store.queue(Wanted("iris", B, "refs/heads/main", Trigger("push", "other")))
+
+    bench.pipeline.scripts[A] = meanwhile
+    async with bench.serving():
+        first = await bench.push(A)
+        assert (await bench.ends(first, Status.SUPERSEDED)).superseded_by == 2
+        await bench.ends(Deploy("iris", 2, B, "", Trigger("push"), Status.QUEUED, first.created_at), Status.LIVE)
+
+
+@pytest.mark.parametrize("failure", [BuildFailed("no such base", hint="last lines"), RolloutFailed("never ready")])
+async def test_a_failure_ends_the_deploy_with_its_reason_and_the_lane_goes_on(
+    bench: Bench, failure: BuildFailed | RolloutFailed
+) -> None:
+    async def fail(deploy: Deploy) -> None:
+        raise failure
+
+    bench.pipeline.scripts[A] = fail
+    async with bench.serving():
+        failed = await bench.ends(await bench.push(A), Status.FAILED)
+        assert (failed.reason, failed.hint) == (failure.message, failure.hint)
+        await bench.ends(await bench.push(B), Status.LIVE)
+
+
+async def test_what_is_away_is_waited_for(bench: Bench) -> None:
+    tries = 0
+
+    async def away_at_first(deploy: Deploy) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise Unavailable("the remote is away", hint="look at the network")
+
+    bench.pipeline.scripts[A] = away_at_first
+    async with bench.serving():
+        deploy = await bench.push(A)
+        await bench.ends(deploy, Status.LIVE)
+        assert tries == 4
+
+
+async def test_a_bug_fails_the_deploy_and_ends_the_lane_loudly(bench: Bench) -> None:
+    async def bug(deploy: Deploy) -> None:
+        raise ZeroDivisionError
+
+    bench.pipeline.scripts[A] = bug
+    task = asyncio.create_task(bench.lane.serve())
+    deploy = await bench.push(A)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with asyncio.timeout(20):
+            await task
+    assert caught.group_contains(ZeroDivisionError)
+    assert "a bug in deployd" in (await bench.ends(deploy, Status.FAILED)).reason
+
+
+async def test_cancelling_by_hand_ends_the_deploy_as_cancelled(bench: Bench) -> None:
+    bench.pipeline.scripts[A] = _for_ever
+    async with bench.serving():
+        deploy = await bench.push(A)
+        await bench.pipeline.began.get()
+        assert not bench.lane.cancel(17)
+        assert bench.lane.cancel(deploy.number)
+        assert (await bench.ends(deploy, Status.CANCELLED)).reason == "cancelled by hand"
+
+
+async def test_stopping_puts_the_deploy_in_flight_back_and_a_restart_takes_it_up(bench: Bench) -> None:
+    bench.pipeline.scripts[A] = _for_ever
+    async with bench.serving():
+        deploy = await bench.push(A)
+        await bench.pipeline.began.get()
+    back = await bench.store.deploy("iris", deploy.number)
+    assert back is not None
+    assert (back.status, back.reason) == (Status.QUEUED, "deployd was stopped")
+    del bench.pipeline.scripts[A]
+    async with bench.serving():
+        await bench.ends(deploy, Status.LIVE)
+
+
+async def test_an_old_push_makes_way_for_the_head_of_its_branch(bench: Bench) -> None:
+    async def outdated(deploy: Deploy) -> None:
+        raise Outdated(B)
+
+    bench.pipeline.scripts[A] = outdated
+    async with bench.serving():
+        old = await bench.ends(await bench.push(A), Status.SUPERSEDED)
+        head = await bench.store.deploy("iris", 2)
+        assert old.superseded_by == 2
+        assert head is not None
+        assert (head.commit, head.trigger.kind) == (B, "poll")
+        await bench.ends(head, Status.LIVE)
+        again = await bench.ends(await bench.push(A), Status.SUPERSEDED)
+        assert again.superseded_by == 2
+        assert len(await bench.store.deploys("iris")) == 3
+
+
+async def test_a_push_to_a_branch_that_is_gone_is_cancelled(bench: Bench) -> None:
+    async def gone(deploy: Deploy) -> None:
+        raise Outdated(None)
+
+    bench.pipeline.scripts[A] = gone
+    async with bench.serving():
+        assert "gone from the remote" in (await bench.ends(await bench.push(A), Status.CANCELLED)).reason
+
+
+async def test_pushes_without_end_let_a_deploy_finish_after_the_guard(bench: Bench) -> None:
+    async with bench.serving():
+        bench.lane.config = bench.lane.config.model_copy(
+            update={"supersede": bench.lane.config.supersede.model_copy(update={"finish_after": 0.0})}
+        )
+        go_on = asyncio.Event()
+
+        async def long(deploy: Deploy) -> None:
+            await go_on.wait()
+
+        bench.pipeline.scripts[A] = long
+        first = await bench.push(A)
+        await bench.pipeline.began.get()
+        second = await bench.push(B)
+        go_on.set()
+        await bench.ends(second, Status.LIVE)
+        assert (await bench.ends(first, Status.RETIRED)).live_at is not None
+
+
+async def test_pushes_to_a_paused_app_wait_and_the_newest_wins_on_resume(bench: Bench) -> None:
+    await bench.store.pause("iris", paused=True)
+    async with bench.serving():
+        first, second = await bench.push(A), await bench.push(B)
+        await bench.store.pause("iris", paused=False)
+        bench.lane.look()
+        await bench.ends(second, Status.LIVE)
+        await bench.ends(first, Status.SUPERSEDED)
+
+
+async def test_recovery_waits_for_the_engine(bench: Bench) -> None:
+    bench.world.away = 3
+    async with bench.serving():
+        await bench.ends(await bench.push(A), Status.LIVE)
+
+
+async def _left_at(bench: Bench, *statuses: Status) -> Deploy:
+    deploy = await bench.store.queue(Wanted("iris", A, "refs/heads/main", Trigger("push", "guid")))
+    for status in statuses:
+        deploy = await bench.store.advance(deploy, status)
+    return deploy
+
+
+async def test_recovery_records_a_switch_that_happened(bench: Bench) -> None:
+    deploy = await _left_at(bench, Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT)
+    bench.world.number = deploy.number
+    async with bench.serving():
+        assert "found done" in (await bench.ends(deploy, Status.LIVE)).reason
+        assert bench.pipeline.began.empty()
+
+
+@pytest.mark.parametrize(
+    "statuses", [(Status.BUILDING,), (Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT)], ids=["build", "roll-out"]
+)
+async def test_recovery_takes_up_an_interrupted_deploy(bench: Bench, statuses: tuple[Status, ...]) -> None:
+    deploy = await _left_at(bench, *statuses)
+    async with bench.serving():
+        await bench.ends(deploy, Status.LIVE)
+        assert bench.pipeline.began.get_nowait().number == deploy.number
+
+
+async def test_recovery_brings_the_recorded_release_back(bench: Bench) -> None:
+    deploy = await _left_at(bench, Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT, Status.LIVE)
+    async with bench.serving():
+        assert await bench.pipeline.tidied.get() == deploy.number
+        assert bench.world.restored == [deploy.number]
