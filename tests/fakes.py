@@ -1,12 +1,13 @@
 """The few fakes: small, strict, one class for each thing outside that a fast test cannot have."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from fnmatch import fnmatch
 from typing import Self
 
 from deployd.config.app import App
 from deployd.errors import RequestRefused, Unavailable
-from deployd.ports import Log
+from deployd.ports import Context, Log
 
 
 class FakeLog:
@@ -31,6 +32,7 @@ class FakeContext:
     def __init__(self, commit: str, files: Mapping[str, bytes] | None = None) -> None:
         self.commit = commit
         self.dockerfile = "Dockerfile"
+        self.instructions = (files or {}).get("Dockerfile", b"FROM scratch\n")
         self._files = files or {}
         self._open = False
 
@@ -56,11 +58,11 @@ class FakeSource:
 
     def __init__(self, remotes: dict[str, dict[str, str]] | None = None) -> None:
         self.remotes = remotes or {}
-        self.asked: list[str] = []
+        self.asked: asyncio.Queue[str] = asyncio.Queue()
         self.away = False
 
     async def heads(self, app: App) -> Mapping[str, str]:
-        self.asked.append(app.repo)
+        self.asked.put_nowait(app.repo)
         await self.ping(app)
         refs = self.remotes.get(app.repo, {})
         return {ref: commit for ref, commit in refs.items() if fnmatch(ref, app.ref)}
@@ -75,7 +77,7 @@ class FakeSource:
             return name
         raise RequestRefused(404, f"{app.repo} has no {name}")
 
-    async def fetch(self, app: App, commit: str, ref: str, log: Log) -> FakeContext:
+    async def fetch(self, app: App, commit: str, ref: str, log: Log) -> Context:
         await self.ping(app)
         return FakeContext(commit)
 

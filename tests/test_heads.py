@@ -1,0 +1,112 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from deployd.config.app import App
+from deployd.config.file import parse
+from deployd.domain import Status, Wanted
+from deployd.events import Events
+from deployd.heads import Heads, wanted_head
+from deployd.store.database import Database
+from deployd.store.store import Store
+from tests.fakes import FakeSource
+
+REPO = "https://example.com/acme/iris.git"
+A, B = "a" * 40, "b" * 40
+
+
+def _app(name: str = "iris", repo: str = REPO, **more: object) -> App:
+    port = 8000 + sum(name.encode())
+    return parse({"app": [{"name": name, "repo": repo, "branch": "main", "gateway": {"listen": port}} | more]}).app[0]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with Database(tmp_path / "db") as database:
+        yield Store(database, Events())
+
+
+async def _live(store: Store, wanted: Wanted) -> None:
+    deploy = await store.queue(wanted)
+    for status in (Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT, Status.LIVE):
+        deploy = await store.advance(deploy, status)
+
+
+async def test_a_head_that_no_hook_told_of_is_asked_for_once(store: Store) -> None:
+    source = FakeSource({REPO: {"refs/heads/main": A, "refs/heads/other": B}})
+    heads = Heads(store, source, store.queue)
+    assert await heads.look(_app())
+    assert not await heads.look(_app())
+    (deploy,) = await store.deploys("iris")
+    assert (deploy.commit, deploy.ref, deploy.trigger.kind) == (A, "refs/heads/main", "poll")
+
+
+async def test_a_head_that_failed_is_not_tried_again_but_the_next_one_is(store: Store) -> None:
+    source = FakeSource({REPO: {"refs/heads/main": A}})
+    heads = Heads(store, source, store.queue)
+    await heads.look(_app())
+    await store.advance((await store.deploys("iris"))[0], Status.FAILED, reason="no")
+    assert not await heads.look(_app())
+    source.remotes[REPO]["refs/heads/main"] = B
+    assert await heads.look(_app())
+
+
+async def test_a_release_asked_for_by_hand_is_left_alone_until_the_branch_moves(store: Store) -> None:
+    source = FakeSource({REPO: {"refs/heads/main": A}})
+    heads = Heads(store, source, lambda wanted: _live(store, wanted))
+    await heads.look(_app())
+    await _live(
+        store, Wanted("iris", B, "refs/heads/main", (await store.deploys("iris"))[0].trigger.__class__("manual"))
+    )
+    assert not await heads.look(_app())
+    source.remotes[REPO]["refs/heads/main"] = "c" * 40
+    assert await heads.look(_app())
+
+
+async def test_a_branch_that_is_gone_asks_for_nothing(store: Store) -> None:
+    assert not await Heads(store, FakeSource({REPO: {}}), store.queue).look(_app())
+
+
+async def test_the_lag_behind_the_head_is_measured(store: Store) -> None:
+    source = FakeSource({REPO: {"refs/heads/main": A}})
+    heads = Heads(store, source, lambda wanted: _live(store, wanted))
+    await heads.look(_app())
+    await heads.look(_app())
+    assert REGISTRY.get_sample_value("deployd_head_lag_seconds", {"app": "iris"}) == pytest.approx(0, abs=1e-3)
+    source.remotes[REPO]["refs/heads/main"] = B
+    heads = Heads(store, source, store.queue)
+    await heads.look(_app())
+    await heads.look(_app())
+    lag = REGISTRY.get_sample_value("deployd_head_lag_seconds", {"app": "iris"})
+    assert lag is not None
+    assert lag > 0
+
+
+async def test_the_watch_looks_at_the_start_and_goes_on_after_a_failure(store: Store) -> None:
+    source = FakeSource({REPO: {"refs/heads/main": A}})
+    source.away = True
+    queued = asyncio.Event()
+
+    async def ask(wanted: Wanted) -> None:
+        await store.queue(wanted)
+        queued.set()
+
+    heads = Heads(store, source, ask)
+    apps = (_app(), _app("rose"))
+    watching = asyncio.create_task(heads.watch(lambda: apps, lambda: 0.01))
+    async with asyncio.timeout(20):
+        for _ in range(4):
+            await source.asked.get()
+        source.away = False
+        await queued.wait()
+    watching.cancel()
+    await asyncio.wait({watching})
+
+
+def test_of_several_tags_the_highest_version_is_wanted() -> None:
+    tags = {f"refs/tags/{name}": name for name in ("v1.9", "v1.10", "v1.2", "v1.10-rc1")}
+    assert wanted_head(tags) == ("refs/tags/v1.10", "v1.10")
+    assert wanted_head({}) is None
