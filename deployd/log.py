@@ -22,7 +22,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\
 def printable(text: str, limit: int = 500) -> str:
     """`text` on one line, without control or direction characters, at most `limit` characters."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", cut)
+    return cut if cut.isprintable() else _UNPRINTABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", cut)
 
 
 @contextmanager

@@ -1,0 +1,234 @@
+"""The HTTP server: uvicorn, with its own signal handling taken out and deadlines put in; the only door to uvicorn.
+
+uvicorn stops its keep-alive clock at the first byte of a request and starts no other, so that a client which drips one byte
+a minute holds a connection for ever, and it caps no header. Here every request must have its headers complete within 10 s of
+its first byte (the first of a connection: of connecting) and its body within 30 s more, or the connection ends.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum, auto
+from typing import Any, ClassVar
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from deployd.api.problems import PROBLEM_JSON, problem
+from deployd.errors import ConfigError
+
+LARGEST_HEADERS = 64 * 1024
+
+
+class Server(uvicorn.Server):
+    """Serves one application; main() owns the process, its signals and its sockets."""
+
+    def __init__(self, app: ASGIApp, *, stop_within: float = 30.0, keep_alive: float = 5.0, **tls: Any) -> None:
+        """`stop_within`: seconds that requests in flight get at the end. `tls` as uvicorn's `ssl_certfile`, `ssl_keyfile`."""
+        self._stop = asyncio.Event()
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Protocol,
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=int(keep_alive),
+                timeout_graceful_shutdown=max(1, round(stop_within)),
+                **tls,
+            )
+        )
+        self.listening = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take no more connections, finish the requests in flight, then let `serve` return."""
+        self._stop.set()
+
+    @property
+    def should_exit(self) -> bool:
+        """uvicorn's own word for it; to set it is to call `stop`."""
+        return self._stop.is_set()
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        if value:
+            self.stop()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: a signal is main()'s."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also sets `listening`, when connections are taken."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def main_loop(self) -> None:
+        """Wait for `stop`; uvicorn's own loop wakes ten times a second, and only to write a Date header."""
+        await self._stop.wait()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket (port 0: any free one). ConfigError when the address is not to be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(2048)
+        bound.setblocking(False)
+    except OSError as exc:
+        raise ConfigError(
+            f"server.port: cannot listen on {host}:{port}: {exc.strerror}", hint="is another deployd running?"
+        ) from exc
+    return bound
+
+
+class _Phase(Enum):
+    IDLE = auto()
+    HEADERS = auto()
+    BODY = auto()
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. A request that arrives in one piece costs no timer."""
+
+    headers_within: ClassVar[float] = 10.0
+    body_within: ClassVar[float] = 30.0
+    linger_for: ClassVar[float] = 2.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._phase = _Phase.IDLE
+        self._timed: _Phase | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._head_size = 0
+        self._real: asyncio.Transport | None = None
+        self._lingering = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Start the clock: a silent connection is as slow as one can be."""
+        self._real = transport
+        super().connection_made(_Front(transport, self._close, self._is_closing))  # type: ignore[arg-type]
+        self._phase = _Phase.HEADERS
+        self._time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, then see whether the request is still incomplete."""
+        if self._lingering:
+            return
+        if self._phase is _Phase.IDLE:
+            self._phase = _Phase.HEADERS
+        if self._phase is _Phase.HEADERS:
+            self._head_size += len(data)
+        super().data_received(data)
+        if self._phase is _Phase.HEADERS and self._head_size > LARGEST_HEADERS:
+            self._refuse(431, f"the request's headers are larger than {LARGEST_HEADERS} bytes")
+        elif self._phase is not self._timed:
+            self._time()
+
+    def on_message_begin(self) -> None:
+        """A request's first byte."""
+        super().on_message_begin()
+        self._phase = _Phase.HEADERS
+
+    def on_headers_complete(self) -> None:
+        """Hand the request to the application, unless its headers came in one huge piece."""
+        self._phase = _Phase.BODY
+        if self._head_size > LARGEST_HEADERS and _size(self.headers) > LARGEST_HEADERS:
+            self.app = _headers_too_large
+        self._head_size = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Nothing more is owed by the client."""
+        self._phase = _Phase.IDLE
+        super().on_message_complete()
+
+    def _time(self) -> None:
+        """Start the clock of the present phase, stop any other."""
+        self._cancel()
+        self._timed = self._phase
+        if self._phase is _Phase.HEADERS:
+            self._timer = self.loop.call_later(self.headers_within, self._overdue)
+        elif self._phase is _Phase.BODY:
+            self._timer = self.loop.call_later(self.body_within, self._overdue)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _overdue(self) -> None:
+        if self.flow.read_paused:  # it is we who keep the client waiting
+            self._time()
+        else:
+            self._refuse(408, "the request was not complete in time")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer in the application's place where it has not begun to, and hang up."""
+        begun = self._phase is _Phase.BODY or (self.cycle is not None and not self.cycle.response_complete)
+        if not begun and self._head_size:
+            self.transport.write(_response(status, problem(status, detail)))
+        self.transport.close()
+
+    def _close(self) -> None:
+        """Close for good, or stop only writing when the client still sends: a reset would overtake the answer."""
+        transport = self._real
+        if transport is None or self._lingering:
+            return
+        owed = self._phase is _Phase.BODY or self._head_size > 0
+        if not owed or transport.is_closing() or not transport.can_write_eof():
+            transport.close()
+            return
+        self._lingering = True
+        self._cancel()
+        transport.write_eof()
+        self._timer = self.loop.call_later(self.linger_for, transport.abort)
+        self.flow.resume_reading()
+
+    def _is_closing(self) -> bool:
+        return self._lingering or self._real is None or self._real.is_closing()
+
+
+class _Front:
+    """The transport as uvicorn sees it: how it closes is the protocol's to decide, all else goes straight to the real one."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None], is_closing: Callable[[], bool]) -> None:
+        self.close = close
+        self.is_closing = is_closing
+        for name in ("write", "get_extra_info", "pause_reading", "resume_reading", "set_protocol"):
+            setattr(self, name, getattr(transport, name))
+
+
+async def _headers_too_large(_scope: Scope, _receive: Receive, send: Send) -> None:
+    body = problem(431, f"the request's headers are larger than {LARGEST_HEADERS} bytes")
+    length = str(len(body)).encode()
+    headers = [(b"content-type", PROBLEM_JSON), (b"content-length", length), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 431, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _response(status: int, body: bytes) -> bytes:
+    head = b"HTTP/1.1 %d \r\ncontent-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    return head % (status, PROBLEM_JSON, len(body)) + body
+
+
+def _size(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)

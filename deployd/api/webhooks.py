@@ -1,0 +1,244 @@
+"""The door for forges: from one POST to a durable answer, or to a refusal that says why.
+
+A bare ASGI callable in front of the application, as every layer between costs more than all that is done here: one read, one
+HMAC for each secret, one parse, one await, one write. What a delivery means is the forge's and the filters' to say, what
+becomes of it is `accept`'s; nothing is parsed, kept or logged of bytes that no secret vouches for.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from prometheus_client import Counter
+from starlette.types import Receive, Scope, Send
+
+from deployd.api.bodies import SMALL, Bodies, Gone, too_large
+from deployd.api.problems import PROBLEM_JSON, problem
+from deployd.config.app import App
+from deployd.domain import Delivery, Deploy, Ignored, Ping, Push, Trigger, Wanted
+from deployd.errors import DeliveryRejected, Unavailable
+from deployd.forges import github
+from deployd.forges.body import decode
+from deployd.forges.filters import refusal, why_ignored
+
+_log = logging.getLogger(__name__)
+
+Accept = Callable[[Delivery, Sequence[Wanted]], Awaitable[Sequence[Deploy]]]
+Headers = Mapping[bytes, bytes]
+
+JSON = b"application/json"
+_FORMS = {JSON: False, b"application/x-www-form-urlencoded": True}
+_OUTCOMES = {
+    400: "malformed",
+    401: "unverified",
+    405: "unsupported",
+    408: "too_slow",
+    413: "too_large",
+    415: "unsupported",
+    429: "unavailable",
+    503: "unavailable",
+}
+_LARGE_AT_ONCE = 4
+
+
+class Forge(Protocol):
+    """What a module of `deployd.forges` offers."""
+
+    NAME: str
+
+    def verify(self, raw: bytes, headers: Headers, secrets: Sequence[bytes]) -> bool: ...
+
+    def delivery(self, headers: Headers) -> Delivery: ...
+
+    def parse(self, event: str, body: Mapping[str, Any]) -> Push | Ping | Ignored: ...
+
+
+class _Answer(NamedTuple):
+    outcome: str
+    status: int
+    body: bytes
+    media_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class WebhookDoor:
+    """Takes one forge's deliveries. Without secrets it takes none: every delivery is refused with 401."""
+
+    def __init__(
+        self,
+        accept: Accept,
+        deliveries: Counter,
+        *,
+        secrets: Sequence[bytes],
+        apps: Sequence[App],
+        max_body: int,
+        forge: Forge = github,
+    ) -> None:
+        self._accept = accept
+        self._forge = forge
+        self._max_body = max_body
+        self._bodies = Bodies(most_held=_LARGE_AT_ONCE * max_body)
+        self._one_large = asyncio.Lock()
+        self._closing = False
+        names = ("accepted", "ignored", "ping", "aborted", "failed", "rejected", *_OUTCOMES.values())
+        self._counts = {name: deliveries.labels(forge.NAME, name) for name in names}
+        self.reload(secrets=secrets, apps=apps)
+
+    def reload(self, *, secrets: Sequence[bytes], apps: Sequence[App]) -> None:
+        """From now on these secrets vouch, and these apps want; a secret that is left out is refused at once."""
+        self._secrets = tuple(secret for secret in secrets if secret)
+        by_repository: dict[str, list[App]] = {}
+        for app in apps:
+            by_repository.setdefault(app.repository, []).append(app)
+        self._apps = by_repository
+
+    def close(self) -> None:
+        """Take no more deliveries: 503, for the forge to show and a person to redeliver."""
+        self._closing = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outcome = "failed"
+        try:
+            answer = await self._answer(scope, receive)
+            outcome = answer.outcome
+        except Gone:
+            outcome = "aborted"
+            return
+        finally:
+            self._counts[outcome].inc()
+        length = str(len(answer.body)).encode()
+        headers = [(b"content-type", answer.media_type), (b"content-length", length), *answer.headers]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> _Answer:
+        headers = _headers(scope["headers"])
+        try:
+            form = self._admit(scope["method"], headers)
+            raw = await self._bodies.read(receive, self._limit(form=form))
+        except DeliveryRejected as exc:
+            # The rest of the body is unread, so that the connection cannot go on.
+            return _refused(exc, (b"connection", b"close"))
+        try:
+            delivery, wanted, ignored = await self._judge(raw, headers, form=form)
+            if not wanted:
+                if delivery.event == "push":
+                    _log.info("Delivery %s ignored: %s", delivery.guid, json.loads(ignored.body)["ignored"])
+                return ignored
+            return _accepted(await self._accept(delivery, wanted))
+        except DeliveryRejected as exc:
+            if exc.status != 401:
+                _log.warning("Delivery of %s rejected with %d: %s", self._forge.NAME, exc.status, exc.message)
+            return _refused(exc)
+        except Unavailable as exc:
+            _log.error("Delivery of %s not taken: %s", self._forge.NAME, exc.message)
+            return _refused(_busy("the delivery cannot be stored now", retry_after=30))
+
+    def _admit(self, method: str, headers: Headers) -> bool:
+        """Whether the body is a form, by what is known before it is read; DeliveryRejected when it need not be read."""
+        if method != "POST":
+            raise DeliveryRejected(405, "a delivery is a POST")
+        if self._closing:
+            raise _busy("the daemon is stopping", retry_after=30)
+        form = _is_form(headers)
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit():
+            raise DeliveryRejected(400, "Content-Length is malformed")
+        if int(length) > self._limit(form=form):
+            raise too_large(self._limit(form=form))
+        return form
+
+    def _limit(self, *, form: bool) -> int:
+        return self._max_body * 3 // 2 if form else self._max_body
+
+    async def _judge(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, list[Wanted], _Answer]:
+        if len(raw) <= SMALL:
+            return self._judgement(raw, headers, form=form)
+        try:
+            async with self._one_large:
+                return await asyncio.to_thread(self._judgement, raw, headers, form=form)
+        finally:
+            self._bodies.release(raw)
+
+    def _judgement(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, list[Wanted], _Answer]:
+        """What the delivery asks for, and the answer if that is nothing. Pure; runs in a thread when `raw` is large."""
+        forge = self._forge
+        if not forge.verify(raw, headers, self._secrets):
+            hint = f"the webhook's secret must be one of secrets in [{forge.NAME}], and its body must arrive unchanged"
+            raise DeliveryRejected(401, "the signature is missing or wrong", hint=hint)
+        delivery = forge.delivery(headers)
+        match forge.parse(delivery.event, decode(raw, form=form)):
+            case Ping():
+                return delivery, [], _PONG
+            case Ignored(reason):
+                return delivery, [], _ignored(reason)
+            case Push() as push:
+                wanted, reason = self._wanted(delivery, push)
+                return delivery, wanted, _ignored(reason)
+
+    def _wanted(self, delivery: Delivery, push: Push) -> tuple[list[Wanted], str]:
+        """What the apps of the push's repository want of it, and why not if none does."""
+        wanted: list[Wanted] = []
+        refusals: list[tuple[App, str]] = []
+        trigger = Trigger("push", delivery=delivery.guid)
+        for app in self._apps.get(push.repository.lower(), ()):
+            if (reason := refusal(app, push)) is not None:
+                refusals.append((app, reason))
+            else:
+                wanted.append(Wanted(app.name, push.after, push.ref, trigger, push.subject, push.author))
+        return wanted, "" if wanted else why_ignored(push, refusals)
+
+
+def _headers(pairs: Sequence[tuple[bytes, bytes]]) -> Headers:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    joined: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return joined
+
+
+def _is_form(headers: Headers) -> bool:
+    if b"content-encoding" in headers:
+        raise DeliveryRejected(415, "a compressed body is not taken", hint="send it without Content-Encoding")
+    media_type = headers.get(b"content-type", b"")
+    form = _FORMS.get(media_type)
+    if form is None:
+        form = _FORMS.get(media_type.partition(b";")[0].strip().lower())
+    if form is None:
+        hint = "set the webhook's content type to application/json, or application/x-www-form-urlencoded"
+        raise DeliveryRejected(415, "the content type is not one that is taken", hint=hint)
+    return form
+
+
+def _accepted(deploys: Sequence[Deploy]) -> _Answer:
+    found = [{"app": d.app, "number": d.number, "commit": d.commit, "status": d.status} for d in deploys]
+    return _Answer("accepted", 202, _json({"deploys": found}))
+
+
+def _ignored(reason: str) -> _Answer:
+    return _Answer("ignored", 200, _json({"ignored": reason}))
+
+
+def _refused(exc: DeliveryRejected, *headers: tuple[bytes, bytes]) -> _Answer:
+    if exc.status == 405:
+        headers = (*headers, (b"allow", b"POST"))
+    if exc.retry_after is not None:
+        headers = (*headers, (b"retry-after", str(exc.retry_after).encode()))
+    outcome = _OUTCOMES.get(exc.status, "rejected")
+    return _Answer(outcome, exc.status, problem(exc.status, exc.message, exc.hint), PROBLEM_JSON, headers)
+
+
+def _busy(detail: str, *, retry_after: int) -> DeliveryRejected:
+    return DeliveryRejected(503, detail, hint="redeliver it in a moment", retry_after=retry_after)
+
+
+def _json(value: object) -> bytes:
+    return _ENCODER.encode(value).encode()
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+_PONG = _Answer("ping", 200, _json({"pong": True}))
