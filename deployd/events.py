@@ -32,6 +32,11 @@ class Events:
         self._more.set()
         self._more = asyncio.Event()
 
+    @property
+    def latest(self) -> int:
+        """The id of the newest event: who watches from here misses nothing that comes."""
+        return self._next - 1
+
     async def watch(self, after: int | None = None) -> AsyncIterator[Event]:
         """Events after the id `after`, or from now on; never ends by itself."""
         position = self._next if after is None else after + 1

@@ -1,0 +1,184 @@
+"""What the API says and what it is told, field by field: the tables of the public face as models.
+
+Times are ISO 8601 in UTC. The client reads answers with these same models; nothing here reaches outside.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from deployd.domain import AppState, Deploy, Image, Status, StepStatus, TriggerKind, Verdict
+
+_NAME = r"^[^\s\x00-\x1f\x7f-][^\x00-\x20\x7f]*$"
+
+
+class Answer(BaseModel):
+    """Read from the values of the domain, or from JSON; a newer daemon may say more than a client knows."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class TriggerAnswer(Answer):
+    """Who asked for a deploy."""
+
+    kind: TriggerKind
+    delivery: str | None = None
+    by: str | None = None
+
+
+class StepAnswer(Answer):
+    """One recorded stretch of a deploy."""
+
+    name: str
+    status: StepStatus
+    started_at: datetime
+    finished_at: datetime | None = None
+
+
+class GateAnswer(Answer):
+    """What a gate said."""
+
+    name: str
+    verdict: Verdict
+    detail: str = ""
+
+
+class DeployAnswer(Answer):
+    """One deploy. In lists `steps` is empty."""
+
+    app: str
+    number: int
+    commit: str
+    ref: str
+    subject: str
+    author: str
+    trigger: TriggerAnswer
+    status: Status
+    superseded_by: int | None = None
+    rollback_to: int | None = None
+    reason: str = ""
+    hint: str = ""
+    created_at: datetime
+    started_at: datetime | None = None
+    live_at: datetime | None = None
+    finished_at: datetime | None = None
+    image: str | None = None
+    digest: str | None = None
+    steps: list[StepAnswer] = []
+    gates: list[GateAnswer] = []
+    model: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, deploy: Deploy) -> Self:
+        """A deploy as it is told."""
+        known = {name: getattr(deploy, name) for name in cls.model_fields if name not in {"image", "digest"}}
+        image = deploy.image
+        return cls.model_validate(known | {"image": image_name(image), "digest": image.digest if image else None})
+
+
+class LiveAnswer(Answer):
+    """What serves now."""
+
+    number: int
+    commit: str
+    image: str | None = None
+    since: datetime | None = None
+
+
+class HeldAnswer(Answer):
+    """The commit that the app does not go to, and why it stays where it is."""
+
+    commit: str
+    reason: str
+
+
+class AppAnswer(Answer):
+    """One app. `configured` is false for one that serves although it is gone from the config."""
+
+    name: str
+    configured: bool = True
+    target: str | None = None
+    repo: str | None = None
+    branch: str | None = None
+    tag: str | None = None
+    paused: bool = False
+    held: HeldAnswer | None = None
+    live: LiveAnswer | None = None
+    in_flight: DeployAnswer | None = None
+    queued: int = 0
+    urls: list[str] = []
+
+
+def live_of(state: AppState) -> LiveAnswer | None:
+    """The live release of an app's state."""
+    if (live := state.live) is None:
+        return None
+    return LiveAnswer(number=live.number, commit=live.commit, image=image_name(live.image), since=live.live_at)
+
+
+def image_name(image: Image | None) -> str | None:
+    """`deployd/iris:0a1b…`."""
+    return f"{image.name}:{image.tag}" if image else None
+
+
+class AppsAnswer(Answer):
+    """Every app."""
+
+    apps: list[AppAnswer]
+
+
+class DeploysAnswer(Answer):
+    """A page of history, newest first; `before` asks for the next page, null on the last."""
+
+    deploys: list[DeployAnswer]
+    before: int | None = None
+
+
+class DescribeAnswer(Answer):
+    """An app and what runs of it, as its target says."""
+
+    app: AppAnswer
+    running: dict[str, Any]
+
+
+class ReloadAnswer(Answer):
+    """The apps of the config that counts now."""
+
+    apps: list[str]
+
+
+class HealthAnswer(Answer):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Asked(BaseModel):
+    """The body of a request; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class DeployAsked(Asked):
+    """What to deploy: a SHA (short or full), branch or tag; null means the head of what the app watches."""
+
+    commit: Annotated[str, StringConstraints(pattern=_NAME, max_length=255)] | None = None
+
+
+class RollbackAsked(Asked):
+    """Where to go back to: the number of a deploy that was live; null means the release before."""
+
+    to: Annotated[int, Field(ge=1, le=2**53)] | None = None
+
+
+class ScaleAsked(Asked):
+    """How many copies shall run."""
+
+    replicas: Annotated[int, Field(ge=0, le=1000)]
+
+
+class ExecAsked(Asked):
+    """A command and its arguments; no shell is put between."""
+
+    command: Annotated[list[Annotated[str, StringConstraints(max_length=32768)]], Field(min_length=1, max_length=256)]

@@ -1,0 +1,74 @@
+"""The HTTP face, put together: the webhook door in front, the guard, then the API. Every error is a problem (RFC 9457)."""
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployd.api import deploys, ops, streams
+from deployd.api.guard import Guard
+from deployd.api.problems import PROBLEM_JSON, problem
+from deployd.api.services import Services
+from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
+
+# Beside our own, the path of the old recipe and the one that Jenkins uses: no hook has to be changed.
+WEBHOOKS = frozenset({"/webhooks/github", "/github_webhook", "/github-webhook/"})
+
+_MAX_BODY = 64 * 1024
+
+
+def create_app(services: Services, webhooks: ASGIApp) -> ASGIApp:
+    """Everything that deployd serves, with the door for GitHub's deliveries in front; no lifespan is needed."""
+    guarded = Guard(create_api(services), lambda: services.config)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        door = webhooks if scope["type"] == "http" and scope["path"] in WEBHOOKS else guarded
+        await door(scope, receive, send)
+
+    return app
+
+
+def create_api(services: Services) -> FastAPI:
+    """The API alone, for who wants its OpenAPI."""
+    api = FastAPI(title="deployd", docs_url=None, redoc_url=None, openapi_url=None, max_body_size=_MAX_BODY)
+    api.state.services = services
+    for part in (ops, deploys, streams):
+        api.include_router(part.router)
+    api.exception_handler(DeploydError)(_expected)
+    api.exception_handler(HTTPException)(_http)
+    api.exception_handler(RequestValidationError)(_invalid)
+    api.exception_handler(Exception)(_bug)
+    return api
+
+
+async def _expected(request: Request, exc: DeploydError) -> Response:
+    del request
+    if isinstance(exc, RequestRefused):
+        headers = {"WWW-Authenticate": "Bearer"} if exc.status == 401 else {}
+        return _answer(exc.status, exc.message, exc.hint, headers)
+    if isinstance(exc, Unavailable):
+        return _answer(503, exc.message, exc.hint, {"Retry-After": "5"})
+    return _answer(422 if isinstance(exc, ConfigError) else 409, exc.message, exc.hint)
+
+
+async def _http(request: Request, exc: HTTPException) -> Response:
+    detail = exc.detail if exc.detail != HTTPStatus(exc.status_code).phrase else f"{request.method} is not served here"
+    return _answer(exc.status_code, detail, headers=dict(exc.headers or {}))
+
+
+async def _invalid(request: Request, exc: RequestValidationError) -> Response:
+    del request
+    faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in exc.errors()]
+    return _answer(422, "; ".join(faults))
+
+
+async def _bug(request: Request, exc: Exception) -> Response:
+    del request, exc
+    return _answer(500, "a bug in deployd", "the daemon's log has the traceback")
+
+
+def _answer(status: int, detail: str, hint: str = "", headers: dict[str, str] | None = None) -> Response:
+    return Response(problem(status, detail, hint), status, headers, PROBLEM_JSON.decode())

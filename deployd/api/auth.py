@@ -1,0 +1,90 @@
+"""Who asks, and what they may: bearer tokens with one of three roles.
+
+Only the SHA-256 of a token is known. Without any tokens, requests from this machine are served and no others. What a token may
+not do looks like what does not exist.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, Request
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from deployd.api.services import Given
+from deployd.config.daemon import Config, Token
+from deployd.errors import RequestRefused
+
+Role = Literal["read", "deploy", "admin"]
+
+_RANK: dict[Role, int] = {"read": 0, "deploy": 1, "admin": 2}
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever asks; `name` stands in the trigger of the deploys that they ask for."""
+
+    name: str
+    role: Role
+
+
+def _needing(role: Role) -> Callable[[Request, Given], Awaitable[Caller]]:
+    """A dependency that lets those pass who have `role` or more."""
+
+    async def check(request: Request, services: Given) -> Caller:
+        caller = _caller(request.scope, services.config)
+        if _RANK[caller.role] < _RANK[role]:
+            raise RequestRefused(404, "there is no such thing", hint="or this token may not see it")
+        return caller
+
+    return check
+
+
+READS = Depends(_needing("read"))
+DEPLOYS = Depends(_needing("deploy"))
+RULES = Depends(_needing("admin"))
+Deployer = Annotated[Caller, DEPLOYS]
+
+
+def _caller(scope: Scope, config: Config) -> Caller:
+    headers = Headers(scope=scope)
+    if not config.auth.tokens:
+        if _from_this_machine(scope, headers):
+            return Caller("this machine", "admin")
+        raise RequestRefused(
+            401, "only requests from this machine are served", hint="configure a token: deployd token new NAME"
+        )
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and (token := _known(given.strip(), config.auth.tokens)) is not None:
+        return Caller(token.name, token.role)
+    raise RequestRefused(401, "a valid token is needed", hint="Authorization: Bearer TOKEN, or DEPLOYD_TOKEN")
+
+
+def _known(given: str, tokens: tuple[Token, ...]) -> Token | None:
+    """The token that was given; every one is compared, so that time tells nothing."""
+    digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()
+    found = [token for token in tokens if hmac.compare_digest(token.sha256, digest)]
+    return found[0] if found else None
+
+
+def _from_this_machine(scope: Scope, headers: Headers) -> bool:
+    """The peer is this machine and speaks for itself: a proxy or tunnel on it would forward for the whole world."""
+    peer = scope.get("client")
+    if peer is None or any(name in headers for name in _FORWARDED):
+        return False
+    name = headers.get("host", "").lower()
+    host = name if name.endswith("]") else name.rpartition(":")[0] or name
+    return host in _LOOPBACK_NAMES and _is_loopback(peer[0])
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,35 @@
+"""The state badge of an app: an SVG made of two boxes, pure text in, text out."""
+
+from html import escape
+
+from deployd.domain import AppState, Deploy, Status
+
+_CHARACTER_PX, _PADDING_PX = 7, 10
+_GREEN, _BLUE, _RED, _GREY = "#2e7d32", "#1565c0", "#c62828", "#616161"
+
+
+def badge(app: str, state: AppState, newest: Deploy | None) -> str:
+    """What a glance should tell: the commit that serves, or that something newer is on its way or failed."""
+    said, colour = _said(state, newest)
+    left, right = (len(text) * _CHARACTER_PX + _PADDING_PX for text in (app, said))
+    label, text = escape(app), escape(said)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img" aria-label="{label}: {text}">'
+        f"<title>{label}: {text}</title>"
+        f'<rect width="{left + right}" height="20" rx="3" fill="#424242"/>'
+        f'<rect x="{left}" width="{right}" height="20" rx="3" fill="{colour}"/>'
+        '<g fill="#fff" text-anchor="middle" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">'
+        f'<text x="{left / 2}" y="14">{label}</text><text x="{left + right / 2}" y="14">{text}</text></g></svg>'
+    )
+
+
+def _said(state: AppState, newest: Deploy | None) -> tuple[str, str]:
+    if state.paused:
+        return "paused", _GREY
+    if state.in_flight is not None:
+        return state.in_flight.status.value.replace("_", " "), _BLUE
+    if newest is not None and newest.status in {Status.FAILED, Status.REVERTED}:
+        return f"{newest.status} {newest.commit[:7]}", _RED
+    if state.live is not None:
+        return f"live {state.live.commit[:7]}", _GREEN
+    return "nothing live", _GREY

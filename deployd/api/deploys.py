@@ -1,0 +1,145 @@
+"""Apps and their deploys: what is asked of them and what is told of them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from deployd.api.answers import (
+    AppAnswer,
+    AppsAnswer,
+    DeployAnswer,
+    DeployAsked,
+    DeploysAnswer,
+    DescribeAnswer,
+    HeldAnswer,
+    RollbackAsked,
+    ScaleAsked,
+    live_of,
+)
+from deployd.api.auth import DEPLOYS, READS, RULES, Deployer
+from deployd.api.paths import Number
+from deployd.api.services import Given, Services
+from deployd.config.urls import public_urls
+from deployd.domain import AppState
+from deployd.errors import RequestRefused
+
+router = APIRouter(prefix="/api/v1/apps")
+
+
+@router.get("", dependencies=[READS])
+async def apps(services: Given) -> AppsAnswer:
+    """Every app of the config, and those that are gone from it and still serve."""
+    configured = [app.name for app in services.config.app]
+    others = [name for name in await services.store.known_apps() if name not in configured]
+    states = await services.store.states([*configured, *others])
+    shown = [state for state in states if state.app in configured or state.live or state.in_flight]
+    return AppsAnswer(apps=[_app_answer(services, state) for state in shown])
+
+
+@router.get("/{app}", dependencies=[READS])
+async def one_app(app: str, services: Given) -> AppAnswer:
+    """One app."""
+    await _must_be_known(services, app)
+    return _app_answer(services, await services.store.state(app))
+
+
+@router.get("/{app}/deploys", dependencies=[READS])
+async def deploys(
+    app: str,
+    services: Given,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+) -> DeploysAnswer:
+    """The app's deploys, newest first."""
+    await _must_be_known(services, app)
+    found = await services.store.deploys(app, limit, before)
+    more = found[-1].number if len(found) == limit and found[-1].number > 1 else None
+    return DeploysAnswer(deploys=[DeployAnswer.of(deploy) for deploy in found], before=more)
+
+
+@router.get("/{app}/deploys/{number}", dependencies=[READS])
+async def one_deploy(app: str, number: Number, services: Given) -> DeployAnswer:
+    """One deploy with its steps."""
+    deploy = await services.store.deploy(app, number)
+    if deploy is None:
+        raise RequestRefused(404, f"there is no deploy {app}/{number}")
+    return DeployAnswer.of(deploy)
+
+
+@router.post("/{app}/deploys", status_code=202)
+async def deploy_app(app: str, services: Given, caller: Deployer, asked: DeployAsked | None = None) -> DeployAnswer:
+    """Deploy a commit, branch or tag; without one, the head of what the app watches."""
+    commit = asked.commit if asked else None
+    return DeployAnswer.of(await services.scheduler.deploy(app, commit, caller.name))
+
+
+@router.post("/{app}/rollback", status_code=202)
+async def rollback(app: str, services: Given, caller: Deployer, asked: RollbackAsked | None = None) -> DeployAnswer:
+    """Go back to an earlier release by its kept image."""
+    return DeployAnswer.of(await services.scheduler.rollback(app, asked.to if asked else None, caller.name))
+
+
+@router.post("/{app}/deploys/{number}/cancel", status_code=202, dependencies=[DEPLOYS])
+async def cancel(app: str, number: Number, services: Given) -> DeployAnswer:
+    """Stop a deploy that waits or is in flight."""
+    return DeployAnswer.of(await services.scheduler.cancel(app, number))
+
+
+@router.post("/{app}/pause", dependencies=[DEPLOYS])
+async def pause(app: str, services: Given) -> AppAnswer:
+    """Let the app's deploys wait."""
+    await services.scheduler.pause(app, paused=True)
+    return _app_answer(services, await services.store.state(app))
+
+
+@router.post("/{app}/resume", dependencies=[DEPLOYS])
+async def resume(app: str, services: Given) -> AppAnswer:
+    """Take the app's deploys up again: the newest wins."""
+    await services.scheduler.pause(app, paused=False)
+    return _app_answer(services, await services.store.state(app))
+
+
+@router.post("/{app}/scale", dependencies=[DEPLOYS])
+async def scale(app: str, asked: ScaleAsked, services: Given) -> AppAnswer:
+    """Let so many copies run."""
+    configured, target = services.scheduler.target_of(app)
+    await target.scale(configured, asked.replicas)
+    return _app_answer(services, await services.store.state(app))
+
+
+@router.get("/{app}/describe", dependencies=[READS])
+async def describe(app: str, services: Given) -> DescribeAnswer:
+    """The app and what runs of it."""
+    configured, target = services.scheduler.target_of(app)
+    running = dict(await target.describe(configured))
+    return DescribeAnswer(app=_app_answer(services, await services.store.state(app)), running=running)
+
+
+@router.delete("/{app}", status_code=204, dependencies=[RULES])
+async def remove(app: str, services: Given) -> None:
+    """Take an app that is gone from the config off its target; its history stays."""
+    await services.scheduler.remove(app)
+
+
+async def _must_be_known(services: Services, app: str) -> None:
+    if services.config.find(app) is None and app not in await services.store.known_apps():
+        raise RequestRefused(404, f"there is no app {app}", hint="deployd status shows the apps")
+
+
+def _app_answer(services: Services, state: AppState) -> AppAnswer:
+    app = services.config.find(state.app)
+    held = HeldAnswer(commit=state.held_commit, reason=state.held_reason) if state.held_commit else None
+    return AppAnswer(
+        name=state.app,
+        configured=app is not None,
+        target=app.target if app else None,
+        repo=app.repo if app else None,
+        branch=app.branch if app else None,
+        tag=app.tag if app else None,
+        paused=state.paused,
+        held=held,
+        live=live_of(state),
+        in_flight=DeployAnswer.of(state.in_flight) if state.in_flight else None,
+        queued=state.queued,
+        urls=public_urls(services.config, app) if app else [],
+    )

@@ -1,0 +1,92 @@
+"""What every request of the API must be before anybody looks at what it asks: meant for us, and not sent by a foreign page.
+
+A bare ASGI layer. A Host that is not ours is refused (a foreign name that resolves to this machine could make a browser read
+from us), and so is a change that a page of another site asks for.
+"""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployd.api.problems import PROBLEM_JSON, problem
+from deployd.config.daemon import Config
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+
+
+class Guard:
+    """In front of `app`; `config` gives the config that counts now."""
+
+    def __init__(self, app: ASGIApp, config: Callable[[], Config]) -> None:
+        self._app = app
+        self._config = config
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if (refusal := self._refusal(scope)) is not None:
+            await _answer(send, *refusal)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not _allowed(_host(hosts[0]), scope, self._config()):
+            return 400, "this Host is not served", "name it in allowed_hosts of [server]"
+        if scope["method"] in _SAFE:
+            return None
+        if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or not _own_origin(headers, hosts[0]):
+            return 403, "a page of another site may not ask for this", ""
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        if (has_body or kind) and kind != "application/json":
+            return 415, "the body must be application/json", "send Content-Type: application/json"
+        return None
+
+
+def _host(value: str) -> str:
+    """The name in a Host header without its port, "" when it is malformed."""
+    name, _, port = value.rpartition(":") if ":" in value and not value.endswith("]") else (value, "", "")
+    name = name.lower()
+    bracketed = name.startswith("[") and name.endswith("]")
+    inner = name[1:-1] if bracketed else name
+    allowed = "0123456789abcdefghijklmnopqrstuvwxyz.-_" + (":" if bracketed else "")
+    well_formed = inner and all(sign in allowed for sign in inner) and (not port or port.isdecimal())
+    return name if well_formed else ""
+
+
+def _allowed(host: str, scope: Scope, config: Config) -> bool:
+    if not host:
+        return False
+    arrived_at = (scope.get("server") or ("",))[0]
+    names = {*_LOOPBACK_NAMES, *(name.lower() for name in config.server.allowed_hosts)}
+    names |= {arrived_at, f"[{arrived_at}]", urlsplit(config.server.base_url).hostname or ""}
+    return host in names or "*" in names or any(name[:2] == "*." and host.endswith(name[1:]) for name in names)
+
+
+def _own_origin(headers: Headers, host: str) -> bool:
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+
+
+async def _answer(send: Send, status: int, detail: str, hint: str) -> None:
+    body = problem(status, detail, hint)
+    headers = [(b"content-type", PROBLEM_JSON), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

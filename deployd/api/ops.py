@@ -1,0 +1,85 @@
+"""For those who run deployd: is it alive, is it ready, what does it count, read the config again, copy the state."""
+
+import tempfile
+from pathlib import Path
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import JSONResponse, Response
+
+from deployd.api.answers import HealthAnswer, ReloadAnswer
+from deployd.api.auth import READS, RULES
+from deployd.api.badge import badge
+from deployd.api.readiness import is_well
+from deployd.api.services import Given
+from deployd.api.streams import Stream, Write
+from deployd.errors import RequestRefused
+from deployd.metrics import LIVE_INFO, QUEUE_DEPTH
+
+router = APIRouter()
+
+_BLOCK = 256 * 1024
+
+
+@router.api_route("/healthz", methods=["GET", "HEAD"])
+async def healthz() -> HealthAnswer:
+    """The process answers."""
+    return HealthAnswer()
+
+
+@router.api_route("/readyz", methods=["GET", "HEAD"])
+async def readyz(services: Given) -> Response:
+    """Every part that deploys need, `ok` or what is wrong with it; 503 when one is away."""
+    parts = await services.readiness.parts(services.config, services.store, services.targets)
+    return JSONResponse(parts, 200 if is_well(parts) else 503, {"Cache-Control": "no-store"})
+
+
+@router.get("/metrics", response_class=Response, dependencies=[READS])
+async def metrics(services: Given) -> Response:
+    """Prometheus."""
+    QUEUE_DEPTH.clear()
+    LIVE_INFO.clear()
+    for state in await services.store.states([app.name for app in services.config.app]):
+        QUEUE_DEPTH.labels(state.app).set(state.queued)
+        if state.live is not None:
+            LIVE_INFO.labels(state.app, state.live.commit).set(1)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/apps/{app}/badge.svg", response_class=Response, dependencies=[READS])
+async def app_badge(app: str, services: Given) -> Response:
+    """The app's state as a picture."""
+    if services.config.find(app) is None:
+        raise RequestRefused(404, f"there is no app {app}")
+    newest = await services.store.deploys(app, 1)
+    picture = badge(app, await services.store.state(app), newest[0] if newest else None)
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    return Response(picture, media_type="image/svg+xml", headers=headers)
+
+
+@router.post("/api/v1/reload", dependencies=[RULES])
+async def reload(services: Given) -> ReloadAnswer:
+    """Read the config file again; a wrong one is refused and the present one stays."""
+    await services.reload()
+    return ReloadAnswer(apps=[app.name for app in services.config.app])
+
+
+@router.get("/api/v1/backup", response_class=Response, dependencies=[RULES])
+async def backup(services: Given) -> Response:
+    """A consistent copy of the whole state, as one SQLite file."""
+
+    async def produce(write: Write) -> None:
+        with tempfile.TemporaryDirectory(dir=services.config.server.state_dir, prefix="backup-") as directory:
+            copy = Path(directory) / "deployd.db"
+            await services.store.backup(copy)
+            with copy.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    await write(block)
+
+    return Stream(services, produce, "application/vnd.sqlite3")
+
+
+@router.get("/", dependencies=[READS])
+async def index() -> dict[str, str]:
+    """Where things are."""
+    return {"name": "deployd", "apps": "/api/v1/apps", "events": "/api/v1/events", "ready": "/readyz"}

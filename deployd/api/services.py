@@ -1,0 +1,68 @@
+"""What the doors of the API hand requests to, put together once by main.py.
+
+Holds no logic, and no state of its own but the config that counts now and what the open streams and the last check of the
+parts have in common.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from deployd.api.readiness import Readiness
+from deployd.config.daemon import Config
+from deployd.errors import RequestRefused
+from deployd.events import Events
+from deployd.logs import Logs
+from deployd.ports import Target
+from deployd.scheduler import Scheduler
+from deployd.store.store import Store
+
+_MOST_STREAMS = 200
+
+
+class Streams:
+    """The answers that go on until somebody ends them, at most so many at once."""
+
+    def __init__(self, most: int = _MOST_STREAMS) -> None:
+        self._most = most
+        self.open = 0
+
+    @asynccontextmanager
+    async def seat(self) -> AsyncIterator[None]:
+        """Hold one for the length of the block; RequestRefused 429 when all are taken."""
+        if self.open >= self._most:
+            raise RequestRefused(429, f"{self._most} streams are open already", hint="close one, or try again later")
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+
+
+@dataclass(slots=True)
+class Services:
+    """`config` is replaced by a reload, which `reload` does: it reads the file again. Once `stopping` is set every stream ends."""
+
+    config: Config
+    scheduler: Scheduler
+    store: Store
+    events: Events
+    logs: Logs
+    targets: Mapping[str, Target]
+    reload: Callable[[], Awaitable[None]]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    streams: Streams = field(default_factory=Streams)
+    readiness: Readiness = field(default_factory=Readiness)
+
+
+async def _services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+Given = Annotated[Services, Depends(_services)]
+"""The services, as an endpoint's parameter."""

@@ -1,0 +1,214 @@
+"""Answers that come as it comes: logs, what a release prints, events.
+
+A stream ends with its source, when the client goes, or when the daemon stops; the number of open ones is bounded.
+"""
+
+import asyncio
+import codecs
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from deployd.api.answers import ExecAsked
+from deployd.api.auth import READS, RULES
+from deployd.api.paths import Number
+from deployd.api.services import Given, Services
+from deployd.domain import Event
+from deployd.errors import DeploydError, RequestRefused
+
+Write = Callable[[bytes], Awaitable[None]]
+Produce = Callable[[Write], Awaitable[None]]
+
+_HEARTBEAT_SECONDS = 15.0
+_RETRY_MS = 1000
+_TEXT = "text/plain; charset=utf-8"
+_LOG_HEADERS = {"Content-Security-Policy": "default-src 'none'", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+router = APIRouter(prefix="/api/v1")
+
+
+class Stream(Response):
+    """A body that `produce` writes. The status is sent with its first bytes: what fails before is an answer of its own."""
+
+    def __init__(self, services: Services, produce: Produce, media_type: str) -> None:
+        super().__init__(media_type=media_type, headers=_LOG_HEADERS)
+        del self.headers["content-length"]
+        self._services = services
+        self._produce = produce
+        self._begun = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
+        async with self._services.streams.seat():
+            writing = asyncio.ensure_future(self._write_all(send))
+            ends = {writing, asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(self._stopping())}
+            try:
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in ends:
+                    task.cancel()
+                await asyncio.wait(ends)
+        if not writing.cancelled():
+            writing.result()
+        await self._write(send, b"", more=False)
+
+    async def _write_all(self, send: Send) -> None:
+        try:
+            await self._produce(lambda data: self._write(send, data))
+        except DeploydError as exc:
+            if not self._begun:
+                raise
+            await self._write(send, f"\n-- cut off: {exc} --\n".encode())
+
+    async def _write(self, send: Send, data: bytes, *, more: bool = True) -> None:
+        if not self._begun:
+            self._begun = True
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if data or not more:
+            await send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def _stopping(self) -> None:
+        await self._services.stopping.wait()
+
+
+@router.get("/apps/{app}/deploys/{number}/log", response_class=Response, dependencies=[READS])
+async def deploy_log(
+    app: str,
+    number: Number,
+    services: Given,
+    follow: bool = False,
+    start: Annotated[int, Query(alias="from", ge=0, le=2**62)] = 0,
+) -> Response:
+    """The log of a deploy from byte `from` on; with `follow` until the deploy ends."""
+    if await services.store.deploy(app, number) is None:
+        raise RequestRefused(404, f"there is no deploy {app}/{number}")
+
+    async def produce(write: Write) -> None:
+        if not follow:
+            await _copy(services.logs.read(app, number, start), write)
+            return
+        async with _beside(_release_followers(services, app, number)):
+            await _follow(services, app, number, start, write)
+
+    return Stream(services, produce, _TEXT)
+
+
+@router.get("/apps/{app}/log", response_class=Response, dependencies=[READS])
+async def app_log(
+    app: str,
+    services: Given,
+    follow: bool = False,
+    tail: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
+) -> Response:
+    """What the running release prints: its last `tail` lines, then as it comes."""
+    configured, target = services.scheduler.target_of(app)
+    return Stream(services, lambda write: _copy(target.output(configured, follow=follow, tail=tail), write), _TEXT)
+
+
+@router.post("/apps/{app}/exec", response_class=Response, dependencies=[RULES])
+async def execute(app: str, asked: ExecAsked, services: Given) -> Response:
+    """Run a command beside the live release. JSON lines: `{"output": text}` as it comes, at last `{"exit_code": n}`."""
+    configured, target = services.scheduler.target_of(app)
+
+    async def produce(write: Write) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+        async def out(data: bytes) -> None:
+            if text := decoder.decode(data):
+                await write(_line({"output": text}))
+
+        code = await target.execute(configured, asked.command, out)
+        if rest := decoder.decode(b"", final=True):
+            await write(_line({"output": rest}))
+        await write(_line({"exit_code": code}))
+
+    return Stream(services, produce, "application/x-ndjson")
+
+
+@router.get("/events", response_class=Response, dependencies=[READS])
+async def events(
+    services: Given,
+    app: str | None = None,
+    last_event_id: Annotated[str | None, Header(max_length=32)] = None,
+) -> Response:
+    """Server-sent events of one app or all; `Last-Event-ID` resumes, and `reset` says that something was missed."""
+    known = last_event_id is not None and last_event_id.isascii() and last_event_id.isdecimal()
+    after = int(last_event_id or 0) if known else services.events.latest
+
+    async def produce(write: Write) -> None:
+        await write(f"retry: {_RETRY_MS}\n\n".encode())
+        async with _beside(_beat(write)):
+            async for event in services.events.watch(after):
+                if app is None or event.app in {app, ""}:
+                    await write(_sse(event))
+
+    return Stream(services, produce, "text/event-stream")
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let `work` run as long as the block does."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _copy(blocks: AsyncIterator[bytes], write: Write) -> None:
+    async for block in blocks:
+        await write(block)
+
+
+async def _follow(services: Services, app: str, number: int, start: int, write: Write) -> None:
+    """The log to the end of the deploy: one that had to wait for the world closes its log and opens it again."""
+    position = start
+    deploy = await services.store.deploy(app, number)
+    while True:
+        expected = deploy is not None and not deploy.status.ended
+        async for block in services.logs.follow(app, number, position, expected=expected):
+            position += len(block)
+            await write(block)
+        deploy = await services.store.deploy(app, number)
+        if not expected or deploy is None or deploy.status.ended:
+            return
+
+
+async def _release_followers(services: Services, app: str, number: int) -> None:
+    """Let the followers go when the deploy ends without ever having written a log."""
+    after = services.events.latest
+    deploy = await services.store.deploy(app, number)
+    watched = services.events.watch(after)
+    while deploy is not None and not deploy.status.ended:
+        event = await anext(watched)
+        if event.kind == "reset" or (event.kind == "deploy.status" and (event.app, event.number) == (app, number)):
+            deploy = await services.store.deploy(app, number)
+    services.logs.give_up(app, number)
+
+
+async def _beat(write: Write) -> None:
+    while True:
+        await asyncio.sleep(_HEARTBEAT_SECONDS)
+        await write(b": still here\n\n")
+
+
+def _sse(event: Event) -> bytes:
+    data = {"app": event.app, "number": event.number, "at": event.at.isoformat().replace("+00:00", "Z"), **event.data}
+    return f"id: {event.id}\nevent: {event.kind}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def _line(value: Mapping[str, object]) -> bytes:
+    return json.dumps(value).encode() + b"\n"
