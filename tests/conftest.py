@@ -14,9 +14,12 @@ from typing import TypeVar
 import pytest
 
 from deployd.demo import engine as engines
+from deployd.demo.packages import can_install
 from deployd.demo.progress import Progress
 from deployd.errors import Unavailable
+from tests.testbed import cluster as clusters
 from tests.testbed import images
+from tests.testbed.cluster import Cluster
 from tests.testbed.leftovers import Leftover, leftovers, remove
 from tests.testbed.registry import Registry
 from tests.testbed.registry import registry as run_registry
@@ -78,6 +81,27 @@ def registry() -> Iterator[Registry]:
 def registry_with_password() -> Iterator[Registry]:
     """A registry that asks for a user and a password, for the whole session."""
     yield from _registry(authenticated=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """A real Kubernetes cluster: the one DEPLOYD_TEST_KUBECONFIG names, or the testbed's, once that has been built."""
+
+    def answering() -> Cluster:
+        if can_install() and not clusters.available():
+            raise Unavailable(
+                "Kubernetes is not built yet", hint="python -m tests.testbed cluster builds it, once a machine"
+            )
+        return clusters.cluster(Progress())
+
+    return _needed(answering)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own, which goes with all in it when the test ends."""
+    with cluster.namespace() as name:
+        yield name
 
 
 @pytest.fixture

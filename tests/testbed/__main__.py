@@ -1,4 +1,4 @@
-"""`python -m tests.testbed [engine|images|registry|cluster|all]`: brings up what the tests need, and says what it does.
+"""`python -m tests.testbed [engine|images|registry|cluster|all]` brings up what the tests need; `stop` ends the cluster.
 
 What this machine cannot have is named with what is missing; the exit code is 0 all the same, as the tests then skip.
 """
@@ -10,6 +10,7 @@ from deployd.demo import engine
 from deployd.demo.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed import images
+from tests.testbed.cluster import cluster, stop
 from tests.testbed.registry import registry
 
 
@@ -18,9 +19,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.testbed", description="Bring up the real engines of the tests."
     )
-    parser.add_argument("part", nargs="?", default="all", choices=[*_PARTS, "all"])
+    parser.add_argument("part", nargs="?", default="all", choices=[*_PARTS, "all", "stop"])
     part = parser.parse_args().part
     progress = Progress()
+    if part == "stop":
+        progress.say("cluster: ended" if stop() else "cluster: there is none")
+        return
     for name in _PARTS if part == "all" else [part]:
         try:
             progress.say(f"{name}: {_PARTS[name](progress)}")
@@ -44,7 +48,17 @@ def _registry(_: Progress) -> str:
         return f"starts (just now at {running.address}); each test session runs its own"
 
 
-_PARTS: dict[str, Callable[[Progress], str]] = {"engine": _engine, "images": _images, "registry": _registry}
+def _cluster(progress: Progress) -> str:
+    found = cluster(progress)
+    return f"Kubernetes answers, kubeconfig {found.kubeconfig}"
+
+
+_PARTS: dict[str, Callable[[Progress], str]] = {
+    "engine": _engine,
+    "images": _images,
+    "registry": _registry,
+    "cluster": _cluster,
+}
 
 
 if __name__ == "__main__":

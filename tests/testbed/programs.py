@@ -17,11 +17,16 @@ def program(name: str, package: str) -> Path:
     """Where the program is: on PATH, or unpacked out of `package`; raises Unavailable where it can be had neither way."""
     if found := shutil.which(name):
         return Path(found)
-    unpacked = directory() / "packages" / package
+    return unpacked(package) / "usr/bin" / name
+
+
+def unpacked(package: str) -> Path:
+    """The directory that holds the contents of a Debian package; raises Unavailable where apt is not there or cannot get it."""
+    path = directory() / "packages" / package
     with locked(f"package-{package}"):
-        if not unpacked.exists():
-            _unpack(package, unpacked)
-    return unpacked / "usr/bin" / name
+        if not path.exists():
+            _unpack(package, path)
+    return path
 
 
 def _unpack(package: str, into: Path) -> None:

@@ -1,0 +1,132 @@
+import json
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.testbed.cluster import Cluster, until
+from tests.testbed.images import BUSYBOX
+
+pytestmark = pytest.mark.cluster
+
+SERVE = "mkdir -p /www && echo hello > /www/index.html && httpd -f -v -p 8080 -h /www"
+TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+API = "https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT"
+ASK_THE_API = f'wget -q -O - --no-check-certificate --header "Authorization: Bearer $(cat {TOKEN})" {API}'
+
+
+def deployment(name: str, image: str = BUSYBOX) -> dict[str, Any]:
+    """Two pods of a web server with a readiness probe."""
+    container = {
+        "name": "web",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", f"trap exit TERM; {SERVE} & wait"],
+        "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}},
+        },
+    }
+
+
+def service(name: str) -> dict[str, Any]:
+    """A NodePort in front of the deployment of that name."""
+    spec = {"type": "NodePort", "selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.fixture
+def apply(cluster: Cluster, namespace: str) -> Callable[..., None]:
+    """Apply objects in the test's namespace."""
+
+    def apply(*objects: dict[str, Any]) -> None:
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        cluster.kubectl("apply", f"--namespace={namespace}", "--filename=-", given=json.dumps(listed))
+
+    return apply
+
+
+@pytest.fixture
+def web(cluster: Cluster, namespace: str, apply: Callable[..., None]) -> str:
+    """The name of a deployment whose pods are ready, with a NodePort service of the same name."""
+    apply(deployment("web"), service("web"))
+    cluster.kubectl("rollout", "status", "deployment/web", f"--namespace={namespace}", "--timeout=90s")
+    return "web"
+
+
+def waiting_reasons(cluster: Cluster, namespace: str) -> set[str]:
+    pods = cluster.get("pods", f"--namespace={namespace}")["items"]
+    states = [status["state"] for pod in pods for status in pod["status"].get("containerStatuses", [])]
+    return {state["waiting"]["reason"] for state in states if "waiting" in state}
+
+
+def test_pods_become_ready_and_answer_through_a_node_port(cluster: Cluster, namespace: str, web: str) -> None:
+    port = cluster.get("service", web, f"--namespace={namespace}")["spec"]["ports"][0]["nodePort"]
+    address = f"http://{cluster.node_address()}:{port}/"
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(address, timeout=5) as response:
+                return bool(response.read() == b"hello\n")
+        except OSError:
+            return False
+
+    until(answers, within=30)
+
+
+def test_exec_and_logs_reach_a_pod(cluster: Cluster, namespace: str, web: str) -> None:
+    here = f"--namespace={namespace}"
+    name = cluster.kubectl("exec", here, f"deployment/{web}", "--", "hostname").strip()
+    assert name in cluster.kubectl("get", "pods", here, "--output=name")
+    refused = cluster.try_kubectl("exec", here, f"deployment/{web}", "--", "sh", "-c", "exit 7")
+    assert "exit code 7" in refused.stderr
+    until(lambda: "response:200" in cluster.kubectl("logs", here, name), within=30)
+
+
+def test_an_image_that_is_not_there_is_told_and_the_old_pods_stay_ready(
+    cluster: Cluster, namespace: str, web: str
+) -> None:
+    here = f"--namespace={namespace}"
+    cluster.kubectl("set", "image", f"deployment/{web}", "web=127.0.0.1:1/nothing:here", here)
+    until(lambda: bool(waiting_reasons(cluster, namespace) & {"ErrImagePull", "ImagePullBackOff"}), within=60)
+    assert cluster.get("deployment", web, here)["status"]["readyReplicas"] == 2
+
+
+def test_a_service_account_may_do_what_its_role_says_and_no_more(
+    cluster: Cluster, namespace: str, apply: Callable[..., None], web: str
+) -> None:
+    here = f"--namespace={namespace}"
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    ask = ["exec", here, f"deployment/{web}", "--", "sh", "-c"]
+    assert "403" in cluster.try_kubectl(*ask, ASK_THE_API + pods).stderr
+    cluster.kubectl("create", "role", "reader", "--verb=list", "--resource=pods", here)
+    cluster.kubectl("create", "rolebinding", "reader", "--role=reader", f"--serviceaccount={namespace}:default", here)
+    until(lambda: cluster.try_kubectl(*ask, ASK_THE_API + pods).returncode == 0, within=30)
+    assert json.loads(cluster.kubectl(*ask, ASK_THE_API + pods))["kind"] == "PodList"
+    assert "403" in cluster.try_kubectl(*ask, f"{ASK_THE_API}/api/v1/namespaces/{namespace}/secrets").stderr
+
+
+def test_a_namespace_goes_with_its_test(cluster: Cluster) -> None:
+    with cluster.namespace() as name:
+        assert cluster.get("namespace", name)["status"]["phase"] == "Active"
+    until(lambda: cluster.try_kubectl("get", "namespace", name).returncode != 0, within=90)
+
+
+@pytest.mark.slow
+def test_the_api_server_can_be_taken_away_and_given_back(cluster: Cluster) -> None:
+    if cluster.parts is None:
+        pytest.skip("the cluster is not ours to stop")
+    cluster.parts.stop("kube-apiserver", kill=True)
+    try:
+        assert cluster.try_kubectl("get", "nodes").returncode != 0
+    finally:
+        cluster.parts.start("kube-apiserver")
+    until(lambda: cluster.try_kubectl("get", "--raw=/readyz").stdout == "ok", within=60)
