@@ -84,6 +84,10 @@ class Pipeline:
         if log is not None:
             log.write(f"freed {freed / 1e6:.1f} MB of images, {freed_logs / 1e6:.1f} MB of logs\n")
 
+    async def built(self, app: App, commit: str) -> Image | None:
+        """The image of that commit as the app is configured now, when it was built before."""
+        return await self._parts.builder.find(self._request(app, commit))
+
     async def _image(self, app: App, deploy: Deploy, progress: DeployProgress, stack: AsyncExitStack) -> Image:
         """The deploy's image: a rollback's kept one, else built from the exact commit."""
         if deploy.rollback_to is not None:
@@ -113,17 +117,20 @@ class Pipeline:
         return context
 
     async def _build(self, app: App, deploy: Deploy, context: Context, log: Log) -> Image:
-        request = BuildRequest(
-            app=app,
-            commit=deploy.commit,
-            name=f"{self._registry}/{app.name}" if app.target == "kubernetes" else f"deployd/{app.name}",
-            labels=labels(self._instance, app.name, commit=deploy.commit),
-            args={"COMMIT": deploy.commit, **app.build.args},
-        )
+        request = self._request(app, deploy.commit)
         if (image := await self._parts.builder.find(request)) is not None:
             log.write(f"unchanged image: {image.reference} was built before\n")
             return image
         return await self._parts.builder.build(request, context, log)
+
+    def _request(self, app: App, commit: str) -> BuildRequest:
+        return BuildRequest(
+            app=app,
+            commit=commit,
+            name=f"{self._registry}/{app.name}" if app.target == "kubernetes" else f"deployd/{app.name}",
+            labels=labels(self._instance, app.name, commit=commit),
+            args={"COMMIT": commit, **app.build.args},
+        )
 
     async def _kept_image(self, app: App, deploy: Deploy) -> Image:
         earlier = await self._parts.store.deploy(app.name, deploy.rollback_to or 0)

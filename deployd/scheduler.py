@@ -14,6 +14,7 @@ from deployd.errors import RequestRefused
 from deployd.heads import Heads, wanted_head
 from deployd.lane import Lane
 from deployd.pipeline import Pipeline
+from deployd.plan import Plan, plan
 from deployd.ports import Source, Target
 from deployd.store.store import Store
 
@@ -139,6 +140,10 @@ class Scheduler:
         """An app and where it runs; RequestRefused 404."""
         app = self._app(name)
         return app, self._targets[app.target]
+
+    async def plan(self, name: str, commit: str) -> Plan:
+        """What deploying that commit, branch or tag would do. RequestRefused 404."""
+        return await plan(self._app(name), commit, self._source, self._store, self._pipeline)
 
     async def _ask(self, wanted: Wanted) -> Deploy:
         deploy = await self._store.queue(wanted)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from deployd.domain import AppState, Deploy, Image, Status, StepStatus, TriggerKind, Verdict
 
-_NAME = r"^[^\s\x00-\x1f\x7f-][^\x00-\x20\x7f]*$"
+NAME_PATTERN = r"^[^\s\x00-\x1f\x7f-][^\x00-\x20\x7f]*$"
 
 
 class Answer(BaseModel):
@@ -142,6 +142,33 @@ class DescribeAnswer(Answer):
     running: dict[str, Any]
 
 
+class PlanAnswer(Answer):
+    """What deploying a commit would do; `head` is what the watched ref has now, `known` the last deploy of the commit."""
+
+    app: AppAnswer
+    commit: str
+    head: str | None
+    known: DeployAnswer | None
+    image: str | None
+    steps: list[str]
+
+
+class DifferenceAnswer(Answer):
+    """One fact that is not the same; null where it is absent."""
+
+    what: str
+    before: Any
+    after: Any
+
+
+class DiffAnswer(Answer):
+    """Two deploys of one app, and what differs."""
+
+    before: DeployAnswer
+    after: DeployAnswer
+    differences: list[DifferenceAnswer]
+
+
 class ReloadAnswer(Answer):
     """The apps of the config that counts now."""
 
@@ -163,7 +190,7 @@ class Asked(BaseModel):
 class DeployAsked(Asked):
     """What to deploy: a SHA (short or full), branch or tag; null means the head of what the app watches."""
 
-    commit: Annotated[str, StringConstraints(pattern=_NAME, max_length=255)] | None = None
+    commit: Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=255)] | None = None
 
 
 class RollbackAsked(Asked):

@@ -5,22 +5,28 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from deployd.api.answers import (
+    NAME_PATTERN,
     AppAnswer,
     AppsAnswer,
     DeployAnswer,
     DeployAsked,
     DeploysAnswer,
     DescribeAnswer,
+    DiffAnswer,
+    DifferenceAnswer,
     HeldAnswer,
+    PlanAnswer,
     RollbackAsked,
     ScaleAsked,
+    image_name,
     live_of,
 )
 from deployd.api.auth import DEPLOYS, READS, RULES, Deployer
-from deployd.api.paths import Number
+from deployd.api.paths import Number, NumberQuery
 from deployd.api.services import Given, Services
 from deployd.config.urls import public_urls
-from deployd.domain import AppState
+from deployd.differences import differences
+from deployd.domain import AppState, Deploy
 from deployd.errors import RequestRefused
 
 router = APIRouter(prefix="/api/v1/apps")
@@ -60,10 +66,7 @@ async def deploys(
 @router.get("/{app}/deploys/{number}", dependencies=[READS])
 async def one_deploy(app: str, number: Number, services: Given) -> DeployAnswer:
     """One deploy with its steps."""
-    deploy = await services.store.deploy(app, number)
-    if deploy is None:
-        raise RequestRefused(404, f"there is no deploy {app}/{number}")
-    return DeployAnswer.of(deploy)
+    return DeployAnswer.of(await _deploy(services, app, number))
 
 
 @router.post("/{app}/deploys", status_code=202)
@@ -115,10 +118,40 @@ async def describe(app: str, services: Given) -> DescribeAnswer:
     return DescribeAnswer(app=_app_answer(services, await services.store.state(app)), running=running)
 
 
+@router.get("/{app}/plan", dependencies=[READS])
+async def plan(
+    app: str, services: Given, commit: Annotated[str, Query(max_length=255, pattern=NAME_PATTERN)]
+) -> PlanAnswer:
+    """What deploying `commit` (SHA, branch or tag) would do; nothing is done."""
+    found = await services.scheduler.plan(app, commit)
+    return PlanAnswer(
+        app=_app_answer(services, await services.store.state(app)),
+        commit=found.commit,
+        head=found.head,
+        known=DeployAnswer.of(found.known) if found.known else None,
+        image=image_name(found.image),
+        steps=list(found.steps),
+    )
+
+
+@router.get("/{app}/diff", dependencies=[READS])
+async def diff(app: str, services: Given, before: NumberQuery, after: NumberQuery) -> DiffAnswer:
+    """What differs between two deploys."""
+    old, new = await _deploy(services, app, before), await _deploy(services, app, after)
+    found = [DifferenceAnswer.model_validate(one) for one in differences(old, new)]
+    return DiffAnswer(before=DeployAnswer.of(old), after=DeployAnswer.of(new), differences=found)
+
+
 @router.delete("/{app}", status_code=204, dependencies=[RULES])
 async def remove(app: str, services: Given) -> None:
     """Take an app that is gone from the config off its target; its history stays."""
     await services.scheduler.remove(app)
+
+
+async def _deploy(services: Services, app: str, number: int) -> Deploy:
+    if (deploy := await services.store.deploy(app, number)) is None:
+        raise RequestRefused(404, f"there is no deploy {app}/{number}")
+    return deploy
 
 
 async def _must_be_known(services: Services, app: str) -> None:

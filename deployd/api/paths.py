@@ -1,7 +1,8 @@
-"""The parts of a path that more than one endpoint takes."""
+"""The parts of an address that more than one endpoint takes."""
 
 from typing import Annotated
 
-from fastapi import Path
+from fastapi import Path, Query
 
 Number = Annotated[int, Path(ge=1, le=2**53, description="the number of a deploy")]
+NumberQuery = Annotated[int, Query(ge=1, le=2**53, description="the number of a deploy")]

@@ -45,7 +45,7 @@ class Streams:
 
 @dataclass(slots=True)
 class Services:
-    """`config` is replaced by a reload, which `reload` does: it reads the file again. Once `stopping` is set every stream ends."""
+    """`reload` reads the file again and replaces `config`. Once `stopping` is set every stream ends."""
 
     config: Config
     scheduler: Scheduler

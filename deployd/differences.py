@@ -1,0 +1,50 @@
+"""What differs between two deploys of an app, as far as they are on record. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deployd.domain import Deploy
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One fact that is not the same: `what` names it (`commit`, `gate golden`, `model metrics.accuracy`), None where absent."""
+
+    what: str
+    before: Any
+    after: Any
+
+
+def differences(before: Deploy, after: Deploy) -> list[Difference]:
+    """Every fact that differs, in the order in which a person would ask."""
+    old, new = dict(_facts(before)), dict(_facts(after))
+    return [
+        Difference(what, old.get(what), new.get(what))
+        for what in [*old, *(what for what in new if what not in old)]
+        if old.get(what) != new.get(what)
+    ]
+
+
+def _facts(deploy: Deploy) -> Iterator[tuple[str, Any]]:
+    for name in ("commit", "ref", "subject", "author", "rollback_to"):
+        yield name, getattr(deploy, name) or None
+    yield "trigger", deploy.trigger.kind
+    yield "status", deploy.status.value
+    yield "reason", deploy.reason or None
+    if deploy.image is not None:
+        yield "image", f"{deploy.image.name}:{deploy.image.tag}"
+        yield "image id", deploy.image.id
+        yield "digest", deploy.image.digest
+    for gate in deploy.gates:
+        yield f"gate {gate.name}", f"{gate.verdict}: {gate.detail}" if gate.detail else gate.verdict
+    yield from _flat("model", deploy.model)
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield path, value
+        return
+    joint = " " if path == "model" else "."
+    for key, inner in value.items():
+        yield from _flat(f"{path}{joint}{key}", inner)

@@ -1,0 +1,55 @@
+"""What a deploy would do, without doing it: for a person who wants to know before they ask for it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from deployd.config.app import App
+from deployd.domain import AppState, Deploy, Image
+from deployd.heads import wanted_head
+from deployd.pipeline import Pipeline
+from deployd.ports import Source
+from deployd.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`head` is the commit that the watched ref has now, `known` the last deploy of the planned commit, `image` what was
+    built of it before; `steps` says in words what would happen."""
+
+    commit: str
+    head: str | None
+    known: Deploy | None
+    image: Image | None
+    steps: tuple[str, ...]
+
+
+async def plan(app: App, name: str, source: Source, store: Store, pipeline: Pipeline) -> Plan:
+    """What deploying `name` (a branch, tag or SHA) to `app` would do. Raises RequestRefused 404, Unavailable."""
+    commit = await source.resolve(app, name)
+    head = wanted_head(await source.heads(app))
+    image = await pipeline.built(app, commit)
+    known = await store.latest_of(app.name, commit)
+    state = await store.state(app.name)
+    steps = tuple(_steps(app, commit, image, state))
+    return Plan(commit, head[1] if head else None, known, image, steps)
+
+
+def _steps(app: App, commit: str, image: Image | None, state: AppState) -> Iterator[str]:
+    if state.paused:
+        yield f"wait: {app.name} is paused"
+    if state.in_flight is not None:
+        yield f"supersede {state.in_flight.name}, which is {state.in_flight.status.value.replace('_', ' ')}"
+    if app.paths != ("**",):
+        yield f"deploy whatever it touches: the path filters ({', '.join(app.paths)}) hold for pushes only"
+    yield f"fetch {commit[:12]} from {app.repo}"
+    yield f"use the image built before, {image.reference}" if image else f"build {app.build.dockerfile}"
+    yield f"start a candidate on {app.target} beside what serves" if _is_gentle(app) else "stop what serves, then start"
+    yield f"wait up to {app.ready.within:g} s for {app.ready.path}"
+    if app.golden is not None:
+        yield f"ask the golden predictions of {app.golden.file}"
+    live = state.live
+    yield "serve it: nothing is live yet" if live is None else f"switch from {live.name} ({live.commit[:12]}) to it"
+
+
+def _is_gentle(app: App) -> bool:
+    return app.target != "docker" or app.docker.start == "first"
