@@ -37,6 +37,7 @@ bench: setup
 LOCK := --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 lock:
 	.venv/bin/uv pip compile $(LOCK) --all-extras pyproject.toml -o requirements.lock
+	.venv/bin/uv pip compile $(LOCK) -c requirements.lock pyproject.toml -o deployd/requirements.lock
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock model_service/serving.in -o model_service/serving.lock
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock model_service/training.in -o model_service/training.lock
 

@@ -1,0 +1,137 @@
+"""Clients that ask without pause, and remember who answered in which order and what failed.
+
+Two kinds, as they meet a switch differently: one keeps its connection, the other makes a new one for each request.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, and how to tell from the body of its answer who answered."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    identify: Callable[[bytes], str] = field(default=lambda body: body.decode())
+
+
+@dataclass(slots=True)
+class Answers:
+    """What one client got: how many answers, who gave them in order of first appearance, every failure in words."""
+
+    sent: int = 0
+    failures: list[str] = field(default_factory=list)
+    turns: list[str] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+
+    @property
+    def went_back(self) -> bool:
+        """Whether someone answered again after another had taken over."""
+        return len(set(self.turns)) != len(self.turns)
+
+
+class Load:
+    """All clients of one address together."""
+
+    def __init__(self, base_url: str) -> None:
+        parts = urlsplit(base_url)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        self.clients: list[Answers] = []
+        self._stopped = asyncio.Event()
+
+    @property
+    def sent(self) -> int:
+        """Requests that were sent."""
+        return sum(client.sent for client in self.clients)
+
+    @property
+    def failures(self) -> list[str]:
+        """What went wrong, of all clients."""
+        return [failure for client in self.clients for failure in client.failures]
+
+    @asynccontextmanager
+    async def running(self, call: Call, *, kept: int = 2, fresh: int = 2) -> AsyncIterator["Load"]:
+        """Ask until the block ends: `kept` clients on one connection each, `fresh` with a new one each time."""
+        self._stopped = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(kept + fresh):
+                answers = Answers()
+                self.clients.append(answers)
+                tasks.create_task(self._ask(call, answers, keep=number < kept))
+            try:
+                yield self
+            finally:
+                self._stopped.set()
+
+    async def _ask(self, call: Call, answers: Answers, *, keep: bool) -> None:
+        loop = asyncio.get_running_loop()
+        connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        request = self._request(call, keep=keep)
+        while not self._stopped.is_set():
+            began = loop.time()
+            answers.sent += 1
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    connection = connection or await asyncio.open_connection(self._host, self._port)
+                    body, lasts = await _exchange(*connection, request)
+                who = call.identify(body)
+            except (OSError, EOFError, ValueError, KeyError, TimeoutError) as exc:
+                answers.failures.append(f"{type(exc).__name__}: {exc}")
+                await _close(connection)
+                connection = None
+                continue
+            answers.latencies.append(loop.time() - began)
+            if not answers.turns or answers.turns[-1] != who:
+                answers.turns.append(who)
+            if not (keep and lasts):
+                await _close(connection)
+                connection = None
+        await _close(connection)
+
+    def _request(self, call: Call, *, keep: bool) -> bytes:
+        head = (
+            f"{call.method} {call.path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(call.body)}\r\n"
+            f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n"
+        )
+        return head.encode() + call.body
+
+
+async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[bytes, bool]:
+    """One request: the body of its answer, and whether the connection goes on. ValueError unless it is a 200."""
+    writer.write(request)
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    lines = head.split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    if headers.get("transfer-encoding") == "chunked":
+        body = await _chunks(reader)
+    else:
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    if lines[0].split()[1] != "200":
+        raise ValueError(f"{lines[0]}: {body[:100]!r}")
+    return body, headers.get("connection", "").lower() != "close"
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while size := int(await reader.readline(), 16):
+        body += await reader.readexactly(size)
+        await reader.readexactly(2)
+    await reader.readline()
+    return body
+
+
+async def _close(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None) -> None:
+    if connection is not None:
+        connection[1].close()
+        try:
+            await connection[1].wait_closed()
+        except OSError:
+            return  # the other side was faster

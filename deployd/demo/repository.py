@@ -1,0 +1,114 @@
+"""A git repository for the demo: a bare remote, a working copy of the model service beside it, commits and pushes.
+
+It stands for what a team has on GitHub, and sends the webhook that GitHub would send.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deployd.errors import ConfigError
+
+_FILES = ("Dockerfile", ".dockerignore", "model_service")
+_IDENTITY = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "Ada"), ("EMAIL", "ada@example.com"))
+}
+
+
+class Repository:
+    """`acme/iris`, with the model service of this checkout in it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.remote = directory / "acme" / "iris.git"
+        self.work = directory / "work"
+        self.head = "0" * 40
+
+    def create(self) -> None:
+        """Make the remote and the working copy; ConfigError when this is no checkout with a model service."""
+        root = Path(__file__).resolve().parents[2]
+        if not all((root / name).exists() for name in _FILES):
+            raise ConfigError(
+                "the demo needs a checkout of deployd", hint="run it where Dockerfile and model_service are"
+            )
+        self.remote.mkdir(parents=True)
+        self._git("init", "--quiet", "--bare", "--initial-branch=main", str(self.remote))
+        self._git("clone", "--quiet", str(self.remote), str(self.work))
+        self._git("checkout", "--quiet", "-b", "main", cwd=self.work)
+        for name in _FILES:
+            copy = shutil.copytree if (root / name).is_dir() else shutil.copy
+            copy(root / name, self.work / name)
+        for cache in list(self.work.rglob("__pycache__")):
+            shutil.rmtree(cache)
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace a piece of a file of the working copy; it must be there."""
+        text = (self.work / path).read_text()
+        if old not in text:
+            raise ConfigError(f"{path} holds no {old!r}")
+        (self.work / path).write_text(text.replace(old, new))
+
+    def push(self, subject: str) -> dict[str, Any]:
+        """Commit all that changed and push it; returns the payload of GitHub's push event."""
+        before = self.head
+        self._git("add", "--all", cwd=self.work)
+        self._git("commit", "--quiet", "--allow-empty", "-m", subject, cwd=self.work)
+        self._git("push", "--quiet", "origin", "main", cwd=self.work)
+        self.head = self._git("rev-parse", "HEAD", cwd=self.work).strip()
+        changed = self._git("show", "--name-only", "--format=", "HEAD", cwd=self.work).split()
+        commit = {
+            "id": self.head,
+            "message": subject,
+            "timestamp": "2026-01-01T00:00:00Z",
+            "author": {"name": "Ada", "email": "ada@example.com"},
+            "added": [],
+            "removed": [],
+            "modified": changed,
+        }
+        return {
+            "ref": "refs/heads/main",
+            "before": before,
+            "after": self.head,
+            "created": before == "0" * 40,
+            "deleted": False,
+            "forced": False,
+            "base_ref": None,
+            "compare": "",
+            "commits": [commit],
+            "head_commit": commit,
+            "repository": {"id": 1, "full_name": "acme/iris", "clone_url": f"file://{self.remote}"},
+            "pusher": {"name": "ada"},
+        }
+
+    def _git(self, *arguments: str, cwd: Path | None = None) -> str:
+        environment = {"PATH": os.environ["PATH"], "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+        done = subprocess.run(
+            ["git", *arguments], cwd=cwd, env=environment | _IDENTITY, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise ConfigError(f"git {arguments[0]} failed: {done.stderr.strip()}")
+        return done.stdout
+
+
+async def deliver(url: str, secret: str, payload: Mapping[str, Any], guid: str | None = None) -> httpx.Response:
+    """Send a push event to deployd as GitHub does: signed, with a GUID of its own."""
+    body = json.dumps(payload).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "GitHub-Hookshot/demo",
+        "X-GitHub-Event": "push",
+        "X-GitHub-Delivery": guid or str(uuid.uuid4()),
+        "X-Hub-Signature-256": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),
+    }
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        return await client.post(f"{url}/webhooks/github", content=body, headers=headers)
