@@ -153,6 +153,10 @@ class Progress(Protocol):
         """Ask every gate; RolloutFailed names the one that refused. Records the results."""
         ...
 
+    async def pushed(self, image: Image) -> None:
+        """Record the image with the digest that the registry gave it; only from targets that pull from a registry."""
+        ...
+
     async def cutting_over(self) -> None:
         """Record `rolling_out`, directly before the first thing that changes what serves. Raises CancelledError when
         something newer is waiting: older never overwrites newer."""

@@ -98,6 +98,11 @@ class Registry(Section):
     password: Reference | None = None
     insecure: bool = False
 
+    @property
+    def prefix(self) -> str:
+        """What the names of all images begin with: `registry.example.com:5000/team`."""
+        return self.url.partition("://")[2].rstrip("/") if "://" in self.url else self.url.rstrip("/")
+
 
 class GatewaySection(Section):
     """`[gateway]`"""

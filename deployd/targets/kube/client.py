@@ -1,0 +1,249 @@
+"""One Kubernetes API server as one user: the only door to kubernetes_asyncio.
+
+The library brings credentials (kubeconfig, exec plugins, a pod's own token) and TLS; requests and answers are plain JSON here,
+since its models refuse odd server data and its watch and exec lose errors. Every call has a time limit, passing trouble is
+tried again, expired credentials are read anew once, and no error of a library leaves this file. Knows nothing of apps.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+from kubernetes_asyncio import client, config
+
+from deployd.errors import ConfigError, DeploydError, RolloutFailed, Unavailable
+
+Json = dict[str, Any]
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_REQUEST = aiohttp.ClientTimeout(total=30, sock_connect=5)
+_PASSING = frozenset({429, 500, 502, 503, 504})
+
+
+class Refused(RolloutFailed):
+    """The API server understood a request and said no; `status` is the HTTP status, `reason` its word for it."""
+
+    def __init__(self, status: int, reason: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
+
+
+class Gone(DeploydError):
+    """The place in the history that a watch wanted to go on from is no longer kept: list again."""
+
+
+class Cluster:
+    """Use it as an async context manager, or `open` and `close` it; safe for many tasks at once."""
+
+    def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
+        self.kubeconfig = str(Path(kubeconfig).expanduser()) if kubeconfig else None
+        self.context = context
+        self._api: client.ApiClient | None = None
+        self._reading = asyncio.Lock()
+
+    @property
+    def inside(self) -> bool:
+        """Whether deployd itself runs in this cluster, so that pods are reached by their own address."""
+        return self.kubeconfig is None and _TOKEN.exists()
+
+    async def __aenter__(self) -> Self:
+        await self._credentials(None)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._api is not None:
+            await self._api.close()
+            self._api = None
+
+    async def get(self, path: str, **query: str) -> Json:
+        """The object or list at `path`. Refused 404 when there is none."""
+        return await self._json("GET", path, query)
+
+    async def find(self, path: str, **query: str) -> Json | None:
+        """Like `get`, None when there is none."""
+        try:
+            return await self.get(path, **query)
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+    async def patch(self, path: str, operations: Sequence[Json], *, within: float = 15.0) -> Json:
+        """A JSON Patch; Refused 422 or 409 when one of its `test` operations does not hold."""
+        return await self._json("PATCH", path, {"fieldManager": "deployd"}, list(operations), JSON_PATCH, within)
+
+    async def merge(self, path: str, change: Json, *, within: float = 15.0) -> Json:
+        """A JSON merge patch: for scalars and annotations, never for lists."""
+        return await self._json("PATCH", path, {"fieldManager": "deployd"}, change, MERGE_PATCH, within)
+
+    async def apply(self, path: str, manifest: Json, *, force: bool, within: float = 15.0) -> Json:
+        """Server-side apply under our field manager. Without `force`, Refused 409 names the managers that own a field."""
+        query = {"fieldManager": "deployd", "force": str(force).lower()}
+        return await self._json("PATCH", path, query, manifest, APPLY_PATCH, within)
+
+    async def create(self, path: str, body: Json) -> Json:
+        """POST to a collection, or to a review."""
+        return await self._json("POST", path, {}, body, "application/json")
+
+    async def delete(self, path: str) -> None:
+        """Delete with all that hangs on it; nothing to delete is no error."""
+        try:
+            await self._json("DELETE", path, {"propagationPolicy": "Background"})
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, query: Mapping[str, str], silence: float | None
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """A long answer (watch, log) as it comes; Unavailable when nothing came for `silence` seconds (None: for ever)."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
+        with _translated():
+            async with await self._request("GET", path, query, None, "", timeout) as answer:
+                await _check(answer)
+                yield answer.content
+
+    @asynccontextmanager
+    async def socket(
+        self, path: str, query: Sequence[tuple[str, str]]
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket of channels (exec, portforward): the first byte of each message is its channel."""
+        api = await self._ready()
+        headers: dict[str, str] = {}
+        await api.update_params_for_auth(headers, [], ["BearerToken"])
+        session: aiohttp.ClientSession = api.rest_client.pool_manager
+        with _translated():
+            try:
+                opened = await session.ws_connect(
+                    f"{api.configuration.host}{path}",
+                    params=list(query),
+                    headers=headers,
+                    protocols=("v4.channel.k8s.io",),
+                    heartbeat=20.0,
+                    max_msg_size=0,
+                )
+            except aiohttp.WSServerHandshakeError as exc:
+                raise Refused(exc.status, exc.message, f"{path}: the API server answered {exc.status}") from exc
+            async with opened:
+                yield opened
+
+    async def _json(
+        self, method: str, path: str, query: Mapping[str, str], body: Any = None, kind: str = "", within: float = 15.0
+    ) -> Json:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within
+        pause = 0.2
+        renewed = False
+        while True:
+            used = self._api
+            try:
+                with _translated():
+                    async with await self._request(method, path, query, body, kind, _REQUEST) as answer:
+                        await _check(answer)
+                        found: Json = await answer.json(content_type=None)
+                        return found
+            except _Expired as expired:
+                if renewed:
+                    raise Unavailable(
+                        expired.message, hint="the cluster does not accept these credentials"
+                    ) from expired
+                renewed = True
+                await self._credentials(used)
+            except Unavailable:
+                if loop.time() + pause > until:
+                    raise
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+                pause = min(pause * 2, 5.0)
+
+    async def _request(
+        self, method: str, path: str, query: Mapping[str, str], body: Any, kind: str, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        api = await self._ready()
+        headers = {"Accept": "application/json", "User-Agent": "deployd"}
+        if kind:
+            headers["Content-Type"] = kind
+        await api.update_params_for_auth(headers, [], ["BearerToken"])
+        session: aiohttp.ClientSession = api.rest_client.pool_manager
+        return await session.request(
+            method,
+            f"{api.configuration.host}{path}",
+            params=dict(query),
+            data=json.dumps(body).encode() if body is not None else None,
+            headers=headers,
+            timeout=timeout,
+            proxy=api.configuration.proxy,
+            server_hostname=api.configuration.tls_server_name,
+        )
+
+    async def _ready(self) -> client.ApiClient:
+        if (api := self._api) is None:
+            api = await self._credentials(None)
+        return api
+
+    async def _credentials(self, expired: client.ApiClient | None) -> client.ApiClient:
+        """Read the credentials and build the one client; `expired` is the client whose credentials did not do."""
+        async with self._reading:
+            if self._api is not None and self._api is not expired:
+                return self._api
+            settings = client.Configuration()
+            try:
+                if self.inside:
+                    config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+                else:
+                    await config.load_kube_config(self.kubeconfig, self.context, settings, persist_config=False)
+            except (config.ConfigException, OSError, ValueError) as exc:
+                raise ConfigError(
+                    f"the cluster's credentials cannot be read: {exc}",
+                    hint="see kubeconfig and context in [app.kubernetes]",
+                ) from exc
+            # Building it reads the certificates of the system, some 40 ms.
+            self._api = api = client.ApiClient(settings)
+        if expired is not None:
+            await expired.close()
+        return api
+
+
+class _Expired(DeploydError):
+    """401: the credentials are wrong or have run out."""
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What aiohttp raises becomes Unavailable; cancellation and our own errors pass."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, ConnectionError, json.JSONDecodeError) as exc:
+        what = str(exc) or type(exc).__name__
+        raise Unavailable(f"the cluster does not answer: {what}", hint="is its API server up?") from exc
+
+
+async def _check(answer: aiohttp.ClientResponse) -> None:
+    if answer.status < 300:
+        return
+    text = (await answer.content.read(65536)).decode("utf-8", "replace")
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = None
+    message = str(said.get("message", text)) if isinstance(said, dict) else text
+    reason = str(said.get("reason", "")) if isinstance(said, dict) else ""
+    path = answer.url.path
+    if answer.status == 410:
+        raise Gone(f"{path}: {message}")
+    if answer.status == 401:
+        raise _Expired(f"the cluster answered 401 for {path}")
+    if answer.status in _PASSING:
+        raise Unavailable(f"the cluster answered {answer.status} for {path}: {message[:300]}")
+    hint = "give deployd's account the verbs of the Role in kubernetes/" if answer.status == 403 else ""
+    raise Refused(answer.status, reason, message[:1000].strip(), hint=hint)

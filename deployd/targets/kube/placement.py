@@ -1,0 +1,177 @@
+"""Putting a release into an app's Deployment, and only if it is ours to change.
+
+Two ways, one face. A Deployment of deployd's making is applied whole, with its Service and autoscaler; somebody else's is
+only given an image, by compare-and-set. Owns what the cluster is asked to hold; waits for nothing.
+"""
+
+import logging
+from typing import Any
+
+from deployd.config.app import App
+from deployd.domain import Deploy, Image
+from deployd.errors import RolloutFailed, Unavailable
+from deployd.targets.kube import adoption, manifests
+from deployd.targets.kube.client import Cluster, Refused
+from deployd.targets.kube.manifests import DEPLOY, INSTANCE, LAST_GOOD, REPLICAS, Json, Offers
+from deployd.targets.kube.releases import Place, Release
+from deployd.targets.kube.verdict import image_of
+
+logger = logging.getLogger(__name__)
+
+# An API server that restarts is away for so long.
+PATIENT_S = 60.0
+_RACES = 10
+
+
+class Placement:
+    """An app's Deployment on its cluster, as this deployd (`instance`) may touch it."""
+
+    def __init__(self, cluster: Cluster, app: App, instance: str) -> None:
+        self.cluster = cluster
+        self.app = app
+        self.settings = manifests.settings_of(app)
+        self._instance = instance
+        self.path = manifests.path(app)
+
+    @property
+    def place(self) -> Place:
+        """Where it is, to find it again without the config."""
+        namespace, name = manifests.names(self.app)
+        return Place(self.settings.kubeconfig, self.settings.context, namespace, name, self.settings.create)
+
+    async def examine(self) -> tuple[Json | None, list[str]]:
+        """The Deployment as it is and what to warn of; RolloutFailed when it must not or cannot be changed."""
+        found = await self.cluster.find(self.path)
+        if found is None:
+            if self.settings.create:
+                return None, []
+            raise RolloutFailed(
+                f"there is no Deployment {self._name}", hint="create it, or set create = true in [app.kubernetes]"
+            )
+        if found["spec"].get("paused"):
+            raise RolloutFailed(f"Deployment {self._name} is paused", hint="kubectl rollout resume, then deploy again")
+        if not self.settings.create:
+            container = adoption.pick_container(found, self.settings.container)
+            return found, adoption.warnings(found, container)
+        owner = found["metadata"].get("labels", {}).get(INSTANCE)
+        if owner != self._instance:
+            raise RolloutFailed(
+                f"Deployment {self._name} is not of this deployd's making ({f'made by {owner}' if owner else 'no label'})",
+                hint="set create = false to only feed it with images, or name another in [app.kubernetes] deployment",
+            )
+        return found, []
+
+    def container_of(self, found: Json | None) -> str:
+        """The container that runs the app."""
+        if self.settings.create or found is None:
+            return manifests.container_name(self.app)
+        return adoption.pick_container(found, self.settings.container)
+
+    async def plan(self, deploy: Deploy, image: Image, found: Json | None) -> Release:
+        """The release that makes `image` serve with the present config."""
+        template = None
+        if self.settings.create:
+            template = manifests.template(self.app, image, self._instance, await self._offers())
+        return Release(deploy.number, deploy.commit, self.container_of(found), image.reference, template)
+
+    def present(self, found: Json) -> Release:
+        """What runs in a Deployment that deployd takes over."""
+        container = self.container_of(found)
+        number = found["metadata"].get("annotations", {}).get(DEPLOY)
+        image = image_of(found["spec"]["template"], container) or ""
+        return Release(int(number) if number else None, "", container, image, None)
+
+    async def put(self, release: Release, deploy: Deploy, found: Json | None) -> Json:
+        """Ask for `release`; the Deployment as the API server answered. `found` is what compare-and-set compares with."""
+        if release.template is None:
+            return await self._set_image(release, manifests.annotations(deploy), found)
+        manifest = manifests.deployment(self.app, deploy, release.template, self._instance)
+        placed = await self._apply(self.path, manifest)
+        before = (found or {}).get("metadata", {}).get("annotations", {}).get(REPLICAS)
+        if before != str(self.settings.replicas) and self.settings.autoscale is None:
+            # Only when the config says something new: a scale by hand outlives the next deploy.
+            await self.scale(self.settings.replicas)
+            placed = await self.cluster.get(self.path)
+        await self._apply_around()
+        return placed
+
+    async def put_back(self, release: Release, instead_of: str, deploy: Deploy) -> Json | None:
+        """Ask for `release` again, if the Deployment still runs `instead_of` or that release; None when somebody else's runs."""
+        for _ in range(_RACES):
+            found = await self.cluster.find(self.path)
+            if found is not None and self._image(found, release) not in {instead_of, release.image}:
+                return None
+            try:
+                return await self._put_back(release, deploy, found)
+            except Refused as refused:
+                # Only status moved, most likely: look again.
+                if refused.status not in {409, 422}:
+                    raise
+        raise Unavailable(f"Deployment {self._name} changes faster than it can be put back")
+
+    async def stamp_good(self, release: Release) -> None:
+        """Say on the Deployment which release was good last, for people and for a deployd that lost its state."""
+        mark = f"{release.number} {release.image}"
+        await self.cluster.merge(self.path, {"metadata": {"annotations": {LAST_GOOD: mark}}}, within=10)
+
+    async def scale(self, replicas: int) -> None:
+        """Set the number of replicas, past every field manager."""
+        await self.cluster.merge(self.path + "/scale", {"spec": {"replicas": replicas}}, within=PATIENT_S)
+
+    async def delete(self) -> None:
+        """Remove the Deployment that a first, failed release left."""
+        await self.cluster.delete(self.path)
+
+    @property
+    def _name(self) -> str:
+        return "/".join(manifests.names(self.app))
+
+    def _image(self, found: Json, release: Release) -> str | None:
+        return image_of(found["spec"]["template"], release.container)
+
+    async def _put_back(self, release: Release, deploy: Deploy, found: Json | None) -> Json:
+        if release.template is None:
+            return await self._set_image(release, manifests.annotations(deploy), found)
+        manifest = manifests.deployment(self.app, deploy, release.template, self._instance)
+        if found is not None:
+            manifest["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+        return await self.cluster.apply(self.path, manifest, force=True, within=PATIENT_S)
+
+    async def _set_image(self, release: Release, marks: dict[str, str], found: Json | None) -> Json:
+        if found is None:
+            raise RolloutFailed(f"there is no Deployment {self._name}", hint="somebody deleted it; create it again")
+        container = adoption.pick_container(found, release.container)
+        operations = adoption.image_patch(found, container, release.image, marks)
+        return await self.cluster.patch(self.path, operations, within=PATIENT_S)
+
+    async def _apply(self, path: str, manifest: Json) -> Json:
+        """Apply; where another manager holds a field, say so and take it: these objects are of deployd's making."""
+        try:
+            return await self.cluster.apply(path, manifest, force=False, within=PATIENT_S)
+        except Refused as refused:
+            if refused.status != 409:
+                raise
+            logger.warning("Taking fields of %s %s back: %s", manifest["kind"], self._name, refused.message)
+        return await self.cluster.apply(path, manifest, force=True, within=PATIENT_S)
+
+    async def _apply_around(self) -> None:
+        """The Service and the autoscaler; one that the config no longer wants goes, if it is ours."""
+        offers = await self._offers()
+        wanted: list[tuple[str, Json | None]] = [
+            (manifests.path(self.app, "services"), manifests.service(self.app, self._instance)),
+            (manifests.autoscaler_path(self.app, offers), manifests.autoscaler(self.app, self._instance, offers)),
+        ]
+        for path, manifest in wanted:
+            if manifest is not None:
+                await self._apply(path, manifest)
+                continue
+            found = await self.cluster.find(path)
+            if found is not None and found["metadata"].get("labels", {}).get(INSTANCE) == self._instance:
+                await self.cluster.delete(path)
+
+    async def _offers(self) -> Offers:
+        version: dict[str, Any] = await self.cluster.get("/version")
+        group = await self.cluster.find("/apis/autoscaling") or {}
+        served = {item["version"] for item in group.get("versions", [])}
+        # Some vendors write "30+".
+        return Offers(int("".join(filter(str.isdigit, version.get("minor", ""))) or 0), "v2" in served)

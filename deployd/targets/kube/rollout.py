@@ -1,0 +1,222 @@
+"""One roll-out on Kubernetes, from the patch to a release that has proven itself, or back to the last good one.
+
+    push -> cut-over (the patch) -> rollout, while the gates ask the first new pod -> bake -> good
+
+However it ends after the patch (a bad verdict, a gate, a bug, a cancellation), the last good release is put back, unless
+somebody else changed the Deployment meanwhile: then it is left to them. A newer deploy then rolls over the good one.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, Protocol
+
+from deployd.domain import Deploy, Image
+from deployd.errors import DeploydError
+from deployd.ports import Candidate, Progress
+from deployd.targets.kube import manifests
+from deployd.targets.kube.candidate import address_of
+from deployd.targets.kube.client import Json
+from deployd.targets.kube.follow import Follower, RolloutEnded, following
+from deployd.targets.kube.output import last_lines
+from deployd.targets.kube.placement import Placement
+from deployd.targets.kube.releases import Record, Release, Releases
+from deployd.targets.kube.symptoms import Symptom
+from deployd.targets.kube.verdict import Aim, stale_deadline
+
+# What the controller does not end itself (it is down, or the deadline already stood) ends so long after the deadline.
+_SLACK_S = 30.0
+_BACK_S = 60.0
+
+
+class Pusher(Protocol):
+    """Brings an image to where the cluster pulls from."""
+
+    async def push(self, image: Image, log: Any) -> Image: ...
+
+
+class Rollout:
+    """Makes one release serve. Use once."""
+
+    def __init__(self, placement: Placement, deploy: Deploy, progress: Progress, releases: Releases) -> None:
+        self._placement = placement
+        self._app = placement.app
+        self._deploy = deploy
+        self._progress = progress
+        self._releases = releases
+        self._record = Record(placement.place)
+
+    async def run(self, image: Image, registry: Pusher) -> None:
+        """Bring `image` to serve. RolloutFailed says why it does not; what served before then serves on."""
+        found, warnings = await self._placement.examine()
+        for warning in warnings:
+            self._progress.log.write(f"warning: {warning}\n")
+        async with self._progress.step("push"):
+            image = await registry.push(image, self._progress.log)
+            await self._progress.pushed(image)
+        release = await self._aim_at(image, found)
+        await self._remember(found)
+        await self._progress.cutting_over()
+        try:
+            await self._go(release, image, found)
+        except BaseException as exc:
+            # Also after a cancellation or a bug: an unproven release never goes on unfollowed.
+            await uninterrupted(self._back(release, exc))
+            raise
+        await uninterrupted(self._good(release))
+
+    async def _aim_at(self, image: Image, found: Json | None) -> Release:
+        """The stored template for a rollback, which brings its old ReplicaSet back; the present config's otherwise."""
+        known = self._releases.read(self._app.name)
+        self._record = replace(known, place=self._placement.place) if known else self._record
+        if self._deploy.rollback_to is not None:
+            earlier = self._record.of(self._deploy.rollback_to)
+            same_kind = earlier is not None and (earlier.template is not None) == self._placement.settings.create
+            if earlier is not None and same_kind and earlier.image == image.reference:
+                return replace(earlier, number=self._deploy.number)
+        return await self._placement.plan(self._deploy, image, found)
+
+    async def _remember(self, found: Json | None) -> None:
+        """Before anything changes: what runs in an adopted Deployment is the release to go back to."""
+        if found is not None and self._record.last is None and not self._placement.settings.create:
+            self._record = self._record.having(self._placement.present(found))
+        await asyncio.to_thread(self._releases.write, self._app.name, self._record)
+
+    async def _go(self, release: Release, image: Image, found: Json | None) -> None:
+        async with self._progress.step("apply"):
+            placed = await self._placement.put(release, self._deploy, found)
+        aim = self._aim(release, placed, found)
+        async with following(self._placement.cluster, self._app, placed) as follower:
+            async with self._progress.step("rollout"):
+                await self._complete(follower, aim, placed, image)
+            if self._placement.settings.bake > 0:
+                async with self._progress.step("bake"):
+                    await follower.bake(aim, self._placement.settings.bake)
+
+    async def _complete(self, follower: Follower, aim: Aim, placed: Json, image: Image) -> None:
+        limit = self._placement.settings.progress_deadline + _SLACK_S
+        works = [follower.complete(aim, limit, self._tell)]
+        if placed["spec"].get("replicas", 1) == 0:
+            self._tell("no replicas are wanted: nothing is proven")
+        else:
+            works.append(self._prove(follower, aim, image))
+        try:
+            await together(*works)
+        except RolloutEnded as ended:
+            raise await self._explained(ended) from ended
+
+    def _aim(self, release: Release, placed: Json, found: Json | None) -> Aim:
+        """What to wait for. When nothing changed, the rollout was ours already and so is a deadline that has passed."""
+        stamp = (found or {}).get("metadata", {}).get("annotations", {}).get(manifests.DEPLOY)
+        taken_up = (
+            found is not None
+            and stamp == str(self._deploy.number)
+            and found["metadata"]["generation"] == placed["metadata"]["generation"]
+        )
+        return Aim(
+            container=release.container,
+            image=release.image,
+            generation=placed["metadata"]["generation"],
+            stale=None if taken_up else stale_deadline(placed),
+            patience=self._placement.settings.patience,
+        )
+
+    async def _prove(self, follower: Follower, aim: Aim, image: Image) -> None:
+        """Let the gates ask the first new pod; another one when that goes away meanwhile."""
+        while True:
+            pod = await follower.candidate(aim)
+            async with address_of(self._placement.cluster, pod, self._placement.settings.port) as address:
+                candidate = Candidate(self._app, self._deploy, address, image)
+                proving = asyncio.ensure_future(self._progress.prove(candidate))
+                leaving = asyncio.ensure_future(follower.gone(pod))
+                try:
+                    await asyncio.wait({proving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                    if proving.done():
+                        return proving.result()
+                    leaving.result()
+                finally:
+                    proving.cancel()
+                    leaving.cancel()
+                    await asyncio.wait({proving, leaving})
+
+    async def _explained(self, ended: RolloutEnded) -> RolloutEnded:
+        """With the last words of the container that crashed."""
+        symptom = ended.symptom
+        if symptom is None or symptom.crashed is None:
+            return ended
+        lines = await self._last_words(symptom)
+        if not lines:
+            return ended
+        self._progress.log.write(f"last lines of {symptom.pod}:\n{lines}\n")
+        last = lines.strip().splitlines()[-1].strip()
+        return RolloutEnded(f"{ended.message}, last line: {last[:300]}", ours=ended.ours, symptom=symptom)
+
+    async def _last_words(self, symptom: Symptom) -> str:
+        pod = manifests.path(self._app, "pods", symptom.pod)
+        return await last_lines(self._placement.cluster, pod, symptom.crashed, 20)
+
+    async def _back(self, release: Release, exc: BaseException) -> None:
+        """Put the last good release back; `exc` is why. What cannot be put back is logged and does not hide `exc`."""
+        if isinstance(exc, RolloutEnded) and not exc.ours:
+            self._tell(f"left as it is: {exc.message}")
+            return
+        good = self._record.last
+        try:
+            if good is None:
+                self._tell("no release was good before: the Deployment goes")
+                await self._placement.delete()
+                return
+            async with asyncio.timeout(_BACK_S):
+                await self._put_back(good, release, wait=not isinstance(exc, asyncio.CancelledError))
+        except (DeploydError, TimeoutError) as trouble:
+            self._tell(f"the last good release is not back yet: {str(trouble) or 'its rollout takes long'}")
+
+    async def _put_back(self, good: Release, bad: Release, *, wait: bool) -> None:
+        number = good.number if good.number is not None else 0
+        before = replace(self._deploy, number=number, commit=good.commit, subject=f"back from {self._deploy.name}")
+        placed = await self._placement.put_back(good, bad.image, before)
+        if placed is None:
+            self._tell("left as it is: somebody else changed the image")
+            return
+        self._tell(f"back to {f'{self._app.name}/{number}' if number else 'what ran before'}: {good.image}")
+        if wait:
+            aim = self._aim(good, placed, None)
+            async with following(self._placement.cluster, self._app, placed) as follower:
+                await follower.complete(aim, _BACK_S, self._tell)
+
+    async def _good(self, release: Release) -> None:
+        """The release is good: remembered first, so that a crash from here on finds it serving."""
+        self._record = self._record.having(release)
+        await asyncio.to_thread(self._releases.write, self._app.name, self._record)
+        try:
+            await self._placement.stamp_good(release)
+        except DeploydError as exc:
+            self._tell(f"warning: the Deployment does not say yet that this release is good: {exc.message}")
+        await self._progress.serving()
+
+    def _tell(self, text: str) -> None:
+        self._progress.log.write(f"{text}\n")
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all; the first failure cancels the others and leaves here as itself."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Finish `work` even if cancelled meanwhile; then obey the cancellation."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise

@@ -1,0 +1,125 @@
+"""A live copy of a list of objects, kept by list and watch for as long as somebody looks.
+
+Survives what watches meet: the server closing them every minute, dropped and half-dead connections, an API server that
+restarts, a history that is no longer kept (410), a proxy's error page in place of JSON. While it cannot see, it says so.
+Knows objects only by their uid; judges nothing.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from deployd.errors import DeploydError, Unavailable
+from deployd.targets.kube.client import Cluster, Gone, Json, Refused
+
+# A watch is renewed this often, so that a connection that died without a word is noticed soon after.
+WINDOW = 60.0
+_SLACK = 15.0
+
+
+class Mirror:
+    """What the list at `path` holds now, by uid; `changed` is called after every change and when `fresh` turns."""
+
+    def __init__(self, cluster: Cluster, path: str, changed: Callable[[], None], **query: str) -> None:
+        self.objects: dict[str, Json] = {}
+        self.fresh = False
+        self.failure: DeploydError | None = None
+        self._cluster = cluster
+        self._path = path
+        self._query = query
+        self._changed = changed
+
+    async def run(self) -> None:
+        """Follow until cancelled, or until the server refuses (`failure` then says why)."""
+        loop = asyncio.get_running_loop()
+        version: str | None = None
+        pause = 0.1
+        while True:
+            try:
+                if version is None:
+                    version = await self._list()
+                started = loop.time()
+                version = await self._watch(version)
+                pause = 0.1 if loop.time() - started > pause else min(pause * 2, 5.0)
+            except Gone:
+                version = None
+            except Refused as refused:
+                self.failure = refused
+                self._changed()
+                return
+            except Unavailable:
+                version = None
+                self._see(fresh=False)
+                pause = min(pause * 2, 5.0)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+
+    async def _list(self) -> str:
+        found = await self._cluster.get(self._path, **self._query)
+        self.objects = {item["metadata"]["uid"]: item for item in found.get("items", [])}
+        self._see(fresh=True)
+        return str(found["metadata"]["resourceVersion"])
+
+    async def _watch(self, version: str) -> str:
+        """Take changes until the server ends the watch; the version to go on from."""
+        query = self._query | {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(int(WINDOW)),
+        }
+        async with self._cluster.stream(self._path, query, WINDOW + _SLACK) as lines:
+            self._see(fresh=True)
+            while line := await _line(lines):
+                version = self._take(line) or version
+        return version
+
+    def _take(self, line: bytes) -> str | None:
+        try:
+            event = json.loads(line)
+            kind, item = event["type"], event["object"]
+            meta = item.get("metadata", {})
+            uid = meta.get("uid")
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            raise Unavailable(f"a watch of {self._path} spoke no JSON events: {line[:80]!r}") from exc
+        if kind == "ERROR":
+            if item.get("code") == 410:
+                raise Gone(str(item.get("message", "")))
+            raise Unavailable(f"a watch of {self._path} ended: {item.get('message')}")
+        if kind == "DELETED":
+            self.objects.pop(uid, None)
+        elif kind != "BOOKMARK":
+            self.objects[uid] = item
+        if kind != "BOOKMARK":
+            self._changed()
+        version = meta.get("resourceVersion")
+        return str(version) if version else None
+
+    def _see(self, *, fresh: bool) -> None:
+        self.fresh = fresh
+        self._changed()
+
+
+@asynccontextmanager
+async def watching(*mirrors: Mirror) -> AsyncIterator[None]:
+    """Keep the mirrors running inside the block."""
+    tasks = [asyncio.create_task(mirror.run()) for mirror in mirrors]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ended:
+        if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
+            raise end
+
+
+async def _line(lines: aiohttp.StreamReader) -> bytes:
+    try:
+        return await lines.readline()
+    except ValueError as exc:
+        raise Unavailable("a line of a watch is longer than can be read") from exc

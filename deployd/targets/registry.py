@@ -1,0 +1,208 @@
+"""Images on their way to a registry: pushed through the engine, and proven to be there by asking the registry itself.
+
+An engine's word is not enough: its stream can end early, and some engines never name the digest. So nothing counts as pushed
+until the registry answers for the manifest. Plain http is spoken only to a registry that is configured as insecure.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import aiodocker
+import httpx
+from aiohttp import ClientError
+
+from deployd.config.daemon import Registry as Settings
+from deployd.config.values import read_secret
+from deployd.domain import Image
+from deployd.errors import ConfigError, RolloutFailed, Unavailable
+from deployd.ports import Log
+
+logger = logging.getLogger(__name__)
+
+_ACCEPT = (
+    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
+)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_LONGEST_MANIFEST = 16 * 1024 * 1024
+
+
+class Registry:
+    """The one registry that `[registry]` names."""
+
+    def __init__(self, settings: Settings) -> None:
+        scheme, separator, _ = settings.url.partition("://")
+        if separator and scheme == "http" and not settings.insecure:
+            raise ConfigError(
+                "registry.url: plain http needs insecure = true", hint="images and the password would travel readable"
+            )
+        self._settings = settings
+        self._scheme = scheme if separator else "http" if settings.insecure else "https"
+        self.prefix = settings.prefix
+
+    async def push(self, image: Image, log: Log) -> Image:
+        """`image` with the digest under which the registry has it. One that has a digest already is only asked for."""
+        credentials = self._credentials(log)
+        async with self._http() as http:
+            if image.digest is not None:
+                if await self._digest(http, image.name, image.digest, credentials) is None:
+                    raise RolloutFailed(
+                        f"{image.reference} is not in the registry", hint="was it removed there? push its commit again"
+                    )
+                return image
+            pushed = await self._push(image, credentials, log)
+            digest = pushed or await self._digest(http, image.name, image.tag, credentials)
+            if digest is None or await self._digest(http, image.name, digest, credentials) is None:
+                raise Unavailable(f"the registry does not have {image.reference} though it was pushed")
+        log.write(f"{image.name}:{image.tag} is in the registry as {digest}\n")
+        return replace(image, digest=digest)
+
+    async def ping(self) -> None:
+        """The registry answers and takes our credentials; else Unavailable."""
+        async with self._http() as http:
+            answer = await self._ask(http, "GET", "/v2/", None, self._credentials(None))
+            if answer.status_code >= 400:
+                raise Unavailable(f"the registry {self.prefix} answers {answer.status_code}", hint="see [registry]")
+
+    async def forget(self, name: str, keep: Sequence[Image], images: int, image_bytes: int) -> int:
+        """Remove the engine's own copies of `name` past the newest `images` or `image_bytes` in all, never one of `keep`.
+
+        The bytes freed; 0 where there is no engine. The registry itself is left alone.
+        """
+        kept_tags = {f"{image.name}:{image.tag}" for image in keep}
+        docker = aiodocker.Docker()
+        freed = count = total = 0
+        try:
+            found = await docker.images.list(filters={"reference": [name]})
+            for item in sorted(found, key=lambda item: item["Created"], reverse=True):
+                count, total = count + 1, total + item["Size"]
+                tags = item.get("RepoTags") or []
+                if (count <= images and total <= image_bytes) or kept_tags & set(tags):
+                    continue
+                for tag in tags or [item["Id"]]:
+                    await docker.images.delete(tag)
+                freed += item["Size"]
+        except (aiodocker.DockerError, ClientError, OSError) as exc:
+            logger.warning("Old images of %s stay on the engine: %s", name, exc)
+        finally:
+            await docker.close()
+        return freed
+
+    async def _push(self, image: Image, credentials: tuple[str, str] | None, log: Log) -> str | None:
+        """Let the engine push; the digest where its stream names it."""
+        auth = {"username": credentials[0], "password": credentials[1]} if credentials else None
+        digest: str | None = None
+        docker = aiodocker.Docker()
+        try:
+            async for said in docker.images.push(image.name, auth=auth, tag=image.tag, stream=True):
+                status, layer = str(said.get("status", "")), said.get("id")
+                if status in {"Pushed", "Layer already exists"}:
+                    log.write(f"{layer}: {status}\n")
+                named = (said.get("aux") or {}).get("Digest") or _named(status)
+                digest = named or digest
+        except aiodocker.DockerError as exc:
+            raise _push_failed(image, exc) from exc
+        except (ClientError, TimeoutError, OSError) as exc:
+            raise Unavailable(f"the engine does not push {image.name}: {exc}") from exc
+        finally:
+            await docker.close()
+        return digest
+
+    def _http(self) -> httpx.AsyncClient:
+        host = urlsplit(f"//{self.prefix}").netloc
+        return httpx.AsyncClient(base_url=f"{self._scheme}://{host}", timeout=httpx.Timeout(20, connect=5))
+
+    async def _digest(
+        self, http: httpx.AsyncClient, name: str, reference: str, credentials: tuple[str, str] | None
+    ) -> str | None:
+        """The digest of a manifest by tag or digest, None when the registry has none."""
+        repository = name.partition("/")[2]
+        path, scope = f"/v2/{repository}/manifests/{reference}", f"repository:{repository}:pull"
+        answer = await self._ask(http, "HEAD", path, scope, credentials)
+        if answer.status_code == 404:
+            return None
+        digest = answer.headers.get("docker-content-digest", "")
+        if answer.status_code == 200 and not _DIGEST.fullmatch(digest):
+            # The header is optional: then the digest is that of the manifest's own bytes.
+            answer = await self._ask(http, "GET", path, scope, credentials)
+            digest = f"sha256:{hashlib.sha256(answer.content[:_LONGEST_MANIFEST]).hexdigest()}"
+        if answer.status_code in {401, 403}:
+            raise RolloutFailed(
+                f"the registry refuses {name}: {answer.status_code}", hint="see username and password in [registry]"
+            )
+        if answer.status_code != 200:
+            raise Unavailable(f"the registry answers {answer.status_code} for {name}")
+        if _DIGEST.fullmatch(reference) and digest != reference:
+            raise RolloutFailed(
+                f"the registry answers {digest} when asked for {reference}", hint="it cannot be trusted"
+            )
+        return str(digest)
+
+    async def _ask(
+        self, http: httpx.AsyncClient, method: str, path: str, scope: str | None, credentials: tuple[str, str] | None
+    ) -> httpx.Response:
+        """One request, with whatever kind of authentication the registry asks for."""
+        headers = {"Accept": _ACCEPT}
+        try:
+            answer = await http.request(method, path, headers=headers)
+            kind, _, challenge = answer.headers.get("www-authenticate", "").partition(" ")
+            if answer.status_code != 401 or not kind:
+                return answer
+            if kind.lower() == "bearer":
+                headers["Authorization"] = f"Bearer {await self._token(http, challenge, scope, credentials)}"
+                return await http.request(method, path, headers=headers)
+            return await http.request(method, path, headers=headers, auth=credentials) if credentials else answer
+        except httpx.HTTPError as exc:
+            raise Unavailable(f"the registry {self.prefix} does not answer: {str(exc) or type(exc).__name__}") from exc
+
+    async def _token(
+        self, http: httpx.AsyncClient, challenge: str, scope: str | None, credentials: tuple[str, str] | None
+    ) -> str:
+        said = dict(_CHALLENGE.findall(challenge))
+        realm = said.pop("realm", "")
+        if not realm.startswith("https://") and not self._settings.insecure:
+            raise Unavailable(f"the registry {self.prefix} sends its callers to {realm}, which is not https")
+        query = {key: value for key, value in said.items() if key == "service"} | ({"scope": scope} if scope else {})
+        answer = await http.get(realm, params=query, auth=credentials)
+        try:
+            found = answer.json() if answer.status_code == 200 else {}
+        except ValueError:
+            found = {}
+        token = found.get("token") or found.get("access_token")
+        if not isinstance(token, str):
+            raise RolloutFailed(
+                f"the registry {self.prefix} gives no token: {answer.status_code}", hint="see [registry]"
+            )
+        return token
+
+    def _credentials(self, log: Log | None) -> tuple[str, str] | None:
+        if self._settings.username is None or self._settings.password is None:
+            return None
+        password = read_secret(self._settings.password, "registry.password")
+        if log is not None:
+            log.hide(password)
+        return self._settings.username, password
+
+
+def _named(status: str) -> str | None:
+    """The digest in `TAG: digest: sha256:... size: N`, all that engines with the containerd store say."""
+    found = _DIGEST.search(status) if "digest:" in status else None
+    return found.group() if found else None
+
+
+def _push_failed(image: Image, exc: aiodocker.DockerError) -> RolloutFailed | Unavailable:
+    message = f"{image.name}:{image.tag} was not pushed: {exc.message}"
+    if re.search(
+        r"denied|unauthorized|authentication|no basic auth|forbidden|does not exist|http response to https",
+        message,
+        re.IGNORECASE,
+    ):
+        return RolloutFailed(
+            message, hint="see [registry]; an engine takes plain http only from registries in its insecure-registries"
+        )
+    return Unavailable(message)
