@@ -33,6 +33,11 @@ class EngineApi:
             text = response.read()
             return None if response.status == 404 else json.loads(self._checked(response, text))
 
+    def text(self, path: str) -> str:
+        """What `path` answers, where that is no JSON."""
+        with self._exchange("GET", path) as response:
+            return self._checked(response, response.read()).decode(errors="replace")
+
     def ping(self) -> bool:
         """Whether the engine takes requests."""
         try:

@@ -20,10 +20,12 @@ from deployd.demo.progress import Progress
 from deployd.errors import Unavailable
 
 LOG = Path("/var/log/deployd-dockerd.log")
+SOCKETS = (Path("/var/run/docker.sock"),)
+SYSTEM_CLIENTS = Path("/usr/bin")
 _CAP_SYS_RESOURCE = 24
 
 # What runc cannot give without CAP_SYS_RESOURCE, and kubelet asks for.
-_RUNTIME = """#!/bin/sh
+RUNTIME = """#!/bin/sh
 bundle=. previous=
 for argument in "$@"; do
     case $previous in --bundle|-b) bundle=$argument ;; esac
@@ -74,7 +76,7 @@ def ensure(progress: Progress | None = None) -> Engine:
 @cache
 def buildkit_client() -> Path | None:
     """The first docker client on PATH that can build with BuildKit (DOCKER_BUILDKIT=1); None when none can."""
-    places = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/bin"]
+    places = [*os.environ.get("PATH", "").split(os.pathsep), str(SYSTEM_CLIENTS)]
     clients = (Path(place) / "docker" for place in dict.fromkeys(places) if place)
     return next((client for client in clients if os.access(client, os.X_OK) and _builds_with_buildkit(client)), None)
 
@@ -82,8 +84,8 @@ def buildkit_client() -> Path | None:
 def _urls() -> list[str]:
     if host := os.environ.get("DOCKER_HOST"):
         return [host]
-    runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
-    sockets = [Path("/var/run/docker.sock"), Path(runtime) / "docker.sock", Path.home() / ".docker/run/docker.sock"]
+    runtime = os.environ.get("XDGRUNTIME_DIR", f"/run/user/{os.geteuid()}")
+    sockets = [*SOCKETS, Path(runtime) / "docker.sock", Path.home() / ".docker/run/docker.sock"]
     return [f"unix://{path}" for path in sockets if path.is_socket()]
 
 
@@ -119,7 +121,7 @@ def _runtime_options() -> list[str]:
     if _may_lower_oom_score():
         return []
     script = directory() / "runc-without-negative-oom-score"
-    script.write_text(_RUNTIME)
+    script.write_text(RUNTIME)
     script.chmod(0o755)
     return ["--add-runtime", f"wrap={script}", "--default-runtime", "wrap"]
 

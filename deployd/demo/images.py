@@ -76,11 +76,11 @@ def present(api: EngineApi, name: str) -> bool:
 
 def pull(engine_url: str, name: str, progress: Progress) -> None:
     """Pull `name`; raises Unavailable within seconds where no registry answers."""
-    repository, _, tag = name.partition(":")
+    repository, tag = _parts(name)
     api = EngineApi(engine_url, timeout=_FIRST_ANSWER_S)
     layers: dict[str, tuple[int, int]] = {}
     with progress.step(f"pulling {name}") as step:
-        for message in api.stream(f"/images/create?fromImage={quote(repository)}&tag={tag or 'latest'}"):
+        for message in api.stream(f"/images/create?fromImage={quote(repository)}&tag={tag}"):
             detail = message.get("progressDetail") or {}
             if message.get("status") == "Downloading" and "total" in detail:
                 layers[message["id"]] = (detail["current"], detail["total"])
@@ -89,7 +89,7 @@ def pull(engine_url: str, name: str, progress: Progress) -> None:
 
 def import_root(api: EngineApi, archive: Path, name: str) -> None:
     """Make an image of one layer out of a root file system."""
-    repository, _, tag = name.partition(":")
+    repository, tag = _parts(name)
     with archive.open("rb") as body:
         for _ in api.stream(f"/images/create?fromSrc=-&repo={quote(repository)}&tag={tag}", body):
             pass
@@ -115,6 +115,12 @@ def context_of(files: Mapping[str, bytes]) -> bytes:
             entry.size, entry.mode = len(content), 0o755
             archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Repository and tag; a colon before the last slash is a registry's port."""
+    repository, colon, tag = name.rpartition(":")
+    return (repository, tag) if colon and "/" not in tag else (name, "latest")
 
 
 def _ensure_one(api: EngineApi, name: str, progress: Progress) -> None:
