@@ -212,6 +212,11 @@ class Target(Protocol):
         """RequestRefused 409 where the target has no replicas."""
         ...
 
+    async def watch(self) -> None:
+        """Follow what happens outside (a release that dies, an engine that restarts) and correct what it upsets; runs until
+        it is cancelled, and survives that the outside is away."""
+        ...
+
     async def ping(self) -> Mapping[str, str]:
         """Part -> "ok" or what is wrong with it (`engine`, `gateway`, `cluster`), for `readyz`; never raises."""
         ...

@@ -1,0 +1,195 @@
+"""The daemon put together: config -> adapters -> scheduler -> doors; alone knows who does what. Owns the order of its end.
+
+It stops in this order: no more deliveries, then the deploys in flight (a cut-over finishes, the rest goes back to queued), then
+the adapters. A task that crashes takes the whole daemon down, loudly: systemd starts it again and it recovers.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployd import systemd
+from deployd.api.app import create_app
+from deployd.api.server import Server, bind
+from deployd.api.services import Services
+from deployd.api.webhooks import WebhookDoor
+from deployd.builders.engine import EngineBuilder
+from deployd.config.app import App
+from deployd.config.daemon import Config
+from deployd.config.file import load
+from deployd.config.values import read_secret
+from deployd.errors import DeploydError
+from deployd.events import Events
+from deployd.gates.golden import GoldenGate
+from deployd.gates.ready import ReadyGate
+from deployd.logs import Logs
+from deployd.metrics import DELIVERIES
+from deployd.pipeline import Parts, Pipeline
+from deployd.ports import Builder, Gate, Target
+from deployd.process import only_one, signals
+from deployd.scheduler import Scheduler
+from deployd.source.source import GitSource
+from deployd.store.database import Database
+from deployd.store.store import Store
+from deployd.targets.docker import DockerTarget
+
+logger = logging.getLogger(__name__)
+
+
+async def run(config_path: Path) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reloads the config. Raises ConfigError when it cannot start."""
+    config = load(config_path)
+    stop, hangup = asyncio.Event(), asyncio.Event()
+    with only_one(config.server.state_dir), signals(stop, hangup):
+        async with assemble(config, config_path) as daemon, asyncio.TaskGroup() as tasks:
+            sockets = systemd.inherited_sockets() or [bind(config.server.host, config.server.port)]
+            web = tasks.create_task(daemon.server.serve(sockets=sockets))
+            work = [
+                tasks.create_task(daemon.serve()),
+                tasks.create_task(_reload_on(hangup, daemon)),
+                tasks.create_task(_feed_the_watchdog()),
+            ]
+            await daemon.server.listening.wait()
+            systemd.notify("READY=1")
+            logger.info("deployd listens on %s", ", ".join(_address(one.getsockname()) for one in sockets))
+            await stop.wait()
+            systemd.notify("STOPPING=1")
+            daemon.stop_taking()
+            await web
+            for task in work:
+                task.cancel()
+    logger.info("deployd has stopped")
+
+
+@dataclass(slots=True)
+class Daemon:
+    """What runs: the doors, and everything behind them."""
+
+    config_path: Path
+    services: Services
+    webhooks: WebhookDoor
+    server: Server
+
+    async def serve(self) -> None:
+        """The work behind the doors, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for target in self.services.targets.values():
+                tasks.create_task(target.watch())
+            tasks.create_task(self.services.scheduler.serve())
+
+    async def reload(self) -> None:
+        """Use the config file as it is now. ConfigError when it is broken: then the old one stays."""
+        config = await asyncio.to_thread(load, self.config_path)
+        secrets = webhook_secrets(config)
+        for section in ("server", "builder", "gateway", "git", "registry"):
+            if getattr(config, section) != getattr(self.services.config, section):
+                logger.warning("[%s] has changed: that takes effect at the next restart", section)
+        self.services.logs.hide(secrets)
+        self.services.config = config
+        self.webhooks.reload(secrets=[secret.encode() for secret in secrets], apps=config.app)
+        self.services.scheduler.reload(config)
+        logger.info("Reloaded %s", self.config_path)
+
+    def stop_taking(self) -> None:
+        """Refuse deliveries from now on, end the streams, let requests in flight finish."""
+        self.webhooks.close()
+        self.services.stopping.set()
+        self.server.stop()
+
+
+@asynccontextmanager
+async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
+    """Open everything that `config` needs, and close it again in the opposite order."""
+    state = config.server.state_dir
+    secrets = webhook_secrets(config)
+    async with AsyncExitStack() as stack:
+        events = Events()
+        store = Store(await stack.enter_async_context(Database(state / "deployd.db")), events)
+        logs = Logs(state / "logs", secrets)
+        source = GitSource(config.git, state / "git")
+        targets = await _targets(config, stack)
+        parts = Parts(store, logs, source, _builder(config), targets, _gates)
+        registry = config.registry.url if config.registry else None
+        pipeline = Pipeline(
+            parts, instance=config.server.identity, concurrency=config.builder.concurrency, registry=registry
+        )
+        scheduler = Scheduler(config, store, source, pipeline, targets)
+        webhooks = WebhookDoor(
+            scheduler.accept,
+            DELIVERIES,
+            secrets=[secret.encode() for secret in secrets],
+            apps=config.app,
+            max_body=config.server.max_body,
+        )
+
+        async def reload() -> None:
+            await daemon.reload()
+
+        services = Services(config, scheduler, store, events, logs, targets, reload)
+        daemon = Daemon(config_path, services, webhooks, _server(config, services, webhooks))
+        yield daemon
+
+
+def webhook_secrets(config: Config) -> list[str]:
+    """The secrets that a delivery may be signed with; without one only the poll brings commits."""
+    if not config.github.secrets:
+        logger.warning("No [github] secrets: webhooks are refused, commits come by polling alone")
+    return [read_secret(reference, "github.secrets") for reference in config.github.secrets]
+
+
+def _server(config: Config, services: Services, webhooks: WebhookDoor) -> Server:
+    tls = config.server.tls
+    files: dict[str, Any] = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)} if tls else {}
+    return Server(create_app(services, webhooks), stop_within=config.server.stop_timeout, **files)
+
+
+async def _targets(config: Config, stack: AsyncExitStack) -> Mapping[str, Target]:
+    """The targets of the apps; the Kubernetes client is large and is loaded only where an app needs it."""
+    state, identity = config.server.state_dir, config.server.identity
+    docker = DockerTarget(identity, config.gateway, state / "gateway")
+    targets: dict[str, Target] = {"docker": await stack.enter_async_context(docker)}
+    if any(app.target == "kubernetes" for app in config.app):
+        from deployd.targets.kubernetes import KubernetesTarget  # noqa: PLC0415 - see above
+
+        targets["kubernetes"] = await stack.enter_async_context(KubernetesTarget(config, state / "kubernetes"))
+    return targets
+
+
+def _builder(config: Config) -> Builder:
+    state, identity = config.server.state_dir, config.server.identity
+    if config.builder.kind == "buildkit":
+        from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - one of two
+
+        return BuildkitBuilder(config.builder, identity, state)
+    return EngineBuilder(config.builder, identity, state, config.registry)
+
+
+def _gates(app: App) -> Sequence[Gate]:
+    return [ReadyGate(), GoldenGate()] if app.golden is not None else [ReadyGate()]
+
+
+async def _reload_on(hangup: asyncio.Event, daemon: Daemon) -> None:
+    """On every SIGHUP, take the config file again; a broken one changes nothing."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        try:
+            await daemon.reload()
+        except DeploydError as exc:
+            logger.error("The old config stays: %s", exc)
+
+
+async def _feed_the_watchdog() -> None:
+    """Tell systemd that the event loop turns, for as long as it does."""
+    if (pause := systemd.watchdog_seconds()) is not None:
+        while True:
+            systemd.notify("WATCHDOG=1")
+            await asyncio.sleep(pause)
+
+
+def _address(name: object) -> str:
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
