@@ -47,7 +47,7 @@ def _fault(ref: str) -> str | None:
     name = ref.split("/", 2)[-1]
     if name.startswith("-"):
         return "the name starts with a dash"
-    if len(ref) > 1000 or _NEVER_IN_A_NAME.search(name):
+    if not name or len(ref) > 1000 or _NEVER_IN_A_NAME.search(name):
         return "that is no name for a branch or tag"
     return None
 
