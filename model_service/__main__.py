@@ -6,7 +6,9 @@ Owns the process: signals, the order of start and stop, exit codes (0 stopped, 1
 import asyncio
 import contextlib
 import logging
+import math
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 
@@ -17,6 +19,7 @@ from model_service.app import create_app
 from model_service.errors import ServiceError
 from model_service.service import Service
 from model_service.settings import Settings, read_settings
+from model_service.workers import WorkerFailed, supervise
 
 
 class Server(uvicorn.Server):
@@ -27,29 +30,36 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT. Raises ModelRejected."""
+async def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, alone or with workers. Raises ModelRejected, WorkerFailed."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    with _listener(settings) as listener:
+        if settings.workers > 1:
+            await supervise(settings, listener, stop)
+        else:
+            await serve(settings, listener, stop)
+
+
+async def serve(settings: Settings, listener: socket.socket, stop: asyncio.Event) -> None:
+    """One worker: ready once its model is proven; after `stop` unready first, then gone. Raises ModelRejected."""
     service = Service(settings)
     server = Server(
         uvicorn.Config(
             create_app(service),
-            host=settings.host,
-            port=settings.port,
             http="httptools",
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
             timeout_keep_alive=75,  # longer than a proxy keeps its side, so that the proxy is the one to close
-            timeout_graceful_shutdown=round(settings.grace),
+            timeout_graceful_shutdown=math.ceil(settings.grace),
         )
     )
     async with asyncio.TaskGroup() as tasks:
+        web = tasks.create_task(server.serve([listener]))
         tasks.create_task(service.load())
-        web = tasks.create_task(server.serve())
         await stop.wait()
         service.draining = True
         await asyncio.sleep(settings.drain)
@@ -60,17 +70,38 @@ async def serve(settings: Settings) -> None:
 
 def main() -> int:
     """The command. Returns its exit code."""
+    settings = read_settings()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    settings = read_settings()
     refusals: list[str] = []
     try:
-        uvloop.run(serve(settings))
-    except* ServiceError as failures:
-        refusals = [f"error: {one}\nhint: {getattr(one, 'hint', '')}" for one in failures.exceptions]
+        uvloop.run(run(settings))
+    except* (ServiceError, WorkerFailed, OSError) as failures:
+        refusals = [_shown(failure) for failure in _leaves(failures)]
     for refusal in refusals:
         print(refusal, file=sys.stderr)
     return 1 if refusals else 0
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """The listening socket, our own or the one that was handed down."""
+    if settings.fd is not None:
+        return socket.socket(fileno=settings.fd)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+
+
+def _leaves(failures: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
+    for failure in failures.exceptions:
+        if isinstance(failure, BaseExceptionGroup):
+            yield from _leaves(failure)
+        else:
+            yield failure
+
+
+def _shown(failure: BaseException) -> str:
+    hint = getattr(failure, "hint", "")
+    return f"error: {failure}\nhint: {hint}" if hint else f"error: {failure}"
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ class EstimatorModel:
     """Any scikit-learn estimator. A call costs much more than its rows, so calls are worth merging."""
 
     per_call = True
+    quick_rows = 0
 
     def __init__(self, manifest: Manifest, estimator: Any) -> None:
         self.manifest = manifest
@@ -60,10 +61,6 @@ class EstimatorModel:
             self._writer.classified(index, tuple(map(_finite, share)))
             for index, share in zip(found, shares, strict=True)
         ]
-
-    def quick(self, rows: int) -> bool:
-        """Whether so many rows are answered within about half a millisecond: not even one."""
-        return rows == 0
 
 
 def write_estimator(estimator: Any, out: Path, form: str) -> str:

@@ -7,11 +7,13 @@ while the service is on its way out. A bug ends in a 500 with its traceback in t
 import asyncio
 import json
 import logging
+import time
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from model_service.errors import RequestRejected
+from model_service.meters import OTHER, ROUTES
 from model_service.rows import parse_json
 from model_service.service import Service
 
@@ -21,11 +23,13 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = dict[bytes, bytes]
-Handler = Callable[[bytes, Headers], Awaitable[bytes]]
+Reply = tuple[list[tuple[bytes, bytes]], bytes]  # content headers and content
+Handler = Callable[[bytes, Headers], Awaitable[Reply]]
 
-_READ_HEADERS = frozenset({b"content-length", b"content-encoding", b"x-request-id"})
 _ID = b"x-request-id"
-_JSON = (b"content-type", b"application/json")
+_JSON_LENGTH = b"inference-header-content-length"
+_READ_HEADERS = frozenset({b"content-length", b"content-encoding", _ID, _JSON_LENGTH})
+_JSON = [(b"content-type", b"application/json")]
 _CLOSE = (b"connection", b"close")
 
 log = logging.getLogger(__name__)
@@ -36,7 +40,7 @@ class _CallerGone(Exception):
 
 
 class Front:
-    """Answers POST on the hot paths, passes everything else to `rest`."""
+    """Answers POST on the hot paths, passes everything else to `rest`; counts both."""
 
     def __init__(self, service: Service, rest: App) -> None:
         self._service = service
@@ -47,51 +51,91 @@ class Front:
             json.dumps(manifest.name).encode(),
             json.dumps(manifest.version).encode(),
         )
-        self._hot: dict[str, Handler] = {"/predict": self._predict, "/api": self._recipe}
+        infer = ROUTES.index("infer"), self._infer
+        self._hot: dict[str, tuple[int, Handler]] = {
+            "/predict": (ROUTES.index("predict"), self._predict),
+            "/api": (ROUTES.index("api"), self._recipe),
+            f"/v2/models/{manifest.name}/infer": infer,
+            f"/v2/models/{manifest.name}/versions/{manifest.version}/infer": infer,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI callable."""
-        if scope["type"] == "http":
-            handler = self._hot.get(scope["path"])
-            if handler is not None:
-                await self._answer(handler, scope, receive, send)
-                return
-        await self._rest(scope, receive, send)
+        if scope["type"] != "http":
+            await self._rest(scope, receive, send)
+            return
+        started = time.perf_counter()
+        hot = self._hot.get(scope["path"])
+        if hot is None:
+            route, status = OTHER, await self._pass_on(scope, receive, send)
+        else:
+            route = hot[0]
+            status = await self._answer(hot[1], scope, receive, send)
+        self._service.meters.request(route, status, time.perf_counter() - started)
 
-    async def _predict(self, body: bytes, _headers: Headers) -> bytes:
+    async def _predict(self, body: bytes, _headers: Headers) -> Reply:
         rows = self._service.rows.listed(parse_json(body), "instances")
-        answers = await self._service.predict(rows)
-        return b'{"predictions":[' + b",".join([answer.json for answer in answers]) + self._tail
+        answers = await self._service.predict(ROUTES.index("predict"), rows)
+        return _JSON, b'{"predictions":[' + b",".join([answer.json for answer in answers]) + self._tail
 
-    async def _recipe(self, body: bytes, _headers: Headers) -> bytes:
+    async def _recipe(self, body: bytes, _headers: Headers) -> Reply:
         rows = self._service.rows.listed(parse_json(body), "feature")
-        answer = (await self._service.predict(rows))[0]
-        return b"%d" % answer.chosen if answer.chosen >= 0 else repr(answer.value).encode()
+        answer = (await self._service.predict(ROUTES.index("api"), rows))[0]
+        return _JSON, b"%d" % answer.chosen if answer.chosen >= 0 else repr(answer.value).encode()
 
-    async def _answer(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _infer(self, body: bytes, headers: Headers) -> Reply:
+        asked = self._service.protocol.read(body, headers.get(_JSON_LENGTH))
+        answers = await self._service.predict(ROUTES.index("infer"), asked.rows)
+        content, json_length = self._service.protocol.write(asked, answers)
+        if json_length is None:
+            return _JSON, content
+        return [(b"content-type", b"application/octet-stream"), (_JSON_LENGTH, b"%d" % json_length)], content
+
+    async def _answer(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> int:
+        """Answers one request on a hot path; its status."""
         headers = {name: value for name, value in scope["headers"] if name in _READ_HEADERS}
-        extra: list[tuple[bytes, bytes]] = [_JSON]
         self._in_flight += 1
         try:
             self._admit(scope)
-            status, content = 200, await handler(await self._body(headers, receive), headers)
+            status, (about, content) = 200, await handler(await self._body(headers, receive), headers)
         except RequestRejected as rejected:
-            status, content = rejected.status, json.dumps({"error": rejected.message}).encode()
-            extra += _rejection_headers(rejected)
+            status, about = rejected.status, _rejection_headers(rejected)
+            content = json.dumps({"error": rejected.message}, ensure_ascii=False).encode(errors="backslashreplace")
         except _CallerGone:
-            return
+            return 499
         except Exception:
-            log.exception("Request failed", extra={"path": scope["path"]})
-            status, content = 500, b'{"error": "internal error"}'
+            log.exception("Request failed on %s", scope["path"])
+            status, about, content = 500, _JSON, b'{"error": "internal error"}'
         finally:
             self._in_flight -= 1
-        extra.append((b"content-length", b"%d" % len(content)))
-        if _ID in headers:
-            extra.append((_ID, headers[_ID][:200]))
-        if self._service.draining:
-            extra.append(_CLOSE)
-        await send({"type": "http.response.start", "status": status, "headers": extra})
+        reply_headers = [*about, (b"content-length", b"%d" % len(content))]
+        if _ID in headers or self._service.draining:
+            reply_headers += self._always(headers)
+        await send({"type": "http.response.start", "status": status, "headers": reply_headers})
         await send({"type": "http.response.body", "body": content})
+        return status
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Lets the application answer; its status."""
+        always = self._always(dict(scope["headers"]))
+        status = 499
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *always]
+            await send(message)
+
+        await self._rest(scope, receive, sending)
+        return status
+
+    def _always(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        """What every answer carries."""
+        always = [(_ID, headers[_ID][:200])] if _ID in headers else []
+        if self._service.draining:
+            always.append(_CLOSE)
+        return always
 
     def _admit(self, scope: Scope) -> None:
         if scope["method"] != "POST":
@@ -149,7 +193,7 @@ def _inflated(body: bytes, encoding: bytes, limit: int) -> bytes:
 
 
 def _rejection_headers(rejected: RequestRejected) -> list[tuple[bytes, bytes]]:
-    headers = []
+    headers = [*_JSON]
     if rejected.retry_after is not None:
         headers.append((b"retry-after", b"%d" % rejected.retry_after))
     if rejected.status == 405:

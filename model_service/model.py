@@ -37,13 +37,10 @@ class Model(Protocol):
 
     manifest: Manifest
     per_call: bool  # a call costs much more than its rows: calls are worth merging
+    quick_rows: int  # so many rows are answered within about half a millisecond
 
     def answers(self, rows: Sequence[Row]) -> list[Answer]:
         """One answer for each row, in order."""
-        ...
-
-    def quick(self, rows: int) -> bool:
-        """Whether so many rows are answered within about half a millisecond."""
         ...
 
 
@@ -82,7 +79,7 @@ class TreeModel:
         self._writer = Writer(manifest)
         self._floats = struct.Struct(f"{len(manifest.features)}f")
         self._incomplete = any(feature.missing for feature in manifest.features)
-        self._visits = sum(tree.depth() for tree in trees.trees)
+        self.quick_rows = INLINE_VISITS // max(1, sum(tree.depth() for tree in trees.trees))
         single = len(trees.trees) == 1 and trees.combine == "mean"
         self._answer = self._by_leaf() if single else self._by_scores
 
@@ -91,10 +88,6 @@ class TreeModel:
         answer, pack, unpack = self._answer, self._floats.pack, self._floats.unpack
         # scikit-learn rounds to float32 before it compares; so must we, or rows at a threshold fall on the wrong side
         return [answer(unpack(pack(*row))) for row in rows]
-
-    def quick(self, rows: int) -> bool:
-        """Whether so many rows are answered within about half a millisecond."""
-        return rows * self._visits <= INLINE_VISITS
 
     def _by_scores(self, row: Row) -> Answer:
         scores = self._trees.scores(row, incomplete=self._incomplete)

@@ -21,13 +21,20 @@ def _refuse_constant(name: str) -> NoReturn:
     raise RequestRejected(400, f"the body is not JSON: {name} is not a JSON number")
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_scan = _decoder.scan_once  # type: ignore[attr-defined]  # set by JSONDecoder since Python 2.7, not in the stubs
 
 
 def parse_json(body: bytes) -> Any:
     """The JSON value of a body. Raises RequestRejected 400; NaN and Infinity are not JSON."""
     try:
-        return _decode(body.decode())
+        text = body.decode()
+        if text[:1] == "{" and text[-1] == "}":
+            # The scanner alone, without the search for white space around it: most bodies have none.
+            value, end = _scan(text, 0)
+            if end == len(text):
+                return value
+        return _decoder.decode(text)
     except UnicodeDecodeError as exc:
         raise RequestRejected(400, f"the body is not UTF-8: byte {exc.start} cannot be decoded") from exc
     except RecursionError as exc:
@@ -47,16 +54,20 @@ class RowReader:
 
     def listed(self, document: Any, key: str) -> list[list[float]]:
         """The rows under `key` of a request object. Raises RequestRejected 422."""
+        return self.checked(self._rows(document, key), key)
+
+    def checked(self, rows: list[Any], where: str) -> list[list[float]]:
+        """The rows, each with the right number of usable values. Raises RequestRejected 422."""
         width = self.width
         checked = []
-        for i, given in enumerate(self._rows(document, key)):
+        for i, given in enumerate(rows):
             row = given
             if type(row) is not list or len(row) != width:
-                row = self._arranged(given, f"{key}[{i}]")
+                row = self._arranged(given, f"{where}[{i}]")
             for value in row:
                 # The bounds also keep out NaN and infinities; booleans have a type of their own.
                 if (type(value) is not float and type(value) is not int) or not -LARGEST <= value <= LARGEST:
-                    row = self._completed(row, f"{key}[{i}]")
+                    row = self._completed(row, f"{where}[{i}]")
                     break
             checked.append(row)
         return checked

@@ -13,9 +13,11 @@ from model_service.errors import RequestRejected
 from model_service.golden import FILE as GOLDEN_FILE
 from model_service.golden import check_golden
 from model_service.manifest import Manifest
+from model_service.meters import Meters
 from model_service.model import Answer, Model, Row, load
 from model_service.rows import RowReader
 from model_service.settings import Settings
+from model_service.v2 import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ class Service:
         self.settings = settings
         self.manifest = Manifest.read(settings.dir)
         self.rows = RowReader(self.manifest, max_rows=settings.max_rows)
+        self.protocol = Protocol(self.manifest, self.rows)
+        self.meters = Meters(self.manifest, commit=self.commit, shared=settings.meters)
         self.model: Model | None = None
         self.draining = False
         self._batcher: Batcher | None = None
@@ -50,27 +54,36 @@ class Service:
         self._batcher = Batcher(model, max_rows=self.settings.batch_rows)
         self.model = model
         log.info(
-            "Ready",
-            extra={"model": self.manifest.name, "golden": cases, "seconds": round(time.perf_counter() - started, 3)},
+            "Ready: %s %s, %d golden cases, loaded in %.3f s",
+            self.manifest.name,
+            self.manifest.version,
+            cases,
+            time.perf_counter() - started,
         )
 
-    async def predict(self, rows: Sequence[Row]) -> list[Answer]:
-        """One answer for each checked row. Raises RequestRejected: 503 while loading, 504 after the time limit."""
+    async def predict(self, route: int, rows: Sequence[Row]) -> list[Answer]:
+        """One answer for each checked row, counted for meters.ROUTES[route].
+
+        Raises RequestRejected: 503 while loading, 504 after the time limit, 422 where the model has no answer.
+        """
         model = self.model
         if model is None or self._batcher is None:
             raise RequestRejected(503, "the model is loading", retry_after=1)
-        if model.quick(len(rows)):
-            return model.answers(rows)
-        try:
-            async with asyncio.timeout(self.settings.timeout):
-                return await self._batcher.answers(rows)
-        except TimeoutError as exc:
-            raise RequestRejected(504, f"no answer within {self.settings.timeout:g} s") from exc
+        answers = model.answers(rows) if len(rows) <= model.quick_rows else await self._off_loop(self._batcher, rows)
+        self.meters.predicted(route, rows, answers)
+        return answers
 
     async def close(self) -> None:
         """Lets the last batch end."""
         if self._batcher is not None:
             await self._batcher.close()
+
+    async def _off_loop(self, batcher: Batcher, rows: Sequence[Row]) -> list[Answer]:
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                return await batcher.answers(rows)
+        except TimeoutError as exc:
+            raise RequestRejected(504, f"no answer within {self.settings.timeout:g} s") from exc
 
     def _load(self) -> tuple[Model, int]:
         settings = self.settings

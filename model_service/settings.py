@@ -59,6 +59,13 @@ def _size(text: str) -> int:
     return value
 
 
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 65_536:
+        raise ValueError(text)
+    return value
+
+
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value < 86_400:
@@ -73,7 +80,7 @@ def _names(text: str) -> tuple[str, ...]:
 _INTERNAL = ("meters", "fd")
 _KINDS: dict[str, Callable[[str], Any]] = {
     "dir": Path,
-    "port": int,
+    "port": _port,
     "workers": _size,
     "max_body": _size,
     "max_rows": _size,

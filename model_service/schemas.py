@@ -1,0 +1,224 @@
+"""The OpenAPI description of the hot routes, made from the manifest; FastAPI describes the others.
+
+What is described is what is checked: row width, feature names, number range, row limit.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from model_service.manifest import Manifest
+from model_service.rows import LARGEST
+from model_service.settings import Settings
+
+_CAUSES = {
+    400: "The body is not JSON (or not UTF-8, or cut short); for the protocol: any fault in the request",
+    405: "Only POST",
+    408: "The body did not arrive in time",
+    413: "The body is too large",
+    415: "An unknown Content-Encoding",
+    422: "JSON that does not fit this model: the error names the field",
+    500: "A fault of the service",
+    503: "Loading, or too many requests at once: try again after Retry-After seconds",
+    504: "The prediction took too long",
+}
+
+
+class Error(BaseModel):
+    """Every answer that is not a prediction."""
+
+    error: str
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """Whether predictions are answered; `error` says why not."""
+
+    ready: bool
+    live: bool
+    error: str | None = None
+
+
+class ModelReady(BaseModel):
+    """The protocol's readiness of one model."""
+
+    name: str
+    ready: bool
+
+
+class Server(BaseModel):
+    """The protocol's server metadata."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Tensor(BaseModel):
+    """Name, datatype and shape of an input or output; -1 is the number of rows."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """The protocol's model metadata."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    properties: dict[str, str]
+
+
+class Models(BaseModel):
+    """The models that are served: one."""
+
+    models: list[str]
+
+
+class Version(BaseModel):
+    """Which commit and which model answers."""
+
+    commit: str | None
+    name: str
+    version: str
+    trained_at: str
+    metrics: dict[str, Any]
+    libraries: dict[str, str]
+
+
+def hot_paths(manifest: Manifest, settings: Settings) -> dict[str, Any]:
+    """The OpenAPI path items of /predict, /api and the inference routes."""
+    rows = _rows(manifest, settings)
+    paths = {
+        "/predict": _post(
+            "Predict rows", {"instances": rows}, _prediction(manifest), "One prediction for each row, in order."
+        ),
+        "/api": _post(
+            "Predict one row as a bare number",
+            {"feature": rows},
+            {"type": "number"},
+            "The class index (classifier) or value (regressor) of the first row.",
+        ),
+    }
+    infer = _infer(manifest)
+    for path in ("infer", f"versions/{manifest.version}/infer"):
+        paths[f"/v2/models/{manifest.name}/{path}"] = infer
+    return paths
+
+
+def _rows(manifest: Manifest, settings: Settings) -> dict[str, Any]:
+    values = []
+    for feature in manifest.features:
+        number: dict[str, Any] = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
+        if feature.missing:
+            number = {"oneOf": [number, {"type": "null"}]}
+        title = f"{feature.name} in {feature.unit}" if feature.unit else feature.name
+        values.append(number | {"title": title, "example": feature.mean})
+    names = [feature.name for feature in manifest.features]
+    listed = {
+        "type": "array",
+        "prefixItems": values,
+        "items": False,
+        "minItems": len(values),
+        "maxItems": len(values),
+        "example": [feature.mean for feature in manifest.features],
+    }
+    named = {
+        "type": "object",
+        "properties": dict(zip(names, values, strict=True)),
+        "required": names,
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": {"oneOf": [listed, named]}, "minItems": 1, "maxItems": settings.max_rows}
+
+
+def _prediction(manifest: Manifest) -> dict[str, Any]:
+    one: dict[str, Any] = {"type": "object", "properties": {"value": {"type": "number"}}, "required": ["value"]}
+    if manifest.kind == "classifier":
+        share = {"type": "number", "minimum": 0, "maximum": 1}
+        shares: dict[str, Any] = {"type": "null"}
+        if manifest.probabilistic:
+            shares = {
+                "type": "object",
+                "properties": dict.fromkeys(manifest.labels, share),
+                "required": manifest.labels,
+            }
+        described = {"label": {"enum": manifest.labels}, "class": {"enum": manifest.classes}, "probabilities": shares}
+        one = {"type": "object", "properties": described, "required": list(described)}
+    names = {"name": {"const": manifest.name}, "version": {"const": manifest.version}}
+    return {
+        "type": "object",
+        "properties": {
+            "predictions": {"type": "array", "items": one, "minItems": 1},
+            "model": {"type": "object", "properties": names, "required": list(names)},
+        },
+        "required": ["predictions", "model"],
+    }
+
+
+def _infer(manifest: Manifest) -> dict[str, Any]:
+    width = len(manifest.features)
+    named = {"type": "string"}
+    given = {
+        "type": "object",
+        "properties": {
+            "name": named,
+            "datatype": {"const": "FP64"},
+            "shape": {"const": [1, width]},
+            "data": {
+                "type": "array",
+                "items": {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
+                "minItems": width,
+                "maxItems": width,
+            },
+        },
+        "required": ["name", "datatype", "shape", "data"],
+        "additionalProperties": False,
+    }
+    tensor = {
+        "type": "object",
+        "properties": {"name": named, "datatype": named, "shape": {"type": "array", "items": {"type": "integer"}}},
+        "required": ["name", "datatype", "shape", "data"],
+    }
+    answer = {
+        "type": "object",
+        "properties": {
+            "model_name": {"const": manifest.name},
+            "model_version": {"const": manifest.version},
+            "id": named,
+            "outputs": {"type": "array", "items": tensor},
+        },
+        "required": ["model_name", "model_version", "outputs"],
+    }
+    return _post(
+        "Open Inference Protocol v2",
+        {"id": named, "inputs": {"type": "array", "items": given, "minItems": 1, "maxItems": 1}},
+        answer,
+        "One row as the example shows; further shapes, datatypes and binary tensors as in the protocol.",
+        required=["inputs"],
+    )
+
+
+def _post(
+    summary: str, takes: dict[str, Any], gives: dict[str, Any], told: str, *, required: list[str] | None = None
+) -> dict[str, Any]:
+    body = {"type": "object", "properties": takes, "required": required or list(takes)}
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    answers: dict[str, Any] = {"200": {"description": told, "content": {"application/json": {"schema": gives}}}}
+    answers |= {str(status): {"description": cause, "content": error} for status, cause in _CAUSES.items()}
+    return {
+        "post": {
+            "summary": summary,
+            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+            "responses": answers,
+        }
+    }
