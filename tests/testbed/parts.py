@@ -69,4 +69,6 @@ class Parts:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
         except (FileNotFoundError, ProcessLookupError, ValueError):
             return None
-        return pid if words == self._commands().get(name) and not gone(pid) else None
+        # In the instant of its exec a process has no words yet.
+        ours = words in ([""], self._commands().get(name))
+        return pid if ours and not gone(pid) else None

@@ -1,0 +1,38 @@
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.testbed import certificates
+
+pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A directory with the certificates of a server at 127.0.0.1, which is also called kubernetes."""
+    certificates.make(tmp_path, ["127.0.0.1"], ["kubernetes"])
+    return tmp_path
+
+
+def openssl(*arguments: str) -> str:
+    return subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(("name", "purpose"), [("apiserver", "sslserver"), ("client", "sslclient")])
+def test_the_authority_vouches_for_both_and_for_its_purpose_only(made: Path, name: str, purpose: str) -> None:
+    strict = ["verify", "-x509_strict", "-CAfile", str(made / "ca.crt"), "-purpose"]
+    assert openssl(*strict, purpose, str(made / f"{name}.crt")).endswith("OK\n")
+    other = {"sslserver": "sslclient", "sslclient": "sslserver"}[purpose]
+    with pytest.raises(subprocess.CalledProcessError):
+        openssl(*strict, other, str(made / f"{name}.crt"))
+
+
+def test_the_server_is_known_by_its_addresses_and_names(made: Path) -> None:
+    told = openssl("x509", "-in", str(made / "apiserver.crt"), "-noout", "-ext", "subjectAltName")
+    assert "IP Address:127.0.0.1, DNS:kubernetes" in told
+
+
+def test_tokens_are_signed_by_an_rsa_key(made: Path) -> None:
+    assert "2048 bit" in openssl("pkey", "-in", str(made / "tokens.key"), "-noout", "-text")
