@@ -1,0 +1,152 @@
+"""The build context of one fetched commit: which files it holds, under which name its Dockerfile stands, and its tar.
+
+It reads from mirrors and never writes to them; what the files are good for is the builder's to know.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Self
+
+from deployd.config.app import Build
+from deployd.errors import BuildFailed, Unavailable
+from deployd.ports import Log
+from deployd.source import tree
+from deployd.source.archive import Archive, Part
+from deployd.source.dockerignore import Ignore, for_dockerfile
+from deployd.source.mirror import Mirror
+from deployd.source.tree import Entry, Kind
+
+_DIRECTORIES = {Kind.DIRECTORY, Kind.SUBMODULE}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A fetched commit and the mirror that holds it."""
+
+    mirror: Mirror
+    commit: str
+    committed_at: int
+    size: int
+
+
+class CommitContext:
+    """ports.Context on git objects. Make it with `opened`; `held` ends with it."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        parts: Sequence[Part],
+        dockerfile: tuple[str, bytes],
+        extra: bool,
+        log: Log,
+        held: ExitStack,
+    ) -> None:
+        self.commit = origin.commit
+        self.dockerfile, self.instructions = dockerfile
+        self._origin = origin
+        self._parts = parts
+        self._extra = (dockerfile,) if extra else ()
+        self._log = log
+        self._held = held
+        self._warned = False
+        self._streams: list[AsyncGenerator[bytes, None]] = []
+
+    def tar(self) -> AsyncIterator[bytes]:
+        """The context as a tar stream; see ports.Context."""
+        stream = self._tar()
+        self._streams.append(stream)
+        return stream
+
+    async def read(self, path: str) -> bytes | None:
+        """A file of the commit, at most 16 MiB of it; see ports.Context. Links are followed inside the repository only."""
+        return await tree.content(self._origin.mirror.git, self.commit, path)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for stream in self._streams:
+            await stream.aclose()
+        self._held.close()
+
+    async def _tar(self) -> AsyncGenerator[bytes, None]:
+        archive = Archive(self._parts, self._extra, self._origin.committed_at, self._origin.size)
+        try:
+            async with aclosing(archive.stream()) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except Unavailable:
+            self._origin.mirror.suspect()
+            raise
+        if archive.pointers and not self._warned:
+            self._warned = True
+            self._log.write(
+                f"Warning: {archive.pointers} files are LFS pointers, not their content; set lfs = true in [app.build]\n"
+            )
+
+
+async def opened(origin: Origin, build: Build, parts: Sequence[Part], log: Log, held: ExitStack) -> CommitContext:
+    """The context of a commit, from all that `parts` list; it takes over `held`.
+
+    BuildFailed when there is no Dockerfile, or the .dockerignore cannot be understood.
+    """
+    path = _dockerfile(build)
+    git = origin.mirror.git
+    instructions = await tree.content(git, origin.commit, path)
+    if instructions is None:
+        raise BuildFailed(
+            f"there is no file {path} in {origin.commit}",
+            hint="app.build.dockerfile is taken from the repository's root; a link that leads out of it does not count",
+        )
+    name = _inside(path, build.context, parts)
+    texts = [
+        (file, await tree.content(git, origin.commit, file))
+        for file in (f"{path}.dockerignore", str(PurePosixPath(build.context, ".dockerignore")))
+    ]
+    try:
+        _, ignore = for_dockerfile(texts)
+    except ValueError as exc:
+        raise BuildFailed(str(exc), hint="docs.docker.com/build/concepts/context explains .dockerignore files") from exc
+    always = {".dockerignore", name or ""}
+    kept = await asyncio.to_thread(_kept, parts, ignore, always)
+    own = name or f".dockerfile.{hashlib.sha256(instructions).hexdigest()[:20]}"
+    return CommitContext(origin, kept, (own, instructions), name is None, log, held.pop_all())
+
+
+def _dockerfile(build: Build) -> str:
+    """From the repository's root, as `docker build -f`; left unsaid, it is the one in the context, as without -f."""
+    said = "dockerfile" in build.model_fields_set
+    return str(PurePosixPath(build.dockerfile) if said else PurePosixPath(build.context, build.dockerfile))
+
+
+def _inside(path: str, context: str, parts: Sequence[Part]) -> str | None:
+    """The Dockerfile's name in the tar, when it is an ordinary file of the context; a link might lead to an ignored file."""
+    name = path if context == "." else path.removeprefix(f"{context}/")
+    if context != "." and name == path:
+        return None
+    files = {Kind.FILE, Kind.PROGRAM}
+    return name if any(entry.path == name and entry.kind in files for entry in parts[0].entries) else None
+
+
+def _kept(parts: Sequence[Part], ignore: Ignore, always: set[str]) -> list[Part]:
+    """The parts without what is ignored; an ignored directory stays where something below it is taken back in."""
+    withheld: dict[str, Entry] = {}
+    return [Part(part.git, list(_chosen(part.entries, ignore, always, withheld)), part.lfs) for part in parts]
+
+
+def _chosen(entries: Sequence[Entry], ignore: Ignore, always: set[str], withheld: dict[str, Entry]) -> Iterator[Entry]:
+    for entry in entries:
+        directory = entry.kind in _DIRECTORIES
+        if ignore.ignores(entry.path, directory=directory) and entry.path not in always:
+            if directory:
+                withheld[entry.path] = entry
+            continue
+        if withheld:
+            for parent in reversed(PurePosixPath(entry.path).parents):
+                if above := withheld.pop(str(parent), None):
+                    yield above
+        yield entry

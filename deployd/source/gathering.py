@@ -1,0 +1,64 @@
+"""All repositories that a build context takes files from: the app's own, and where it asks for them submodules and LFS.
+
+It fetches and lists; what is left out, and how a tar is made of it, is decided elsewhere.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from deployd.config.app import Build
+from deployd.errors import BuildFailed
+from deployd.ports import Log
+from deployd.source import tree
+from deployd.source.archive import Part
+from deployd.source.mirror import Mirror
+from deployd.source.remote import Remote
+from deployd.source.submodules import Submodule, submodules
+
+_NESTED = 8
+_MOST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """For one build. `mirror` gives the mirror of a URL for names of so many digits; `held` lets go of what is gathered."""
+
+    mirror: Callable[[str, int], Mirror]
+    build: Build
+    log: Log
+    held: ExitStack
+
+    async def all_of(self, remote: Remote, commit: str, watched: str) -> list[Part]:
+        """The parts of a context, the app's own repository first. BuildFailed when something of it is not to be had."""
+        context = self.build.context
+        parts = [await self._part(remote, commit, watched, context)]
+        waiting = await self._below(parts[0], remote, commit, context)
+        for _ in range(_NESTED):
+            if not waiting:
+                return parts
+            waiting = [found for each in waiting for found in await self._add(each, parts)]
+        raise BuildFailed(f"submodules are nested deeper than {_NESTED}")
+
+    async def _add(self, submodule: Submodule, parts: list[Part]) -> list[Submodule]:
+        """Append the submodule's part; the submodules that it has in turn."""
+        if len(parts) > _MOST:
+            raise BuildFailed(f"the commit has more than {_MOST} submodules")
+        self.log.write(f"Submodule {submodule.path!r}: {submodule.commit}\n")
+        part = await self._part(submodule.remote, submodule.commit, "", ".")
+        nested = await self._below(part, submodule.remote, submodule.commit, ".")
+        parts.append(replace(part, entries=[entry.below(submodule.path) for entry in part.entries]))
+        return [replace(found, path=f"{submodule.path}/{found.path}") for found in nested]
+
+    async def _part(self, remote: Remote, commit: str, watched: str, context: str) -> Part:
+        mirror = self.mirror(remote.url, len(commit))
+        await mirror.fetch(remote, commit, watched, self.log)
+        mirror.hold(commit)
+        self.held.callback(mirror.release, commit)
+        lfs = await mirror.fetch_large(remote, commit, self.log) if self.build.lfs else None
+        return Part(mirror.git, await tree.listed(mirror.git, commit, context), lfs)
+
+    async def _below(self, part: Part, remote: Remote, commit: str, context: str) -> list[Submodule]:
+        if not self.build.submodules:
+            return []
+        return await submodules(part.git, commit, remote, context, part.entries)

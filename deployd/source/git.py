@@ -1,0 +1,204 @@
+"""The only door to the git command: a hardened environment, a process group that dies as a whole, bounded output.
+
+Nothing of the daemon's own git environment or configuration reaches a command, and no command asks a person or runs a hook.
+It does not know what the commands are for; a failure leaves as GitFailed with what git said.
+"""
+
+import asyncio
+import os
+import signal
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+from deployd.errors import Unavailable
+
+_OUTPUT = 64 * 1024 * 1024
+_COMPLAINTS = 16 * 1024
+_PIECE = 256 * 1024
+_WATCH_EVERY_S = 0.2
+_POLITE_S = 0.3
+# What the host says about its network and certificates concerns git too; everything else of the daemon's environment does not.
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_PASSED_ON = ("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES, *(name.upper() for name in _PROXIES))
+_SETTINGS = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.askPass": "",
+    "core.attributesFile": "/dev/null",
+    "core.bigFileThreshold": "32m",
+    "credential.helper": "",
+    "fetch.unpackLimit": "1",
+    "gc.auto": "0",
+    "gc.autoDetach": "false",
+    "i18n.logOutputEncoding": "UTF-8",
+    "maintenance.auto": "false",
+    "protocol.version": "2",
+    "submodule.recurse": "false",
+}
+
+
+class GitFailed(Exception):
+    """A git command ended badly: its exit code and the end of what it printed to stderr."""
+
+    def __init__(self, code: int, complaint: str) -> None:
+        super().__init__(complaint or f"git ended with {code}")
+        self.code = code
+        self.complaint = complaint
+
+
+class GitTimedOut(GitFailed):
+    """The command did not end in time and was killed with all its children."""
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """Git on one repository (`directory`), or on none. `settings` and `environment` come on top of the hardened ones."""
+
+    directory: Path | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    async def run(
+        self,
+        *arguments: str,
+        timeout: float = 120.0,
+        stdin: bytes = b"",
+        limit: int = _OUTPUT,
+        watch: Callable[[], None] | None = None,
+    ) -> bytes:
+        """What the command prints, at most `limit` bytes. GitFailed when it fails, prints more or takes too long.
+
+        `watch` is called several times a second while it runs; what it raises ends the command and leaves from here.
+        """
+        with _as_file(stdin) as given:
+            process = await self._start(arguments, given)
+        answer = asyncio.ensure_future(_listen(process, limit))
+        try:
+            async with asyncio.timeout(timeout):
+                while not answer.done():
+                    await asyncio.wait({answer}, timeout=_WATCH_EVERY_S if watch else None)
+                    if watch is not None:
+                        watch()
+        except TimeoutError as exc:
+            raise GitTimedOut(-1, f"git {arguments[0]} did not end within {timeout:g} s") from exc
+        finally:
+            await _end(process, answer)
+        output, complaint, code = answer.result()
+        if len(output) > limit:
+            raise GitFailed(code, f"git {arguments[0]} printed more than {limit} bytes")
+        if code:
+            raise GitFailed(code, complaint)
+        return output
+
+    @asynccontextmanager
+    async def stream(self, *arguments: str, stdin: bytes) -> AsyncIterator[asyncio.StreamReader]:
+        """The command's output while it runs. Leaving the block ends the command; GitFailed if it had failed by itself."""
+        with _as_file(stdin) as given:
+            process = await self._start(arguments, given)
+        output, complaint = _pipe(process.stdout), asyncio.ensure_future(_tail(_pipe(process.stderr)))
+        try:
+            yield output
+            if output.at_eof() and await process.wait():
+                raise GitFailed(process.returncode or -1, await complaint)
+        finally:
+            await _end(process, complaint, unread=output)
+
+    async def _start(self, arguments: tuple[str, ...], stdin: IO[bytes]) -> Process:
+        where = (f"--git-dir={self.directory}",) if self.directory is not None else ()
+        try:
+            return await asyncio.create_subprocess_exec(
+                "git",
+                *where,
+                *arguments,
+                stdin=stdin,
+                stdout=PIPE,
+                stderr=PIPE,
+                env=self._hardened(),
+                cwd=self.directory or "/",
+                start_new_session=True,
+                limit=_PIECE,
+            )
+        except OSError as exc:
+            gone = self.directory is not None and not self.directory.is_dir()
+            if gone:
+                raise GitFailed(-1, f"not a git repository: {self.directory}") from exc
+            raise Unavailable(f"git cannot be started: {exc.strerror}", hint="install git 2.34 or newer") from exc
+
+    def _hardened(self) -> dict[str, str]:
+        settings = {**_SETTINGS, **self.settings}
+        if self.directory is not None:
+            settings["safe.directory"] = str(self.directory)
+        counted = {"GIT_CONFIG_COUNT": str(len(settings))}
+        for number, (key, value) in enumerate(settings.items()):
+            counted |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+        return {
+            **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            "HOME": "/nonexistent",
+            "LC_ALL": "C",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ALLOW_PROTOCOL": "",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+            **counted,
+            **self.environment,
+        }
+
+
+@contextmanager
+def _as_file(stdin: bytes) -> Iterator[IO[bytes]]:
+    """A file instead of a pipe: nobody has to feed the command while it answers."""
+    with TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        yield given
+
+
+async def _listen(process: Process, limit: int) -> tuple[bytes, str, int]:
+    complaint = asyncio.ensure_future(_tail(_pipe(process.stderr)))
+    source, output = _pipe(process.stdout), bytearray()
+    while piece := await source.read(_PIECE):
+        output += piece
+        if len(output) > limit:
+            _kill(process, signal.SIGKILL)
+            output = output[: limit + 1]
+    return bytes(output), await complaint, await process.wait()
+
+
+async def _tail(stream: asyncio.StreamReader) -> str:
+    kept = b""
+    while piece := await stream.read(_PIECE):
+        kept = (kept + piece)[-_COMPLAINTS:]
+    return kept.decode("utf-8", "replace").strip()
+
+
+def _pipe(stream: asyncio.StreamReader | None) -> asyncio.StreamReader:
+    if stream is None:
+        raise TypeError("the process was started without this pipe")
+    return stream
+
+
+def _kill(process: Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+async def _end(process: Process, listener: asyncio.Future[Any], unread: asyncio.StreamReader | None = None) -> None:
+    """Nothing of the command's process group is left when this returns."""
+    if not listener.done() or process.returncode is None:
+        _kill(process, signal.SIGTERM)
+        # Git removes its lock files when asked politely; a helper that holds a pipe open counts as alive.
+        await asyncio.wait({listener}, timeout=_POLITE_S)
+        _kill(process, signal.SIGKILL)
+    # A reader that was paused for being full never sees the end of its pipe, and wait() waits for that.
+    while unread is not None and await unread.read(_PIECE):
+        pass
+    await asyncio.wait({listener})
+    await process.wait()

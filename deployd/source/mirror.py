@@ -1,0 +1,312 @@
+"""The bare mirror of one repository: commits come in one at a time, without history, and stay while something needs them.
+
+A mirror is only a cache. Whatever is wrong with it (a truncated pack, a kill in the middle of a fetch, too big), it is made
+anew. Fetches are shallow: one commit costs its tree once, the next one only what changed. It knows nothing of apps.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployd.errors import BuildFailed, Unavailable
+from deployd.ports import Log
+from deployd.source.complaints import Cause, Trouble, trouble
+from deployd.source.git import Git, GitFailed, GitTimedOut
+from deployd.source.lfs import Bounds, fetch_large
+from deployd.source.refs import tags_of
+from deployd.source.remote import Remote, Session
+
+_log = logging.getLogger(__name__)
+
+_KEPT = 20
+_PACKS = 24
+_SEARCHED = 1000
+_LOCAL_S = 120.0
+_REF = re.compile(r"refs/deployd/(\d{10})-([0-9a-f]{40,64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`timeout` of one git command and the waits between attempts in seconds; `size` of a mirror in bytes."""
+
+    timeout: float
+    size: int
+    waits: Sequence[float]
+
+
+class _TooLarge(Exception):
+    """The objects have outgrown git.max_size."""
+
+
+class _NotFetched(Exception):
+    """One attempt failed, and what that means."""
+
+    def __init__(self, trouble: Trouble, *, again: bool) -> None:
+        super().__init__(trouble.message)
+        self.trouble = trouble
+        self.again = again
+
+
+class Mirror:
+    """The objects of one remote repository, below `root`. `bits` is the length of its commits' names (40 or 64 digits)."""
+
+    def __init__(self, root: Path, url: str, digits: int, limits: Limits) -> None:
+        slug = re.sub(r"[^a-z0-9]+", "-", url.removesuffix(".git").rsplit(":", 1)[-1].lower()).strip("-")[-40:]
+        name = f"{slug.strip('-')}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+        self.directory = root / (f"{name}.git" if digits == 40 else f"{name}-sha256.git")
+        self._format = "sha1" if digits == 40 else "sha256"
+        self._root = root
+        self._limits = limits
+        self._git = Git(self.directory)
+        self._lock = asyncio.Lock()
+        self._held: Counter[str] = Counter()
+        self._opened = self._suspected = False
+        self._tidying: asyncio.Task[None] | None = None
+
+    @property
+    def git(self) -> Git:
+        """Git on the mirror without a network."""
+        return self._git
+
+    def hold(self, commit: str) -> None:
+        """Keep `commit` until as many calls of `release`, however many others come."""
+        self._held[commit] += 1
+
+    def release(self, commit: str) -> None:
+        """One use of `commit` has ended."""
+        self._held[commit] -= 1
+        self._held += Counter()
+
+    def suspect(self) -> None:
+        """Something that was fetched cannot be read: the next fetch starts from nothing."""
+        self._suspected = True
+
+    async def has(self, commit: str) -> bool:
+        """Whether `commit` was fetched and is kept."""
+        return commit in (await self.commits())
+
+    async def commits(self) -> list[str]:
+        """The kept commits, oldest first."""
+        try:
+            return [match[2] for match in _REF.finditer(await self._refs())] if self.directory.is_dir() else []
+        except GitFailed:
+            return []
+
+    async def fetch(self, remote: Remote, commit: str, watched: str, log: Log, *, patient: bool = True) -> None:
+        """Have `commit`, all of its tree included. `watched` is the configured ref (or a pattern) that should lead to it, for
+        remotes that do not hand out commits by name. BuildFailed when the remote does not have it, else Unavailable.
+        """
+        waits = iter(self._limits.waits if patient else ())
+        while True:
+            try:
+                async with self._alone():
+                    await self._fetch(remote, commit, watched, log)
+                break
+            except _NotFetched as failed:
+                wait = next(waits, None)
+                if not failed.again or wait is None:
+                    raise _error(failed.trouble) from failed
+                log.write(f"{failed.trouble.message}; trying again in {wait:g} s\n")
+            await asyncio.sleep(wait)
+        self._tidy()
+
+    async def fetch_large(self, remote: Remote, commit: str, log: Log) -> Path:
+        """Have the large files (LFS) of a fetched commit; the directory where they lie."""
+        bounds = Bounds(self._limits.timeout, self._watch)
+        async with self._alone():
+            with remote.session(self._root) as session:
+                try:
+                    return await fetch_large(session, remote, self.directory, commit, log, bounds)
+                except _TooLarge as exc:
+                    shutil.rmtree(self.directory / "lfs", ignore_errors=True)
+                    raise _too_large(self._limits) from exc
+
+    async def close(self) -> None:
+        """Stop what goes on in the background."""
+        if self._tidying is not None and not self._tidying.done():
+            self._tidying.cancel()
+            await asyncio.wait({self._tidying})
+
+    async def _fetch(self, remote: Remote, commit: str, watched: str, log: Log) -> None:
+        await self._open()
+        try:
+            if not await self._have(commit):
+                await self._download(remote, commit, watched, log)
+                await self._keep(commit)
+        except (GitFailed, _TooLarge) as exc:
+            log.write(f"The mirror is made anew: {exc}\n")
+            await self._renew()
+            try:
+                await self._download(remote, commit, watched, log)
+                await self._keep(commit)
+            except _TooLarge as too_large:
+                raise _too_large(self._limits) from too_large
+            except GitFailed as failed:
+                raise _NotFetched(trouble(failed.complaint, remote.owner), again=False) from failed
+
+    async def _have(self, commit: str) -> bool:
+        """Whether all that `commit` needs is there: a mirror may have lost objects in a crash. GitFailed when it has."""
+        if not any(match[2] == commit for match in _REF.finditer(await self._refs())):
+            return False
+        await self._git.run("rev-list", "--objects", "--quiet", "--end-of-options", commit, timeout=_LOCAL_S)
+        await self._keep(commit)
+        return True
+
+    async def _download(self, remote: Remote, commit: str, watched: str, log: Log) -> None:
+        started, before = time.monotonic(), self._size()
+        with remote.session(self._root) as session:
+            for secret in session.secrets:
+                log.hide(secret)
+            try:
+                await self._want(session, remote, commit)
+            except _NotFetched as failed:
+                if failed.trouble.cause is not Cause.UNADVERTISED:
+                    raise
+                await self._want_watched(session, remote, commit, watched)
+        if (kind := await self._kind(commit)) != "commit":
+            raise _NotFetched(Trouble(Cause.ABSENT, f"{commit} on the remote is a {kind}, not a commit"), again=False)
+        size = max(0, self._size() - before) / 1e6
+        log.write(f"Fetched {commit} from {remote.url}: {size:.1f} MB in {time.monotonic() - started:.1f} s\n")
+
+    async def _want(self, session: Session, remote: Remote, *wanted: str, depth: int = 1) -> None:
+        """One `git fetch` of commits or refs; no local ref, no FETCH_HEAD, nothing but objects."""
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", f"--depth={depth}")
+        arguments = ("fetch", *options, "--end-of-options", remote.url, *wanted)
+        try:
+            await session.on(self.directory).run(*arguments, timeout=self._limits.timeout, watch=self._watch)
+        except GitFailed as exc:
+            self._clear()
+            complaint = session.clean(exc.complaint)
+            found = trouble(complaint, remote.owner)
+            if found.cause is Cause.UNKNOWN:
+                raise GitFailed(exc.code, complaint) from exc
+            again = found.cause in {Cause.ABSENT, Cause.UNADVERTISED, Cause.NETWORK} and not isinstance(
+                exc, GitTimedOut
+            )
+            raise _NotFetched(found, again=again) from exc
+        except BaseException:
+            self._clear()
+            raise
+
+    async def _want_watched(self, session: Session, remote: Remote, commit: str, watched: str) -> None:
+        """For remotes that hand out only what they advertise: by way of the watched branch, or the tag that is the commit."""
+        if watched.startswith("refs/tags/"):
+            wanted = await tags_of(session, remote, commit)
+        else:
+            wanted = ["HEAD" if set(watched) & set("*?[") or not watched else watched]
+        if wanted:
+            await self._want(session, remote, *wanted, depth=_SEARCHED)
+        if await self._kind(commit) == "missing":
+            found = Trouble(
+                Cause.ABSENT,
+                f"the remote hands out only its refs, and {commit} is not among the last {_SEARCHED} commits there",
+                "set uploadpack.allowAnySHA1InWant on the remote, or deploy a newer commit",
+            )
+            raise _NotFetched(found, again=True)
+
+    async def _kind(self, name: str) -> str:
+        """`commit`, `tag`, `tree`, `blob` or `missing`."""
+        answer = await self._git.run("cat-file", "--batch-check=%(objecttype)", stdin=f"{name}\n".encode())
+        return answer.decode().split()[-1]
+
+    async def _keep(self, commit: str) -> None:
+        """Give `commit` the newest of our refs, and let go of the oldest ones that nobody holds."""
+        refs = [(match[0], int(match[1]), match[2]) for match in _REF.finditer(await self._refs())]
+        newest = max((number for _, number, _ in refs), default=0)
+        others = [(name, kept) for name, _, kept in refs if kept != commit]
+        free = [name for name, kept in others if kept not in self._held]
+        gone = {name for name, _, kept in refs if kept == commit} | set(free[: max(0, len(others) + 1 - _KEPT)])
+        changes = [f"create refs/deployd/{newest + 1:010d}-{commit} {commit}", *(f"delete {name}" for name in gone)]
+        await self._git.run("update-ref", "--stdin", stdin="".join(f"{line}\n" for line in changes).encode())
+
+    async def _refs(self) -> str:
+        return (await self._git.run("for-each-ref", "--format=%(refname)", "refs/deployd")).decode()
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        await self.close()
+        async with self._lock:
+            yield
+
+    async def _open(self) -> None:
+        if self._suspected:
+            await self._renew()
+        if self._opened:
+            return
+        try:
+            self._clear()
+            await self._refs()
+        except GitFailed:
+            await self._renew()
+        self._opened = True
+
+    async def _renew(self) -> None:
+        """A fresh, empty mirror in the place of whatever is there; whole or not at all."""
+        fresh = Path(tempfile.mkdtemp(prefix="new-", dir=self._root))
+        await Git().run("init", "--quiet", "--bare", "--template=", f"--object-format={self._format}", "--", str(fresh))
+        await asyncio.to_thread(self._replace_by, fresh)
+        self._suspected = False
+
+    def _replace_by(self, fresh: Path) -> None:
+        old = fresh.with_name(fresh.name.replace("new-", "old-"))
+        if self.directory.exists():
+            self.directory.rename(old)
+        fresh.rename(self.directory)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _clear(self) -> None:
+        """Remove what a killed git leaves lying. Only called while no git of ours writes here."""
+        packs = self.directory / "objects/pack"
+        for stale in itertools.chain(self.directory.rglob("*.lock"), packs.glob("tmp_*"), packs.glob(".tmp-*")):
+            stale.unlink(missing_ok=True)
+
+    def _watch(self) -> None:
+        if self._size() > self._limits.size:
+            raise _TooLarge("larger than git.max_size")
+
+    def _size(self) -> int:
+        return sum(_sizes(self.directory / "objects/pack")) + sum(_sizes(self.directory / "lfs"))
+
+    def _tidy(self) -> None:
+        """Every fetch brings a pack, and with a thousand of them each command is slow: make one of them, in the background."""
+        if len(list((self.directory / "objects/pack").glob("*.pack"))) > _PACKS:
+            self._tidying = asyncio.create_task(self._collect(), name=f"tidy {self.directory.name}")
+
+    async def _collect(self) -> None:
+        async with self._lock:
+            try:
+                await self._git.run("gc", "--quiet", "--prune=now", timeout=self._limits.timeout)
+            except GitFailed as exc:
+                _log.info("Mirror not tidied", extra={"mirror": self.directory.name, "complaint": exc.complaint})
+            finally:
+                self._clear()
+
+
+def _sizes(directory: Path) -> Iterator[int]:
+    for place, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                yield Path(place, name).stat().st_size
+
+
+def _too_large(limits: Limits) -> BuildFailed:
+    return BuildFailed(
+        f"the repository is larger than git.max_size ({limits.size} bytes)",
+        hint="raise max_size in [git], or make the commit smaller",
+    )
+
+
+def _error(found: Trouble) -> BuildFailed | Unavailable:
+    kind = BuildFailed if found.cause in {Cause.ABSENT, Cause.UNADVERTISED} else Unavailable
+    return kind(found.message, hint=found.hint)

@@ -1,0 +1,166 @@
+"""A configured git remote: which protocols may be used for it, how it is told who we are, and what its complaints mean.
+
+Credentials travel in the environment of git alone (readable by the daemon's own user), never in a URL, argv or log. It does
+not know what is fetched.
+"""
+
+import base64
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from deployd.config.app import App
+from deployd.config.values import read_secret
+from deployd.errors import BuildFailed
+from deployd.source.git import Git
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
+_STALL_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What one network command needs: a hardened Git (on no repository yet) and the secrets to keep out of all that it says."""
+
+    git: Git
+    secrets: tuple[str, ...]
+
+    def on(self, directory: Path) -> Git:
+        """The same, on a repository."""
+        return replace(self.git, directory=directory)
+
+    def clean(self, text: str) -> str:
+        """`text` without secrets, without credentials in URLs and without control characters."""
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        text = re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+        return re.sub(r"[^\S\n]+", " ", "".join(c for c in text if c.isprintable() or c in "\n\t ")).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Where commits are fetched from. `owner` is the path of the config keys (`app.iris`); the references are unread."""
+
+    url: str
+    owner: str = field(compare=False)
+    credentials: str | None = None
+    ssh_key: str | None = None
+    known_hosts: str | None = None
+    allow_file: bool = False
+
+    @classmethod
+    def of(cls, app: App, *, allow_file: bool) -> "Remote":
+        """The remote of an app."""
+        return cls(app.repo, f"app.{app.name}", app.credentials, app.ssh_key, app.known_hosts, allow_file)
+
+    @property
+    def protocol(self) -> str:
+        """https, http, ssh or file, as git sees the URL."""
+        if match := _SCHEME.match(self.url):
+            return match[1]
+        return "file" if self.url.startswith("/") or ":" not in self.url.split("/")[0] else "ssh"
+
+    def submodule(self, url: str) -> "Remote":
+        """The remote that a .gitmodules names, relative ones resolved against this one. BuildFailed when it may not be used."""
+        found = replace(self, url=_resolve(self.url, url) if url.startswith(("./", "../")) else url)
+        allowed = {"https", "ssh", self.protocol} - ({"file"} if not self.allow_file else set())
+        if found.protocol not in allowed or found.url.startswith("-") or not url.isprintable():
+            raise BuildFailed(
+                f"the submodule URL {url!r} is not allowed",
+                hint=f"submodules may come by {', '.join(sorted(allowed))}",
+            )
+        return found
+
+    @contextmanager
+    def session(self, root: Path) -> Iterator[Session]:
+        """Read the secrets and put them where git finds them, in a private directory below `root` that ends with the block.
+
+        ConfigError when a reference leads nowhere.
+        """
+        private = Path(tempfile.mkdtemp(prefix="session-", dir=root))
+        try:
+            header, secrets = self._header()
+            settings = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": str(_STALL_S), **header}
+            # A header of ours would follow a redirect to a host that it is not meant for.
+            settings["http.followRedirects"] = "false" if header else "initial"
+            environment = {
+                "HOME": str(private),
+                "GIT_ALLOW_PROTOCOL": ":".join(sorted({"https", "ssh", self.protocol})),
+                "GIT_CONFIG_GLOBAL": str(self._trust(private)),
+                "GIT_SSH_COMMAND": shlex.join(self._ssh(private, root)),
+                "GIT_SSH_VARIANT": "ssh",
+            }
+            yield Session(Git(None, settings, environment), secrets)
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+
+    def _header(self) -> tuple[dict[str, str], tuple[str, ...]]:
+        if self.credentials is None or self.protocol not in {"http", "https"}:
+            return {}, ()
+        token = read_secret(self.credentials, f"{self.owner}.credentials")
+        pair = token if ":" in token else f"x-access-token:{token}"
+        encoded = base64.b64encode(pair.encode()).decode()
+        parts = urlsplit(self.url)
+        key = f"http.{parts.scheme}://{parts.netloc}/.extraHeader"
+        return {key: f"Authorization: Basic {encoded}"}, (encoded, pair.partition(":")[2])
+
+    def _trust(self, private: Path) -> Path:
+        """The other end of a local remote asks who owns it, in a process that sees no settings of ours but this file."""
+        trusted = private / "config"
+        path = self.url.removeprefix("file://")
+        directories = (path, f"{path.rstrip('/')}/.git") if self.protocol == "file" else ()
+        lines = "".join('\tdirectory = "{}"\n'.format(re.sub(r'(["\\])', r"\\\1", name)) for name in directories)
+        trusted.write_text(f"[safe]\n{lines}", "utf-8")
+        return trusted
+
+    def _ssh(self, private: Path, root: Path) -> list[str]:
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": "20",
+            "ServerAliveInterval": "15",
+            "ControlPath": "none",
+            "ForwardAgent": "no",
+            "PermitLocalCommand": "no",
+            "UserKnownHostsFile": str(root / "known_hosts"),
+            "StrictHostKeyChecking": "accept-new",
+        }
+        if self.known_hosts is not None:
+            known = _private_file(private / "known_hosts", read_secret(self.known_hosts, f"{self.owner}.known_hosts"))
+            options |= {
+                "UserKnownHostsFile": str(known),
+                "GlobalKnownHostsFile": "/dev/null",
+                "StrictHostKeyChecking": "yes",
+            }
+        key: tuple[str, ...] = ()
+        if self.ssh_key is not None:
+            options |= {"IdentitiesOnly": "yes", "IdentityAgent": "none"}
+            secret = read_secret(self.ssh_key, f"{self.owner}.ssh_key")
+            key = ("-i", str(_private_file(private / "key", secret)))
+        return ["ssh", "-F", "/dev/null", *key, *(f"-o{name}={value}" for name, value in options.items())]
+
+
+def _private_file(path: Path, text: str) -> Path:
+    path.touch(0o600)
+    # OpenSSH refuses keys with Windows line ends or without the last newline.
+    path.write_text(text.replace("\r\n", "\n").rstrip("\n") + "\n", "utf-8")
+    return path
+
+
+def _resolve(base: str, relative: str) -> str:
+    """As git resolves a submodule's relative URL: the superproject's URL is a directory, scp-like ones included."""
+    scheme = match[0] if (match := _SCHEME.match(base)) else ""
+    base = base.removeprefix(scheme).rstrip("/")
+    while relative.startswith(("./", "../")):
+        step, _, relative = relative.partition("/")
+        if step == "..":
+            cut = max(base.rfind("/"), base.rfind(":") if not scheme else -1)
+            if cut < 1:
+                raise BuildFailed("a relative submodule URL climbs above the remote's host")
+            base = base[: cut + 1] if base[cut] == ":" else base[:cut]
+    return f"{scheme}{base}{'' if base.endswith(':') else '/'}{relative}".rstrip("/")

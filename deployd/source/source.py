@@ -1,0 +1,156 @@
+"""ports.Source on git: heads of remotes, commits from them by way of mirrors, build contexts of commits.
+
+An outline over the other files of this package; it knows apps, they do not. Nothing of a webhook's payload but the commit's
+name reaches a git command: URLs and refs are those of the configuration, or what the remote itself says.
+"""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self
+
+from deployd.config.app import App
+from deployd.config.daemon import Git as GitConfig
+from deployd.config.globs import ref_matches
+from deployd.errors import BuildFailed, RequestRefused, Unavailable
+from deployd.ports import Log
+from deployd.source import tree
+from deployd.source.context import CommitContext, Origin, opened
+from deployd.source.gathering import Gathering
+from deployd.source.mirror import Limits, Mirror
+from deployd.source.refs import Refs
+from deployd.source.remote import Remote
+
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_SHORT = re.compile(r"[0-9a-f]{4,63}")
+_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
+_UNUSED_S = 30 * 86400.0
+
+
+class GitSource:
+    """Commits of git repositories. `directory` is its own; use it as an async context manager.
+
+    `waits` are the seconds between the attempts to fetch a commit that the remote does not show yet.
+    """
+
+    def __init__(self, config: GitConfig, directory: Path, waits: Sequence[float] = _WAITS) -> None:
+        self._allow_file = config.allow_file
+        self._directory = directory.absolute()
+        self._limits = Limits(config.timeout, config.max_size, waits)
+        self._refs = Refs(self._directory, config.timeout)
+        self._mirrors: dict[tuple[str, int], Mirror] = {}
+
+    async def __aenter__(self) -> Self:
+        with _on_disk():
+            _prepare(self._directory)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for mirror in self._mirrors.values():
+            await mirror.close()
+
+    async def heads(self, app: App) -> Mapping[str, str]:
+        """The remote's refs that `app` watches, full ref -> commit; see ports.Source."""
+        found = await self._all_refs(app)
+        return {ref: commit for ref, commit in found.items() if ref_matches(app.ref, ref)}
+
+    async def resolve(self, app: App, name: str) -> str:
+        """The commit that a person means; see ports.Source. A short name is looked for among heads, tags and kept commits."""
+        name = name.strip()
+        refs = await self._all_refs(app)
+        for ref in (name, f"refs/heads/{name}", f"refs/tags/{name}"):
+            if ref in refs:
+                return refs[ref]
+        if _COMMIT.fullmatch(name.lower()):
+            return await self._known(app, name.lower())
+        kept = await self._mirror(app.repo, 40).commits()
+        matching = {commit for commit in (*refs.values(), *kept) if commit.startswith(name.lower())}
+        if not _SHORT.fullmatch(name.lower()) or len(matching) != 1:
+            what = f"{len(matching)} commits" if len(matching) > 1 else "no branch, tag or recent commit"
+            raise RequestRefused(
+                404, f"{what} of {app.name}'s repository match {name[:100]!r}", hint="give the full SHA of the commit"
+            )
+        return matching.pop()
+
+    async def fetch(self, app: App, commit: str, ref: str, log: Log) -> CommitContext:
+        """Exactly `commit`; see ports.Source. `ref` is only told in the log."""
+        if not _COMMIT.fullmatch(commit):
+            raise BuildFailed(f"{commit[:100]!r} is no full commit SHA")
+        log.write(f"Fetching {commit} of {ref!r}\n")
+        remote = Remote.of(app, allow_file=self._allow_file)
+        with _on_disk(), ExitStack() as held:
+            gathering = Gathering(self._mirror, app.build, log, held)
+            parts = await gathering.all_of(remote, commit, app.ref)
+            mirror = self._mirror(app.repo, len(commit))
+            facts = await tree.facts(mirror.git, commit)
+            origin = Origin(mirror, commit, facts.committed_at, self._limits.size)
+            return await opened(origin, app.build, parts, log, held)
+
+    async def subject(self, app: App, commit: str) -> tuple[str, str]:
+        """Subject line (200 characters) and author (100) of a fetched commit, free of control characters."""
+        facts = await tree.facts(self._mirror(app.repo, len(commit)).git, commit)
+        return facts.subject, facts.author
+
+    async def ping(self, app: App) -> None:
+        """The remote answers and has the watched branch or tag; else Unavailable with the reason."""
+        if not await self.heads(app):
+            raise Unavailable(
+                f"{app.repo} has no {app.ref}",
+                hint=f"push it, or change app.{app.name}.{'branch' if app.branch else 'tag'}",
+            )
+
+    async def _all_refs(self, app: App) -> Mapping[str, str]:
+        with _on_disk():
+            return await self._refs.of(Remote.of(app, allow_file=self._allow_file))
+
+    async def _known(self, app: App, commit: str) -> str:
+        """`commit`, once it is sure that the remote has it: it is fetched, as it will be needed."""
+        try:
+            with _on_disk():
+                mirror, remote = self._mirror(app.repo, len(commit)), Remote.of(app, allow_file=self._allow_file)
+                await mirror.fetch(remote, commit, app.ref, _Silent(), patient=False)
+        except BuildFailed as exc:
+            raise RequestRefused(404, f"{app.name}'s repository has no commit {commit}", hint=exc.hint) from exc
+        return commit
+
+    def _mirror(self, url: str, digits: int) -> Mirror:
+        key = (url, digits)
+        if key not in self._mirrors:
+            self._mirrors[key] = Mirror(self._directory, url, digits, self._limits)
+        return self._mirrors[key]
+
+
+class _Silent:
+    """A log for what no deploy asked for."""
+
+    def write(self, text: str) -> None:
+        """Nobody reads it."""
+
+    def hide(self, secret: str) -> None:
+        """Nothing is shown."""
+
+    def tail(self, lines: int = 10) -> str:  # noqa: ARG002 - the port's signature
+        """Nothing was written."""
+        return ""
+
+
+def _prepare(directory: Path) -> None:
+    """Sweep up what a killed daemon left, and mirrors that no app has used for a month."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in directory.iterdir():
+        unused = path.suffix == ".git" and time.time() - (path / "refs").stat().st_mtime > _UNUSED_S
+        if path.name.startswith(("session-", "new-", "old-")) or unused:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _on_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise Unavailable(
+            f"the git mirrors cannot be written: {exc.strerror or exc}", hint="look at the disk under server.state_dir"
+        ) from exc

@@ -1,0 +1,31 @@
+"""A source on a fresh directory, and a repository that it can reach by its path."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deployd.config.daemon import Git
+from deployd.source.source import GitSource
+from tests.source.repositories import Lines, Repository
+
+SETTINGS = Git.model_validate({"allow_file": True, "timeout": "20s", "max_size": "64MiB"})
+WAITS = (0.01, 0.02, 0.04)
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """An empty bare repository."""
+    return Repository.create(tmp_path / "remotes" / "iris.git")
+
+
+@pytest.fixture
+async def source(tmp_path: Path) -> AsyncIterator[GitSource]:
+    """Allows local repositories, waits only milliseconds between attempts."""
+    async with GitSource(SETTINGS, tmp_path / "mirrors", WAITS) as made:
+        yield made
