@@ -1,0 +1,409 @@
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from githubkit.webhooks import sign
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter
+
+from deployd.api.webhooks import WebhookDoor
+from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
+from deployd.errors import DeliveryRejected, Unavailable
+from tests.deliveries import AFTER, SECRET, ZEROS, a_commit, a_deletion, a_push, an_app, headers_of, raw_of
+
+MAX_BODY = 1024 * 1024
+APPS = (an_app(), an_app("rose", paths=["rose/**"]), an_app("lily", repo="git@example.com:acme/lily.git", tag="v*"))
+
+
+class Scheduler:
+    """Takes what is wanted, and remembers it."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[Delivery, Sequence[Wanted]]] = []
+        self.fails: Exception | None = None
+
+    async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> list[Deploy]:
+        if self.fails is not None:
+            raise self.fails
+        self.taken.append((delivery, wanted))
+        now = datetime.now(UTC)
+        return [
+            Deploy(w.app, number, w.commit, w.ref, w.trigger, Status.QUEUED, now) for number, w in enumerate(wanted, 1)
+        ]
+
+
+class House:
+    """A door with a scheduler behind it and a client before it."""
+
+    def __init__(self) -> None:
+        self.scheduler = Scheduler()
+        self.registry = CollectorRegistry()
+        deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=self.registry)
+        self.door = WebhookDoor(
+            self.scheduler.accept, deliveries, secrets=[SECRET.encode()], apps=APPS, max_body=MAX_BODY
+        )
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.door), base_url="http://deployd.example.com")
+
+    async def post(self, raw: bytes, headers: dict[str, str] | list[tuple[str, str]]) -> httpx.Response:
+        return await self.client.post("/webhooks/github", content=raw, headers=headers)
+
+    async def deliver(self, body: Any, event: str = "push", *, form: bool = False) -> httpx.Response:
+        raw = raw_of(body, form=form)
+        return await self.post(raw, headers_of(raw, event, form=form))
+
+    async def deliver_raw(self, raw: bytes, **changes: str | None) -> httpx.Response:
+        """Bytes with a genuine signature; `changes` of headers, `_` for `-`, None for none."""
+        headers = headers_of(raw)
+        for name, value in changes.items():
+            headers.pop(name.replace("_", "-"), None)
+            if value is not None:
+                headers[name.replace("_", "-")] = value
+        return await self.post(raw, headers)
+
+    def count(self, outcome: str) -> float:
+        labels = {"forge": "github", "outcome": outcome}
+        return self.registry.get_sample_value("deliveries_total", labels) or 0.0
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    found = House()
+    async with found.client:
+        yield found
+
+
+def is_problem(answer: httpx.Response, status: int) -> bool:
+    body = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert set(body) <= {"type", "title", "status", "detail", "hint"}
+    return bool((answer.status_code, body["status"], body["type"]) == (status, status, "about:blank"))
+
+
+async def test_a_push_is_handed_on_and_answered_with_its_deploy(house: House) -> None:
+    answer = await house.deliver(a_push())
+    assert answer.status_code == 202
+    assert answer.json() == {"deploys": [{"app": "iris", "number": 1, "commit": AFTER, "status": "queued"}]}
+    guid = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
+    wanted = Wanted("iris", AFTER, "refs/heads/main", Trigger("push", guid), "Prune the tree", "Ada")
+    assert house.scheduler.taken == [(Delivery("github", guid, "push"), [wanted])]
+    assert house.count("accepted") == 1
+
+
+async def test_a_form_says_the_same_as_json(house: House) -> None:
+    assert (await house.deliver(a_push(), form=True)).status_code == 202
+    assert (await house.deliver({"zen": "x", "hook_id": 1}, "ping", form=True)).json() == {"pong": True}
+
+
+async def test_every_app_that_wants_a_push_is_accepted_in_one_call(house: House) -> None:
+    commit = a_commit(modified=["rose/a.py"])
+    answer = await house.deliver(a_push(commits=[commit], head_commit=commit))
+    assert [deploy["app"] for deploy in answer.json()["deploys"]] == ["iris", "rose"]
+    assert len(house.scheduler.taken) == 1
+
+
+async def test_the_repository_is_known_whatever_the_case_of_its_name(house: House) -> None:
+    assert (await house.deliver(a_push(repository="Acme/Iris"))).status_code == 202
+
+
+async def test_a_tag_deploys_the_app_that_follows_tags(house: House) -> None:
+    body = a_push("refs/tags/v1", repository="acme/lily", created=True, before=ZEROS, commits=[], after="e" * 40)
+    assert (await house.deliver(body)).json()["deploys"][0]["commit"] == AFTER
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (a_push(repository="acme/other"), "no app is configured for acme/other"),
+        (a_deletion(), "branch main was deleted; what runs stays"),
+        (a_push(head_commit=a_commit("x [skip ci]")), "the head commit says [skip ci]"),
+        (a_push("refs/tags/x", repository="acme/lily"), "tag x is not what lily follows (tag v*)"),
+        (a_push("refs/heads/dev", repository="acme/lily"), "branch dev is not what lily follows (tag v*)"),
+    ],
+)
+async def test_a_push_that_nobody_wants_is_answered_with_the_reason(
+    house: House, body: dict[str, Any], reason: str
+) -> None:
+    answer = await house.deliver(body)
+    assert (answer.status_code, answer.json()) == (200, {"ignored": reason})
+    assert house.scheduler.taken == []
+    assert house.count("ignored") == 1
+
+
+async def test_where_several_apps_do_not_want_a_push_each_says_why(house: House) -> None:
+    reason = (await house.deliver(a_push("refs/heads/dev"))).json()["ignored"]
+    assert (
+        reason
+        == "iris: branch dev is not what iris follows (branch main); rose: branch dev is not what rose follows (branch main)"
+    )
+
+
+async def test_a_forced_push_and_a_new_branch_are_deployed(house: House) -> None:
+    assert len((await house.deliver(a_push(forced=True))).json()["deploys"]) == 2
+    assert len((await house.deliver(a_push(created=True, before=ZEROS, commits=[]))).json()["deploys"]) == 2
+
+
+@pytest.mark.parametrize(
+    "ref", ["refs/heads/--upload-pack=x", "refs/heads/a\x1b[2J\nb", "refs/heads/x\u202ey", "-x", ""]
+)
+async def test_a_hostile_ref_is_ignored_in_printable_words(
+    house: House, ref: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.door.reload(secrets=[SECRET.encode()], apps=[an_app(branch="**")])
+    with caplog.at_level(logging.DEBUG):
+        answer = await house.deliver(a_push(ref))
+    assert answer.status_code == 200
+    assert answer.json()["ignored"].isprintable()
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+    assert house.scheduler.taken == []
+
+
+async def test_unicode_in_a_push_is_kept(house: House) -> None:
+    house.door.reload(secrets=[SECRET.encode()], apps=[an_app(branch="Größe/*")])
+    head = a_commit("模型 😀")
+    await house.deliver(a_push("refs/heads/Größe/模型", head_commit=head))
+    [(_, [wanted])] = house.scheduler.taken
+    assert (wanted.ref, wanted.subject) == ("refs/heads/Größe/模型", "模型 😀")
+
+
+@pytest.mark.parametrize("event", ["create", "delete", "pull_request", "workflow_run", "invented_in_2031"])
+async def test_another_event_does_not_deploy(house: House, event: str) -> None:
+    answer = await house.deliver({"action": "completed"}, event)
+    assert (answer.status_code, answer.json()) == (200, {"ignored": f"event {event} does not deploy"})
+
+
+async def test_a_ping_is_answered(house: House) -> None:
+    answer = await house.deliver({"zen": "x", "hook_id": 1, "hook": {}}, "ping")
+    assert (answer.status_code, answer.json()) == (200, {"pong": True})
+    assert house.count("ping") == 1
+
+
+RAW = raw_of(a_push())
+GENUINE = sign(SECRET, RAW)
+UNVERIFIED: dict[str, list[tuple[str, str]]] = {
+    "none": [],
+    "sha1 alone": [("X-Hub-Signature", sign(SECRET, RAW, method="sha1"))],
+    "sha1 under the other name": [("X-Hub-Signature-256", sign(SECRET, RAW, method="sha1"))],
+    "empty": [("X-Hub-Signature-256", "")],
+    "no digits": [("X-Hub-Signature-256", "sha256=")],
+    "short": [("X-Hub-Signature-256", GENUINE[:-1])],
+    "long": [("X-Hub-Signature-256", GENUINE + "0")],
+    "upper case": [("X-Hub-Signature-256", "sha256=" + GENUINE[7:].upper())],
+    "spaces": [("X-Hub-Signature-256", f"sha256= {GENUINE[7:]}")],
+    "no hex": [("X-Hub-Signature-256", "sha256=" + "z" * 64)],
+    "not ASCII": [("X-Hub-Signature-256", "sha256=" + "\xff" * 64)],
+    "twice": [("X-Hub-Signature-256", GENUINE), ("X-Hub-Signature-256", GENUINE)],
+    "another secret": [("X-Hub-Signature-256", sign("other", RAW))],
+    "another body": [("X-Hub-Signature-256", sign(SECRET, RAW + b" "))],
+}
+
+
+@pytest.mark.parametrize("name", UNVERIFIED)
+async def test_whatever_is_wrong_with_a_signature_the_answer_is_the_same(house: House, name: str) -> None:
+    headers = [("Content-Type", "application/json"), ("X-GitHub-Event", "push"), ("X-GitHub-Delivery", "x")]
+    answer = await house.client.post(
+        "/webhooks/github",
+        content=RAW,
+        headers=[(key.encode(), value.encode("latin-1")) for key, value in headers + UNVERIFIED[name]],
+    )
+    assert is_problem(answer, 401)
+    assert answer.content == (await house.post(b"", {"Content-Type": "application/json"})).content
+    assert GENUINE[7:] not in answer.text
+    assert house.scheduler.taken == []
+    assert house.count("unverified") == 2
+
+
+async def test_unverified_bytes_are_not_parsed_nor_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "deployd"):
+        answer = await house.deliver_raw(b"{", X_Hub_Signature_256="sha256=" + "0" * 64, X_GitHub_Event=None)
+    assert answer.status_code == 401
+    assert [record for record in caplog.records if record.name.startswith("deployd")] == []
+
+
+async def test_without_secrets_the_door_is_shut(house: House) -> None:
+    for secrets in ([], [b""]):
+        house.door.reload(secrets=secrets, apps=APPS)
+        raw = raw_of(a_push())
+        headers = headers_of(raw) | {"X-Hub-Signature-256": "sha256=" + "0" * 64}
+        assert (await house.post(raw, headers)).status_code == 401
+        assert (await house.deliver(a_push())).status_code == 401
+
+
+async def test_two_secrets_count_while_they_are_rotated_and_the_old_one_no_longer_after(house: House) -> None:
+    house.door.reload(secrets=[b"new", SECRET.encode()], apps=APPS)
+    assert (await house.deliver(a_push())).status_code == 202
+    house.door.reload(secrets=[b"new"], apps=APPS)
+    assert (await house.deliver(a_push())).status_code == 401
+
+
+@pytest.mark.parametrize("name", ["X_GitHub_Event", "X_GitHub_Delivery"])
+@pytest.mark.parametrize("value", [None, "", "a b", "x" * 200, "a/../b"])
+async def test_a_verified_delivery_needs_its_event_and_guid(house: House, name: str, value: str | None) -> None:
+    assert is_problem(await house.deliver_raw(RAW, **{name: value}), 400)
+    assert house.count("malformed") == 1
+
+
+async def test_the_event_in_the_header_must_fit_the_body(house: House) -> None:
+    assert is_problem(await house.deliver(a_push(), "ping"), 400)
+    assert is_problem(await house.deliver({"zen": "x", "hook_id": 1}), 400)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"[" * 100_000,
+        b'{"a":1,"a":1}',
+        b'{"a":NaN}',
+        b'{"a":1e999}',
+        b'{"a":' + b"9" * 5000 + b"}",
+        b'{"a":"\\ud800"}',
+        b"\xef\xbb\xbf{}",
+        '{"a":1}'.encode("utf-16"),
+        b'{"a":"\xff"}',
+    ],
+)
+async def test_a_verified_body_that_is_not_strict_json_is_malformed_whatever_the_event(
+    house: House, raw: bytes
+) -> None:
+    assert is_problem(await house.deliver_raw(raw), 400)
+    assert is_problem(await house.deliver_raw(raw, X_GitHub_Event="star"), 400)
+    form = urlencode({"payload": raw}).encode()
+    assert is_problem(await house.deliver_raw(form, Content_Type="application/x-www-form-urlencoded"), 400)
+
+
+@pytest.mark.parametrize("raw", [b"", b"payload={}&payload={}", b"a=b", b"&" * 100_000])
+async def test_a_form_has_its_payload_exactly_once(house: House, raw: bytes) -> None:
+    assert is_problem(await house.deliver_raw(raw, Content_Type="application/x-www-form-urlencoded"), 400)
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [None, "", "text/plain", "multipart/form-data; boundary=x", "application/jsonp", "application/json, text/plain"],
+)
+async def test_another_content_type_is_not_taken(house: House, media_type: str | None) -> None:
+    assert is_problem(await house.deliver_raw(RAW, Content_Type=media_type), 415)
+    assert house.count("unsupported") == 1
+
+
+@pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "Application/JSON", "application/json ;x"])
+async def test_a_content_type_may_have_parameters_and_any_case(house: House, media_type: str) -> None:
+    assert (await house.deliver_raw(RAW, Content_Type=media_type)).status_code == 202
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity", ""])
+async def test_an_encoded_body_is_not_taken(house: House, encoding: str) -> None:
+    assert is_problem(await house.deliver_raw(RAW, Content_Encoding=encoding), 415)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"])
+async def test_another_method_is_not_allowed(house: House, method: str) -> None:
+    answer = await house.client.request(method, "/webhooks/github")
+    assert is_problem(answer, 405)
+    assert answer.headers["allow"] == "POST"
+
+
+async def test_an_announced_or_real_size_above_the_limit_is_too_large(house: House) -> None:
+    assert is_problem(await house.post(RAW, headers_of(RAW) | {"Content-Length": str(MAX_BODY + 1)}), 413)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BODY // 1000 + 1):
+            yield b" " * 1000
+
+    answer = await house.client.post("/webhooks/github", content=chunks(), headers=headers_of(RAW))
+    assert is_problem(answer, 413)
+    assert house.count("too_large") == 2
+
+
+def padded(size: int, *, form: bool = False) -> bytes:
+    """A push of exactly `size` bytes."""
+    empty = raw_of(a_push(padding=""), form=form)
+    return raw_of(a_push(padding="x" * (size - len(empty))), form=form)
+
+
+async def test_a_body_of_just_the_limit_is_taken_and_a_form_may_be_half_as_large_again(house: House) -> None:
+    for size, form in ((MAX_BODY, False), (MAX_BODY * 3 // 2, True)):
+        raw = padded(size, form=form)
+        assert len(raw) == size
+        assert (await house.post(raw, headers_of(raw, form=form))).status_code == 202
+        assert (await house.post(raw + b" ", headers_of(raw + b" ", form=form))).status_code == 413
+
+
+async def test_large_bodies_do_not_hold_up_small_ones(house: House) -> None:
+    big = raw_of(a_push(padding=[{"x": [number]} for number in range(70_000)]))
+    large = [asyncio.create_task(house.post(big, headers_of(big))) for _ in range(3)]
+    small = await house.deliver(a_push())
+    assert small.status_code == 202
+    assert not all(task.done() for task in large)
+    assert [answer.status_code for answer in await asyncio.gather(*large)] == [202, 202, 202]
+
+
+async def test_what_cannot_be_stored_is_not_acknowledged(house: House) -> None:
+    house.scheduler.fails = Unavailable("database /var/lib/x is locked")
+    answer = await house.deliver(a_push())
+    assert is_problem(answer, 503)
+    assert int(answer.headers["retry-after"]) > 0
+    assert "/var/lib" not in answer.text
+    assert house.count("unavailable") == 1
+
+
+async def test_what_the_scheduler_refuses_is_answered_as_it_says(house: House) -> None:
+    house.scheduler.fails = DeliveryRejected(429, "too many pushes wait", hint="later", retry_after=7)
+    answer = await house.deliver(a_push())
+    assert is_problem(answer, 429)
+    assert answer.headers["retry-after"] == "7"
+
+
+async def test_a_bug_is_counted_and_the_next_delivery_is_taken(house: House) -> None:
+    house.scheduler.fails = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        await house.deliver(a_push())
+    assert house.count("failed") == 1
+    house.scheduler.fails = None
+    assert (await house.deliver(a_push())).status_code == 202
+
+
+async def test_a_door_that_closes_takes_no_more(house: House) -> None:
+    house.door.close()
+    answer = await house.deliver(a_push())
+    assert is_problem(answer, 503)
+    assert "retry-after" in answer.headers
+    assert house.scheduler.taken == []
+
+
+async def test_a_client_that_hangs_up_is_not_answered(house: House) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(name.lower().encode(), value.encode()) for name, value in headers_of(RAW).items()]
+    await house.door({"type": "http", "method": "POST", "headers": headers}, receive, send)
+    assert sent == []
+    assert house.count("aborted") == 1
+
+
+_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.sampled_from(sorted(a_push())), _ANY)
+async def test_no_value_in_any_field_is_a_server_error(house: House, name: str, value: Any) -> None:
+    answer = await house.deliver(a_push(**{name: value}))
+    assert answer.status_code in {200, 202, 400}
+    json.loads(answer.content)
