@@ -14,13 +14,13 @@ from typing import TypeVar
 import pytest
 
 from deployd.demo import engine as engines
+from deployd.demo.leftovers import Leftover, leftovers, remove
 from deployd.demo.packages import can_install
 from deployd.demo.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed import cluster as clusters
 from tests.testbed import images
 from tests.testbed.cluster import Cluster
-from tests.testbed.leftovers import Leftover, leftovers, remove
 from tests.testbed.registry import Registry
 from tests.testbed.registry import registry as run_registry
 

@@ -1,9 +1,9 @@
 import pytest
 
 from deployd.demo.engine import Engine
+from deployd.demo.leftovers import leftovers, remove
 from tests.conftest import Leaks
 from tests.testbed.images import BUSYBOX
-from tests.testbed.leftovers import leftovers, remove
 
 pytestmark = pytest.mark.engine
 

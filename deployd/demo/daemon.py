@@ -1,0 +1,145 @@
+"""A deployd of its own for the demo, as a process: its config, its start, its end, and that nothing of it stays.
+
+Everything it makes on the engine carries an instance name that nobody else has; by that name all of it is found and removed.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from deployd.errors import Unavailable
+
+_START_S = 60.0
+_STOP_S = 60.0
+
+_CONFIG = """\
+[server]
+port = {port}
+state_dir = "{state}"
+instance = "{instance}"
+
+[github]
+secrets = ["env:DEPLOYD_DEMO_SECRET"]
+
+[git]
+allow_file = true
+poll_every = "1h"
+
+[[app]]
+name = "iris"
+repo = "file://{remote}"
+branch = "main"
+[app.docker]
+port = 5000
+drain = "5s"
+[app.gateway]
+listen = {public_port}
+[app.ready]
+path = "/v2/health/ready"
+commit_path = "/version"
+"""
+
+
+@dataclass(slots=True)
+class DemoDaemon:
+    """Where it listens, where its app is reached, its secret and its process."""
+
+    directory: Path
+    remote: Path
+    instance: str
+    port: int
+    public_port: int
+    secret: str
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        """Its API and webhooks."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def public_url(self) -> str:
+        """Its app, as clients reach it."""
+        return f"http://127.0.0.1:{self.public_port}"
+
+    @property
+    def log(self) -> Path:
+        """What it says itself."""
+        return self.directory / "deployd.log"
+
+    @classmethod
+    def prepare(cls, directory: Path, remote: Path) -> "DemoDaemon":
+        """Write its config; two free ports are taken from the kernel."""
+        port, public_port = _free_port(), _free_port()
+        daemon = cls(directory, remote, f"demo-{secrets.token_hex(4)}", port, public_port, secrets.token_hex(16))
+        text = _CONFIG.format(
+            port=port, state=directory / "state", instance=daemon.instance, remote=remote, public_port=public_port
+        )
+        (directory / "config.toml").write_text(text)
+        return daemon
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["DemoDaemon"]:
+        """Start it and wait until it answers; stop it at the end."""
+        environment = {**os.environ, "DEPLOYD_DEMO_SECRET": self.secret}
+        command = (sys.executable, "-m", "deployd", "run", "--config", str(self.directory / "config.toml"))
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *command,
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            await self._answering()
+            yield self
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """End it by SIGTERM, as systemd would; by SIGKILL when it does not listen."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+    async def _answering(self) -> None:
+        """Wait until it answers; Unavailable with its last words when it ends instead."""
+        assert self.process is not None  # noqa: S101 - only `running` calls this
+        ended = asyncio.create_task(self.process.wait())
+        try:
+            async with asyncio.timeout(_START_S), httpx.AsyncClient(trust_env=False) as client:
+                while not ended.done():
+                    try:
+                        await client.get(f"{self.url}/healthz")
+                    except httpx.TransportError:
+                        await asyncio.wait({ended}, timeout=0.05)
+                    else:
+                        return
+        except TimeoutError:
+            pass
+        finally:
+            ended.cancel()
+        raise Unavailable("deployd did not start", hint=self.log.read_text()[-2000:])
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
