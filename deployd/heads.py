@@ -5,7 +5,9 @@ until the branch moves or somebody asks.
 """
 
 import asyncio
+import contextlib
 import logging
+import math
 import random
 import re
 import time
@@ -33,18 +35,25 @@ class Heads:
         self._source = source
         self._ask = ask
         self._behind_since: dict[str, float] = {}
+        self._wake = asyncio.Event()
 
     async def watch(self, apps: Callable[[], tuple[App, ...]], every: Callable[[], float]) -> None:
-        """Poll for ever; `every` is in seconds, 0 polls at start only. A repository that fails is asked less often."""
+        """Poll for ever; `every` is in seconds, 0 means only at the start. A repository that fails is asked less often."""
         failures: dict[str, int] = {}
         due: dict[str, float] = {}
         while True:
+            self._wake.clear()
             now = time.monotonic()
-            for repo in sorted({app.repo for app in apps() if due.get(app.repo, 0.0) <= now}):
+            for repo in sorted({app.repo for app in apps() if due.get(app.repo, now) <= now}):
                 well = await self._poll([app for app in apps() if app.repo == repo])
                 failures[repo] = 0 if well else failures.get(repo, 0) + 1
                 due[repo] = time.monotonic() + self._pause(every(), failures[repo])
-            await asyncio.sleep(self._pause(every(), 0) if every() else 60.0)
+            coming = [due[app.repo] for app in apps() if app.repo in due]
+            await self._until(min(coming, default=math.inf))
+
+    def wake(self) -> None:
+        """Look at repositories that were not looked at before, after a reload."""
+        self._wake.set()
 
     async def look(self, app: App) -> bool:
         """Compare one app's head with what is deployed; whether something new was queued. Raises Unavailable."""
@@ -82,9 +91,16 @@ class Heads:
         since = self._behind_since.setdefault(app, time.monotonic()) if behind else time.monotonic()
         HEAD_LAG.labels(app).set(time.monotonic() - since)
 
+    async def _until(self, due: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if due == math.inf else max(0.0, due - time.monotonic())):
+                await self._wake.wait()
+
     @staticmethod
     def _pause(every: float, failures: int) -> float:
         """Seconds to the next question: jittered, so that many daemons do not ask at once, and longer after failures."""
+        if not every:
+            return math.inf
         spread = every * _JITTER
         wait = every + random.uniform(-spread, spread)  # noqa: S311 - no secret
         return float(wait * min(2**failures, _MAX_BACKOFF))

@@ -26,14 +26,15 @@ _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 
 class Lane:
-    """Serves one app until it is cancelled. `app` and `config` may be replaced at any time: the next deploy uses them."""
+    """Serves one app until it is cancelled. What it is set to may be replaced at any time: the next deploy uses it."""
 
-    def __init__(self, app: App, config: Config, store: Store, pipeline: Pipeline, target: Target) -> None:
+    target: Target
+
+    def __init__(self, app: App, config: Config, store: Store, pipeline: Pipeline) -> None:
         self.app = app
         self.config = config
         self._store = store
         self._pipeline = pipeline
-        self._target = target
         self._wake = asyncio.Event()
         self._deploy: Deploy | None = None
         self._task: asyncio.Task[None] | None = None
@@ -75,7 +76,7 @@ class Lane:
     async def recover(self) -> None:
         """Bring the store and what really serves together, then let whatever is left over go. Raises Unavailable."""
         state = await self._store.state(self.app.name)
-        serving = await self._target.serving(self.app)
+        serving = await self.target.serving(self.app)
         live = state.live
         if (deploy := state.in_flight) is not None:
             if deploy.status is Status.ROLLING_OUT and serving == deploy.number:
@@ -89,14 +90,14 @@ class Lane:
         if live is not None:
             await self._tidy(live)
         else:
-            await self._target.sweep(self.app, None, DaemonLog())
+            await self.target.sweep(self.app, None, DaemonLog())
         self._wake.set()
 
     async def _restore(self, live: Deploy) -> None:
         """What the store says is live does not serve: bring it back; what does serve instead stays if that fails."""
         logger.warning("Deploy %s is recorded as live and does not serve: bringing it back", live.name)
         try:
-            await self._target.restore(self.app, live)
+            await self.target.restore(self.app, live)
         except Unavailable:
             raise
         except DeploydError as exc:

@@ -88,10 +88,10 @@ class Daemon:
         for section in ("server", "builder", "gateway", "git", "registry"):
             if getattr(config, section) != getattr(self.services.config, section):
                 logger.warning("[%s] has changed: that takes effect at the next restart", section)
+        self.services.scheduler.reload(config)
         self.services.logs.hide(secrets)
         self.services.config = config
         self.webhooks.reload(secrets=[secret.encode() for secret in secrets], apps=config.app)
-        self.services.scheduler.reload(config)
         logger.info("Reloaded %s", self.config_path)
 
     def stop_taking(self) -> None:
@@ -110,7 +110,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         events = Events()
         store = Store(await stack.enter_async_context(Database(state / "deployd.db")), events)
         logs = Logs(state / "logs", secrets)
-        source = GitSource(config.git, state / "git")
+        source = await stack.enter_async_context(GitSource(config.git, state / "git"))
         targets = await _targets(config, stack)
         parts = Parts(store, logs, source, _builder(config), targets, _gates)
         registry = config.registry.url if config.registry else None

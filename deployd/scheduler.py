@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
-from deployd.errors import RequestRefused
+from deployd.errors import ConfigError, RequestRefused
 from deployd.heads import Heads, wanted_head
 from deployd.lane import Lane
 from deployd.pipeline import Pipeline
@@ -47,20 +47,26 @@ class Scheduler:
             self._tasks.create_task(self._forget())
 
     def reload(self, config: Config) -> None:
-        """Use another config from the next deploy on. An app that is gone from it keeps serving, and takes no more."""
-        self.config = config
+        """Use another config from the next deploy on. An app that is gone from it keeps serving, and takes no more.
+
+        ConfigError, and nothing changed, when an app needs a target that was not there at the start.
+        """
         for app in config.app:
-            lane = self._lanes.get(app.name)
-            if lane is None:
-                lane = Lane(app, config, self._store, self._pipeline, self._targets[app.target])
-                self._lanes[app.name] = lane
-                self._serving[app.name] = self._tasks.create_task(lane.serve(), name=f"lane {app.name}")
-            lane.app, lane.config = app, config
-            lane.look()
+            if app.target not in self._targets:
+                raise ConfigError(f"app.{app.name}.target: {app.target} is new here", hint="restart deployd to load it")
+        self.config = config
         for name in self._lanes.keys() - {app.name for app in config.app}:
-            self._serving.pop(name).cancel()
             del self._lanes[name]
+            self._serving[name].cancel()
             logger.info("App %s is gone from the config: it keeps serving until `deployd remove %s`", name, name)
+        for app in config.app:
+            if (lane := self._lanes.get(app.name)) is None:
+                lane = self._lanes[app.name] = Lane(app, config, self._store, self._pipeline)
+                before = self._serving.get(app.name)
+                self._serving[app.name] = self._tasks.create_task(_serve_after(before, lane), name=f"lane {app.name}")
+            lane.app, lane.config, lane.target = app, config, self._targets[app.target]
+            lane.look()
+        self._heads.wake()
 
     async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> list[Deploy]:
         """Take what a delivery asks for; durable when this returns. Raises Unavailable."""
@@ -167,3 +173,10 @@ class Scheduler:
             if gone:
                 logger.info("Forgot %d old deliveries", gone)
             await asyncio.sleep(_DAY)
+
+
+async def _serve_after(before: asyncio.Task[None] | None, lane: Lane) -> None:
+    """Serve a lane, but not before an earlier lane of the same app has put its things away."""
+    if before is not None:
+        await asyncio.wait({before})
+    await lane.serve()

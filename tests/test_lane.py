@@ -87,7 +87,8 @@ class Bench:
         self.events = events
         self.pipeline = ScriptedPipeline(store)
         self.world = World()
-        self.lane = Lane(config.app[0], config, store, self.pipeline, cast("Target", self.world))
+        self.lane = Lane(config.app[0], config, store, self.pipeline)
+        self.lane.target = cast("Target", self.world)
 
     async def push(self, commit: str) -> Deploy:
         deploy = await self.store.queue(Wanted("iris", commit, "refs/heads/main", Trigger("push", "guid")))

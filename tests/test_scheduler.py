@@ -11,7 +11,7 @@ import pytest
 from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.domain import Delivery, Deploy, Image, Status, Trigger, Wanted
-from deployd.errors import RequestRefused
+from deployd.errors import ConfigError, RequestRefused
 from deployd.events import Events
 from deployd.ports import Target
 from deployd.scheduler import Scheduler
@@ -198,3 +198,34 @@ async def test_a_reload_takes_up_a_new_app(desk: Desk) -> None:
         scheduler.reload(_config("iris", "rose", "lily"))
         await scheduler.accept(Delivery("github", "1", "push"), _push(A, "lily"))
         await desk.becomes("lily/1", Status.LIVE)
+
+
+async def test_an_app_that_comes_back_waits_until_its_former_lane_is_done(desk: Desk) -> None:
+    cleaning, clean = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_clean(deploy: Deploy) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await clean.wait()
+
+    async with desk.serving() as scheduler:
+        desk.pipeline.scripts[A] = slow_to_clean
+        await scheduler.accept(Delivery("github", "1", "push"), _push(A, "iris"))
+        await desk.pipeline.began.get()
+        scheduler.reload(_config("rose"))
+        scheduler.reload(_config("iris", "rose"))
+        await cleaning.wait()
+        del desk.pipeline.scripts[A]
+        clean.set()
+        await desk.becomes("iris/1", Status.LIVE)
+
+
+async def test_a_reload_that_needs_a_new_target_changes_nothing(desk: Desk) -> None:
+    async with desk.serving() as scheduler:
+        before = scheduler.config
+        app = {"name": "lily", "repo": REPO, "branch": "main", "target": "kubernetes", "kubernetes": {}}
+        with pytest.raises(ConfigError, match=r"app\.lily\.target"):
+            scheduler.reload(parse({"app": [app], "registry": {"url": "registry.example.com"}}))
+        assert scheduler.config is before
