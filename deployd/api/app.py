@@ -1,6 +1,7 @@
 """The HTTP face, put together: the webhook door in front, the guard, then the API. Every error is a problem (RFC 9457)."""
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +18,16 @@ from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailabl
 # Beside our own, the path of the old recipe and the one that Jenkins uses: no hook has to be changed.
 WEBHOOKS = frozenset({"/webhooks/github", "/github_webhook", "/github-webhook/"})
 
-_MAX_BODY = 64 * 1024
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {name: {"type": "string"} for name in ("type", "title", "detail", "hint")}
+    | {"status": {"type": "integer"}},
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"description": "A problem (RFC 9457)", "content": {PROBLEM_JSON.decode(): {"schema": _PROBLEM_SCHEMA}}}
+    for code in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
+}
 
 
 def create_app(services: Services, webhooks: ASGIApp) -> ASGIApp:
@@ -33,10 +43,10 @@ def create_app(services: Services, webhooks: ASGIApp) -> ASGIApp:
 
 def create_api(services: Services) -> FastAPI:
     """The API alone, for who wants its OpenAPI."""
-    api = FastAPI(title="deployd", docs_url=None, redoc_url=None, openapi_url=None, max_body_size=_MAX_BODY)
+    api = FastAPI(title="deployd", docs_url=None, redoc_url=None, openapi_url=None)
     api.state.services = services
     for part in (ops, deploys, streams):
-        api.include_router(part.router)
+        api.include_router(part.router, responses=_PROBLEMS)
     api.exception_handler(DeploydError)(_expected)
     api.exception_handler(HTTPException)(_http)
     api.exception_handler(RequestValidationError)(_invalid)

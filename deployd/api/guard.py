@@ -8,12 +8,14 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployd.api.problems import PROBLEM_JSON, problem
 from deployd.config.daemon import Config
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_MAX_BODY = 64 * 1024
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -42,22 +44,44 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
             await send(message)
 
-        await self._app(scope, receive, send_guarded)
+        await self._app(scope, _bounded(receive), send_guarded)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not _allowed(_host(hosts[0]), scope, self._config()):
-            return 400, "this Host is not served", "name it in allowed_hosts of [server]"
+            return 400, "this Host is not served here", "name it in allowed_hosts of [server]"
         if scope["method"] in _SAFE:
             return None
         if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or not _own_origin(headers, hosts[0]):
             return 403, "a page of another site may not ask for this", ""
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        if _size(headers) > _MAX_BODY:
+            return 413, f"the body is larger than {_MAX_BODY} bytes", ""
         if (has_body or kind) and kind != "application/json":
             return 415, "the body must be application/json", "send Content-Type: application/json"
         return None
+
+
+def _bounded(receive: Receive) -> Receive:
+    """`receive`, for a body that does not say beforehand how long it is."""
+    size = 0
+
+    async def bounded() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > _MAX_BODY:
+            raise HTTPException(413, f"the body is larger than {_MAX_BODY} bytes")
+        return message
+
+    return bounded
+
+
+def _size(headers: Headers) -> int:
+    said = headers.get("content-length", "0")
+    return int(said) if said.isascii() and said.isdecimal() and len(said) < 20 else _MAX_BODY + 1
 
 
 def _host(value: str) -> str:

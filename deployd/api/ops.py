@@ -21,13 +21,15 @@ router = APIRouter()
 _BLOCK = 256 * 1024
 
 
-@router.api_route("/healthz", methods=["GET", "HEAD"])
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz")
 async def healthz() -> HealthAnswer:
     """The process answers."""
     return HealthAnswer()
 
 
-@router.api_route("/readyz", methods=["GET", "HEAD"])
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz")
 async def readyz(services: Given) -> Response:
     """Every part that deploys need, `ok` or what is wrong with it; 503 when one is away."""
     parts = await services.readiness.parts(services.config, services.store, services.targets)

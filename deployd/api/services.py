@@ -28,14 +28,14 @@ class Streams:
     """The answers that go on until somebody ends them, at most so many at once."""
 
     def __init__(self, most: int = _MOST_STREAMS) -> None:
-        self._most = most
+        self.most = most
         self.open = 0
 
     @asynccontextmanager
     async def seat(self) -> AsyncIterator[None]:
         """Hold one for the length of the block; RequestRefused 429 when all are taken."""
-        if self.open >= self._most:
-            raise RequestRefused(429, f"{self._most} streams are open already", hint="close one, or try again later")
+        if self.open >= self.most:
+            raise RequestRefused(429, f"{self.most} streams are open already", hint="close one, or try again later")
         self.open += 1
         try:
             yield

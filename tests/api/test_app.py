@@ -1,0 +1,89 @@
+"""Errors as problems, and the whole API under generated requests."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis import checks
+from schemathesis.core.result import Ok
+
+from deployd.api.app import create_api
+from tests.desk import A, Desk
+
+CHECKS = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+]
+
+
+async def test_paths_and_methods_that_are_not_served_are_problems(browser: httpx.AsyncClient) -> None:
+    for method, path, code in (("GET", "/nowhere", 404), ("PUT", "/api/v1/apps", 405), ("GET", "/docs", 404)):
+        answer = await browser.request(method, path)
+        assert (answer.status_code, answer.headers["content-type"]) == (code, "application/problem+json")
+        assert answer.json()["status"] == code
+    assert (await browser.get("/openapi.json")).status_code == 404
+
+
+async def test_a_wrong_value_is_named(browser: httpx.AsyncClient) -> None:
+    answer = await browser.post("/api/v1/apps/iris/scale", json={"replicas": "many", "x": 1})
+    assert answer.status_code == 422
+    assert "body.replicas" in answer.json()["detail"]
+    assert "body.x" in answer.json()["detail"]
+
+
+async def test_what_is_away_is_503_with_retry_after(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    daemon.source.away = True
+    answer = await browser.post("/api/v1/apps/iris/deploys")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_a_bug_is_500_without_its_text(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    async def broken() -> None:
+        raise ZeroDivisionError("hunter2")
+
+    daemon.services.reload = broken
+    answer = await browser.post("/api/v1/reload")
+    assert (answer.status_code, answer.json()["detail"], "hunter2" in answer.text) == (500, "a bug in deployd", False)
+
+
+@pytest.mark.slow
+async def test_no_request_that_the_schema_allows_or_forbids_breaks_it(daemon: Desk) -> None:
+    await daemon.deployed(A)
+    daemon.target.more.set()
+    described = _about_known_apps(create_api(daemon.services).openapi())
+    del described["paths"]["/api/v1/events"]  # never ends
+    schema = schemathesis.openapi.from_dict(described)
+    async with daemon.listening() as url:
+        for operation in schema.get_all_operations():
+            assert isinstance(operation, Ok)
+            await asyncio.to_thread(_try, operation.ok(), url)
+
+
+def _try(operation: Any, url: str) -> None:
+    cases = operation.as_strategy() | operation.as_strategy(schemathesis.GenerationMode.NEGATIVE)
+
+    @hypothesis.settings(
+        max_examples=25, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)
+    )
+    @hypothesis.given(case=cases)
+    def attempt(case: Any) -> None:
+        case.call_and_validate(base_url=url, timeout=20, checks=CHECKS)
+
+    attempt()
+
+
+def _about_known_apps(described: dict[str, Any]) -> dict[str, Any]:
+    """Let most requests name an app that there is: generated names would all be 404."""
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["name"] == "app":
+                    parameter["schema"] = {"type": "string", "enum": ["iris", "rose", "nope", "..", "%00"]}
+                if parameter["name"] in {"number", "before", "after"}:
+                    parameter["schema"] = {"type": "integer", "minimum": 1, "maximum": 3}
+    return described

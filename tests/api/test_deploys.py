@@ -1,0 +1,178 @@
+"""Apps and deploys over HTTP."""
+
+import httpx
+
+from deployd.domain import Status
+from tests.desk import JSON, MAIN, REPO, A, B, Desk, config_of, settings
+
+APP = "/api/v1/apps/iris"
+
+
+async def test_an_app_tells_what_serves_and_where(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    deploy = await daemon.deployed(A)
+    answer = (await browser.get(APP)).json()
+    assert deploy.live_at is not None
+    assert answer == {
+        "name": "iris",
+        "configured": True,
+        "target": "docker",
+        "repo": REPO,
+        "branch": "main",
+        "tag": None,
+        "paused": False,
+        "held": None,
+        "live": {
+            "number": 1,
+            "commit": A,
+            "image": f"deployd/iris:{A}",
+            "since": deploy.live_at.isoformat().replace("+00:00", "Z"),
+        },
+        "in_flight": None,
+        "queued": 0,
+        "urls": ["http://127.0.0.1:8000"],
+    }
+
+
+async def test_all_apps_are_listed_in_the_order_of_the_config(browser: httpx.AsyncClient) -> None:
+    assert [app["name"] for app in (await browser.get("/api/v1/apps")).json()["apps"]] == ["iris", "rose"]
+
+
+async def test_a_deploy_is_asked_for_and_told_with_its_steps(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    daemon.source.remotes[REPO][MAIN] = A
+    accepted = await browser.post(f"{APP}/deploys")
+    assert accepted.status_code == 202
+    assert (accepted.json()["status"], accepted.json()["trigger"]["by"]) == ("queued", "this machine")
+    await daemon.becomes("iris", 1, Status.LIVE)
+    told = (await browser.get(f"{APP}/deploys/1")).json()
+    assert (told["commit"], told["ref"], told["status"]) == (A, MAIN, "live")
+    assert (told["subject"], told["author"]) == ("Subject of aaaaaaa", "Ada")
+    assert [step["name"] for step in told["steps"]][:4] == ["fetch", "build", "candidate", "cut-over"]
+    assert all(step["finished_at"].endswith("Z") for step in told["steps"][:3])
+    assert (told["image"], told["digest"]) == (f"deployd/iris:{A}", None)
+
+
+async def test_a_branch_can_be_named(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    daemon.source.remotes[REPO]["refs/heads/next"] = B
+    assert (await browser.post(f"{APP}/deploys", json={"commit": "next"})).json()["commit"] == B
+
+
+async def test_what_cannot_name_a_commit_is_refused(browser: httpx.AsyncClient) -> None:
+    for name in ("--upload-pack=x", "", "two words", "a\x00b", "a" * 300):
+        answer = await browser.post(f"{APP}/deploys", json={"commit": name})
+        assert (answer.status_code, "body.commit" in answer.json()["detail"]) == (422, True), name
+
+
+async def test_a_failed_deploy_says_why(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    daemon.source.remotes[REPO][MAIN] = A
+    daemon.builder.broken.add(A)
+    await browser.post(f"{APP}/deploys")
+    await daemon.becomes("iris", 1, Status.FAILED)
+    told = (await browser.get(f"{APP}/deploys/1")).json()
+    assert told["reason"] == "the command returned 1"
+    assert "torhc" in told["hint"]
+
+
+async def test_history_comes_in_pages(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    for commit in (A, B, A):
+        await daemon.deployed(commit)
+    page = (await browser.get(f"{APP}/deploys?limit=2")).json()
+    assert ([deploy["number"] for deploy in page["deploys"]], page["before"]) == ([3, 2], 2)
+    page = (await browser.get(f"{APP}/deploys?limit=2&before=2")).json()
+    assert ([deploy["number"] for deploy in page["deploys"]], page["before"]) == ([1], None)
+
+
+async def test_a_rollback_goes_to_the_release_before(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    await daemon.deployed(A)
+    await daemon.deployed(B)
+    answer = await browser.post(f"{APP}/rollback")
+    assert (answer.status_code, answer.json()["commit"], answer.json()["rollback_to"]) == (202, A, 1)
+    await daemon.becomes("iris", 3, Status.LIVE)
+
+
+async def test_a_rollback_to_nowhere_is_a_conflict_with_a_hint(browser: httpx.AsyncClient) -> None:
+    answer = await browser.post(f"{APP}/rollback", json={"to": 9})
+    assert answer.status_code == 409
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json() == {
+        "type": "about:blank",
+        "title": "Conflict",
+        "status": 409,
+        "detail": "iris/9 never was live",
+        "hint": "deployd history iris shows what there is",
+    }
+
+
+async def test_a_paused_app_waits_and_a_waiting_deploy_can_be_cancelled(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
+    daemon.source.remotes[REPO][MAIN] = A
+    assert (await browser.post(f"{APP}/pause")).json()["paused"] is True
+    await browser.post(f"{APP}/deploys")
+    assert (await browser.get(APP)).json()["queued"] == 1
+    assert (await browser.post(f"{APP}/deploys/1/cancel")).json()["status"] == "cancelled"
+    assert (await browser.post(f"{APP}/deploys/1/cancel")).status_code == 409
+    assert (await browser.post(f"{APP}/resume")).json()["paused"] is False
+
+
+async def test_the_deploy_in_flight_is_shown_and_can_be_cancelled(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    daemon.source.remotes[REPO][MAIN] = A
+    daemon.builder.held[A] = daemon.services.stopping
+    await browser.post(f"{APP}/deploys")
+    await daemon.becomes("iris", 1, Status.BUILDING)
+    assert (await browser.get(APP)).json()["in_flight"]["number"] == 1
+    assert (await browser.post(f"{APP}/deploys/1/cancel")).status_code == 202
+    assert (await daemon.becomes("iris", 1, Status.CANCELLED)).reason == "cancelled by hand"
+
+
+async def test_scaling_is_the_targets_to_refuse(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    assert (await browser.post(f"{APP}/scale", json={"replicas": 3})).status_code == 409
+    daemon.target.replicas = 1
+    assert (await browser.post(f"{APP}/scale", json={"replicas": 3})).status_code == 200
+    assert daemon.target.replicas == 3
+
+
+async def test_what_runs_is_described(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    await daemon.deployed(A)
+    answer = (await browser.get(f"{APP}/describe")).json()
+    assert (answer["app"]["live"]["number"], answer["running"]) == (1, {"container": "deployd-iris-1"})
+
+
+async def test_a_plan_says_what_would_be_done(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    await daemon.deployed(A)
+    daemon.source.remotes[REPO][MAIN] = B
+    plan = (await browser.get(f"{APP}/plan?commit=main")).json()
+    assert (plan["commit"], plan["head"], plan["known"], plan["image"]) == (B, B, None, None)
+    assert f"switch from iris/1 ({A[:12]}) to it" in plan["steps"]
+    await daemon.deployed(B)
+    plan = (await browser.get(f"{APP}/plan?commit={B}")).json()
+    assert (plan["known"]["number"], plan["image"]) == (2, f"deployd/iris:{B}")
+    assert (await browser.get(f"{APP}/plan?commit=nowhere")).status_code == 404
+
+
+async def test_two_deploys_are_compared(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    await daemon.deployed(A)
+    await daemon.deployed(B)
+    answer = (await browser.get(f"{APP}/diff?before=1&after=2")).json()
+    assert (answer["before"]["number"], answer["after"]["number"]) == (1, 2)
+    assert {"what": "commit", "before": A, "after": B} in answer["differences"]
+    assert {"what": "status", "before": "retired", "after": "live"} in answer["differences"]
+
+
+async def test_an_app_is_removed_once_it_is_gone_from_the_config(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    await daemon.deployed(A)
+    assert (await browser.delete(APP)).status_code == 409
+    daemon.next_config = config_of(settings("rose"))
+    assert (await browser.post("/api/v1/reload")).json() == {"apps": ["rose"]}
+    shown = (await browser.get("/api/v1/apps")).json()["apps"]
+    assert [(app["name"], app["configured"]) for app in shown] == [("rose", True), ("iris", False)]
+    assert (await browser.delete(APP)).status_code == 204
+    assert daemon.target.removed == ["iris"]
+    assert [app["name"] for app in (await browser.get("/api/v1/apps")).json()["apps"]] == ["rose"]
+    assert (await browser.get(f"{APP}/deploys")).json()["deploys"][0]["number"] == 1
+
+
+async def test_what_is_not_there_is_404(browser: httpx.AsyncClient) -> None:
+    for path in ("nope", "nope/deploys", "iris/deploys/1", "iris/deploys/1/log", "nope/log", "nope/describe"):
+        answer = await browser.get(f"/api/v1/apps/{path}")
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json"), path
+    assert (await browser.post("/api/v1/apps/nope/deploys", headers=JSON)).status_code == 404

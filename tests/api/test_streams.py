@@ -1,0 +1,166 @@
+"""Logs, output, commands and events while they happen, over TCP."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from deployd.domain import Status
+from deployd.errors import Unavailable
+from tests.desk import MAIN, REPO, A, B, Desk
+
+LOG = "/api/v1/apps/iris/deploys/1/log"
+
+
+@pytest.fixture
+async def client(daemon: Desk) -> AsyncIterator[httpx.AsyncClient]:
+    async with daemon.listening() as url, httpx.AsyncClient(base_url=url, timeout=20) as connected:
+        yield connected
+
+
+class Reader:
+    """The lines of a streamed answer."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._lines = response.aiter_lines()
+
+    async def until(self, wanted: str) -> list[str]:
+        """All lines up to the first that begins with `wanted`."""
+        found: list[str] = []
+        async with asyncio.timeout(20):
+            async for line in self._lines:
+                found.append(line)
+                if line.startswith(wanted):
+                    return found
+        raise AssertionError(f"{wanted!r} never came: {found}")
+
+    async def rest(self) -> list[str]:
+        async with asyncio.timeout(20):
+            return [line async for line in self._lines]
+
+
+async def test_the_log_of_a_past_deploy_is_plain_text_that_no_browser_runs(
+    daemon: Desk, client: httpx.AsyncClient
+) -> None:
+    await daemon.deployed(A)
+    answer = await client.get(LOG)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["content-security-policy"] == "default-src 'none'"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "building deployd/iris\n" in answer.text
+    assert (await client.get(f"{LOG}?from=4")).text.startswith(answer.text[4:])
+    assert (await client.get(f"{LOG}?from={2**62}")).text == ""
+
+
+async def test_a_queued_deploys_log_is_waited_for_and_followed_to_its_end(
+    daemon: Desk, client: httpx.AsyncClient
+) -> None:
+    daemon.source.remotes[REPO][MAIN] = A
+    daemon.builder.held[A] = asyncio.Event()
+    await daemon.scheduler.pause("iris", paused=True)
+    await client.post("/api/v1/apps/iris/deploys")
+
+    async def watch() -> list[str]:
+        async with client.stream("GET", f"{LOG}?follow=1") as response:
+            reader = Reader(response)
+            seen = await reader.until("building")
+            daemon.builder.held[A].set()
+            return seen + await reader.rest()
+
+    watching = asyncio.create_task(watch())
+    await daemon.scheduler.pause("iris", paused=False)
+    seen = await asyncio.wait_for(watching, 20)
+    assert seen[0] == "==> fetch"
+    assert "iris/1 is live" in seen
+
+
+async def test_a_follower_is_let_go_when_the_deploy_ends_without_a_log(daemon: Desk, client: httpx.AsyncClient) -> None:
+    daemon.source.remotes[REPO][MAIN] = A
+    await daemon.scheduler.pause("iris", paused=True)
+    await client.post("/api/v1/apps/iris/deploys")
+    following = asyncio.create_task(client.get(f"{LOG}?follow=1"))
+    await _open_streams(daemon, 1)
+    await daemon.scheduler.cancel("iris", 1)
+    answer = await asyncio.wait_for(following, 20)
+    assert (answer.status_code, answer.text) == (200, "")
+
+
+async def test_a_follower_stays_while_a_deploy_waits_for_the_world(daemon: Desk, client: httpx.AsyncClient) -> None:
+    daemon.source.remotes[REPO][MAIN] = A
+    daemon.builder.away = [Unavailable("the engine is away")]
+    await client.post("/api/v1/apps/iris/deploys")
+    text = (await asyncio.wait_for(client.get(f"{LOG}?follow=1"), 20)).text
+    assert text.index("iris/1 failed: the engine is away") < text.index("iris/1 is live")
+
+
+async def test_what_the_release_prints_is_shown_and_followed(daemon: Desk, client: httpx.AsyncClient) -> None:
+    assert (await client.get("/api/v1/apps/iris/log")).status_code == 409
+    await daemon.deployed(A)
+    assert (await client.get("/api/v1/apps/iris/log?tail=1")).text == "two\n"
+    async with client.stream("GET", "/api/v1/apps/iris/log?follow=1") as response:
+        reader = Reader(response)
+        await reader.until("two")
+        daemon.target.more.set()
+        assert await reader.rest() == ["three"]
+
+
+async def test_a_command_tells_its_output_and_its_exit_code(daemon: Desk, client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/v1/apps/iris/exec", json={"command": ["échec"]})
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert "".join(line["output"] for line in lines[:-1]) == "échec"
+    assert lines[-1] == {"exit_code": 7}
+    assert (await client.post("/api/v1/apps/iris/exec", json={"command": []})).status_code == 422
+
+
+async def test_events_are_streamed_and_resumed(daemon: Desk, client: httpx.AsyncClient) -> None:
+    async with client.stream("GET", "/api/v1/events?app=iris") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        reader = Reader(response)
+        assert await reader.until("retry:") == ["retry: 1000"]
+        await daemon.deployed(B, "rose")
+        await daemon.deployed(A)
+        first = await reader.until("data:")
+        assert first[1].startswith("id: ")
+        data = json.loads(first[-1].removeprefix("data: "))
+        assert (data["app"], data["number"], data["status"]) == ("iris", 1, "queued")
+    last = first[1].removeprefix("id: ")
+    async with client.stream("GET", "/api/v1/events?app=iris", headers={"Last-Event-ID": last}) as response:
+        missed = await Reader(response).until("data:")
+        assert json.loads(missed[-1].removeprefix("data: "))["status"] == "building"
+
+
+async def test_a_watcher_from_an_earlier_life_is_told_to_look_anew(daemon: Desk, client: httpx.AsyncClient) -> None:
+    async with client.stream("GET", "/api/v1/events", headers={"Last-Event-ID": "7"}) as response:
+        assert "event: reset" in await Reader(response).until("event:")
+
+
+async def test_streams_end_when_the_client_goes(daemon: Desk, client: httpx.AsyncClient) -> None:
+    async with client.stream("GET", "/api/v1/events") as response:
+        await Reader(response).until("retry:")
+        assert daemon.services.streams.open == 1
+    await _open_streams(daemon, 0)
+
+
+async def test_streams_end_when_the_daemon_stops(daemon: Desk, client: httpx.AsyncClient) -> None:
+    async with client.stream("GET", "/api/v1/events") as response:
+        reader = Reader(response)
+        await reader.until("retry:")
+        daemon.services.stopping.set()
+        await reader.rest()
+
+
+async def test_there_is_a_bound_on_open_streams(daemon: Desk, client: httpx.AsyncClient) -> None:
+    daemon.services.streams.most = 1
+    async with client.stream("GET", "/api/v1/events") as response:
+        await Reader(response).until("retry:")
+        refused = await client.get("/api/v1/events")
+        assert (refused.status_code, refused.json()["title"]) == (429, "Too Many Requests")
+    assert Status.LIVE is (await daemon.deployed(A)).status
+
+
+async def _open_streams(daemon: Desk, wanted: int) -> None:
+    async with asyncio.timeout(20):
+        while daemon.services.streams.open != wanted:
+            await asyncio.sleep(0.01)

@@ -1,0 +1,221 @@
+"""A whole daemon in this process: real store, scheduler, pipeline, logs and HTTP; git, builder and target are fakes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deployd.api.app import create_app
+from deployd.api.server import Server, bind
+from deployd.api.services import Services
+from deployd.config.app import App
+from deployd.config.daemon import Config
+from deployd.config.file import parse
+from deployd.domain import Deploy, Image, Status
+from deployd.errors import BuildFailed, RequestRefused, Unavailable
+from deployd.events import Events
+from deployd.logs import Logs
+from deployd.pipeline import Parts, Pipeline
+from deployd.ports import BuildRequest, Context, Log, Progress
+from deployd.scheduler import Scheduler
+from deployd.store.database import Database
+from deployd.store.store import Store
+from tests.fakes import FakeSource
+
+REPO = "https://example.com/acme/iris.git"
+A, B, C = "a" * 40, "b" * 40, "c" * 40
+MAIN = "refs/heads/main"
+JSON = {"Content-Type": "application/json"}
+
+
+class FakeBuilder:
+    """Builds at once, unless a commit is held, or told to fail."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, Image] = {}
+        self.held: dict[str, asyncio.Event] = {}
+        self.broken: set[str] = set()
+        self.away: list[Unavailable] = []
+
+    async def build(self, request: BuildRequest, context: Context, log: Log) -> Image:
+        assert context.commit == request.commit
+        log.write(f"building {request.name}\n")
+        if self.away:
+            raise self.away.pop()
+        if (gate := self.held.get(request.commit)) is not None:
+            await gate.wait()
+        if request.commit in self.broken:
+            log.write("no such package: torhc\n")
+            raise BuildFailed("the command returned 1", hint=log.tail(3))
+        return self.images.setdefault(request.commit, Image(request.name, request.commit, f"sha256:{request.commit}"))
+
+    async def find(self, request: BuildRequest) -> Image | None:
+        return self.images.get(request.commit)
+
+    async def trim(self, limit_bytes: int) -> int:
+        return 0
+
+    async def ping(self) -> None:
+        return
+
+
+class FakeTarget:
+    """Serves whatever it is given at once; what it prints, runs and says is scripted."""
+
+    def __init__(self) -> None:
+        self.live: dict[str, int] = {}
+        self.removed: list[str] = []
+        self.parts: dict[str, str] = {"engine": "ok", "gateway": "ok"}
+        self.printed: list[bytes] = [b"one\n", b"two\n"]
+        self.more = asyncio.Event()
+        self.replicas: int | None = None
+
+    async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        async with progress.step("candidate"):
+            progress.log.write("started\n")
+        async with progress.step("cut-over"):
+            await progress.cutting_over()
+            self.live[app.name] = deploy.number
+            await progress.serving()
+
+    async def serving(self, app: App) -> int | None:
+        return self.live.get(app.name)
+
+    async def restore(self, app: App, deploy: Deploy) -> None:
+        self.live[app.name] = deploy.number
+
+    async def sweep(self, app: App, keep: int | None, log: Log) -> None:
+        log.write("swept\n")
+
+    async def remove(self, app: str) -> None:
+        self.removed.append(app)
+
+    async def prune(self, app: App, keep: Sequence[Image], images: int, image_bytes: int) -> int:
+        return 0
+
+    async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
+        if app.name not in self.live:
+            raise RequestRefused(409, f"nothing of {app.name} runs")
+        for line in self.printed[-tail:] if tail else self.printed:
+            yield line
+        if follow:
+            await self.more.wait()
+            yield b"three\n"
+
+    async def describe(self, app: App) -> Mapping[str, Any]:
+        return {"container": f"deployd-{app.name}-{self.live.get(app.name)}"}
+
+    async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
+        for word in command:
+            for byte in word.encode():
+                await out(bytes([byte]))
+        return 0 if command[0] == "true" else 7
+
+    async def scale(self, app: App, replicas: int) -> None:
+        if self.replicas is None:
+            raise RequestRefused(409, f"{app.name} runs on Docker, which has no replicas")
+        self.replicas = replicas
+
+    async def watch(self) -> None:
+        await asyncio.Event().wait()
+
+    async def ping(self) -> Mapping[str, str]:
+        return self.parts
+
+
+class Desk:
+    """The daemon and the handles by which a test holds it."""
+
+    def __init__(self, directory: Path, store: Store, events: Events, data: Mapping[str, Any]) -> None:
+        self.directory, self.store, self.events = directory, store, events
+        self.source = FakeSource({REPO: {}})
+        self.builder, self.target = FakeBuilder(), FakeTarget()
+        self.logs = Logs(directory / "logs")
+        self.next_config = config = parse(dict(data))
+        targets = {"docker": self.target}
+        parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: ())
+        pipeline = Pipeline(parts, instance="test", concurrency=2, registry=None)
+        self.scheduler = Scheduler(config, store, self.source, pipeline, targets)
+        self.services = Services(config, self.scheduler, store, events, self.logs, targets, self._reload)
+        self.app = create_app(self.services, _no_webhooks)
+
+    async def _reload(self) -> None:
+        self.services.config = self.next_config
+        self.scheduler.reload(self.next_config)
+
+    async def becomes(self, app: str, number: int, *statuses: Status) -> Deploy:
+        """Wait for a deploy to be one of `statuses`."""
+        async with asyncio.timeout(20):
+            watch = self.events.watch(after=0)
+            while True:
+                now = await self.store.deploy(app, number)
+                if now is not None and now.status in statuses:
+                    return now
+                await anext(watch)
+
+    async def deployed(self, commit: str, app: str = "iris") -> Deploy:
+        """Deploy `commit` by hand and wait until it is live."""
+        self.source.remotes[REPO][MAIN] = commit
+        deploy = await self.scheduler.deploy(app, commit, "a test")
+        return await self.becomes(app, deploy.number, Status.LIVE)
+
+    def browser(self, peer: str = "127.0.0.1", **headers: str) -> httpx.AsyncClient:
+        """An HTTP client from the address `peer`, without a network between; its streams do not stream."""
+        transport = httpx.ASGITransport(self.app, client=(peer, 5), raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
+
+    @asynccontextmanager
+    async def listening(self, port: int = 0) -> AsyncIterator[str]:
+        """Serve over TCP; the base URL."""
+        server = Server(self.app, stop_within=2)
+        with bind("127.0.0.1", port) as listener:
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            await server.listening.wait()
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            finally:
+                self.services.stopping.set()
+                server.stop()
+                await serving
+                self.services.stopping.clear()
+
+
+def settings(*names: str, **sections: Any) -> dict[str, Any]:
+    """A config of Docker apps that all follow main of REPO."""
+    apps = [
+        {"name": name, "repo": REPO, "branch": "main", "gateway": {"listen": 8000 + at}}
+        for at, name in enumerate(names or ("iris",))
+    ]
+    return {"app": apps, "git": {"poll_every": "1h"}, **sections}
+
+
+@asynccontextmanager
+async def desk(directory: Path, data: Mapping[str, Any] | None = None) -> AsyncIterator[Desk]:
+    """A daemon that runs for the length of the block."""
+    events = Events()
+    async with Database(directory / "deployd.db") as database:
+        given = dict(data or settings())
+        given["server"] = {"state_dir": str(directory), **given.get("server", {})}
+        made = Desk(directory, Store(database, events), events, given)
+        task = asyncio.create_task(made.scheduler.serve())
+        if made.services.config.app:
+            async with asyncio.timeout(20):
+                await made.source.asked.get()  # the first poll: all lanes stand
+        try:
+            yield made
+        finally:
+            made.services.stopping.set()
+            task.cancel()
+            await asyncio.wait({task})
+
+
+async def _no_webhooks(*_: object) -> None:
+    raise AssertionError("the API tests send no webhooks")
+
+
+def config_of(data: Mapping[str, Any]) -> Config:
+    """For a reload."""
+    return parse(dict(data))
