@@ -227,3 +227,8 @@ def labels(instance: str, app: str, number: int | None = None, commit: str | Non
     if commit is not None:
         found["io.deployd.commit"] = commit
     return found
+
+
+def part_labels(instance: str, part: str) -> dict[str, str]:
+    """The labels of what belongs to the daemon itself and to no app: its `gateway`, its `network`."""
+    return {"io.deployd.instance": instance, "io.deployd.part": part}

@@ -1,0 +1,22 @@
+"""The gate that every candidate must pass: it answers, and it is the commit that it should be."""
+
+from deployd.domain import GateResult
+from deployd.errors import RolloutFailed
+from deployd.ports import Candidate, Context, Log
+from deployd.probe import until_ready
+
+
+class ReadyGate:
+    """Asks `[app.ready]` path until it answers 2xx, then `commit_path` for the commit."""
+
+    name = "ready"
+
+    async def ask(self, candidate: Candidate, context: Context | None, log: Log) -> GateResult:  # noqa: ARG002 - the port's signature
+        """Passed with the time it took, or failed with the last answer."""
+        ready = candidate.app.ready
+        try:
+            took = await until_ready(candidate.address, ready, candidate.deploy.commit)
+        except RolloutFailed as exc:
+            return GateResult(self.name, "failed", exc.message)
+        proven = "" if ready.commit_path is None else f", says commit {candidate.deploy.commit[:12]}"
+        return GateResult(self.name, "passed", f"{ready.path} answers after {took:.2f} s{proven}")

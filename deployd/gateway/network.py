@@ -1,0 +1,95 @@
+"""The network of one instance, in which its containers have addresses that stay theirs.
+
+An engine gives out addresses anew when it restarts, so that one app's traffic could reach another's container until somebody
+corrected the gateway. Here each container asks for its own address, which needs a network whose subnet was asked for, too.
+"""
+
+import ipaddress
+from collections.abc import Collection
+from typing import Any
+
+import aiodocker
+
+from deployd.domain import part_labels
+from deployd.engine import containers, translated
+from deployd.errors import Unavailable
+
+
+def free_address(subnet: str, taken: Collection[str], after: str | None = None) -> str:
+    """The first address behind `after` that nobody has, going round; never the network's own, its gateway or broadcast.
+
+    An address that was just given up is thus the last to be used again.
+    """
+    network = ipaddress.ip_network(subnet)
+    first, count = int(network.network_address) + 2, network.num_addresses - 3
+    start = (int(ipaddress.ip_address(after)) - first + 1) if after is not None else 0
+    for step in range(min(count, len(taken) + 1)):
+        address = str(ipaddress.ip_address(first + (start + step) % count))
+        if address not in taken:
+            return address
+    raise Unavailable(f"the network {subnet} has no free address")
+
+
+class Network:
+    """The instance's network on the engine."""
+
+    def __init__(self, docker: aiodocker.Docker, instance: str) -> None:
+        self._docker = docker
+        self._instance = instance
+        self.name = f"deployd-{instance}"
+        self._last: str | None = None
+
+    async def ensure(self) -> str:
+        """Its subnet; the network is made where it is not there."""
+        with translated("making the instance's network"):
+            if (found := await self._find()) is None:
+                # The engine knows which range is free on this machine; a second network then asks for that one.
+                await self._create(None)
+                suggested = await self._find()
+                await self.remove()
+                await self._create(suggested["IPAM"]["Config"][0]["Subnet"] if suggested else None)
+                found = await self._find()
+        if found is None:
+            raise Unavailable(f"the network {self.name} does not stay")
+        if found["Labels"].get("io.deployd.instance") != self._instance:
+            raise Unavailable(
+                f"the network {self.name} is not this deployd's", hint="remove it or set another server.instance"
+            )
+        return str(found["IPAM"]["Config"][0]["Subnet"])
+
+    async def free_address(self) -> str:
+        """An address that no container of the network has or will come back to."""
+        subnet = await self.ensure()
+        with translated("looking for a free address"):
+            attached = await containers(self._docker, {}, network=self.name)
+        self._last = free_address(subnet, {self.address(container) for container in attached}, self._last)
+        return self._last
+
+    def address(self, container: dict[str, Any]) -> str:
+        """The address of a listed or inspected container in this network, running or not; empty when it has none."""
+        attached = container["NetworkSettings"]["Networks"].get(self.name) or {}
+        return str((attached.get("IPAMConfig") or {}).get("IPv4Address") or attached.get("IPAddress") or "")
+
+    async def remove(self) -> None:
+        """Take it away, if it is there and nobody is in it."""
+        with translated("removing the instance's network"):
+            try:
+                await (await self._docker.networks.get(self.name)).delete()
+            except aiodocker.DockerError as exc:
+                if exc.status not in {403, 404}:
+                    raise
+
+    async def _find(self) -> dict[str, Any] | None:
+        found = await self._docker.networks.list(filters={"name": self.name})
+        return next((network for network in found if network["Name"] == self.name), None)
+
+    async def _create(self, subnet: str | None) -> None:
+        config: dict[str, Any] = {
+            "Name": self.name,
+            "CheckDuplicate": True,
+            "Driver": "bridge",
+            "Labels": part_labels(self._instance, "network"),
+        }
+        if subnet is not None:
+            config["IPAM"] = {"Config": [{"Subnet": subnet}]}
+        await self._docker.networks.create(config)

@@ -1,0 +1,200 @@
+"""A Docker Engine with HAProxy before it: new containers prove themselves beside the old one, then the traffic is switched.
+
+The order is the promise: nothing that serves is touched before the candidate has proven itself, switch and record are one
+uninterruptible step, and only then does the old one drain. Which release serves is read from HAProxy and the engine, never
+from memory, so a daemon that starts anew knows as much as one that has been there all along.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from deployd.config.app import App
+from deployd.config.daemon import GatewaySection
+from deployd.domain import Deploy, Image
+from deployd.engine import connect, translated
+from deployd.errors import DeploydError, RequestRefused, RolloutFailed
+from deployd.gateway.gateway import Gateway
+from deployd.ports import Candidate, Log, Progress
+from deployd.probe import until_ready
+from deployd.targets.engine import output
+from deployd.targets.engine.containers import Containers, Held
+from deployd.targets.engine.drain import drain
+from deployd.targets.engine.images import Images
+from deployd.targets.engine.rollout import Rollout
+from deployd.targets.engine.watch import watch
+from deployd.uninterrupted import uninterrupted
+
+
+class DockerTarget:
+    """Implements ports.Target for the apps of one instance. Use it as an async context manager."""
+
+    def __init__(self, instance: str, section: GatewaySection, directory: Path, docker_url: str | None = None) -> None:
+        self._docker = connect(docker_url)
+        self._docker_url = docker_url
+        self._instance = instance
+        self._containers = Containers(self._docker, instance)
+        self._images = Images(self._docker, instance)
+        self._gateway = Gateway(self._docker, instance, section, directory)
+        self._opened = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._docker.close()
+
+    async def configure(self, apps: Iterable[App]) -> None:
+        """Open the doors of `apps`, with one hitless reload for all of them; those of other apps stay as they are."""
+        await self._open()
+        await self._gateway.ensure(apps)
+
+    async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        """See ports.Target."""
+        await self.configure([app])
+        rollout = Rollout(app, deploy, image, progress, self._containers, self._gateway)
+        if app.docker.start == "stop-first" and (old := await self._serving(app)) is not None:
+            await rollout.in_place_of(old)
+        else:
+            await rollout.beside()
+
+    async def serving(self, app: App) -> int | None:
+        """See ports.Target."""
+        await self._open()
+        found = await self._serving(app)
+        return found.number if found is not None else None
+
+    async def restore(self, app: App, deploy: Deploy) -> None:
+        """See ports.Target. RolloutFailed when neither container nor image is left, or when it does not get ready."""
+        await self.configure([app])
+        found = await self._containers.find(app, deploy.number)
+        if found is None:
+            if deploy.image is None:
+                raise RolloutFailed(
+                    f"{deploy.name} has no container and no image any more", hint="deploy its commit again"
+                )
+            await uninterrupted(self._containers.make(app, deploy, deploy.image))
+        running = await self._containers.start(app, deploy.number)
+        await until_ready(running.address, app.ready, deploy.commit)
+        await self._containers.keep(running.id, app.docker.restart)
+        if await self._gateway.serving(app.name) != running.endpoint:
+            await uninterrupted(self._gateway.switch(app.name, running.endpoint))
+        await self._gateway.save()
+
+    async def sweep(self, app: App, keep: int | None, log: Log) -> None:
+        """See ports.Target. While `keep` does not serve, what serves in its place is left alone."""
+        await self._open()
+        serving = await self._serving(app)
+        spared = {keep} if keep is None or serving is None else {keep, serving.number}
+        going = [container for container in await self._containers.of(app) if container.number not in spared]
+        async with asyncio.TaskGroup() as tasks:
+            for container in going:
+                tasks.create_task(drain(app, container, self._containers, self._gateway, log))
+
+    async def remove(self, app: str) -> None:
+        """See ports.Target."""
+        await self._open()
+        await self._gateway.forget(app)
+        async with asyncio.TaskGroup() as tasks:
+            for container in await self._containers.ids(app):
+                tasks.create_task(self._stop_and_remove(container))
+        if not self._gateway.apps:
+            await self._gateway.container.remove()
+            await self._containers.network.remove()
+            self._opened = False
+
+    async def prune(self, app: App, keep: Sequence[Image], images: int, image_bytes: int) -> int:
+        """See ports.Target."""
+        return await self._images.prune(app.name, keep, images, image_bytes)
+
+    async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
+        """See ports.Target. Ends with the container; RequestRefused 409 when nothing runs."""
+        container = await self._running(app)
+        async for chunk in output.follow(self._docker, container.id, follow=follow, tail=tail):
+            yield chunk
+
+    async def describe(self, app: App) -> Mapping[str, Any]:
+        """See ports.Target."""
+        serving, sessions = await self.serving(app), await self._gateway.sessions(app.name)
+        return {
+            "target": "docker",
+            "gateway": {
+                "listen": app.gateway.listen,
+                "hosts": app.gateway.hosts,
+                "path_prefix": app.gateway.path_prefix,
+            },
+            "serving": serving,
+            "containers": [
+                output.description(
+                    inspected, container, sessions.get(container.endpoint, 0) if container.endpoint else 0
+                )
+                for container in await self._containers.of(app)
+                if (inspected := await self._containers.inspected(container.id)) is not None
+            ],
+        }
+
+    async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
+        """See ports.Target."""
+        container = await self._running(app)
+        return await output.execute(self._docker, container.id, command, out)
+
+    async def scale(self, app: App, replicas: int) -> None:  # noqa: ARG002 - the port's signature
+        """See ports.Target."""
+        raise RequestRefused(
+            409, f"{app.name} runs on one Docker Engine and has no replicas", hint="target = kubernetes has"
+        )
+
+    async def ping(self) -> Mapping[str, str]:
+        """See ports.Target."""
+        return {"engine": await _health(self._ping_engine()), "gateway": await _health(self._gateway.ping())}
+
+    async def read(self, candidate: Candidate, path: str) -> bytes | None:
+        """A file of a candidate's image, by its path from the image's working directory; None when it is not there."""
+        container = await self._containers.find(candidate.app, candidate.deploy.number)
+        return await output.read(self._docker, container.id, path) if container is not None else None
+
+    async def watch(self) -> None:
+        """Until cancelled: correct the gateway whenever something dies or comes back, whoever did it."""
+        await watch(self._docker_url, self._instance, self._settle)
+
+    async def _open(self) -> None:
+        if not self._opened:
+            await self._gateway.open()
+            self._containers.published = self._gateway.container.bridge
+            self._opened = True
+
+    async def _settle(self) -> None:
+        """The gateway is as it should be, with the image that it should have."""
+        await self._open()
+        await self._gateway.reconcile()
+        await self._gateway.upgrade()
+
+    async def _serving(self, app: App) -> Held | None:
+        """The container that has the app's traffic."""
+        endpoint = await self._gateway.serving(app.name)
+        return next(
+            (c for c in await self._containers.of(app) if c.endpoint is not None and c.endpoint == endpoint), None
+        )
+
+    async def _running(self, app: App) -> Held:
+        await self._open()
+        if (container := await self._serving(app)) is None:
+            raise RequestRefused(409, f"{app.name} has no running release")
+        return container
+
+    async def _stop_and_remove(self, container_id: str) -> None:
+        await self._containers.stop(container_id)
+        await self._containers.remove(container_id)
+
+    async def _ping_engine(self) -> None:
+        with translated("asking the engine"):
+            await self._docker.version()
+
+
+async def _health(asking: Awaitable[None]) -> str:
+    try:
+        await asking
+    except DeploydError as exc:
+        return exc.message
+    return "ok"

@@ -1,0 +1,186 @@
+"""The containers of one instance's apps on the engine: made, found, watched, stopped, removed; always by our labels.
+
+Knows nothing of traffic or of what a deploy has to prove.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import aiodocker
+
+from deployd.config.app import App
+from deployd.config.values import read_secret
+from deployd.domain import Deploy, Image, labels
+from deployd.engine import containers, delete, inspect, request, translated
+from deployd.errors import RolloutFailed
+from deployd.gateway.network import Network
+from deployd.gateway.slots import Endpoint
+from deployd.ports import Log
+from deployd.targets.engine.spec import Placement, container_name, container_spec, ending, number_of
+
+LAST_LINES = 20
+"""How much of its output says why a container failed."""
+
+_HOST = "host"
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A container of an app. `endpoint` is where HAProxy reaches it, None when it does not run or is not in our network."""
+
+    id: str
+    number: int
+    endpoint: Endpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A container that runs. `endpoint` is where HAProxy reaches it, `address` its base URL for deployd."""
+
+    id: str
+    number: int
+    endpoint: Endpoint
+    address: str
+
+
+class Containers:
+    """Containers of one instance. `published`: deployd reaches them by a loopback port, as on Docker Desktop."""
+
+    def __init__(self, docker: aiodocker.Docker, instance: str) -> None:
+        self._docker = docker
+        self._instance = instance
+        self.network = Network(docker, instance)
+        self.published = False
+
+    async def make(self, app: App, deploy: Deploy, image: Image, log: Log | None = None) -> str:
+        """Make the deploy's container, not started yet, in place of one that a crash left; its id."""
+        name = container_name(app.name, deploy.number)
+        await self._clear(name, app.name)
+        secrets = self._secrets(app, log)
+        placement = await self._place(app)
+        spec = container_spec(app, deploy, image, placement, secrets)
+        with translated(f"making {name}", RolloutFailed):
+            made = await self._docker.containers.create(spec, name=name)
+            if app.docker.network not in {None, _HOST}:
+                join = {"Container": made.id}
+                await request(self._docker, f"networks/{app.docker.network}/connect", "POST", data=join)
+        return made.id
+
+    async def start(self, app: App, number: int) -> Running:
+        """Start a deploy's container. RolloutFailed when the engine cannot start it or it ends at once."""
+        name = container_name(app.name, number)
+        with translated(f"starting {name}", RolloutFailed):
+            await self._docker.containers.container(name).start()
+            found = await inspect(self._docker, name)
+        if found is None:
+            raise RolloutFailed(f"{name} was removed while it started")
+        if (endpoint := self._endpoint(found, app)) is None:
+            raise RolloutFailed(f"{name} {ending(found)}", hint=await self.tail(found["Id"], LAST_LINES))
+        return Running(found["Id"], number, endpoint, self._address(found, endpoint))
+
+    async def of(self, app: App) -> list[Held]:
+        """The containers of an app by their numbers, oldest first."""
+        with translated(f"looking for containers of {app.name}"):
+            listed = await containers(self._docker, labels(self._instance, app.name))
+            found = [await inspect(self._docker, item["Id"]) for item in listed]
+        held = [
+            Held(item["Id"], number, self._endpoint(item, app))
+            for item in found
+            if item is not None and (number := number_of(item)) is not None
+        ]
+        return sorted(held, key=lambda container: container.number)
+
+    async def ids(self, app: str) -> list[str]:
+        """The ids of all containers of an app, which need not be configured any more."""
+        with translated(f"looking for containers of {app}"):
+            return [str(item["Id"]) for item in await containers(self._docker, labels(self._instance, app))]
+
+    async def find(self, app: App, number: int) -> Held | None:
+        """The container of one deploy."""
+        return next((container for container in await self.of(app) if container.number == number), None)
+
+    async def wait_exit(self, container_id: str) -> str:
+        """Until it has ended; why."""
+        with translated("waiting for the container's end"):
+            await self._docker.containers.container(container_id).wait()
+            found = await inspect(self._docker, container_id)
+        return "was removed" if found is None else ending(found)
+
+    async def inspected(self, container_id: str) -> dict[str, Any] | None:
+        """All that the engine says of it."""
+        with translated("looking at the container"):
+            return await inspect(self._docker, container_id)
+
+    async def tail(self, container_id: str, lines: int) -> str:
+        """The last lines that it printed; nothing when it is gone."""
+        with translated("reading the container's output"):
+            if await inspect(self._docker, container_id) is None:
+                return ""
+            container = self._docker.containers.container(container_id)
+            return "".join(await container.log(stdout=True, stderr=True, tail=lines)).rstrip("\n")
+
+    async def keep(self, container_id: str, restart: str) -> None:
+        """Let the engine start it again by itself from now on, as the app's restart policy says."""
+        with translated("setting the restart policy"):
+            await request(
+                self._docker, f"containers/{container_id}/update", "POST", data={"RestartPolicy": {"Name": restart}}
+            )
+
+    async def stop(self, container_id: str, timeout_s: float | None = None) -> None:
+        """SIGTERM, then SIGKILL after `timeout_s` (None: as the container says); done when it does not run or is gone."""
+        with translated("stopping the container"):
+            try:
+                container = self._docker.containers.container(container_id)
+                await container.stop(t=None if timeout_s is None else math.ceil(timeout_s))
+            except aiodocker.DockerError as exc:
+                if exc.status not in {304, 404}:
+                    raise
+
+    async def remove(self, container_id: str) -> None:
+        """Kill and remove it with its anonymous volumes."""
+        with translated("removing the container"):
+            await delete(self._docker, container_id)
+
+    async def remove_named(self, app: App, number: int) -> None:
+        """Remove a deploy's container, if there is one and it is ours."""
+        await self._clear(container_name(app.name, number), app.name)
+
+    async def _clear(self, name: str, app: str) -> None:
+        with translated(f"looking for {name}"):
+            found = await inspect(self._docker, name)
+            if found is None:
+                return
+            has = found["Config"]["Labels"] or {}
+            if any(has.get(key) != value for key, value in labels(self._instance, app).items()):
+                raise RolloutFailed(
+                    f"a container {name} exists that is not this deployd's",
+                    hint="remove or rename it, or give this daemon's apps other names",
+                )
+            await delete(self._docker, str(found["Id"]))
+
+    async def _place(self, app: App) -> Placement:
+        if app.docker.network == _HOST:
+            return Placement(self._instance, _HOST, None)
+        return Placement(self._instance, self.network.name, await self.network.free_address(), self.published)
+
+    def _secrets(self, app: App, log: Log | None) -> dict[str, str]:
+        found = {
+            name: read_secret(reference, f"app.{app.name}.docker.env_secrets.{name}")
+            for name, reference in app.docker.env_secrets.items()
+        }
+        if log is not None:
+            for secret in found.values():
+                log.hide(secret)
+        return found
+
+    def _endpoint(self, found: dict[str, Any], app: App) -> Endpoint | None:
+        if not found["State"]["Running"]:
+            return None
+        host = _LOOPBACK if found["HostConfig"]["NetworkMode"] == _HOST else self.network.address(found)
+        return Endpoint(host, app.docker.port) if host else None
+
+    def _address(self, found: dict[str, Any], endpoint: Endpoint) -> str:
+        published = (found["NetworkSettings"]["Ports"] or {}).get(f"{endpoint.port}/tcp") if self.published else None
+        return f"http://{_LOOPBACK}:{published[0]['HostPort']}" if published else f"http://{endpoint}"

@@ -1,0 +1,57 @@
+"""The images that an app's builds left on the engine: which may go, and their removal. Only what carries our labels."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import aiodocker
+
+from deployd.domain import Image, labels
+from deployd.engine import containers, request, translated
+
+
+def to_prune(
+    listed: Sequence[Mapping[str, Any]], keep: Collection[str], images: int, image_bytes: int
+) -> list[Mapping[str, Any]]:
+    """The images to remove so that at most `images` of at most `image_bytes` in all are left: the oldest go first.
+
+    `listed` is the engine's list; `keep` holds the ids that stay whatever they count.
+    """
+    kept, size, going = 0, 0, []
+    newest_first = sorted(listed, key=lambda image: -int(image["Created"]))
+    for image in sorted(newest_first, key=lambda image: image["Id"] not in keep):
+        fits = kept < images and size + image["Size"] <= image_bytes
+        if fits or image["Id"] in keep:
+            kept, size = kept + 1, size + image["Size"]
+        else:
+            going.append(image)
+    return going
+
+
+class Images:
+    """The images of one instance's apps."""
+
+    def __init__(self, docker: aiodocker.Docker, instance: str) -> None:
+        self._docker = docker
+        self._instance = instance
+
+    async def prune(self, app: str, keep: Sequence[Image], images: int, image_bytes: int) -> int:
+        """Remove what is past the limits, but nothing that a container uses; the bytes freed."""
+        with translated(f"pruning images of {app}"):
+            wanted = [f"{key}={value}" for key, value in labels(self._instance, app).items()]
+            listed = await self._docker.images.list(filters={"label": wanted})
+            used = {str(container["ImageID"]) for container in await containers(self._docker, {})}
+            freed = 0
+            for image in to_prune(listed, used | {image.id for image in keep}, images, image_bytes):
+                freed += await self._remove(image)
+        return freed
+
+    async def _remove(self, image: Mapping[str, Any]) -> int:
+        names = [tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"]
+        try:
+            for name in names or [image["Id"]]:
+                await request(self._docker, f"images/{name}", "DELETE")
+        except aiodocker.DockerError as exc:
+            if exc.status not in {404, 409}:  # gone already, or taken into use meanwhile
+                raise
+            return 0
+        return int(image["Size"])

@@ -1,0 +1,154 @@
+"""One roll-out on the engine: candidate, proof, cut-over, and what is put back when it does not work out.
+
+`beside` is the usual way; `in_place_of` is for apps that cannot run twice and has a gap, which it states.
+"""
+
+import asyncio
+import logging
+import time
+
+from deployd.config.app import App
+from deployd.domain import Deploy, Image
+from deployd.errors import RolloutFailed, Unavailable
+from deployd.gateway.gateway import Gateway
+from deployd.gateway.slots import Endpoint
+from deployd.ports import Candidate, Progress
+from deployd.probe import until_ready
+from deployd.targets.engine.containers import LAST_LINES, Containers, Held, Running
+from deployd.targets.engine.drain import emptied
+from deployd.uninterrupted import uninterrupted
+
+logger = logging.getLogger(__name__)
+
+
+class Rollout:
+    """Makes `image` serve `app`, or leaves what served before as it was. For one use."""
+
+    def __init__(
+        self, app: App, deploy: Deploy, image: Image, progress: Progress, containers: Containers, gateway: Gateway
+    ) -> None:
+        self._app = app
+        self._deploy = deploy
+        self._image = image
+        self._progress = progress
+        self._containers = containers
+        self._gateway = gateway
+        self._switching: Endpoint | None = None
+        self._serves = False
+
+    async def beside(self) -> None:
+        """Prove the candidate while the old release serves, then switch."""
+        try:
+            async with self._progress.step("candidate"):
+                await uninterrupted(self._make())
+                running = await self._containers.start(self._app, self._deploy.number)
+            await self._prove(running)
+            await self._containers.keep(running.id, self._app.docker.restart)
+            await uninterrupted(self._cut_over(running))
+        finally:
+            if not self._serves:
+                await uninterrupted(self._discard())
+
+    async def in_place_of(self, old: Held) -> None:
+        """Stop the old release, start and prove the new one, switch; the old one comes back when that fails.
+
+        What serves changes with the first step, so a cancellation is obeyed before it or after the last.
+        """
+        try:
+            async with self._progress.step("candidate"):
+                await uninterrupted(self._make())
+            await uninterrupted(self._replace(old))
+        finally:
+            if not self._serves:
+                await uninterrupted(self._discard())
+
+    async def _make(self) -> None:
+        await self._containers.make(self._app, self._deploy, self._image, self._progress.log)
+
+    async def _prove(self, running: Running) -> None:
+        """Ask the gates; the end of the container ends them at once."""
+        candidate = Candidate(self._app, self._deploy, running.address, self._image)
+        gates = asyncio.ensure_future(self._progress.prove(candidate))
+        ended = asyncio.ensure_future(self._containers.wait_exit(running.id))
+        try:
+            await asyncio.wait({gates, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                raise await self._failed(running, f"{self._deploy.name} {ended.result()}")
+            gates.result()
+        except RolloutFailed as exc:
+            raise exc if exc.hint else await self._failed(running, exc.message) from exc
+        finally:
+            for task in (gates, ended):
+                task.cancel()
+            await asyncio.gather(gates, ended, return_exceptions=True)
+
+    async def _failed(self, running: Running, message: str) -> RolloutFailed:
+        """The failure with the container's last words, which go to the log, too."""
+        last_words = await self._containers.tail(running.id, LAST_LINES)
+        if last_words:
+            self._progress.log.write(f"the last lines of {self._deploy.name}:\n{last_words}\n")
+        return RolloutFailed(message, hint=last_words)
+
+    async def _cut_over(self, running: Running) -> None:
+        """Switch and record, as one step. What served before is put back when the record cannot be made."""
+        async with self._progress.step("cut-over"):
+            await self._progress.cutting_over()
+            before = await self._gateway.serving(self._app.name)
+            await self._switch_and_record(running)
+        self._progress.log.write(
+            f"traffic goes to {running.endpoint}" + (f", not to {before} any more\n" if before else "\n")
+        )
+
+    async def _switch_and_record(self, running: Running) -> None:
+        before = await self._gateway.serving(self._app.name)
+        self._switching = running.endpoint
+        await self._gateway.switch(self._app.name, running.endpoint)
+        try:
+            await self._progress.serving()
+        except BaseException:
+            if before is not None:
+                await self._gateway.switch(self._app.name, before)
+            raise
+        self._serves = True
+        try:
+            await self._gateway.save()
+        except Unavailable as exc:
+            logger.warning("The gateway's file is behind: %s", exc)
+
+    async def _replace(self, old: Held) -> None:
+        await self._progress.cutting_over()
+        async with self._progress.step("stop the old release"):
+            await self._gateway.hold(self._app.name)
+            began = time.monotonic()
+            if old.endpoint is not None:
+                await emptied(self._app, old.endpoint, self._gateway)
+            await self._containers.keep(old.id, "no")
+            await self._containers.stop(old.id, self._app.docker.stop_timeout)
+        try:
+            running = await self._containers.start(self._app, self._deploy.number)
+            await self._prove(running)
+            await self._containers.keep(running.id, self._app.docker.restart)
+            async with self._progress.step("cut-over"):
+                await self._switch_and_record(running)
+        except BaseException:
+            await self._bring_back(old)
+            raise
+        finally:
+            self._progress.log.write(f"nothing served for {time.monotonic() - began:.1f} s (start = stop-first)\n")
+
+    async def _bring_back(self, old: Held) -> None:
+        """The old release serves again; the new one goes first, since both cannot run."""
+        await self._containers.remove_named(self._app, self._deploy.number)
+        running = await self._containers.start(self._app, old.number)
+        await self._containers.keep(running.id, self._app.docker.restart)
+        await until_ready(running.address, self._app.ready, None)
+        await self._gateway.switch(self._app.name, running.endpoint)
+        await self._gateway.save()
+
+    async def _discard(self) -> None:
+        """Remove the candidate, unless the traffic may be with it: then that is for `sweep` to find out."""
+        try:
+            if self._switching is None or await self._gateway.serving(self._app.name) != self._switching:
+                await self._containers.remove_named(self._app, self._deploy.number)
+        except (Unavailable, RolloutFailed) as exc:
+            logger.warning("The candidate %s is left for the next sweep: %s", self._deploy.name, exc)

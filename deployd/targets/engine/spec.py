@@ -1,0 +1,79 @@
+"""An app's container as data: what the engine is asked to make, and what it says became of it. Pure."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deployd.config.app import App
+from deployd.domain import Deploy, Image, labels
+
+_PROCESSES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a container is put: its network, its address there, and whether its port is published on loopback."""
+
+    instance: str
+    network: str
+    address: str | None
+    published: bool = False
+
+
+def container_name(app: str, number: int) -> str:
+    """`deployd-iris-42`."""
+    return f"deployd-{app}-{number}"
+
+
+def container_spec(
+    app: App, deploy: Deploy, image: Image, placement: Placement, secrets: Mapping[str, str]
+) -> dict[str, Any]:
+    """The engine's description of a deploy's container. It is not restarted before it has proven itself."""
+    docker, port = app.docker, f"{app.docker.port}/tcp"
+    endpoint = {"IPAMConfig": {"IPv4Address": placement.address}} if placement.address is not None else {}
+    return {
+        "Image": image.id or image.reference,
+        "Env": [f"{name}={value}" for name, value in {**docker.env, **secrets}.items()],
+        "Labels": labels(placement.instance, app.name, deploy.number, deploy.commit),
+        "ExposedPorts": {port: {}},
+        "StopTimeout": math.ceil(docker.stop_timeout),
+        "NetworkingConfig": {"EndpointsConfig": {placement.network: endpoint}} if endpoint else {},
+        "HostConfig": {
+            "NetworkMode": placement.network,
+            "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": ""}]} if placement.published else {},
+            "Binds": list(docker.volumes),
+            "Memory": docker.memory or 0,
+            "NanoCpus": round((docker.cpus or 0) * 1e9),
+            "PidsLimit": _PROCESSES,
+            "DeviceRequests": _gpus(docker.gpus),
+            "RestartPolicy": {"Name": "no"},
+            "Init": True,
+            "SecurityOpt": ["no-new-privileges"],
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+        },
+    }
+
+
+def ending(inspected: Mapping[str, Any]) -> str:
+    """Why a container does not run: `exited with code 1`."""
+    state = inspected["State"]
+    if state["OOMKilled"]:
+        limit = inspected["HostConfig"]["Memory"]
+        return "was killed for lack of memory" + (f" (limit {limit / 2**20:.0f} MiB)" if limit else "")
+    if state["Error"]:
+        return f"did not start: {state['Error']}"
+    return f"exited with code {state['ExitCode']}"
+
+
+def number_of(labelled: Mapping[str, Any]) -> int | None:
+    """The number of the deploy that a listed (`Labels`) or inspected (`Config.Labels`) container belongs to."""
+    found = labelled.get("Labels") or labelled.get("Config", {}).get("Labels") or {}
+    number = found.get("io.deployd.deploy", "")
+    return int(number) if number.isdigit() else None
+
+
+def _gpus(wanted: str | int | None) -> list[dict[str, Any]]:
+    if wanted is None or wanted == 0:
+        return []
+    return [{"Driver": "", "Count": -1 if wanted == "all" else wanted, "Capabilities": [["gpu"]]}]
