@@ -173,6 +173,10 @@ class KubernetesTarget:
                 return {"cluster": str(exc) or "does not answer within 5 s"}
         return {"cluster": "ok"}
 
+    async def watch(self) -> None:
+        """Nothing to correct: Kubernetes itself keeps what it was asked for."""
+        await asyncio.Event().wait()
+
     async def _deployment(self, app: App) -> tuple[Cluster, Json]:
         cluster = await self._cluster(app)
         found = await cluster.find(manifests.path(app))

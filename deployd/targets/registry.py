@@ -18,6 +18,7 @@ from aiohttp import ClientError
 from deployd.config.daemon import Registry as Settings
 from deployd.config.values import read_secret
 from deployd.domain import Image
+from deployd.engine import connect, translated
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
 from deployd.ports import Log
 
@@ -75,20 +76,21 @@ class Registry:
         The bytes freed; 0 where there is no engine. The registry itself is left alone.
         """
         kept_tags = {f"{image.name}:{image.tag}" for image in keep}
-        docker = aiodocker.Docker()
+        docker = connect(None)
         freed = count = total = 0
         try:
-            found = await docker.images.list(filters={"reference": [name]})
-            for item in sorted(found, key=lambda item: item["Created"], reverse=True):
-                count, total = count + 1, total + item["Size"]
-                tags = item.get("RepoTags") or []
-                if (count <= images and total <= image_bytes) or kept_tags & set(tags):
-                    continue
-                for tag in tags or [item["Id"]]:
-                    await docker.images.delete(tag)
-                freed += item["Size"]
-        except (aiodocker.DockerError, ClientError, OSError) as exc:
-            logger.warning("Old images of %s stay on the engine: %s", name, exc)
+            with translated(f"removing old images of {name}"):
+                found = await docker.images.list(filters={"reference": [name]})
+                for item in sorted(found, key=lambda item: int(item["Created"]), reverse=True):
+                    count, total = count + 1, total + item["Size"]
+                    tags = item.get("RepoTags") or []
+                    if (count <= images and total <= image_bytes) or kept_tags & set(tags):
+                        continue
+                    for tag in tags or [item["Id"]]:
+                        await docker.images.delete(tag)
+                    freed += item["Size"]
+        except Unavailable as away:
+            logger.warning("%s", away)
         finally:
             await docker.close()
         return freed
@@ -97,7 +99,7 @@ class Registry:
         """Let the engine push; the digest where its stream names it."""
         auth = {"username": credentials[0], "password": credentials[1]} if credentials else None
         digest: str | None = None
-        docker = aiodocker.Docker()
+        docker = connect(None)
         try:
             async for said in docker.images.push(image.name, auth=auth, tag=image.tag, stream=True):
                 status, layer = str(said.get("status", "")), said.get("id")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes_asyncio import client, config
 
 from deployd.errors import ConfigError, DeploydError, RolloutFailed, Unavailable
@@ -223,7 +224,7 @@ def _translated() -> Iterator[None]:
     """What aiohttp raises becomes Unavailable; cancellation and our own errors pass."""
     try:
         yield
-    except (aiohttp.ClientError, TimeoutError, ConnectionError, json.JSONDecodeError) as exc:
+    except (aiohttp.ClientError, HttpProcessingError, TimeoutError, ConnectionError, json.JSONDecodeError) as exc:
         what = str(exc) or type(exc).__name__
         raise Unavailable(f"the cluster does not answer: {what}", hint="is its API server up?") from exc
 

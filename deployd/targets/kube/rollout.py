@@ -23,6 +23,7 @@ from deployd.targets.kube.placement import Placement
 from deployd.targets.kube.releases import Record, Release, Releases
 from deployd.targets.kube.symptoms import Symptom
 from deployd.targets.kube.verdict import Aim, stale_deadline
+from deployd.uninterrupted import uninterrupted
 
 # What the controller does not end itself (it is down, or the deadline already stood) ends so long after the deadline.
 _SLACK_S = 30.0
@@ -210,13 +211,3 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-
-
-async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Finish `work` even if cancelled meanwhile; then obey the cancellation."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise

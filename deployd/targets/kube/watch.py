@@ -11,9 +11,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import aiohttp
-
-from deployd.errors import DeploydError, Unavailable
+from deployd.errors import Unavailable
 from deployd.targets.kube.client import Cluster, Gone, Json, Refused
 
 # A watch is renewed this often, so that a connection that died without a word is noticed soon after.
@@ -27,7 +25,7 @@ class Mirror:
     def __init__(self, cluster: Cluster, path: str, changed: Callable[[], None], **query: str) -> None:
         self.objects: dict[str, Json] = {}
         self.fresh = False
-        self.failure: DeploydError | None = None
+        self.failure: BaseException | None = None
         self._cluster = cluster
         self._path = path
         self._query = query
@@ -57,6 +55,12 @@ class Mirror:
                 pause = min(pause * 2, 5.0)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Whoever looks must learn of a bug here, or would wait for ever."""
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self.failure = bug
+            self._changed()
+
     async def _list(self) -> str:
         found = await self._cluster.get(self._path, **self._query)
         self.objects = {item["metadata"]["uid"]: item for item in found.get("items", [])}
@@ -73,7 +77,7 @@ class Mirror:
         }
         async with self._cluster.stream(self._path, query, WINDOW + _SLACK) as lines:
             self._see(fresh=True)
-            while line := await _line(lines):
+            while line := await lines.readline():
                 version = self._take(line) or version
         return version
 
@@ -107,19 +111,11 @@ class Mirror:
 async def watching(*mirrors: Mirror) -> AsyncIterator[None]:
     """Keep the mirrors running inside the block."""
     tasks = [asyncio.create_task(mirror.run()) for mirror in mirrors]
+    for mirror, task in zip(mirrors, tasks, strict=True):
+        task.add_done_callback(mirror.ended)
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for end in ended:
-        if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
-            raise end
-
-
-async def _line(lines: aiohttp.StreamReader) -> bytes:
-    try:
-        return await lines.readline()
-    except ValueError as exc:
-        raise Unavailable("a line of a watch is longer than can be read") from exc
+        await asyncio.gather(*tasks, return_exceptions=True)
