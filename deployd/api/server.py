@@ -84,14 +84,17 @@ def bind(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        bound.listen(2048)
-        bound.setblocking(False)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            bound.listen(2048)
+        except OSError:
+            bound.close()
+            raise
     except OSError as exc:
-        raise ConfigError(
-            f"server.port: cannot listen on {host}:{port}: {exc.strerror}", hint="is another deployd running?"
-        ) from exc
+        hint = "is another deployd running?"
+        raise ConfigError(f"server.port: cannot listen on {host}:{port}: {exc.strerror}", hint=hint) from exc
+    bound.setblocking(False)
     return bound
 
 

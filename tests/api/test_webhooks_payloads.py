@@ -1,0 +1,103 @@
+"""The webhook door against every payload that GitHub's own client library is tested with."""
+
+import os
+from collections import Counter as Tally
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from deployd.api.webhooks import WebhookDoor
+from deployd.domain import Delivery, Deploy, Status, Wanted
+from deployd.errors import Unavailable
+from tests.deliveries import SECRET, an_app, headers_of, raw_of
+from tests.testbed.payloads import Payload, payloads
+
+REPOSITORY = "https://example.com/codertocat/hello-world.git"
+APPS = (an_app(repo=REPOSITORY, branch="master"), an_app("rose", repo=REPOSITORY, tag="simple-*"))
+
+
+@pytest.fixture(scope="module")
+def examples() -> tuple[Payload, ...]:
+    """All the payloads; skipped where they cannot be had, which is a failure with CI=true."""
+    try:
+        return payloads()
+    except Unavailable as exc:
+        reason = f"{exc.message} ({exc.hint})"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
+    door = WebhookDoor(accept, deliveries, secrets=[SECRET.encode()], apps=APPS, max_body=25 * 1024 * 1024)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://deployd.example.com") as found:
+        yield found
+
+
+async def accept(_: Delivery, wanted: Sequence[Wanted]) -> list[Deploy]:
+    now = datetime.now(UTC)
+    return [Deploy(w.app, 1, w.commit, w.ref, w.trigger, Status.QUEUED, now) for w in wanted]
+
+
+def expected(example: Payload) -> tuple[int, str]:
+    """The code, and what the answer begins with."""
+    body = example.body
+    match example.event:
+        case "ping":
+            return 200, '{"pong":true}'
+        case "push" if body["repository"]["full_name"] != "Codertocat/Hello-World":
+            return 200, '{"ignored":"no app is configured for '
+        case "push" if body["deleted"]:
+            return (
+                200,
+                '{"ignored":"iris: tag simple-tag is not what iris follows (branch master); rose: tag simple-tag was deleted',
+            )
+        case "push":
+            app = "iris" if body["ref"] == "refs/heads/master" else "rose"
+            return 202, f'{{"deploys":[{{"app":"{app}","number":1,"commit":"{body["head_commit"]["id"]}"'
+        case _:
+            return 200, f'{{"ignored":"event {example.event} does not deploy"}}'
+
+
+def test_the_corpus_is_the_one_that_was_counted(examples: tuple[Payload, ...]) -> None:
+    current = Tally(example.event for example in examples if example.edition == "api.github.com")
+    assert (len(current), current.total(), current["push"], current["ping"]) == (58, 329, 7, 4)
+
+
+@pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
+async def test_every_payload_is_answered_as_its_event_asks(
+    examples: tuple[Payload, ...], client: httpx.AsyncClient, form: bool
+) -> None:
+    wrong = []
+    for example in examples:
+        raw = raw_of(example.body, form=form)
+        answer = await client.post("/webhooks/github", content=raw, headers=headers_of(raw, example.event, form=form))
+        status, begins = expected(example)
+        if answer.status_code != status or not answer.text.startswith(begins):
+            wrong.append(f"{example}: {answer.status_code} {answer.text}")
+    assert wrong == []
+
+
+async def test_no_payload_is_taken_with_a_byte_changed(
+    examples: tuple[Payload, ...], client: httpx.AsyncClient
+) -> None:
+    for example in examples[::10]:
+        raw = raw_of(example.body)
+        headers = headers_of(raw, example.event)
+        answer = await client.post("/webhooks/github", content=raw.replace(b":", b": ", 1), headers=headers)
+        assert answer.status_code == 401
+
+
+async def test_no_payload_sent_as_a_push_or_ping_is_a_server_error(
+    examples: tuple[Payload, ...], client: httpx.AsyncClient
+) -> None:
+    for example in examples[::2]:
+        for event in {"push", "ping"} - {example.event}:
+            raw = raw_of(example.body)
+            answer = await client.post("/webhooks/github", content=raw, headers=headers_of(raw, event))
+            assert answer.status_code == 400, example
