@@ -117,8 +117,9 @@ _MEANINGS: tuple[tuple[Cause, str, str, str], ...] = (
         (
             r"connection (refused|reset|timed out|closed)|failed to connect|couldn't connect|network is unreachable"
             r"|no route to host|operation too slow|operation timed out|early eof|unexpected(ly)? disconnect|hung up"
-            r"|rpc failed|transfer closed|returned error: (429|5\d\d)|empty reply|expected flush|unexpected eof|broken pipe"
-            r"|did not end within|kex_exchange|ended unexpectedly|protocol error|bad line length|could not read from remote repository"
+            r"|rpc failed|transfer closed|returned error: (429|5\d\d)|empty reply|expected flush|unexpected eof"
+            r"|broken pipe|did not end within|kex_exchange|ended unexpectedly|protocol error|bad line length"
+            r"|could not read from remote repository"
         ),
         "the remote does not answer as it should",
         "deployd tries again by itself; is the remote up and reachable from this machine?",

@@ -63,7 +63,7 @@ class CommitContext:
 
     async def read(self, path: str) -> bytes | None:
         """A file of the commit, at most 16 MiB of it; see ports.Context. Links are followed inside the repository only."""
-        return await tree.content(self._origin.mirror.git, self.commit, path)
+        return (await tree.contents(self._origin.mirror.git, self.commit, path))[0]
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,19 +96,16 @@ async def opened(origin: Origin, build: Build, parts: Sequence[Part], log: Log, 
     """
     path = _dockerfile(build)
     git = origin.mirror.git
-    instructions = await tree.content(git, origin.commit, path)
+    ignores = (f"{path}.dockerignore", str(PurePosixPath(build.context, ".dockerignore")))
+    instructions, *texts = await tree.contents(git, origin.commit, path, *ignores)
     if instructions is None:
         raise BuildFailed(
             f"there is no file {path} in {origin.commit}",
             hint="app.build.dockerfile is taken from the repository's root; a link that leads out of it does not count",
         )
     name = _inside(path, build.context, parts)
-    texts = [
-        (file, await tree.content(git, origin.commit, file))
-        for file in (f"{path}.dockerignore", str(PurePosixPath(build.context, ".dockerignore")))
-    ]
     try:
-        _, ignore = for_dockerfile(texts)
+        ignore = for_dockerfile(zip(ignores, texts, strict=True))
     except ValueError as exc:
         raise BuildFailed(str(exc), hint="docs.docker.com/build/concepts/context explains .dockerignore files") from exc
     always = {".dockerignore", name or ""}

@@ -123,12 +123,12 @@ def _class_length(rest: str) -> int:
     raise ValueError("a [ without its ]")
 
 
-def for_dockerfile(texts: Iterable[tuple[str, bytes | None]]) -> tuple[str, Ignore]:
-    """The first file that exists of `texts` (name, content or None) and what it says; a ValueError names the file."""
+def for_dockerfile(texts: Iterable[tuple[str, bytes | None]]) -> Ignore:
+    """What the first of `texts` (name, content or None) that exists says. ValueError names the file and the line."""
     for name, content in texts:
         if content is not None:
             try:
-                return name, parse(content.decode("utf-8", "surrogateescape"))
+                return parse(content.decode("utf-8", "surrogateescape"))
             except ValueError as exc:
                 raise ValueError(f"{name}: {exc}") from exc
-    return "", Ignore()
+    return Ignore()

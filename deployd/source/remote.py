@@ -21,6 +21,7 @@ from deployd.errors import BuildFailed
 from deployd.source.git import Git
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
+_HELPER = re.compile(r"([^/:]+)::")
 _STALL_S = 60
 
 
@@ -61,8 +62,8 @@ class Remote:
 
     @property
     def protocol(self) -> str:
-        """https, http, ssh or file, as git sees the URL."""
-        if match := _SCHEME.match(self.url):
+        """https, http, ssh or file, as git sees the URL; anything else is a remote helper's name."""
+        if match := _SCHEME.match(self.url) or _HELPER.match(self.url):
             return match[1]
         return "file" if self.url.startswith("/") or ":" not in self.url.split("/")[0] else "ssh"
 
@@ -75,7 +76,8 @@ class Remote:
                 f"the submodule URL {url!r} is not allowed",
                 hint=f"submodules may come by {', '.join(sorted(allowed))}",
             )
-        return found
+        # The token is meant for the host in the configuration, not for one that a pusher names.
+        return found if urlsplit(found.url)[:2] == urlsplit(self.url)[:2] else replace(found, credentials=None)
 
     @contextmanager
     def session(self, root: Path) -> Iterator[Session]:

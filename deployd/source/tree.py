@@ -6,7 +6,7 @@ Names are checked here: what could leave the root of a tar, or mean something to
 import asyncio
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -14,6 +14,8 @@ from deployd.errors import BuildFailed, Unavailable
 from deployd.source.git import Git, GitFailed
 
 _ENTRY = re.compile(rb"([0-7]{6}) [a-z]+ ([0-9a-f]{40,64})\t([^\0]+)\0")
+_BLOB = re.compile(rb"([0-9a-f]{40,64}) blob (\d+)")
+_DETOUR = re.compile(rb"(dangling|loop|symlink|notdir) (\d+)")
 _MOST_ENTRIES = 1_000_000
 _FILE = 16 * 1024 * 1024
 _SUBJECT, _AUTHOR = 200, 100
@@ -67,24 +69,22 @@ async def listed(git: Git, commit: str, context: str = ".") -> list[Entry]:
     return await asyncio.to_thread(lambda: list(_entries(listing)))
 
 
-async def content(git: Git, commit: str, path: str, limit: int = _FILE) -> bytes | None:
-    """A file of `commit` by its path from the root, links followed inside the tree only; None when there is no such file.
+async def contents(git: Git, commit: str, *paths: str) -> list[bytes | None]:
+    """Files of `commit` by their paths from the root, links followed inside the tree only; None where there is no such file.
 
-    BuildFailed when it is larger than `limit` bytes.
+    BuildFailed when one is larger than 16 MiB.
     """
-    if "\n" in path or "\0" in path:
-        return None
-    query = f"{commit}:{path}\n".encode("utf-8", "surrogateescape")
+    asked = [path for path in paths if not set(path) & {"\n", "\0"}]
+    query = "".join(f"{commit}:{path}\n" for path in asked).encode("utf-8", "surrogateescape")
     try:
         answer = await git.run("cat-file", "--batch-check", "--follow-symlinks", stdin=query)
-        found = re.fullmatch(rb"([0-9a-f]{40,64}) blob (\d+)\n", answer)
-        if found is None:
-            return None
-        if int(found[2]) > limit:
-            raise BuildFailed(f"{path} is larger than {limit} bytes")
-        return await git.run("cat-file", "blob", found[1].decode(), limit=limit)
+        found = dict(zip(asked, _blobs(answer, asked), strict=True))
+        texts = {
+            name: await git.run("cat-file", "blob", name, limit=_FILE) for name in found.values() if name is not None
+        }
     except GitFailed as exc:
         raise damaged(exc) from exc
+    return [texts.get(found.get(path) or "") for path in paths]
 
 
 async def facts(git: Git, commit: str) -> Facts:
@@ -121,20 +121,27 @@ def _entries(listing: bytes) -> Iterator[Entry]:
         if len(taken) >= _MOST_ENTRIES:
             raise BuildFailed(f"the commit holds more than {_MOST_ENTRIES} files")
         taken.add(path)
-        kind = _kind(int(mode, 8))
+        kind = Kind(int(mode, 8))  # git itself reduces odd modes to these five
         if kind is Kind.DIRECTORY:
             directories.add(path)
         yield Entry(path.decode("utf-8", "surrogateescape"), kind, name.decode())
 
 
-def _kind(mode: int) -> Kind:
-    """Old repositories hold modes such as 100664."""
-    if mode & 0o170000 == 0o100000:
-        return Kind.PROGRAM if mode & 0o100 else Kind.FILE
-    try:
-        return Kind(mode)
-    except ValueError as exc:
-        raise BuildFailed(f"the commit holds an entry of the unknown mode {mode:o}") from exc
+def _blobs(answer: bytes, paths: Sequence[str]) -> list[str | None]:
+    """The object names that `cat-file --batch-check --follow-symlinks` answers, for each of `paths`."""
+    names: list[str | None] = []
+    position = 0
+    for path in paths:
+        line, _, _ = answer[position:].partition(b"\n")
+        position += len(line) + 1
+        match = _BLOB.fullmatch(line)
+        if match and int(match[2]) > _FILE:
+            raise BuildFailed(f"{path} is larger than {_FILE >> 20} MiB")
+        names.append(match[1].decode() if match else None)
+        # A link's target follows, and it may hold newlines that look like answers.
+        if detour := _DETOUR.fullmatch(line):
+            position += int(detour[2]) + 1
+    return names
 
 
 def _harmless(path: bytes) -> bool:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -125,5 +125,6 @@ class _Handler(BaseHTTPRequestHandler):
         cut = self.manners.truncate and b"packfile" in answer
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(answer[: len(answer) // 2] if cut else answer)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(answer[: len(answer) // 2] if cut else answer)
         self.close_connection = True

@@ -1,0 +1,106 @@
+"""Docker's rules for .dockerignore, as a table; and the same table asked of a real engine."""
+
+import pytest
+
+from deployd.source.dockerignore import parse
+
+FILES = (
+    ".dockerignore",
+    "Dockerfile",
+    "README.md",
+    "README-secret.md",
+    "a.txt",
+    "b.md",
+    "dir/a.txt",
+    "dir/b.md",
+    "dir/keep.txt",
+    "dir/sub/a.txt",
+    "dir/sub/deep/a.txt",
+    "dir/sub/keep.txt",
+    "docs/a.txt",
+    "docs2/a.txt",
+    "x[1].txt",
+    "x1.txt",
+    "we ird",
+    "#comment",
+    "!bang",
+)
+
+# .dockerignore -> what it leaves out
+TABLE: dict[str, set[str]] = {
+    "": set(),
+    "# a comment\n\n   \n": set(),
+    "*.md": {"README.md", "README-secret.md", "b.md"},
+    "**/*.md": {"README.md", "README-secret.md", "b.md", "dir/b.md"},
+    "*.md\n!README*.md\nREADME-secret.md": {"b.md", "README-secret.md"},
+    "*.md\nREADME-secret.md\n!README*.md": {"b.md"},
+    "dir": {"dir/a.txt", "dir/b.md", "dir/keep.txt", "dir/sub/a.txt", "dir/sub/deep/a.txt", "dir/sub/keep.txt"},
+    "dir/": {"dir/a.txt", "dir/b.md", "dir/keep.txt", "dir/sub/a.txt", "dir/sub/deep/a.txt", "dir/sub/keep.txt"},
+    "/dir/sub": {"dir/sub/a.txt", "dir/sub/deep/a.txt", "dir/sub/keep.txt"},
+    "./dir/../dir/sub/": {"dir/sub/a.txt", "dir/sub/deep/a.txt", "dir/sub/keep.txt"},
+    "dir\n!dir/keep.txt": {"dir/a.txt", "dir/b.md", "dir/sub/a.txt", "dir/sub/deep/a.txt", "dir/sub/keep.txt"},
+    "dir\n!dir/sub\ndir/sub/deep": {"dir/a.txt", "dir/b.md", "dir/keep.txt", "dir/sub/deep/a.txt"},
+    "dir/*\n!dir/sub/keep.txt": {"dir/a.txt", "dir/b.md", "dir/keep.txt", "dir/sub/a.txt", "dir/sub/deep/a.txt"},
+    "*/a.txt": {"dir/a.txt", "docs/a.txt", "docs2/a.txt"},
+    "*/*/a.txt": {"dir/sub/a.txt"},
+    "**/a.txt": {"a.txt", "dir/a.txt", "dir/sub/a.txt", "dir/sub/deep/a.txt", "docs/a.txt", "docs2/a.txt"},
+    "dir/**/a.txt": {"dir/a.txt", "dir/sub/a.txt", "dir/sub/deep/a.txt"},
+    "dir/**": {"dir/a.txt", "dir/b.md", "dir/keep.txt", "dir/sub/a.txt", "dir/sub/deep/a.txt", "dir/sub/keep.txt"},
+    "**/deep": {"dir/sub/deep/a.txt"},
+    "**deep": {"dir/sub/deep/a.txt"},
+    "docs**": {"docs/a.txt", "docs2/a.txt"},
+    "docs?": {"docs2/a.txt"},
+    "doc[a-z]": {"docs/a.txt"},
+    "x[[]1].txt": {"x[1].txt"},
+    "x\\[1\\].txt": {"x[1].txt"},
+    "x[0-9].txt": {"x1.txt"},
+    "x[^0-9]*": {"x[1].txt"},
+    "we ird": {"we ird"},
+    "  a.txt  ": {"a.txt"},
+    "a.txt\r": {"a.txt"},
+    "\\#comment": {"#comment"},
+    "\\!bang": {"!bang"},
+    "a.t": set(),
+    "a+txt": set(),
+    "..": set(),
+    "/": set(),
+    "*\n!dir\ndir/sub": {
+        *(name for name in FILES if "/" not in name and name not in {"Dockerfile", ".dockerignore"}),
+        "dir/sub/a.txt",
+        "dir/sub/deep/a.txt",
+        "dir/sub/keep.txt",
+        "docs/a.txt",
+        "docs2/a.txt",
+    },
+}
+
+
+def left_out(text: str, files: tuple[str, ...] = FILES) -> set[str]:
+    """What of `files` the patterns leave out, asked as the build context asks: directories before what is in them."""
+    ignore = parse(text)
+    seen: set[str] = set()
+    found = set()
+    for name in files:
+        parts = name.split("/")
+        for directory in ("/".join(parts[:n]) for n in range(1, len(parts))):
+            if directory not in seen:
+                seen.add(directory)
+                ignore.ignores(directory, directory=True)
+        if ignore.ignores(name) and name not in {"Dockerfile", ".dockerignore"}:
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("text", TABLE)
+def test_the_patterns_leave_out_what_docker_leaves_out(text: str) -> None:
+    assert left_out(text) == TABLE[text]
+
+
+@pytest.mark.parametrize("text", ["!", "! ", "a[", "a[]", "[^]", "a\\", "ok\n[z-a]"])
+def test_a_line_that_is_no_pattern_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match="line "):
+        parse(text)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_pattern() -> None:
+    assert left_out("\ufeffa.txt") == {"a.txt"}

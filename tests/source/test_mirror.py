@@ -1,0 +1,348 @@
+"""Mirrors: damage, limits, growth, remotes that misbehave."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from deployd.config.daemon import Git
+from deployd.errors import BuildFailed, Unavailable
+from deployd.source.source import GitSource
+from tests.source.conftest import SETTINGS, WAITS
+from tests.source.repositories import Lines, Repository, an_app
+from tests.source.servers import Manners, a_git_server
+
+DOCKERFILE = b"FROM scratch\n"
+
+
+def mirror_in(directory: Path) -> Path:
+    (found,) = directory.glob("*.git")
+    return found
+
+
+def packs(directory: Path) -> list[Path]:
+    return sorted((mirror_in(directory) / "objects/pack").glob("*.pack"))
+
+
+def processes_that_name(text: str) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if text.encode() in command and int(process.name) != os.getpid():
+            found.append(process.name)
+    return found
+
+
+async def fetched(source: GitSource, repository: Repository | str, commit: str, lines: Lines) -> int:
+    """Fetch and read the whole context; its size."""
+    url = repository if isinstance(repository, str) else str(repository.path)
+    async with await source.fetch(an_app(url), commit, "refs/heads/main", lines) as context:
+        return sum([len(piece) async for piece in context.tar()])
+
+
+async def test_a_commit_that_is_there_is_not_asked_for_again(
+    source: GitSource, repository: Repository, lines: Lines
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    manners = Manners()
+    with a_git_server(repository.path.parent, manners) as url:
+        await fetched(source, f"{url}/iris.git", commit, lines)
+        asked = len(manners.seen)
+        await fetched(source, f"{url}/iris.git", commit, lines)
+    assert asked
+    assert len(manners.seen) == asked
+
+
+async def test_a_second_commit_brings_only_what_changed(
+    source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    ballast = {f"data/{n}": os.urandom(200_000) for n in range(20)}
+    await fetched(source, repository, repository.commit({"Dockerfile": DOCKERFILE, **ballast}), lines)
+    before = {pack.name for pack in packs(tmp_path / "mirrors")}
+    await fetched(source, repository, repository.commit({"Dockerfile": DOCKERFILE, **ballast, "new": b"1"}), lines)
+    (fresh,) = [pack for pack in packs(tmp_path / "mirrors") if pack.name not in before]
+    assert fresh.stat().st_size < 10_000
+
+
+async def test_two_apps_of_one_repository_share_its_mirror(
+    source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    apps = [an_app(str(repository.path), name=name) for name in ("one", "two")]
+    contexts = await asyncio.gather(*(source.fetch(app, commit, "refs/heads/main", lines) for app in apps))
+    for context in contexts:
+        async with context:
+            assert await context.read("Dockerfile") == DOCKERFILE
+    assert lines.text.count("Fetched") == 1
+    assert "remotes-iris-" in mirror_in(tmp_path / "mirrors").name
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete", "empty", "garbage"])
+async def test_a_damaged_mirror_is_made_anew(
+    source: GitSource, repository: Repository, lines: Lines, tmp_path: Path, damage: str
+) -> None:
+    files = {"Dockerfile": DOCKERFILE, "data": os.urandom(100_000)}
+    first = repository.commit(files)
+    size = await fetched(source, repository, first, lines)
+    (pack,) = packs(tmp_path / "mirrors")
+    pack.chmod(0o644)
+    match damage:
+        case "truncate":
+            os.truncate(pack, pack.stat().st_size // 2)
+        case "delete":
+            pack.unlink()
+        case "empty":
+            pack.write_bytes(b"")
+        case _:
+            pack.write_bytes(os.urandom(pack.stat().st_size))
+    assert await fetched(source, repository, first, lines) == size
+    second = repository.commit({**files, "more": b"1"})
+    assert await fetched(source, repository, second, lines) > size
+    assert "made anew" in lines.text
+
+
+async def test_damage_that_shows_only_while_reading_is_repaired_by_the_next_fetch(
+    source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(3_000_000)})
+    app = an_app(str(repository.path))
+    context = await source.fetch(app, commit, "refs/heads/main", lines)
+    (pack,) = packs(tmp_path / "mirrors")
+    pack.chmod(0o644)
+    with pack.open("r+b") as file:
+        file.seek(1_500_000)
+        file.write(bytes(100))
+    async with context:
+        with pytest.raises(Unavailable, match="damaged"):
+            assert [piece async for piece in context.tar()]
+    assert await fetched(source, repository, commit, lines) > 3_000_000
+
+
+@pytest.mark.parametrize("damage", ["HEAD", "objects", "config"])
+async def test_something_else_in_the_place_of_a_mirror_is_replaced(
+    repository: Repository, lines: Lines, tmp_path: Path, damage: str
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    async with GitSource(SETTINGS, tmp_path / "mirrors", WAITS) as source:
+        await fetched(source, repository, commit, lines)
+    place = mirror_in(tmp_path / "mirrors") / damage
+    if place.is_dir():
+        place.rename(tmp_path / "gone")
+    else:
+        place.write_bytes(b"\0[[[")
+    async with GitSource(SETTINGS, tmp_path / "mirrors", WAITS) as source:
+        assert await fetched(source, repository, commit, lines)
+
+
+async def test_lock_files_and_half_packs_of_a_killed_git_do_no_harm(
+    repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    async with GitSource(SETTINGS, tmp_path / "mirrors", WAITS) as source:
+        await fetched(source, repository, repository.commit({"Dockerfile": DOCKERFILE}), lines)
+    place = mirror_in(tmp_path / "mirrors")
+    stale = [place / name for name in ("shallow.lock", "HEAD.lock", "packed-refs.lock", "objects/pack/tmp_pack_abc")]
+    for path in stale:
+        path.write_bytes(b"x")
+    async with GitSource(SETTINGS, tmp_path / "mirrors", WAITS) as source:
+        await fetched(source, repository, repository.commit({"Dockerfile": DOCKERFILE, "a": b"2"}), lines)
+    assert not [path for path in stale if path.exists()]
+    assert "made anew" not in lines.text
+
+
+async def test_mirrors_stay_few_packs_and_few_commits(
+    source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    commits = [repository.commit({"Dockerfile": DOCKERFILE, "n": b"%d" % n}) for n in range(30)]
+    app = an_app(str(repository.path))
+    held = await source.fetch(app, commits[0], "refs/heads/main", lines)
+    for commit in commits[1:]:
+        await fetched(source, repository, commit, lines)
+    mirror = source._mirror(str(repository.path), 40)
+    kept = await mirror.commits()
+    assert kept[-19:] == commits[-19:]
+    assert commits[0] in kept
+    assert len(kept) <= 21
+    if mirror._tidying is not None:
+        await asyncio.wait({mirror._tidying})
+    assert len(packs(tmp_path / "mirrors")) < 20
+    async with held:
+        assert await held.read("n") == b"0"
+    assert await fetched(source, repository, commits[5], lines)
+
+
+async def test_a_commit_that_appears_late_is_waited_for(
+    repository: Repository, source: GitSource, lines: Lines
+) -> None:
+    first = repository.commit({"Dockerfile": DOCKERFILE})
+    late: list[str] = []
+
+    def push(_: int) -> None:
+        if "trying again" in lines.text and lines.text.count("trying again") == 2 and not late:
+            late.append(repository.commit({"Dockerfile": DOCKERFILE, "late": b"1"}, date=1_700_000_777))
+
+    probe = Repository.create(repository.path.parent / "probe.git")
+    probe.git("fetch", "-q", str(repository.path), first)
+    probe.git("update-ref", "refs/heads/main", first)
+    expected = probe.commit({"Dockerfile": DOCKERFILE, "late": b"1"}, date=1_700_000_777)
+    with a_git_server(repository.path.parent, Manners(before=push)) as url:
+        assert await fetched(source, f"{url}/iris.git", expected, lines)
+    assert late == [expected]
+    assert lines.text.count("the remote does not have the commit") == 2
+
+
+async def test_a_commit_that_never_appears_ends_the_build_with_the_reason(
+    repository: Repository, source: GitSource, lines: Lines
+) -> None:
+    repository.commit({"Dockerfile": DOCKERFILE})
+    with pytest.raises(BuildFailed, match="the remote does not have the commit") as failed:
+        await fetched(source, repository, "1" * 40, lines)
+    assert "forced push" in failed.value.hint
+    assert lines.text.count("trying again") == len(WAITS)
+
+
+async def test_a_server_that_hands_out_only_its_refs_still_gives_older_commits_of_the_branch(
+    repository: Repository, source: GitSource, lines: Lines
+) -> None:
+    old = repository.commit({"Dockerfile": DOCKERFILE, "n": b"1"})
+    for n in range(5):
+        repository.commit({"Dockerfile": DOCKERFILE, "n": b"%d" % n})
+    with a_git_server(repository.path.parent, Manners(old_protocol=True)) as url:
+        assert await fetched(source, f"{url}/iris.git", old, lines)
+        with pytest.raises(BuildFailed, match="hands out only its refs"):
+            await fetched(source, f"{url}/iris.git", "1" * 40, lines)
+
+
+async def test_a_server_that_hands_out_only_its_refs_still_gives_what_its_tags_mark(
+    repository: Repository, source: GitSource, lines: Lines
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE}, branch=None)
+    repository.git("tag", "-a", "-m", "First", "v1", commit)
+    with a_git_server(repository.path.parent, Manners(old_protocol=True)) as url:
+        app = an_app(f"{url}/iris.git", tag="v*")
+        async with await source.fetch(app, commit, "refs/tags/v1", lines) as context:
+            assert await context.read("Dockerfile") == DOCKERFILE
+
+
+async def test_something_that_is_no_commit_is_refused(repository: Repository, source: GitSource, lines: Lines) -> None:
+    repository.commit({"Dockerfile": DOCKERFILE})
+    tree = repository.git("rev-parse", "main^{tree}")
+    with pytest.raises(BuildFailed, match="is a tree, not a commit"):
+        await fetched(source, repository, tree, lines)
+
+
+async def test_a_transfer_that_breaks_off_is_tried_again(
+    repository: Repository, source: GitSource, lines: Lines
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(300_000)})
+    manners = Manners(truncate=True)
+
+    def heal(_: int) -> None:
+        manners.truncate = "trying again" not in lines.text
+
+    manners.before = heal
+    with a_git_server(repository.path.parent, manners) as url:
+        assert await fetched(source, f"{url}/iris.git", commit, lines) > 300_000
+    assert lines.text.count("trying again") == 1
+
+
+async def test_a_transfer_that_always_breaks_off_ends_as_unavailable_and_leaves_nothing(
+    repository: Repository, source: GitSource, lines: Lines, tmp_path: Path
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(300_000)})
+    with a_git_server(repository.path.parent, Manners(truncate=True)) as url, pytest.raises(Unavailable):
+        await fetched(source, f"{url}/iris.git", commit, lines)
+    assert not list((mirror_in(tmp_path / "mirrors") / "objects/pack").iterdir())
+
+
+async def test_a_remote_that_hangs_is_left_after_the_timeout_with_nothing_still_running(
+    repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    settings = Git.model_validate({"timeout": "1s"})
+    with a_git_server(repository.path.parent, Manners(hang=True)) as url:
+        async with GitSource(settings, tmp_path / "mirrors", WAITS) as source:
+            for asked in (source.heads(an_app(f"{url}/x.git")), fetched(source, f"{url}/x.git", commit, lines)):
+                started = time.monotonic()
+                with pytest.raises(Unavailable, match="did not end within 1 s"):
+                    await asked
+                assert time.monotonic() - started < 10
+            assert processes_that_name(f"{url}/x.git") == []
+
+
+async def test_a_cancelled_fetch_takes_its_processes_along(
+    repository: Repository, source: GitSource, lines: Lines, tmp_path: Path
+) -> None:
+    arrived = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def arrive(_: int) -> None:
+        loop.call_soon_threadsafe(arrived.set)
+
+    manners = Manners(hang=True, before=arrive)
+    with a_git_server(repository.path.parent, manners) as url:
+        task = asyncio.create_task(fetched(source, f"{url}/x.git", "1" * 40, lines))
+        await arrived.wait()
+        assert processes_that_name(f"{url}/x.git")
+        started = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - started < 5
+        assert processes_that_name(f"{url}/x.git") == []
+    assert not list((tmp_path / "mirrors").glob("session-*"))
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    assert await fetched(source, repository, commit, lines)
+
+
+async def test_a_fetch_killed_from_outside_starts_over(
+    repository: Repository, source: GitSource, lines: Lines, tmp_path: Path
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(300_000)})
+    shot: list[str] = []
+
+    def shoot(number: int) -> None:
+        if number == 2:
+            for process in processes_that_name(str(tmp_path / "mirrors")):
+                shot.append(process)
+                os.kill(int(process), signal.SIGKILL)
+
+    with a_git_server(repository.path.parent, Manners(before=shoot)) as url:
+        assert await fetched(source, f"{url}/iris.git", commit, lines) > 300_000
+    assert shot
+    assert lines.text.count("Fetched") == 1
+
+
+async def test_a_repository_past_the_size_limit_is_given_up_while_it_comes(
+    repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(5_000_000)})
+    settings = Git.model_validate({"allow_file": True, "max_size": "1MiB"})
+    async with GitSource(settings, tmp_path / "mirrors", WAITS) as source:
+        with pytest.raises(BuildFailed, match=r"larger than git\.max_size"):
+            await fetched(source, repository, commit, lines)
+        small = repository.commit({"Dockerfile": DOCKERFILE})
+        assert await fetched(source, repository, small, lines)
+
+
+async def test_a_mirror_that_has_grown_too_large_starts_anew_and_goes_on(
+    repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    settings = Git.model_validate({"allow_file": True, "max_size": "3MiB"})
+    async with GitSource(settings, tmp_path / "mirrors", WAITS) as source:
+        for _ in range(4):
+            commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(1_500_000)})
+            assert await fetched(source, repository, commit, lines) > 1_500_000
+    assert sum(pack.stat().st_size for pack in packs(tmp_path / "mirrors")) < 3 << 20
+
+
+async def test_a_state_directory_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(Unavailable, match="the git mirrors cannot be written"):
+        async with GitSource(SETTINGS, tmp_path / "file" / "mirrors", WAITS):
+            pass

@@ -1,0 +1,298 @@
+"""Who we say we are, to whom, and what comes back: credentials, redirects, refusals, ssh."""
+
+import asyncio
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deployd.errors import BuildFailed, ConfigError, Unavailable
+from deployd.source.complaints import Cause, trouble
+from deployd.source.remote import Remote
+from deployd.source.source import GitSource
+from tests.source.repositories import Lines, Repository, Submodule, an_app
+from tests.source.servers import Manners, a_git_server
+
+DOCKERFILE = b"FROM scratch\n"
+TOKEN = "s3cr3t-t0ken"
+
+
+def command_lines_and_files(directory: Path) -> str:
+    """All that another user could read: argv of every process. And all that lies in the mirrors."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(process.read_bytes().decode("utf-8", "replace"))
+        except OSError:
+            continue
+    found += [path.read_bytes().decode("latin-1") for path in directory.rglob("*") if path.is_file()]
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("secret", [TOKEN, f"deploy:{TOKEN}"])
+async def test_a_token_opens_a_private_repository_and_shows_nowhere(
+    source: GitSource,
+    repository: Repository,
+    lines: Lines,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    secret: str,
+) -> None:
+    monkeypatch.setenv("IRIS_TOKEN", secret)
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    shown: list[str] = []
+    manners = Manners(password=TOKEN, before=lambda _: shown.append(command_lines_and_files(tmp_path / "mirrors")))
+    with a_git_server(repository.path.parent, manners) as url:
+        app = an_app(f"{url}/iris.git", credentials="env:IRIS_TOKEN")
+        async with await source.fetch(app, commit, "refs/heads/main", lines):
+            pass
+        assert await source.heads(app) == {"refs/heads/main": commit}
+    assert shown
+    assert not [text for text in (*shown, lines.text, command_lines_and_files(tmp_path / "mirrors")) if TOKEN in text]
+    assert TOKEN in lines.hidden
+
+
+@pytest.mark.parametrize("credentials", [None, "env:IRIS_TOKEN"])
+async def test_a_wrong_or_missing_token_names_the_key_to_look_at(
+    source: GitSource,
+    repository: Repository,
+    lines: Lines,
+    monkeypatch: pytest.MonkeyPatch,
+    credentials: str | None,
+) -> None:
+    monkeypatch.setenv("IRIS_TOKEN", "wr0ng")
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    manners = Manners(password=TOKEN)
+    with a_git_server(repository.path.parent, manners) as url:
+        app = an_app(f"{url}/iris.git", credentials=credentials)
+        with pytest.raises(Unavailable, match="does not let us in") as refused:
+            await source.fetch(app, commit, "refs/heads/main", lines)
+    assert "app.iris.credentials" in refused.value.hint
+    assert "wr0ng" not in refused.value.message
+    assert "trying again" not in lines.text
+
+
+async def test_a_reference_that_leads_nowhere_is_a_config_error(
+    source: GitSource, repository: Repository, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IRIS_TOKEN", raising=False)
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    with pytest.raises(ConfigError, match=r"app\.iris\.credentials"):
+        await source.fetch(an_app("http://127.0.0.1:9/x.git", credentials="env:IRIS_TOKEN"), commit, "main", lines)
+
+
+async def test_a_redirect_does_not_take_the_token_to_another_host(
+    source: GitSource, repository: Repository, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IRIS_TOKEN", TOKEN)
+    repository.commit({"Dockerfile": DOCKERFILE})
+    thief, mover = Manners(), Manners()
+    with (
+        a_git_server(repository.path.parent, thief) as stolen,
+        a_git_server(repository.path.parent, mover) as url,
+    ):
+        mover.moved_to = stolen
+        with pytest.raises(Unavailable, match="has moved") as moved:
+            await source.heads(an_app(f"{url}/iris.git", credentials="env:IRIS_TOKEN"))
+        assert "app.iris.repo" in moved.value.hint
+        assert thief.seen == []
+        assert await source.heads(an_app(f"{url}/iris.git"))
+
+
+async def test_a_token_is_not_offered_to_a_submodule_on_another_host(
+    source: GitSource, repository: Repository, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IRIS_TOKEN", TOKEN)
+    other = Repository.create(repository.path.parent / "other.git")
+    theirs = other.commit({"a": b"1"})
+    thief = Manners()
+    with (
+        a_git_server(repository.path.parent, thief) as stolen,
+        a_git_server(repository.path.parent, Manners(password=TOKEN)) as url,
+    ):
+        modules = f'[submodule "x"]\n\tpath = x\n\turl = {stolen}/other.git\n'.encode()
+        commit = repository.commit({"Dockerfile": DOCKERFILE, ".gitmodules": modules, "x": Submodule(theirs)})
+        app = an_app(f"{url}/iris.git", credentials="env:IRIS_TOKEN", build={"submodules": True})
+        async with await source.fetch(app, commit, "refs/heads/main", lines):
+            pass
+    assert thief.seen
+    assert set(thief.authorizations) == {None}
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(403, "does not let us in"), (404, "no such repository"), (500, "does not answer"), (429, "does not answer")],
+)
+async def test_what_a_server_answers_is_told_in_plain_words(
+    source: GitSource, repository: Repository, status: int, words: str
+) -> None:
+    with a_git_server(repository.path.parent, Manners(status=status)) as url, pytest.raises(Unavailable, match=words):
+        await source.heads(an_app(f"{url}/iris.git"))
+
+
+async def test_nobody_listening_and_no_such_host_are_told_apart(source: GitSource) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(Unavailable, match="does not answer"):
+        await source.heads(an_app(f"http://127.0.0.1:{port}/x.git"))
+    meaning = trouble("fatal: unable to access 'https://x.invalid/': Could not resolve host: x.invalid", "app.iris")
+    assert (meaning.cause, meaning.hint) == (Cause.NETWORK, "check app.iris.repo and this machine's DNS")
+
+
+async def test_local_repositories_need_leave(repository: Repository, lines: Lines, tmp_path: Path) -> None:
+    remote = Remote(str(repository.path), "app.iris", allow_file=False)
+    with pytest.raises(BuildFailed, match="not allowed"):
+        remote.submodule("file:///srv/other.git")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository to somebody else")
+async def test_a_local_repository_of_somebody_else_is_trusted_because_it_is_configured(
+    source: GitSource, repository: Repository, lines: Lines
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    for path in (repository.path, *repository.path.rglob("*")):
+        os.chown(path, 65534, 65534)
+    for url in (str(repository.path), f"file://{repository.path}"):
+        async with await source.fetch(an_app(url), commit, "refs/heads/main", lines):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("base", "relative", "url"),
+    [
+        ("https://example.com/acme/iris.git", "../lib.git", "https://example.com/acme/lib.git"),
+        ("https://example.com/acme/iris.git/", "./lib.git", "https://example.com/acme/iris.git/lib.git"),
+        ("https://example.com/acme/iris.git", "../../other/lib", "https://example.com/other/lib"),
+        ("git@example.com:acme/iris.git", "../lib.git", "git@example.com:acme/lib.git"),
+        ("git@example.com:iris.git", "../lib.git", "git@example.com:lib.git"),
+        ("ssh://git@example.com/iris.git", "../lib.git", "ssh://git@example.com/lib.git"),
+    ],
+)
+def test_relative_submodule_urls_resolve_as_gits_do(base: str, relative: str, url: str) -> None:
+    assert Remote(base, "app.iris").submodule(relative).url == url
+
+
+def test_a_relative_submodule_url_does_not_climb_above_the_host() -> None:
+    with pytest.raises(BuildFailed, match="climbs"):
+        Remote("https://example.com/iris.git", "app.iris").submodule("../../../etc")
+
+
+def test_what_git_says_is_shown_without_secrets_and_control_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IRIS_TOKEN", TOKEN)
+    with Remote("https://example.com/x", "app.iris", credentials="env:IRIS_TOKEN").session(tmp_path) as session:
+        said = session.clean(f"fatal: \x1b[31m{TOKEN}\x1b[0m at https://me:pw@example.com/x\r\nnext")
+    assert said == "fatal: [31m***[0m at https://***@example.com/x\nnext"
+    assert list(tmp_path.iterdir()) == []
+
+
+@dataclass
+class SshServer:
+    """An sshd of our own on loopback: its address, its host key, and a user key that opens it."""
+
+    port: int
+    host_key: str
+    user_key: str
+
+    def url(self, path: Path) -> str:
+        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{path}"
+
+
+def a_key(path: Path) -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+@contextmanager
+def an_ssh_server(directory: Path) -> Iterator[SshServer]:
+    directory.mkdir()
+    for name in ("host", "user"):
+        a_key(directory / name)
+    (directory / "authorized").write_text((directory / "user.pub").read_text())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {
+        "Port": str(port),
+        "ListenAddress": "127.0.0.1",
+        "HostKey": str(directory / "host"),
+        "AuthorizedKeysFile": str(directory / "authorized"),
+        "PidFile": "none",
+        "StrictModes": "no",
+        "UsePAM": "no",
+        "PasswordAuthentication": "no",
+        "PermitRootLogin": "yes",
+    }
+    config = directory / "config"
+    config.write_text("".join(f"{key} {value}\n" for key, value in options.items()))
+    Path("/run/sshd").mkdir(exist_ok=True)
+    sshd = shutil.which("sshd") or "/usr/sbin/sshd"
+    process = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        kind, key = (directory / "host.pub").read_text().split()[:2]
+        yield SshServer(port, f"[127.0.0.1]:{port} {kind} {key}\n", (directory / "user").read_text())
+    finally:
+        process.terminate()
+        process.wait()
+
+
+needs_sshd = pytest.mark.skipif(
+    not (os.geteuid() == 0 and Path("/usr/sbin/sshd").exists()), reason="needs root and an sshd (openssh-server)"
+)
+
+
+@pytest.mark.slow
+@needs_sshd
+async def test_a_deploy_key_opens_a_repository_over_ssh(
+    source: GitSource, repository: Repository, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    with an_ssh_server(tmp_path / "ssh") as server:
+        monkeypatch.setenv("IRIS_KEY", server.user_key.rstrip("\n"))
+        monkeypatch.setenv("IRIS_HOSTS", server.host_key)
+        url = server.url(repository.path)
+        strict = an_app(url, ssh_key="env:IRIS_KEY", known_hosts="env:IRIS_HOSTS")
+        async with await source.fetch(strict, commit, "refs/heads/main", lines) as context:
+            assert await context.read("Dockerfile") == DOCKERFILE
+        assert not (tmp_path / "mirrors/known_hosts").exists()
+
+        trusting = an_app(url, ssh_key="env:IRIS_KEY")
+        assert await source.heads(trusting) == {"refs/heads/main": commit}
+        assert f"[127.0.0.1]:{server.port}" in (tmp_path / "mirrors/known_hosts").read_text()
+
+        monkeypatch.setenv("IRIS_HOSTS", server.host_key.rstrip()[:-6] + "AAAAAA\n")
+        with pytest.raises(Unavailable, match="host key") as unknown:
+            await source.heads(strict)
+        assert "app.iris.known_hosts" in unknown.value.hint
+    assert not list((tmp_path / "mirrors").glob("session-*"))
+    assert server.user_key.splitlines()[1] not in command_lines_and_files(tmp_path / "mirrors")
+
+
+@pytest.mark.slow
+@needs_sshd
+async def test_a_key_that_the_server_does_not_know_names_the_key_to_look_at(
+    source: GitSource, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with an_ssh_server(tmp_path / "ssh") as server:
+        other = a_key(tmp_path / "other")
+        app = an_app(server.url(repository.path), ssh_key=f"file:{other}")
+        with pytest.raises(Unavailable, match="does not let us in") as refused:
+            await asyncio.wait_for(source.heads(app), 30)
+    assert "app.iris.ssh_key" in refused.value.hint
