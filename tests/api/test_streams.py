@@ -162,5 +162,5 @@ async def test_there_is_a_bound_on_open_streams(daemon: Desk, client: httpx.Asyn
 
 async def _open_streams(daemon: Desk, wanted: int) -> None:
     async with asyncio.timeout(20):
-        while daemon.services.streams.open != wanted:
+        while daemon.services.streams.open != wanted:  # noqa: ASYNC110 - the daemon tells nobody
             await asyncio.sleep(0.01)

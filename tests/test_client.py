@@ -1,0 +1,130 @@
+"""The client against a real daemon over TCP, whose adapters are fakes."""
+
+import asyncio
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deployd.api.server import bind
+from deployd.client import Client
+from deployd.domain import Status
+from deployd.errors import RequestRefused, Unavailable
+from tests.desk import MAIN, REPO, A, B, Desk, config_of, desk, settings
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with desk(tmp_path, settings("iris", "rose")) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(daemon: Desk) -> AsyncIterator[Client]:
+    async with daemon.listening() as url, Client(url) as connected:
+        yield connected
+
+
+async def test_a_deploy_is_asked_for_followed_and_looked_at(daemon: Desk, client: Client) -> None:
+    daemon.source.remotes[REPO][MAIN] = A
+    deploy = await client.deploy("iris")
+    async with asyncio.timeout(20):
+        seen = [now async for now in client.follow("iris", deploy.number)]
+    assert seen[-1].status is Status.LIVE
+    assert (await client.app("iris")).live == (await client.apps())[0].live
+    assert [one.number for one in (await client.history("iris")).deploys] == [1]
+    assert (await client.show("iris", 1)).commit == A
+
+
+async def test_what_has_ended_is_followed_only_once(daemon: Desk, client: Client) -> None:
+    await daemon.deployed(A)
+    async with asyncio.timeout(20):
+        assert [now.status async for now in client.follow("iris", 1)] == [Status.LIVE]
+
+
+async def test_everything_else_that_can_be_asked(daemon: Desk, client: Client, tmp_path: Path) -> None:
+    await daemon.deployed(A)
+    await daemon.deployed(B)
+    assert (await client.diff("iris", 1, 2)).differences[0].after == B
+    assert (await client.plan("iris", "main")).commit == B
+    assert (await client.describe("iris")).running == {"container": "deployd-iris-2"}
+    assert (await client.pause("iris")).paused is True
+    assert (await client.rollback("iris")).rollback_to == 1
+    assert (await client.cancel("iris", 3)).status is Status.CANCELLED
+    assert (await client.resume("iris")).paused is False
+    daemon.target.replicas = 1
+    assert (await client.scale("iris", 2)).name == "iris"
+    assert (await client.ready())["engine"] == "ok"
+    assert [said async for said in client.execute("iris", ["true"])][-1] == 0
+    assert b"".join([block async for block in client.app_log("iris", tail=1)]) == b"two\n"
+    copy = tmp_path / "copy"
+    assert await client.backup(copy) == copy.stat().st_size
+    with contextlib.closing(sqlite3.connect(copy)) as database:
+        assert database.execute("SELECT count(*) FROM deploys").fetchone() == (3,)
+    daemon.next_config = config_of(settings("rose"))
+    assert await client.reload() == ["rose"]
+    await client.remove("iris")
+    assert daemon.target.removed == ["iris"]
+
+
+async def test_a_refusal_carries_the_daemons_words(client: Client) -> None:
+    with pytest.raises(RequestRefused, match="iris/9 never was live") as refused:
+        await client.rollback("iris", to=9)
+    assert (refused.value.status, refused.value.hint) == (409, "deployd history iris shows what there is")
+    with pytest.raises(RequestRefused, match="there is no app nope"):
+        await client.deploy("nope")
+    with pytest.raises(RequestRefused):
+        _ = [block async for block in client.log("iris", 7)]
+
+
+async def test_the_token_is_sent(tmp_path: Path) -> None:
+    tokens = [{"name": "ci", "role": "read", "sha256": hashlib.sha256(b"secret").hexdigest()}]
+    async with desk(tmp_path, settings(auth={"tokens": tokens})) as daemon, daemon.listening() as url:
+        async with Client(url, "secret") as client:
+            assert (await client.app("iris")).name == "iris"
+        async with Client(url) as client:
+            with pytest.raises(RequestRefused, match="a valid token is needed"):
+                await client.app("iris")
+
+
+async def test_a_daemon_that_is_not_there_is_unavailable() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+    async with Client(f"http://127.0.0.1:{port}", patience=0) as client:
+        with pytest.raises(Unavailable, match="does not answer"):
+            await client.apps()
+        with pytest.raises(Unavailable, match="does not answer"):
+            _ = [now async for now in client.follow("iris", 1)]
+
+
+async def test_a_follower_survives_a_restart_of_the_daemon(daemon: Desk) -> None:
+    daemon.source.remotes[REPO][MAIN] = A
+    daemon.builder.held[A] = asyncio.Event()
+    async with contextlib.AsyncExitStack() as first:
+        url = await first.enter_async_context(daemon.listening())
+        async with Client(url) as client, asyncio.timeout(30):
+            deploy = await client.deploy("iris")
+            text = bytearray()
+            building = asyncio.Event()
+
+            async def read_log() -> None:
+                async for block in client.log("iris", deploy.number, follow=True):
+                    text.extend(block)
+                    if b"building" in text:
+                        building.set()
+
+            reading = asyncio.create_task(read_log())
+            following = client.follow("iris", deploy.number)
+            while (await anext(following)).status is not Status.BUILDING:
+                pass
+            await building.wait()
+            await first.aclose()
+            daemon.builder.held[A].set()
+            async with daemon.listening(int(url.rpartition(":")[2])):
+                assert [now async for now in following][-1].status is Status.LIVE
+                await reading
+    assert text.count(b"==> fetch") == 1
+    assert b"iris/1 is live" in text
