@@ -34,7 +34,7 @@ format: setup
 bench: setup
 	$(PY) -m bench all $(ARGS)
 
-LOCK := --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
+LOCK := --quiet --universal --no-strip-extras --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 lock:
 	.venv/bin/uv pip compile $(LOCK) --all-extras pyproject.toml -o requirements.lock
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock pyproject.toml -o deployd/requirements.lock
