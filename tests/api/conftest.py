@@ -1,12 +1,21 @@
 """A running daemon for the tests of its HTTP face."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
 import pytest
+import uvloop
 
 from tests.desk import Desk, desk, settings
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The daemon runs on uvloop, which closes and half-closes connections in its own way."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
