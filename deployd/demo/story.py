@@ -1,0 +1,244 @@
+"""The demo: the main job from a push to the answer of a model, told as it happens, on a real engine.
+
+Each chapter ends in findings, and the demo is a success only when all of them hold. Everything it makes carries an instance
+name of its own and is gone at the end, however it ends.
+"""
+
+import asyncio
+import json
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from deployd.api.answers import DeployAnswer, StepAnswer
+from deployd.client import Client
+from deployd.demo import engine, images, leftovers
+from deployd.demo.daemon import DemoDaemon
+from deployd.demo.load import Call, Load
+from deployd.demo.progress import Progress
+from deployd.demo.repository import Repository, deliver
+from deployd.domain import Status
+from deployd.errors import DeploydError
+
+_FLOWER = b'{"instances": [[5.8, 4.0, 1.2, 0.2]]}'
+_TREE = "DecisionTreeClassifier(random_state=seed"
+_LAST_WORDS = "ARG COMMIT="
+_BREAK = 'RUN echo "this commit does not build" && exit 3\n'
+_SLOW = "RUN sleep 60\n"
+
+
+def run(*, once: bool) -> int:
+    """Tell the whole story; the exit code. Without `once` it then waits for Ctrl-C with everything running."""
+    console = Console(highlight=False)
+    console.print("[bold]deployd: from git push to a live, proven model service[/bold]")
+    host = engine.ensure(Progress(console))
+    console.print(f"Docker Engine {host.version} at {host.url}")
+    images.ensure(host, Progress(console))
+    with tempfile.TemporaryDirectory(prefix="deployd-demo-") as name:
+        directory = Path(name)
+        repository = Repository(directory)
+        daemon = DemoDaemon.prepare(directory, repository.remote)
+        try:
+            return asyncio.run(_tell(console, repository, daemon, once=once))
+        finally:
+            gone = leftovers.remove(host.api(), daemon.instance)
+            console.print(f"Removed what the demo made: {', '.join(map(str, gone)) or 'nothing was left'}")
+
+
+async def _tell(console: Console, repository: Repository, daemon: DemoDaemon, *, once: bool) -> int:
+    repository.create()
+    with _interruptible():
+        async with daemon.running(), Client(daemon.url) as client:
+            story = Story(console, repository, daemon, client)
+            try:
+                await story.tell()
+            except (DeploydError, httpx.HTTPError, TimeoutError) as exc:
+                story.find(f"the story came to its end: {type(exc).__name__}: {exc}", holds=False)
+            story.sum_up()
+            if not once:
+                await story.wait()
+            return 0 if story.succeeded else 1
+
+
+class Story:
+    """Five pushes and what becomes of them."""
+
+    def __init__(self, console: Console, repository: Repository, daemon: DemoDaemon, client: Client) -> None:
+        self._console = console
+        self._repository = repository
+        self._daemon = daemon
+        self._client = client
+        self._findings: list[tuple[str, bool]] = []
+        self._steps: dict[str, DeployAnswer] = {}
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether everything was as promised."""
+        return bool(self._findings) and all(holds for _, holds in self._findings)
+
+    async def tell(self) -> None:
+        """All chapters, in order."""
+        await self._first_push()
+        await self._change_under_load()
+        await self._broken_commit()
+        await self._superseded()
+
+    def find(self, text: str, *, holds: bool) -> None:
+        """Note and show whether something is as promised."""
+        self._findings.append((text, holds))
+        self._console.print(f"  [green]✓[/green] {escape(text)}" if holds else f"  [red]✗ {escape(text)}[/red]")
+
+    def sum_up(self) -> None:
+        """How long each step took, and the verdict."""
+        table = Table(title="How long each step took, in seconds")
+        names = list(dict.fromkeys(step.name for deploy in self._steps.values() for step in deploy.steps))
+        for head in ("deploy", *names):
+            table.add_column(head, justify="left" if head == "deploy" else "right")
+        for title, deploy in self._steps.items():
+            took = {step.name: _seconds(step) for step in deploy.steps}
+            table.add_row(title, *(took.get(name, "") for name in names))
+        self._console.print(table)
+        good = sum(holds for _, holds in self._findings)
+        style = "green" if self.succeeded else "red"
+        self._console.print(f"[bold {style}]{good} of {len(self._findings)} promises held[/bold {style}]")
+
+    async def wait(self) -> None:
+        """Leave everything running until Ctrl-C."""
+        self._console.print(
+            f"\nThe API and dashboard are at [bold]{self._daemon.url}[/bold], the model at "
+            f"[bold]{self._daemon.public_url}[/bold]; Ctrl-C ends the demo.\n"
+            f"  DEPLOYD_URL={self._daemon.url} .venv/bin/deployd status"
+        )
+        await asyncio.Event().wait()
+
+    async def _first_push(self) -> None:
+        self._chapter("A repository with the model service; the first push")
+        deploy = await self._push("Serve the iris model")
+        deploy = await self._follow(deploy, show=True)
+        self.find(f"{deploy.app}/{deploy.number} is live", holds=deploy.status is Status.LIVE)
+        async with httpx.AsyncClient(base_url=self._daemon.public_url, trust_env=False) as http:
+            answer = (await http.post("/predict", content=_FLOWER, headers={"Content-Type": "application/json"})).json()
+            served = (await http.get("/version")).json()["commit"]
+        label = answer["predictions"][0]["label"]
+        self.find(f"{_FLOWER.decode()} is a {label}, says {self._daemon.public_url}/predict", holds=label == "setosa")
+        self.find(f"the service says that it is commit {served[:12]}", holds=served == deploy.commit)
+
+    async def _change_under_load(self) -> None:
+        self._chapter("A second push changes the model, while clients ask for predictions without pause")
+        before = self._repository.head
+        self._repository.edit("model_service/iris.py", _TREE, f"{_TREE}, max_depth=3")
+        predictions, versions = Load(self._daemon.public_url), Load(self._daemon.public_url)
+        model = Call("POST", "/predict", _FLOWER, lambda body: str(json.loads(body)["model"]["version"]))
+        commit = Call("GET", "/version", identify=lambda body: str(json.loads(body)["commit"]))
+        async with predictions.running(model), versions.running(commit, kept=1, fresh=1):
+            deploy = await self._follow(await self._push("Cut the tree at three levels"))
+            await asyncio.sleep(1)  # some more answers of the new release, for the record
+        sent, failures = predictions.sent + versions.sent, predictions.failures + versions.failures
+        self.find(f"{deploy.app}/{deploy.number} is live", holds=deploy.status is Status.LIVE)
+        self.find(
+            f"{sent:,} requests were sent, {len(failures)} failed" + "".join(f"; {text}" for text in failures[:3]),
+            holds=sent > 0 and not failures,
+        )
+        self.find(
+            f"{before[:12]} answered before, {deploy.commit[:12]} after, and nobody went back",
+            holds=all(client.turns == [before, deploy.commit] for client in versions.clients)
+            and not any(client.went_back for client in predictions.clients),
+        )
+
+    async def _broken_commit(self) -> None:
+        self._chapter("A third push does not build")
+        serving = self._repository.head
+        self._repository.edit("Dockerfile", _LAST_WORDS, _BREAK + _LAST_WORDS)
+        deploy = await self._follow(await self._push("Break the build"))
+        self.find(f"{deploy.app}/{deploy.number} failed: {deploy.reason}", holds=deploy.status is Status.FAILED)
+        self.find(f"{serving[:12]} still serves", holds=await self._served_commit() == serving)
+
+    async def _superseded(self) -> None:
+        self._chapter("A fourth push builds slowly; a fifth follows at once")
+        self._repository.edit("Dockerfile", _BREAK, _SLOW)
+        slow = await self._push("Mend the build, slowly")
+        await self._building(slow)
+        self._repository.edit("Dockerfile", _SLOW, "")
+        began = time.monotonic()
+        fast = await self._push("Mend the build")
+        old = await self._follow(slow)
+        stopped = time.monotonic() - began
+        new = await self._follow(fast)
+        self.find(
+            f"{old.app}/{old.number} was superseded by {new.app}/{new.number} after {stopped:.2f} s",
+            holds=old.status is Status.SUPERSEDED and old.superseded_by == new.number,
+        )
+        self.find(f"{new.app}/{new.number} is live", holds=new.status is Status.LIVE)
+        self.find(f"{new.commit[:12]} serves", holds=await self._served_commit() == new.commit)
+
+    def _chapter(self, title: str) -> None:
+        self._console.print(f"\n[bold]{title}[/bold]")
+
+    async def _push(self, subject: str) -> DeployAnswer:
+        payload = await asyncio.to_thread(self._repository.push, subject)
+        began = time.monotonic()
+        answer = await deliver(self._daemon.url, self._daemon.secret, payload)
+        took = (time.monotonic() - began) * 1000
+        self._console.print(
+            f"  git push {payload['after'][:12]} “{subject}”; a signed webhook: {answer.status_code} in {took:.0f} ms"
+        )
+        (deploy,) = answer.raise_for_status().json()["deploys"]
+        return await self._client.show(deploy["app"], deploy["number"])
+
+    async def _follow(self, deploy: DeployAnswer, *, show: bool = False) -> DeployAnswer:
+        """Wait for the deploy's end, with its log or with its statuses; then remember its steps."""
+        if show:
+            await self._show_log(deploy)
+        seen = deploy.status
+        async for now in self._client.follow(deploy.app, deploy.number):
+            deploy = now
+            if not show and now.status is not seen:
+                self._console.print(f"  {now.app}/{now.number} is {now.status}")
+                seen = now.status
+        self._steps[f"{deploy.app}/{deploy.number} {deploy.status}"] = deploy
+        return deploy
+
+    async def _show_log(self, deploy: DeployAnswer) -> None:
+        rest = b""
+        async for block in self._client.log(deploy.app, deploy.number, follow=True):
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                self._console.print(f"  [dim]│ {escape(line.decode(errors='replace'))}[/dim]", soft_wrap=True)
+
+    async def _building(self, deploy: DeployAnswer) -> None:
+        """Wait until the build is inside of its long step."""
+        text = b""
+        async for block in self._client.log(deploy.app, deploy.number, follow=True):
+            text += block
+            if b"sleep 60" in text and b"Running in" in text.rpartition(b"sleep 60")[2]:
+                return
+
+    async def _served_commit(self) -> str:
+        async with httpx.AsyncClient(base_url=self._daemon.public_url, trust_env=False) as http:
+            return str((await http.get("/version")).json()["commit"])
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the demo in order: the daemon is stopped and everything is removed."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, lambda: task.cancel() if task is not None else None)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _seconds(step: StepAnswer) -> str:
+    return f"{(step.finished_at - step.started_at).total_seconds():.2f}" if step.finished_at is not None else "…"
