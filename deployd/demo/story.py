@@ -50,7 +50,9 @@ def run(*, once: bool) -> int:
             return asyncio.run(_tell(console, repository, daemon, once=once))
         finally:
             gone = leftovers.remove(host.api(), daemon.instance)
-            console.print(f"Removed what the demo made: {', '.join(map(str, gone)) or 'nothing was left'}")
+            console.print(
+                f"Removed what the demo made: {', '.join(map(str, gone)) or 'nothing was left'}", soft_wrap=True
+            )
 
 
 async def _tell(console: Console, repository: Repository, daemon: DemoDaemon, *, once: bool) -> int:
@@ -62,7 +64,7 @@ async def _tell(console: Console, repository: Repository, daemon: DemoDaemon, *,
                 await story.tell()
             except (DeploydError, httpx.HTTPError, TimeoutError) as exc:
                 story.find(f"the story came to its end: {type(exc).__name__}: {exc}", holds=False)
-            story.sum_up()
+            await story.sum_up()
             if not once:
                 await story.wait()
             return 0 if story.succeeded else 1
@@ -77,7 +79,7 @@ class Story:
         self._daemon = daemon
         self._client = client
         self._findings: list[tuple[str, bool]] = []
-        self._steps: dict[str, DeployAnswer] = {}
+        self._deploys: list[DeployAnswer] = []
 
     @property
     def succeeded(self) -> bool:
@@ -94,17 +96,18 @@ class Story:
     def find(self, text: str, *, holds: bool) -> None:
         """Note and show whether something is as promised."""
         self._findings.append((text, holds))
-        self._console.print(f"  [green]✓[/green] {escape(text)}" if holds else f"  [red]✗ {escape(text)}[/red]")
+        self._say(f"[green]✓[/green] {escape(text)}" if holds else f"[red]✗ {escape(text)}[/red]")
 
-    def sum_up(self) -> None:
+    async def sum_up(self) -> None:
         """How long each step took, and the verdict."""
+        deploys = [await self._client.show(deploy.app, deploy.number) for deploy in self._deploys]
         table = Table(title="How long each step took, in seconds")
-        names = list(dict.fromkeys(step.name for deploy in self._steps.values() for step in deploy.steps))
-        for head in ("deploy", *names):
-            table.add_column(head, justify="left" if head == "deploy" else "right")
-        for title, deploy in self._steps.items():
+        names = list(dict.fromkeys(step.name for deploy in deploys for step in deploy.steps))
+        for head in ("deploy", "status", *names):
+            table.add_column(head, justify="right" if head in names else "left")
+        for deploy in sorted(deploys, key=lambda deploy: deploy.number):
             took = {step.name: _seconds(step) for step in deploy.steps}
-            table.add_row(title, *(took.get(name, "") for name in names))
+            table.add_row(f"{deploy.app}/{deploy.number}", deploy.status, *(took.get(name, "") for name in names))
         self._console.print(table)
         good = sum(holds for _, holds in self._findings)
         style = "green" if self.succeeded else "red"
@@ -179,6 +182,9 @@ class Story:
         self.find(f"{new.app}/{new.number} is live", holds=new.status is Status.LIVE)
         self.find(f"{new.commit[:12]} serves", holds=await self._served_commit() == new.commit)
 
+    def _say(self, text: str) -> None:
+        self._console.print(f"  {text}", soft_wrap=True)
+
     def _chapter(self, title: str) -> None:
         self._console.print(f"\n[bold]{title}[/bold]")
 
@@ -187,8 +193,8 @@ class Story:
         began = time.monotonic()
         answer = await deliver(self._daemon.url, self._daemon.secret, payload)
         took = (time.monotonic() - began) * 1000
-        self._console.print(
-            f"  git push {payload['after'][:12]} “{subject}”; a signed webhook: {answer.status_code} in {took:.0f} ms"
+        self._say(
+            f"git push {payload['after'][:12]} “{subject}”; a signed webhook: {answer.status_code} in {took:.0f} ms"
         )
         (deploy,) = answer.raise_for_status().json()["deploys"]
         return await self._client.show(deploy["app"], deploy["number"])
@@ -201,9 +207,9 @@ class Story:
         async for now in self._client.follow(deploy.app, deploy.number):
             deploy = now
             if not show and now.status is not seen:
-                self._console.print(f"  {now.app}/{now.number} is {now.status}")
+                self._say(f"{now.app}/{now.number} is {now.status}")
                 seen = now.status
-        self._steps[f"{deploy.app}/{deploy.number} {deploy.status}"] = deploy
+        self._deploys.append(deploy)
         return deploy
 
     async def _show_log(self, deploy: DeployAnswer) -> None:
@@ -211,7 +217,7 @@ class Story:
         async for block in self._client.log(deploy.app, deploy.number, follow=True):
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
-                self._console.print(f"  [dim]│ {escape(line.decode(errors='replace'))}[/dim]", soft_wrap=True)
+                self._say(f"[dim]│ {escape(line.decode(errors='replace'))}[/dim]")
 
     async def _building(self, deploy: DeployAnswer) -> None:
         """Wait until the build is inside of its long step."""
