@@ -1,0 +1,35 @@
+"""A DockerTarget of the test's own, on a real engine, with its own gateway; nothing of it is left at the end."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from deployd.config.daemon import GatewaySection
+from deployd.demo.engine import Engine
+from deployd.domain import Image
+from deployd.targets.docker import DockerTarget
+from tests.targets.docker import world
+
+
+@pytest.fixture(scope="session")
+def web(base_images: Engine) -> Iterator[Image]:
+    """The image of every release in these tests."""
+    image = world.build(base_images)
+    yield image
+    base_images.api().delete(f"/images/{image.reference}?force=1")
+
+
+@pytest.fixture
+def section() -> GatewaySection:
+    """The gateway's settings; a test that wants others overrides this."""
+    return GatewaySection(bind="127.0.0.1")
+
+
+@pytest.fixture
+async def target(
+    engine: str, instance: str, web: Image, section: GatewaySection, tmp_path: Path
+) -> AsyncIterator[DockerTarget]:
+    """A target that has deployed nothing yet."""
+    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+        yield target

@@ -1,0 +1,173 @@
+"""A user's world around the Kubernetes target: a registry, images that behave well or badly, and roll-outs that are recorded."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from deployd.config.app import App
+from deployd.config.daemon import Config
+from deployd.demo import images
+from deployd.demo.engine import Engine
+from deployd.domain import Deploy, GateResult, Image
+from deployd.errors import RolloutFailed
+from deployd.gates.ready import ReadyGate
+from deployd.ports import Candidate, Log
+from deployd.targets.kubernetes import KubernetesTarget
+from tests.fakes import FakeLog
+from tests.targets.kube.apps import a_deploy
+from tests.testbed.cluster import Cluster
+from tests.testbed.images import BUSYBOX
+from tests.testbed.registry import Registry
+
+PORT = 8080
+SERVES = "trap exit TERM; httpd -f -p 8080 -h /www & wait"
+CRASHES = "echo loading the model; echo no such file: model.bin >&2; exit 3"
+HANGS = "trap exit TERM; sleep 600 & wait"
+SICKENS = "trap exit TERM; httpd -f -p 8080 -h /www & sleep 6; exit 1"
+
+_DOCKERFILE = """FROM {base}
+COPY --chown=65534:65534 www /www
+USER 65534
+CMD ["sh", "-c", "{command}"]
+"""
+
+
+class RecordedProgress:
+    """What a roll-out tells, in order; asks the real ready gate."""
+
+    def __init__(self, deploy: Deploy) -> None:
+        self._log = FakeLog()
+        self.log: Log = self._log
+        self.told: list[str] = []
+        self.results: list[GateResult] = []
+        self.image: Image | None = None
+        self.outrun = False
+        self.refuse = False
+        self.cut_over = asyncio.Event()
+        self._deploy = deploy
+
+    @property
+    def text(self) -> str:
+        """All that the log holds."""
+        return self._log.text
+
+    @asynccontextmanager
+    async def step(self, name: str) -> AsyncIterator[None]:
+        self.told.append(name)
+        yield
+
+    async def prove(self, candidate: Candidate) -> None:
+        result = await ReadyGate().ask(candidate, None, self.log)
+        self.results.append(result)
+        self.told.append(f"proven {result.verdict}")
+        if result.verdict == "failed" or self.refuse:
+            raise RolloutFailed(f"the ready gate refused it: {result.detail}")
+
+    async def pushed(self, image: Image) -> None:
+        self.image = image
+        self.told.append("pushed")
+
+    async def cutting_over(self) -> None:
+        if self.outrun:
+            raise asyncio.CancelledError
+        self.told.append("cutting over")
+        self.cut_over.set()
+
+    async def serving(self) -> None:
+        self.told.append("serving")
+
+
+@dataclass
+class World:
+    """One app in a namespace of its own; made by `a_world`."""
+
+    cluster: Cluster
+    engine: Engine
+    registry: Registry
+    namespace: str
+    state: Path
+    target: KubernetesTarget
+    settings: dict[str, Any] = field(default_factory=dict)
+    kubeconfig: Path | None = None
+
+    def app(self, **settings: Any) -> App:
+        """The app with `[app.kubernetes]` as given."""
+        ready = settings.pop("ready", {"within": "30s"})
+        return App.model_validate(
+            {
+                "name": "iris",
+                "repo": "https://example.com/acme/iris.git",
+                "branch": "main",
+                "target": "kubernetes",
+                "ready": ready,
+                "kubernetes": {
+                    "kubeconfig": str(self.kubeconfig or self.cluster.kubeconfig),
+                    "namespace": self.namespace,
+                    "port": PORT,
+                    "bake": "0",
+                    **self.settings,
+                    **settings,
+                },
+            }
+        )
+
+    def image(self, text: str, command: str = SERVES) -> Image:
+        """Build an image whose page says `text`."""
+        tag = hashlib.sha1(f"{self.namespace} {text} {command}".encode()).hexdigest()  # noqa: S324 - stands for a commit
+        name = f"{self.registry.address}/iris"
+        files = {
+            f"www/{path}": text.encode() for path in ("index.html", "v2/health/ready", "v2/health/live", "version")
+        }
+        images.build(
+            self.engine.api(timeout=120), f"{name}:{tag}", _DOCKERFILE.format(base=BUSYBOX, command=command), files
+        )
+        return Image(name, tag, "")
+
+    async def roll_out(self, app: App, number: int, image: Image, **more: Any) -> RecordedProgress:
+        """Roll out and return when it has ended well."""
+        deploy = a_deploy(number, commit=image.tag, **more)
+        progress = RecordedProgress(deploy)
+        await self.target.roll_out(app, deploy, image, progress)
+        return progress
+
+    def deployment(self) -> dict[str, Any]:
+        return self.cluster.get("deployment", "iris", f"--namespace={self.namespace}")
+
+    def running_image(self) -> str:
+        return str(self.deployment()["spec"]["template"]["spec"]["containers"][0]["image"])
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.cluster.kubectl(*arguments, f"--namespace={self.namespace}")
+
+    async def fails(self, app: App, number: int, image: Image) -> tuple[RolloutFailed, RecordedProgress]:
+        """Roll out what must fail; the error and what was told."""
+        deploy = a_deploy(number, commit=image.tag)
+        progress = RecordedProgress(deploy)
+        try:
+            await self.target.roll_out(app, deploy, image, progress)
+        except RolloutFailed as failed:
+            return failed, progress
+        raise AssertionError(f"deploy {number} went live: {progress.told}")
+
+
+def a_config(registry: Registry, state: Path, **more: Any) -> Config:
+    """The daemon's config around a Kubernetes target."""
+    return Config.model_validate(
+        {
+            "server": {"state_dir": str(state), "instance": "test"},
+            "registry": {"url": registry.address, "insecure": True, **more},
+        }
+    )
+
+
+class Unpushed:
+    """Stands for a registry in which every image is said to be: what the cluster then finds is the test's affair."""
+
+    prefix = ""
+
+    async def push(self, image: Image, log: Any) -> Image:
+        return replace(image, digest=image.digest or "sha256:" + "0" * 64)
