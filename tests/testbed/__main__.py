@@ -1,4 +1,4 @@
-"""`python -m tests.testbed [engine|images|registry|cluster|all]` brings up what the tests need; `stop` ends the cluster.
+"""`python -m tests.testbed [engine|images|registry|payloads|cluster|all]` brings up what the tests need; `stop` ends the cluster.
 
 What this machine cannot have is named with what is missing; the exit code is 0 all the same, as the tests then skip.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from deployd.demo import engine
 from deployd.demo.progress import Progress
 from deployd.errors import Unavailable
-from tests.testbed import images
+from tests.testbed import images, payloads
 from tests.testbed.cluster import cluster, stop
 from tests.testbed.registry import registry
 
@@ -48,6 +48,11 @@ def _registry(_: Progress) -> str:
         return f"starts (just now at {running.address}); each test session runs its own"
 
 
+def _payloads(progress: Progress) -> str:
+    payloads.ensure(progress)
+    return f"{payloads.PACKAGE} is in the cache"
+
+
 def _cluster(progress: Progress) -> str:
     found = cluster(progress)
     return f"Kubernetes answers, kubeconfig {found.kubeconfig}"
@@ -57,6 +62,7 @@ _PARTS: dict[str, Callable[[Progress], str]] = {
     "engine": _engine,
     "images": _images,
     "registry": _registry,
+    "payloads": _payloads,
     "cluster": _cluster,
 }
 
