@@ -5,7 +5,7 @@ Every entry is owned by root and as old as the commit. Links stay links. It know
 
 import asyncio
 import tarfile
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,13 @@ from deployd.source.git import Git, GitFailed
 from deployd.source.lfs import Pointer, pointer
 from deployd.source.tree import Entry, Kind, damaged
 
+_READ = 64 * 1024
 _PIECE = 256 * 1024
-_LINK = 64 * 1024
+_WHOLE = 64 * 1024
 _POINTER = 1024
 _MODES = {Kind.DIRECTORY: 0o755, Kind.SUBMODULE: 0o755, Kind.FILE: 0o644, Kind.PROGRAM: 0o755, Kind.LINK: 0o777}
+_DIRECTORIES = {Kind.DIRECTORY, Kind.SUBMODULE}
+_TYPES = {Kind.DIRECTORY: tarfile.DIRTYPE, Kind.SUBMODULE: tarfile.DIRTYPE, Kind.LINK: tarfile.SYMTYPE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,15 @@ class Part:
     lfs: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Large:
+    """A large file that takes its pointer's place."""
+
+    path: Path
+    pointer: Pointer
+    entry: Entry
+
+
 class Archive:
     """One tar. `made_at` is in seconds since 1970, `size` bounds the bytes, `extra` are files that are in no tree.
 
@@ -40,61 +52,72 @@ class Archive:
     def __init__(self, parts: Sequence[Part], extra: Sequence[tuple[str, bytes]], made_at: int, size: int) -> None:
         self._parts = parts
         self._extra = extra
-        self._made_at = made_at
+        self._headers = _Headers(made_at)
         self._size = size
         self._written = 0
         self.pointers = 0
 
-    async def stream(self) -> AsyncGenerator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes, None]:
         """The whole tar. Unavailable when an object cannot be read, BuildFailed when it grows past its bound."""
-        waiting = bytearray()
         for part in self._parts:
             async with aclosing(self._part(part)) as pieces:
                 async for piece in pieces:
-                    waiting += piece
-                    if len(waiting) >= _PIECE:
-                        yield bytes(waiting)
-                        waiting.clear()
+                    yield piece
         for name, content in self._extra:
-            waiting += self._header(Entry(name, Kind.FILE, ""), len(content)) + content + _padding(len(content))
-        yield bytes(waiting) + bytes(2 * tarfile.BLOCKSIZE)
+            yield self._header(Entry(name, Kind.FILE, ""), len(content)) + content + _padding(len(content))
+        yield bytes(2 * tarfile.BLOCKSIZE)
 
-    async def _part(self, part: Part) -> AsyncGenerator[bytes]:
+    async def _part(self, part: Part) -> AsyncGenerator[bytes, None]:
         wanted = "".join(f"{entry.id}\n" for entry in part.entries if _has_content(entry)).encode()
+        blobs, waiting = _Blobs(), bytearray()
         try:
             async with part.git.stream("cat-file", "--batch", "--buffer", stdin=wanted) as objects:
-                for entry in part.entries:
-                    if not _has_content(entry):
-                        yield self._header(entry)
-                        continue
-                    async for piece in self._entry(entry, await _announced(objects, entry), objects, part.lfs):
-                        yield piece
+                for piece in self._tarred(part, blobs):
+                    if isinstance(piece, bytes):
+                        waiting += piece
+                    if len(waiting) >= _PIECE or isinstance(piece, _Large):
+                        yield bytes(waiting)
+                        waiting.clear()
+                    if isinstance(piece, _Large):
+                        async for stretch in _read(piece):
+                            yield stretch
+                    elif piece is None:
+                        blobs.feed(await objects.read(_READ))
+                        # With enough in the buffer a read does not wait, and thousands of small files would hold up the loop.
+                        await asyncio.sleep(0)
                 await objects.read()
-        except (GitFailed, asyncio.IncompleteReadError) as exc:
+        except GitFailed as exc:
             raise damaged(exc) from exc
+        yield bytes(waiting)
 
-    async def _entry(
-        self, entry: Entry, size: int, objects: asyncio.StreamReader, lfs: Path | None
-    ) -> AsyncIterator[bytes]:
-        if entry.kind is Kind.LINK:
-            target = (await _whole(objects, size)).decode("utf-8", "surrogateescape")
-            yield self._header(entry, target=target)
-            return
-        if size > _POINTER:
+    def _tarred(self, part: Part, blobs: "_Blobs") -> Iterator[bytes | _Large | None]:
+        """The tar in pieces, None whenever `blobs` must be fed before it can go on."""
+        for entry in part.entries:
+            if not _has_content(entry):
+                yield self._header(entry)
+                continue
+            while (line := blobs.line()) is None:
+                yield None
+            size = _announced(line, entry)
+            if size <= _WHOLE or entry.kind is Kind.LINK:
+                while (content := blobs.take(size + 1)) is None:
+                    yield None
+                yield from self._small(entry, content[:-1], part.lfs)
+                continue
             yield self._header(entry, size)
-            async for piece in _pieces(objects, size):
-                yield piece
-            yield _padding(size)
+            yield from _passed_on(blobs, size)
+
+    def _small(self, entry: Entry, content: bytes, lfs: Path | None) -> Iterator[bytes | _Large]:
+        if entry.kind is Kind.LINK:
+            yield self._header(entry, target=content.decode("utf-8", "surrogateescape"))
             return
-        content = await _whole(objects, size)
-        found = pointer(content)
+        found = pointer(content) if len(content) <= _POINTER else None
         if found is None or lfs is None:
             self.pointers += found is not None
-            yield self._header(entry, size) + content + _padding(size)
+            yield self._header(entry, len(content)) + content + _padding(len(content))
             return
         yield self._header(entry, found.size)
-        async for piece in _large_file(lfs, found, entry):
-            yield piece
+        yield _Large(lfs / found.id[:2] / found.id[2:4] / found.id, found, entry)
         yield _padding(found.size)
 
     def _header(self, entry: Entry, size: int = 0, target: str = "") -> bytes:
@@ -104,61 +127,110 @@ class Archive:
                 f"the build context is larger than git.max_size ({self._size} bytes)",
                 hint="leave files out by .dockerignore, or raise max_size in [git]",
             )
+        return self._headers.of(entry, size, target)
+
+
+class _Headers:
+    """Tar headers of entries that differ in nothing but kind, name and size."""
+
+    def __init__(self, made_at: int) -> None:
+        self._made_at = made_at
+        plain = {kind: self._any(Entry("", kind, ""), 0, "") for kind in Kind}
+        self._plain = {kind: bytes(100) + header[100:148] + b" " * 8 + header[156:] for kind, header in plain.items()}
+        self._sums = {kind: sum(header) - 11 * ord("0") for kind, header in self._plain.items()}
+
+    def of(self, entry: Entry, size: int, target: str) -> bytes:
+        name = entry.path.encode("utf-8", "surrogateescape") + (b"/" if entry.kind in _DIRECTORIES else b"")
+        if len(name) > tarfile.LENGTH_NAME or size >= 8**11 or target:
+            return self._any(entry, size, target)
+        # tarfile takes 30 microseconds for what these lines do in three, and a context may hold many files.
+        header, digits = bytearray(self._plain[entry.kind]), b"%011o" % size
+        header[: len(name)], header[124:135] = name, digits
+        header[148:155] = b"%06o\0" % (self._sums[entry.kind] + sum(name) + sum(digits))
+        return bytes(header)
+
+    def _any(self, entry: Entry, size: int, target: str) -> bytes:
         info = tarfile.TarInfo(entry.path)
         info.size, info.mode, info.mtime, info.linkname = size, _MODES[entry.kind], self._made_at, target
-        if entry.kind in {Kind.DIRECTORY, Kind.SUBMODULE}:
-            info.type = tarfile.DIRTYPE
-        elif entry.kind is Kind.LINK:
-            info.type = tarfile.SYMTYPE
+        info.type = _TYPES.get(entry.kind, tarfile.REGTYPE)
         return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
+class _Blobs:
+    """What `git cat-file --batch` prints, cut where it belongs apart."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._position = 0
+
+    def feed(self, data: bytes) -> None:
+        """More of it; nothing means that git ended before its time."""
+        if not data:
+            raise GitFailed(-1, "git ended in the middle of an object")
+        self._buffer, self._position = self._buffer[self._position :] + data, 0
+
+    def line(self) -> bytes | None:
+        """The next line, once it is whole."""
+        end = self._buffer.find(b"\n", self._position)
+        if end < 0:
+            return None
+        line, self._position = self._buffer[self._position : end], end + 1
+        return line
+
+    def take(self, size: int) -> bytes | None:
+        """Exactly so many bytes, once they are there."""
+        return self.some(size) if len(self._buffer) - self._position >= size else None
+
+    def some(self, size: int) -> bytes:
+        """What there is of the next so many bytes."""
+        taken = self._buffer[self._position : self._position + size]
+        self._position += len(taken)
+        return taken
+
+
 def _has_content(entry: Entry) -> bool:
-    return entry.kind not in {Kind.DIRECTORY, Kind.SUBMODULE}
+    return entry.kind not in _DIRECTORIES
 
 
-async def _announced(objects: asyncio.StreamReader, entry: Entry) -> int:
+def _announced(line: bytes, entry: Entry) -> int:
     """The size of the object that comes next, which is the entry's, or the mirror is damaged."""
-    line = (await objects.readline()).split()
-    if len(line) != 3 or line[0].decode() != entry.id or line[1] != b"blob":
-        raise GitFailed(-1, f"{entry.path!r}: {b' '.join(line).decode('utf-8', 'replace')}")
-    size = int(line[2])
-    if entry.kind is Kind.LINK and size > _LINK:
+    name, _, rest = line.decode("ascii", "replace").partition(" ")
+    kind, _, size = rest.partition(" ")
+    if name != entry.id or kind != "blob":
+        raise GitFailed(-1, f"{entry.path!r}: {line[:200]!r}")
+    if entry.kind is Kind.LINK and int(size) > _WHOLE:
         raise BuildFailed(f"{entry.path!r} is a link to a name of {size} bytes")
-    return size
+    return int(size)
 
 
-async def _whole(objects: asyncio.StreamReader, size: int) -> bytes:
-    return (await objects.readexactly(size + 1))[:-1]
+def _passed_on(blobs: _Blobs, size: int) -> Iterator[bytes | None]:
+    left = size
+    while left:
+        piece = blobs.some(left)
+        left -= len(piece)
+        yield piece or None
+    yield _padding(size)
+    while blobs.take(1) is None:
+        yield None
 
 
-async def _pieces(objects: asyncio.StreamReader, size: int) -> AsyncIterator[bytes]:
-    while size:
-        piece = await objects.read(min(_PIECE, size))
-        if not piece:
-            raise asyncio.IncompleteReadError(b"", size)
-        size -= len(piece)
-        yield piece
-    await objects.readexactly(1)
-
-
-async def _large_file(lfs: Path, found: Pointer, entry: Entry) -> AsyncIterator[bytes]:
-    path = lfs / found.id[:2] / found.id[2:4] / found.id
-    left = found.size
-    with _opened(path, found, entry) as file:
+async def _read(large: _Large) -> AsyncIterator[bytes]:
+    left = large.pointer.size
+    with _opened(large) as file:
         while left and (piece := await asyncio.to_thread(file.read, min(4 * _PIECE, left))):
             left -= len(piece)
             yield piece
     if left:
-        raise BuildFailed(f"the LFS object of {entry.path!r} is {left} bytes short")
+        raise BuildFailed(f"the LFS object of {large.entry.path!r} is {left} bytes short")
 
 
-def _opened(path: Path, found: Pointer, entry: Entry) -> BinaryIO:
+def _opened(large: _Large) -> BinaryIO:
     try:
-        return path.open("rb")
+        return large.path.open("rb")
     except OSError as exc:
         raise BuildFailed(
-            f"the remote has no LFS object {found.id} for {entry.path!r}", hint="was it pushed with `git lfs push`?"
+            f"the remote has no LFS object {large.pointer.id} for {large.entry.path!r}",
+            hint="was it pushed with `git lfs push`?",
         ) from exc
 
 

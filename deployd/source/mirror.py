@@ -71,6 +71,7 @@ class Mirror:
         self._git = Git(self.directory)
         self._lock = asyncio.Lock()
         self._held: Counter[str] = Counter()
+        self._kept: dict[str, int] = {}
         self._opened = self._suspected = False
         self._tidying: asyncio.Task[None] | None = None
 
@@ -92,16 +93,12 @@ class Mirror:
         """Something that was fetched cannot be read: the next fetch starts from nothing."""
         self._suspected = True
 
-    async def has(self, commit: str) -> bool:
-        """Whether `commit` was fetched and is kept."""
-        return commit in (await self.commits())
-
     async def commits(self) -> list[str]:
         """The kept commits, oldest first."""
-        try:
-            return [match[2] for match in _REF.finditer(await self._refs())] if self.directory.is_dir() else []
-        except GitFailed:
-            return []
+        if not self._opened:
+            async with self._alone():
+                await self._open()
+        return sorted(self._kept, key=lambda commit: self._kept[commit])
 
     async def fetch(self, remote: Remote, commit: str, watched: str, log: Log, *, patient: bool = True) -> None:
         """Have `commit`, all of its tree included. `watched` is the configured ref (or a pattern) that should lead to it, for
@@ -157,7 +154,7 @@ class Mirror:
 
     async def _have(self, commit: str) -> bool:
         """Whether all that `commit` needs is there: a mirror may have lost objects in a crash. GitFailed when it has."""
-        if not any(match[2] == commit for match in _REF.finditer(await self._refs())):
+        if commit not in self._kept:
             return False
         await self._git.run("rev-list", "--objects", "--quiet", "--end-of-options", commit, timeout=_LOCAL_S)
         await self._keep(commit)
@@ -222,16 +219,12 @@ class Mirror:
 
     async def _keep(self, commit: str) -> None:
         """Give `commit` the newest of our refs, and let go of the oldest ones that nobody holds."""
-        refs = [(match[0], int(match[1]), match[2]) for match in _REF.finditer(await self._refs())]
-        newest = max((number for _, number, _ in refs), default=0)
-        others = [(name, kept) for name, _, kept in refs if kept != commit]
-        free = [name for name, kept in others if kept not in self._held]
-        gone = {name for name, _, kept in refs if kept == commit} | set(free[: max(0, len(others) + 1 - _KEPT)])
-        changes = [f"create refs/deployd/{newest + 1:010d}-{commit} {commit}", *(f"delete {name}" for name in gone)]
-        await self._git.run("update-ref", "--stdin", stdin="".join(f"{line}\n" for line in changes).encode())
-
-    async def _refs(self) -> str:
-        return (await self._git.run("for-each-ref", "--format=%(refname)", "refs/deployd")).decode()
+        number = max(self._kept.values(), default=0) + 1
+        others = sorted(self._kept.keys() - {commit} - self._held.keys(), key=lambda other: self._kept[other])
+        gone = others[: max(0, len(self._kept.keys() | {commit}) - _KEPT)] + [commit] * (commit in self._kept)
+        lines = [f"create {_ref(number, commit)} {commit}", *(f"delete {_ref(self._kept[old], old)}" for old in gone)]
+        await self._git.run("update-ref", "--stdin", stdin="".join(f"{line}\n" for line in lines).encode())
+        self._kept = {kept: at for kept, at in self._kept.items() if kept not in gone} | {commit: number}
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
@@ -246,7 +239,8 @@ class Mirror:
             return
         try:
             self._clear()
-            await self._refs()
+            refs = (await self._git.run("for-each-ref", "--format=%(refname)", "refs/deployd")).decode()
+            self._kept = {match[2]: int(match[1]) for match in _REF.finditer(refs)}
         except GitFailed:
             await self._renew()
         self._opened = True
@@ -256,7 +250,7 @@ class Mirror:
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=self._root))
         await Git().run("init", "--quiet", "--bare", "--template=", f"--object-format={self._format}", "--", str(fresh))
         await asyncio.to_thread(self._replace_by, fresh)
-        self._suspected = False
+        self._suspected, self._kept = False, {}
 
     def _replace_by(self, fresh: Path) -> None:
         old = fresh.with_name(fresh.name.replace("new-", "old-"))
@@ -291,6 +285,10 @@ class Mirror:
                 _log.info("Mirror not tidied", extra={"mirror": self.directory.name, "complaint": exc.complaint})
             finally:
                 self._clear()
+
+
+def _ref(number: int, commit: str) -> str:
+    return f"refs/deployd/{number:010d}-{commit}"
 
 
 def _sizes(directory: Path) -> Iterator[int]:

@@ -1,7 +1,9 @@
-"""Real git repositories for tests, made by plumbing commands so that they may hold what no ordinary command makes."""
+"""Real git repositories for tests, made object by object so that they may hold what no ordinary command makes."""
 
+import hashlib
 import os
 import subprocess
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,16 +50,15 @@ Content = bytes | Link | Submodule | Program
 
 @dataclass(frozen=True)
 class Repository:
-    """A bare repository at `path`."""
+    """A bare repository at `path`; a modern one has SHA-256 names."""
 
     path: Path
+    modern: bool = False
 
     @classmethod
     def create(cls, path: Path, *options: str) -> "Repository":
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", *options, str(path)], check=True, env=_ENVIRONMENT)
-        repository = cls(path)
-        repository.git("config", "http.getanyfile", "false")
-        return repository
+        return cls(path, modern="--object-format=sha256" in options)
 
     def git(self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> str:
         """What a git command prints, stripped."""
@@ -81,29 +82,40 @@ class Repository:
     ) -> str:
         """A commit that holds exactly `files`, on top of `branch` (or of nothing, on no branch)."""
         parents = self._tip(branch) if branch else []
-        moment = {"GIT_AUTHOR_DATE": f"{date} +0000", "GIT_COMMITTER_DATE": f"{date} +0000", "GIT_AUTHOR_NAME": author}
-        parent_options = [option for parent in parents for option in ("-p", parent)]
-        made = self.git(
-            "commit-tree",
-            self._tree(files),
-            *parent_options,
-            stdin=subject.encode("utf-8", "surrogateescape"),
-            environment=moment,
-        )
+        made = self._commit(self._tree(files), parents, subject, date, author)
         if branch:
             self.git("update-ref", f"refs/heads/{branch}", made)
         return made
 
     def commit_of_tree(self, entries: list[tuple[str, bytes, str]], branch: str = "main") -> str:
         """A commit of one raw tree object: (mode, name, object id), unchecked and unsorted."""
-        raw = b"".join(mode.encode() + b" " + name + b"\0" + bytes.fromhex(oid) for mode, name, oid in entries)
-        tree = self.git("hash-object", "-t", "tree", "-w", "--literally", "--stdin", stdin=raw)
-        made = self.git("commit-tree", tree, stdin=b"Crafted")
+        made = self._commit(self.tree(entries), [], "Crafted", DATE, "Ada")
         self.git("update-ref", f"refs/heads/{branch}", made)
         return made
 
+    def tree(self, entries: list[tuple[str, bytes, str]]) -> str:
+        """A tree object of exactly these entries in this order."""
+        raw = b"".join(mode.encode() + b" " + name + b"\0" + bytes.fromhex(oid) for mode, name, oid in entries)
+        return self._object("tree", raw)
+
     def blob(self, content: bytes) -> str:
-        return self.git("hash-object", "-w", "--stdin", stdin=content)
+        return self._object("blob", content)
+
+    def _object(self, kind: str, data: bytes) -> str:
+        """Write a loose object as git does; a process for each would make the tests slow."""
+        whole = b"%s %d\0" % (kind.encode(), len(data)) + data
+        name = (hashlib.sha256 if self.modern else hashlib.sha1)(whole).hexdigest()
+        place = self.path / "objects" / name[:2] / name[2:]
+        if not place.exists():
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(zlib.compress(whole, 1))
+        return name
+
+    def _commit(self, tree: str, parents: list[str], subject: str, date: int, author: str) -> str:
+        lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
+        lines += [f"author {author} <ada@example.com> {date} +0000", f"committer Ada <ada@example.com> {date} +0000"]
+        text = "\n".join(lines) + f"\n\n{subject}\n"
+        return self._object("commit", text.encode("utf-8", "surrogateescape"))
 
     def _tip(self, branch: str) -> list[str]:
         listed = self.git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
@@ -111,29 +123,28 @@ class Repository:
 
     def _tree(self, files: Mapping[str, Content]) -> str:
         inner: dict[str, dict[str, Content]] = {}
-        lines = []
+        entries = []
         for path, content in files.items():
             head, slash, rest = path.partition("/")
             if slash:
                 inner.setdefault(head, {})[rest] = content
             else:
-                lines.append(self._line(path, content))
-        lines += [
-            b"040000 tree %s\t%s" % (self._tree(below).encode(), os.fsencode(name)) for name, below in inner.items()
-        ]
-        return self.git("mktree", "-z", "--missing", stdin=b"".join(line + b"\0" for line in lines))
+                mode, name = self._entry(content)
+                entries.append((mode, os.fsencode(path), name))
+        entries += [("40000", os.fsencode(name), self._tree(below)) for name, below in inner.items()]
+        # Git sorts directories as if their names ended in a slash.
+        return self.tree(sorted(entries, key=lambda entry: entry[1] + b"/" * (entry[0] == "40000")))
 
-    def _line(self, name: str, content: Content) -> bytes:
+    def _entry(self, content: Content) -> tuple[str, str]:
         match content:
             case Submodule(commit):
-                mode = f"160000 commit {commit}"
+                return "160000", commit
             case Link(target):
-                mode = f"120000 blob {self.blob(os.fsencode(target))}"
+                return "120000", self.blob(os.fsencode(target))
             case Program(text):
-                mode = f"100755 blob {self.blob(text)}"
+                return "100755", self.blob(text)
             case _:
-                mode = f"100644 blob {self.blob(content)}"
-        return mode.encode() + b"\t" + os.fsencode(name)
+                return "100644", self.blob(content)
 
 
 def an_app(repo: str, *, build: Mapping[str, object] | None = None, **others: object) -> App:

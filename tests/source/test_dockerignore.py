@@ -1,5 +1,11 @@
 """Docker's rules for .dockerignore, as a table; and the same table asked of a real engine."""
 
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
 import pytest
 
 from deployd.source.dockerignore import parse
@@ -104,3 +110,26 @@ def test_a_line_that_is_no_pattern_is_named(text: str) -> None:
 
 def test_a_byte_order_mark_is_no_part_of_the_first_pattern() -> None:
     assert left_out("\ufeffa.txt") == {"a.txt"}
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("text", TABLE)
+def test_a_real_docker_leaves_out_the_same(text: str, engine: str, instance: str, tmp_path: Path) -> None:
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY . /context/\nCMD ["none"]\n')
+    (tmp_path / ".dockerignore").write_text(text, newline="")
+    label = f"io.deployd.instance={instance}"
+    image = docker(engine, "build", "--quiet", "--label", label, str(tmp_path)).decode().strip()
+    container = docker(engine, "create", "--label", label, image).decode().strip()
+    exported = docker(engine, "export", container)
+    with tarfile.open(fileobj=io.BytesIO(exported)) as tar:
+        there = {member.name.removeprefix("context/") for member in tar if member.isreg()}
+    expected = {name for name in FILES if name not in {"Dockerfile", ".dockerignore"}} - there
+    assert left_out(text) == expected
+
+
+def docker(engine: str, *arguments: str) -> bytes:
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "DOCKER_HOST": engine, "DOCKER_BUILDKIT": "0"}
+    return subprocess.run(["docker", *arguments], stdout=subprocess.PIPE, check=True, env=environment).stdout

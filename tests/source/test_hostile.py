@@ -72,7 +72,7 @@ async def test_names_that_leave_the_root_or_mean_something_to_git_are_refused(
 
 async def test_a_file_behind_a_link_is_refused(source: GitSource, repository: Repository, lines: Lines) -> None:
     blobs = [repository.blob(content) for content in (DOCKERFILE, b"/etc", b"root::0:0::/:/bin/sh\n")]
-    inner = repository.git("mktree", "-z", stdin=b"100644 blob %s\tpasswd\0" % blobs[2].encode())
+    inner = repository.tree([("100644", b"passwd", blobs[2])])
     twice = [("100644", b"Dockerfile", blobs[0]), ("120000", b"a", blobs[1]), ("40000", b"a", inner)]
     behind = [("100644", b"Dockerfile", blobs[0]), ("120000", b"a", blobs[1]), ("100644", b"a/passwd", blobs[2])]
     for entries in (twice, behind):

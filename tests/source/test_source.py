@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deployd.config.daemon import Git
 from deployd.errors import BuildFailed, RequestRefused, Unavailable
 from deployd.ports import Context, Source
 from deployd.source.source import GitSource
@@ -169,10 +170,14 @@ async def test_reading_a_huge_file_is_refused(source: GitSource, repository: Rep
 
 
 async def test_a_context_past_the_size_limit_is_refused_while_it_streams(
-    source: GitSource, repository: Repository, lines: Lines
+    repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
-    zeros = repository.commit({"Dockerfile": DOCKERFILE, "zeros": bytes(80 << 20)})
-    async with await source.fetch(an_app(str(repository.path)), zeros, "refs/heads/main", lines) as context:
+    zeros = repository.commit({"Dockerfile": DOCKERFILE, "zeros": bytes(3 << 20)})
+    settings = Git.model_validate({"allow_file": True, "max_size": "1MiB"})
+    async with (
+        GitSource(settings, tmp_path / "mirrors", WAITS) as source,
+        await source.fetch(an_app(str(repository.path)), zeros, "refs/heads/main", lines) as context,
+    ):
         with pytest.raises(BuildFailed, match=r"the build context is larger than git\.max_size"):
             await tar_of(context)
 
