@@ -41,6 +41,7 @@ class Lane:
         self._tidying: asyncio.Task[None] | None = None
         self._asked: Literal["newer", "hand"] | None = None
         self._failures = 0
+        self._retry: tuple[int, float] = (0, 0.0)  # the deploy that waits for something outside, and until when
         self._busy_since = 0.0  # when the present chain of deploys, each superseding the last, began
 
     def submit(self, deploy: Deploy) -> None:
@@ -69,7 +70,8 @@ class Lane:
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
-                    if (deploy := await self._store.take_newest(self.app.name)) is not None:
+                    deploy = await self._store.take_newest(self.app.name)
+                    if deploy is not None and not self._too_early(deploy):
                         await self._serve_one(deploy)
                         self._wake.set()
 
@@ -183,9 +185,14 @@ class Lane:
     async def _wait_for_the_world(self, deploy: Deploy, exc: Unavailable) -> None:
         delay = _RETRY_SECONDS[min(self._failures, len(_RETRY_SECONDS) - 1)]
         self._failures += 1
+        self._retry = (deploy.number, time.monotonic() + delay)
         reason = f"{exc.message}; trying again in {delay:.0f} s"
         await self._store.advance(deploy, Status.QUEUED, reason=reason, hint=exc.hint)
         asyncio.get_running_loop().call_later(delay, self._wake.set)
+
+    def _too_early(self, deploy: Deploy) -> bool:
+        number, until = self._retry
+        return deploy.number == number and time.monotonic() < until
 
     def _cancel(self, asked: Literal["newer", "hand"]) -> None:
         if self._task is not None and self._asked is None:

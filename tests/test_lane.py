@@ -233,6 +233,24 @@ async def test_what_is_away_is_waited_for(bench: Bench) -> None:
         assert tries == 4
 
 
+async def test_what_is_away_is_not_asked_again_at_once_but_a_new_push_does_not_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.lane._RETRY_SECONDS", (1000.0,))
+
+    async def away(deploy: Deploy) -> None:
+        raise Unavailable("the remote is away")
+
+    bench.pipeline.scripts[A] = away
+    async with bench.serving():
+        first = await bench.push(A)
+        await bench.pipeline.began.get()
+        assert (await bench.ends(first, Status.QUEUED)).reason == "the remote is away; trying again in 1000 s"
+        second = await bench.push(B)
+        await bench.ends(second, Status.LIVE)
+        assert bench.pipeline.began.get_nowait().number == second.number
+
+
 async def test_a_bug_fails_the_deploy_and_ends_the_lane_loudly(bench: Bench) -> None:
     async def bug(deploy: Deploy) -> None:
         raise ZeroDivisionError

@@ -21,7 +21,7 @@ from deployd.errors import Unavailable
 _START_S = 60.0
 _STOP_S = 60.0
 
-_CONFIG = """\
+CONFIG = """\
 [server]
 port = {port}
 state_dir = "{state}"
@@ -77,11 +77,11 @@ class DemoDaemon:
         return self.directory / "deployd.log"
 
     @classmethod
-    def prepare(cls, directory: Path, remote: Path) -> "DemoDaemon":
-        """Write its config; two free ports are taken from the kernel."""
+    def prepare(cls, directory: Path, remote: Path, config: str = CONFIG) -> "DemoDaemon":
+        """Write its config from a template; two free ports are taken from the kernel."""
         port, public_port = _free_port(), _free_port()
         daemon = cls(directory, remote, f"demo-{secrets.token_hex(4)}", port, public_port, secrets.token_hex(16))
-        text = _CONFIG.format(
+        text = config.format(
             port=port, state=directory / "state", instance=daemon.instance, remote=remote, public_port=public_port
         )
         (directory / "config.toml").write_text(text)

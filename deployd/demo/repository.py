@@ -27,7 +27,7 @@ _IDENTITY = {
 
 
 class Repository:
-    """`acme/iris`, with the model service of this checkout in it."""
+    """`acme/iris`: a remote and a working copy."""
 
     def __init__(self, directory: Path) -> None:
         self.remote = directory / "acme" / "iris.git"
@@ -35,21 +35,28 @@ class Repository:
         self.head = "0" * 40
 
     def create(self) -> None:
-        """Make the remote and the working copy; ConfigError when this is no checkout with a model service."""
-        root = Path(__file__).resolve().parents[2]
-        if not all((root / name).exists() for name in _FILES):
-            raise ConfigError(
-                "the demo needs a checkout of deployd", hint="run it where Dockerfile and model_service are"
-            )
+        """Make the remote and the working copy, empty."""
         self.remote.mkdir(parents=True)
         self._git("init", "--quiet", "--bare", "--initial-branch=main", str(self.remote))
         self._git("clone", "--quiet", str(self.remote), str(self.work))
         self._git("checkout", "--quiet", "-b", "main", cwd=self.work)
+
+    def add_model_service(self) -> None:
+        """Put the model service of this checkout in; ConfigError when this is none."""
+        root = Path(__file__).resolve().parents[2]
+        if not all((root / name).exists() for name in _FILES):
+            raise ConfigError(
+                "the demo needs a checkout of deployd", hint="its Dockerfile and model_service are deployed"
+            )
         for name in _FILES:
             copy = shutil.copytree if (root / name).is_dir() else shutil.copy
             copy(root / name, self.work / name)
         for cache in list(self.work.rglob("__pycache__")):
             shutil.rmtree(cache)
+
+    def write(self, path: str, text: str) -> None:
+        """Make a file of the working copy anew."""
+        (self.work / path).write_text(text)
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace a piece of a file of the working copy; it must be there."""

@@ -57,6 +57,7 @@ def run(*, once: bool) -> int:
 
 async def _tell(console: Console, repository: Repository, daemon: DemoDaemon, *, once: bool) -> int:
     repository.create()
+    repository.add_model_service()
     with _interruptible():
         async with daemon.running(), Client(daemon.url) as client:
             story = Story(console, repository, daemon, client)
