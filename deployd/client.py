@@ -37,6 +37,10 @@ _SILENCE_SECONDS = 45.0  # three heartbeats
 _AGAIN_SECONDS = 0.5
 
 
+class DaemonAway(Unavailable):
+    """The daemon itself cannot be reached."""
+
+
 class Client:
     """Speaks to the daemon at `url`; use as an async context manager. `patience`: seconds that a follower waits for a daemon
     that has gone away to come back."""
@@ -226,12 +230,12 @@ class Client:
         try:
             yield
         except httpx.TransportError as exc:
-            raise Unavailable(
+            raise DaemonAway(
                 f"deployd at {self.url} does not answer: {str(exc) or type(exc).__name__}",
                 hint="is it running? DEPLOYD_URL says where",
             ) from exc
         except httpx.InvalidURL as exc:
-            raise Unavailable(f"{self.url} is no address: {exc}", hint="DEPLOYD_URL, such as " + DEFAULT_URL) from exc
+            raise DaemonAway(f"{self.url} is no address: {exc}", hint="DEPLOYD_URL, such as " + DEFAULT_URL) from exc
 
 
 class _Patience:

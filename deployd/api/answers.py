@@ -69,6 +69,11 @@ class DeployAnswer(Answer):
     gates: list[GateAnswer] = []
     model: dict[str, Any] = {}
 
+    @property
+    def name(self) -> str:
+        """`iris/42`."""
+        return f"{self.app}/{self.number}"
+
     @classmethod
     def of(cls, deploy: Deploy) -> Self:
         """A deploy as it is told."""

@@ -1,6 +1,7 @@
 """From the bytes of config.toml to a Config, or to one error that names the key, what is wrong and what to do."""
 
 import difflib
+import os
 import tomllib
 import typing
 from pathlib import Path
@@ -10,6 +11,14 @@ from pydantic import BaseModel, ValidationError
 
 from deployd.config.daemon import Config
 from deployd.errors import ConfigError
+
+
+def default_path() -> Path:
+    """DEPLOYD_CONFIG, else config.toml in the current directory, else the system's."""
+    if given := os.environ.get("DEPLOYD_CONFIG"):
+        return Path(given)
+    here = Path("config.toml")
+    return here if here.is_file() else Path("/etc/deployd/config.toml")
 
 
 def load(path: Path) -> Config:

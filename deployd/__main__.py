@@ -1,0 +1,21 @@
+"""`deployd`, and `python -m deployd`.
+
+The daemon is started without the command line's libraries: they would stay in its memory for as long as it runs.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command that the arguments name; does not return."""
+    if sys.argv[1:2] == ["run"]:
+        from deployd.serve import serve  # noqa: PLC0415 - see above
+
+        sys.exit(serve(sys.argv[2:]))
+    from deployd.cli.app import run  # noqa: PLC0415 - see above
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

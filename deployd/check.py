@@ -1,0 +1,208 @@
+"""`deployd check`: everything that deploys will need, tried before they need it, and each fault with what to do about it.
+
+Changes nothing: no container, no file but a mirror's scratch directory, which goes again.
+"""
+
+import asyncio
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import aiodocker
+
+from deployd.builders.engine import EngineBuilder
+from deployd.config.app import App
+from deployd.config.daemon import Config
+from deployd.config.file import load
+from deployd.config.urls import public_urls
+from deployd.config.values import read_secret
+from deployd.domain import part_labels
+from deployd.engine import connect, containers, request, translated
+from deployd.errors import ConfigError, DeploydError, RequestRefused
+from deployd.heads import wanted_head
+from deployd.source.source import GitSource
+
+Verdict = Literal["ok", "warning", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was tried, and what came of it. `in_config`: the config file has to change."""
+
+    what: str
+    verdict: Verdict
+    detail: str
+    hint: str = ""
+    in_config: bool = False
+
+    @classmethod
+    def fault(cls, what: str, exc: DeploydError) -> "Finding":
+        """An expected failure as a finding."""
+        return cls(what, "wrong", exc.message, exc.hint, in_config=isinstance(exc, ConfigError))
+
+
+async def check(path: Path) -> list[Finding]:
+    """Try everything; in the order in which a person would fix it."""
+    try:
+        config = load(path)
+    except ConfigError as exc:
+        return [Finding.fault("config", exc)]
+    found = [Finding("config", "ok", f"{path}: {len(config.app)} apps"), *_secrets(config), *_access(config)]
+    found += [_state(config), *[finding async for finding in _engine(config)]]
+    async with asyncio.TaskGroup() as tasks:
+        looking = [tasks.create_task(_app(config, app)) for app in config.app]
+    return found + [finding for task in looking for finding in task.result()]
+
+
+def references(config: Config) -> Iterator[tuple[str, str]]:
+    """Key path and reference of every secret that the config names."""
+    yield from ((f"github.secrets[{at}]", one) for at, one in enumerate(config.github.secrets))
+    if config.github.token is not None:
+        yield "github.token", config.github.token
+    if config.registry is not None and config.registry.password is not None:
+        yield "registry.password", config.registry.password
+    for app in config.app:
+        for key in ("credentials", "ssh_key", "known_hosts"):
+            if (reference := getattr(app, key)) is not None:
+                yield f"app.{app.name}.{key}", reference
+        yield from ((f"app.{app.name}.build.secrets.{name}", one) for name, one in app.build.secrets.items())
+        yield from ((f"app.{app.name}.docker.env_secrets.{name}", one) for name, one in app.docker.env_secrets.items())
+
+
+def _secrets(config: Config) -> Iterator[Finding]:
+    for key, reference in references(config):
+        try:
+            read_secret(reference, key)
+        except ConfigError as exc:
+            yield Finding.fault("secret", exc)
+        else:
+            yield Finding("secret", "ok", f"{key}: {reference} is there")
+
+
+def _access(config: Config) -> Iterator[Finding]:
+    if not config.github.secrets:
+        yield Finding(
+            "webhooks", "warning", "no secret: every webhook is refused, commits come by polling", "github.secrets"
+        )
+    if not config.auth.tokens:
+        yield Finding("tokens", "warning", "none: only requests from this machine are served", "deployd token new NAME")
+    else:
+        yield Finding("tokens", "ok", ", ".join(f"{token.name} ({token.role})" for token in config.auth.tokens))
+    if config.server.tls is not None:
+        for path in (config.server.tls.certificate, config.server.tls.key):
+            if not os.access(path, os.R_OK):
+                yield Finding("tls", "wrong", f"server.tls: {path} cannot be read", in_config=True)
+    yield _port("api port", config.server.host, config.server.port, ours=_answers_as_deployd(config))
+
+
+def _state(config: Config) -> Finding:
+    directory = config.server.state_dir
+    nearest = next(parent for parent in (directory, *directory.parents) if parent.exists())
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return Finding("state", "ok", str(directory))
+    return Finding("state", "wrong", f"server.state_dir: {directory} cannot be written", in_config=True)
+
+
+def _port(what: str, host: str, port: int, *, ours: bool) -> Finding:
+    if port == 0 or ours:
+        return Finding(what, "ok", f"{host}:{port}" + (" is deployd's already" if ours else ""))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            return Finding(what, "wrong", f"{host}:{port}: {exc.strerror}", "who has it? ss -ltnp")
+    return Finding(what, "ok", f"{host}:{port} is free")
+
+
+def _answers_as_deployd(config: Config) -> bool:
+    """Whether a deployd holds our state directory: then it also holds the API's port."""
+    lock = config.server.state_dir / "lock"
+    try:
+        return lock.read_text().strip().isdecimal() and Path(f"/proc/{lock.read_text().strip()}").exists()
+    except OSError:
+        return False
+
+
+async def _engine(config: Config) -> AsyncIterator[Finding]:
+    if config.app and all(app.target == "kubernetes" for app in config.app):
+        async for finding in _cluster(config):
+            yield finding
+        return
+    try:
+        docker = connect(None)
+    except ConfigError as exc:
+        yield Finding("engine", "wrong", exc.message, exc.hint)
+        return
+    async with docker:
+        try:
+            with translated("asking the Docker Engine"):
+                version = await request(docker, "version")
+            yield Finding("engine", "ok", f"Docker Engine {version['Version']} (API {version['ApiVersion']})")
+            for finding in await _gateway(config, docker):
+                yield finding
+            yield await _builder(config)
+        except DeploydError as exc:
+            yield Finding("engine", "wrong", exc.message, exc.hint or "is it running? DOCKER_HOST says where")
+    async for finding in _cluster(config):
+        yield finding
+
+
+async def _gateway(config: Config, docker: aiodocker.Docker) -> list[Finding]:
+    name = config.gateway.image
+    try:
+        await docker.images.inspect(name)
+        found = [Finding("gateway", "ok", f"image {name} is there")]
+    except aiodocker.DockerError:
+        found = [Finding("gateway", "warning", f"image {name} is not there: it is pulled at the start", "docker pull")]
+    running = bool(await containers(docker, part_labels(config.server.identity, "gateway")))
+    ports = {app.gateway.listen for app in config.app} | {config.gateway.http_port, config.gateway.https_port}
+    for port in sorted(port for port in ports if port is not None):
+        found.append(_port("app port", config.gateway.bind, port, ours=running))
+    return found
+
+
+async def _builder(config: Config) -> Finding:
+    state, identity = config.server.state_dir, config.server.identity
+    if config.builder.kind == "buildkit":
+        from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - one of two
+
+        await BuildkitBuilder(config.builder, identity, state).ping()
+    else:
+        await EngineBuilder(config.builder, identity, state, config.registry).ping()
+    return Finding("builder", "ok", config.builder.kind)
+
+
+async def _cluster(config: Config) -> AsyncIterator[Finding]:
+    if not any(app.target == "kubernetes" for app in config.app):
+        return
+    from deployd.targets.kubernetes import KubernetesTarget  # noqa: PLC0415 - large, and only for those who use it
+
+    try:
+        async with KubernetesTarget(config, config.server.state_dir / "kubernetes") as target:
+            for part, said in (await target.ping()).items():
+                yield Finding(part, "ok" if said == "ok" else "wrong", said)
+    except DeploydError as exc:
+        yield Finding.fault("cluster", exc)
+
+
+async def _app(config: Config, app: App) -> list[Finding]:
+    what = f"app {app.name}"
+    with tempfile.TemporaryDirectory(prefix="deployd-check-") as scratch:
+        try:
+            async with GitSource(config.git, Path(scratch)) as source:
+                await source.ping(app)
+                head = wanted_head(await source.heads(app))
+        except RequestRefused as exc:
+            return [Finding(what, "wrong", exc.message, exc.hint)]
+        except DeploydError as exc:
+            return [Finding.fault(what, exc)]
+    if head is None:
+        return [Finding(what, "wrong", f"{app.repo} has no {app.ref}", "push it, or change branch or tag")]
+    where = ", ".join(public_urls(config, app)) or app.target
+    return [Finding(what, "ok", f"{head[0]} of {app.repo} is at {head[1][:12]}: it would serve on {where}")]

@@ -1,0 +1,62 @@
+"""The command line, put together. What fails as expected ends in `error:` and `hint:` on standard error, never in a traceback."""
+
+import importlib.metadata
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from deployd.cli import apps, deploys, hooks, logs, operator, running, tokens
+from deployd.client import DaemonAway
+from deployd.errors import DeploydError
+from deployd.exits import UNREACHABLE, told
+
+_INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DeploydError as exc:
+            code = told(exc)
+            raise typer.Exit(UNREACHABLE if isinstance(exc, DaemonAway) else code) from exc
+        except KeyboardInterrupt as exc:
+            raise typer.Exit(_INTERRUPTED) from exc
+
+
+app = typer.Typer(
+    name="deployd",
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="DEPLOYD_URL and DEPLOYD_TOKEN say which daemon is spoken to, DEPLOYD_CONFIG where its config is.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(importlib.metadata.version("deployd"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Turns git push into a live, proven model service."""
+
+
+for part in (running, apps, deploys, logs, operator):
+    part.add_to(app)
+app.add_typer(tokens.app, name="token")
+app.add_typer(hooks.app, name="hook")
+
+
+def run() -> None:
+    """Run the command that the arguments of the process name; does not return."""
+    app()

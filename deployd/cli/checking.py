@@ -1,0 +1,30 @@
+"""How `deployd check` tells what it found."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from deployd.check import Finding
+from deployd.cli.speaking import out
+from deployd.config.daemon import Config
+
+_MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "red")}
+
+
+def say(found: Sequence[Finding], *, as_json: bool) -> None:
+    """A line for each finding, the hint below it."""
+    if as_json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
+        return
+    for finding in found:
+        mark, colour = _MARKS[finding.verdict]
+        out().print(Text(f"{mark} ", colour) + Text(f"{finding.what:<12} {finding.detail}"), soft_wrap=True)
+        if finding.hint and finding.verdict != "ok":
+            out().print(Text(f"    hint: {finding.hint}", "dim"), soft_wrap=True)
+
+
+def say_schema() -> None:
+    """The JSON Schema of config.toml, for editors."""
+    print(json.dumps(Config.model_json_schema(), indent=2))

@@ -1,0 +1,97 @@
+"""`deployd hook`: the webhook on GitHub's side, made or looked after from here."""
+
+from typing import Annotated
+
+import typer
+
+from deployd import github_hooks
+from deployd.cli.running import ConfigPath
+from deployd.cli.speaking import AppName, out
+from deployd.config.daemon import Config
+from deployd.config.file import default_path, load
+from deployd.config.values import read_secret
+from deployd.errors import ConfigError, RequestRefused
+
+app = typer.Typer(no_args_is_help=True, help="The webhook on GitHub's side.", rich_markup_mode=None)
+
+_PATH = "/webhooks/github"
+
+
+@app.command(epilog="Example: deployd hook install iris")
+def install(app: AppName, config: ConfigPath = None) -> None:
+    """Make the app's webhook on GitHub, or bring it up to date; without a token, print what to fill in."""
+    settings = load(config or default_path())
+    repository = _repository(settings, app)
+    if settings.github.token is None:
+        _say_fields(settings, repository)
+        return
+    if not settings.github.secrets:
+        raise ConfigError("github.secrets: a webhook needs a secret", hint='secrets = ["env:DEPLOYD_WEBHOOK_SECRET"]')
+    with github_hooks.Hooks(
+        settings.github.api_url, read_secret(settings.github.token, "github.token"), repository
+    ) as hooks:
+        number, new = hooks.install(_url(settings), read_secret(settings.github.secrets[0], "github.secrets[0]"))
+    out().print(f"webhook {number} of {repository} {'is made' if new else 'is up to date'}: {_url(settings)}")
+
+
+@app.command(epilog="Example: deployd hook redeliver iris")
+def redeliver(
+    app: AppName,
+    config: ConfigPath = None,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+) -> None:
+    """Ask GitHub for the deliveries again of which no attempt has succeeded."""
+    settings = load(config or default_path())
+    repository = _repository(settings, app)
+    if settings.github.token is None:
+        raise ConfigError("github.token: asking GitHub needs a token", hint='token = "env:GITHUB_TOKEN" in [github]')
+    with github_hooks.Hooks(
+        settings.github.api_url, read_secret(settings.github.token, "github.token"), repository
+    ) as hooks:
+        lost = hooks.lost(_url(settings))
+        for delivery in lost:
+            out().print(f"{delivery.guid} {delivery.event} {delivery.delivered_at} {delivery.status}")
+            if not dry:
+                hooks.redeliver(delivery)
+    out().print(f"{len(lost)} lost deliveries" + (" asked for again" if lost and not dry else ""))
+
+
+def _repository(config: Config, name: str) -> str:
+    app = config.find(name)
+    if app is None:
+        known = ", ".join(one.name for one in config.app) or "none"
+        raise RequestRefused(404, f"there is no app {name} in the config", hint=f"configured apps: {known}")
+    if app.repo.startswith(("/", ".", "file:")):
+        raise RequestRefused(409, f"{name} comes from {app.repo}, which GitHub does not have")
+    return app.repository
+
+
+def _url(config: Config) -> str:
+    if not config.server.base_url:
+        raise ConfigError(
+            "server.base_url: GitHub must know where deployd is reached",
+            hint='base_url = "https://deployd.example.com" in [server]; behind NAT, polling needs no webhook',
+        )
+    return config.server.base_url.rstrip("/") + _PATH
+
+
+def _say_fields(config: Config, repository: str) -> None:
+    secret = (
+        f"what {config.github.secrets[0]} holds"
+        if config.github.secrets
+        else "a long random text, also in [github] secrets"
+    )
+    base = config.server.base_url.rstrip("/") or "https://deployd.example.com"
+    out().print(
+        f"No token in [github]: fill in the form of {repository}, Settings > Webhooks > Add webhook", style="bold"
+    )
+    fields = {
+        "Payload URL": base + _PATH,
+        "Content type": "application/json",
+        "Secret": secret,
+        "SSL verification": "enabled",
+        "Which events": "Just the push event",
+        "Active": "yes",
+    }
+    for name, value in fields.items():
+        out().print(f"  {name:<17} {value}", soft_wrap=True)

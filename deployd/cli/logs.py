@@ -1,0 +1,75 @@
+"""The commands that print logs: logs (of a deploy), applog (of what runs)."""
+
+import codecs
+import sys
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import typer
+
+from deployd.cli.deploys import named
+from deployd.cli.speaking import AppName, aside, asking, out, said_status
+from deployd.client import Client
+from deployd.errors import RequestRefused
+from deployd.log import printable
+
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on while more comes.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="Example: deployd logs iris/42 -f")(logs)
+    app.command(epilog="Example: deployd applog iris -f --tail 100")(applog)
+
+
+def logs(
+    name: Annotated[str, typer.Argument(metavar="APP[/N]", help="A deploy; of an app, its newest.")],
+    follow: Follow = False,
+) -> None:
+    """The log of a deploy."""
+
+    async def ask(client: Client) -> None:
+        app, number = named(name) if "/" in name else (name, await _newest(client, name))
+        await _print(client.log(app, number, follow=follow))
+        if follow:
+            deploy = await client.show(app, number)
+            aside().print(f"{deploy.name} is", said_status(deploy.status), printable(deploy.reason), soft_wrap=True)
+
+    asking(ask)
+
+
+def applog(
+    app: AppName,
+    follow: Follow = False,
+    tail: Annotated[int | None, typer.Option("--tail", "-n", min=0, help="Only the last so many lines.")] = None,
+) -> None:
+    """What the app's running release prints."""
+    asking(lambda client: _print(client.app_log(app, follow=follow, tail=tail)))
+
+
+async def _newest(client: Client, app: str) -> int:
+    if not (found := (await client.history(app, 1)).deploys):
+        raise RequestRefused(404, f"{app} was never deployed", hint=f"deployd deploy {app}")
+    return found[0].number
+
+
+async def _print(blocks: AsyncIterator[bytes]) -> None:
+    """Text as it comes. On a terminal by whole lines, so that the steps stand out."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    line = ""
+    async for block in blocks:
+        text = decoder.decode(block)
+        if not out().is_terminal:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            continue
+        *lines, line = (line + text).split("\n")
+        for one in lines:
+            _say(one)
+    if line:
+        _say(line)
+
+
+def _say(line: str) -> None:
+    style = "bold cyan" if line.startswith("==> ") else "dim" if line.startswith("<== ") else None
+    out().print(printable(line, 4000), style=style, soft_wrap=True)

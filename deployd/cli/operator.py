@@ -1,0 +1,28 @@
+"""The commands of who runs the daemon: reload, backup."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployd.cli.speaking import asking, out
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="Example: deployd reload")(reload)
+    app.command(epilog="Example: deployd backup /var/backups/deployd.db")(backup)
+
+
+def reload() -> None:
+    """Let the daemon read its config again; a wrong one is refused and the present one stays."""
+    apps = asking(lambda client: client.reload())
+    out().print(f"reloaded: {', '.join(apps) or 'no apps'}")
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; an existing file is replaced.")],
+) -> None:
+    """Copy the daemon's whole state to a file, while it runs."""
+    size = asking(lambda client: client.backup(file))
+    out().print(f"{file}: {size} bytes")

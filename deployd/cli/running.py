@@ -1,0 +1,69 @@
+"""The commands that need no daemon: run, check, demo, init."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployd.cli.speaking import AsJson
+from deployd.config.file import default_path
+from deployd.exits import CONFIG, FAILED
+
+ConfigPath = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The config file (default: DEPLOYD_CONFIG, then ./config.toml).")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command(epilog="Example: deployd run --config /etc/deployd/config.toml", context_settings=passed_on)(run)
+    app.command(epilog="Example: deployd check --config /etc/deployd/config.toml")(check)
+    app.command(epilog="Example: deployd demo --once")(demo)
+    app.command(epilog="Example: cd my-model && deployd init")(init)
+
+
+def run(ctx: typer.Context) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reloads the config."""
+    from deployd.serve import serve  # noqa: PLC0415 - the daemon is large, and the other commands do without it
+
+    raise typer.Exit(serve(ctx.args))
+
+
+def check(
+    config: ConfigPath = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the config's JSON Schema instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Try everything that deploys will need, and say what deployd would do.
+
+    Exits 78 when the config is wrong, 1 when something cannot be reached.
+    """
+    from deployd.check import check as tried  # noqa: PLC0415 - brings the adapters of the daemon
+    from deployd.cli import checking  # noqa: PLC0415 - the same
+
+    if schema:
+        checking.say_schema()
+        return
+    findings = asyncio.run(tried(config or default_path()))
+    checking.say(findings, as_json=as_json)
+    if any(finding.verdict == "wrong" for finding in findings):
+        raise typer.Exit(CONFIG if any(finding.in_config for finding in findings) else FAILED)
+
+
+def demo(once: Annotated[bool, typer.Option("--once", help="End when the story is told.")] = False) -> None:
+    """Push, serve, break and supersede a model on this machine's Docker Engine, told as it happens; nothing stays."""
+    from deployd.demo import story  # noqa: PLC0415 - brings the demo's parts
+
+    raise typer.Exit(story.run(once=once))
+
+
+def init(
+    path: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("config.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented config.toml for the repository in the current directory."""
+    from deployd.cli import starting  # noqa: PLC0415 - only here
+
+    starting.write(path, force=force)

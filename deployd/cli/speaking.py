@@ -1,0 +1,103 @@
+"""What commands have in common: the daemon they speak to, and how they speak to the person or script that asked."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, TypeVar
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deployd.client import DEFAULT_URL, Client
+from deployd.domain import Status
+from deployd.log import printable
+
+T = TypeVar("T")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+AppName = Annotated[str, typer.Argument(metavar="APP", help="The name of an app.")]
+
+COLOURS = {
+    Status.QUEUED: "yellow",
+    Status.BUILDING: "blue",
+    Status.CHECKING: "blue",
+    Status.ROLLING_OUT: "blue",
+    Status.LIVE: "green",
+    Status.RETIRED: "dim",
+    Status.SUPERSEDED: "dim",
+    Status.CANCELLED: "dim",
+    Status.FAILED: "red",
+    Status.REVERTED: "red",
+}
+_WIDE = 220
+
+
+def asking(work: Callable[[Client], Awaitable[T]]) -> T:
+    """Run `work` with a client of the daemon that the environment names."""
+
+    async def ask() -> T:
+        async with Client(
+            os.environ.get("DEPLOYD_URL") or DEFAULT_URL, os.environ.get("DEPLOYD_TOKEN") or None
+        ) as client:
+            return await work(client)
+
+    return asyncio.run(ask())
+
+
+@cache
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _WIDE
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
+
+
+def out() -> Console:
+    """For what was asked for: standard output, in colours only on a terminal."""
+    return _console(stderr=False)
+
+
+def aside() -> Console:
+    """For what is said on the way: standard error."""
+    return _console(stderr=True)
+
+
+def say_json(answer: BaseModel | Iterable[BaseModel]) -> None:
+    """An answer as the API gave it."""
+    if isinstance(answer, BaseModel):
+        print(answer.model_dump_json(indent=2))
+    else:
+        print(f"[{','.join(one.model_dump_json(indent=2) for one in answer)}]")
+
+
+def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    """Columns without frames, which a person reads and `awk` can split."""
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
+    out().print(table)
+
+
+def said_status(status: Status) -> Text:
+    """A status in its colour."""
+    return Text(status.value.replace("_", " "), COLOURS[status])
+
+
+def ago(moment: datetime | None) -> str:
+    """`3m ago`."""
+    return f"{took((datetime.now(UTC) - moment).total_seconds())} ago" if moment else "-"
+
+
+def took(seconds: float) -> str:
+    """`0.31s`, `42s`, `5m`, `3h`, `12d`: as exact as it matters."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.2f}s"
+    for unit, length in (("d", 172800), ("h", 7200), ("m", 120)):
+        if seconds >= length:
+            return f"{seconds / {'d': 86400, 'h': 3600, 'm': 60}[unit]:.0f}{unit}"
+    return f"{seconds:.0f}s"

@@ -1,0 +1,130 @@
+"""`deployd init`: a first config.toml for the repository at hand, from what can be seen in it."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from deployd.cli.speaking import out
+from deployd.config.app import DockerApp
+from deployd.errors import RequestRefused
+
+_EXPOSE = re.compile(r"^\s*EXPOSE\s+(\d+)", re.IGNORECASE | re.MULTILINE)
+_LISTEN = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the repository tells: where it comes from, what is built, on which port it listens."""
+
+    name: str
+    repo: str
+    branch: str
+    dockerfile: str | None
+    port: int
+    golden: bool
+
+    @property
+    def is_local(self) -> bool:
+        """It has no remote."""
+        return self.repo.startswith((".", "/", "file:"))
+
+
+def write(path: Path, *, force: bool) -> None:
+    """Write the config to `path`, and say what is left to do. RequestRefused when it is there already."""
+    seen = look(Path())
+    text = rendered(seen)
+    if path.exists() and not force:
+        raise RequestRefused(
+            409, f"{path} is there already", hint="--force replaces it, --output FILE writes elsewhere"
+        )
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as exc:
+        raise RequestRefused(409, f"{path} cannot be written: {exc.strerror}") from exc
+    out().print(f"{path} is written: {seen.name} from {seen.branch} of {seen.repo}, to port {_LISTEN}", soft_wrap=True)
+    if seen.dockerfile is None:
+        out().print("There is no Dockerfile in it yet: name it in [app.build] when there is.", style="yellow")
+    out().print(f"Next: export DEPLOYD_WEBHOOK_SECRET=…, then: deployd check -c {path}, deployd run -c {path}")
+
+
+def look(directory: Path) -> Seen:
+    """What can be seen in the repository that `directory` is in. RequestRefused when it is in none."""
+    top = _git(directory, "rev-parse", "--show-toplevel")
+    if top is None:
+        raise RequestRefused(409, f"{directory.absolute()} is in no git repository", hint="git init, or change there")
+    root = Path(top)
+    remote = _without_password(_git(root, "config", "--get", "remote.origin.url") or "")
+    dockerfile = next((name for name in ("Dockerfile", "docker/Dockerfile") if (root / name).is_file()), None)
+    exposed = _EXPOSE.search((root / dockerfile).read_text("utf-8", "replace")) if dockerfile else None
+    name = remote.rstrip("/").removesuffix(".git").replace(":", "/").rpartition("/")[2] or root.name
+    return Seen(
+        name=_label(name),
+        repo=remote or str(root),
+        branch=_git(root, "symbolic-ref", "--short", "HEAD") or "main",
+        dockerfile=dockerfile,
+        port=int(exposed[1]) if exposed else DockerApp().port,
+        golden=(root / "golden.json").is_file(),
+    )
+
+
+def rendered(seen: Seen) -> str:
+    """The config file's text."""
+    local = (
+        "\n[git]\nallow_file = true                   # the repository is on this machine\n" if seen.is_local else ""
+    )
+    golden = (
+        '\n[app.golden]                        # requests and the answers that they must get\nfile = "golden.json"\n'
+    )
+    dockerfile = seen.dockerfile or "Dockerfile"
+    return f"""\
+# deployd for {seen.name}. The config.toml of deployd's own repository explains every key;
+# `deployd check` tries this one.
+
+[server]
+# base_url = "https://deployd.example.com"   # where GitHub and people reach deployd
+
+[github]
+secrets = ["env:DEPLOYD_WEBHOOK_SECRET"]    # the secret of the webhook, never the value itself
+{local}
+[[app]]
+name = "{seen.name}"
+repo = "{seen.repo}"
+branch = "{seen.branch}"
+paths = ["**"]                              # only pushes that touch these
+# credentials = "env:GIT_TOKEN"             # for https; ssh_key = "file:PATH" for ssh
+
+[app.build]
+dockerfile = "{dockerfile}"
+
+[app.docker]
+port = {seen.port}                                 # where the container listens
+
+[app.gateway]
+listen = {_LISTEN}                               # where it is served
+
+[app.ready]
+path = "/v2/health/ready"                   # must answer 2xx before the container gets traffic
+{golden if seen.golden else ""}"""
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=directory, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _without_password(url: str) -> str:
+    """The address without a user name or token: those do not belong into a config file."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
+        return url
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _label(name: str) -> str:
+    """`name` as a DNS label of at most 40 characters."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "app"

@@ -1,0 +1,122 @@
+"""A deploy as it happens: a bar of its steps on a terminal, plain lines elsewhere; then how it ended, and why."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from deployd.api.answers import DeployAnswer, StepAnswer
+from deployd.cli.speaking import aside, took
+from deployd.client import Client
+from deployd.domain import Status
+from deployd.log import printable
+
+_USUAL_STEPS = 6
+_LAST_LINES = 15
+_AFTER_LIVE = frozenset({"drain", "prune"})
+
+
+class _View(Protocol):
+    def show(self, deploy: DeployAnswer) -> None: ...
+
+
+async def wait(client: Client, deploy: DeployAnswer) -> DeployAnswer:
+    """Show `deploy` until it ended, over restarts of the daemon; the deploy as it is then."""
+    aside().print(f"{deploy.name} {deploy.commit[:12]} {printable(deploy.subject)}".rstrip())
+    with _view(await _expected_steps(client, deploy.app)) as view:
+        async for deploy in client.follow(deploy.app, deploy.number):  # noqa: B020, PLR1704 - the same deploy, later
+            view.show(deploy)
+    await _tell_end(client, deploy)
+    return deploy
+
+
+async def _expected_steps(client: Client, app: str) -> int:
+    """As many as the live release took."""
+    live = (await client.app(app)).live
+    if live is None:
+        return _USUAL_STEPS
+    return len(_steps(await client.show(app, live.number))) or _USUAL_STEPS
+
+
+def _steps(deploy: DeployAnswer) -> list[StepAnswer]:
+    return [step for step in deploy.steps if step.name not in _AFTER_LIVE]
+
+
+@contextmanager
+def _view(expected: int) -> Iterator[_View]:
+    console = aside()
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Bar(progress, expected)
+
+
+class _Lines:
+    """A line for each step that ended and each change of status."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, object]] = set()
+        self._status: Status | None = None
+
+    def show(self, deploy: DeployAnswer) -> None:
+        for step in new_steps(deploy, self._told):
+            aside().print(_line(step))
+        if deploy.status is not self._status and not deploy.status.ended:
+            self._status = deploy.status
+            waits = f" ({printable(deploy.reason)})" if deploy.reason else ""
+            aside().print(f"{deploy.name} is {deploy.status.value.replace('_', ' ')}{waits}")
+
+
+class _Bar:
+    """A bar below the steps that ended."""
+
+    def __init__(self, progress: Progress, expected: int) -> None:
+        self._progress = progress
+        self._expected = expected
+        self._told: set[tuple[str, object]] = set()
+        self._task: TaskID = progress.add_task("queued", total=expected)
+
+    def show(self, deploy: DeployAnswer) -> None:
+        for step in new_steps(deploy, self._told):
+            self._progress.console.print(_line(step), style="green" if step.status == "done" else "red")
+        running = [step.name for step in _steps(deploy) if step.status == "running"]
+        now = running[-1] if running else deploy.status.value.replace("_", " ")
+        waits = f" ({printable(deploy.reason, 80)})" if deploy.reason and not deploy.status.ended else ""
+        done = sum(step.status != "running" for step in _steps(deploy))
+        self._progress.update(
+            self._task, description=f"{now}{waits}", completed=done, total=max(self._expected, done + len(running))
+        )
+
+
+def new_steps(deploy: DeployAnswer, told: set[tuple[str, object]]) -> list[StepAnswer]:
+    """The steps that ended and are not among `told` yet; they are then."""
+    found = [step for step in _steps(deploy) if step.status != "running" and (step.name, step.started_at) not in told]
+    told.update((step.name, step.started_at) for step in found)
+    return found
+
+
+def _line(step: StepAnswer) -> str:
+    mark = {"done": "✓", "failed": "✗", "cancelled": "-", "running": " "}[step.status]
+    length = (step.finished_at - step.started_at).total_seconds() if step.finished_at else 0.0
+    return f"  {mark} {step.name:<12} {took(length)}"
+
+
+async def _tell_end(client: Client, deploy: DeployAnswer) -> None:
+    console = aside()
+    if deploy.status in {Status.LIVE, Status.RETIRED}:
+        since = (deploy.live_at - deploy.created_at).total_seconds() if deploy.live_at else 0.0
+        console.print(f"{deploy.name} is live after {took(since)}", style="green")
+        for url in (await client.app(deploy.app)).urls:
+            console.print(f"  {url}")
+        return
+    console.print(f"{deploy.name} {deploy.status}: {printable(deploy.reason)}", style="red", soft_wrap=True)
+    for line in deploy.hint.splitlines():
+        console.print(f"  {printable(line)}", soft_wrap=True)
+    if deploy.status is Status.FAILED:
+        text = b"".join([block async for block in client.log(deploy.app, deploy.number)]).decode("utf-8", "replace")
+        console.print(f"the last lines of its log (deployd logs {deploy.name} has all):", style="bold")
+        for line in text.splitlines()[-_LAST_LINES:]:
+            console.print(f"  {printable(line)}", soft_wrap=True)
