@@ -123,7 +123,8 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start the clock: a silent connection is as slow as one can be."""
         self._real = transport
-        super().connection_made(_Front(transport, self._close, self._is_closing))  # type: ignore[arg-type]
+        self._front = _Front(transport, self._close, self._is_closing)
+        super().connection_made(self._front)  # type: ignore[arg-type]
         self._phase = _Phase.HEADERS
         self._time()
 
@@ -141,6 +142,8 @@ class Protocol(HttpToolsProtocol):
         if self._phase is _Phase.HEADERS:
             self._head_size += len(data)
         super().data_received(data)
+        if self._lingering:
+            return
         if self._phase is _Phase.HEADERS and self._head_size > LARGEST_HEADERS:
             self._refuse(431, f"the request's headers are larger than {LARGEST_HEADERS} bytes")
         elif self._phase is not self._timed:
@@ -184,10 +187,15 @@ class Protocol(HttpToolsProtocol):
         else:
             self._refuse(408, "the request was not complete in time")
 
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls when the parser gives up."""
+        self._refuse(400, msg)
+
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer in the application's place where it has not begun to, and hang up."""
-        begun = self._phase is _Phase.BODY or (self.cycle is not None and not self.cycle.response_complete)
-        if not begun and self._head_size:
+        """Answer in the application's place where no answer is under way, and hang up."""
+        asked = self._head_size > 0 or self._phase is _Phase.BODY
+        answering = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if asked and not answering:
             self.transport.write(_response(status, problem(status, detail)))
         self.transport.close()
 
@@ -201,6 +209,7 @@ class Protocol(HttpToolsProtocol):
             transport.close()
             return
         self._lingering = True
+        self._front.write = _nothing
         self._cancel()
         transport.write_eof()
         self._timer = self.loop.call_later(self.linger_for, transport.abort)
@@ -216,8 +225,13 @@ class _Front:
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None], is_closing: Callable[[], bool]) -> None:
         self.close = close
         self.is_closing = is_closing
-        for name in ("write", "get_extra_info", "pause_reading", "resume_reading", "set_protocol"):
+        self.write: Callable[[bytes], None] = transport.write
+        for name in ("get_extra_info", "pause_reading", "resume_reading", "set_protocol"):
             setattr(self, name, getattr(transport, name))
+
+
+def _nothing(_: bytes) -> None:
+    """Where an application's answer goes that comes after the last word."""
 
 
 async def _headers_too_large(_scope: Scope, _receive: Receive, send: Send) -> None:

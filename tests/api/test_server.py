@@ -1,4 +1,5 @@
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -111,6 +112,12 @@ async def connected(port: int) -> AsyncIterator[Client]:
                 await writer.wait_closed()
 
 
+async def send_for_ever(client: Client) -> None:
+    while True:
+        await client.send(b"x")
+        await asyncio.sleep(0.02)
+
+
 def request(body: bytes = b"", *headers: str, method: str = "POST", announced: int | None = None) -> bytes:
     size = len(body) if announced is None else announced
     lines = [f"{method} /webhooks/github HTTP/1.1", "Host: x", f"Content-Length: {size}", *headers]
@@ -173,6 +180,7 @@ async def test_a_body_that_drips_is_cut_off_whatever_the_application_does(
     monkeypatch.setattr(Protocol, "body_within", 0.3)
     async with connected(port) as client:
         dripping = asyncio.create_task(client.drip(request(b"x" * 2000)[:-1000], every=0.001))
+        assert (await client.answer())[0] == 408
         assert await client.ended() == b""
         dripping.cancel()
 
@@ -188,6 +196,26 @@ async def test_a_slow_application_is_not_held_against_the_client(monkeypatch: py
     async with served(slow) as (_, port), connected(port) as client:
         await client.send(request(b"x" * 500_000))
         assert await client.answer() == (200, b"500000")
+
+
+async def test_an_answer_that_comes_after_the_last_word_goes_nowhere(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Protocol, "body_within", 0.1)
+    cut_off, answered = asyncio.Event(), asyncio.Event()
+
+    async def late(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await cut_off.wait()
+        await answer(send, b"too late")
+        answered.set()
+
+    async with served(late) as (_, port), connected(port) as client:
+        await client.send(request(b"x", announced=1000))
+        assert (await client.answer())[0] == 408
+        cut_off.set()
+        await answered.wait()
+        assert await client.ended() == b""
+    assert caplog.records == []
 
 
 async def test_headers_that_are_too_large_are_refused_in_one_piece_or_many(port: int) -> None:
@@ -220,8 +248,18 @@ async def test_headers_that_are_too_large_are_refused_in_one_piece_or_many(port:
 async def test_what_is_not_http_is_a_bad_request_and_the_end(port: int, bad: bytes) -> None:
     async with connected(port) as client:
         await client.send(bad)
-        assert (await client.answer())[0] == 400
+        status, body = await client.answer()
+        assert (status, json.loads(body)["title"]) == (400, "Bad Request")
         assert await client.ended() == b""
+
+
+async def test_who_keeps_sending_after_the_last_word_is_reset(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Protocol, "linger_for", 0.2)
+    async with connected(port) as client:
+        await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+        assert (await client.answer())[0] == 400
+        with pytest.raises(ConnectionError):
+            await send_for_ever(client)
 
 
 async def test_an_upgrade_to_websocket_is_not_taken(port: int) -> None:
