@@ -1,13 +1,17 @@
 """The few fakes: small, strict, one class for each thing outside that a fast test cannot have."""
 
 import asyncio
+import io
+import tarfile
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from fnmatch import fnmatch
 from typing import Self
 
 from deployd.config.app import App
-from deployd.errors import RequestRefused, Unavailable
-from deployd.ports import Context, Log
+from deployd.domain import Image
+from deployd.errors import RequestRefused, RolloutFailed, Unavailable
+from deployd.ports import Candidate, Context, Gate, Log
 
 
 class FakeLog:
@@ -45,8 +49,15 @@ class FakeContext:
         assert self._open
         self._open = False
 
-    def tar(self) -> AsyncIterator[bytes]:
-        raise AssertionError("a fake context has no tar; use the real source")
+    async def tar(self) -> AsyncIterator[bytes]:
+        assert self._open
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            for name, content in {self.dockerfile: self.instructions, **self._files}.items():
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(content), 0o755
+                tar.addfile(entry, io.BytesIO(content))
+        yield packed.getvalue()
 
     async def read(self, path: str) -> bytes | None:
         assert self._open
@@ -87,3 +98,44 @@ class FakeSource:
     async def ping(self, app: App) -> None:
         if self.away:
             raise Unavailable(f"{app.repo} is away")
+
+
+class FakeProgress:
+    """What a target tells while it rolls out, in order in `said`, its log in `book`. `gate` proves the candidate, if given."""
+
+    def __init__(self, gate: Gate | None = None) -> None:
+        self.book = FakeLog()
+        self.log: Log = self.book
+        self.said: list[str] = []
+        self.proving = asyncio.Event()
+        self.outrun = False
+        self.record_fails = False
+        self._gate = gate
+
+    @asynccontextmanager
+    async def step(self, name: str) -> AsyncIterator[None]:
+        self.said.append(name)
+        yield
+
+    async def prove(self, candidate: Candidate) -> None:
+        self.said.append("prove")
+        self.proving.set()
+        if self._gate is not None:
+            result = await self._gate.ask(candidate, None, self.log)
+            if result.verdict == "failed":
+                raise RolloutFailed(result.detail)
+
+    async def pushed(self, image: Image) -> None:
+        assert image.digest is not None
+        self.said.append("pushed")
+
+    async def cutting_over(self) -> None:
+        if self.outrun:
+            raise asyncio.CancelledError
+        self.said.append("rolling_out")
+
+    async def serving(self) -> None:
+        assert "rolling_out" in self.said
+        if self.record_fails:
+            raise Unavailable("the disk is full")
+        self.said.append("live")

@@ -1,0 +1,261 @@
+"""Builds by BuildKit, through the docker client: cache mounts, build secrets, heredocs, frontends and remote builders.
+
+No value of a build arg or secret ever stands in a command line: args go through the client's environment, secrets through
+private files that live as long as the build. What the client says is not believed: the engine is asked for the image.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deployd.builders.buildkit_output import BuildkitOutput
+from deployd.builders.docker_cli import Client, locate, run, stream
+from deployd.builders.dockerfile import check, parse
+from deployd.config.daemon import BuilderSection, Registry
+from deployd.config.values import read_secret
+from deployd.domain import Image
+from deployd.errors import BuildFailed, ConfigError, Unavailable
+from deployd.ports import BuildRequest, Context, Log
+
+# A build arg of such a name would steer the client instead of the build.
+_STEERING = re.compile(
+    r"PATH|HOME|(?:LD|DOCKER|BUILDX|SSH|XDG)_.*|BUILDKIT_(?!SYNTAX$|INLINE_CACHE$|CONTEXT_KEEP_GIT_DIR$).*"
+)
+_UNITS = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
+_FREED = re.compile(r"Total(?: reclaimed space)?:\s*([\d.]+)\s*([kMGT]?B)")
+
+
+class BuildkitBuilder:
+    """Implements ports.Builder."""
+
+    def __init__(
+        self,
+        settings: BuilderSection,
+        instance: str,
+        state_dir: Path,
+        registry: Registry | None = None,
+        *,
+        client: Path | None = None,
+        url: str | None = None,
+    ) -> None:
+        """`client`: the docker client; without it the first on PATH that can build with BuildKit. `url`: the engine's address;
+        without it DOCKER_HOST and Docker's own places count."""
+        self._settings = settings
+        self._instance = instance
+        self._directory = state_dir / "builds"
+        self._registry = registry
+        self._given = client
+        self._client: Client | None = None
+        self._environment = {"DOCKER_HOST": url} if url else {}
+        self._in_use: set[Path] = set()
+
+    async def build(self, request: BuildRequest, context: Context, log: Log) -> Image:
+        """See ports.Builder. BuildFailed also after `builder.timeout`.
+
+        Cancelled, the client is gone at once; BuildKit ends the step a moment (0.2 s) later, and nobody can be asked when.
+        """
+        check(parse(context.instructions, context.dockerfile), request.app.build, request.args)
+        _refuse_steering(request.args)
+        client = await self._located()
+        if self._settings.memory is not None or self._settings.cpus is not None:
+            log.write("builder.memory and builder.cpus do not bind BuildKit: limit its daemon\n")
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                return await self._build(client, request, context, log)
+        except TimeoutError as exc:
+            raise BuildFailed(
+                f"the build was stopped after builder.timeout ({self._settings.timeout:g} s)", hint=log.tail()
+            ) from exc
+
+    async def find(self, request: BuildRequest) -> Image | None:
+        """See ports.Builder."""
+        found = await self._inspect(await self._located(), f"{request.name}:{request.commit}")
+        if found is None or not request.image_labels.items() <= ((found["Config"] or {}).get("Labels") or {}).items():
+            return None
+        return Image(request.name, request.commit, found["Id"])
+
+    async def trim(self, limit_bytes: int) -> int:
+        """See ports.Builder. BuildKit's cache does not say whose it is: the least used of all goes."""
+        client = await self._located()
+        ours = ["--filter", f"label=io.deployd.instance={self._instance}"]
+        freed = _freed(await self._answer([str(client.path), "image", "prune", "--force", *ours]))
+        return freed + _freed(await self._answer(prune_command(client, self._settings.address, limit_bytes)))
+
+    async def ping(self) -> None:
+        """Unavailable when there is no client, or no engine that answers it within five seconds."""
+        client = await self._located()
+        try:
+            async with asyncio.timeout(5):
+                await self._answer([str(client.path), "version", "--format", "{{.Server.Version}}"])
+        except TimeoutError as exc:
+            raise Unavailable("the Docker Engine does not answer") from exc
+
+    async def _located(self) -> Client:
+        if self._client is None:
+            client = await locate(self._given)
+            if self._settings.address is not None:
+                await self._attach(client, self._settings.address)
+            self._client = client
+        return self._client
+
+    async def _attach(self, client: Client, address: str) -> None:
+        """Make the remote BuildKit known to buildx under a name of its own; it may be so already."""
+        if not client.buildx:
+            raise ConfigError("builder.address: a remote BuildKit needs the docker client's buildx plugin")
+        name = remote_name(address)
+        if (await run([str(client.path), "buildx", "inspect", name], self._environment)).code:
+            create = [str(client.path), "buildx", "create", "--name", name, "--driver", "remote", address]
+            await self._answer(create)
+
+    async def _build(self, client: Client, request: BuildRequest, context: Context, log: Log) -> Image:
+        output = BuildkitOutput(log)
+        with self._private_directory() as directory:
+            secrets = _write_secrets(request, directory, log)
+            command = build_command(client, self._settings.address, request, context.dockerfile, directory, secrets)
+            environment = {**request.args, "DOCKER_BUILDKIT": "1", **self._environment, **self._login(directory, log)}
+            code = await stream(command, environment, context.tar(), output.take, client.patience)
+            if code:
+                raise output.failure(code)
+            built = _read(directory / "image-id")
+        found = await self._inspect(client, f"{request.name}:{request.commit}")
+        if found is None or found["Id"] != built:
+            raise Unavailable("BuildKit ended the build without an image", hint="was the Docker Engine restarted?")
+        return Image(request.name, request.commit, found["Id"])
+
+    async def _inspect(self, client: Client, name: str) -> dict[str, Any] | None:
+        ended = await run([str(client.path), "image", "inspect", "--format", "{{json .}}", name], self._environment)
+        if ended.code == 0:
+            found: dict[str, Any] = json.loads(ended.output[ended.output.index("{") :])
+            return found
+        if "No such image" in ended.output:
+            return None
+        raise _no_answer(ended.output)
+
+    async def _answer(self, command: Sequence[str]) -> str:
+        ended = await run(command, self._environment)
+        if ended.code:
+            raise _no_answer(ended.output)
+        return ended.output
+
+    @contextmanager
+    def _private_directory(self) -> Iterator[Path]:
+        """A directory for one build's secrets. Those that a killed daemon left behind go first."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for stale in set(self._directory.iterdir()) - self._in_use:
+            shutil.rmtree(stale)
+        directory = Path(tempfile.mkdtemp(dir=self._directory))
+        self._in_use.add(directory)
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory)
+            self._in_use.discard(directory)
+            if not self._in_use:
+                self._directory.rmdir()
+
+    def _login(self, directory: Path, log: Log) -> Mapping[str, str]:
+        """A client configuration that knows the registry's password beside what the present one knows."""
+        registry = self._registry
+        if registry is None or registry.username is None or registry.password is None:
+            return {}
+        password = read_secret(registry.password, "registry.password")
+        log.hide(password)
+        host = (registry.url.partition("://")[2] or registry.url).split("/")[0]
+        present = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+        known = json.loads(_read(present / "config.json") or "{}")
+        auth = base64.b64encode(f"{registry.username}:{password}".encode()).decode()
+        known["auths"] = {**known.get("auths", {}), host: {"auth": auth}}
+        _write_private(directory / "config.json", json.dumps(known))
+        for shared in ("cli-plugins", "buildx", "contexts"):
+            (directory / shared).symlink_to(present / shared)
+        return {"DOCKER_CONFIG": str(directory)}
+
+
+def build_command(
+    client: Client,
+    address: str | None,
+    request: BuildRequest,
+    dockerfile: str,
+    directory: Path,
+    secrets: Mapping[str, Path],
+) -> list[str]:
+    """The command line of a build, whose tar comes on standard input. Names only: the values of args are in the environment."""
+    command = [str(client.path), *(["buildx"] if client.buildx else []), "build", "--progress=plain"]
+    if client.buildx:
+        command += ["--load", *(["--builder", remote_name(address)] if address else [])]
+    command += [
+        "--file",
+        dockerfile,
+        "--tag",
+        f"{request.name}:{request.commit}",
+        "--iidfile",
+        str(directory / "image-id"),
+    ]
+    for key, value in request.image_labels.items():
+        command += ["--label", f"{key}={value}"]
+    for name in request.args:
+        command += ["--build-arg", name]
+    for name, path in secrets.items():
+        command += ["--secret", f"id={name},src={path}"]
+    if request.app.build.stage is not None:
+        command += ["--target", request.app.build.stage]
+    return [*command, "-"]
+
+
+def prune_command(client: Client, address: str | None, limit_bytes: int) -> list[str]:
+    """The command line that shrinks the cache to `limit_bytes`."""
+    if not client.buildx:
+        return [str(client.path), "builder", "prune", "--force", "--all", "--keep-storage", str(limit_bytes)]
+    builder = ["--builder", remote_name(address)] if address else []
+    return [str(client.path), "buildx", "prune", "--force", "--all", "--max-used-space", str(limit_bytes), *builder]
+
+
+def remote_name(address: str) -> str:
+    """What buildx calls the BuildKit at `address`."""
+    return f"deployd-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+
+
+def _refuse_steering(args: Mapping[str, str]) -> None:
+    for name in args:
+        if _STEERING.fullmatch(name):
+            raise BuildFailed(
+                f"app.build.args: {name} would steer the docker client, not the build", hint="give the arg another name"
+            )
+
+
+def _write_secrets(request: BuildRequest, directory: Path, log: Log) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for number, (name, reference) in enumerate(request.app.build.secrets.items()):
+        value = read_secret(reference, f"app.{request.app.name}.build.secrets.{name}")
+        log.hide(value)
+        files[name] = directory / f"secret-{number}"
+        _write_private(files[name], value)
+    return files
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(text)
+
+
+def _read(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _freed(output: str) -> int:
+    match = _FREED.search(output)
+    return round(float(match[1]) * _UNITS[match[2]]) if match else 0
+
+
+def _no_answer(output: str) -> Unavailable:
+    lines = output.strip().splitlines() or ["the docker client fails"]
+    return Unavailable(f"the docker client says: {lines[-1][:500]}", hint="is the Docker Engine running?")

@@ -1,0 +1,76 @@
+"""What the engine's classic builder says while it builds: into the log, and into what a failure or a clean-up has to know.
+
+Pure. What a build prints can look like the engine's own words, so nothing that is read here may do harm when it is a lie.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from deployd.builders.failures import base_failed, step_failed
+from deployd.errors import BuildFailed, DeploydError
+from deployd.ports import Log
+
+_STEP = re.compile(r"Step (\d+)/(\d+) : (.*?)\s*", re.DOTALL)
+_RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,64})\s*")
+_LAYER = re.compile(r" ---> ([0-9a-f]{12,64})\s*")
+_OF_ENGINE = (" ---> ", "Removing intermediate container ", "Step ")
+
+
+class ClassicOutput:
+    """The course of one build. `began` is when, by the engine's clock; `images` are those that ended a stage so far, `layer` the
+    last one of all and `container` the one that runs now, as far as the text can be trusted."""
+
+    def __init__(self, log: Log) -> None:
+        self.began: datetime | None = None
+        self.images: list[str] = []
+        self.layer: str | None = None
+        self.container: str | None = None
+        self._log = log
+        self._step = ""
+        self._from = False
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """One message of the stream. BuildFailed or Unavailable when it is the one that says why the build ended."""
+        if "error" in message or "errorDetail" in message:
+            raise self._failure(message)
+        if isinstance(text := message.get("stream"), str):
+            self._read(text)
+            self._log.write(text)
+        elif isinstance(aux := message.get("aux"), dict) and isinstance(aux.get("ID"), str):
+            self.images.append(aux["ID"])
+        elif isinstance(message.get("status"), str):
+            self._pull(message)
+
+    def _read(self, text: str) -> None:
+        if step := _STEP.fullmatch(text):
+            instruction = " ".join(step[3].split())
+            self._step = f"step {step[1]}/{step[2]}: {instruction[:160]}"
+            self._from, self.container = instruction[:5].upper() == "FROM ", None
+        elif running := _RUNNING.fullmatch(text):
+            self.container = running[1]
+        elif layer := _LAYER.fullmatch(text):
+            self.layer = layer[1]
+
+    def _pull(self, message: Mapping[str, Any]) -> None:
+        """A line for what is pulled and for each layer that has come; none for every step of its bar."""
+        status, layer = message["status"], message.get("id")
+        if not message.get("progressDetail") and status not in {"Waiting", "Verifying Checksum", "Download complete"}:
+            self._log.write(f"{layer}: {status}\n" if layer else f"{status}\n")
+
+    def _failure(self, message: Mapping[str, Any]) -> DeploydError:
+        detail = message.get("errorDetail")
+        detail = detail if isinstance(detail, dict) else {}
+        text = str(detail.get("message") or message.get("error") or "the engine does not say why").strip()
+        code = detail.get("code")
+        hint = self._last_lines() if code else ""
+        self._log.write(f"{text}\n")
+        where = f"{self._step}: " if self._step else ""
+        if code:
+            return step_failed(where, int(code), hint)
+        return base_failed(where, text) if self._from else BuildFailed(f"{where}{text}")
+
+    def _last_lines(self) -> str:
+        lines = [line for line in self._log.tail(30).splitlines() if not line.startswith(_OF_ENGINE)]
+        return "\n".join(lines[-10:])

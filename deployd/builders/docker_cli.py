@@ -1,0 +1,144 @@
+"""The docker client as a program: which one can build with BuildKit, and how it is run, read and stopped.
+
+Knows processes, not builds. A client runs in a process group of its own, so that its plugins go with it.
+"""
+
+import asyncio
+import codecs
+import os
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployd.errors import DeploydError, Unavailable
+
+_VERSION = re.compile(r"version (\d+)\.(\d+)")
+_PASSED_ON = ("PATH", "HOME", "DOCKER_CONFIG", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "DOCKER_CONTEXT",
+              "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A docker client that can build with BuildKit: by its buildx plugin, or by itself (18.09 to 22)."""
+
+    path: Path
+    buildx: bool
+
+    @property
+    def patience(self) -> float:
+        """Seconds that it gets to stop a build by itself. A client without buildx that sends its context from standard input
+        asks the engine to cancel either the build or the upload, as luck has it; its end alone stops the build."""
+        return 2.0 if self.buildx else 0.0
+
+
+async def locate(given: Path | None) -> Client:
+    """The client at `given`, or the first on PATH and in /usr/bin that can build with BuildKit; Unavailable when none can."""
+    places = [Path(place) / "docker" for place in (*os.environ.get("PATH", "").split(os.pathsep), "/usr/bin") if place]
+    for path in dict.fromkeys([given] if given else places):
+        if not shutil.which(path):
+            continue
+        if (await run([str(path), "buildx", "version"], {})).code == 0:
+            return Client(path, buildx=True)
+        version = _VERSION.search((await run([str(path), "--version"], {})).output)
+        if version and (18, 9) <= (int(version[1]), int(version[2])) < (23, 0):
+            return Client(path, buildx=False)
+    raise Unavailable(
+        f"{given or 'no docker client here'} {'cannot' if given else 'can'} build with BuildKit",
+        hint="install docker with its buildx plugin, or set builder.kind to engine",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A client that ended; `output` is both of its outputs."""
+
+    code: int
+    output: str
+
+
+async def run(command: Sequence[str], environment: Mapping[str, str]) -> Ended:
+    """Run a client that is quick and answers briefly."""
+    lines: list[str] = []
+    code = await stream(command, environment, None, lines.append)
+    return Ended(code, "\n".join(lines))
+
+
+async def stream(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: AsyncIterator[bytes] | None,
+    take: Callable[[str], None],
+    patience: float = 0.0,
+) -> int:
+    """Run a client, feed it, give every line it prints to `take`; its exit code, or minus the signal that ended it.
+
+    However this ends, the client and all it started are gone. What goes wrong in `stdin` ends it, and comes out of here.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**{key: os.environ[key] for key in _PASSED_ON if key in os.environ}, **environment},
+        start_new_session=True,
+    )
+    feeding = asyncio.create_task(_feed(process, stdin)) if stdin else None
+    try:
+        if process.stdout is not None:
+            await _lines(process.stdout, take)
+        code = await process.wait()
+        if feeding is not None and feeding.done():
+            feeding.result()
+        return code
+    finally:
+        await _stop(process, patience)
+        if feeding is not None:
+            feeding.cancel()
+            await asyncio.wait({feeding})
+
+
+async def _feed(process: asyncio.subprocess.Process, stdin: AsyncIterator[bytes]) -> None:
+    if process.stdin is None:
+        return
+    # A client that ends early says why by itself.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        try:
+            async for piece in stdin:
+                process.stdin.write(piece)
+                await process.stdin.drain()
+        except DeploydError:
+            # A tar that just ends is a valid one: the client must not see the end of this.
+            _signal(process, signal.SIGKILL)
+            raise
+        process.stdin.close()
+
+
+async def _lines(output: asyncio.StreamReader, take: Callable[[str], None]) -> None:
+    decoder, waiting = codecs.getincrementaldecoder("utf-8")("replace"), ""
+    while piece := await output.read(64 * 1024):
+        *lines, waiting = (waiting + decoder.decode(piece)).split("\n")
+        for line in lines:
+            take(line.rstrip("\r"))
+    if waiting:
+        take(waiting)
+
+
+async def _stop(process: asyncio.subprocess.Process, patience: float) -> None:
+    """SIGTERM lets the client see BuildKit stop; SIGKILL is for one that does not go, or need not be asked."""
+    if process.returncode is None and patience:
+        _signal(process, signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await process.wait()
+    if process.returncode is None:
+        _signal(process, signal.SIGKILL)
+        await process.wait()
+
+
+def _signal(process: asyncio.subprocess.Process, signum: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signum)

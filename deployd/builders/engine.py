@@ -1,0 +1,325 @@
+"""Builds by the Docker Engine's own (classic) builder, through its API: nothing but the engine's socket is needed.
+
+Each build has a client of its own: closing it is what cancels the build. What a stream says is not believed: a build has
+succeeded when the engine, asked again, has the image. What this builder cannot do is refused before anything is sent.
+"""
+
+import asyncio
+import base64
+import io
+import json
+import logging
+import tarfile
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+from aiohttp import ClientError, ClientTimeout, StreamReader
+
+from deployd.builders.classic_output import ClassicOutput
+from deployd.builders.dockerfile import Dockerfile, check, check_classic, parse
+from deployd.builders.leaves import Leaves
+from deployd.config.daemon import BuilderSection, Registry
+from deployd.config.values import read_secret
+from deployd.domain import Image
+from deployd.errors import BuildFailed, DeploydError, Unavailable
+from deployd.ports import BuildRequest, Context, Log
+
+_logger = logging.getLogger(__name__)
+
+_NO_LIMIT = ClientTimeout(total=None, sock_connect=10)
+_PERIOD_US = 100_000
+_GONE_WITHIN_S = 5.0
+_LONGEST_MESSAGE = 4 * 1024 * 1024
+
+
+class EngineBuilder:
+    """Implements ports.Builder."""
+
+    def __init__(
+        self,
+        settings: BuilderSection,
+        instance: str,
+        state_dir: Path,
+        registry: Registry | None = None,
+        *,
+        url: str | None = None,
+    ) -> None:
+        """`url`: the engine's address; without it DOCKER_HOST and Docker's own places are asked."""
+        self._settings = settings
+        self._instance = instance
+        self._registry = registry
+        self._url = url
+        self._leaves = Leaves(state_dir / "unnamed-images")
+
+    async def build(self, request: BuildRequest, context: Context, log: Log) -> Image:
+        """See ports.Builder. BuildFailed also after `builder.timeout`."""
+        dockerfile = parse(context.instructions, context.dockerfile)
+        check(dockerfile, request.app.build, request.args)
+        check_classic(dockerfile, request.app.build, request.args)
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                return await self._build(request, dockerfile, context, log)
+        except TimeoutError as exc:
+            raise BuildFailed(
+                f"the build was stopped after builder.timeout ({self._settings.timeout:g} s)", hint=log.tail()
+            ) from exc
+
+    async def find(self, request: BuildRequest) -> Image | None:
+        """See ports.Builder."""
+        async with self._engine() as engine:
+            found = await _inspect(engine, _name(request))
+        if found is None or not request.image_labels.items() <= ((found["Config"] or {}).get("Labels") or {}).items():
+            return None
+        return Image(request.name, request.commit, found["Id"])
+
+    async def trim(self, limit_bytes: int) -> int:
+        """See ports.Builder. The classic builder's cache are unnamed images: ours are those with our label, which are of no
+        further use, and the ends of stages, of which the newest stay. BuildKit's cache is not ours to touch."""
+        async with self._engine() as engine:
+            ours = {"dangling": ["true"], "label": [f"io.deployd.instance={self._instance}"]}
+            pruned = await engine.images.prune(filters=ours)
+            return int(pruned.get("SpaceReclaimed") or 0) + await self._trim_leaves(engine, limit_bytes)
+
+    async def ping(self) -> None:
+        """Unavailable when the engine does not answer within five seconds."""
+        async with self._engine() as engine, asyncio.timeout(5):
+            await engine.version()
+
+    async def _build(self, request: BuildRequest, dockerfile: Dockerfile, context: Context, log: Log) -> Image:
+        upload, output = _Upload(context), ClassicOutput(log)
+        image: Image | None = None
+        # A label costs the classic builder a step each. All in one step behind the build are faster, but what the image
+        # tells its children to do (ONBUILD) would then be done here.
+        separate = all(instruction.name != "ONBUILD" for instruction in dockerfile.instructions)
+        try:
+            async with self._engine() as engine, aclosing(upload.pieces()) as pieces:
+                parameters = self._parameters(request, context, labelled=not separate)
+                await self._run(engine, parameters, self._credentials(log), pieces, output)
+                if separate:
+                    await self._label(engine, request, output)
+                image = await _proven(engine, request, output)
+                return image
+        except Unavailable as exc:
+            if upload.failure is not None:
+                raise upload.failure from exc
+            raise
+        finally:
+            if image is None and output.container is not None:
+                await self._wait_until_gone(output.container)
+            await self._remember(output, None if image else output.layer)
+
+    async def _run(
+        self,
+        engine: aiodocker.Docker,
+        parameters: Mapping[str, str],
+        headers: Mapping[str, str],
+        tar: AsyncIterator[bytes] | bytes,
+        output: ClassicOutput,
+    ) -> None:
+        """One build. aiodocker's own sends neither stage, limits nor credentials, and reads its tar on the loop."""
+        await engine.version()
+        async with engine.session.post(
+            f"{engine.docker_host}/{engine.api_version}/build",
+            params=parameters,
+            data=tar,
+            headers={"Content-Type": "application/x-tar", **headers},
+            timeout=_NO_LIMIT,
+        ) as response:
+            if response.status != 200:
+                raise _refused(response.status, await response.text())
+            output.began = output.began or parsedate_to_datetime(response.headers["Date"])
+            async for message in _messages(response.content):
+                output.take(message)
+
+    async def _label(self, engine: aiodocker.Docker, request: BuildRequest, output: ClassicOutput) -> None:
+        """Put all labels, and the name, onto the image that was just built."""
+        if not output.images:
+            raise _no_image()
+        base = output.images[-1]
+        pairs = " ".join(f'{key}="{value}"' for key, value in request.image_labels.items())
+        content = f"FROM {base}\nLABEL {pairs}\n".encode()
+        tar, entry = io.BytesIO(), tarfile.TarInfo("Dockerfile")
+        entry.size = len(content)
+        with tarfile.open(fileobj=tar, mode="w") as archive:
+            archive.addfile(entry, io.BytesIO(content))
+        await self._run(engine, {"t": _name(request), "rm": "1", "forcerm": "1"}, {}, tar.getvalue(), output)
+        output.images.remove(base)
+
+    def _parameters(self, request: BuildRequest, context: Context, *, labelled: bool) -> dict[str, str]:
+        wanted: dict[str, str | int | None] = {
+            "dockerfile": context.dockerfile,
+            "rm": 1,
+            "forcerm": 1,
+            "buildargs": json.dumps(dict(request.args)),
+            "target": request.app.build.stage,
+        }
+        if labelled:
+            wanted |= {"t": _name(request), "labels": json.dumps(dict(request.image_labels))}
+        if self._settings.memory is not None:
+            wanted |= {"memory": self._settings.memory, "memswap": self._settings.memory}
+        if self._settings.cpus is not None:
+            wanted |= {"cpuperiod": _PERIOD_US, "cpuquota": round(self._settings.cpus * _PERIOD_US)}
+        return {key: str(value) for key, value in wanted.items() if value is not None}
+
+    def _credentials(self, log: Log) -> dict[str, str]:
+        registry = self._registry
+        if registry is None or registry.username is None or registry.password is None:
+            return {}
+        password = read_secret(registry.password, "registry.password")
+        log.hide(password)
+        host = registry.url.partition("://")[2] or registry.url
+        known = {host.split("/")[0]: {"username": registry.username, "password": password}}
+        return {"X-Registry-Config": base64.urlsafe_b64encode(json.dumps(known).encode()).decode()}
+
+    async def _wait_until_gone(self, container: str) -> None:
+        """The engine removes the container of an ended build by itself; only the waiting is ours, since a build can print
+        any container's id."""
+        try:
+            async with self._engine() as engine, asyncio.timeout(_GONE_WITHIN_S):
+                await _until_removed(engine, container)
+        except Unavailable as exc:
+            _logger.warning("Cannot see whether the container of an ended build is gone: %s", exc)
+
+    async def _remember(self, output: ClassicOutput, unfinished: str | None) -> None:
+        """Write down which unnamed images this build has left, so that they can be told from others' later."""
+        left = [*output.images, unfinished] if unfinished else output.images
+        began = output.began
+        if began is None:
+            return
+        async with self._engine() as engine:
+            found = [await _inspect(engine, each) for each in left]
+        # A stage that came from the cache is older than the build: somebody else may have made it.
+        made = [each["Id"] for each in found if each and not each["RepoTags"] and _created(each) >= began]
+        self._leaves.add(made)
+
+    async def _trim_leaves(self, engine: aiodocker.Docker, limit_bytes: int) -> int:
+        known = {each: await _inspect(engine, each) for each in self._leaves.all()}
+        sizes = {each: int(found["Size"]) for each, found in known.items() if found and not found["RepoTags"]}
+        gone = known.keys() - sizes.keys()
+        excess, freed = sum(sizes.values()) - limit_bytes, 0
+        if excess > 0:
+            before = await _disk_used(engine)
+            for each, size in sizes.items():
+                if excess > 0 and await _removed(engine, each):
+                    gone.add(each)
+                    excess -= size
+            freed = max(0, before - await _disk_used(engine))
+        self._leaves.forget(gone)
+        return freed
+
+    @asynccontextmanager
+    async def _engine(self) -> AsyncIterator[aiodocker.Docker]:
+        """A client for one piece of work, whose failures come out as Unavailable."""
+        try:
+            engine = aiodocker.Docker(url=self._url)
+        except (AssertionError, ValueError, OSError) as exc:
+            raise Unavailable("there is no Docker Engine", hint="start it, or set DOCKER_HOST") from exc
+        try:
+            yield engine
+        except aiodocker.DockerError as exc:
+            raise Unavailable(f"the Docker Engine says {exc.message} ({exc.status})") from exc
+        except (ClientError, OSError) as exc:
+            raise Unavailable(f"the Docker Engine does not answer: {str(exc) or type(exc).__name__}") from exc
+        finally:
+            await engine.close()
+
+
+class _Upload:
+    """The context on its way to the engine. aiohttp hides what went wrong in it behind an error of its own."""
+
+    def __init__(self, context: Context) -> None:
+        self.failure: DeploydError | None = None
+        self._context = context
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        tar = self._context.tar()
+        try:
+            async for piece in tar:
+                yield piece
+        except DeploydError as exc:
+            self.failure = exc
+            raise
+        finally:
+            if isinstance(tar, AsyncGenerator):
+                await tar.aclose()
+
+
+async def _messages(content: StreamReader) -> AsyncIterator[Mapping[str, Any]]:
+    """The engine's JSON lines. A connection that breaks is an error here, where aiodocker takes it for the end."""
+    waiting = b""
+    async for piece in content.iter_any():
+        *lines, waiting = (waiting + piece).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield json.loads(line)
+        if len(waiting) > _LONGEST_MESSAGE:
+            raise Unavailable("the Docker Engine sends a message without end")
+
+
+async def _proven(engine: aiodocker.Docker, request: BuildRequest, output: ClassicOutput) -> Image:
+    """The image, when the engine has it under its name, from this build."""
+    found = await _inspect(engine, _name(request))
+    if found is None or not output.images or found["Id"] != output.images[-1]:
+        raise _no_image()
+    return Image(request.name, request.commit, found["Id"])
+
+
+async def _inspect(engine: aiodocker.Docker, name: str) -> dict[str, Any] | None:
+    try:
+        return await engine.images.inspect(name)
+    except aiodocker.DockerError as exc:
+        if exc.status != 404:
+            raise
+        return None
+
+
+async def _until_removed(engine: aiodocker.Docker, container: str) -> None:
+    try:
+        await engine.containers.container(container).wait(condition="removed")
+    except aiodocker.DockerError as exc:
+        if exc.status != 404:
+            raise
+
+
+async def _removed(engine: aiodocker.Docker, image: str) -> bool:
+    """False when something still needs it: a container, or a layer of another build."""
+    try:
+        await engine.images.delete(image)
+    except aiodocker.DockerError as exc:
+        if exc.status not in {404, 409}:
+            raise
+        return exc.status == 404
+    return True
+
+
+async def _disk_used(engine: aiodocker.Docker) -> int:
+    """Bytes of all image layers."""
+    async with engine.session.get(f"{engine.docker_host}/{engine.api_version}/system/df") as response:
+        return int((await response.json())["LayersSize"])
+
+
+def _created(image: Mapping[str, Any]) -> datetime:
+    # Nanoseconds are more than fromisoformat takes, and the engine's Date header has whole seconds anyway.
+    return datetime.fromisoformat(image["Created"][:19] + "+00:00")
+
+
+def _name(request: BuildRequest) -> str:
+    return f"{request.name}:{request.commit}"
+
+
+def _no_image() -> Unavailable:
+    return Unavailable("the Docker Engine ended the build without an image", hint="was it restarted?")
+
+
+def _refused(status: int, body: str) -> DeploydError:
+    """The engine refuses the build before its first step, for a Dockerfile that does not parse for one."""
+    try:
+        text = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        text = body.strip()[:2000] or f"the Docker Engine answers {status}"
+    return BuildFailed(text) if status < 500 else Unavailable(f"the Docker Engine cannot build: {text}")

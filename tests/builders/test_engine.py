@@ -1,0 +1,279 @@
+"""The classic builder on a real engine: what its API gives beyond the promise that all builders keep."""
+
+import asyncio
+import http.server
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deployd.builders.engine import EngineBuilder
+from deployd.config.daemon import BuilderSection, Registry
+from deployd.demo.engine import Engine
+from deployd.errors import BuildFailed, Unavailable
+from tests.builders.builds import BUSYBOX, a_context, a_request
+from tests.conftest import Leaks
+from tests.fakes import FakeContext, FakeLog
+from tests.testbed.registry import Registry as RunningRegistry
+
+
+def a_builder(engine: Engine, instance: str, tmp_path: Path, **settings: object) -> EngineBuilder:
+    return EngineBuilder(BuilderSection.model_validate(settings), instance, tmp_path, url=engine.url)
+
+
+@pytest.mark.engine
+async def test_the_log_reads_like_dockers_own(base_images: Engine, leaks: Leaks, tmp_path: Path) -> None:
+    leaks.expect("image deployd/iris-*")
+    log = FakeLog()
+    async with a_context("RUN printf 'first '; sleep 0.2; echo second; echo third >&2") as context:
+        await a_builder(base_images, leaks.instance, tmp_path).build(a_request(leaks.instance), context, log)
+    assert f"Step 1/2 : FROM {BUSYBOX}\n" in log.text
+    assert "first second\n" in log.text
+    assert "Successfully built " in log.text
+
+
+@pytest.mark.engine
+async def test_memory_and_processor_limits_hold_for_the_build(
+    base_images: Engine, leaks: Leaks, tmp_path: Path
+) -> None:
+    builder = a_builder(base_images, leaks.instance, tmp_path, memory="32MiB", cpus=0.5)
+    log = FakeLog()
+    show = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null"
+    quota = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null"
+    async with a_context(f"RUN {show}; {quota}; dd if=/dev/zero of=/dev/null bs=64M count=1; exit 1") as context:
+        with pytest.raises(BuildFailed, match=r"exit code 1$"):
+            await builder.build(a_request(leaks.instance), context, log)
+    assert "33554432\n" in log.text
+    assert "50000" in log.text
+    assert "Killed" in log.text
+
+
+@pytest.mark.engine
+async def test_what_only_buildkit_can_do_is_refused_before_the_engine_is_asked(tmp_path: Path) -> None:
+    builder = EngineBuilder(BuilderSection(), "test", tmp_path, url="unix:///nowhere.sock")
+    async with a_context("RUN --mount=type=cache,target=/x true") as context:
+        with pytest.raises(BuildFailed, match=r'Dockerfile, line 2: RUN --mount needs builder\.kind = "buildkit"'):
+            await builder.build(a_request("test"), context, FakeLog())
+
+
+@pytest.mark.engine
+async def test_a_base_image_of_a_private_registry_is_pulled_with_its_credentials(
+    base_images: Engine,
+    leaks: Leaks,
+    tmp_path: Path,
+    registry_with_password: RunningRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leaks.expect("image deployd/iris-*")
+    name = f"{registry_with_password.address}/base-{leaks.instance}"
+    await push(base_images, name, registry_with_password)
+    assert registry_with_password.password is not None
+    monkeypatch.setenv("REGISTRY_PASSWORD", registry_with_password.password)
+    settings = Registry(url=registry_with_password.url, username="deployd", password="env:REGISTRY_PASSWORD")
+    async with a_context(f"FROM {name}\nRUN true") as context:
+        without = a_builder(base_images, leaks.instance, tmp_path)
+        with pytest.raises(BuildFailed, match="step 1/2: FROM") as failed:
+            await without.build(a_request(leaks.instance), context, FakeLog())
+        assert "[registry]" in failed.value.hint
+        builder = EngineBuilder(BuilderSection(), leaks.instance, tmp_path, settings, url=base_images.url)
+        log = FakeLog()
+        await builder.build(a_request(leaks.instance), context, log)
+    assert f"Status: Downloaded newer image for {name}:latest\n" in log.text
+    assert "[=" not in log.text
+    base_images.api().delete(f"/images/{name}?force=1")
+
+
+async def push(engine: Engine, name: str, registry: RunningRegistry) -> None:
+    """Put BUSYBOX there under that name, and take the name away here."""
+    import aiodocker  # noqa: PLC0415 - one test
+
+    async with aiodocker.Docker(url=engine.url) as docker:
+        await docker.images.tag(BUSYBOX, name)
+        auth = {"username": registry.username, "password": registry.password}
+        await docker.images.push(name, auth=auth, tag="latest")
+        await docker.images.delete(name)
+
+
+@pytest.mark.engine
+async def test_ends_of_stages_are_kept_as_cache_until_they_are_too_many(
+    base_images: Engine, leaks: Leaks, tmp_path: Path
+) -> None:
+    leaks.expect("image deployd/iris-*")
+    builder = a_builder(base_images, leaks.instance, tmp_path)
+    stages = (
+        f"FROM {BUSYBOX} AS build\nARG COMMIT\nRUN dd if=/dev/zero of=/big bs=1M count=8; echo $COMMIT > /id\n"
+        "FROM scratch\nCOPY --from=build /id /\n"
+    )
+    async with a_context(stages) as context:
+        for _ in range(2):
+            await builder.build(a_request(leaks.instance), context, FakeLog())
+    first, second = builder._leaves.all()
+    assert await builder.trim(10**9) == 0
+    assert {first, second} <= unnamed(base_images)
+    size = base_images.api().get(f"/images/{first}/json")["Size"]
+    assert await builder.trim(int(size * 1.5)) >= 8_000_000
+    assert builder._leaves.all() == [second]
+    assert first not in unnamed(base_images)
+    assert second in unnamed(base_images)
+    await builder.trim(0)
+    assert second not in unnamed(base_images)
+    assert builder._leaves.all() == []
+
+
+def unnamed(engine: Engine) -> set[str]:
+    images = engine.api().get("/images/json")
+    return {image["Id"] for image in images if (image["RepoTags"] or ["<none>:<none>"]) == ["<none>:<none>"]}
+
+
+@pytest.mark.engine
+async def test_an_image_that_a_build_only_talks_about_is_not_taken_for_its_own(
+    base_images: Engine, leaks: Leaks, tmp_path: Path
+) -> None:
+    """A build prints what the engine would print for a layer, with the id of somebody else's unnamed image."""
+    builder = a_builder(base_images, leaks.instance, tmp_path)
+    base = base_images.api().get(f"/images/{BUSYBOX}/json")["Id"].removeprefix("sha256:")[:12]
+    lie = f"RUN echo ' ---> {base}'; echo ' ---> Running in {base}'; exit 1"
+    async with a_context(lie) as context:
+        with pytest.raises(BuildFailed):
+            await builder.build(a_request(leaks.instance), context, FakeLog())
+    assert builder._leaves.all() == []
+
+
+@pytest.mark.engine
+async def test_a_replaced_image_with_our_label_goes_and_the_named_one_stays(
+    base_images: Engine, leaks: Leaks, tmp_path: Path
+) -> None:
+    leaks.expect("image deployd/iris-*")
+    builder = a_builder(base_images, leaks.instance, tmp_path)
+    request = a_request(leaks.instance)
+    async with a_context("RUN echo 1 > /x") as context:
+        old = await builder.build(request, context, FakeLog())
+    async with a_context("RUN echo 2 > /x") as context:
+        new = await builder.build(request, context, FakeLog())
+    assert old.id in unnamed(base_images)
+    await builder.trim(10**9)
+    assert old.id not in unnamed(base_images)
+    assert await builder.find(request) == new
+
+
+class BigContext(FakeContext):
+    """256 MiB of zeros that exist only piece by piece."""
+
+    async def tar(self) -> AsyncIterator[bytes]:
+        import tarfile  # noqa: PLC0415
+
+        async for small in super().tar():
+            yield small[: 512 + 512 * (-(-len(self.instructions) // 512))]
+        entry = tarfile.TarInfo("zeros")
+        entry.size = 256 * 1024**2
+        yield entry.tobuf()
+        for _ in range(1024):
+            yield bytes(256 * 1024)
+        yield bytes(1024)
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+async def test_a_big_context_neither_fills_memory_nor_holds_up_the_loop(
+    base_images: Engine, leaks: Leaks, tmp_path: Path
+) -> None:
+    leaks.expect("image deployd/iris-*")
+    builder = a_builder(base_images, leaks.instance, tmp_path)
+    big = BigContext("0" * 40, {"Dockerfile": f"FROM {BUSYBOX}\n".encode()})
+    worst = 0.0
+
+    async def watch() -> None:
+        nonlocal worst
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            await asyncio.sleep(0.01)
+            worst = max(worst, loop.time() - began)
+
+    before = resident()
+    async with big, asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(watch())
+        await builder.build(a_request(leaks.instance), big, FakeLog())
+        watching.cancel()
+    assert worst < 0.5
+    assert resident() - before < 64 * 1024**2
+
+
+def resident() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@contextmanager
+def an_engine_that(*answers: bytes) -> Iterator[str]:
+    """An engine that answers a build with those bytes, then breaks the connection."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = b'{"ApiVersion": "1.41"}' if "version" in self.path else b'{"message": "no such image"}'
+            self.send_response(200 if "version" in self.path else 404)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            if known := self.headers["Content-Length"]:
+                self.rfile.read(int(known))
+            while not known and (size := int(self.rfile.readline() or b"0", 16)):
+                self.rfile.read(size + 2)
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for answer in answers:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(answer), answer))
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+STAGE = b'{"stream":"Step 1/2 : FROM x"}\r\n{"aux":{"ID":"sha256:' + b"a" * 64 + b'"}}\r\n'
+
+
+@pytest.mark.parametrize(
+    "answers", [(), (STAGE,), (STAGE + b'{"stream":"Step',)], ids=["nothing", "a stage", "half a line"]
+)
+async def test_a_connection_that_breaks_is_not_a_success(tmp_path: Path, answers: tuple[bytes, ...]) -> None:
+    with an_engine_that(*answers) as url:
+        builder = EngineBuilder(BuilderSection(), "test", tmp_path, url=url)
+        async with a_context("RUN true") as context:
+            with pytest.raises(Unavailable, match="does not answer"):
+                await builder.build(a_request("test"), context, FakeLog())
+
+
+async def test_a_stream_that_just_ends_is_not_a_success(tmp_path: Path) -> None:
+    with an_engine_that(STAGE, b"") as url:
+        builder = EngineBuilder(BuilderSection(), "test", tmp_path, url=url)
+        async with a_context("RUN true") as context:
+            with pytest.raises(Unavailable, match="without an image"):
+                await builder.build(a_request("test"), context, FakeLog())
+
+
+class BrokenContext(FakeContext):
+    async def tar(self) -> AsyncIterator[bytes]:
+        yield bytes(512)
+        raise BuildFailed("the build context is larger than git.max_size")
+
+
+async def test_a_context_that_fails_says_so_itself(tmp_path: Path) -> None:
+    with an_engine_that() as url:
+        builder = EngineBuilder(BuilderSection(), "test", tmp_path, url=url)
+        async with BrokenContext("0" * 40) as context:
+            with pytest.raises(BuildFailed, match=r"git\.max_size"):
+                await builder.build(a_request("test"), context, FakeLog())

@@ -1,0 +1,221 @@
+"""What every builder promises, asked of each on a real engine."""
+
+import asyncio
+import statistics
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deployd.builders.buildkit import BuildkitBuilder
+from deployd.builders.engine import EngineBuilder
+from deployd.config.daemon import BuilderSection
+from deployd.demo.engine import Engine, buildkit_client
+from deployd.errors import BuildFailed, Unavailable
+from deployd.logs import Logs
+from deployd.ports import Builder
+from tests.builders.builds import BUSYBOX, TellingLog, a_context, a_request, running
+from tests.conftest import Leaks
+from tests.fakes import FakeLog
+
+pytestmark = pytest.mark.engine
+
+KINDS = ["engine", "buildkit"]
+
+
+class Bench:
+    """A builder of one kind on the real engine, and others like it."""
+
+    def __init__(self, kind: str, engine: Engine, leaks: Leaks, state: Path) -> None:
+        leaks.expect("image deployd/iris-*")
+        self.kind, self.instance = kind, leaks.instance
+        self._url, self._state = engine.url, state
+        self.builder = self.one_with()
+
+    def one_with(self, url: str | None = None, **settings: object) -> Builder:
+        section = BuilderSection.model_validate({"kind": self.kind, **settings})
+        if self.kind == "engine":
+            return EngineBuilder(section, self.instance, self._state, url=url or self._url)
+        client = buildkit_client()
+        if client is None:
+            pytest.skip("no docker client here can build with BuildKit")
+        return BuildkitBuilder(section, self.instance, self._state, client=client, url=url or self._url)
+
+
+@pytest.fixture(params=KINDS)
+def bench(request: pytest.FixtureRequest, base_images: Engine, leaks: Leaks, tmp_path: Path) -> Iterator[Bench]:
+    yield Bench(request.param, base_images, leaks, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.name not in {"unnamed-images", "logs"}] == []
+
+
+async def test_a_commit_becomes_an_image_that_says_what_it_is(bench: Bench, base_images: Engine) -> None:
+    request = a_request(bench.instance, {"GREETING": "hi there $HOME"})
+    assert await bench.builder.find(request) is None
+    text = 'ARG GREETING\nARG COMMIT\nCOPY file /\nRUN echo "$GREETING $COMMIT" > /said\nCMD ["cat", "/said"]'
+    context = a_context(text, file="x")
+    async with context:
+        image = await bench.builder.build(request, context, FakeLog())
+    assert (image.name, image.tag, image.digest) == (request.name, request.commit, None)
+    inspected = base_images.api().get(f"/images/{image.reference}/json")
+    assert inspected["Id"] == image.id
+    assert inspected["Config"]["Labels"] == request.image_labels
+    assert inspected["Config"]["Cmd"] == ["cat", "/said"]
+    assert await bench.builder.find(request) == image
+
+
+async def test_other_settings_make_another_image(bench: Bench) -> None:
+    request = a_request(bench.instance, {"A": "1"})
+    async with a_context("ARG A\nRUN echo $A") as context:
+        image = await bench.builder.build(request, context, FakeLog())
+    staged = a_request(bench.instance, stage="x").app
+    others = [
+        replace(request, args={**request.args, "A": "2"}),
+        replace(request, app=staged),
+        replace(request, labels={**request.labels, "io.deployd.instance": "another"}),
+    ]
+    assert [await bench.builder.find(other) for other in others] == [None, None, None]
+    assert await bench.builder.find(replace(request)) == image
+
+
+async def test_a_stage_can_be_asked_for(bench: Bench, base_images: Engine) -> None:
+    stages = f"FROM {BUSYBOX} AS test\nENV STAGE=test\nFROM {BUSYBOX} AS serve\nENV STAGE=serve\n"
+    async with a_context(stages) as context:
+        image = await bench.builder.build(a_request(bench.instance, stage="Test"), context, FakeLog())
+        with pytest.raises(BuildFailed, match="Dockerfile has no stage nope"):
+            await bench.builder.build(a_request(bench.instance, stage="nope"), context, FakeLog())
+    assert "STAGE=test" in base_images.api().get(f"/images/{image.id}/json")["Config"]["Env"]
+
+
+async def test_instructions_for_child_images_stay_instructions(bench: Bench, base_images: Engine) -> None:
+    request = a_request(bench.instance)
+    async with a_context("ONBUILD RUN exit 1") as context:
+        image = await bench.builder.build(request, context, FakeLog())
+    config = base_images.api().get(f"/images/{image.id}/json")["Config"]
+    assert config["OnBuild"] == ["RUN exit 1"]
+    assert config["Labels"] == request.image_labels
+
+
+async def test_a_failing_step_is_named_with_its_exit_code_and_last_lines(bench: Bench, tmp_path: Path) -> None:
+    log = Logs(tmp_path / "logs").open("iris", 1)
+    async with a_context("RUN true\nRUN echo this is why; echo and that >&2; exit 3") as context:
+        with pytest.raises(BuildFailed) as failed:
+            await bench.builder.build(a_request(bench.instance), context, log)
+    message = failed.value.message
+    assert message == "step 3/3: RUN echo this is why; echo and that >&2; exit 3: exit code 3"
+    assert sorted(failed.value.hint.splitlines()) == ["and that", "this is why"]
+    assert "this is why" in log.tail(20)
+    log.close()
+
+
+async def test_a_dockerfile_that_does_not_parse_is_the_committers_business(bench: Bench) -> None:
+    for text in ("FROM scratch\nFRM x\n", f"FROM {BUSYBOX}\nCOPY nowhere /\n"):
+        async with a_context(text) as context:
+            with pytest.raises(BuildFailed, match=r"unknown instruction: FRM|nowhere|not found"):
+                await bench.builder.build(a_request(bench.instance), context, FakeLog())
+
+
+async def test_a_base_image_whose_registry_is_away_may_be_there_later(bench: Bench) -> None:
+    async with a_context("FROM 127.0.0.1:1/nowhere\n") as context:
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1/nowhere") as failed:
+            await bench.builder.build(a_request(bench.instance), context, FakeLog())
+    assert "registry" in failed.value.hint
+
+
+async def test_a_frontend_that_nobody_vouches_for_is_refused(bench: Bench) -> None:
+    async with a_context("# syntax=127.0.0.1:1/evil\nFROM scratch\n") as context:
+        with pytest.raises(BuildFailed, match=r"frontend 127\.0\.0\.1:1/evil is not allowed"):
+            await bench.builder.build(a_request(bench.instance), context, FakeLog())
+
+
+async def test_a_build_that_takes_too_long_is_stopped(bench: Bench) -> None:
+    marker = uuid.uuid4().hex
+    builder = bench.one_with(timeout="3s")
+    async with a_context(f"RUN echo started; sleep 60; : {marker}") as context:
+        with pytest.raises(BuildFailed, match=r"builder\.timeout \(3 s\)") as failed:
+            await builder.build(a_request(bench.instance), context, FakeLog())
+    assert "started" in failed.value.hint
+    await until_gone(marker)
+
+
+@pytest.mark.slow
+async def test_a_cancelled_build_is_gone_within_half_a_second(bench: Bench, base_images: Engine) -> None:
+    before = containers(base_images)
+    took = []
+    for _ in range(5):
+        marker = uuid.uuid4().hex
+        log = TellingLog("started\n")
+        async with a_context(f"RUN echo started; sleep 60; : {marker}") as context:
+            task = asyncio.create_task(bench.builder.build(a_request(bench.instance), context, log))
+            await asyncio.wait_for(log.told.wait(), 60)
+            assert running(marker)
+            began = time.monotonic()
+            task.cancel()
+            await asyncio.wait({task})
+            assert task.cancelled()
+            assert bench.kind == "buildkit" or not running(marker)
+            await until_gone(marker)
+            took.append(time.monotonic() - began)
+    print(bench.kind, "gone after", [f"{seconds:.3f}" for seconds in took])
+    assert statistics.median(took) <= 0.5
+    assert containers(base_images) - before == set()
+
+
+async def until_gone(marker: str) -> None:
+    async with asyncio.timeout(10):
+        while running(marker):  # noqa: ASYNC110 - a process of the engine tells nobody that it ends
+            await asyncio.sleep(0.005)
+
+
+def containers(engine: Engine) -> set[str]:
+    """Containers without a name of their own making: those of builds."""
+    return {each["Id"] for each in engine.api().get("/containers/json?all=1") if "sleep 60" in each["Command"]}
+
+
+async def test_a_cancelled_build_leaves_no_image_under_its_name(bench: Bench) -> None:
+    request = a_request(bench.instance)
+    log = TellingLog("started\n")
+    async with a_context("RUN echo started; sleep 60") as context:
+        task = asyncio.create_task(bench.builder.build(request, context, log))
+        await asyncio.wait_for(log.told.wait(), 60)
+        task.cancel()
+        await asyncio.wait({task})
+    assert await bench.builder.find(request) is None
+
+
+async def test_the_log_can_be_followed_while_it_is_built(bench: Bench, tmp_path: Path) -> None:
+    logs = Logs(tmp_path / "logs")
+    with logs.open("iris", 1) as log:
+        async with a_context("RUN echo first line; sleep 60") as context:
+            task = asyncio.create_task(bench.builder.build(a_request(bench.instance), context, log))
+            async with asyncio.timeout(60):
+                async for block in logs.follow("iris", 1):
+                    if b"first line\n" in block.replace(b"first line; sleep", b""):
+                        break
+            task.cancel()
+            await asyncio.wait({task})
+
+
+async def test_no_engine_is_not_the_committers_fault(bench: Bench) -> None:
+    builder = bench.one_with(url="unix:///nowhere/docker.sock")
+    request = a_request(bench.instance)
+    with pytest.raises(Unavailable):
+        await builder.ping()
+    with pytest.raises(Unavailable):
+        await builder.find(request)
+    async with a_context("RUN true") as context:
+        with pytest.raises(Unavailable):
+            await builder.build(request, context, FakeLog())
+
+
+async def test_an_engine_that_answers_is_fine(bench: Bench) -> None:
+    await bench.builder.ping()
+
+
+async def test_trimming_to_much_more_than_there_is_frees_nothing_of_others(bench: Bench, base_images: Engine) -> None:
+    before = {image["Id"] for image in base_images.api().get("/images/json?all=0")}
+    assert await bench.builder.trim(10**15) >= 0
+    assert before <= {image["Id"] for image in base_images.api().get("/images/json?all=0")} | before
+    assert BUSYBOX in str(base_images.api().get("/images/json"))
