@@ -6,31 +6,42 @@ It reads from mirrors and never writes to them; what the files are good for is t
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Self
 
 from deployd.config.app import Build
-from deployd.errors import BuildFailed, Unavailable
+from deployd.errors import BuildFailed
 from deployd.ports import Log
 from deployd.source import tree
 from deployd.source.archive import Archive, Part
 from deployd.source.dockerignore import Ignore, for_dockerfile
 from deployd.source.mirror import Mirror
-from deployd.source.tree import Entry, Kind
+from deployd.source.tree import Damaged, Entry, Kind
 
 _DIRECTORIES = {Kind.DIRECTORY, Kind.SUBMODULE}
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A fetched commit and the mirror that holds it."""
+    """A fetched commit and the mirrors that hold what belongs to it, the app's own first. `size` bounds the tar in bytes."""
 
-    mirror: Mirror
+    mirrors: Sequence[Mirror]
     commit: str
     committed_at: int
     size: int
+
+
+@contextmanager
+def doubting(mirrors: Sequence[Mirror]) -> Iterator[None]:
+    """When something that is read in the block turns out to be damaged, the next fetch makes the mirrors anew."""
+    try:
+        yield
+    except Damaged:
+        for mirror in mirrors:
+            mirror.suspect()
+        raise
 
 
 class CommitContext:
@@ -63,7 +74,8 @@ class CommitContext:
 
     async def read(self, path: str) -> bytes | None:
         """A file of the commit, at most 16 MiB of it; see ports.Context. Links are followed inside the repository only."""
-        return (await tree.contents(self._origin.mirror.git, self.commit, path))[0]
+        with doubting(self._origin.mirrors):
+            return (await tree.contents(self._origin.mirrors[0].git, self.commit, path))[0]
 
     async def __aenter__(self) -> Self:
         return self
@@ -75,13 +87,10 @@ class CommitContext:
 
     async def _tar(self) -> AsyncGenerator[bytes, None]:
         archive = Archive(self._parts, self._extra, self._origin.committed_at, self._origin.size)
-        try:
+        with doubting(self._origin.mirrors):
             async with aclosing(archive.stream()) as pieces:
                 async for piece in pieces:
                     yield piece
-        except Unavailable:
-            self._origin.mirror.suspect()
-            raise
         if archive.pointers and not self._warned:
             self._warned = True
             self._log.write(
@@ -95,7 +104,7 @@ async def opened(origin: Origin, build: Build, parts: Sequence[Part], log: Log, 
     BuildFailed when there is no Dockerfile, or the .dockerignore cannot be understood.
     """
     path = _dockerfile(build)
-    git = origin.mirror.git
+    git = origin.mirrors[0].git
     ignores = (f"{path}.dockerignore", str(PurePosixPath(build.context, ".dockerignore")))
     instructions, *texts = await tree.contents(git, origin.commit, path, *ignores)
     if instructions is None:

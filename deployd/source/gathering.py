@@ -5,7 +5,7 @@ It fetches and lists; what is left out, and how a tar is made of it, is decided 
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from deployd.config.app import Build
 from deployd.errors import BuildFailed
@@ -22,12 +22,16 @@ _MOST = 200
 
 @dataclass(frozen=True, slots=True)
 class Gathering:
-    """For one build. `mirror` gives the mirror of a URL for names of so many digits; `held` lets go of what is gathered."""
+    """For one build. `mirror` gives the mirror of a URL for names of so many digits; `held` lets go of what is gathered.
+
+    `mirrors` are those that it has come across, the app's own first.
+    """
 
     mirror: Callable[[str, int], Mirror]
     build: Build
     log: Log
     held: ExitStack
+    mirrors: list[Mirror] = field(default_factory=list)
 
     async def all_of(self, remote: Remote, commit: str, watched: str) -> list[Part]:
         """The parts of a context, the app's own repository first. BuildFailed when something of it is not to be had."""
@@ -52,6 +56,7 @@ class Gathering:
 
     async def _part(self, remote: Remote, commit: str, watched: str, context: str) -> Part:
         mirror = self.mirror(remote.url, len(commit))
+        self.mirrors.append(mirror)
         await mirror.fetch(remote, commit, watched, self.log)
         mirror.hold(commit)
         self.held.callback(mirror.release, commit)

@@ -18,7 +18,7 @@ from deployd.config.globs import ref_matches
 from deployd.errors import BuildFailed, RequestRefused, Unavailable
 from deployd.ports import Log
 from deployd.source import tree
-from deployd.source.context import CommitContext, Origin, opened
+from deployd.source.context import CommitContext, Origin, doubting, opened
 from deployd.source.gathering import Gathering
 from deployd.source.mirror import Limits, Mirror
 from deployd.source.refs import Refs
@@ -83,11 +83,11 @@ class GitSource:
         remote = Remote.of(app, allow_file=self._allow_file)
         with _on_disk(), ExitStack() as held:
             gathering = Gathering(self._mirror, app.build, log, held)
-            parts = await gathering.all_of(remote, commit, app.ref)
-            mirror = self._mirror(app.repo, len(commit))
-            facts = await tree.facts(mirror.git, commit)
-            origin = Origin(mirror, commit, facts.committed_at, self._limits.size)
-            return await opened(origin, app.build, parts, log, held)
+            with doubting(gathering.mirrors):
+                parts = await gathering.all_of(remote, commit, app.ref)
+                facts = await tree.facts(parts[0].git, commit)
+                origin = Origin(gathering.mirrors, commit, facts.committed_at, self._limits.size)
+                return await opened(origin, app.build, parts, log, held)
 
     async def subject(self, app: App, commit: str) -> tuple[str, str]:
         """Subject line (200 characters) and author (100) of a fetched commit, free of control characters."""

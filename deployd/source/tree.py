@@ -100,9 +100,13 @@ async def facts(git: Git, commit: str) -> Facts:
     return Facts(_one_line(subject, _SUBJECT), _one_line(author, _AUTHOR), min(max(0, int(committed)), _LATEST))
 
 
-def damaged(exc: Exception) -> Unavailable:
-    """What was fetched cannot be read."""
-    return Unavailable(
+class Damaged(Unavailable):
+    """What was fetched cannot be read: a mirror must be made anew."""
+
+
+def damaged(exc: Exception) -> Damaged:
+    """That, with what git said of it."""
+    return Damaged(
         f"the mirror of the repository is damaged: {str(exc)[:300]}", hint="it is made anew with the next try"
     )
 

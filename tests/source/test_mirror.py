@@ -62,7 +62,7 @@ async def test_a_commit_that_is_there_is_not_asked_for_again(
 async def test_a_second_commit_brings_only_what_changed(
     source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
-    ballast = {f"data/{n}": os.urandom(200_000) for n in range(20)}
+    ballast = {f"data/{n}": os.urandom(20_000) for n in range(20)}
     await fetched(source, repository, repository.commit({"Dockerfile": DOCKERFILE, **ballast}), lines)
     before = {pack.name for pack in packs(tmp_path / "mirrors")}
     await fetched(source, repository, repository.commit({"Dockerfile": DOCKERFILE, **ballast, "new": b"1"}), lines)
@@ -122,6 +122,21 @@ async def test_damage_that_shows_only_while_reading_is_repaired_by_the_next_fetc
         with pytest.raises(Unavailable, match="damaged"):
             assert [piece async for piece in context.tar()]
     assert await fetched(source, repository, commit, lines) > 3_000_000
+
+
+async def test_damage_in_the_dockerfile_itself_is_repaired_by_the_next_fetch(
+    source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    commit = repository.commit({"Dockerfile": os.urandom(1_000_000)})
+    await fetched(source, repository, commit, lines)
+    (pack,) = packs(tmp_path / "mirrors")
+    pack.chmod(0o644)
+    with pack.open("r+b") as file:
+        file.seek(500_000)
+        file.write(bytes(100))
+    with pytest.raises(Unavailable, match="damaged"):
+        await fetched(source, repository, commit, lines)
+    assert await fetched(source, repository, commit, lines) > 1_000_000
 
 
 @pytest.mark.parametrize("damage", ["HEAD", "objects", "config"])
@@ -322,7 +337,7 @@ async def test_a_fetch_killed_from_outside_starts_over(
 async def test_a_repository_past_the_size_limit_is_given_up_while_it_comes(
     repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
-    commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(5_000_000)})
+    commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(2_000_000)})
     settings = Git.model_validate({"allow_file": True, "max_size": "1MiB"})
     async with GitSource(settings, tmp_path / "mirrors", WAITS) as source:
         with pytest.raises(BuildFailed, match=r"larger than git\.max_size"):
@@ -334,12 +349,12 @@ async def test_a_repository_past_the_size_limit_is_given_up_while_it_comes(
 async def test_a_mirror_that_has_grown_too_large_starts_anew_and_goes_on(
     repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
-    settings = Git.model_validate({"allow_file": True, "max_size": "3MiB"})
+    settings = Git.model_validate({"allow_file": True, "max_size": "1MiB"})
     async with GitSource(settings, tmp_path / "mirrors", WAITS) as source:
         for _ in range(4):
-            commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(1_500_000)})
-            assert await fetched(source, repository, commit, lines) > 1_500_000
-    assert sum(pack.stat().st_size for pack in packs(tmp_path / "mirrors")) < 3 << 20
+            commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(600_000)})
+            assert await fetched(source, repository, commit, lines) > 600_000
+    assert sum(pack.stat().st_size for pack in packs(tmp_path / "mirrors")) < 1 << 20
 
 
 async def test_a_state_directory_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
