@@ -130,8 +130,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
-        self._cancel()
         super().connection_lost(exc)
+        self._cancel()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then see whether the request is still incomplete."""
@@ -167,6 +167,10 @@ class Protocol(HttpToolsProtocol):
         self._phase = _Phase.IDLE
         super().on_message_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls when the parser gives up."""
+        self._refuse(400, msg)
+
     def _time(self) -> None:
         """Start the clock of the present phase, stop any other."""
         self._cancel()
@@ -186,10 +190,6 @@ class Protocol(HttpToolsProtocol):
             self._time()
         else:
             self._refuse(408, "the request was not complete in time")
-
-    def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls when the parser gives up."""
-        self._refuse(400, msg)
 
     def _refuse(self, status: int, detail: str) -> None:
         """Answer in the application's place where no answer is under way, and hang up."""
