@@ -121,7 +121,7 @@ class GatewayContainer:
 
     async def ensure(self, ports: Iterable[int]) -> bool:
         """The container runs and HAProxy answers; True when it had to be started or made."""
-        found = await self.find()
+        found = await self.find() or await self._returned()
         if found is not None and self.bridge and not set(map(str, ports)) <= _published(found):
             await self._remove(found["Id"])
             found = None
@@ -155,17 +155,17 @@ class GatewayContainer:
     async def upgrade(self, ports: Iterable[int]) -> None:
         """Put a container of the configured image in the running one's place; on the host network no connection is lost."""
         found = await self.find()
+        if (old := await self._old()) is not None:
+            await self._remove(old["Id"])
         if found is None or self.bridge:
             if found is not None:
                 await self._remove(found["Id"])
             await self.ensure(ports)
             return
-        await self.forget_retired()
         before = found["Config"]["Labels"][_SOCKETS_LABEL]
         plan = self._plan(ports, sockets="sockets-b" if before == "sockets-a" else "sockets-a", takes_over=before)
-        old = self._docker.containers.container(found["Id"])
         with translated("upgrading the gateway"):
-            await old.rename(f"{plan.name}-old")
+            await self._docker.containers.container(found["Id"]).rename(f"{plan.name}-old")
             try:
                 await self._create(plan)
                 await self._docker.containers.container(plan.name).start()
@@ -173,15 +173,16 @@ class GatewayContainer:
             except BaseException:
                 await self._give_back(plan, found["Id"])
                 raise
-            await request(
-                self._docker, f"containers/{found['Id']}/update", "POST", data={"RestartPolicy": {"Name": "no"}}
-            )
-            await old.kill(signal="SIGUSR1")
+        await self._retire(found["Id"])
 
-    async def forget_retired(self) -> None:
-        """Remove the replaced container; it has ended, or is ended now."""
-        if (found := await self._old()) is not None:
+    async def finish_retired(self) -> None:
+        """Let a replaced container come to its end, and remove it when it has; also one that a crash left half replaced."""
+        if (found := await self._old()) is None:
+            return
+        if not found["State"]["Running"]:
             await self._remove(found["Id"])
+        elif found["HostConfig"]["RestartPolicy"]["Name"] == "always":
+            await self._retire(found["Id"])
 
     async def wait_ready(self) -> None:
         """Until HAProxy answers; Unavailable with its last words when it does not."""
@@ -205,9 +206,9 @@ class GatewayContainer:
 
     async def remove(self) -> None:
         """Take it away: traffic ends."""
-        await self.forget_retired()
-        if (found := await self.find()) is not None:
-            await self._remove(found["Id"])
+        for found in (await self._old(), await self.find()):
+            if found is not None:
+                await self._remove(found["Id"])
         for name in ("sockets-a", "sockets-b"):
             shutil.rmtree(self._directory / name, ignore_errors=True)
 
@@ -254,6 +255,20 @@ class GatewayContainer:
                 await self._docker.images.pull(name)
                 image = await self._docker.images.inspect(name)
         return str(image["Id"])
+
+    async def _retire(self, container_id: str) -> None:
+        """It takes no more connections, ends when its last client is done, and is not started again."""
+        with translated("retiring the former gateway"):
+            never = {"RestartPolicy": {"Name": "no"}}
+            await request(self._docker, f"containers/{container_id}/update", "POST", data=never)
+            await self._docker.containers.container(container_id).kill(signal="SIGUSR1")
+
+    async def _returned(self) -> Mapping[str, Any] | None:
+        """The container that an upgrade had begun to replace when it was interrupted, with its name given back."""
+        if (old := await self._old()) is not None:
+            with translated("taking the former gateway back"):
+                await self._docker.containers.container(old["Id"]).rename(self._plan(()).name)
+        return await self.find()
 
     async def _give_back(self, plan: Plan, old: str) -> None:
         """An upgrade did not start: the old container, which still serves, gets its name again."""

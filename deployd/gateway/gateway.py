@@ -55,6 +55,7 @@ class Gateway:
                 route = Route.of(app)
                 wanted[app.name] = wanted[app.name].reshaped(route) if app.name in wanted else route
             if wanted != self._routes:
+                await self._start(wanted)
                 await self._restructure(wanted)
 
     async def switch(self, app: str, endpoint: Endpoint) -> None:
@@ -127,6 +128,7 @@ class Gateway:
         """HAProxy runs, with the state and the file that it should have; what differs is corrected. Idempotent."""
         async with self._lock:
             await self._settle()
+            await self.container.finish_retired()
 
     async def upgrade(self) -> bool:
         """Take the configured image into use if another one runs: no connection is lost on the host network."""
@@ -161,7 +163,9 @@ class Gateway:
         return found
 
     async def _settle(self) -> None:
-        """Bring file, container and run-time state to what the routes say."""
+        """Bring file, container and run-time state to what the routes say; without any there need not be a gateway."""
+        if not self._routes and await self.container.find() is None:
+            return
         if self._text_on_disk() != render(self._doors, self._routes.values()):
             self._write(self._routes)
         if await self.container.ensure(self._ports(self._routes)):
@@ -179,6 +183,12 @@ class Gateway:
                     "The gateway sent %s to %s instead of %s: corrected", route.app, now.serving, route.serving
                 )
                 await runtime.apply(commands(route.backend, slots, route.slots))
+
+    async def _start(self, wanted: dict[str, Route]) -> None:
+        """The first app makes the gateway. Where ports are published, that of the first apps are from the start."""
+        if not self._routes and await self.container.find() is None:
+            self._write(self._routes)
+            await self.container.ensure(self._ports(wanted))
 
     async def _restructure(self, wanted: dict[str, Route]) -> None:
         """Other doors: a new file, then a hitless reload; when that fails the old ones stay."""

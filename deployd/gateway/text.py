@@ -87,7 +87,7 @@ defaults
   http-reuse safe
   retries 3
   retry-on conn-failure empty-response
-  timeout connect 5s
+  timeout connect 2s
   timeout http-request 30s
   timeout http-keep-alive 75s
   timeout client 10m
@@ -97,6 +97,8 @@ defaults
   default-server pool-purge-delay 2s
   http-error {_problem(503, "no release of this app is serving")} hdr Retry-After {_RETRY_AFTER_SECONDS}
 """
+
+_ONCE = "  http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DELETE TRACE }"
 
 
 def _stats(doors: Doors) -> list[str]:
@@ -145,7 +147,7 @@ def _listener(doors: Doors, route: Route, port: int) -> str:
 
 def _backend(route: Route) -> str:
     servers = (_server(number, slot) for number, slot in enumerate(route.slots, start=1))
-    return "\n".join([f"backend {route.backend}", *servers, ""])
+    return "\n".join([f"backend {route.backend}", _ONCE, *servers, ""])
 
 
 def _server(number: int, slot: Slot) -> str:

@@ -23,7 +23,7 @@ from deployd.targets.engine.containers import Containers, Held
 from deployd.targets.engine.drain import drain
 from deployd.targets.engine.images import Images
 from deployd.targets.engine.rollout import Rollout
-from deployd.targets.engine.watch import watch
+from deployd.targets.engine.watch import Watch
 from deployd.uninterrupted import uninterrupted
 
 
@@ -32,11 +32,11 @@ class DockerTarget:
 
     def __init__(self, instance: str, section: GatewaySection, directory: Path, docker_url: str | None = None) -> None:
         self._docker = connect(docker_url)
-        self._docker_url = docker_url
-        self._instance = instance
         self._containers = Containers(self._docker, instance)
         self._images = Images(self._docker, instance)
         self._gateway = Gateway(self._docker, instance, section, directory)
+        self._watch = Watch(docker_url, instance, self._settle)
+        self._apps: tuple[App, ...] = ()
         self._opened = False
 
     async def __aenter__(self) -> Self:
@@ -45,14 +45,15 @@ class DockerTarget:
     async def __aexit__(self, *exc: object) -> None:
         await self._docker.close()
 
-    async def configure(self, apps: Iterable[App]) -> None:
-        """Open the doors of `apps`, with one hitless reload for all of them; those of other apps stay as they are."""
-        await self._open()
-        await self._gateway.ensure(apps)
+    def expect(self, apps: Iterable[App]) -> None:
+        """These are the configured apps from now on: `watch` opens their doors, behind which a 503 waits for a release."""
+        self._apps = tuple(app for app in apps if app.target == "docker")
+        self._watch.look()
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         """See ports.Target."""
-        await self.configure([app])
+        await self._open()
+        await self._gateway.ensure([app])
         rollout = Rollout(app, deploy, image, progress, self._containers, self._gateway)
         if app.docker.start == "stop-first" and (old := await self._serving(app)) is not None:
             await rollout.in_place_of(old)
@@ -67,7 +68,8 @@ class DockerTarget:
 
     async def restore(self, app: App, deploy: Deploy) -> None:
         """See ports.Target. RolloutFailed when neither container nor image is left, or when it does not get ready."""
-        await self.configure([app])
+        await self._open()
+        await self._gateway.ensure([app])
         found = await self._containers.find(app, deploy.number)
         if found is None:
             if deploy.image is None:
@@ -156,7 +158,7 @@ class DockerTarget:
 
     async def watch(self) -> None:
         """Until cancelled: correct the gateway whenever something dies or comes back, whoever did it."""
-        await watch(self._docker_url, self._instance, self._settle)
+        await self._watch.serve()
 
     async def _open(self) -> None:
         if not self._opened:
@@ -165,9 +167,10 @@ class DockerTarget:
             self._opened = True
 
     async def _settle(self) -> None:
-        """The gateway is as it should be, with the image that it should have."""
+        """The gateway is as it should be, with the doors and the image that it should have."""
         await self._open()
         await self._gateway.reconcile()
+        await self._gateway.ensure(self._apps)
         await self._gateway.upgrade()
 
     async def _serving(self, app: App) -> Held | None:

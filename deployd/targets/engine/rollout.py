@@ -90,17 +90,13 @@ class Rollout:
         return RolloutFailed(message, hint=last_words)
 
     async def _cut_over(self, running: Running) -> None:
-        """Switch and record, as one step. What served before is put back when the record cannot be made."""
         async with self._progress.step("cut-over"):
             await self._progress.cutting_over()
             before = await self._gateway.serving(self._app.name)
-            await self._switch_and_record(running)
-        self._progress.log.write(
-            f"traffic goes to {running.endpoint}" + (f", not to {before} any more\n" if before else "\n")
-        )
+            await self._switch_and_record(running, before)
 
-    async def _switch_and_record(self, running: Running) -> None:
-        before = await self._gateway.serving(self._app.name)
+    async def _switch_and_record(self, running: Running, before: Endpoint | None) -> None:
+        """Switch and record, as one. `before` is put back when the record cannot be made."""
         self._switching = running.endpoint
         await self._gateway.switch(self._app.name, running.endpoint)
         try:
@@ -110,6 +106,8 @@ class Rollout:
                 await self._gateway.switch(self._app.name, before)
             raise
         self._serves = True
+        instead = f" and not to {before} any more" if before is not None else ""
+        self._progress.log.write(f"traffic goes to {running.endpoint}{instead}\n")
         try:
             await self._gateway.save()
         except Unavailable as exc:
@@ -129,7 +127,7 @@ class Rollout:
             await self._prove(running)
             await self._containers.keep(running.id, self._app.docker.restart)
             async with self._progress.step("cut-over"):
-                await self._switch_and_record(running)
+                await self._switch_and_record(running, None)
         except BaseException:
             await self._bring_back(old)
             raise

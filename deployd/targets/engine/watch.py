@@ -1,9 +1,11 @@
 """The engine's events about what is ours: whenever a container starts or dies, somebody looks whether all is well.
 
-An event stream that breaks is opened again, at a growing pace; what happened in between is covered by looking once more.
+A burst of events is one look. An event stream that breaks is opened again, at a growing pace; what happened in between is
+covered by looking once more.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -15,30 +17,69 @@ logger = logging.getLogger(__name__)
 _PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
-async def watch(docker_url: str | None, instance: str, settle: Callable[[], Awaitable[None]]) -> None:
-    """Call `settle` at once and after every event, until cancelled."""
-    failures = 0
-    while True:
+class Watch:
+    """Calls `settle` at first, after every event and when asked to; again, after a pause, when it fails."""
+
+    def __init__(self, docker_url: str | None, instance: str, settle: Callable[[], Awaitable[None]]) -> None:
+        self._docker_url = docker_url
+        self._filters = {
+            "label": [f"io.deployd.instance={instance}"],
+            "type": ["container"],
+            "event": ["start", "die", "destroy"],
+        }
+        self._settle = settle
+        self._changed = asyncio.Event()
+        self._changed.set()
+
+    def look(self) -> None:
+        """Something has changed."""
+        self._changed.set()
+
+    async def serve(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._settle_on_changes())
+            tasks.create_task(self._follow_events())
+
+    async def _settle_on_changes(self) -> None:
+        failures = 0
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._settle()
+                failures = 0
+            except DeploydError as exc:
+                logger.warning("Not all is as it should be on the engine: %s", exc)
+                await asyncio.sleep(_pause(failures))
+                failures += 1
+                self._changed.set()
+
+    async def _follow_events(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._follow()
+            except Unavailable as exc:
+                logger.warning("The engine cannot be watched: %s", exc)
+            else:
+                failures = 0  # it could be followed for a while
+            await asyncio.sleep(_pause(failures))
+            failures += 1
+            self.look()
+
+    async def _follow(self) -> None:
+        """Returns when the stream ends, as it does when the engine goes away."""
+        docker = connect(self._docker_url)
         try:
-            await settle()
-            failures = 0
-            await _follow(docker_url, instance, settle)
-        except DeploydError as exc:
-            logger.warning("The engine cannot be watched: %s", exc)
-        await asyncio.sleep(_PAUSES_SECONDS[min(failures, len(_PAUSES_SECONDS) - 1)])
-        failures += 1
+            with translated("watching the engine"):
+                await docker.version()
+                events = docker.events.subscribe(filters=json.dumps(self._filters))  # type: ignore[no-untyped-call]
+                while await events.get() is not None:
+                    self.look()
+        finally:
+            await docker.close()
 
 
-async def _follow(docker_url: str | None, instance: str, settle: Callable[[], Awaitable[None]]) -> None:
-    """Returns when the stream ends; raises what `settle` raises."""
-    docker = connect(docker_url)
-    try:
-        with translated("watching the engine"):
-            events = docker.events.subscribe(  # type: ignore[no-untyped-call]
-                filters=f'{{"label":["io.deployd.instance={instance}"],"type":["container"],"event":["start","die","destroy"]}}'
-            )
-            while await events.get() is not None:
-                await settle()
-        raise Unavailable("the engine's events ended")
-    finally:
-        await docker.close()
+def _pause(failures: int) -> float:
+    return _PAUSES_SECONDS[min(failures, len(_PAUSES_SECONDS) - 1)]

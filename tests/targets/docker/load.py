@@ -65,32 +65,35 @@ class Load:
     async def _client(self, *, keep: bool) -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         while not self._stop:
-            sent = time.monotonic()
+            sent, closes = time.monotonic(), True
             try:
                 if connection is None:
                     connection = await asyncio.open_connection("127.0.0.1", self.port)
                 status, closes, body = await self._ask(*connection, keep=keep)
+                self._note(sent, status, body)
             except (OSError, asyncio.IncompleteReadError) as exc:
                 self.failures.append(repr(exc))
-                status, closes, body = "", True, ""
-            if status == "200":
-                self.answers.append(Answer(sent, time.monotonic(), body))
-                if len(self.answers) >= self._wanted:
-                    self._enough.set()
-            elif status:
-                self.failures.append(f"{status} {body[:80]}")
-            if connection is not None and (closes or not keep):
+            if connection is not None and closes:
                 connection[1].close()
                 connection = None
         if connection is not None:
             connection[1].close()
 
+    def _note(self, sent: float, status: str, body: str) -> None:
+        if status != "200":
+            self.failures.append(f"{status} {body[:80]}")
+            return
+        self.answers.append(Answer(sent, time.monotonic(), body))
+        if len(self.answers) >= self._wanted:
+            self._enough.set()
+
     async def _ask(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, keep: bool
     ) -> tuple[str, bool, str]:
+        """Status, whether the connection is of no more use, body."""
         kept = "keep-alive" if keep else "close"
         writer.write(f"GET {self.path} HTTP/1.1\r\nHost: iris.example.com\r\nConnection: {kept}\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = int(head.split("content-length:")[1].split("\r\n")[0])
         body = (await reader.readexactly(length)).decode()
-        return head.split(" ")[1], "connection: close" in head, body
+        return head.split(" ")[1], not keep or "connection: close" in head, body

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -18,16 +19,16 @@ from tests.targets.docker.world import NAME, a_deploy, an_app, commit, free_port
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
-async def roll_out(target: DockerTarget, number: int, image: Image, port: int, **docker: object) -> FakeProgress:
+async def roll_out(target: DockerTarget, number: int, image: Image, port: int, **docker: Any) -> FakeProgress:
     progress = FakeProgress(ReadyGate())
     app = an_app(number, listen=port, **docker)
     await target.roll_out(app, a_deploy(number, image), image, progress)
     return progress
 
 
-async def answer(port: int, path: str = "/") -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as http:
-        return await http.get(f"http://127.0.0.1:{port}{path}")
+async def answer(port: int, path: str = "/", method: str = "GET") -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+        return await http.request(method, f"http://127.0.0.1:{port}{path}")
 
 
 async def test_a_release_takes_the_traffic_and_the_next_one_takes_it_over(
@@ -83,7 +84,7 @@ async def test_a_request_in_progress_is_answered_by_the_release_that_took_it(tar
 async def test_a_drain_ends_at_its_limit(target: DockerTarget, web: Image) -> None:
     port, log = free_port(), FakeLog()
     await roll_out(target, 1, web, port)
-    endless = asyncio.create_task(answer(port, "/?sleep=600"))
+    endless = asyncio.create_task(answer(port, "/?sleep=600", "POST"))
     await _in_progress(target, port)
 
     await roll_out(target, 2, web, port)

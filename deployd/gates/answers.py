@@ -1,0 +1,91 @@
+"""Recorded requests with the answers that they must get, and how two answers differ. Pure: no HTTP, no files.
+
+The document explains itself: POST each case's `request` to `url`; what its `response` names must come back, numbers within
+`tolerance`. Keys that a recorded object does not name are free.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from deployd.errors import RolloutFailed
+
+_LONGEST_VALUE = 60
+_BEYOND_FLOATS = 10**308  # an integer past it cannot be made a float and must be equal to the digit
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request and what its answer must hold."""
+
+    request: Any
+    response: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The content of a golden file. `url` and `tolerance` are None where it does not say."""
+
+    cases: tuple[Case, ...]
+    url: str | None
+    method: str
+    tolerance: float | None
+
+
+def parse(content: bytes, name: str) -> Document:
+    """The cases of a golden file; RolloutFailed names what is wrong with it."""
+    try:
+        data = json.loads(content)
+        cases = tuple(Case(case["request"], case["response"]) for case in data["cases"])
+        tolerance = data.get("tolerance")
+        document = Document(
+            cases, data.get("url"), str(data.get("method", "POST")), None if tolerance is None else float(tolerance)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise RolloutFailed(
+            f"{name} is no golden file: {type(exc).__name__}: {exc}",
+            hint='expected {"url", "tolerance", "cases": [{"request", "response"}]}',
+        ) from exc
+    if not cases:
+        raise RolloutFailed(f"{name} has no cases", hint="a gate that asks nothing proves nothing")
+    return document
+
+
+def difference(given: Any, wanted: Any, tolerance: float, path: str = "$") -> str | None:
+    """The first place where `given` is not what `wanted` asks for, as `$.predictions[0].label: 2, expected 1`."""
+    if isinstance(wanted, dict) and isinstance(given, dict):
+        return _first(
+            f"{path}.{key}: is missing"
+            if key not in given
+            else difference(given[key], value, tolerance, f"{path}.{key}")
+            for key, value in wanted.items()
+        )
+    if isinstance(wanted, list) and isinstance(given, list):
+        if len(given) != len(wanted):
+            return f"{path}: {len(given)} entries, expected {len(wanted)}"
+        return _first(
+            difference(value, wanted[index], tolerance, f"{path}[{index}]") for index, value in enumerate(given)
+        )
+    if _equal(given, wanted, tolerance):
+        return None
+    return f"{path}: {_shown(given)}, expected {_shown(wanted)}"
+
+
+def _equal(given: Any, wanted: Any, tolerance: float) -> bool:
+    if _is_number(given) and _is_number(wanted) and max(abs(given), abs(wanted)) < _BEYOND_FLOATS:
+        return bool(given == wanted) or math.isclose(float(given), float(wanted), rel_tol=0, abs_tol=tolerance)
+    return type(given) is type(wanted) and bool(given == wanted)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _first(differences: Any) -> str | None:
+    return next((found for found in differences if found is not None), None)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

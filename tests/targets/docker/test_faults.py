@@ -1,0 +1,242 @@
+"""What the traffic does when HAProxy, its file, a container or the daemon goes away, and how it comes right again."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deployd.config.daemon import GatewaySection
+from deployd.demo import images
+from deployd.demo.engine import Engine
+from deployd.domain import Image
+from deployd.errors import RolloutFailed
+from deployd.gates.ready import ReadyGate
+from deployd.targets.docker import DockerTarget
+from tests.conftest import Leaks
+from tests.fakes import FakeLog, FakeProgress
+from tests.targets.docker.load import Load
+from tests.targets.docker.test_rollout import answer, roll_out
+from tests.targets.docker.world import NAME, a_deploy, an_app, commit, free_port
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+
+@asynccontextmanager
+async def watched(target: DockerTarget) -> AsyncIterator[None]:
+    """The target corrects by itself what goes wrong."""
+    watch = asyncio.create_task(target.watch())
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await asyncio.wait({watch})
+
+
+async def answered(port: int, body: str) -> None:
+    """Until the port answers that; a test's time limit is the deadline."""
+    await _until(port, lambda answer: answer.text == body)
+
+
+async def answered_503(port: int) -> None:
+    """Until the port is open, with nothing behind it."""
+    await _until(port, lambda answer: answer.status_code == 503)
+
+
+async def _until(port: int, good: Callable[[httpx.Response], bool]) -> None:
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if good(await answer(port)):
+                return
+        await asyncio.sleep(0.05)
+
+
+async def test_haproxy_alone_comes_back_with_the_present_release(
+    target: DockerTarget, web: Image, docker_engine: Engine, instance: str
+) -> None:
+    port = free_port()
+    await roll_out(target, 1, web, port)
+    await roll_out(target, 2, web, port)
+
+    docker_engine.api().post(f"/containers/deployd-gateway-{instance}/restart?t=0")
+
+    await answered(port, commit(2))
+    assert await target.serving(an_app(2, listen=port)) == 2
+
+
+async def test_a_removed_gateway_is_made_anew(
+    target: DockerTarget, web: Image, docker_engine: Engine, instance: str
+) -> None:
+    port = free_port()
+    await roll_out(target, 1, web, port)
+
+    async with watched(target):
+        docker_engine.api().delete(f"/containers/deployd-gateway-{instance}?force=1")
+        await answered(port, commit(1))
+
+    assert await target.ping() == {"engine": "ok", "gateway": "ok"}
+
+
+async def test_a_truncated_file_is_written_anew(
+    target: DockerTarget, web: Image, engine: str, instance: str, section: GatewaySection, tmp_path: Path
+) -> None:
+    port, file = free_port(), tmp_path / "gateway" / "config" / "haproxy.cfg"
+    await roll_out(target, 1, web, port)
+    whole = file.read_text()
+    file.write_text(whole[:50])
+
+    async with Load(port) as load, DockerTarget(instance, section, tmp_path / "gateway", engine) as later:
+        later.expect([an_app(1, listen=port)])
+        async with watched(later):
+            while file.read_text() != whole:
+                await load.more(20)
+
+    assert load.failures == []
+    assert load.answers[-1].body == commit(1)
+
+
+async def test_a_daemon_that_starts_anew_knows_what_serves(
+    target: DockerTarget, web: Image, engine: str, instance: str, section: GatewaySection, tmp_path: Path
+) -> None:
+    port = free_port()
+    await roll_out(target, 1, web, port)
+    await roll_out(target, 2, web, port)
+
+    async with Load(port) as load, DockerTarget(instance, section, tmp_path / "gateway", engine) as later:
+        assert await later.serving(an_app(2, listen=port)) == 2
+        await later.sweep(an_app(2, listen=port), 2, FakeLog())
+        await load.more(100)
+
+    assert load.failures == []
+
+
+async def test_a_release_whose_container_is_gone_is_restored_from_its_image(
+    target: DockerTarget, web: Image, docker_engine: Engine
+) -> None:
+    port = free_port()
+    await roll_out(target, 1, web, port)
+    docker_engine.api().delete(f"/containers/deployd-{NAME}-1?force=1")
+    assert await target.serving(an_app(1, listen=port)) is None
+    assert (await answer(port)).status_code == 503
+
+    await target.restore(an_app(1, listen=port), a_deploy(1, web))
+    await target.restore(an_app(1, listen=port), a_deploy(1, web))
+
+    assert (await answer(port)).text == commit(1)
+    assert await target.serving(an_app(1, listen=port)) == 1
+
+
+async def test_a_stopped_release_is_restored_at_its_own_address(
+    target: DockerTarget, web: Image, docker_engine: Engine
+) -> None:
+    port = free_port()
+    await roll_out(target, 1, web, port)
+    before = (await target.describe(an_app(1, listen=port)))["containers"][0]["address"]
+    docker_engine.api().post(f"/containers/deployd-{NAME}-1/stop?t=1")
+
+    await target.restore(an_app(1, listen=port), a_deploy(1, web))
+
+    assert (await answer(port)).text == commit(1)
+    assert (await target.describe(an_app(1, listen=port)))["containers"][0]["address"] == before
+
+
+async def test_a_crashed_release_is_started_again_by_the_engine(
+    target: DockerTarget, web: Image, docker_engine: Engine
+) -> None:
+    port = free_port()
+    await roll_out(target, 1, web, port)
+
+    docker_engine.api().post(f"/containers/deployd-{NAME}-1/kill")
+    docker_engine.api().post(
+        f"/containers/deployd-{NAME}-1/start"
+    )  # what the engine does by itself after its own restart
+
+    await answered(port, commit(1))
+
+
+async def test_what_a_crash_left_of_a_candidate_is_replaced(
+    target: DockerTarget, web: Image, docker_engine: Engine
+) -> None:
+    port = free_port()
+    await roll_out(target, 1, web, port)
+    await roll_out(target, 2, web, port)
+    await target.restore(an_app(1, listen=port), a_deploy(1, web))  # as if 2 had been interrupted
+
+    await roll_out(target, 2, web, port)
+
+    assert (await answer(port)).text == commit(2)
+
+
+async def test_another_s_container_of_the_same_name_is_not_touched(
+    target: DockerTarget, web: Image, docker_engine: Engine
+) -> None:
+    api = docker_engine.api()
+    name = f"deployd-{NAME}-1"
+    api.post(f"/containers/create?name={name}", {"Image": web.id})
+    try:
+        with pytest.raises(RolloutFailed, match=f"a container {name} exists that is not this deployd's"):
+            await roll_out(target, 1, web, free_port())
+        assert api.get(f"/containers/{name}/json") is not None
+    finally:
+        api.delete(f"/containers/{name}?force=1")
+
+
+async def test_a_port_that_is_taken_fails_the_roll_out_and_harms_nobody(target: DockerTarget, web: Image) -> None:
+    port, taken = free_port(), free_port()
+    await roll_out(target, 1, web, port)
+    other = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", taken)
+
+    app = an_app(1, name="other", listen=taken)
+    async with other, Load(port) as load:
+        with pytest.raises(RolloutFailed, match=f"port {taken} is in use by another program"):
+            await target.roll_out(app, a_deploy(1, web, app="other"), web, FakeProgress(ReadyGate()))
+        await load.more(200)
+
+    assert load.failures == []
+
+
+async def test_new_doors_are_opened_under_load_without_a_failed_request(target: DockerTarget, web: Image) -> None:
+    port = free_port()
+    await roll_out(target, 1, web, port)
+
+    async with Load(port) as load, watched(target):
+        for more in range(1, 6):
+            apps = [an_app(1, name=f"other-{number}", listen=free_port()) for number in range(more)]
+            target.expect([an_app(1, listen=port), *apps])
+            await answered_503(apps[-1].gateway.listen or 0)
+            await load.more(300)
+
+    assert load.failures == []
+
+
+async def test_the_gateway_is_upgraded_under_load_without_a_failed_request(
+    docker_engine: Engine, engine: str, instance: str, web: Image, tmp_path: Path, leaks: Leaks
+) -> None:
+    name, port = f"deployd-test/haproxy:{instance}", free_port()
+    section = GatewaySection(image=name, bind="127.0.0.1")
+    api = docker_engine.api(timeout=60)
+    images.build(api, name, f"FROM {images.HAPROXY}\nLABEL io.deployd.instance={instance} version=1\n", {})
+
+    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+        await roll_out(target, 1, web, port)
+        before = api.get(f"/containers/deployd-gateway-{instance}/json")["Image"]
+        images.build(api, name, f"FROM {images.HAPROXY}\nLABEL io.deployd.instance={instance} version=2\n", {})
+        async with Load(port) as load:
+            await load.more(500)
+            async with watched(target):
+                while (found := api.get(f"/containers/deployd-gateway-{instance}/json")) is None or found[
+                    "Image"
+                ] == before:
+                    await load.more(50)
+                while api.get(f"/containers/deployd-gateway-{instance}-old/json") is not None:
+                    await load.more(50)
+            await roll_out(target, 2, web, port)
+            await target.sweep(an_app(2, listen=port), 2, FakeLog())
+            await load.more(500)
+
+    assert load.failures == []
+    assert load.went_back([commit(1), commit(2)]) == []
+    leaks.expect("container *", "network *", "image *")
