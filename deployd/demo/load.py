@@ -45,6 +45,9 @@ class Load:
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
         self.clients: list[Answers] = []
         self._stopped = asyncio.Event()
+        self._goal = 0
+        self._at_goal = asyncio.Event()
+        self._at_goal.set()
 
     @property
     def sent(self) -> int:
@@ -55,6 +58,21 @@ class Load:
     def failures(self) -> list[str]:
         """What went wrong, of all clients."""
         return [failure for client in self.clients for failure in client.failures]
+
+    def mark(self) -> list[int]:
+        """This moment, for `since`."""
+        return [len(client.latencies) for client in self.clients]
+
+    def since(self, marks: list[int]) -> list[float]:
+        """The seconds that each answer since the mark took."""
+        return [one for client, mark in zip(self.clients, marks, strict=True) for one in client.latencies[mark:]]
+
+    async def reached(self, count: int) -> None:
+        """Wait until so many requests were sent in all."""
+        self._goal = count
+        if self.sent < count:
+            self._at_goal.clear()
+        await self._at_goal.wait()
 
     @asynccontextmanager
     async def running(self, call: Call, *, kept: int = 2, fresh: int = 2) -> AsyncIterator["Load"]:
@@ -88,6 +106,8 @@ class Load:
                 connection = None
                 continue
             answers.latencies.append(loop.time() - began)
+            if not self._at_goal.is_set() and self.sent >= self._goal:
+                self._at_goal.set()
             if not answers.turns or answers.turns[-1] != who:
                 answers.turns.append(who)
             if not (keep and lasts):

@@ -1,0 +1,74 @@
+"""Swaps under full load, by clients that keep their connection and clients that do not; beside the recipe's stop, build, run."""
+
+import asyncio
+import statistics
+import tempfile
+from pathlib import Path
+
+from bench.recipe import Recipe
+from bench.report import Report
+from deployd.demo import engine, images
+from deployd.demo.leftovers import remove
+from deployd.demo.load import Load
+from deployd.domain import Status
+from tests.e2e.world import WHO, World, world
+
+
+def run(quick: bool, report: Report) -> None:
+    """Ten swaps of ours under one load, then three of the recipe's."""
+    host = engine.ensure()
+    images.ensure(host)
+    with tempfile.TemporaryDirectory() as name:
+        instance: list[str] = []
+        try:
+            asyncio.run(_measure(Path(name), report, quick, instance))
+        finally:
+            for one in instance:
+                remove(host.api(), one)
+    report.ratio("p99 in a swap / steady", "p99 in a swap", "p99 steady")
+    report.bar("requests lost", "<=", 0, "deployd lost")
+    report.bar("p99 in a swap / steady", "<=", 2.0, "p99 in a swap / steady")
+
+
+async def _measure(directory: Path, report: Report, quick: bool, instance: list[str]) -> None:
+    async with world(directory) as here:
+        instance.append(here.daemon.instance)
+        await _ours(here, report, swaps=3 if quick else 10, at_least=5_000 if quick else 100_000)
+        with Recipe(directory, here.repository.remote).removed_at_the_end() as recipe:
+            await asyncio.to_thread(recipe.replace)
+            for _ in range(1 if quick else 3):
+                await _theirs(recipe, report)
+
+
+async def _ours(here: World, report: Report, swaps: int, at_least: int) -> None:
+    await here.ended(await here.push())
+    load = Load(here.daemon.public_url)
+    async with load.running(WHO, kept=8, fresh=8):
+        for _ in range(swaps):
+            marks = load.mark()
+            await asyncio.sleep(2)
+            report.sample("p99 steady", _p99(load.since(marks)), "ms")
+            deploy = await here.push()
+            async for now in here.client.follow(deploy.app, deploy.number):
+                if now.status is Status.CHECKING:
+                    marks = load.mark()
+            await asyncio.sleep(0.5)
+            report.sample("p99 in a swap", _p99(load.since(marks)), "ms")
+        await load.reached(at_least)
+    report.sample("deployd requests", load.sent, "")
+    report.sample("deployd lost", len(load.failures), "")
+    if back := [client.turns for client in load.clients if client.went_back]:
+        report.note(f"answers went back: {back}")
+
+
+async def _theirs(recipe: Recipe, report: Report) -> None:
+    load = Load(recipe.url)
+    async with load.running(WHO, kept=8, fresh=8):
+        await asyncio.sleep(1)
+        report.sample("recipe down", await asyncio.to_thread(recipe.replace), "s")
+    report.sample("recipe requests", load.sent, "")
+    report.sample("recipe lost", len(load.failures), "")
+
+
+def _p99(seconds: list[float]) -> float:
+    return statistics.quantiles(seconds, n=100)[98] * 1000 if len(seconds) > 1 else 0.0

@@ -1,0 +1,191 @@
+"""Signed pushes to a durable 202, beside Debian's `webhook`, which checks the same signature and starts a command.
+
+wrk sends 8 KB push events with distinct GUIDs at 1, 8 and 64 connections. Every 202 of ours is looked for in the database.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from bench.report import Report, interleaved
+from deployd.demo.daemon import DemoDaemon
+from deployd.demo.packages import ensure_packages
+from deployd.errors import Unavailable
+
+_CONNECTIONS = (1, 8, 64)
+_BODIES = 2000
+_BODY_BYTES = 8192
+
+_SCRIPT = """
+local bodies, signatures = {{}}, {{}}
+for line in io.lines("{bodies}") do
+  local signature, body = line:match("^(%x+) (.*)$")
+  signatures[#signatures + 1], bodies[#bodies + 1] = signature, body
+end
+math.randomseed(os.time() + {salt})
+local run, count = math.random(1, 2 ^ 31), 0
+request = function()
+  count = count + 1
+  local at = count % #bodies + 1
+  return wrk.format("POST", "{path}", {{
+    ["Content-Type"] = "application/json",
+    ["X-GitHub-Event"] = "push",
+    ["X-GitHub-Delivery"] = string.format("%08x-%08d", run, count),
+    ["X-Hub-Signature-256"] = "sha256=" .. signatures[at],
+  }}, bodies[at])
+end
+"""
+
+
+def run(quick: bool, report: Report) -> None:
+    """Measure in turn, round by round."""
+    for program in ("wrk", "webhook"):
+        _install(program, report)
+    if shutil.which("wrk") is None:
+        return
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        subprocess.run(["git", "init", "--quiet", "--bare", str(directory / "acme" / "iris.git")], check=True)
+        asyncio.run(_measure(directory, report, rounds=2 if quick else 5, seconds=2 if quick else 5))
+    for connections in _CONNECTIONS:
+        at = f"at {connections}"
+        report.ratio(f"throughput {at}: deployd / webhook", f"deployd {at}", f"webhook {at}")
+        report.ratio(f"p99 {at}: deployd / webhook", f"deployd p99 {at}", f"webhook p99 {at}")
+    report.bar("throughput at 8 connections", ">=", 1.5, "throughput at 8: deployd / webhook")
+    report.bar("p99 at 8 connections", "<=", 1.0, "p99 at 8: deployd / webhook")
+    report.bar("202 answers that are not on disk", "<=", 0, "lost")
+
+
+def _install(program: str, report: Report) -> None:
+    try:
+        ensure_packages(program)
+    except Unavailable as exc:
+        report.absent(program, str(exc))
+
+
+async def _measure(directory: Path, report: Report, rounds: int, seconds: int) -> None:
+    daemon = DemoDaemon.prepare(directory, directory / "acme" / "iris.git")
+    bodies = _sign(directory / "bodies", daemon.secret)
+    names = ["deployd", "webhook"] if shutil.which("webhook") else ["deployd"]
+    async with daemon.running():
+        async with httpx.AsyncClient(base_url=daemon.url, trust_env=False) as client:
+            (await client.post("/api/v1/apps/iris/pause", json={})).raise_for_status()
+        with _rival(directory, daemon.secret) as rival:
+            urls = {"deployd": f"{daemon.url}/webhooks/github", "webhook": rival}
+            answered = 0
+            for connections in _CONNECTIONS:
+                for turn, name in interleaved(rounds, names):
+                    script = directory / "wrk.lua"
+                    path = "/" + urls[name].split("/", 3)[3]
+                    script.write_text(_SCRIPT.format(bodies=bodies, path=path, salt=turn * 1000 + connections))
+                    rate, p50, p99, count = _wrk(urls[name], script, connections, seconds)
+                    report.sample(f"{name} at {connections}", rate, "/s")
+                    report.sample(f"{name} p50 at {connections}", p50, "ms")
+                    report.sample(f"{name} p99 at {connections}", p99, "ms")
+                    answered += count if name == "deployd" else 0
+    with sqlite3.connect(directory / "state" / "deployd.db") as connection:
+        (stored,) = connection.execute("SELECT count(*) FROM deliveries").fetchone()
+    connection.close()
+    report.sample("lost", max(0, answered - stored), "")
+    report.note(f"{answered} deliveries were answered 202, {stored} are on disk")
+
+
+def _sign(path: Path, secret: str) -> Path:
+    """Push events of 8 KB, one a line behind its signature."""
+    with path.open("wb") as file:
+        for number in range(_BODIES):
+            commit = hashlib.sha1(str(number).encode(), usedforsecurity=False).hexdigest()
+            payload = {
+                "ref": "refs/heads/main",
+                "before": "0" * 40,
+                "after": commit,
+                "created": False,
+                "deleted": False,
+                "forced": False,
+                "base_ref": None,
+                "compare": "",
+                "commits": [{"id": commit, "message": "Change", "added": [], "removed": [], "modified": ["model.py"]}],
+                "head_commit": {"id": commit, "message": "Change", "author": {"name": "Ada"}},
+                "repository": {"id": 1, "full_name": "acme/iris", "description": ""},
+                "pusher": {"name": "ada"},
+            }
+            missing = _BODY_BYTES - len(json.dumps(payload))
+            payload["repository"] = {"id": 1, "full_name": "acme/iris", "description": "d" * missing}
+            body = json.dumps(payload).encode()
+            file.write(hmac.new(secret.encode(), body, hashlib.sha256).hexdigest().encode() + b" " + body + b"\n")
+    return path
+
+
+@contextmanager
+def _rival(directory: Path, secret: str) -> Iterator[str]:
+    """Debian's webhook with the same rule; its URL ("" when it is not installed)."""
+    program = shutil.which("webhook")
+    if program is None:
+        yield ""
+        return
+    rule = {
+        "match": {
+            "type": "payload-hmac-sha256",
+            "secret": secret,
+            "parameter": {"source": "header", "name": "X-Hub-Signature-256"},
+        }
+    }
+    hooks = directory / "hooks.json"
+    hooks.write_text(json.dumps([{"id": "push", "execute-command": "true", "trigger-rule": rule}]))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [program, "-hooks", str(hooks), "-ip", "127.0.0.1", "-port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _answering(port, process)
+        yield f"http://127.0.0.1:{port}/hooks/push"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answering(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 20
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise Unavailable("webhook did not start")
+
+
+def _wrk(url: str, script: Path, connections: int, seconds: int) -> tuple[float, float, float, int]:
+    """Requests/s, p50 and p99 in ms, and how many were answered; raises when any was not a 2xx."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in text or "Socket errors" in text:
+        raise Unavailable(f"not every delivery to {url} was taken", hint=text)
+    rate = float(_found(r"Requests/sec:\s+([\d.]+)", text)[1])
+    count = int(_found(r"(\d+) requests in", text)[1])
+    return rate, _milliseconds("50%", text), _milliseconds("99%", text), count
+
+
+def _milliseconds(percentile: str, text: str) -> float:
+    match = _found(rf"{percentile}\s+([\d.]+)(us|ms|s)\b", text)
+    return float(match[1]) * {"us": 0.001, "ms": 1, "s": 1000}[match[2]]
+
+
+def _found(pattern: str, text: str) -> re.Match[str]:
+    if (match := re.search(pattern, text)) is None:
+        raise Unavailable("wrk printed something unknown", hint=text)
+    return match

@@ -1,0 +1,24 @@
+"""Worlds on the real engine; whatever a world made is gone after its test, and its daemon's log is shown when it failed."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deployd.demo.engine import Engine
+from deployd.demo.leftovers import remove
+from tests.e2e.world import World
+from tests.e2e.world import world as make_world
+
+
+@pytest.fixture
+async def world(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[World]:
+    """A running world with the tiny app and nothing deployed yet."""
+    made: World | None = None
+    try:
+        async with make_world(tmp_path) as made:
+            yield made
+    finally:
+        if made is not None:
+            print(made.daemon.log.read_text())
+            remove(docker_engine.api(), made.daemon.instance)

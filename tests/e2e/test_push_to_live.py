@@ -1,0 +1,112 @@
+"""From a signed push to the answer of the app, on a real engine, under load."""
+
+import asyncio
+
+import pytest
+
+from deployd.demo.engine import Engine
+from deployd.demo.leftovers import leftovers
+from deployd.demo.load import Load
+from deployd.domain import Status
+from tests.e2e.world import DOCKERFILE, WHO, World
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+
+async def test_five_swaps_under_load_lose_no_request_and_never_go_back(world: World) -> None:
+    first = await world.ended(await world.push())
+    assert first.status is Status.LIVE, first.reason
+    load, order = Load(world.daemon.public_url), [first.commit]
+    async with load.running(WHO, kept=4, fresh=4):
+        for _ in range(5):
+            deploy = await world.ended(await world.push())
+            assert deploy.status is Status.LIVE, deploy.reason
+            order.append(deploy.commit)
+        async with asyncio.timeout(120):
+            await load.reached(20_000)
+    assert load.failures == []
+    assert [client.turns for client in load.clients] == [order] * 8
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("never ready", "not ready within 8 s: /: 503"),
+        ("crash", "exited with code 3"),
+    ],
+)
+async def test_a_candidate_that_does_not_prove_itself_leaves_the_old_release_serving(
+    world: World, behaviour: str, reason: str
+) -> None:
+    first = await world.ended(await world.push())
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        bad = await world.ended(await world.push(behaviour=behaviour))
+    assert bad.status is Status.FAILED
+    assert reason in bad.reason
+    assert load.failures == []
+    assert [client.turns for client in load.clients] == [[first.commit]] * 4
+    if behaviour == "crash":
+        assert "the model file is broken" in bad.hint
+        assert "the model file is broken" in await world.log(bad)
+    assert (await world.client.app("iris")).held
+
+
+async def test_a_build_that_fails_leaves_the_old_release_serving_and_says_why(world: World) -> None:
+    first = await world.ended(await world.push())
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        bad = await world.ended(await world.push(dockerfile=DOCKERFILE + "RUN echo no compiler here && exit 7\n"))
+    assert bad.status is Status.FAILED
+    assert "RUN echo no compiler here" in bad.reason
+    assert "7" in bad.reason
+    assert "no compiler here" in bad.hint
+    assert load.failures == []
+    assert [client.turns for client in load.clients] == [[first.commit]] * 4
+
+
+async def test_a_push_during_a_build_takes_everything_of_the_old_build_away(
+    world: World, docker_engine: Engine
+) -> None:
+    slow = await world.push(dockerfile=DOCKERFILE + "RUN sleep 60\n")
+    await world.says(slow, "Running in")
+    await world.says(slow, "sleep 60")
+    fast = await world.push()
+    assert (await world.ended(slow)).superseded_by == fast.number
+    assert (await world.ended(fast)).status is Status.LIVE
+    running = docker_engine.api().get("/containers/json?all=1")
+    assert not [one for one in running if "sleep 60" in one["Command"]]
+
+
+async def test_of_twenty_pushes_in_ten_seconds_the_last_goes_live_and_few_are_built(world: World) -> None:
+    deploys = []
+    for _ in range(20):
+        deploys.append(await world.push(dockerfile=DOCKERFILE + "RUN sleep 2\n"))
+        await asyncio.sleep(0.2)
+    assert (await world.ended(deploys[-1])).status is Status.LIVE
+    history = (await world.client.history("iris")).deploys
+    ends = [await world.client.show("iris", deploy.number) for deploy in history]
+    built = [one for one in ends if any(step.name == "build" and step.status == "done" for step in one.steps)]
+    assert len(built) <= 2
+    assert {one.status for one in ends[1:]} <= {Status.SUPERSEDED, Status.RETIRED}
+
+
+async def test_a_rollback_brings_the_kept_image_back_without_a_build(world: World) -> None:
+    first = await world.ended(await world.push())
+    await world.ended(await world.push())
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        back = await world.ended(await world.client.rollback("iris"))
+    assert (back.status, back.commit) == (Status.LIVE, first.commit)
+    assert "build" not in [step.name for step in back.steps]
+    assert load.failures == []
+    assert all(client.turns[-1] == first.commit for client in load.clients)
+
+
+async def test_a_removed_world_leaves_nothing_but_what_serves(world: World, docker_engine: Engine) -> None:
+    await world.ended(await world.push())
+    live = await world.ended(await world.push())
+    await world.says(live, "prune took")
+    names = [str(thing) for thing in leftovers(docker_engine.api(), world.daemon.instance)]
+    containers = [name for name in names if name.startswith("container")]
+    assert containers == [f"container deployd-iris-{live.number}", f"container deployd-gateway-{world.daemon.instance}"]

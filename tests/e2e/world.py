@@ -1,0 +1,151 @@
+"""A whole world for one test: a repository with a tiny app, a daemon of its own on the real engine, clients.
+
+The app answers its commit everywhere, fast enough for a flood; files in the commit tell it how to misbehave.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from deployd.api.answers import DeployAnswer
+from deployd.client import Client
+from deployd.demo.daemon import DemoDaemon
+from deployd.demo.load import Call
+from deployd.demo.repository import Repository, deliver
+
+CONFIG = """\
+[server]
+port = {port}
+state_dir = "{state}"
+instance = "{instance}"
+[github]
+secrets = ["env:DEPLOYD_DEMO_SECRET"]
+[git]
+allow_file = true
+poll_every = "1h"
+[supersede]
+finish_after = "10m"
+[[app]]
+name = "iris"
+repo = "file://{remote}"
+branch = "main"
+[app.docker]
+drain = "5s"
+stop_timeout = "2s"
+[app.gateway]
+listen = {public_port}
+[app.ready]
+path = "/"
+within = "8s"
+every = "50ms"
+commit_path = "/"
+"""
+
+DOCKERFILE = """\
+FROM python:3.11-slim-bookworm
+COPY app.py /app.py
+ARG COMMIT
+ENV COMMIT=$COMMIT
+CMD ["python3", "-u", "/app.py"]
+"""
+
+APP = """\
+import asyncio, os, signal, sys
+
+BEHAVIOUR = "well"
+COMMIT = os.environ["COMMIT"].encode()
+STATUS = b"503 Not Ready" if BEHAVIOUR == "never ready" else b"200 OK"
+ANSWER = b"HTTP/1.1 %s\\r\\nContent-Type: text/plain\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (STATUS, len(COMMIT), COMMIT)
+
+
+class Answers(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport, self.rest = transport, b""
+
+    def data_received(self, data):
+        self.rest += data
+        while b"\\r\\n\\r\\n" in self.rest:
+            head, _, self.rest = self.rest.partition(b"\\r\\n\\r\\n")
+            self.transport.write(ANSWER)
+            if b"connection: close" in head.lower():
+                self.transport.close()
+
+
+async def main():
+    if BEHAVIOUR == "crash":
+        print("the model file is broken", file=sys.stderr)
+        sys.exit(3)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Answers, "0.0.0.0", 5000, backlog=1024)
+    print("serving", COMMIT.decode())
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    server.close()
+    await asyncio.sleep(0.2)
+
+
+asyncio.run(main())
+"""
+
+WHO = Call("GET", "/")
+
+
+class World:
+    """One repository, one daemon, one client of its API."""
+
+    def __init__(self, repository: Repository, daemon: DemoDaemon, client: Client) -> None:
+        self.repository = repository
+        self.daemon = daemon
+        self.client = client
+        self._changes = 0
+
+    async def push(
+        self, subject: str = "Change", *, behaviour: str = "well", dockerfile: str = DOCKERFILE
+    ) -> DeployAnswer:
+        """Commit an app that behaves so, push it, send the webhook; the deploy that was queued."""
+        self._changes += 1
+        text = APP.replace('BEHAVIOUR = "well"', f'BEHAVIOUR = "{behaviour}"') + f"# change {self._changes}\n"
+        self.repository.write("app.py", text)
+        self.repository.write("Dockerfile", dockerfile)
+        return await self.deliver(subject)
+
+    async def deliver(self, subject: str) -> DeployAnswer:
+        """Commit the working copy as it is, push it, send the webhook; the deploy that was queued."""
+        payload = await asyncio.to_thread(self.repository.push, subject)
+        answer = await deliver(self.daemon.url, self.daemon.secret, payload)
+        assert answer.status_code == 202, answer.text
+        (deploy,) = answer.json()["deploys"]
+        return await self.client.show(deploy["app"], deploy["number"])
+
+    async def ended(self, deploy: DeployAnswer, within: float = 120) -> DeployAnswer:
+        """The deploy once it is live or has ended."""
+        async with asyncio.timeout(within):
+            async for now in self.client.follow(deploy.app, deploy.number):
+                deploy = now
+        return await self.client.show(deploy.app, deploy.number)
+
+    async def log(self, deploy: DeployAnswer) -> str:
+        """What the deploy's log holds."""
+        return b"".join([block async for block in self.client.log(deploy.app, deploy.number)]).decode()
+
+    async def says(self, deploy: DeployAnswer, text: str, within: float = 60) -> None:
+        """Wait until the deploy's log holds `text`."""
+        found = b""
+        async with asyncio.timeout(within):
+            async for block in self.client.log(deploy.app, deploy.number, follow=True):
+                found += block
+                if text.encode() in found:
+                    return
+        raise AssertionError(f"the log of {deploy.app}/{deploy.number} never said {text!r}:\n{found.decode()}")
+
+
+@asynccontextmanager
+async def world(directory: Path, config: str = CONFIG) -> AsyncIterator[World]:
+    """A world that runs; the caller removes what carries `daemon.instance` from the engine."""
+    repository = Repository(directory)
+    repository.create()
+    daemon = DemoDaemon.prepare(directory, repository.remote, config)
+    async with daemon.running(), Client(daemon.url) as client:
+        yield World(repository, daemon, client)
