@@ -51,7 +51,8 @@ def asking(work: Callable[[Client], Awaitable[T]]) -> T:
 
 
 @cache
-def _console(*, stderr: bool) -> Console:
+def console(*, stderr: bool) -> Console:
+    """One for each stream, made when it is first used."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _WIDE
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
@@ -59,12 +60,12 @@ def _console(*, stderr: bool) -> Console:
 
 def out() -> Console:
     """For what was asked for: standard output, in colours only on a terminal."""
-    return _console(stderr=False)
+    return console(stderr=False)
 
 
 def aside() -> Console:
     """For what is said on the way: standard error."""
-    return _console(stderr=True)
+    return console(stderr=True)
 
 
 def say_json(answer: BaseModel | Iterable[BaseModel]) -> None:
