@@ -73,6 +73,7 @@ class Daemon:
     services: Services
     webhooks: WebhookDoor
     server: Server
+    docker: DockerTarget
 
     async def serve(self) -> None:
         """The work behind the doors, until cancelled."""
@@ -89,6 +90,7 @@ class Daemon:
             if getattr(config, section) != getattr(self.services.config, section):
                 logger.warning("[%s] has changed: that takes effect at the next restart", section)
         self.services.scheduler.reload(config)
+        self.docker.expect(config.app)
         self.services.logs.hide(secrets)
         self.services.config = config
         self.webhooks.reload(secrets=[secret.encode() for secret in secrets], apps=config.app)
@@ -111,8 +113,12 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         store = Store(await stack.enter_async_context(Database(state / "deployd.db")), events)
         logs = Logs(state / "logs", secrets)
         source = await stack.enter_async_context(GitSource(config.git, state / "git"))
-        targets = await _targets(config, stack)
-        parts = Parts(store, logs, source, _builder(config), targets, _gates)
+        docker = await stack.enter_async_context(
+            DockerTarget(config.server.identity, config.gateway, state / "gateway")
+        )
+        docker.expect(config.app)
+        targets = await _targets(config, docker, stack)
+        parts = Parts(store, logs, source, _builder(config), targets, lambda app: _gates(app, docker))
         registry = config.registry.url if config.registry else None
         pipeline = Pipeline(
             parts, instance=config.server.identity, concurrency=config.builder.concurrency, registry=registry
@@ -130,7 +136,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
             await daemon.reload()
 
         services = Services(config, scheduler, store, events, logs, targets, reload)
-        daemon = Daemon(config_path, services, webhooks, _server(config, services, webhooks))
+        daemon = Daemon(config_path, services, webhooks, _server(config, services, webhooks), docker)
         yield daemon
 
 
@@ -147,15 +153,15 @@ def _server(config: Config, services: Services, webhooks: WebhookDoor) -> Server
     return Server(create_app(services, webhooks), stop_within=config.server.stop_timeout, **files)
 
 
-async def _targets(config: Config, stack: AsyncExitStack) -> Mapping[str, Target]:
+async def _targets(config: Config, docker: DockerTarget, stack: AsyncExitStack) -> Mapping[str, Target]:
     """The targets of the apps; the Kubernetes client is large and is loaded only where an app needs it."""
-    state, identity = config.server.state_dir, config.server.identity
-    docker = DockerTarget(identity, config.gateway, state / "gateway")
-    targets: dict[str, Target] = {"docker": await stack.enter_async_context(docker)}
+    targets: dict[str, Target] = {"docker": docker}
     if any(app.target == "kubernetes" for app in config.app):
         from deployd.targets.kubernetes import KubernetesTarget  # noqa: PLC0415 - see above
 
-        targets["kubernetes"] = await stack.enter_async_context(KubernetesTarget(config, state / "kubernetes"))
+        targets["kubernetes"] = await stack.enter_async_context(
+            KubernetesTarget(config, config.server.state_dir / "kubernetes")
+        )
     return targets
 
 
@@ -168,8 +174,10 @@ def _builder(config: Config) -> Builder:
     return EngineBuilder(config.builder, identity, state, config.registry)
 
 
-def _gates(app: App) -> Sequence[Gate]:
-    return [ReadyGate(), GoldenGate()] if app.golden is not None else [ReadyGate()]
+def _gates(app: App, docker: DockerTarget) -> Sequence[Gate]:
+    if app.golden is None:
+        return [ReadyGate()]
+    return [ReadyGate(), GoldenGate(docker.read if app.target == "docker" else None)]
 
 
 async def _reload_on(hangup: asyncio.Event, daemon: Daemon) -> None:
