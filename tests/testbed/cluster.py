@@ -104,7 +104,7 @@ def cluster(progress: Progress) -> Cluster:
     binaries = kubernetes_binaries.ensure(progress)
     parts = Parts(_state())
     with locked("cluster"):
-        if not _answers(parts):
+        if not _answers(parts) and not _revived(parts, progress):
             _stop(parts)
             _start(parts, engine, binaries, progress)
     return Cluster(_state() / "kubeconfig", client, parts)
@@ -135,6 +135,21 @@ def _state() -> Path:
 def _answers(parts: Parts) -> bool:
     names = parts.names()
     return bool(names) and all(parts.runs(name) for name in names) and _api(parts.state, "/readyz") == b"ok"
+
+
+def _revived(parts: Parts, progress: Progress) -> bool:
+    """Start only what has ended: another test run may stand on the rest, and may itself have taken the part away."""
+    ended = [name for name in parts.names() if not parts.runs(name)]
+    if len(ended) == len(parts.names()):
+        return False
+    with progress.step(f"bringing back {', '.join(ended) or 'the API server'}"):
+        for name in ended:
+            parts.start(name)
+        try:
+            _wait(parts, lambda: _answers(parts))
+        except Unavailable:
+            return False
+    return True
 
 
 def _start(parts: Parts, engine: engines.Engine, binaries: Path, progress: Progress) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from deployd.demo.progress import Progress
+from tests.testbed import cluster as clusters
 from tests.testbed.cluster import Cluster, until
 from tests.testbed.images import BUSYBOX
 
@@ -130,3 +132,15 @@ def test_the_api_server_can_be_taken_away_and_given_back(cluster: Cluster) -> No
     finally:
         cluster.parts.start("kube-apiserver")
     until(lambda: cluster.try_kubectl("get", "--raw=/readyz").stdout == "ok", within=60)
+
+
+@pytest.mark.slow
+def test_a_part_that_has_ended_is_started_again_and_the_rest_left_alone(cluster: Cluster) -> None:
+    if cluster.parts is None:
+        pytest.skip("the cluster is not ours to stop")
+    before = (cluster.parts.state / "kube-apiserver.pid").read_text()
+    cluster.parts.stop("kube-scheduler")
+    assert not cluster.parts.runs("kube-scheduler")
+    assert clusters.cluster(Progress()) == cluster
+    assert cluster.parts.runs("kube-scheduler")
+    assert (cluster.parts.state / "kube-apiserver.pid").read_text() == before
