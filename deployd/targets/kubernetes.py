@@ -24,7 +24,7 @@ from deployd.targets.kube.placement import Placement
 from deployd.targets.kube.releases import Place, Record, Release, Releases
 from deployd.targets.kube.rollout import Rollout
 from deployd.targets.kube.symptoms import is_ready
-from deployd.targets.kube.verdict import Aim, image_of, stale_deadline
+from deployd.targets.kube.verdict import Aim, stale_deadline
 from deployd.targets.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -58,17 +58,15 @@ class KubernetesTarget:
 
     async def serving(self, app: App) -> int | None:
         """The deploy whose release is good and in place, or still serves while a newer one rolls out."""
-        found = await (await self._cluster(app)).find(manifests.path(app))
+        placement = await self._placement(app)
+        found = await placement.cluster.find(placement.path)
         if found is None or not found.get("status", {}).get("availableReplicas"):
             return None
         good = self._last_good(app, found)
-        if good is None:
-            return None
-        stamp = found["metadata"].get("annotations", {}).get(DEPLOY)
-        foreign = image_of(found["spec"]["template"], good.container) != good.image and stamp == str(good.number)
-        if foreign:
+        if good is not None and placement.is_foreign(found, good.container):
             logger.warning("Somebody else changed the image of Deployment %s/%s", *manifests.names(app))
-        return None if foreign else good.number
+            return None
+        return good.number if good is not None else None
 
     async def restore(self, app: App, deploy: Deploy) -> None:
         """Ask for the release again and wait until it serves; what somebody else put there is left alone."""
@@ -80,13 +78,10 @@ class KubernetesTarget:
             if deploy.image is None or deploy.image.digest is None:
                 raise RolloutFailed(f"{deploy.name} left no image to bring back", hint="deploy its commit again")
             release = await placement.plan(deploy, deploy.image, found)
-        stamp = (found or {}).get("metadata", {}).get("annotations", {}).get(DEPLOY)
-        present = image_of(found["spec"]["template"], release.container) if found else None
-        instead_of = release.image if found is None or stamp == str(deploy.number) else present or release.image
-        placed = await placement.put_back(release, instead_of, deploy)
+        placed = await placement.put_back(release, deploy)
         if placed is None:
             raise RolloutFailed(
-                f"somebody else changed the image of {app.name} to {present}", hint="deploy again to take the app back"
+                f"somebody else changed the image of {app.name}", hint="deploy again to take the app back from them"
             )
         aim = Aim(release.container, release.image, placed["metadata"]["generation"], stale_deadline(placed), 15.0)
         async with following(placement.cluster, app, placed) as follower:

@@ -19,6 +19,7 @@ Json = dict[str, Any]
 MANAGED_BY = {"app.kubernetes.io/managed-by": "deployd"}
 DEPLOY = "io.deployd.deploy"
 COMMIT = "io.deployd.commit"
+IMAGE = "io.deployd.image"
 INSTANCE = "io.deployd.instance"
 LAST_GOOD = "io.deployd.last-good"
 REPLICAS = "io.deployd.replicas"
@@ -70,11 +71,15 @@ def autoscaler_path(app: App, offers: Offers) -> str:
     return f"/apis/autoscaling/{version}/namespaces/{namespace}/horizontalpodautoscalers/{name}"
 
 
-def annotations(deploy: Deploy, replicas: int | None = None) -> dict[str, str]:
-    """What the Deployment says of the deploy; on its metadata, never on the pod template."""
+def annotations(deploy: Deploy, image: str, replicas: int | None = None) -> dict[str, str]:
+    """What the Deployment says of the deploy; on its metadata, never on the pod template.
+
+    `image` stands there too: where the template runs another one, somebody else set it.
+    """
     found = {
         DEPLOY: str(deploy.number),
         COMMIT: deploy.commit,
+        IMAGE: image,
         CHANGE_CAUSE: printable(f"deployd {deploy.name}: {deploy.commit[:12]} {deploy.subject}".strip(), 200),
     }
     return found if replicas is None else found | {REPLICAS: str(replicas)}
@@ -84,7 +89,8 @@ def deployment(app: App, deploy: Deploy, template: Json, instance: str) -> Json:
     """The Deployment that serves `template`."""
     settings = settings_of(app)
     manifest = _object("apps/v1", "Deployment", app, instance)
-    manifest["metadata"]["annotations"] = annotations(deploy, settings.replicas)
+    image = template["spec"]["containers"][0]["image"]
+    manifest["metadata"]["annotations"] = annotations(deploy, image, settings.replicas)
     manifest["spec"] = {
         "selector": {"matchLabels": selector(app)},
         "revisionHistoryLimit": 10,

@@ -12,7 +12,7 @@ from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.targets.kube import adoption, manifests
 from deployd.targets.kube.client import Cluster, Refused
-from deployd.targets.kube.manifests import DEPLOY, INSTANCE, LAST_GOOD, REPLICAS, Json, Offers
+from deployd.targets.kube.manifests import DEPLOY, IMAGE, INSTANCE, LAST_GOOD, REPLICAS, Json, Offers
 from deployd.targets.kube.releases import Place, Release
 from deployd.targets.kube.verdict import image_of
 
@@ -84,7 +84,7 @@ class Placement:
     async def put(self, release: Release, deploy: Deploy, found: Json | None) -> Json:
         """Ask for `release`; the Deployment as the API server answered. `found` is what compare-and-set compares with."""
         if release.template is None:
-            return await self._set_image(release, manifests.annotations(deploy), found)
+            return await self._set_image(release, manifests.annotations(deploy, release.image), found)
         manifest = manifests.deployment(self.app, deploy, release.template, self._instance)
         placed = await self._apply(self.path, manifest)
         before = (found or {}).get("metadata", {}).get("annotations", {}).get(REPLICAS)
@@ -95,11 +95,16 @@ class Placement:
         await self._apply_around()
         return placed
 
-    async def put_back(self, release: Release, instead_of: str, deploy: Deploy) -> Json | None:
-        """Ask for `release` again, if the Deployment still runs `instead_of` or that release; None when somebody else's runs."""
+    def is_foreign(self, found: Json, container: str) -> bool:
+        """The Deployment runs an image that deployd did not ask for."""
+        asked = found["metadata"].get("annotations", {}).get(IMAGE)
+        return asked is not None and image_of(found["spec"]["template"], container) != asked
+
+    async def put_back(self, release: Release, deploy: Deploy) -> Json | None:
+        """Ask for `release` again, unless somebody else has set an image meanwhile: then None."""
         for _ in range(_RACES):
             found = await self.cluster.find(self.path)
-            if found is not None and self._image(found, release) not in {instead_of, release.image}:
+            if found is not None and self.is_foreign(found, release.container):
                 return None
             try:
                 return await self._put_back(release, deploy, found)
@@ -126,12 +131,9 @@ class Placement:
     def _name(self) -> str:
         return "/".join(manifests.names(self.app))
 
-    def _image(self, found: Json, release: Release) -> str | None:
-        return image_of(found["spec"]["template"], release.container)
-
     async def _put_back(self, release: Release, deploy: Deploy, found: Json | None) -> Json:
         if release.template is None:
-            return await self._set_image(release, manifests.annotations(deploy), found)
+            return await self._set_image(release, manifests.annotations(deploy, release.image), found)
         manifest = manifests.deployment(self.app, deploy, release.template, self._instance)
         if found is not None:
             manifest["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]

@@ -62,7 +62,7 @@ class Rollout:
             await self._go(release, image, found)
         except BaseException as exc:
             # Also after a cancellation or a bug: an unproven release never goes on unfollowed.
-            await uninterrupted(self._back(release, exc))
+            await uninterrupted(self._back(exc))
             raise
         await uninterrupted(self._good(release))
 
@@ -156,7 +156,7 @@ class Rollout:
         pod = manifests.path(self._app, "pods", symptom.pod)
         return await last_lines(self._placement.cluster, pod, symptom.crashed, 20)
 
-    async def _back(self, release: Release, exc: BaseException) -> None:
+    async def _back(self, exc: BaseException) -> None:
         """Put the last good release back; `exc` is why. What cannot be put back is logged and does not hide `exc`."""
         if isinstance(exc, RolloutEnded) and not exc.ours:
             self._tell(f"left as it is: {exc.message}")
@@ -168,14 +168,14 @@ class Rollout:
                 await self._placement.delete()
                 return
             async with asyncio.timeout(_BACK_S):
-                await self._put_back(good, release, wait=not isinstance(exc, asyncio.CancelledError))
+                await self._put_back(good, wait=not isinstance(exc, asyncio.CancelledError))
         except (DeploydError, TimeoutError) as trouble:
             self._tell(f"the last good release is not back yet: {str(trouble) or 'its rollout takes long'}")
 
-    async def _put_back(self, good: Release, bad: Release, *, wait: bool) -> None:
+    async def _put_back(self, good: Release, *, wait: bool) -> None:
         number = good.number if good.number is not None else 0
         before = replace(self._deploy, number=number, commit=good.commit, subject=f"back from {self._deploy.name}")
-        placed = await self._placement.put_back(good, bad.image, before)
+        placed = await self._placement.put_back(good, before)
         if placed is None:
             self._tell("left as it is: somebody else changed the image")
             return

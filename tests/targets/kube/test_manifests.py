@@ -35,17 +35,18 @@ def test_the_template_of_two_deploys_of_one_image_is_equal() -> None:
 
 
 def test_the_deploy_is_told_on_the_deployment() -> None:
-    marks = manifests.annotations(a_deploy(7), 3)
+    marks = manifests.annotations(a_deploy(7), "image", 3)
     assert marks == {
         "io.deployd.deploy": "7",
         "io.deployd.commit": COMMIT,
+        "io.deployd.image": "image",
         "io.deployd.replicas": "3",
         "kubernetes.io/change-cause": f"deployd iris/7: {COMMIT[:12]} Grow a deeper tree",
     }
 
 
 def test_a_commit_subject_cannot_break_the_change_cause() -> None:
-    cause = manifests.annotations(a_deploy(subject="a\nb" + "x" * 500))["kubernetes.io/change-cause"]
+    cause = manifests.annotations(a_deploy(subject="a\nb" + "x" * 500), "image")["kubernetes.io/change-cause"]
     assert "\n" not in cause
     assert len(cause) < 300
 

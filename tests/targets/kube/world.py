@@ -25,7 +25,7 @@ from tests.testbed.registry import Registry
 
 PORT = 8080
 SERVES = "trap exit TERM; httpd -f -p 8080 -h /www & wait"
-CRASHES = "echo loading the model; echo no such file: model.bin >&2; exit 3"
+CRASHES = "echo loading the model >&2; echo no such file: model.bin >&2; exit 3"
 HANGS = "trap exit TERM; sleep 600 & wait"
 SICKENS = "trap exit TERM; httpd -f -p 8080 -h /www & sleep 6; exit 1"
 
@@ -96,24 +96,26 @@ class World:
 
     def app(self, **settings: Any) -> App:
         """The app with `[app.kubernetes]` as given."""
+        return App.model_validate(self.written(**settings))
+
+    def written(self, **settings: Any) -> dict[str, Any]:
+        """The same as it stands in config.toml."""
         ready = settings.pop("ready", {"within": "30s"})
-        return App.model_validate(
-            {
-                "name": "iris",
-                "repo": "https://example.com/acme/iris.git",
-                "branch": "main",
-                "target": "kubernetes",
-                "ready": ready,
-                "kubernetes": {
-                    "kubeconfig": str(self.kubeconfig or self.cluster.kubeconfig),
-                    "namespace": self.namespace,
-                    "port": PORT,
-                    "bake": "0",
-                    **self.settings,
-                    **settings,
-                },
-            }
-        )
+        return {
+            "name": "iris",
+            "repo": "https://example.com/acme/iris.git",
+            "branch": "main",
+            "target": "kubernetes",
+            "ready": ready,
+            "kubernetes": {
+                "kubeconfig": str(self.kubeconfig or self.cluster.kubeconfig),
+                "namespace": self.namespace,
+                "port": PORT,
+                "bake": "0",
+                **self.settings,
+                **settings,
+            },
+        }
 
     def image(self, text: str, command: str = SERVES) -> Image:
         """Build an image whose page says `text`."""
@@ -141,7 +143,7 @@ class World:
         return str(self.deployment()["spec"]["template"]["spec"]["containers"][0]["image"])
 
     def kubectl(self, *arguments: str) -> str:
-        return self.cluster.kubectl(*arguments, f"--namespace={self.namespace}")
+        return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments)
 
     async def fails(self, app: App, number: int, image: Image) -> tuple[RolloutFailed, RecordedProgress]:
         """Roll out what must fail; the error and what was told."""
@@ -156,12 +158,15 @@ class World:
 
 def a_config(registry: Registry, state: Path, **more: Any) -> Config:
     """The daemon's config around a Kubernetes target."""
-    return Config.model_validate(
-        {
-            "server": {"state_dir": str(state), "instance": "test"},
-            "registry": {"url": registry.address, "insecure": True, **more},
-        }
-    )
+    return Config.model_validate(written_config(registry, state, **more))
+
+
+def written_config(registry: Registry, state: Path, **more: Any) -> dict[str, Any]:
+    """The same as it stands in config.toml."""
+    return {
+        "server": {"state_dir": str(state), "instance": "test"},
+        "registry": {"url": registry.address, "insecure": True, **more},
+    }
 
 
 class Unpushed:

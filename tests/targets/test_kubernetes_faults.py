@@ -1,0 +1,174 @@
+"""What the Kubernetes target promises when things die around it, and that no request is lost, on a real cluster."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployd.demo.engine import Engine
+from deployd.demo.load import Call, Load
+from deployd.domain import Image
+from deployd.errors import RolloutFailed
+from deployd.targets.kubernetes import KubernetesTarget
+from tests.targets.kube.apps import a_deploy
+from tests.targets.kube.world import CRASHES, SERVES, RecordedProgress, World, a_config, written_config
+from tests.testbed.cluster import Cluster
+from tests.testbed.registry import Registry
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+
+NODE_PORT: dict[str, Any] = {"service": {"type": "NodePort", "port": 80}}
+SLOWLY = f"sleep 4; {SERVES}"
+
+
+@pytest.fixture
+async def world(
+    cluster: Cluster,
+    namespace: str,
+    base_images: Engine,
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[World]:
+    """An app in a namespace of its own."""
+    monkeypatch.setenv("DOCKER_HOST", base_images.url)
+    async with KubernetesTarget(a_config(registry, tmp_path), tmp_path / "kubernetes") as target:
+        yield World(cluster, base_images, registry, namespace, tmp_path, target)
+
+
+def load_on(world: World) -> Load:
+    port = world.cluster.get("service", "iris", f"--namespace={world.namespace}")["spec"]["ports"][0]["nodePort"]
+    return Load(f"http://{world.cluster.node_address()}:{port}")
+
+
+@asynccontextmanager
+async def killable(
+    world: World, app: dict[str, Any], number: int, image: Image
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A roll-out in a process of its own."""
+    order = world.state / f"order-{number}.json"
+    said = {
+        "config": written_config(world.registry, world.state),
+        "state": str(world.state / "kubernetes"),
+        "app": app,
+        "number": number,
+        "image": asdict(image),
+    }
+    order.write_text(json.dumps(said))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.targets.kube.roller", str(order), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def until_said(process: asyncio.subprocess.Process, words: str) -> None:
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        async for line in process.stdout:
+            if words in line.decode():
+                return
+    raise AssertionError(f"the roll-out ended before it said {words}")
+
+
+async def test_no_request_is_lost_in_five_rollouts(world: World) -> None:
+    app = world.app(**NODE_PORT, replicas=3)
+    await world.roll_out(app, 1, world.image("one"))
+    load = load_on(world)
+    async with load.running(Call("GET", "/"), kept=0, fresh=8):
+        for number in range(2, 7):
+            await world.roll_out(app, number, world.image(f"page {number}"))
+        while load.sent < 20_000:  # noqa: ASYNC110 - the clients count, nothing announces it
+            await asyncio.sleep(0.5)
+    assert load.failures == []
+    assert load.sent >= 20_000
+    assert {turns for client in load.clients for turns in client.turns} >= {"page 5", "page 6"}
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["good", "bad"])
+async def test_a_roll_out_that_was_killed_is_taken_up_and_ends_rightly(world: World, good: bool) -> None:
+    app = world.app(**NODE_PORT, replicas=3)
+    await world.roll_out(app, 1, world.image("one"))
+    image = world.image("two", SLOWLY if good else CRASHES)
+    load = load_on(world)
+    async with load.running(Call("GET", "/"), kept=0, fresh=2):
+        async with killable(world, world.written(**NODE_PORT, replicas=3), 2, image) as process:
+            await until_said(process, "1 of 3 updated")
+            process.send_signal(signal.SIGKILL)
+        async with KubernetesTarget(a_config(world.registry, world.state), world.state / "kubernetes") as again:
+            assert await again.serving(app) == 1
+            world.target = again
+            if good:
+                progress = await world.roll_out(app, 2, image)
+                assert progress.told[-1] == "serving"
+            else:
+                failed, _ = await world.fails(app, 2, image)
+                assert "exit 3" in failed.message
+            assert await again.serving(app) == (2 if good else 1)
+    assert load.failures == []
+    assert load.clients[0].turns[-1] == ("two" if good else "one")
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["good", "bad"])
+async def test_an_api_server_that_is_away_for_half_a_minute_changes_nothing(world: World, good: bool) -> None:
+    parts = world.cluster.parts
+    if parts is None:
+        pytest.skip("the cluster is not ours to stop")
+    app = world.app(**NODE_PORT, replicas=3)
+    await world.roll_out(app, 1, world.image("one"))
+    image = world.image("two", SLOWLY if good else CRASHES)
+    deploy = a_deploy(2, commit=image.tag)
+    progress = RecordedProgress(deploy)
+    load = load_on(world)
+    async with load.running(Call("GET", "/"), kept=0, fresh=2):
+        rolling = asyncio.create_task(world.target.roll_out(app, deploy, image, progress))
+        async with asyncio.timeout(60):
+            while "1 of 3 updated" not in progress.text:  # noqa: ASYNC110 - the log is a plain file to others
+                await asyncio.sleep(0.05)
+        await asyncio.to_thread(parts.stop, "kube-apiserver", kill=True)
+        try:
+            await asyncio.sleep(30)
+            assert not rolling.done()
+        finally:
+            await asyncio.to_thread(parts.start, "kube-apiserver")
+        if good:
+            await rolling
+        else:
+            with pytest.raises(RolloutFailed, match="exit 3"):
+                await rolling
+    assert "waiting for the API server" in progress.text
+    assert await world.target.serving(app) == (2 if good else 1)
+    assert load.failures == []
+
+
+async def test_two_apps_in_two_namespaces_go_at_once(world: World) -> None:
+    with world.cluster.namespace() as other:
+        twin = replace(world, namespace=other)
+        twin_app = twin.app(**NODE_PORT).model_copy(update={"name": "moons"})
+        image = world.image("one")
+        progress = RecordedProgress(a_deploy(1))
+        began = time.monotonic()
+        await asyncio.gather(
+            world.roll_out(world.app(**NODE_PORT), 1, image),
+            world.target.roll_out(twin_app, replace(a_deploy(1), app="moons"), image, progress),
+        )
+        assert progress.told[-1] == "serving"
+        assert await world.target.serving(world.app()) == 1
+        assert await world.target.serving(twin_app) == 1
+        assert time.monotonic() - began < 60
+        assert (
+            world.cluster.get("deployment", "moons", f"--namespace={other}")["metadata"]["labels"]["io.deployd.app"]
+            == "moons"
+        )
