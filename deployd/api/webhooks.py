@@ -169,7 +169,7 @@ class WebhookDoor:
             hint = f"the webhook's secret must be one of secrets in [{forge.NAME}], and its body must arrive unchanged"
             raise DeliveryRejected(401, "the signature is missing or wrong", hint=hint)
         delivery = forge.delivery(headers)
-        match forge.parse(delivery.event, decode(raw, form=form)):
+        match forge.parse(delivery.event, decode(raw, form=form, large=len(raw) > SMALL)):
             case Ping():
                 return delivery, [], _PONG
             case Ignored(reason):
