@@ -13,6 +13,7 @@ class Cause(Enum):
 
     ABSENT = "the remote does not show the object, perhaps not yet"
     UNADVERTISED = "the remote hands out only what its refs point to"
+    FULL = "our disk"
     REFUSED = "asking again gives the same answer"
     NETWORK = "asking again may help"
     UNKNOWN = "perhaps our own mirror"
@@ -47,7 +48,7 @@ _KEY = "look at {owner}.credentials (https) or {owner}.ssh_key (ssh): it must be
 # In this order: the first that is found says it.
 _MEANINGS: tuple[tuple[Cause, str, str, str], ...] = (
     (
-        Cause.REFUSED,
+        Cause.FULL,
         r"no space left on device|disk quota exceeded",
         "the disk is full",
         "free space under server.state_dir",

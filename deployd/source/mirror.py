@@ -33,6 +33,7 @@ _KEPT = 20
 _PACKS = 24
 _SEARCHED = 1000
 _LOCAL_S = 120.0
+_PASSING = {Cause.ABSENT, Cause.UNADVERTISED, Cause.NETWORK}
 _REF = re.compile(r"refs/deployd/(\d{10})-([0-9a-f]{40,64})")
 
 
@@ -59,7 +60,7 @@ class _NotFetched(Exception):
 
 
 class Mirror:
-    """The objects of one remote repository, below `root`. `bits` is the length of its commits' names (40 or 64 digits)."""
+    """The objects of one remote repository, below `root`. Its commits' names have `digits` hex digits, 40 or 64."""
 
     def __init__(self, root: Path, url: str, digits: int, limits: Limits) -> None:
         slug = re.sub(r"[^a-z0-9]+", "-", url.removesuffix(".git").rsplit(":", 1)[-1].lower()).strip("-")[-40:]
@@ -142,6 +143,8 @@ class Mirror:
                 await self._download(remote, commit, watched, log)
                 await self._keep(commit)
         except (GitFailed, _TooLarge) as exc:
+            if (found := trouble(str(exc), remote.owner)).cause is Cause.FULL:
+                raise _NotFetched(found, again=False) from exc
             log.write(f"The mirror is made anew: {exc}\n")
             await self._renew()
             try:
@@ -174,7 +177,9 @@ class Mirror:
         if (kind := await self._kind(commit)) != "commit":
             raise _NotFetched(Trouble(Cause.ABSENT, f"{commit} on the remote is a {kind}, not a commit"), again=False)
         size = max(0, self._size() - before) / 1e6
-        log.write(f"Fetched {commit} from {remote.url}: {size:.1f} MB in {time.monotonic() - started:.1f} s\n")
+        log.write(
+            f"Fetched {commit} from {session.clean(remote.url)}: {size:.1f} MB in {time.monotonic() - started:.1f} s\n"
+        )
 
     async def _want(self, session: Session, remote: Remote, *wanted: str, depth: int = 1) -> None:
         """One `git fetch` of commits or refs; no local ref, no FETCH_HEAD, nothing but objects."""
@@ -188,10 +193,7 @@ class Mirror:
             found = trouble(complaint, remote.owner)
             if found.cause is Cause.UNKNOWN:
                 raise GitFailed(exc.code, complaint) from exc
-            again = found.cause in {Cause.ABSENT, Cause.UNADVERTISED, Cause.NETWORK} and not isinstance(
-                exc, GitTimedOut
-            )
-            raise _NotFetched(found, again=again) from exc
+            raise _NotFetched(found, again=found.cause in _PASSING and not isinstance(exc, GitTimedOut)) from exc
         except BaseException:
             self._clear()
             raise
@@ -248,7 +250,14 @@ class Mirror:
     async def _renew(self) -> None:
         """A fresh, empty mirror in the place of whatever is there; whole or not at all."""
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=self._root))
-        await Git().run("init", "--quiet", "--bare", "--template=", f"--object-format={self._format}", "--", str(fresh))
+        options = ("--quiet", "--bare", "--template=", f"--object-format={self._format}")
+        try:
+            await Git().run("init", *options, "--", str(fresh))
+        except GitFailed as exc:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise Unavailable(
+                f"no mirror can be made: {exc.complaint[-300:]}", hint="look at the disk under server.state_dir"
+            ) from exc
         await asyncio.to_thread(self._replace_by, fresh)
         self._suspected, self._kept = False, {}
 

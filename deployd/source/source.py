@@ -141,9 +141,15 @@ def _prepare(directory: Path) -> None:
     """Sweep up what a killed daemon left, and mirrors that no app has used for a month."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in directory.iterdir():
-        unused = path.suffix == ".git" and time.time() - (path / "refs").stat().st_mtime > _UNUSED_S
+        unused = path.suffix == ".git" and time.time() - _used_at(path) > _UNUSED_S
         if path.name.startswith(("session-", "new-", "old-")) or unused:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _used_at(mirror: Path) -> float:
+    """When a commit was last fetched into it, or kept again."""
+    places = (mirror, mirror / "objects/pack", mirror / "refs/deployd")
+    return max(place.stat().st_mtime if place.is_dir() else 0.0 for place in places)
 
 
 @contextmanager

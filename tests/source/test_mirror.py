@@ -3,7 +3,10 @@
 import asyncio
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -362,3 +365,36 @@ async def test_a_state_directory_that_cannot_be_written_is_unavailable(tmp_path:
     with pytest.raises(Unavailable, match="the git mirrors cannot be written"):
         async with GitSource(SETTINGS, tmp_path / "file" / "mirrors", WAITS):
             pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+async def test_a_full_disk_is_unavailable_and_the_mirror_is_used_again_afterwards(
+    repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    small = repository.commit({"Dockerfile": DOCKERFILE})
+    large = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(3_000_000)})
+    with a_small_disk(tmp_path / "disk") as disk:
+        async with GitSource(SETTINGS, disk / "mirrors", WAITS) as source:
+            await fetched(source, repository, small, lines)
+            with pytest.raises(Unavailable) as full:
+                await fetched(source, repository, large, lines)
+            assert "server.state_dir" in full.value.hint
+            (disk / "ballast").unlink()
+            assert await fetched(source, repository, large, lines) > 3_000_000
+    assert "made anew" not in lines.text
+
+
+@contextmanager
+def a_small_disk(path: Path) -> Iterator[Path]:
+    """Room for a mirror, and for 3 MB more once the ballast is gone."""
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(path)], check=False, stderr=subprocess.DEVNULL
+    )
+    if mounted.returncode:
+        pytest.skip("this machine lets nobody mount a tmpfs")
+    try:
+        (path / "ballast").write_bytes(bytes(4 << 20))
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)

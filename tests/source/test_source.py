@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import os
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -303,3 +305,19 @@ async def test_what_a_killed_daemon_left_is_swept_up_and_mirrors_are_used_again(
             pass
     assert [path.suffix for path in directory.iterdir()] == [".git"]
     assert lines.text.count("Fetched") == 1
+
+
+async def test_a_mirror_that_nobody_has_used_for_a_month_is_removed_at_the_start(
+    tmp_path: Path, repository: Repository, lines: Lines
+) -> None:
+    commit, app = repository.commit({"Dockerfile": DOCKERFILE}), an_app(str(repository.path))
+    directory = tmp_path / "mirrors"
+    for days, left in ((29, 1), (31, 0)):
+        async with GitSource(SETTINGS, directory, WAITS) as source, await source.fetch(app, commit, "main", lines):
+            pass
+        (mirror,) = directory.glob("*.git")
+        long_ago = time.time() - days * 86400
+        for place in (mirror, *mirror.rglob("*")):
+            os.utime(place, (long_ago, long_ago))
+        async with GitSource(SETTINGS, directory, WAITS):
+            assert len(list(directory.glob("*.git"))) == left
