@@ -38,7 +38,7 @@ async def _measure(directory: Path, report: Report, rounds: int, instance: list[
             for _, name in interleaved(rounds, ["deployd", "script"]):
                 began = time.monotonic()
                 if name == "deployd":
-                    back = await here.ended(await here.client.rollback("iris"))
+                    back = await here.ended(await here.client.rollback(here.app))
                     if back.status is not Status.LIVE:
                         raise RuntimeError(f"the rollback is {back.status}: {back.reason}")
                     report.sample("deployd", time.monotonic() - began, "s")

@@ -43,7 +43,7 @@ async def _measure(directory: Path, host: Engine, report: Report, rounds: int, i
 
 
 async def _ends(here: World, number: int, began: float, report: Report) -> None:
-    await here.ended(await here.client.show("iris", number))
+    await here.ended(await here.client.show(here.app, number))
     report.sample("recorded as superseded", time.monotonic() - began, "s")
 
 

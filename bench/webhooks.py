@@ -82,7 +82,7 @@ async def _measure(directory: Path, report: Report, rounds: int, seconds: int) -
     names = ["deployd", "webhook"] if shutil.which("webhook") else ["deployd"]
     async with daemon.running():
         async with httpx.AsyncClient(base_url=daemon.url, trust_env=False) as client:
-            (await client.post("/api/v1/apps/iris/pause", json={})).raise_for_status()
+            (await client.post(f"/api/v1/apps/{daemon.app}/pause", json={})).raise_for_status()
         with _rival(directory, daemon.secret) as rival:
             urls = {"deployd": f"{daemon.url}/webhooks/github", "webhook": rival}
             answered = 0

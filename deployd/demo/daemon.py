@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -35,7 +35,7 @@ allow_file = true
 poll_every = "1h"
 
 [[app]]
-name = "iris"
+name = "{app}"
 repo = "file://{remote}"
 branch = "main"
 [app.docker]
@@ -59,6 +59,9 @@ class DemoDaemon:
     port: int
     public_port: int
     secret: str
+    app: str = "iris-demo"
+    program: tuple[str, ...] = ("-m", "deployd")
+    environment: dict[str, str] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -77,12 +80,13 @@ class DemoDaemon:
         return self.directory / "deployd.log"
 
     @classmethod
-    def prepare(cls, directory: Path, remote: Path, config: str = CONFIG) -> "DemoDaemon":
+    def prepare(cls, directory: Path, remote: Path, config: str = CONFIG, app: str = "iris-demo") -> "DemoDaemon":
         """Write its config from a template; two free ports are taken from the kernel."""
         port, public_port = _free_port(), _free_port()
-        daemon = cls(directory, remote, f"demo-{secrets.token_hex(4)}", port, public_port, secrets.token_hex(16))
+        instance = f"demo-{secrets.token_hex(4)}"
+        daemon = cls(directory, remote, instance, port, public_port, secrets.token_hex(16), app)
         text = config.format(
-            port=port, state=directory / "state", instance=daemon.instance, remote=remote, public_port=public_port
+            port=port, state=directory / "state", instance=instance, remote=remote, public_port=public_port, app=app
         )
         (directory / "config.toml").write_text(text)
         return daemon
@@ -90,8 +94,17 @@ class DemoDaemon:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["DemoDaemon"]:
         """Start it and wait until it answers; stop it at the end."""
-        environment = {**os.environ, "DEPLOYD_DEMO_SECRET": self.secret}
-        command = (sys.executable, "-m", "deployd", "run", "--config", str(self.directory / "config.toml"))
+        await self.start()
+        try:
+            await self.answering()
+            yield self
+        finally:
+            await self.stop()
+
+    async def start(self) -> None:
+        """Start the process, without waiting for it."""
+        environment = {**os.environ, **self.environment, "DEPLOYD_DEMO_SECRET": self.secret}
+        command = (sys.executable, *self.program, "run", "--config", str(self.directory / "config.toml"))
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *command,
@@ -101,11 +114,6 @@ class DemoDaemon:
                 stderr=log,
                 start_new_session=True,
             )
-        try:
-            await self._answering()
-            yield self
-        finally:
-            await self.stop()
 
     async def stop(self) -> None:
         """End it by SIGTERM, as systemd would; by SIGKILL when it does not listen."""
@@ -119,7 +127,7 @@ class DemoDaemon:
             self.process.kill()
             await self.process.wait()
 
-    async def _answering(self) -> None:
+    async def answering(self) -> None:
         """Wait until it answers; Unavailable with its last words when it ends instead."""
         assert self.process is not None  # noqa: S101 - only `running` calls this
         ended = asyncio.create_task(self.process.wait())

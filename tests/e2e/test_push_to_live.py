@@ -49,7 +49,7 @@ async def test_a_candidate_that_does_not_prove_itself_leaves_the_old_release_ser
     if behaviour == "crash":
         assert "the model file is broken" in bad.hint
         assert "the model file is broken" in await world.log(bad)
-    assert (await world.client.app("iris")).held
+    assert (await world.client.app(world.app)).held
 
 
 async def test_a_build_that_fails_leaves_the_old_release_serving_and_says_why(world: World) -> None:
@@ -84,8 +84,8 @@ async def test_of_twenty_pushes_in_ten_seconds_the_last_goes_live_and_few_are_bu
         deploys.append(await world.push(dockerfile=DOCKERFILE + "RUN sleep 2\n"))
         await asyncio.sleep(0.2)
     assert (await world.ended(deploys[-1])).status is Status.LIVE
-    history = (await world.client.history("iris")).deploys
-    ends = [await world.client.show("iris", deploy.number) for deploy in history]
+    history = (await world.client.history(world.app)).deploys
+    ends = [await world.client.show(world.app, deploy.number) for deploy in history]
     built = [one for one in ends if any(step.name == "build" and step.status == "done" for step in one.steps)]
     assert len(built) <= 2
     assert {one.status for one in ends[1:]} <= {Status.SUPERSEDED, Status.RETIRED}
@@ -96,7 +96,7 @@ async def test_a_rollback_brings_the_kept_image_back_without_a_build(world: Worl
     await world.ended(await world.push())
     load = Load(world.daemon.public_url)
     async with load.running(WHO):
-        back = await world.ended(await world.client.rollback("iris"))
+        back = await world.ended(await world.client.rollback(world.app))
     assert (back.status, back.commit) == (Status.LIVE, first.commit)
     assert "build" not in [step.name for step in back.steps]
     assert load.failures == []
@@ -109,4 +109,7 @@ async def test_a_removed_world_leaves_nothing_but_what_serves(world: World, dock
     await world.says(live, "prune took")
     names = [str(thing) for thing in leftovers(docker_engine.api(), world.daemon.instance)]
     containers = [name for name in names if name.startswith("container")]
-    assert containers == [f"container deployd-iris-{live.number}", f"container deployd-gateway-{world.daemon.instance}"]
+    assert containers == [
+        f"container deployd-{world.app}-{live.number}",
+        f"container deployd-gateway-{world.daemon.instance}",
+    ]

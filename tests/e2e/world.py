@@ -4,6 +4,7 @@ The app answers its commit everywhere, fast enough for a flood; files in the com
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ poll_every = "1h"
 [supersede]
 finish_after = "10m"
 [[app]]
-name = "iris"
+name = "{app}"
 repo = "file://{remote}"
 branch = "main"
 [app.docker]
@@ -105,11 +106,15 @@ class World:
         self, subject: str = "Change", *, behaviour: str = "well", dockerfile: str = DOCKERFILE
     ) -> DeployAnswer:
         """Commit an app that behaves so, push it, send the webhook; the deploy that was queued."""
+        self.change(behaviour=behaviour, dockerfile=dockerfile)
+        return await self.deliver(subject)
+
+    def change(self, *, behaviour: str = "well", dockerfile: str = DOCKERFILE) -> None:
+        """Write the app anew into the working copy, unlike any before."""
         self._changes += 1
         text = APP.replace('BEHAVIOUR = "well"', f'BEHAVIOUR = "{behaviour}"') + f"# change {self._changes}\n"
         self.repository.write("app.py", text)
         self.repository.write("Dockerfile", dockerfile)
-        return await self.deliver(subject)
 
     async def deliver(self, subject: str) -> DeployAnswer:
         """Commit the working copy as it is, push it, send the webhook; the deploy that was queued."""
@@ -146,6 +151,6 @@ async def world(directory: Path, config: str = CONFIG) -> AsyncIterator[World]:
     """A world that runs; the caller removes what carries `daemon.instance` from the engine."""
     repository = Repository(directory)
     repository.create()
-    daemon = DemoDaemon.prepare(directory, repository.remote, config)
+    daemon = DemoDaemon.prepare(directory, repository.remote, config, app=f"iris-{secrets.token_hex(3)}")
     async with daemon.running(), Client(daemon.url) as client:
         yield World(repository, daemon, client)

@@ -1,0 +1,67 @@
+"""deployd is killed by SIGKILL at every point of its records and at random moments inside every step, under load.
+
+`DEPLOYD_KILLS` says how often in all (default 200); the seed is printed and can be given as `DEPLOYD_SEED`.
+"""
+
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deployd.demo.engine import Engine
+from deployd.demo.leftovers import remove
+from deployd.demo.load import Load
+from tests.e2e.world import CONFIG, WHO, world
+from tests.faults.daemon import POINTS
+from tests.faults.survivor import Survivor
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+KILLS = int(os.environ.get("DEPLOYD_KILLS", "200"))
+SEED = int(os.environ.get("DEPLOYD_SEED", str(random.SystemRandom().randrange(1_000_000))))
+_STEPS = ("fetch", "build", "candidate", "ready", "cut-over", "drain")
+_CHAIN = 4
+
+
+@pytest.fixture
+async def survivor(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[Survivor]:
+    """A world with its first release live and a load on it."""
+    print(f"seed {SEED}")
+    instance = ""
+    try:
+        async with world(tmp_path, CONFIG.replace('drain = "5s"', 'drain = "1s"')) as here:
+            instance = here.daemon.instance
+            here.daemon.program = ("-m", "tests.faults.daemon")
+            await here.ended(await here.push())
+            load = Load(here.daemon.public_url)
+            async with load.running(WHO, kept=1, fresh=1):
+                yield Survivor(here, load, docker_engine, random.Random(SEED))
+            print(here.daemon.log.read_text()[-20_000:])
+    finally:
+        if instance:
+            remove(docker_engine.api(), instance)
+
+
+@pytest.mark.timeout(3000)
+async def test_whenever_deployd_is_killed_the_head_goes_live_and_no_request_is_lost(survivor: Survivor) -> None:
+    chance = random.Random(SEED)
+    points = list(POINTS)
+    while survivor.kills < KILLS:
+        chance.shuffle(points)
+        for start in range(0, len(points), _CHAIN):
+            await survivor.kill()
+            for point in points[start : start + _CHAIN]:
+                await survivor.restart(point)
+                await survivor.push()
+                if not await survivor.dies(within=15):
+                    await survivor.kill()
+            await survivor.restart()
+            await survivor.settles()
+            step = chance.choice(_STEPS)
+            await survivor.push()
+            await survivor.dies_during(step)
+            await survivor.restart()
+            await survivor.settles()
+    print(f"{survivor.kills} kills, {survivor.load.sent} requests, {len(survivor.load.failures)} failed")
