@@ -102,6 +102,11 @@ class World:
         self.client = client
         self._changes = 0
 
+    @property
+    def app(self) -> str:
+        """The app's name, which no other world on the engine has."""
+        return self.daemon.app
+
     async def push(
         self, subject: str = "Change", *, behaviour: str = "well", dockerfile: str = DOCKERFILE
     ) -> DeployAnswer:
