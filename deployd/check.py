@@ -172,7 +172,7 @@ async def _builder(config: Config) -> Finding:
     if config.builder.kind == "buildkit":
         from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - one of two
 
-        await BuildkitBuilder(config.builder, identity, state).ping()
+        await BuildkitBuilder(config.builder, identity, state, config.registry).ping()
     else:
         await EngineBuilder(config.builder, identity, state, config.registry).ping()
     return Finding("builder", "ok", config.builder.kind)

@@ -6,11 +6,9 @@ succeeded when the engine, asked again, has the image. What this builder cannot 
 
 import asyncio
 import base64
-import io
 import json
 import logging
-import tarfile
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -18,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import aiodocker
-from aiohttp import ClientError, ClientTimeout, StreamReader
+from aiohttp import ClientError, ClientTimeout
 
 from deployd.builders.classic_output import ClassicOutput
+from deployd.builders.classic_stream import Upload, messages, refused, tar_of
 from deployd.builders.dockerfile import Dockerfile, check, check_classic, parse
 from deployd.builders.leaves import Leaves
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.config.values import read_secret
 from deployd.domain import Image
-from deployd.errors import BuildFailed, DeploydError, Unavailable
+from deployd.errors import BuildFailed, Unavailable
 from deployd.ports import BuildRequest, Context, Log
 
 _logger = logging.getLogger(__name__)
@@ -34,7 +33,6 @@ _logger = logging.getLogger(__name__)
 _NO_LIMIT = ClientTimeout(total=None, sock_connect=10)
 _PERIOD_US = 100_000
 _GONE_WITHIN_S = 5.0
-_LONGEST_MESSAGE = 4 * 1024 * 1024
 
 
 class EngineBuilder:
@@ -91,7 +89,7 @@ class EngineBuilder:
             await engine.version()
 
     async def _build(self, request: BuildRequest, dockerfile: Dockerfile, context: Context, log: Log) -> Image:
-        upload, output = _Upload(context), ClassicOutput(log)
+        upload, output = Upload(context), ClassicOutput(log)
         image: Image | None = None
         # A label costs the classic builder a step each. All in one step behind the build are faster, but what the image
         # tells its children to do (ONBUILD) would then be done here.
@@ -111,7 +109,7 @@ class EngineBuilder:
         finally:
             if image is None and output.container is not None:
                 await self._wait_until_gone(output.container)
-            await self._remember(output, None if image else output.layer)
+            await self._remember(output, output.images[:-1] if image else [*output.images, output.layer])
 
     async def _run(
         self,
@@ -131,9 +129,9 @@ class EngineBuilder:
             timeout=_NO_LIMIT,
         ) as response:
             if response.status != 200:
-                raise _refused(response.status, await response.text())
+                raise refused(response.status, await response.text())
             output.began = output.began or parsedate_to_datetime(response.headers["Date"])
-            async for message in _messages(response.content):
+            async for message in messages(response.content):
                 output.take(message)
 
     async def _label(self, engine: aiodocker.Docker, request: BuildRequest, output: ClassicOutput) -> None:
@@ -142,12 +140,8 @@ class EngineBuilder:
             raise _no_image()
         base = output.images[-1]
         pairs = " ".join(f'{key}="{value}"' for key, value in request.image_labels.items())
-        content = f"FROM {base}\nLABEL {pairs}\n".encode()
-        tar, entry = io.BytesIO(), tarfile.TarInfo("Dockerfile")
-        entry.size = len(content)
-        with tarfile.open(fileobj=tar, mode="w") as archive:
-            archive.addfile(entry, io.BytesIO(content))
-        await self._run(engine, {"t": _name(request), "rm": "1", "forcerm": "1"}, {}, tar.getvalue(), output)
+        tar = tar_of(f"FROM {base}\nLABEL {pairs}\n")
+        await self._run(engine, {"t": _name(request), "rm": "1", "forcerm": "1"}, {}, tar, output)
         output.images.remove(base)
 
     def _parameters(self, request: BuildRequest, context: Context, *, labelled: bool) -> dict[str, str]:
@@ -185,14 +179,17 @@ class EngineBuilder:
         except Unavailable as exc:
             _logger.warning("Cannot see whether the container of an ended build is gone: %s", exc)
 
-    async def _remember(self, output: ClassicOutput, unfinished: str | None) -> None:
+    async def _remember(self, output: ClassicOutput, left: Sequence[str | None]) -> None:
         """Write down which unnamed images this build has left, so that they can be told from others' later."""
-        left = [*output.images, unfinished] if unfinished else output.images
-        began = output.began
-        if began is None:
+        began, names = output.began, [each for each in left if each]
+        if began is None or not names:
             return
-        async with self._engine() as engine:
-            found = [await _inspect(engine, each) for each in left]
+        try:
+            async with self._engine() as engine:
+                found = [await _inspect(engine, each) for each in names]
+        except Unavailable as exc:
+            _logger.warning("Cannot note which unnamed images a build left: %s", exc)
+            return
         # A stage that came from the cache is older than the build: somebody else may have made it.
         made = [each["Id"] for each in found if each and not each["RepoTags"] and _created(each) >= began]
         self._leaves.add(made)
@@ -227,38 +224,6 @@ class EngineBuilder:
             raise Unavailable(f"the Docker Engine does not answer: {str(exc) or type(exc).__name__}") from exc
         finally:
             await engine.close()
-
-
-class _Upload:
-    """The context on its way to the engine. aiohttp hides what went wrong in it behind an error of its own."""
-
-    def __init__(self, context: Context) -> None:
-        self.failure: DeploydError | None = None
-        self._context = context
-
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        tar = self._context.tar()
-        try:
-            async for piece in tar:
-                yield piece
-        except DeploydError as exc:
-            self.failure = exc
-            raise
-        finally:
-            if isinstance(tar, AsyncGenerator):
-                await tar.aclose()
-
-
-async def _messages(content: StreamReader) -> AsyncIterator[Mapping[str, Any]]:
-    """The engine's JSON lines. A connection that breaks is an error here, where aiodocker takes it for the end."""
-    waiting = b""
-    async for piece in content.iter_any():
-        *lines, waiting = (waiting + piece).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield json.loads(line)
-        if len(waiting) > _LONGEST_MESSAGE:
-            raise Unavailable("the Docker Engine sends a message without end")
 
 
 async def _proven(engine: aiodocker.Docker, request: BuildRequest, output: ClassicOutput) -> Image:
@@ -314,12 +279,3 @@ def _name(request: BuildRequest) -> str:
 
 def _no_image() -> Unavailable:
     return Unavailable("the Docker Engine ended the build without an image", hint="was it restarted?")
-
-
-def _refused(status: int, body: str) -> DeploydError:
-    """The engine refuses the build before its first step, for a Dockerfile that does not parse for one."""
-    try:
-        text = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        text = body.strip()[:2000] or f"the Docker Engine answers {status}"
-    return BuildFailed(text) if status < 500 else Unavailable(f"the Docker Engine cannot build: {text}")

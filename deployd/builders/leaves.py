@@ -32,7 +32,7 @@ class Leaves:
 
     def forget(self, ids: AbstractSet[str]) -> None:
         """Take these off the list."""
-        if ids:
+        if ids and self._path.exists():
             scratch = self._path.with_name(f"{self._path.name}.new")
             scratch.write_text("".join(f"{each}\n" for each in self.all() if each not in ids))
             scratch.replace(self._path)

@@ -40,7 +40,7 @@ async def test_a_build_secret_is_there_for_its_step_and_nowhere_else(
     monkeypatch.setenv("NPM_TOKEN", SECRET)
     request = a_request(leaks.instance, secrets={"npm": "env:NPM_TOKEN"})
     log = Logs(tmp_path / "logs").open("iris", 1)
-    use = "RUN --mount=type=secret,id=npm cat /run/secrets/npm && wc -c < /run/secrets/npm > /size\nCMD cat /size"
+    use = f"RUN --mount=type=secret,id=npm cat /run/secrets/npm && wc -c < /run/secrets/npm > /{leaks.instance}"
     async with a_context(use) as context:
         image = await builder.build(request, context, log)
     log.close()

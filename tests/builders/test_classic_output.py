@@ -1,0 +1,111 @@
+"""The classic builder's stream, message by message, as real engines send it."""
+
+from typing import Any
+
+import pytest
+
+from deployd.builders.classic_output import ClassicOutput
+from deployd.errors import BuildFailed, DeploydError, Unavailable
+from tests.fakes import FakeLog
+
+RUN = [
+    {"stream": "Step 2/3 : RUN pip install ."},
+    {"stream": "\n"},
+    {"stream": " ---> Running in 12359bba04e4\n"},
+    {"stream": "Collecting "},
+    {"stream": "numpy\n"},
+]
+
+
+def read(*messages: dict[str, Any]) -> tuple[ClassicOutput, FakeLog]:
+    log = FakeLog()
+    output = ClassicOutput(log)
+    for message in messages:
+        output.take(message)
+    return output, log
+
+
+def failure(*messages: dict[str, Any]) -> DeploydError:
+    with pytest.raises(DeploydError) as failed:
+        read(*messages)
+    return failed.value
+
+
+def test_a_step_is_followed_with_its_container_and_its_layer() -> None:
+    output, log = read(*RUN)
+    assert output.container == "12359bba04e4"
+    assert log.text == "Step 2/3 : RUN pip install .\n ---> Running in 12359bba04e4\nCollecting numpy\n"
+    later, _ = read(*RUN, {"stream": " ---> 9fbec7a897ea\n"}, {"stream": "Step 3/3 : CMD true"})
+    assert later.layer == "9fbec7a897ea"
+    assert later.container is None
+
+
+def test_the_image_of_each_stage_is_known() -> None:
+    output, _ = read({"aux": {"ID": "sha256:1"}}, {"aux": {"Digest": "sha256:x"}}, {"aux": {"ID": "sha256:2"}})
+    assert output.images == ["sha256:1", "sha256:2"]
+
+
+def test_a_pull_is_a_line_for_each_layer_and_not_for_each_step_of_its_bar() -> None:
+    bar = [
+        {"status": "Downloading", "id": "a1", "progressDetail": {"current": n, "total": 99}, "progress": "[=>  ]"}
+        for n in range(1, 99)
+    ]
+    _, log = read(
+        {"status": "Pulling from library/python", "id": "3.11"},
+        {"status": "Pulling fs layer", "progressDetail": {}, "id": "a1"},
+        {"status": "Waiting", "progressDetail": {}, "id": "a1"},
+        *bar,
+        {"status": "Verifying Checksum", "progressDetail": {}, "id": "a1"},
+        {"status": "Download complete", "progressDetail": {}, "id": "a1"},
+        {"status": "Pull complete", "progressDetail": {}, "id": "a1"},
+        {"status": "Status: Downloaded newer image for python:3.11"},
+    )
+    assert log.text.splitlines() == [
+        "3.11: Pulling from library/python",
+        "a1: Pulling fs layer",
+        "a1: Pull complete",
+        "Status: Downloaded newer image for python:3.11",
+    ]
+
+
+def test_a_command_that_fails_is_told_with_its_step_code_and_last_lines() -> None:
+    text = "The command '/bin/sh -c pip install .' returned a non-zero code: 2"
+    failed = failure(*RUN, {"errorDetail": {"code": 2, "message": text}, "error": text})
+    assert failed.message == "step 2/3: RUN pip install .: exit code 2"
+    assert failed.hint == "Collecting numpy"
+
+
+def test_a_command_that_was_killed_hints_at_memory() -> None:
+    assert "lack of memory" in failure(*RUN, {"errorDetail": {"code": 137, "message": "x"}}).hint
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("pull access denied for x, repository does not exist or may require 'docker login'", BuildFailed),
+        ("manifest for python:9 not found: manifest unknown: manifest unknown", BuildFailed),
+        ('Get "https://r.example.com/v2/": dial tcp: lookup r.example.com: no such host', Unavailable),
+        ("toomanyrequests: You have reached your pull rate limit", Unavailable),
+    ],
+)
+def test_a_base_image_that_is_not_to_be_had_is_told_from_one_that_is_not_to_be_had_now(
+    text: str, kind: type[DeploydError]
+) -> None:
+    failed = failure({"stream": "Step 1/3 : FROM x"}, {"error": text})
+    assert type(failed) is kind
+    assert failed.message == f"step 1/3: FROM x: {text}"
+    assert "registry" in failed.hint
+
+
+def test_a_network_error_of_the_users_own_command_is_not_ours_to_retry() -> None:
+    failed = failure(*RUN, {"errorDetail": {"code": 1, "message": "dial tcp: no such host"}})
+    assert type(failed) is BuildFailed
+
+
+def test_an_error_without_words_still_has_a_reason() -> None:
+    assert failure({"errorDetail": None}).message == "the engine does not say why"
+
+
+def test_messages_of_an_unknown_kind_are_left_alone() -> None:
+    _, log = read({}, {"aux": "x"}, {"stream": 7}, {"status": None}, {"moby.buildkit.trace": "x"})
+    assert log.text == ""
