@@ -16,10 +16,10 @@ def to_prune(
 
     `listed` is the engine's list; `keep` holds the ids that stay whatever they count.
     """
-    kept, size, going = 0, 0, []
+    kept, size, going = 0, 0, list[Mapping[str, Any]]()
     newest_first = sorted(listed, key=lambda image: -int(image["Created"]))
     for image in sorted(newest_first, key=lambda image: image["Id"] not in keep):
-        fits = kept < images and size + image["Size"] <= image_bytes
+        fits = not going and kept < images and size + image["Size"] <= image_bytes
         if fits or image["Id"] in keep:
             kept, size = kept + 1, size + image["Size"]
         else:

@@ -1,0 +1,54 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployd.errors import RolloutFailed
+from deployd.gates.answers import difference, parse
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_an_answer_equals_itself(value: Any) -> None:
+    assert difference(value, value, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("given_", "wanted", "expected"),
+    [
+        ({"a": [1, {"b": 2.0}]}, {"a": [1, {"b": 2.1}]}, "$.a[1].b: 2.0, expected 2.1"),
+        ({"a": 1, "more": 2}, {"a": 1}, None),
+        ({}, {"a": 1}, "$.a: is missing"),
+        ([1, 2], [1], "$: 2 entries, expected 1"),
+        (1, 1.0000001, None),
+        (1, 1.01, "$: 1, expected 1.01"),
+        (True, 1, "$: true, expected 1"),
+        ("1", 1, '$: "1", expected 1'),
+        (None, 0, "$: null, expected 0"),
+        ([], {}, "$: [], expected {}"),
+        (10**400, 10**400, None),
+        (10**400, 1.5, f"$: 1{'0' * 58}…, expected 1.5"),
+        ("x" * 100, "y", f'$: "{"x" * 58}…, expected "y"'),
+    ],
+)
+def test_the_first_difference_is_named_by_its_path(given_: Any, wanted: Any, expected: str | None) -> None:
+    assert difference(given_, wanted, 1e-6) == expected
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"1", b"{}", b'{"cases": 1}', b'{"cases": [{}]}', b'{"cases": []}', b"\xff", b"[" * 100_000]
+)
+def test_what_is_no_golden_file_fails_with_its_name(content: bytes) -> None:
+    with pytest.raises(RolloutFailed, match=r"golden\.json"):
+        parse(content, "golden.json")
+
+
+def test_a_golden_file_says_how_it_is_asked() -> None:
+    document = parse(b'{"url": "/p", "tolerance": 0.5, "cases": [{"request": 1, "response": 2}]}', "golden.json")
+    assert (document.url, document.method, document.tolerance, len(document.cases)) == ("/p", "POST", 0.5, 1)

@@ -1,0 +1,32 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployd.errors import Unavailable
+from deployd.gateway.network import free_address
+
+
+def test_the_first_address_is_the_one_behind_the_network_s_gateway() -> None:
+    assert free_address("172.20.0.0/16", set()) == "172.20.0.2"
+
+
+def test_an_address_that_was_given_up_is_the_last_to_be_used_again() -> None:
+    assert free_address("172.20.0.0/29", {"172.20.0.3"}, after="172.20.0.3") == "172.20.0.4"
+    assert free_address("172.20.0.0/29", {"172.20.0.3"}, after="172.20.0.6") == "172.20.0.2"
+
+
+def test_a_full_network_says_so() -> None:
+    with pytest.raises(Unavailable, match="no free address"):
+        free_address("172.20.0.0/30", {"172.20.0.2"})
+
+
+@given(st.sets(st.integers(2, 14)), st.integers(2, 14))
+def test_what_is_given_out_is_free_and_inside(taken: set[int], last: int) -> None:
+    used = {f"172.20.0.{n}" for n in taken}
+    if len(taken) == 13:
+        with pytest.raises(Unavailable):
+            free_address("172.20.0.0/28", used, f"172.20.0.{last}")
+        return
+    found = free_address("172.20.0.0/28", used, f"172.20.0.{last}")
+    assert found not in used
+    assert 2 <= int(found.rpartition(".")[2]) <= 14
