@@ -58,8 +58,8 @@ class Gathering:
         mirror = self.mirror(remote.url, len(commit))
         self.mirrors.append(mirror)
         await mirror.fetch(remote, commit, watched, self.log)
-        mirror.hold(commit)
-        self.held.callback(mirror.release, commit)
+        mirror.kept.hold(commit)
+        self.held.callback(mirror.kept.release, commit)
         lfs = await mirror.fetch_large(remote, commit, self.log) if self.build.lfs else None
         return Part(mirror.git, await tree.listed(mirror.git, commit, context), lfs)
 

@@ -14,7 +14,6 @@ import re
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +22,17 @@ from deployd.errors import BuildFailed, Unavailable
 from deployd.ports import Log
 from deployd.source.complaints import Cause, Trouble, trouble
 from deployd.source.git import Git, GitFailed, GitTimedOut
+from deployd.source.kept import Kept
 from deployd.source.lfs import Bounds, fetch_large
 from deployd.source.refs import tags_of
 from deployd.source.remote import Remote, Session
 
 _log = logging.getLogger(__name__)
 
-_KEPT = 20
 _PACKS = 24
 _SEARCHED = 1000
 _LOCAL_S = 120.0
 _PASSING = {Cause.ABSENT, Cause.UNADVERTISED, Cause.NETWORK}
-_REF = re.compile(r"refs/deployd/(\d{10})-([0-9a-f]{40,64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +69,7 @@ class Mirror:
         self._limits = limits
         self._git = Git(self.directory)
         self._lock = asyncio.Lock()
-        self._held: Counter[str] = Counter()
-        self._kept: dict[str, int] = {}
+        self.kept = Kept(self._git)
         self._opened = self._suspected = False
         self._tidying: asyncio.Task[None] | None = None
 
@@ -80,15 +77,6 @@ class Mirror:
     def git(self) -> Git:
         """Git on the mirror without a network."""
         return self._git
-
-    def hold(self, commit: str) -> None:
-        """Keep `commit` until as many calls of `release`, however many others come."""
-        self._held[commit] += 1
-
-    def release(self, commit: str) -> None:
-        """One use of `commit` has ended."""
-        self._held[commit] -= 1
-        self._held += Counter()
 
     def suspect(self) -> None:
         """Something that was fetched cannot be read: the next fetch starts from nothing."""
@@ -99,7 +87,7 @@ class Mirror:
         if not self._opened:
             async with self._alone():
                 await self._open()
-        return sorted(self._kept, key=lambda commit: self._kept[commit])
+        return self.kept.oldest_first()
 
     async def fetch(self, remote: Remote, commit: str, watched: str, log: Log, *, patient: bool = True) -> None:
         """Have `commit`, all of its tree included. `watched` is the configured ref (or a pattern) that should lead to it, for
@@ -141,7 +129,7 @@ class Mirror:
         try:
             if not await self._have(commit):
                 await self._download(remote, commit, watched, log)
-                await self._keep(commit)
+                await self.kept.add(commit)
         except (GitFailed, _TooLarge) as exc:
             if (found := trouble(str(exc), remote.owner)).cause is Cause.FULL:
                 raise _NotFetched(found, again=False) from exc
@@ -149,7 +137,7 @@ class Mirror:
             await self._renew()
             try:
                 await self._download(remote, commit, watched, log)
-                await self._keep(commit)
+                await self.kept.add(commit)
             except _TooLarge as too_large:
                 raise _too_large(self._limits) from too_large
             except GitFailed as failed:
@@ -157,10 +145,10 @@ class Mirror:
 
     async def _have(self, commit: str) -> bool:
         """Whether all that `commit` needs is there: a mirror may have lost objects in a crash. GitFailed when it has."""
-        if commit not in self._kept:
+        if commit not in self.kept:
             return False
         await self._git.run("rev-list", "--objects", "--quiet", "--end-of-options", commit, timeout=_LOCAL_S)
-        await self._keep(commit)
+        await self.kept.add(commit)
         return True
 
     async def _download(self, remote: Remote, commit: str, watched: str, log: Log) -> None:
@@ -219,15 +207,6 @@ class Mirror:
         answer = await self._git.run("cat-file", "--batch-check=%(objecttype)", stdin=f"{name}\n".encode())
         return answer.decode().split()[-1]
 
-    async def _keep(self, commit: str) -> None:
-        """Give `commit` the newest of our refs, and let go of the oldest ones that nobody holds."""
-        number = max(self._kept.values(), default=0) + 1
-        others = sorted(self._kept.keys() - {commit} - self._held.keys(), key=lambda other: self._kept[other])
-        gone = others[: max(0, len(self._kept.keys() | {commit}) - _KEPT)] + [commit] * (commit in self._kept)
-        lines = [f"create {_ref(number, commit)} {commit}", *(f"delete {_ref(self._kept[old], old)}" for old in gone)]
-        await self._git.run("update-ref", "--stdin", stdin="".join(f"{line}\n" for line in lines).encode())
-        self._kept = {kept: at for kept, at in self._kept.items() if kept not in gone} | {commit: number}
-
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         await self.close()
@@ -241,8 +220,7 @@ class Mirror:
             return
         try:
             self._clear()
-            refs = (await self._git.run("for-each-ref", "--format=%(refname)", "refs/deployd")).decode()
-            self._kept = {match[2]: int(match[1]) for match in _REF.finditer(refs)}
+            await self.kept.load()
         except GitFailed:
             await self._renew()
         self._opened = True
@@ -259,7 +237,8 @@ class Mirror:
                 f"no mirror can be made: {exc.complaint[-300:]}", hint="look at the disk under server.state_dir"
             ) from exc
         await asyncio.to_thread(self._replace_by, fresh)
-        self._suspected, self._kept = False, {}
+        self._suspected = False
+        self.kept.forget()
 
     def _replace_by(self, fresh: Path) -> None:
         old = fresh.with_name(fresh.name.replace("new-", "old-"))
@@ -294,10 +273,6 @@ class Mirror:
                 _log.info("Mirror not tidied", extra={"mirror": self.directory.name, "complaint": exc.complaint})
             finally:
                 self._clear()
-
-
-def _ref(number: int, commit: str) -> str:
-    return f"refs/deployd/{number:010d}-{commit}"
 
 
 def _sizes(directory: Path) -> Iterator[int]:
