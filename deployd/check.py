@@ -51,7 +51,7 @@ async def check(path: Path) -> list[Finding]:
         config = load(path)
     except ConfigError as exc:
         return [Finding.fault("config", exc)]
-    found = [Finding("config", "ok", f"{path}: {len(config.app)} apps"), *_secrets(config), *_access(config)]
+    found = [Finding("config", "ok", f"{path}: {_counted(config)}"), *_secrets(config), *_access(config)]
     found += [_state(config), *[finding async for finding in _engine(config)]]
     async with asyncio.TaskGroup() as tasks:
         looking = [tasks.create_task(_app(config, app)) for app in config.app]
@@ -71,6 +71,11 @@ def references(config: Config) -> Iterator[tuple[str, str]]:
                 yield f"app.{app.name}.{key}", reference
         yield from ((f"app.{app.name}.build.secrets.{name}", one) for name, one in app.build.secrets.items())
         yield from ((f"app.{app.name}.docker.env_secrets.{name}", one) for name, one in app.docker.env_secrets.items())
+
+
+def _counted(config: Config) -> str:
+    names = ", ".join(app.name for app in config.app)
+    return f"{len(config.app)} app{'' if len(config.app) == 1 else 's'}{f' ({names})' if names else ''}"
 
 
 def _secrets(config: Config) -> Iterator[Finding]:

@@ -1,0 +1,64 @@
+"""`deployd hook` against a small GitHub on loopback."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from tests.github import GitHub, github
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def hub() -> Iterator[GitHub]:
+    with github("github-token", "acme/iris") as running:
+        yield running
+
+
+@pytest.fixture
+def config(hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[server]\nbase_url = "https://deployd.example.com/"\n'
+        f'[github]\nsecrets = ["env:HOOK_SECRET"]\napi_url = "{hub.url}"\ntoken = "env:HUB_TOKEN"\n'
+        '[[app]]\nname = "iris"\nrepo = "https://github.example.com/acme/iris.git"\nbranch = "main"\ngateway = { listen = 1 }\n'
+    )
+    monkeypatch.setenv("HOOK_SECRET", "hook-secret")
+    monkeypatch.setenv("HUB_TOKEN", "github-token")
+    return file
+
+
+def test_install_makes_the_webhook(hub: GitHub, config: Path, command: Command) -> None:
+    first = command("hook", "install", "iris", "-c", str(config))
+    assert (first.exit_code, "is made" in first.stdout) == (0, True), first.output
+    assert "is up to date" in command("hook", "install", "iris", "-c", str(config)).stdout
+    assert hub.hooks[1]["config"]["url"] == "https://deployd.example.com/webhooks/github"
+    assert hub.hooks[1]["config"]["secret"] == "hook-secret"
+    assert "hook-secret" not in first.output
+
+
+def test_without_a_token_the_fields_of_the_form_are_printed(config: Path, command: Command) -> None:
+    config.write_text(config.read_text().replace('token = "env:HUB_TOKEN"', ""))
+    told = command("hook", "install", "iris", "-c", str(config))
+    assert told.exit_code == 0
+    for words in ("https://deployd.example.com/webhooks/github", "application/json", "what env:HOOK_SECRET holds"):
+        assert words in told.stdout
+    assert "hook-secret" not in told.output
+
+
+def test_redeliver_asks_again_for_what_was_lost(hub: GitHub, config: Path, command: Command) -> None:
+    assert command("hook", "redeliver", "iris", "-c", str(config)).exit_code == 1
+    command("hook", "install", "iris", "-c", str(config))
+    lost = {"guid": "g", "event": "push", "delivered_at": "today", "status": "timed out", "status_code": 0}
+    hub.deliveries = [{"id": 4, **lost}]
+    assert "1 lost deliveries\n" in command("hook", "redeliver", "iris", "--dry-run", "-c", str(config)).stdout
+    assert hub.redelivered == []
+    assert "asked for again" in command("hook", "redeliver", "iris", "-c", str(config)).stdout
+    assert hub.redelivered == [4]
+
+
+def test_an_app_that_is_not_configured_is_refused(config: Path, command: Command) -> None:
+    refused = command("hook", "install", "nope", "-c", str(config))
+    assert (refused.exit_code, "configured apps: iris" in refused.stderr) == (1, True)

@@ -1,0 +1,105 @@
+"""What `deployd check` finds: real files, ports and git repositories, and an engine where there is one."""
+
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployd.check import Finding, check
+
+NO_ENGINE = "unix:///nowhere/docker.sock"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one commit on main."""
+    path = tmp_path / "iris.git"
+    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+    subprocess.run(["git", "init", "-q", "-b", "main", str(path)], check=True)
+    subprocess.run(["git", *who, "commit", "-q", "--allow-empty", "-m", "first"], cwd=path, check=True)
+    return path
+
+
+def _config(tmp_path: Path, repository: Path, more: str = "", branch: str = "main", server: str = "port = 0") -> Path:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        f'[server]\nstate_dir = "{tmp_path}/state"\n{server}\n[git]\nallow_file = true\n'
+        f'[[app]]\nname = "iris"\nrepo = "{repository}"\nbranch = "{branch}"\ngateway = {{ listen = 8000 }}\n{more}'
+    )
+    return file
+
+
+async def _found(file: Path, what: str) -> list[Finding]:
+    return [finding for finding in await check(file) if finding.what == what]
+
+
+@pytest.fixture(autouse=True)
+def _away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", NO_ENGINE)
+
+
+async def test_the_head_of_every_app_is_looked_up(tmp_path: Path, repository: Path) -> None:
+    head = (repository / ".git/refs/heads/main").read_text()
+    (found,) = await _found(_config(tmp_path, repository), "app iris")
+    assert found.verdict == "ok"
+    assert f"refs/heads/main of {repository} is at {head[:12]}" in found.detail
+    assert found.detail.endswith("it would serve on http://127.0.0.1:8000")
+
+
+@pytest.mark.parametrize(("branch", "repo"), [("nope", ""), ("main", "/gone")])
+async def test_a_branch_or_a_repository_that_is_not_there_is_told(
+    tmp_path: Path, repository: Path, branch: str, repo: str
+) -> None:
+    where = tmp_path / "gone" if repo else repository
+    (found,) = await _found(_config(tmp_path, where, branch=branch), "app iris")
+    assert (found.verdict, found.in_config) == ("wrong", False)
+
+
+async def test_a_config_that_cannot_be_used_is_all_that_is_told(tmp_path: Path, repository: Path) -> None:
+    (found,) = await check(_config(tmp_path, repository, server="prot = 1"))
+    assert (found.what, found.verdict, found.in_config) == ("config", "wrong", True)
+    assert "server.prot: unknown key" in found.detail
+
+
+async def test_every_secret_is_read(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONE", "x")
+    more = '[app.build]\nsecrets = { TOKEN = "env:ONE" }\n[app.docker]\nenv_secrets = { KEY = "env:TWO" }\n'
+    verdicts = {one.detail: one.verdict for one in await _found(_config(tmp_path, repository, more), "secret")}
+    assert verdicts == {
+        "app.iris.build.secrets.TOKEN: env:ONE is there": "ok",
+        "app.iris.docker.env_secrets.KEY: the environment variable TWO is not set": "wrong",
+    }
+
+
+async def test_a_port_that_another_program_has_is_told(tmp_path: Path, repository: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (found,) = await _found(_config(tmp_path, repository, server=f"port = {port}"), "api port")
+        assert (found.verdict, found.detail) == ("wrong", f"127.0.0.1:{port}: Address already in use")
+    (found,) = await _found(_config(tmp_path, repository, server=f"port = {port}"), "api port")
+    assert found.verdict == "ok"
+
+
+async def test_an_engine_that_is_away_is_told_with_a_hint(tmp_path: Path, repository: Path) -> None:
+    (found,) = await _found(_config(tmp_path, repository), "engine")
+    assert (found.verdict, "DOCKER_HOST" in found.hint) == ("wrong", True)
+
+
+async def test_who_is_let_in_is_told(tmp_path: Path, repository: Path) -> None:
+    file = _config(tmp_path, repository)
+    assert [one.verdict for one in await _found(file, "tokens")] == ["warning"]
+    assert [one.verdict for one in await _found(file, "webhooks")] == ["warning"]
+    token = f'[[auth.tokens]]\nname = "ci"\nrole = "deploy"\nsha256 = "{"0" * 64}"\n'
+    file = _config(tmp_path, repository, token)
+    assert [one.detail for one in await _found(file, "tokens")] == ["ci (deploy)"]
+
+
+@pytest.mark.engine
+async def test_with_an_engine_the_builder_and_the_gateway_are_tried(
+    tmp_path: Path, repository: Path, base_images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", base_images.url)
+    found = {one.what: one.verdict for one in await check(_config(tmp_path, repository))}
+    assert (found["engine"], found["builder"], found["gateway"]) == ("ok", "ok", "ok")
