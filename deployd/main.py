@@ -170,7 +170,7 @@ def _builder(config: Config) -> Builder:
     if config.builder.kind == "buildkit":
         from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - one of two
 
-        return BuildkitBuilder(config.builder, identity, state)
+        return BuildkitBuilder(config.builder, identity, state, config.registry)
     return EngineBuilder(config.builder, identity, state, config.registry)
 
 
