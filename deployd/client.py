@@ -142,7 +142,8 @@ class Client:
         while True:
             try:
                 asked = {"from": position, "follow": int(follow)}
-                async with self._stream("GET", path, asked, silence=_SILENCE_SECONDS) as response:
+                # A build may print nothing for as long as it likes; unlike the events, its log has no heartbeat.
+                async with self._stream("GET", path, asked, silence=None if follow else _SILENCE_SECONDS) as response:
                     async for block in response.aiter_bytes():
                         position += len(block)
                         yield block

@@ -100,6 +100,19 @@ async def test_a_daemon_that_is_not_there_is_unavailable() -> None:
             _ = [now async for now in client.follow("iris", 1)]
 
 
+async def test_a_build_that_prints_nothing_for_long_is_no_daemon_that_is_away(
+    daemon: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.client._SILENCE_SECONDS", 0.2)
+    daemon.source.remotes[REPO][MAIN] = A
+    daemon.builder.held[A] = asyncio.Event()
+    async with daemon.listening() as url, Client(url, patience=0.2) as client, asyncio.timeout(30):
+        deploy = await client.deploy("iris")
+        asyncio.get_running_loop().call_later(1.5, daemon.builder.held[A].set)
+        text = b"".join([block async for block in client.log("iris", deploy.number, follow=True)])
+    assert b"iris/1 is live" in text
+
+
 async def test_a_follower_survives_a_restart_of_the_daemon(daemon: Desk) -> None:
     daemon.source.remotes[REPO][MAIN] = A
     daemon.builder.held[A] = asyncio.Event()
