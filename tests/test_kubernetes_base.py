@@ -1,0 +1,138 @@
+"""The kustomize base in kubernetes/: it renders, it says what the code needs, and its account can do that and no more."""
+
+import asyncio
+import base64
+import json
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployd.config.file import load
+from deployd.demo.engine import Engine
+from deployd.targets.kubernetes import KubernetesTarget
+from tests.targets.kube.world import World, a_config
+from tests.testbed.cluster import Cluster
+from tests.testbed.programs import program
+from tests.testbed.registry import Registry
+
+BASE = Path(__file__).parent.parent / "kubernetes"
+
+
+def test_the_config_of_the_base_is_valid() -> None:
+    config = load(BASE / "config.toml")
+    assert config.builder.kind == "buildkit"
+    assert [app.target for app in config.app] == ["kubernetes"]
+    assert config.app[0].kubernetes is not None
+    assert config.app[0].kubernetes.kubeconfig is None
+
+
+def test_every_file_of_the_base_is_rendered() -> None:
+    named = (BASE / "kustomization.yaml").read_text()
+    assert [
+        path.name for path in BASE.glob("*.yaml") if path.name != "kustomization.yaml" and path.name not in named
+    ] == []
+
+
+def test_no_rule_reads_secrets_or_takes_all() -> None:
+    for path in BASE.glob("role*.yaml"):
+        rules = [line.strip() for line in path.read_text().splitlines() if not line.startswith("#")]
+        assert not any("secrets" in line or "*" in line for line in rules), path.name
+
+
+@pytest.fixture
+async def world(
+    cluster: Cluster,
+    namespace: str,
+    base_images: Engine,
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[World]:
+    """The base's account in a namespace of its own, and a target that acts as it."""
+    monkeypatch.setenv("DOCKER_HOST", base_images.url)
+    rendered(cluster, namespace, tmp_path)
+    async with KubernetesTarget(a_config(registry, tmp_path), tmp_path / "kubernetes") as target:
+        kubeconfig = as_account(cluster, namespace, tmp_path)
+        yield World(cluster, base_images, registry, namespace, tmp_path, target, kubeconfig=kubeconfig)
+
+
+def rendered(cluster: Cluster, namespace: str, directory: Path) -> None:
+    """Apply the whole base in the test's namespace; its daemon has no image there and stays away."""
+    base = shutil.copytree(BASE, directory / "base")
+    settings = base / "kustomization.yaml"
+    settings.write_text(settings.read_text().replace("namespace: deployd", f"namespace: {namespace}"))
+    command = [str(program("kubectl", "kubernetes-client")), "kustomize", str(base)]
+    manifests = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cluster.kubectl("apply", "--filename=-", given=manifests)
+
+
+def as_account(cluster: Cluster, namespace: str, directory: Path) -> Path:
+    """A kubeconfig that holds nothing but the token of the base's account."""
+    said = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--output=json"))
+    account = cluster.get("serviceaccount", "deployd", f"--namespace={namespace}")
+    if account.get("secrets"):
+        secret = cluster.get("secret", account["secrets"][0]["name"], f"--namespace={namespace}")
+        token = base64.b64decode(secret["data"]["token"]).decode()
+    else:
+        token = cluster.kubectl("create", "token", "deployd", f"--namespace={namespace}").strip()
+    said["users"] = [{"name": said["contexts"][0]["context"]["user"], "user": {"token": token}}]
+    path = directory / "account-kubeconfig"
+    path.write_text(json.dumps(said))
+    return path
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+async def test_the_account_can_do_all_that_a_target_does(world: World) -> None:
+    app = world.app(service={"type": "NodePort", "port": 80}, autoscale={"min": 1, "max": 2, "cpu": 80})
+    await world.roll_out(app, 1, world.image("one"))
+    app = world.app(service={"type": "ClusterIP", "port": 80})
+    await world.roll_out(app, 2, world.image("two"))
+    assert await world.target.serving(app) == 2
+    await world.target.scale(app, 2)
+    described: Any = await world.target.describe(app)
+    assert described["autoscaler"] is None
+    assert [line async for line in world.target.output(app, follow=False, tail=1)] == []
+
+    async def ignore(_: bytes) -> None:
+        return
+
+    assert await world.target.execute(app, ["true"], ignore) == 0
+    assert await world.target.ping() == {"cluster": "ok"}
+    await world.target.remove("iris")
+
+
+FORBIDDEN = [
+    "get secrets",
+    "list secrets",
+    "create pods",
+    "delete pods",
+    "update deployments",
+    "create pods/portforward",
+    "create rolebindings",
+    "create serviceaccounts/token",
+    "get configmaps",
+    "list nodes",
+    "list deployments --all-namespaces",
+    "create deployments --namespace=default",
+]
+
+
+@pytest.mark.cluster
+async def test_the_account_can_do_no_more(world: World) -> None:
+    for question in FORBIDDEN:
+        where = () if "--" in question else (f"--namespace={world.namespace}",)
+        command = [
+            str(world.cluster.client),
+            f"--kubeconfig={world.kubeconfig}",
+            "auth",
+            "can-i",
+            *question.split(),
+            *where,
+        ]
+        answer = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+        assert answer.stdout.strip() == "no", question
