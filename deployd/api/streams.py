@@ -85,8 +85,7 @@ async def deploy_log(
     start: Annotated[int, Query(alias="from", ge=0, le=2**62)] = 0,
 ) -> Response:
     """The log of a deploy from byte `from` on; with `follow` until the deploy ends."""
-    if await services.store.deploy(app, number) is None:
-        raise RequestRefused(404, f"there is no deploy {app}/{number}")
+    await _must_exist(services, app, number)
 
     async def produce(write: Write) -> None:
         if not follow:
@@ -134,20 +133,32 @@ async def execute(app: str, asked: ExecAsked, services: Given) -> Response:
 async def events(
     services: Given,
     app: str | None = None,
+    log: Annotated[str | None, Query(pattern=r"^[a-z0-9-]{1,40}/[1-9][0-9]{0,14}$")] = None,
     last_event_id: Annotated[str | None, Header(max_length=32)] = None,
 ) -> Response:
-    """Server-sent events of one app or all; `Last-Event-ID` resumes, and `reset` says that something was missed."""
+    """Server-sent events of one app or all; `Last-Event-ID` resumes, and `reset` says that something was missed.
+
+    With `log=iris/42` that deploy's log comes among them, as events `log` with its text.
+    """
+    if log is not None:
+        watched, _, number = log.partition("/")
+        await _must_exist(services, watched, int(number))
     known = last_event_id is not None and last_event_id.isascii() and last_event_id.isdecimal()
     after = int(last_event_id or 0) if known else services.events.latest
 
     async def produce(write: Write) -> None:
         await write(f"retry: {_RETRY_MS}\n\n".encode())
-        async with _beside(_beat(write)):
+        async with _beside(_beat(write)), _beside(_tell_log(services, log, write)):
             async for event in services.events.watch(after):
                 if app is None or event.app in {app, ""}:
                     await write(_sse(event))
 
     return Stream(services, produce, "text/event-stream")
+
+
+async def _must_exist(services: Services, app: str, number: int) -> None:
+    if await services.store.deploy(app, number) is None:
+        raise RequestRefused(404, f"there is no deploy {app}/{number}")
 
 
 @asynccontextmanager
@@ -197,6 +208,20 @@ async def _release_followers(services: Services, app: str, number: int) -> None:
         if event.kind == "reset" or (event.kind == "deploy.status" and (event.app, event.number) == (app, number)):
             deploy = await services.store.deploy(app, number)
     services.logs.give_up(app, number)
+
+
+async def _tell_log(services: Services, log: str | None, write: Write) -> None:
+    if log is None:
+        return
+    app, _, number = log.partition("/")
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    async def tell(block: bytes) -> None:
+        text = json.dumps({"app": app, "number": int(number), "text": decoder.decode(block)})
+        await write(f"event: log\ndata: {text}\n\n".encode())
+
+    async with _beside(_release_followers(services, app, int(number))):
+        await _follow(services, app, int(number), 0, tell)
 
 
 async def _beat(write: Write) -> None:

@@ -102,7 +102,7 @@ def diff(
         (one.what, *("-" if value is None else str(value) for value in (one.before, one.after)))
         for one in answer.differences
     ]
-    say_table(("WHAT", answer.before.name, answer.after.name), rows)
+    say_table(("WHAT", answer.before.name, answer.after.name), rows, whole=True)
 
 
 def plan(

@@ -76,9 +76,11 @@ def say_json(answer: BaseModel | Iterable[BaseModel]) -> None:
         print(f"[{','.join(one.model_dump_json(indent=2) for one in answer)}]")
 
 
-def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """Columns without frames, which a person reads and `awk` can split."""
+def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, whole: bool = False) -> None:
+    """Columns without frames, which a person reads and `awk` can split. `whole`: what is too wide is wrapped, not cut."""
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in table.columns:
+        column.overflow = "fold" if whole else "ellipsis"
     for row in rows:
         table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     out().print(table)

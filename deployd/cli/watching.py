@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from deployd.api.answers import DeployAnswer, StepAnswer
 from deployd.cli.speaking import aside, took
@@ -81,7 +82,7 @@ class _Bar:
 
     def show(self, deploy: DeployAnswer) -> None:
         for step in new_steps(deploy, self._told):
-            self._progress.console.print(_line(step), style="green" if step.status == "done" else "red")
+            self._progress.console.print(Text(_line(step), "green" if step.status == "done" else "red"))
         running = [step.name for step in _steps(deploy) if step.status == "running"]
         now = running[-1] if running else deploy.status.value.replace("_", " ")
         waits = f" ({printable(deploy.reason, 80)})" if deploy.reason and not deploy.status.ended else ""
@@ -113,8 +114,8 @@ async def _tell_end(client: Client, deploy: DeployAnswer) -> None:
             console.print(f"  {url}")
         return
     console.print(f"{deploy.name} {deploy.status}: {printable(deploy.reason)}", style="red", soft_wrap=True)
-    for line in deploy.hint.splitlines():
-        console.print(f"  {printable(line)}", soft_wrap=True)
+    if deploy.hint and "\n" not in deploy.hint:  # more than a line is the end of the log, which follows
+        console.print(f"hint: {printable(deploy.hint)}", soft_wrap=True)
     if deploy.status is Status.FAILED:
         text = b"".join([block async for block in client.log(deploy.app, deploy.number)]).decode("utf-8", "replace")
         console.print(f"the last lines of its log (deployd logs {deploy.name} has all):", style="bold")

@@ -131,6 +131,22 @@ async def test_events_are_streamed_and_resumed(daemon: Desk, client: httpx.Async
         assert json.loads(missed[-1].removeprefix("data: "))["status"] == "building"
 
 
+async def test_a_deploys_log_can_come_among_the_events(daemon: Desk, client: httpx.AsyncClient) -> None:
+    daemon.source.remotes[REPO][MAIN] = A
+    await daemon.scheduler.pause("iris", paused=True)
+    await client.post("/api/v1/apps/iris/deploys")
+    async with client.stream("GET", "/api/v1/events?log=iris/1") as response:
+        reader = Reader(response)
+        await reader.until("retry:")
+        await daemon.scheduler.pause("iris", paused=False)
+        await reader.until("event: log")
+        (line,) = await reader.until("data:")
+        told = json.loads(line.removeprefix("data: "))
+        assert (told["app"], told["number"], told["text"].splitlines()[0]) == ("iris", 1, "==> fetch")
+    assert (await client.get("/api/v1/events?log=iris/9")).status_code == 404
+    assert (await client.get("/api/v1/events?log=../x")).status_code == 422
+
+
 async def test_a_watcher_from_an_earlier_life_is_told_to_look_anew(daemon: Desk, client: httpx.AsyncClient) -> None:
     async with client.stream("GET", "/api/v1/events", headers={"Last-Event-ID": "7"}) as response:
         assert "event: reset" in await Reader(response).until("event:")
