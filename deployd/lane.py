@@ -185,7 +185,7 @@ class Lane:
     async def _wait_for_the_world(self, deploy: Deploy, exc: Unavailable) -> None:
         delay = _RETRY_SECONDS[min(self._failures, len(_RETRY_SECONDS) - 1)]
         self._failures += 1
-        self._retry = (deploy.number, time.monotonic() + delay)
+        self._retry = (deploy.number, time.monotonic() + 0.9 * delay)  # so that the wake-up never comes too early
         reason = f"{exc.message}; trying again in {delay:.0f} s"
         await self._store.advance(deploy, Status.QUEUED, reason=reason, hint=exc.hint)
         asyncio.get_running_loop().call_later(delay, self._wake.set)

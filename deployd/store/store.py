@@ -93,7 +93,7 @@ class Store(History):
                 "deploy.status", app, number, {"status": "superseded", "superseded_by": newest and newest.number}
             )
         if older:
-            logger.info("Superseded %d queued: %s/%s to %s", len(older), app, older[0], older[-1])
+            logger.info("Superseded what was queued before it: %s", ", ".join(f"{app}/{number}" for number in older[-5:]))
         return newest
 
     async def advance(
