@@ -76,9 +76,12 @@ class Batcher:
 
     def _asked(self, rows: Sequence[Row]) -> list[Answer] | Exception:
         try:
-            return self._model.answers(rows)
+            answers = self._model.answers(rows)
         except Exception as exc:  # noqa: BLE001  # handed to the callers, by position
             return exc
+        if len(answers) != len(rows):
+            return RuntimeError(f"the model gave {len(answers)} answers for {len(rows)} rows")
+        return answers
 
 
 def _settle(answered: asyncio.Future[list[Answer]], outcome: list[Answer] | Exception) -> None:

@@ -50,8 +50,6 @@ class EstimatorModel:
         with sklearn.config_context(assume_finite=True), np.errstate(all="ignore"):
             said = self._estimator.predict(matrix)
             shares = self._estimator.predict_proba(matrix).tolist() if self.manifest.probabilistic else None
-        if len(said) != len(rows) or (shares is not None and len(shares) != len(rows)):
-            raise RequestRejected(500, "the estimator did not give one answer for each row")
         if self.manifest.kind == "regressor":
             return [self._writer.valued(_finite(value)) for value in said.tolist()]
         found = np.searchsorted(self._estimator.classes_, said).tolist()

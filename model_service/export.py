@@ -15,6 +15,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 
 from model_service.trees import LEAF, Link, Tree, Trees
 
+_MOST = np.finfo(np.float64).max
 _SINGLE = (DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor)
 _FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
 _BOOSTED = (GradientBoostingClassifier, GradientBoostingRegressor)
@@ -57,7 +58,8 @@ def _tree(fitted: Any) -> Tree:
     leaf = fitted.children_left == -1
     return Tree(
         feature=np.where(leaf, LEAF, fitted.feature).tolist(),
-        threshold=np.where(leaf, 0.0, fitted.threshold).tolist(),
+        # Missing against present is an infinite threshold: JSON knows none, and no float32 exceeds the largest double.
+        threshold=np.clip(np.where(leaf, 0.0, fitted.threshold), -_MOST, _MOST).tolist(),
         left=fitted.children_left.tolist(),
         right=fitted.children_right.tolist(),
         missing_left=fitted.missing_go_to_left.astype(bool).tolist(),

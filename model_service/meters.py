@@ -94,6 +94,12 @@ class Meters(Collector):
             if more:
                 mine[i] += more
 
+    def close(self) -> None:
+        """Leaves the slot to the next worker."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+
     def _count_inputs(self, fresh: list[float], k: int, values: Sequence[float]) -> None:
         """One feature's values: how many, their sum, how many lie below and above what training saw."""
         low, high = self._ranges[k]

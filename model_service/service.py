@@ -74,9 +74,10 @@ class Service:
         return answers
 
     async def close(self) -> None:
-        """Lets the last batch end."""
+        """Lets the last batch end, and leaves the last counts to the other workers."""
         if self._batcher is not None:
             await self._batcher.close()
+        self.meters.close()
 
     async def _off_loop(self, batcher: Batcher, rows: Sequence[Row]) -> list[Answer]:
         try:

@@ -21,7 +21,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.metrics import (
     accuracy_score,
     confusion_matrix,
@@ -70,7 +70,8 @@ def fit(task: Task, *, seed: int) -> Fitted:
         raise TrainingFailed(f"the task names {len(task.features)} features, its rows have {rows.shape[1]}")
     if np.isinf(rows).any() or np.isnan(rows).all(axis=0).any():
         raise TrainingFailed("the rows hold infinities, or a column without any value")
-    if not is_classifier(task.estimator) and not is_regressor(task.estimator):
+    kind = task.estimator if isinstance(task.estimator, BaseEstimator) else None
+    if kind is None or not (is_classifier(kind) or is_regressor(kind)):
         raise TrainingFailed(f"{type(task.estimator).__name__} is neither a classifier nor a regressor")
     strata = answers if is_classifier(task.estimator) else None
     kept, unseen, kept_answers, unseen_answers = train_test_split(

@@ -1,7 +1,7 @@
 """Several worker processes behind one listening socket, each the same command with the socket handed down.
 
-A worker that dies after it was ready is replaced; one that dies before ends them all, since the next would die too. SIGTERM
-goes to every worker, and each leaves as a single one does.
+A worker that is killed is replaced; one that ends by itself ends them all, since the next would do the same (a model that
+cannot be served, a bug). SIGTERM goes to every worker, and each leaves as a single one does.
 """
 
 import asyncio
@@ -11,24 +11,22 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from model_service.settings import Settings
 
-# A worker that lives shorter than this failed to start.
-STARTING = 2.0
+PAUSE = 0.5  # seconds before a worker is replaced, so that one which keeps crashing does not eat the machine
 
 log = logging.getLogger(__name__)
 
 
 class WorkerFailed(Exception):
-    """A worker could not start; its own message stands above in the log."""
+    """A worker gave up; its own message stands above in the log."""
 
     def __init__(self) -> None:
-        super().__init__("a worker could not start")
+        super().__init__("a worker gave up")
 
 
 async def supervise(settings: Settings, listener: socket.socket, stop: asyncio.Event) -> None:
@@ -41,7 +39,6 @@ async def supervise(settings: Settings, listener: socket.socket, stop: asyncio.E
 
 async def _keep(listener: socket.socket, meters: Path, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        began = time.monotonic()
         worker = await asyncio.create_subprocess_exec(
             *_command(listener, meters), pass_fds=(listener.fileno(),), start_new_session=True
         )
@@ -54,8 +51,9 @@ async def _keep(listener: socket.socket, meters: Path, stop: asyncio.Event) -> N
             raise
         if not stop.is_set():
             log.error("Worker %s ended with status %s", worker.pid, status)
-            if time.monotonic() - began < STARTING:
+            if status >= 0:
                 raise WorkerFailed
+            await asyncio.sleep(PAUSE)
 
 
 async def _until(stop: asyncio.Event, worker: asyncio.subprocess.Process) -> int:

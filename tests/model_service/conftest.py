@@ -8,8 +8,10 @@ import pytest
 
 from model_service import train
 from model_service.app import create_app
+from model_service.manifest import Manifest
 from model_service.service import Service
 from model_service.settings import Settings
+from tests.model_service.tasks import TREES
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +34,9 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(service))
     async with httpx.AsyncClient(transport=transport, base_url="http://model.example.com") as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def regressor(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    fitted = train.fit(TREES["regression tree"](0), seed=0)
+    return train.write(fitted, tmp_path_factory.mktemp("regressor"), form="auto", metrics=train.measure(fitted))

@@ -1,0 +1,154 @@
+"""Who is measured beside the model service, how each is installed and started, and what each is asked.
+
+Every rival has an environment of its own below the user's cache, made once, pinned; the setup is the one that its own
+documentation recommends for a light model on one process. Knows nothing of figures.
+"""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+APPS = Path(__file__).parent / "rivals"
+SKLEARN = ("scikit-learn==1.9.1", "numpy==2.4.6")
+UVICORN = ("uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0")
+UVICORN_FLAGS = (
+    "--loop",
+    "uvloop",
+    "--http",
+    "httptools",
+    "--no-access-log",
+    "--log-level",
+    "warning",
+    "--host",
+    "127.0.0.1",
+)
+
+
+class NotInstallable(Exception):
+    """A rival cannot be had here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One server to measure. `command` may hold {bin}, {dir}, {port}; `environment` is the name of its environment."""
+
+    environment: str
+    requirements: tuple[str, ...]
+    command: tuple[str, ...]
+    path: str
+    body: str = "feature"
+    env: Mapping[str, str] = field(default_factory=dict)
+    peer: bool = True
+
+
+RIVALS: Mapping[str, Rival] = {
+    "recipe": Rival(
+        "flask", ("flask==3.1.2", "gunicorn==23.0.0", *SKLEARN), ("{bin}/python", "recipe_app.py"), "/api", peer=False
+    ),
+    "flask-gunicorn": Rival(
+        "flask",
+        ("flask==3.1.2", "gunicorn==23.0.0", *SKLEARN),
+        ("{bin}/gunicorn", "-w", "2", "-k", "gthread", "--threads", "4", "-b", "127.0.0.1:{port}", "recipe_app:app"),
+        "/api",
+    ),
+    "fastapi": Rival(
+        "fastapi",
+        ("fastapi==0.165.0", *UVICORN, *SKLEARN),
+        ("{bin}/uvicorn", "fastapi_app:app", "--port", "{port}", *UVICORN_FLAGS),
+        "/api",
+    ),
+    "mlserver": Rival(
+        "mlserver",
+        ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0", "httptools"),
+        ("{bin}/mlserver", "start", "{dir}/mlserver-plain"),
+        "/v2/models/iris/infer",
+        body="v2",
+        env={"MLSERVER_HTTP_PORT": "{port}", "MLSERVER_GRPC_PORT": "{port+1}", "MLSERVER_METRICS_PORT": "{port+2}"},
+    ),
+    "mlserver-batching": Rival(
+        "mlserver",
+        ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0", "httptools"),
+        ("{bin}/mlserver", "start", "{dir}/mlserver-batch"),
+        "/v2/models/iris/infer",
+        body="v2",
+        env={"MLSERVER_HTTP_PORT": "{port}", "MLSERVER_GRPC_PORT": "{port+1}", "MLSERVER_METRICS_PORT": "{port+2}"},
+    ),
+    "bentoml": Rival(
+        "bentoml",
+        ("bentoml==1.4.39", "uvloop", "httptools", "scikit-learn", "numpy"),
+        ("{bin}/bentoml", "serve", "bentoml_app:Iris", "--host", "127.0.0.1", "--port", "{port}"),
+        "/predict",
+        env={"BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": "{dir}/home"},
+    ),
+    "litserve": Rival(
+        "litserve",
+        ("litserve==0.2.19", *SKLEARN),
+        ("{bin}/python", "litserve_app.py"),
+        "/predict",
+    ),
+    "mlflow": Rival(
+        "mlflow",
+        ("mlflow==3.17.2", "uvloop", "httptools"),
+        (
+            "{bin}/mlflow",
+            "models",
+            "serve",
+            "-m",
+            "{dir}/mlflow-model",
+            "--env-manager",
+            "local",
+            "-w",
+            "1",
+            "-p",
+            "{port}",
+        ),
+        "/invocations",
+        body="inputs",
+        env={"UVICORN_ACCESS_LOG": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
+    ),
+}
+
+
+def cache() -> Path:
+    """Where the rivals' environments are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deployd-bench"
+
+
+def installed(rival: Rival) -> Path:
+    """The directory of a rival's environment, made if need be. Raises NotInstallable."""
+    pins = hashlib.sha256("\n".join(rival.requirements).encode() + (APPS / "train.py").read_bytes()).hexdigest()
+    home = cache() / rival.environment
+    done = home / "installed"
+    if done.exists() and done.read_text() == pins:
+        return home
+    home.mkdir(parents=True, exist_ok=True)
+    python = home / "venv/bin/python"
+    _step([sys.executable, "-m", "venv", "--clear", "--without-pip", str(home / "venv")])
+    install = [sys.executable, "-m", "uv", "pip", "install", "--python", str(python), "--only-binary", ":all:"]
+    _refuse_giants([*install, "--dry-run", *rival.requirements])
+    _step([*install, "--compile-bytecode", *rival.requirements])
+    _step([str(python), str(APPS / "train.py"), rival.environment, str(home)])
+    done.write_text(pins)
+    return home
+
+
+def _refuse_giants(dry_run: Sequence[str]) -> None:
+    """GPU libraries are gigabytes that a light model does not need."""
+    if re.search(r"\b(torch|nvidia-c\w+|nvidia-nccl\w*|triton)==", _step(dry_run)):
+        raise NotInstallable("it asks for CUDA packages of several gigabytes")
+
+
+def _step(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900)
+    except subprocess.TimeoutExpired as exc:
+        raise NotInstallable("not installed within 15 minutes") from exc
+    except subprocess.CalledProcessError as exc:
+        last = (exc.stderr or exc.stdout).strip().splitlines()[-1:]
+        raise NotInstallable(f"installing failed: {''.join(last)[:300]}") from exc
+    return done.stdout + done.stderr

@@ -1,0 +1,87 @@
+"""The service as users start it: a process of its own, on a free port."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+
+@dataclass
+class Running:
+    """A started service."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def wait_until_ready(self, seconds: float = 60) -> None:
+        """Raises TimeoutError, or RuntimeError when the process ends first."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"ended with {self.process.returncode}")
+            try:
+                if httpx.get(f"{self.url}/v2/health/ready", timeout=5).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.02)
+        raise TimeoutError
+
+    def stop(self, seconds: float = 30) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port: int = one.getsockname()[1]
+        return port
+
+
+@contextmanager
+def started(directory: Path, *options: str, **environment: str) -> Iterator[Running]:
+    """A service that may not be ready yet; killed at the end if it still runs."""
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "model_service",
+        "--dir",
+        str(directory),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    process = subprocess.Popen(
+        [*command, *options], env=os.environ | environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield Running(process, f"http://127.0.0.1:{port}")
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(30)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+@contextmanager
+def running(directory: Path, *options: str, **environment: str) -> Iterator[Running]:
+    """A service that is ready."""
+    with started(directory, *options, **environment) as one:
+        one.wait_until_ready()
+        yield one

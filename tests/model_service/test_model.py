@@ -1,0 +1,152 @@
+"""Loading: only what training wrote, and never code from a file."""
+
+import hashlib
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model_service import train
+from model_service.errors import ModelRejected
+from model_service.golden import check_golden
+from model_service.manifest import Manifest
+from model_service.model import load
+
+
+@pytest.fixture
+def model_dir(iris_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(iris_dir, tmp_path / "model"))
+
+
+@pytest.fixture(scope="module")
+def skops_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("skops")
+    assert train.main(["--out", str(out), "--task", "tests.model_service.tasks"]) == 0
+    return out
+
+
+def changed(directory: Path, **fields: object) -> None:
+    manifest = json.loads((directory / "manifest.json").read_text())
+    (directory / "manifest.json").write_text(json.dumps(manifest | fields))
+
+
+def admit(directory: Path, file: str) -> None:
+    """Makes the manifest vouch for a file, as a forger would who can write both."""
+    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest["files"][file] = hashlib.sha256((directory / file).read_bytes()).hexdigest()
+    changed(directory, files=manifest["files"])
+
+
+def test_a_changed_file_is_refused(model_dir: Path) -> None:
+    file = model_dir / "model.json"
+    file.write_bytes(file.read_bytes().replace(b"0.8", b"0.9", 1))
+    with pytest.raises(ModelRejected, match="SHA-256"):
+        load(model_dir)
+
+
+def test_a_missing_file_or_manifest_is_named(model_dir: Path) -> None:
+    (model_dir / "model.json").unlink()
+    with pytest.raises(ModelRejected, match=r"model\.json"):
+        load(model_dir)
+    (model_dir / "manifest.json").unlink()
+    with pytest.raises(ModelRejected, match=r"manifest\.json"):
+        load(model_dir)
+
+
+def test_a_manifest_with_another_width_does_not_fit(model_dir: Path) -> None:
+    features = json.loads((model_dir / "manifest.json").read_text())["features"]
+    changed(model_dir, features=features[:2])
+    with pytest.raises(ModelRejected, match="feature"):
+        load(model_dir)
+
+
+def test_a_manifest_with_other_classes_does_not_fit(model_dir: Path) -> None:
+    changed(model_dir, classes=[0, 1], labels=["a", "b"])
+    with pytest.raises(ModelRejected, match="outputs"):
+        load(model_dir)
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_damaged_model_file_is_an_error_even_if_the_manifest_vouches_for_it(
+    tmp_path_factory: pytest.TempPathFactory, iris_dir: Path, data: st.DataObject
+) -> None:
+    directory = tmp_path_factory.mktemp("damaged")
+    shutil.copytree(iris_dir, directory, dirs_exist_ok=True)
+    content = bytearray((directory / "model.json").read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        del content[at:]
+    else:
+        content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    (directory / "model.json").write_bytes(content)
+    admit(directory, "model.json")
+    try:
+        model = load(directory)
+    except ModelRejected:
+        return
+    assert len(model.answers([[5.0, 3.0, 1.0, 0.1]])) == 1
+
+
+def test_golden_rows_that_come_out_otherwise_are_refused(iris_dir: Path) -> None:
+    model = load(iris_dir)
+    golden = (iris_dir / "golden.json").read_bytes()
+    assert check_golden(model, golden) > 10
+    for wrong in (golden.replace(b'"setosa": 1.0', b'"setosa": 0.9'), b"{}", b"[", b'{"cases": 1}', golden[:-40]):
+        with pytest.raises(ModelRejected):
+            check_golden(model, wrong)
+
+
+def test_another_library_version_is_an_error_with_a_hint(skops_dir: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(skops_dir, tmp_path / "model"))
+    changed(directory, libraries=Manifest.read(directory).libraries | {"scikit-learn": "1.3.0"})
+    with pytest.raises(ModelRejected, match=r"trained with scikit-learn 1\.3\.0") as refused:
+        load(directory)
+    assert "train again" in refused.value.hint
+
+
+@pytest.mark.parametrize("kept", [0, 10, 500, 0.5, 0.99])
+def test_a_truncated_skops_file_is_an_error(skops_dir: Path, tmp_path: Path, kept: float) -> None:
+    directory = Path(shutil.copytree(skops_dir, tmp_path / "model"))
+    content = (directory / "model.skops").read_bytes()
+    (directory / "model.skops").write_bytes(content[: int(kept if kept >= 1 else kept * len(content))])
+    admit(directory, "model.skops")
+    with pytest.raises(ModelRejected, match=r"model\.skops"):
+        load(directory)
+
+
+def test_types_that_are_not_trusted_are_named_and_can_be_allowed(tmp_path: Path) -> None:
+    from tests.model_service.tasks import compiled  # noqa: PLC0415  # the other tests do without it
+
+    fitted = train.fit(compiled(0), seed=0)
+    train.write(fitted, tmp_path, form="auto", metrics=train.measure(fitted))
+    with pytest.raises(ModelRejected, match="TreePredictor") as refused:
+        load(tmp_path)
+    assert "MODEL_TRUST" in refused.value.hint
+    name = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
+    assert len(load(tmp_path, trusted=[name]).answers([[5.0, 3.0, 1.0, 0.1]])) == 1
+
+
+class Bomb:
+    """Shows that it was loaded."""
+
+    def __reduce__(self) -> tuple[type[RuntimeError], tuple[str]]:
+        return RuntimeError, ("code from the file ran",)
+
+
+def test_a_pickle_is_refused_unless_its_very_hash_is_allowed(tmp_path: Path) -> None:
+    assert train.main(["--out", str(tmp_path), "--format", "pickle"]) == 0
+    allowed = hashlib.sha256((tmp_path / "model.pkl").read_bytes()).hexdigest()
+    with pytest.raises(ModelRejected, match="runs code"):
+        load(tmp_path)
+    with pytest.raises(ModelRejected, match="not the file that was allowed"):
+        load(tmp_path, pickle_sha256="0" * 64)
+    assert load(tmp_path, pickle_sha256=allowed).answers([[5.8, 4.0, 1.2, 0.2]])[0].chosen == 0
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(Bomb()))
+    admit(tmp_path, "model.pkl")
+    with pytest.raises(ModelRejected, match="not the file that was allowed"):
+        load(tmp_path, pickle_sha256=allowed)

@@ -1,0 +1,108 @@
+"""Training: what it writes, when it refuses, and that it does the same again."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_service import train
+from model_service.errors import TrainingFailed
+from model_service.manifest import Manifest
+from model_service.model import load
+from model_service.task import Task
+from tests.model_service.tasks import OTHERS, TREES
+
+KINDS = {
+    name: TREES[name] for name in ("tree", "forest", "boosting", "regression tree", "tree with missing values")
+} | OTHERS
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_estimator_is_written_loaded_and_answers_as_it_did(name: str, tmp_path: Path) -> None:
+    fitted = train.fit(KINDS[name](0), seed=0)
+    manifest = train.write(fitted, tmp_path, form="auto", metrics=train.measure(fitted))
+    assert manifest.format == ("trees" if name in TREES else "skops")
+    answers = load(tmp_path).answers(fitted.unseen_rows.tolist())
+    said = fitted.estimator.predict(fitted.unseen_rows)
+    if manifest.kind == "regressor":
+        np.testing.assert_allclose([answer.value for answer in answers], said, rtol=1e-12)
+    else:
+        assert [manifest.classes[answer.chosen] for answer in answers] == said.tolist()
+    if manifest.probabilistic:
+        shares = fitted.estimator.predict_proba(fitted.unseen_rows)
+        np.testing.assert_allclose([answer.probabilities for answer in answers], shares, rtol=1e-12)
+
+
+def test_the_manifest_tells_where_the_model_comes_from(iris_dir: Path) -> None:
+    manifest = Manifest.read(iris_dir)
+    assert manifest.commit is not None
+    assert subprocess.run(["git", "cat-file", "-e", f"{manifest.commit}^{{commit}}"], check=False).returncode == 0
+    assert (manifest.data.rows, manifest.data.training_rows, manifest.data.held_back_rows) == (150, 112, 38)
+    assert dict(zip(manifest.labels, manifest.classes, strict=True)) == {"setosa": 0, "versicolor": 1, "virginica": 2}
+    assert np.sum(manifest.metrics["confusion_matrix"]) == 38  # type: ignore[arg-type]  # a matrix
+    assert (manifest.features[0].name, manifest.features[0].minimum, manifest.features[0].maximum) == (
+        "sepal_length",
+        4.3,
+        7.9,
+    )
+    assert {"scikit-learn", "numpy", "python"} <= set(manifest.libraries)
+    assert set(manifest.files) == {"model.json", "golden.json"}
+
+
+def test_the_same_seed_gives_the_same_model_version_and_another_seed_another(tmp_path: Path, iris_dir: Path) -> None:
+    assert train.main(["--out", str(tmp_path / "again")]) == 0
+    assert train.main(["--out", str(tmp_path / "other"), "--seed", "3"]) == 0
+    first = Manifest.read(iris_dir)
+    assert Manifest.read(tmp_path / "again").content_sha256 == first.content_sha256
+    assert Manifest.read(tmp_path / "other").content_sha256 != first.content_sha256
+
+
+def test_an_estimator_that_is_no_tree_has_a_version_that_does_not_change_either(tmp_path: Path) -> None:
+    for out in ("one", "two"):
+        assert train.main(["--out", str(tmp_path / out), "--task", "tests.model_service.tasks"]) == 0
+    assert Manifest.read(tmp_path / "one").version == Manifest.read(tmp_path / "two").version
+
+
+def test_under_the_bar_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--out", str(tmp_path / "out"), "--min-accuracy", "0.999"]) == 1
+    assert "accuracy is 0.9737 on the rows held back, under the bar of 0.9990" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_worse_than_the_one_to_beat_is_not_written(
+    iris_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = json.loads((iris_dir / "manifest.json").read_text())
+    better = tmp_path / "manifest.json"
+    better.write_text(json.dumps(earlier | {"metrics": {"accuracy": 0.99}}))
+    assert train.main(["--out", str(tmp_path / "a"), "--not-worse-than", str(iris_dir / "manifest.json")]) == 0
+    assert train.main(["--out", str(tmp_path / "b"), "--not-worse-than", str(better)]) == 1
+    assert "worse than the 0.9900" in capsys.readouterr().err
+    assert train.main(["--out", str(tmp_path / "b"), "--not-worse-than", str(tmp_path / "none")]) == 1
+
+
+def test_a_task_that_cannot_be_learnt_is_refused_with_the_reason() -> None:
+    good = TREES["tree"](0)
+    for rows, answers, features, estimator, said in (
+        (good.rows, good.answers[:-1], good.features, good.estimator, "are not"),
+        (good.rows, good.answers, good.features[:-1], good.estimator, "names 3 features"),
+        (np.full_like(good.rows, np.inf), good.answers, good.features, good.estimator, "infinities"),
+        (good.rows, good.answers, good.features, object(), "neither a classifier nor a regressor"),
+    ):
+        with pytest.raises(TrainingFailed, match=said):
+            train.fit(Task("bad", rows, answers, features, estimator), seed=0)
+
+
+def test_an_unknown_task_module_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--task", "no.such.module"]) == 1
+    assert "no.such.module" in capsys.readouterr().err
+
+
+def test_the_card_shows_quality_input_and_confusion(iris_dir: Path) -> None:
+    card = (iris_dir / "MODEL.md").read_text()
+    assert "| accuracy | 0.9737 |" in card
+    assert "| sepal_length | cm | 4.3 |" in card
+    assert "confusion.svg" in card
+    assert (iris_dir / "confusion.svg").read_text().count("virginica") >= 2
