@@ -47,6 +47,7 @@ def test_the_certificates_that_this_host_trusts_go_into_the_image(
     bundle = tmp_path / "bundle.crt"
     bundle.write_bytes(b"an authority")
     monkeypatch.setenv("PIP_CERT", str(bundle))
+    monkeypatch.setattr(host, "_pip_config", str)
     files = host.settings()
     assert files[host.BUNDLE] == b"an authority"
     assert "/etc/pip.conf" in files
@@ -57,4 +58,5 @@ def test_a_bundle_that_is_not_there_is_passed_over(tmp_path: Path, monkeypatch: 
     bundle.write_bytes(b"an authority")
     monkeypatch.setenv("PIP_CERT", str(tmp_path / "gone.crt"))
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    monkeypatch.setattr(host, "_pip_config", str)
     assert host.settings()[host.BUNDLE] == b"an authority"

@@ -47,6 +47,7 @@ def test_what_is_installed_is_not_installed_again(monkeypatch: pytest.MonkeyPatc
 
 
 @debian
+@pytest.mark.slow
 def test_a_package_is_known_or_not() -> None:
     assert packages.known("dpkg")
     assert not packages.known("no-such-package")

@@ -9,11 +9,12 @@ from tests.testbed import certificates
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the certificates of a server at 127.0.0.1, which is also called kubernetes."""
-    certificates.make(tmp_path, ["127.0.0.1"], ["kubernetes"])
-    return tmp_path
+    directory = tmp_path_factory.mktemp("pki")
+    certificates.make(directory, ["127.0.0.1"], ["kubernetes"])
+    return directory
 
 
 def openssl(*arguments: str) -> str:

@@ -39,9 +39,9 @@ def test_a_package_is_unpacked_once_and_not_installed(tmp_path: Path, monkeypatc
 
 
 def test_a_package_that_apt_cannot_get_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    apt = tmp_path / "apt-get"
-    apt.write_text("#!/bin/sh\necho E: Unable to locate package >&2\nexit 100\n")
-    apt.chmod(0o755)
+    for name, does in {"apt-get": "echo E: Unable to locate package >&2; exit 100", "apt-cache": "true"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(Unavailable) as refused:
