@@ -13,6 +13,7 @@ from deployd.config.app import Ready
 from deployd.errors import RolloutFailed
 
 _ONE_TRY_SECONDS = 5.0
+_FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_ANSWER = 200
 
 
@@ -24,6 +25,8 @@ def client(address: str) -> httpx.AsyncClient:
 async def until_ready(address: str, ready: Ready, commit: str | None) -> float:
     """Ask until a 2xx comes and, where the app can be asked, the commit is right; the seconds that took.
 
+    It is asked often at first, then every `ready.every`.
+
     RolloutFailed with the last answer after `ready.within`, and at once when another commit answers. No `commit`: any will do.
     """
     began, last = time.monotonic(), "nothing was answered"
@@ -34,9 +37,11 @@ async def until_ready(address: str, ready: Ready, commit: str | None) -> float:
         try:
             async with asyncio.timeout(ready.within):
                 for path, expected in asks:
+                    pause = _FIRST_PAUSE_SECONDS
                     while refusal := await _refusal(http, path, expected):
                         last = refusal
-                        await asyncio.sleep(ready.every)
+                        await asyncio.sleep(min(pause, ready.every))
+                        pause *= 2
         except TimeoutError as exc:
             raise RolloutFailed(f"not ready within {ready.within:g} s: {last}") from exc
     return time.monotonic() - began

@@ -3,15 +3,16 @@
 import asyncio
 import io
 import tarfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from fnmatch import fnmatch
-from typing import Self
+from typing import Any, Self
 
 from deployd.config.app import App
-from deployd.domain import Image
+from deployd.domain import Deploy, Image
 from deployd.errors import RequestRefused, RolloutFailed, Unavailable
-from deployd.ports import Candidate, Context, Gate, Log
+from deployd.ports import Candidate, Context, Gate, Log, Progress
+from deployd.uninterrupted import uninterrupted
 
 
 class FakeLog:
@@ -110,7 +111,7 @@ class FakeProgress:
         self.proving = asyncio.Event()
         self.outrun = False
         self.record_fails = False
-        self._gate = gate
+        self.gate = gate
 
     @asynccontextmanager
     async def step(self, name: str) -> AsyncIterator[None]:
@@ -120,8 +121,8 @@ class FakeProgress:
     async def prove(self, candidate: Candidate) -> None:
         self.said.append("prove")
         self.proving.set()
-        if self._gate is not None:
-            result = await self._gate.ask(candidate, None, self.log)
+        if self.gate is not None:
+            result = await self.gate.ask(candidate, None, self.log)
             if result.verdict == "failed":
                 raise RolloutFailed(result.detail)
 
@@ -139,3 +140,79 @@ class FakeProgress:
         if self.record_fails:
             raise Unavailable("the disk is full")
         self.said.append("live")
+
+
+class FakeTarget:
+    """A target in memory. Images tagged `bad` refuse; whatever is left running is in `containers`, app -> numbers."""
+
+    def __init__(self) -> None:
+        self.containers: dict[str, set[int]] = {}
+        self._serving: dict[str, int] = {}
+
+    async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        running = self.containers.setdefault(app.name, set())
+        assert deploy.number not in running or self._serving.get(app.name) == deploy.number
+        running.add(deploy.number)
+        try:
+            async with progress.step("candidate"):
+                await progress.prove(Candidate(app, deploy, "http://192.0.2.1", image))
+                if image.tag == "bad":
+                    raise RolloutFailed("exited with code 1", hint="no model file")
+            await uninterrupted(self._cut_over(app, deploy, progress))
+        finally:
+            if self._serving.get(app.name) != deploy.number:
+                running.discard(deploy.number)
+
+    async def serving(self, app: App) -> int | None:
+        return self._serving.get(app.name)
+
+    async def restore(self, app: App, deploy: Deploy) -> None:
+        if deploy.image is None or deploy.image.tag == "bad":
+            raise RolloutFailed(f"{deploy.name} does not start")
+        self.containers.setdefault(app.name, set()).add(deploy.number)
+        self._serving[app.name] = deploy.number
+
+    async def sweep(self, app: App, keep: int | None, log: Log) -> None:
+        spared = {keep} if keep is None else {keep, self._serving.get(app.name)}
+        for number in self.containers.get(app.name, set()) - spared:
+            self.containers[app.name].discard(number)
+            if self._serving.get(app.name) == number:
+                del self._serving[app.name]
+
+    async def remove(self, app: str) -> None:
+        self.containers.pop(app, None)
+        self._serving.pop(app, None)
+
+    async def prune(self, app: App, keep: Sequence[Image], images: int, image_bytes: int) -> int:
+        return 0
+
+    async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
+        self._must_run(app)
+        yield b"serving\n"
+
+    async def describe(self, app: App) -> Mapping[str, Any]:
+        return {"target": "fake", "serving": await self.serving(app)}
+
+    async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
+        self._must_run(app)
+        await out(" ".join(command).encode())
+        return 0
+
+    async def scale(self, app: App, replicas: int) -> None:
+        raise RequestRefused(409, f"{app.name} has no replicas")
+
+    async def ping(self) -> Mapping[str, str]:
+        return {"engine": "ok"}
+
+    async def watch(self) -> None:
+        await asyncio.Event().wait()
+
+    async def _cut_over(self, app: App, deploy: Deploy, progress: Progress) -> None:
+        async with progress.step("cut-over"):
+            await progress.cutting_over()
+            await progress.serving()
+            self._serving[app.name] = deploy.number
+
+    def _must_run(self, app: App) -> None:
+        if app.name not in self._serving:
+            raise RequestRefused(409, f"{app.name} has no running release")

@@ -86,7 +86,7 @@ class Runtime:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await self._talk(command)
         except (OSError, TimeoutError, EOFError) as exc:
-            if may_break and isinstance(exc, ConnectionError):
+            if may_break and isinstance(exc, ConnectionError | TimeoutError):
                 return ""
             raise Unavailable(f"the gateway does not answer: {str(exc) or type(exc).__name__}") from exc
 

@@ -33,7 +33,6 @@ class Rollout:
         self._progress = progress
         self._containers = containers
         self._gateway = gateway
-        self._switching: Endpoint | None = None
         self._serves = False
 
     async def beside(self) -> None:
@@ -63,7 +62,15 @@ class Rollout:
                 await uninterrupted(self._discard())
 
     async def _make(self) -> None:
-        await self._containers.make(self._app, self._deploy, self._image, self._progress.log)
+        """The candidate's container; one that has the traffic already, after a record that failed, is proven once more."""
+        if not await self._has_traffic():
+            await self._containers.make(self._app, self._deploy, self._image, self._progress.log)
+
+    async def _has_traffic(self) -> bool:
+        found = await self._containers.find(self._app, self._deploy.number)
+        if found is None or found.endpoint is None:
+            return False
+        return found.endpoint == await self._gateway.serving(self._app.name)
 
     async def _prove(self, running: Running) -> None:
         """Ask the gates; the end of the container ends them at once."""
@@ -97,7 +104,6 @@ class Rollout:
 
     async def _switch_and_record(self, running: Running, before: Endpoint | None) -> None:
         """Switch and record, as one. `before` is put back when the record cannot be made."""
-        self._switching = running.endpoint
         await self._gateway.switch(self._app.name, running.endpoint)
         try:
             await self._progress.serving()
@@ -144,9 +150,9 @@ class Rollout:
         await self._gateway.save()
 
     async def _discard(self) -> None:
-        """Remove the candidate, unless the traffic may be with it: then that is for `sweep` to find out."""
+        """Remove the candidate, unless the traffic is, or may be, with it: then that is for `sweep` to find out."""
         try:
-            if self._switching is None or await self._gateway.serving(self._app.name) != self._switching:
+            if not await self._has_traffic():
                 await self._containers.remove_named(self._app, self._deploy.number)
         except (Unavailable, RolloutFailed) as exc:
             logger.warning("The candidate %s is left for the next sweep: %s", self._deploy.name, exc)

@@ -113,6 +113,33 @@ async def test_a_daemon_that_starts_anew_knows_what_serves(
     assert load.failures == []
 
 
+async def test_a_switch_that_was_not_written_down_is_found_out_at_start(
+    target: DockerTarget, web: Image, engine: str, instance: str, section: GatewaySection, tmp_path: Path
+) -> None:
+    port, file = free_port(), tmp_path / "gateway" / "config" / "haproxy.cfg"
+    await roll_out(target, 1, web, port)
+    before = file.read_text()
+    await roll_out(target, 2, web, port)
+    after = file.read_text()
+    file.write_text(before)
+
+    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as later:
+        assert await later.serving(an_app(2, listen=port)) == 2
+
+    assert file.read_text() == after
+
+
+async def test_a_deploy_that_serves_already_is_proven_again_and_not_replaced(target: DockerTarget, web: Image) -> None:
+    port = free_port()
+    await roll_out(target, 1, web, port)
+
+    async with Load(port) as load:
+        await roll_out(target, 1, web, port)
+        await load.more(100)
+
+    assert load.failures == []
+
+
 async def test_a_release_whose_container_is_gone_is_restored_from_its_image(
     target: DockerTarget, web: Image, docker_engine: Engine
 ) -> None:

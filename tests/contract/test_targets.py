@@ -1,0 +1,242 @@
+"""What every target promises (ports.Target), asked of each: one healthy release serves, however a roll-out ends."""
+
+import asyncio
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployd.config.app import App
+from deployd.config.daemon import GatewaySection
+from deployd.demo import images
+from deployd.demo.engine import Engine
+from deployd.domain import Deploy, Image, Status, Trigger
+from deployd.errors import RequestRefused, RolloutFailed
+from deployd.gates.ready import ReadyGate
+from deployd.ports import Target
+from deployd.targets.docker import DockerTarget
+from tests.conftest import Leaks
+from tests.fakes import FakeLog, FakeProgress, FakeTarget
+
+_SERVICE = """FROM deployd-testbed/busybox:latest
+RUN mkdir /srv && echo ok > /srv/index.html
+CMD ["/bin/busybox", "httpd", "-f", "-p", "5000", "-h", "/srv"]
+"""
+_CRASH = """FROM deployd-testbed/busybox:latest
+CMD ["sh", "-c", "echo no model file; exit 1"]
+"""
+
+
+class World:
+    """One target with an app on it, a good image and one whose containers do not come up."""
+
+    def __init__(self, target: Target, app: App, good: Image, bad: Image, gate: Callable[[], ReadyGate | None]) -> None:
+        self.target = target
+        self.app = app
+        self._good = good
+        self._bad = bad
+        self._gate = gate
+
+    def progress(self) -> FakeProgress:
+        return FakeProgress(self._gate())
+
+    def deploy(self, number: int, *, good: bool = True) -> Deploy:
+        image = self._good if good else self._bad
+        return Deploy(
+            self.app.name,
+            number,
+            f"{number:040x}",
+            "refs/heads/main",
+            Trigger("push"),
+            Status.CHECKING,
+            datetime.now(UTC),
+            image=image,
+        )
+
+    async def roll_out(self, number: int, progress: FakeProgress | None = None, *, good: bool = True) -> FakeProgress:
+        progress, deploy = progress or self.progress(), self.deploy(number, good=good)
+        assert deploy.image is not None
+        await self.target.roll_out(self.app, deploy, deploy.image, progress)
+        return progress
+
+    async def serving(self) -> int | None:
+        return await self.target.serving(self.app)
+
+
+@pytest.fixture(params=["fake", pytest.param("docker", marks=[pytest.mark.engine, pytest.mark.slow])])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    if request.param == "fake":
+        yield World(FakeTarget(), _an_app("iris"), Image("iris", "good", "1"), Image("iris", "bad", "2"), lambda: None)
+        return
+    engine: Engine = request.getfixturevalue("base_images")
+    leaks: Leaks = request.getfixturevalue("leaks")
+    name = f"deployd-test/{leaks.instance}"
+    good, bad = (
+        _built(engine, name, "good", _SERVICE, leaks.instance),
+        _built(engine, name, "bad", _CRASH, leaks.instance),
+    )
+    async with AsyncExitStack() as stack:
+        section = GatewaySection(bind="127.0.0.1")
+        target = await stack.enter_async_context(
+            DockerTarget(leaks.instance, section, tmp_path / "gateway", engine.url)
+        )
+        app = _an_app(f"web-{uuid.uuid4().hex[:8]}")
+        yield World(target, app, good, bad, ReadyGate)
+        await target.remove(app.name)
+        assert [thing for thing in leaks.present() if not thing.startswith("image ")] == []
+        leaks.expect("image *")
+
+
+async def test_a_roll_out_records_its_switch_and_then_that_it_serves(world: World) -> None:
+    progress = await world.roll_out(1)
+    assert [said for said in progress.said if said in {"rolling_out", "live"}] == ["rolling_out", "live"]
+    assert await world.serving() == 1
+
+
+async def test_the_next_one_takes_over(world: World) -> None:
+    await world.roll_out(1)
+    await world.roll_out(2)
+    assert await world.serving() == 2
+
+
+async def test_a_roll_out_that_fails_leaves_the_old_release_serving_and_says_why(world: World) -> None:
+    await world.roll_out(1)
+    progress = world.progress()
+    with pytest.raises(RolloutFailed, match="exited with code 1") as failed:
+        await world.roll_out(2, progress, good=False)
+    assert "no model file" in failed.value.hint
+    assert "live" not in progress.said
+    assert await world.serving() == 1
+
+
+async def test_the_first_one_that_fails_leaves_nothing_serving(world: World) -> None:
+    with pytest.raises(RolloutFailed):
+        await world.roll_out(1, good=False)
+    assert await world.serving() is None
+
+
+async def test_what_is_outrun_before_the_cut_over_does_not_serve(world: World) -> None:
+    await world.roll_out(1)
+    progress = world.progress()
+    progress.outrun = True
+    with pytest.raises(asyncio.CancelledError):
+        await world.roll_out(2, progress)
+    assert "live" not in progress.said
+    assert await world.serving() == 1
+
+
+async def test_a_cancellation_during_the_cut_over_is_obeyed_once_it_serves(world: World) -> None:
+    await world.roll_out(1)
+    progress = CancelledAtCutOver(world.progress())
+    progress.rollout = asyncio.create_task(world.roll_out(2, progress))
+    with pytest.raises(asyncio.CancelledError):
+        await progress.rollout
+    assert progress.said[-1] == "live"
+    assert await world.serving() == 2
+
+
+async def test_a_deploy_that_was_put_back_is_rolled_out_again_under_its_number(world: World) -> None:
+    await world.roll_out(1)
+    await world.roll_out(2)
+    await world.roll_out(2)
+    assert await world.serving() == 2
+
+
+async def test_a_sweep_spares_what_is_kept_and_can_be_repeated(world: World) -> None:
+    await world.roll_out(1)
+    await world.roll_out(2)
+    for _ in range(2):
+        await world.target.sweep(world.app, 2, FakeLog())
+    assert await world.serving() == 2
+
+
+async def test_a_sweep_spares_what_serves_in_place_of_what_is_kept(world: World) -> None:
+    await world.roll_out(1)
+    await world.target.sweep(world.app, 2, FakeLog())
+    assert await world.serving() == 1
+
+
+async def test_a_sweep_that_keeps_nothing_leaves_nothing(world: World) -> None:
+    await world.roll_out(1)
+    await world.target.sweep(world.app, None, FakeLog())
+    assert await world.serving() is None
+
+
+async def test_a_recorded_release_is_restored_as_often_as_is_asked(world: World) -> None:
+    await world.roll_out(1)
+    await world.roll_out(2)
+    for _ in range(2):
+        await world.target.restore(world.app, world.deploy(1))
+    assert await world.serving() == 1
+
+
+async def test_a_release_whose_image_was_never_built_cannot_be_restored(world: World) -> None:
+    with pytest.raises(RolloutFailed):
+        await world.target.restore(world.app, replace(world.deploy(1), image=None))
+
+
+async def test_a_removed_app_is_gone_and_an_unknown_one_is_no_error(world: World) -> None:
+    await world.roll_out(1)
+    await world.target.remove("nobody")
+    assert await world.serving() == 1
+    for _ in range(2):
+        await world.target.remove(world.app.name)
+    assert await world.serving() is None
+
+
+async def test_nothing_can_be_asked_of_what_does_not_run(world: World) -> None:
+    with pytest.raises(RequestRefused):
+        await anext(world.target.output(world.app, follow=False, tail=1))
+    with pytest.raises(RequestRefused):
+        await world.target.execute(world.app, ["true"], _ignore)
+
+
+async def test_a_ping_names_its_parts(world: World) -> None:
+    await world.roll_out(1)
+    assert set((await world.target.ping()).values()) == {"ok"}
+
+
+class CancelledAtCutOver(FakeProgress):
+    """Whoever rolls out is cancelled at the very moment that it begins to switch."""
+
+    def __init__(self, like: FakeProgress) -> None:
+        super().__init__(like.gate)
+        self.rollout: asyncio.Task[Any] | None = None
+
+    async def cutting_over(self) -> None:
+        await super().cutting_over()
+        assert self.rollout is not None
+        self.rollout.cancel()
+        await asyncio.sleep(0)
+
+
+def _an_app(name: str) -> App:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return App.model_validate(
+        {
+            "name": name,
+            "repo": "https://git.example.com/acme/iris.git",
+            "branch": "main",
+            "docker": {"stop_timeout": "1s"},
+            "gateway": {"listen": port},
+            "ready": {"path": "/", "within": "20s", "every": "20ms"},
+        }
+    )
+
+
+def _built(engine: Engine, name: str, tag: str, dockerfile: str, instance: str) -> Image:
+    api = engine.api(timeout=120)
+    images.build(api, f"{name}:{tag}", f"{dockerfile}LABEL io.deployd.instance={instance}\n", {})
+    return Image(name, tag, str(api.get(f"/images/{name}:{tag}/json")["Id"]))
+
+
+async def _ignore(chunk: bytes) -> None:
+    assert chunk
