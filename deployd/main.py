@@ -22,9 +22,9 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.values import read_secret
-from deployd.errors import DeploydError
+from deployd.errors import ConfigError, DeploydError
 from deployd.events import Events
-from deployd.gates.golden import GoldenGate
+from deployd.gates.golden import GoldenGate, ImageReader
 from deployd.gates.ready import ReadyGate
 from deployd.logs import Logs
 from deployd.metrics import DELIVERIES
@@ -86,6 +86,8 @@ class Daemon:
         """Use the config file as it is now. ConfigError when it is broken: then the old one stays."""
         config = await asyncio.to_thread(load, self.config_path)
         secrets = webhook_secrets(config)
+        if missing := {app.target for app in config.app} - self.services.targets.keys():
+            raise ConfigError(f"the first app with target = {missing.pop()} takes a restart", hint="restart deployd")
         for section in ("server", "builder", "gateway", "git", "registry"):
             if getattr(config, section) != getattr(self.services.config, section):
                 logger.warning("[%s] has changed: that takes effect at the next restart", section)
@@ -117,9 +119,9 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
             DockerTarget(config.server.identity, config.gateway, state / "gateway")
         )
         docker.expect(config.app)
-        targets = await _targets(config, docker, stack)
-        parts = Parts(store, logs, source, _builder(config), targets, lambda app: _gates(app, docker))
-        registry = config.registry.url if config.registry else None
+        targets, readers = await _targets(config, docker, stack)
+        parts = Parts(store, logs, source, _builder(config), targets, lambda app: _gates(app, readers))
+        registry = config.registry.prefix if config.registry else None
         pipeline = Pipeline(
             parts, instance=config.server.identity, concurrency=config.builder.concurrency, registry=registry
         )
@@ -153,16 +155,23 @@ def _server(config: Config, services: Services, webhooks: WebhookDoor) -> Server
     return Server(create_app(services, webhooks), stop_within=config.server.stop_timeout, **files)
 
 
-async def _targets(config: Config, docker: DockerTarget, stack: AsyncExitStack) -> Mapping[str, Target]:
-    """The targets of the apps; the Kubernetes client is large and is loaded only where an app needs it."""
-    targets: dict[str, Target] = {"docker": docker}
-    if any(app.target == "kubernetes" for app in config.app):
+async def _targets(
+    config: Config, docker: DockerTarget, stack: AsyncExitStack
+) -> tuple[Mapping[str, Target], Mapping[str, ImageReader]]:
+    """The targets of the apps, and who reads files of their images. The Kubernetes client is large and is loaded only where
+    an app needs it; where none runs on Docker, as in a pod, no engine is expected."""
+    targets: dict[str, Target] = {}
+    readers: dict[str, ImageReader] = {"docker": docker.read}
+    used = {app.target for app in config.app}
+    if "docker" in used or not used:
+        targets["docker"] = docker
+    if "kubernetes" in used:
         from deployd.targets.kubernetes import KubernetesTarget  # noqa: PLC0415 - see above
 
-        targets["kubernetes"] = await stack.enter_async_context(
-            KubernetesTarget(config, config.server.state_dir / "kubernetes")
-        )
-    return targets
+        kubernetes = KubernetesTarget(config, config.server.state_dir / "kubernetes")
+        targets["kubernetes"] = await stack.enter_async_context(kubernetes)
+        readers["kubernetes"] = kubernetes.read
+    return targets, readers
 
 
 def _builder(config: Config) -> Builder:
@@ -174,10 +183,10 @@ def _builder(config: Config) -> Builder:
     return EngineBuilder(config.builder, identity, state, config.registry)
 
 
-def _gates(app: App, docker: DockerTarget) -> Sequence[Gate]:
+def _gates(app: App, readers: Mapping[str, ImageReader]) -> Sequence[Gate]:
     if app.golden is None:
         return [ReadyGate()]
-    return [ReadyGate(), GoldenGate(docker.read if app.target == "docker" else None)]
+    return [ReadyGate(), GoldenGate(readers.get(app.target))]
 
 
 async def _reload_on(hangup: asyncio.Event, daemon: Daemon) -> None:

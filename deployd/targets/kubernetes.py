@@ -15,7 +15,7 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.domain import Deploy, Image
 from deployd.errors import ConfigError, DeploydError, RequestRefused, RolloutFailed
-from deployd.ports import Log, Progress
+from deployd.ports import Candidate, Log, Progress
 from deployd.targets.kube import describe, execute, manifests, output
 from deployd.targets.kube.client import Cluster, Json, Refused
 from deployd.targets.kube.follow import following
@@ -24,7 +24,7 @@ from deployd.targets.kube.placement import Placement
 from deployd.targets.kube.releases import Place, Record, Release, Releases
 from deployd.targets.kube.rollout import Rollout
 from deployd.targets.kube.symptoms import is_ready
-from deployd.targets.kube.verdict import Aim, stale_deadline
+from deployd.targets.kube.verdict import Aim, image_of, stale_deadline
 from deployd.targets.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,12 @@ class KubernetesTarget:
         await asyncio.to_thread(self._releases.write, app.name, record.having(release))
 
     async def sweep(self, app: App, keep: int | None, log: Log) -> None:
-        """Nothing to do: Kubernetes drains and removes the pods of old ReplicaSets itself."""
+        """Old pods drain and go by Kubernetes' own doing. When nothing is to be kept, a Deployment of our making goes that
+        never was good; one that was is left even then: only a deployd that lost its state would ask for that."""
+        record = await asyncio.to_thread(self._releases.read, app.name)
+        if keep is None and record is not None and record.place.created and record.last is None:
+            log.write("the half-made Deployment goes\n")
+            await _delete_ours(await self._cluster(app), record.place, self._instance)
 
     async def remove(self, app: str) -> None:
         """Delete what is of our making, and take our marks off a Deployment that is not."""
@@ -147,6 +152,25 @@ class KubernetesTarget:
             container = (await self._placement(app)).container_of(found)
             path = manifests.path(app, "pods", ready[0]["metadata"]["name"])
             return await execute.run(cluster, path, container, command, out)
+
+    async def read(self, candidate: Candidate, path: str) -> bytes | None:
+        """A file of a candidate's image, by its path from the working directory; None when it is not there."""
+        app, said = candidate.app, bytearray()
+        cluster, found = await self._deployment(app)
+        container = (await self._placement(app)).container_of(found)
+
+        async def take(data: bytes) -> None:
+            said.extend(data)
+
+        for pod in await _items(cluster, manifests.collection(app, "pods"), labelSelector=_selector(found)):
+            if (
+                pod.get("status", {}).get("phase") == "Running"
+                and image_of(pod, container) == candidate.image.reference
+            ):
+                at = manifests.path(app, "pods", pod["metadata"]["name"])
+                code = await execute.run(cluster, at, container, ["cat", path], take)
+                return bytes(said) if code == 0 else None
+        return None
 
     async def scale(self, app: App, replicas: int) -> None:
         """Set the number of replicas; it outlives the next deploys until the config says another number."""

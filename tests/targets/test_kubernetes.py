@@ -356,7 +356,7 @@ async def test_a_failed_adoption_goes_back_to_what_ran_before(world: World) -> N
     await adoptable(world)
     before = world.running_image()
     failed, _ = await world.fails(world.app(create=False), 1, world.image("one", CRASHES))
-    assert "exit 3" in failed.message
+    assert "exited with code 3" in failed.message
     assert world.running_image() == before
     await world.target.remove("iris")
     assert "io.deployd.deploy" not in world.deployment()["metadata"]["annotations"]

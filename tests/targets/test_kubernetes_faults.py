@@ -115,7 +115,7 @@ async def test_a_roll_out_that_was_killed_is_taken_up_and_ends_rightly(world: Wo
                 assert progress.told[-1] == "serving"
             else:
                 failed, _ = await world.fails(app, 2, image)
-                assert "exit 3" in failed.message
+                assert "exited with code 3" in failed.message
             assert await again.serving(app) == (2 if good else 1)
     assert load.failures == []
     assert load.clients[0].turns[-1] == ("two" if good else "one")
@@ -146,7 +146,7 @@ async def test_an_api_server_that_is_away_for_half_a_minute_changes_nothing(worl
         if good:
             await rolling
         else:
-            with pytest.raises(RolloutFailed, match="exit 3"):
+            with pytest.raises(RolloutFailed, match="exited with code 3"):
                 await rolling
     assert "waiting for the API server" in progress.text
     assert await world.target.serving(app) == (2 if good else 1)

@@ -33,8 +33,8 @@ from deployd.targets.kube.watch import Mirror, watching
 class RolloutEnded(RolloutFailed):
     """A rollout came to a bad end. `ours` is False when somebody else took the Deployment over: hands off."""
 
-    def __init__(self, reason: str, *, ours: bool, symptom: Symptom | None = None) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, *, ours: bool, symptom: Symptom | None = None, hint: str = "") -> None:
+        super().__init__(reason, hint=hint)
         self.ours = ours
         self.symptom = symptom
 

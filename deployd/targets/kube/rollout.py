@@ -149,8 +149,9 @@ class Rollout:
         if not lines:
             return ended
         self._progress.log.write(f"last lines of {symptom.pod}:\n{lines}\n")
-        last = lines.strip().splitlines()[-1].strip()
-        return RolloutEnded(f"{ended.message}, last line: {last[:300]}", ours=ended.ours, symptom=symptom)
+        last = lines.strip().splitlines()[-10:]
+        message = f"{ended.message}, last line: {last[-1].strip()[:300]}"
+        return RolloutEnded(message, ours=ended.ours, symptom=symptom, hint="\n".join(last))
 
     async def _last_words(self, symptom: Symptom) -> str:
         pod = manifests.path(self._app, "pods", symptom.pod)

@@ -141,9 +141,10 @@ def crash_words(container: Json, crash: Json, pod: str) -> tuple[str, str, str, 
     restarts = int(container.get("restartCount", 0))
     running = "running" in container.get("state", {})
     word = container.get("state", {}).get("waiting", {}).get("reason") or "Crashed"
-    why = "out of memory" if crash.get("reason") == "OOMKilled" else f"exit {crash.get('exitCode')}"
+    code = f"exited with code {crash.get('exitCode')}"
+    why = "was killed: out of memory" if crash.get("reason") == "OOMKilled" else code
     said = str(crash.get("message") or "").strip()
-    words = f"{word}: container {container['name']} ended with {why}" + (f" ({said[:300]})" if said else "")
+    words = f"{word}: container {container['name']} {why}" + (f" ({said[:300]})" if said else "")
     return words, pod, container["name"], restarts, not running
 
 

@@ -64,7 +64,7 @@ def test_a_crash_keeps_its_key_whatever_the_kubelet_calls_it() -> None:
     symptoms = [worst(a_pod(state=state, last=ended, restarts=1)) for state in states]
     assert {symptom.key for symptom in symptoms} == {("uid-iris-new-1", "crash")}
     assert [symptom.down for symptom in symptoms] == [True, True, False]
-    assert all("exit 3" in symptom.reason and symptom.crashed == "iris" for symptom in symptoms)
+    assert all("exited with code 3" in symptom.reason and symptom.crashed == "iris" for symptom in symptoms)
 
 
 def test_a_container_killed_for_its_memory_says_so() -> None:
