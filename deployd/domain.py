@@ -114,7 +114,11 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A commit that an app should serve, as a push, the poll or a person asked for it; the store makes a Deploy of it."""
+    """A commit that an app should serve, as a push, the poll or a person asked for it; the store makes a Deploy of it.
+
+    A `declined` one is a head that the app does not want (nothing of it was touched, or it asks to be skipped): the store
+    remembers that, or the poll would take it for a push whose hook was missed.
+    """
 
     app: str
     commit: str
@@ -123,6 +127,7 @@ class Wanted:
     subject: str = ""
     author: str = ""
     rollback_to: int | None = None
+    declined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,9 +62,9 @@ class Heads:
             return False
         ref, head = found
         state = await self._store.state(app.name)
-        seen = await self._store.seen_commit(app.name)
-        self._note_lag(app.name, behind=state.live is None or state.live.commit != head)
-        if head == seen or (seen is None and state.live is not None and state.live.commit == head):
+        seen, declined = await self._store.heads(app.name)
+        self._note_lag(app.name, behind=head != declined and (state.live is None or state.live.commit != head))
+        if head in {seen, declined} or (seen is None and state.live is not None and state.live.commit == head):
             return False
         await self._ask(Wanted(app.name, head, ref, Trigger("poll")))
         logger.info("The poll found %s at %s", app.name, head[:12])

@@ -109,7 +109,8 @@ class Pipeline:
         """The context of exactly the deploy's commit, after a look whether it still is what the branch wants."""
         if deploy.trigger.kind in {"push", "poll"}:
             head = (await self._parts.source.heads(app)).get(deploy.ref)
-            if head != deploy.commit:
+            _, declined = await self._parts.store.heads(app.name)
+            if head not in {deploy.commit, declined}:
                 raise Outdated(head)
         context = await stack.enter_async_context(await self._parts.source.fetch(app, deploy.commit, deploy.ref, log))
         if not deploy.subject:

@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 
 from deployd.config.app import App
 from deployd.config.file import parse
-from deployd.domain import Status, Wanted
+from deployd.domain import Delivery, Status, Trigger, Wanted
 from deployd.events import Events
 from deployd.heads import Heads, wanted_head
 from deployd.store.database import Database
@@ -64,6 +64,13 @@ async def test_a_release_asked_for_by_hand_is_left_alone_until_the_branch_moves(
     assert not await heads.look(_app())
     source.remotes[REPO]["refs/heads/main"] = "c" * 40
     assert await heads.look(_app())
+
+
+async def test_a_head_that_the_app_declined_is_left_alone(store: Store) -> None:
+    source = FakeSource({REPO: {"refs/heads/main": A}})
+    declined = Wanted("iris", A, "refs/heads/main", Trigger("push", "1"), declined=True)
+    await store.accept(Delivery("github", "1", "push"), [declined])
+    assert not await Heads(store, source, store.queue).look(_app())
 
 
 async def test_a_branch_that_is_gone_asks_for_nothing(store: Store) -> None:

@@ -21,7 +21,7 @@ from deployd.domain import Delivery, Deploy, Ignored, Ping, Push, Trigger, Wante
 from deployd.errors import DeliveryRejected, Unavailable
 from deployd.forges import github
 from deployd.forges.body import decode
-from deployd.forges.filters import refusal, why_ignored
+from deployd.forges.filters import follows, refusal, why_ignored
 
 _log = logging.getLogger(__name__)
 
@@ -123,11 +123,7 @@ class WebhookDoor:
             return _refused(exc, (b"connection", b"close"))
         try:
             delivery, wanted, ignored = await self._judge(raw, headers, form=form)
-            if not wanted:
-                if delivery.event == "push":
-                    _log.info("Delivery %s ignored: %s", delivery.guid, json.loads(ignored.body)["ignored"])
-                return ignored
-            return _accepted(await self._accept(delivery, wanted))
+            return await self._take(delivery, wanted, ignored)
         except DeliveryRejected as exc:
             if exc.status != 401:
                 _log.warning("Delivery of %s rejected with %d: %s", self._forge.NAME, exc.status, exc.message)
@@ -135,6 +131,14 @@ class WebhookDoor:
         except Unavailable as exc:
             _log.error("Delivery of %s not taken: %s", self._forge.NAME, exc.message)
             return _refused(_busy("the delivery cannot be stored now", retry_after=30))
+
+    async def _take(self, delivery: Delivery, wanted: list[Wanted], ignored: _Answer) -> _Answer:
+        """Hand on what is wanted and what is declined; only what was wanted is a deploy."""
+        if wanted and (deploys := await self._accept(delivery, wanted)):
+            return _accepted(deploys)
+        if delivery.event == "push":
+            _log.info("Delivery %s ignored: %s", delivery.guid, json.loads(ignored.body)["ignored"])
+        return ignored
 
     def _admit(self, method: str, headers: Headers) -> bool:
         """Whether the body is a form, by what is known before it is read; DeliveryRejected when it need not be read."""
@@ -179,16 +183,18 @@ class WebhookDoor:
                 return delivery, wanted, _ignored(reason)
 
     def _wanted(self, delivery: Delivery, push: Push) -> tuple[list[Wanted], str]:
-        """What the apps of the push's repository want of it, and why not if none does."""
+        """What the apps of the push's repository want or decline of it, and why not if none wants it."""
         wanted: list[Wanted] = []
         refusals: list[tuple[App, str]] = []
         trigger = Trigger("push", delivery=delivery.guid)
         for app in self._apps.get(push.repository.lower(), ()):
             if (reason := refusal(app, push)) is not None:
                 refusals.append((app, reason))
-            else:
-                wanted.append(Wanted(app.name, push.after, push.ref, trigger, push.subject, push.author))
-        return wanted, "" if wanted else why_ignored(push, refusals)
+                if not follows(app, push):
+                    continue
+            declined = reason is not None
+            wanted.append(Wanted(app.name, push.after, push.ref, trigger, push.subject, push.author, declined=declined))
+        return wanted, why_ignored(push, refusals)
 
 
 def _headers(pairs: Sequence[tuple[bytes, bytes]]) -> Headers:

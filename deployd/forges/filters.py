@@ -33,6 +33,11 @@ def refusal(app: App, push: Push) -> str | None:
     return None
 
 
+def follows(app: App, push: Push) -> bool:
+    """Whether the push moves what `app` follows to a commit, wanted or not."""
+    return ref_matches(app.ref, push.ref) and _fault(push.ref) is None and not push.deleted
+
+
 def why_ignored(push: Push, refusals: Sequence[tuple[App, str]]) -> str:
     """One reason for a push that none of the repository's apps wants; each app's own where they differ."""
     if not refusals:

@@ -75,12 +75,12 @@ class History:
 
         return await self._database.read(ask)
 
-    async def seen_commit(self, app: str) -> str | None:
-        """The last head that a push or the poll asked for: the poll does not ask for it twice."""
+    async def heads(self, app: str) -> tuple[str | None, str | None]:
+        """The last head that was asked for, which the poll does not ask for twice, and the last one that was declined."""
 
-        def ask(connection: sqlite3.Connection) -> str | None:
-            row = connection.execute("SELECT seen_commit FROM apps WHERE name = ?", (app,)).fetchone()
-            return row[0] if row else None
+        def ask(connection: sqlite3.Connection) -> tuple[str | None, str | None]:
+            row = connection.execute("SELECT seen_commit, declined FROM apps WHERE name = ?", (app,)).fetchone()
+            return (row[0], row[1]) if row else (None, None)
 
         return await self._database.read(ask)
 

@@ -11,7 +11,8 @@ MIGRATIONS = (
         name        TEXT PRIMARY KEY,
         last_number INTEGER NOT NULL DEFAULT 0,
         paused      INTEGER NOT NULL DEFAULT 0,
-        seen_commit TEXT                           -- the last head that a push or the poll asked for
+        seen_commit TEXT,                          -- the last head that a push or the poll asked for
+        declined    TEXT                           -- the last head that the app did not want
     ) WITHOUT ROWID, STRICT;
     CREATE TABLE deliveries (
         forge       TEXT NOT NULL,

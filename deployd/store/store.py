@@ -44,8 +44,12 @@ class Store(History):
             first = _deploys_of_delivery(connection, delivery)
             if first and not all(deploy.status is Status.FAILED for deploy in first):
                 return first, False
-            known = [_on_its_way(connection, one) for one in wanted]
-            deploys = [old or _queue(connection, one) for old, one in zip(known, wanted, strict=True)]
+            for one in wanted:
+                if one.declined:
+                    _decline(connection, one)
+            asked = [one for one in wanted if not one.declined]
+            known = [_on_its_way(connection, one) for one in asked]
+            deploys = [old or _queue(connection, one) for old, one in zip(known, asked, strict=True)]
             connection.execute(
                 "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)",
                 (
@@ -93,7 +97,9 @@ class Store(History):
                 "deploy.status", app, number, {"status": "superseded", "superseded_by": newest and newest.number}
             )
         if older:
-            logger.info("Superseded what was queued before it: %s", ", ".join(f"{app}/{number}" for number in older[-5:]))
+            logger.info(
+                "Superseded what was queued before it: %s", ", ".join(f"{app}/{number}" for number in older[-5:])
+            )
         return newest
 
     async def advance(
@@ -213,7 +219,7 @@ class Store(History):
                 "WHERE app = ? AND status = 'live'",
                 (now, app),
             )
-            connection.execute("UPDATE apps SET paused = 0, seen_commit = NULL WHERE name = ?", (app,))
+            connection.execute("UPDATE apps SET paused = 0, seen_commit = NULL, declined = NULL WHERE name = ?", (app,))
 
         await self._database.write(work)
         self._events.publish("app", app, None, {"removed": True})
@@ -277,6 +283,13 @@ def _on_its_way(connection: sqlite3.Connection, wanted: Wanted) -> Deploy | None
         return None
     deploy = deploy_of(row)
     return deploy if deploy.status in {Status.QUEUED, Status.LIVE} or deploy.status.active else None
+
+
+def _decline(connection: sqlite3.Connection, wanted: Wanted) -> None:
+    connection.execute(
+        "INSERT INTO apps (name, declined) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET declined = excluded.declined",
+        (wanted.app, wanted.commit),
+    )
 
 
 def _queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:

@@ -27,15 +27,19 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.taken: list[tuple[Delivery, Sequence[Wanted]]] = []
+        self.declined: list[str] = []
         self.fails: Exception | None = None
 
     async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> list[Deploy]:
         if self.fails is not None:
             raise self.fails
-        self.taken.append((delivery, wanted))
+        asked = [one for one in wanted if not one.declined]
+        self.declined += [one.app for one in wanted if one.declined]
+        if asked:
+            self.taken.append((delivery, asked))
         now = datetime.now(UTC)
         return [
-            Deploy(w.app, number, w.commit, w.ref, w.trigger, Status.QUEUED, now) for number, w in enumerate(wanted, 1)
+            Deploy(w.app, number, w.commit, w.ref, w.trigger, Status.QUEUED, now) for number, w in enumerate(asked, 1)
         ]
 
 
@@ -106,6 +110,22 @@ async def test_every_app_that_wants_a_push_is_accepted_in_one_call(house: House)
     answer = await house.deliver(a_push(commits=[commit], head_commit=commit))
     assert [deploy["app"] for deploy in answer.json()["deploys"]] == ["iris", "rose"]
     assert len(house.scheduler.taken) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "declining"),
+    [
+        (a_push(), ["rose"]),
+        (a_push(head_commit=a_commit("x [skip ci]")), ["iris", "rose"]),
+        (a_deletion(), []),
+        (a_push("refs/heads/dev"), []),
+    ],
+)
+async def test_a_head_that_an_app_does_not_want_is_told_for_the_poll_to_leave_it(
+    house: House, body: dict[str, Any], declining: list[str]
+) -> None:
+    await house.deliver(body)
+    assert house.scheduler.declined == declining
 
 
 async def test_the_repository_is_known_whatever_the_case_of_its_name(house: House) -> None:

@@ -200,3 +200,11 @@ async def test_a_removed_app_has_nothing_live_and_its_numbers_go_on(store: Store
     state = await store.state("iris")
     assert (state.live, state.queued) == (None, 0)
     assert (await store.queue(_wanted(C))).number == 3
+
+
+async def test_a_declined_head_is_remembered_and_queues_nothing(store: Store) -> None:
+    declined = Wanted("iris", B, "refs/heads/main", Trigger("push", "2"), declined=True)
+    assert await _accept(store, "2", declined) == []
+    assert await store.heads("iris") == (None, B)
+    both = await _accept(store, "3", Wanted("rose", B, "refs/heads/main", Trigger("push", "3")), declined)
+    assert [deploy.name for deploy in both] == ["rose/1"]
