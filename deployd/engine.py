@@ -4,7 +4,7 @@ An engine that does not answer is Unavailable; what it refuses is whatever the c
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,6 +59,20 @@ async def delete(docker: aiodocker.Docker, container: str) -> None:
     except aiodocker.DockerError as exc:
         if exc.status != 404:
             raise
+
+
+async def events(docker: aiodocker.Docker, filters: Mapping[str, list[str]]) -> AsyncIterator[bytes]:
+    """What happens on the engine from now on, a JSON line an event; ends when the engine ends it."""
+    options: dict[str, Any] = {
+        "params": {"filters": json.dumps(filters)},
+        "timeout": ClientTimeout(total=None, sock_connect=5),
+    }
+    async with docker._query("events", **options) as response:  # noqa: SLF001 - its own reader hides how a stream ends
+        try:
+            async for line in response.content:
+                yield line
+        finally:
+            response.close()
 
 
 @contextmanager

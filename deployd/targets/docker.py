@@ -6,6 +6,7 @@ from memory, so a daemon that starts anew knows as much as one that has been the
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +33,7 @@ class DockerTarget:
 
     def __init__(self, instance: str, section: GatewaySection, directory: Path, docker_url: str | None = None) -> None:
         self._docker = connect(docker_url)
+        self._docker_url = docker_url
         self._containers = Containers(self._docker, instance)
         self._images = Images(self._docker, instance)
         self._gateway = Gateway(self._docker, instance, section, directory)
@@ -113,8 +115,13 @@ class DockerTarget:
     async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
         """See ports.Target. Ends with the container; RequestRefused 409 when nothing runs."""
         container = await self._running(app)
-        async for chunk in output.follow(self._docker, container.id, follow=follow, tail=tail):
-            yield chunk
+        if follow:
+            async with contextlib.aclosing(output.follow(self._docker_url, container.id, tail)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        else:
+            for chunk in await output.printed(self._docker, container.id, tail):
+                yield chunk
 
     async def describe(self, app: App) -> Mapping[str, Any]:
         """See ports.Target."""

@@ -1,28 +1,32 @@
 """What people ask of a running container: its output, a command beside it, a file in it, a description."""
 
 import posixpath
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import aiodocker
 
-from deployd.engine import inspect, translated
+from deployd.engine import connect, inspect, translated
 from deployd.targets.engine.containers import Held
 
 
-async def follow(
-    docker: aiodocker.Docker, container_id: str, *, follow: bool, tail: int | None
-) -> AsyncIterator[bytes]:
-    """Standard output and error as they were printed, from the last `tail` lines (None: all) on."""
-    lines = "all" if tail is None else str(tail)
-    container = docker.containers.container(container_id)
+async def printed(docker: aiodocker.Docker, container_id: str, tail: int | None) -> list[bytes]:
+    """The last `tail` lines (None: all) of standard output and error."""
     with translated("reading the container's output"):
-        if follow:
-            async for text in container.log(stdout=True, stderr=True, follow=True, tail=lines):
-                yield text.encode()
-        else:
-            for text in await container.log(stdout=True, stderr=True, tail=lines):
-                yield text.encode()
+        lines = await docker.containers.container(container_id).log(stdout=True, stderr=True, tail=_lines(tail))
+    return [line.encode() for line in lines]
+
+
+async def follow(docker_url: str | None, container_id: str, tail: int | None) -> AsyncGenerator[bytes, None]:
+    """The same, and then what comes as it comes, until the container ends."""
+    docker = connect(docker_url)  # of its own: the client does not close what is left in the middle
+    try:
+        with translated("following the container's output"):
+            container = docker.containers.container(container_id)
+            async for line in container.log(stdout=True, stderr=True, follow=True, tail=_lines(tail)):
+                yield line.encode()
+    finally:
+        await docker.close()
 
 
 async def execute(
@@ -71,3 +75,7 @@ def description(inspected: Mapping[str, Any], container: Held, sessions: int) ->
         "requests_in_progress": sessions,
         "labels": inspected["Config"]["Labels"],
     }
+
+
+def _lines(tail: int | None) -> str:
+    return "all" if tail is None else str(tail)

@@ -121,14 +121,10 @@ class Rollout:
 
     async def _replace(self, old: Held) -> None:
         await self._progress.cutting_over()
-        async with self._progress.step("stop the old release"):
-            await self._gateway.hold(self._app.name)
-            began = time.monotonic()
-            if old.endpoint is not None:
-                await emptied(self._app, old.endpoint, self._gateway)
-            await self._containers.keep(old.id, "no")
-            await self._containers.stop(old.id, self._app.docker.stop_timeout)
+        began = time.monotonic()
         try:
+            async with self._progress.step("stop the old release"):
+                await self._stop(old)
             running = await self._containers.start(self._app, self._deploy.number)
             await self._prove(running)
             await self._containers.keep(running.id, self._app.docker.restart)
@@ -140,14 +136,25 @@ class Rollout:
         finally:
             self._progress.log.write(f"nothing served for {time.monotonic() - began:.1f} s (start = stop-first)\n")
 
+    async def _stop(self, old: Held) -> None:
+        await self._gateway.hold(self._app.name)
+        if old.endpoint is not None:
+            await emptied(self._app, old.endpoint, self._gateway)
+        await self._containers.keep(old.id, "no")
+        await self._containers.stop(old.id, self._app.docker.stop_timeout)
+
     async def _bring_back(self, old: Held) -> None:
-        """The old release serves again; the new one goes first, since both cannot run."""
-        await self._containers.remove_named(self._app, self._deploy.number)
-        running = await self._containers.start(self._app, old.number)
-        await self._containers.keep(running.id, self._app.docker.restart)
-        await until_ready(running.address, self._app.ready, None)
-        await self._gateway.switch(self._app.name, running.endpoint)
-        await self._gateway.save()
+        """The old release serves again; the new one goes first, since both cannot run. What failed before is what counts."""
+        try:
+            await self._containers.remove_named(self._app, self._deploy.number)
+            running = await self._containers.start(self._app, old.number)
+            await self._containers.keep(running.id, self._app.docker.restart)
+            await until_ready(running.address, self._app.ready, None)
+            await self._gateway.switch(self._app.name, running.endpoint)
+            await self._gateway.save()
+        except (RolloutFailed, Unavailable) as exc:
+            logger.error("The release %s/%s does not come back: %s", self._app.name, old.number, exc)  # noqa: TRY400 - expected
+            self._progress.log.write(f"{self._app.name}/{old.number} does not come back: {exc}\n")
 
     async def _discard(self) -> None:
         """Remove the candidate, unless the traffic is, or may be, with it: then that is for `sweep` to find out."""

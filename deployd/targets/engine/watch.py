@@ -5,11 +5,10 @@ covered by looking once more.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 
-from deployd.engine import connect, translated
+from deployd.engine import connect, events, translated
 from deployd.errors import DeploydError, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -74,8 +73,7 @@ class Watch:
         try:
             with translated("watching the engine"):
                 await docker.version()
-                events = docker.events.subscribe(filters=json.dumps(self._filters))  # type: ignore[no-untyped-call]
-                while await events.get() is not None:
+                async for _ in events(docker, self._filters):
                     self.look()
         finally:
             await docker.close()

@@ -170,6 +170,27 @@ async def test_a_stopped_release_is_restored_at_its_own_address(
     assert (await target.describe(an_app(1, listen=port)))["containers"][0]["address"] == before
 
 
+async def test_after_an_engine_restart_each_app_has_its_own_traffic(
+    target: DockerTarget, web: Image, docker_engine: Engine, instance: str
+) -> None:
+    api, ports = docker_engine.api(), [free_port(), free_port()]
+    names = [f"{NAME}-a", f"{NAME}-b"]
+    for number, (name, port) in enumerate(zip(names, ports, strict=True), start=1):
+        app = an_app(number, name=name, listen=port)
+        await target.roll_out(app, a_deploy(number, web, app=name), web, FakeProgress(ReadyGate()))
+
+    everything = [f"deployd-{names[0]}-1", f"deployd-{names[1]}-2", f"deployd-gateway-{instance}"]
+    for container in everything:
+        api.post(f"/containers/{container}/stop?t=0")
+    for container in reversed(
+        everything
+    ):  # an engine starts them in an order of its own, and gives out addresses in it
+        api.post(f"/containers/{container}/start")
+
+    for number, port in enumerate(ports, start=1):
+        await answered(port, commit(number))
+
+
 async def test_a_crashed_release_is_started_again_by_the_engine(
     target: DockerTarget, web: Image, docker_engine: Engine
 ) -> None:
