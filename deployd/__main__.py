@@ -9,6 +9,7 @@ import sys
 def main() -> None:
     """Run the command that the arguments name; does not return."""
     if sys.argv[1:2] == ["run"]:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # httpx would load it for a command line of its own
         from deployd.serve import serve  # noqa: PLC0415 - see above
 
         sys.exit(serve(sys.argv[2:]))

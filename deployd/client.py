@@ -32,6 +32,7 @@ A = TypeVar("A", bound=Answer)
 
 DEFAULT_URL = "http://127.0.0.1:8081"
 
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _TIMEOUT_SECONDS = 60.0
 _SILENCE_SECONDS = 45.0  # three heartbeats
 _AGAIN_SECONDS = 0.5
@@ -49,7 +50,12 @@ class Client:
         self.url = url.rstrip("/")
         self._patience = patience
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            headers=headers,
+            timeout=_TIMEOUT_SECONDS,
+            trust_env=httpx.URL(self.url).host not in _THIS_MACHINE,  # proxies are for other machines
+        )
 
     async def __aenter__(self) -> Self:
         return self

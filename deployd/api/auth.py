@@ -7,6 +7,7 @@ not do looks like what does not exist.
 import hashlib
 import hmac
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -20,6 +21,8 @@ from deployd.config.daemon import Config, Token
 from deployd.errors import RequestRefused
 
 Role = Literal["read", "deploy", "admin"]
+
+_logger = logging.getLogger(__name__)
 
 _RANK: dict[Role, int] = {"read": 0, "deploy": 1, "admin": 2}
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -63,7 +66,17 @@ def _caller(scope: Scope, config: Config) -> Caller:
     scheme, _, given = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and (token := _known(given.strip(), config.auth.tokens)) is not None:
         return Caller(token.name, token.role)
+    _logger.warning("Refused a request from %s: %s", peer_of(scope, config), "wrong token" if given else "no token")
     raise RequestRefused(401, "a valid token is needed", hint="Authorization: Bearer TOKEN, or DEPLOYD_TOKEN")
+
+
+def peer_of(scope: Scope, config: Config) -> str:
+    """The address that a request comes from: what a trusted proxy says of it, else that of the connection."""
+    address: str = (scope.get("client") or ("unknown",))[0]
+    hops = Headers(scope=scope).get("x-forwarded-for", "").split(",")
+    while address in config.server.trusted_proxies and hops and hops[-1].strip():
+        address = hops.pop().strip()
+    return address
 
 
 def _known(given: str, tokens: tuple[Token, ...]) -> Token | None:

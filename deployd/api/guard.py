@@ -53,7 +53,9 @@ class Guard:
             return 400, "this Host is not served here", "name it in allowed_hosts of [server]"
         if scope["method"] in _SAFE:
             return None
-        if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or not _own_origin(headers, hosts[0]):
+        if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or not self._own_origin(
+            headers, hosts[0]
+        ):
             return 403, "a page of another site may not ask for this", ""
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
@@ -62,6 +64,12 @@ class Guard:
         if (has_body or kind) and kind != "application/json":
             return 415, "the body must be application/json", "send Content-Type: application/json"
         return None
+
+    def _own_origin(self, headers: Headers, host: str) -> bool:
+        """The page is one of ours: of this Host, or of base_url where a proxy hides that it is the same."""
+        origin = headers.get("origin")
+        ours = {host.lower(), urlsplit(self._config().server.base_url).netloc.lower()} - {""}
+        return origin is None or urlsplit(origin).netloc.lower() in ours
 
 
 def _bounded(receive: Receive) -> Receive:
@@ -102,11 +110,6 @@ def _allowed(host: str, scope: Scope, config: Config) -> bool:
     names = {*_LOOPBACK_NAMES, *(name.lower() for name in config.server.allowed_hosts)}
     names |= {arrived_at, f"[{arrived_at}]", urlsplit(config.server.base_url).hostname or ""}
     return host in names or "*" in names or any(name[:2] == "*." and host.endswith(name[1:]) for name in names)
-
-
-def _own_origin(headers: Headers, host: str) -> bool:
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == host.lower()
 
 
 async def _answer(send: Send, status: int, detail: str, hint: str) -> None:

@@ -88,3 +88,23 @@ async def test_without_tokens_a_public_name_is_refused_even_from_this_machine(tm
     async with desk(tmp_path, data) as daemon, daemon.browser(Host="deployd.example.com") as client:
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.get("/api/v1/apps")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "told"),
+    [
+        ("192.0.2.7", "", "192.0.2.7"),
+        ("192.0.2.7", "198.51.100.1", "192.0.2.7"),
+        ("127.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("127.0.0.1", "203.0.113.9, 198.51.100.1", "198.51.100.1"),
+        ("127.0.0.1", "203.0.113.9, 127.0.0.1", "203.0.113.9"),
+    ],
+)
+async def test_a_refusal_is_logged_with_the_address_that_only_a_trusted_proxy_may_tell(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, peer: str, forwarded: str, told: str
+) -> None:
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    async with desk(tmp_path, settings(auth={"tokens": TOKENS})) as daemon, daemon.browser(peer, **headers) as client:
+        await client.get("/api/v1/apps", headers={"Authorization": "Bearer guess"})
+    assert f"Refused a request from {told}: wrong token" in caplog.text
+    assert "guess" not in caplog.text

@@ -66,6 +66,16 @@ async def test_our_own_page_can(browser: httpx.AsyncClient) -> None:
     assert (await browser.post(PAUSE, headers=headers)).status_code == 200
 
 
+async def test_our_own_page_can_behind_a_proxy_that_changes_the_host(tmp_path: Path) -> None:
+    data = settings(server={"base_url": "https://deployd.example.com"})
+    async with desk(tmp_path, data) as daemon, daemon.browser() as client:
+        for origin, code in (
+            ("https://deployd.example.com", 200),
+            ("https://deployd.example.com.evil.example.com", 403),
+        ):
+            assert (await client.post(PAUSE, headers=JSON | {"Origin": origin})).status_code == code
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
 async def test_what_a_form_could_send_is_refused(browser: httpx.AsyncClient, kind: str) -> None:
     assert (await browser.post(PAUSE, content=b"{}", headers={"Content-Type": kind})).status_code == 415
