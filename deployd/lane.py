@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Literal
 
 from deployd.config.app import App
@@ -142,6 +143,7 @@ class Lane:
             )
             await self._store.advance(deploy, Status.FAILED, reason=reason, hint=hint)
             status = Status.FAILED
+            self._prune()
         if status is not Status.SUPERSEDED:
             self._busy_since = 0.0
         DEPLOYS.labels(deploy.app, status.value).inc()
@@ -215,15 +217,23 @@ class Lane:
         if self._tidying is not None:
             self._tidying.cancel()
             await asyncio.wait({self._tidying})
-        self._tidying = self._tasks.create_task(self._until_available(lambda: self._clean_up(live)))
+        self._clean_up(partial(self._pipeline.tidy, self.app, live, self.config.retention))
 
-    async def _clean_up(self, live: Deploy) -> None:
-        try:
-            await self._pipeline.tidy(self.app, live, self.config.retention)
-        except Unavailable:
-            raise
-        except DeploydError as exc:
-            logger.error("Cannot clean up behind %s: %s (%s)", live.name, exc, exc.hint)
+    def _prune(self) -> None:
+        """Forget what is too old after a deploy that failed too, unless a clean-up is under way that will."""
+        if self._tidying is None or self._tidying.done():
+            self._clean_up(partial(self._pipeline.prune, self.app, self.config.retention))
+
+    def _clean_up(self, work: Callable[[], Awaitable[None]]) -> None:
+        async def attempt() -> None:
+            try:
+                await work()
+            except Unavailable:
+                raise
+            except DeploydError as exc:
+                logger.error("Cannot clean up: %s (%s)", exc, exc.hint)
+
+        self._tidying = self._tasks.create_task(self._until_available(attempt))
 
     async def _until_available(self, work: Callable[[], Awaitable[None]]) -> None:
         failures = 0

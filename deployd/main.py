@@ -122,9 +122,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         targets, readers = await _targets(config, docker, stack)
         parts = Parts(store, logs, source, _builder(config), targets, lambda app: _gates(app, readers))
         registry = config.registry.prefix if config.registry else None
-        pipeline = Pipeline(
-            parts, instance=config.server.identity, concurrency=config.builder.concurrency, registry=registry
-        )
+        pipeline = Pipeline(parts, instance=config.server.identity, builder=config.builder, registry=registry)
         scheduler = Scheduler(config, store, source, pipeline, targets)
         webhooks = WebhookDoor(
             scheduler.accept,

@@ -12,9 +12,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from deployd.config.app import App
-from deployd.config.daemon import Retention
+from deployd.config.daemon import BuilderSection, Retention
 from deployd.domain import Deploy, Image, Status, labels
 from deployd.errors import DeploydError, RequestRefused
+from deployd.log import DaemonLog
 from deployd.logs import Logs
 from deployd.ports import Builder, BuildRequest, Context, Gate, Log, Source, Target
 from deployd.progress import DeployProgress
@@ -46,10 +47,11 @@ class Parts:
 class Pipeline:
     """Runs deploys; knows nothing of lanes, queues or who wants what."""
 
-    def __init__(self, parts: Parts, *, instance: str, concurrency: int, registry: str | None) -> None:
+    def __init__(self, parts: Parts, *, instance: str, builder: BuilderSection, registry: str | None) -> None:
         self._parts = parts
         self._instance = instance
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(builder.concurrency)
+        self._cache_limit = builder.cache_limit
         self._registry = registry
 
     async def run(self, app: App, deploy: Deploy, outrun: Outrun) -> None:
@@ -81,8 +83,10 @@ class Pipeline:
         keep = await self._parts.store.kept_images(app.name)
         freed = await self._parts.targets[app.target].prune(app, keep, retention.images, retention.image_bytes)
         freed_logs = await self._parts.logs.prune(retention.logs, retention.log_bytes)
-        if log is not None:
-            log.write(f"freed {freed / 1e6:.1f} MB of images, {freed_logs / 1e6:.1f} MB of logs\n")
+        freed_cache = await self._parts.builder.trim(self._cache_limit)
+        found = {"images": freed, "build cache": freed_cache, "logs": freed_logs}
+        said = ", ".join(f"{count / 1e6:.1f} MB of {what}" for what, count in found.items())
+        (log or DaemonLog()).write(f"freed {said}\n")
 
     async def built(self, app: App, commit: str) -> Image | None:
         """The image of that commit as the app is configured now, when it was built before."""

@@ -6,6 +6,7 @@ Knows HTTP and an app's [app.ready]; nothing of containers or deploys. The user'
 import asyncio
 import json
 import time
+from typing import Any
 
 import httpx
 
@@ -15,6 +16,7 @@ from deployd.errors import RolloutFailed
 _ONE_TRY_SECONDS = 5.0
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_ANSWER = 200
+_LONGEST_PROVENANCE = 64 * 1024
 
 
 def client(address: str) -> httpx.AsyncClient:
@@ -45,6 +47,19 @@ async def until_ready(address: str, ready: Ready, commit: str | None) -> float:
         except TimeoutError as exc:
             raise RolloutFailed(f"not ready within {ready.within:g} s: {last}") from exc
     return time.monotonic() - began
+
+
+async def provenance(address: str, ready: Ready) -> dict[str, Any]:
+    """What a ready release says of itself where it says its commit; empty when that is not a JSON object of a sane size."""
+    if ready.commit_path is None:
+        return {}
+    try:
+        async with client(address) as http:
+            answer = await http.get(ready.commit_path)
+            said = answer.json() if len(answer.content) <= _LONGEST_PROVENANCE else None
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def said_commit(body: str) -> str:

@@ -9,6 +9,7 @@ from deployd.domain import Deploy, GateResult, Image, Status
 from deployd.errors import RolloutFailed
 from deployd.metrics import DEPLOY_SECONDS
 from deployd.ports import Candidate, Context, Gate, Log
+from deployd.probe import provenance
 from deployd.store.store import Store
 
 
@@ -50,7 +51,7 @@ class DeployProgress:
         self.log.write(f"<== {name} took {took:.2f} s\n")
 
     async def prove(self, candidate: Candidate) -> None:
-        """Ask the gates in turn; the first that refuses ends it."""
+        """Ask the gates in turn; the first that refuses ends it. Then record what the candidate says of its model."""
         results: list[GateResult] = []
         for gate in self._gates:
             async with self.step(gate.name):
@@ -60,6 +61,8 @@ class DeployProgress:
                 await self._store.record_gates(self._deploy, results)
                 if result.verdict == "failed":
                     raise RolloutFailed(f"the {result.name} gate refused it: {result.detail}")
+        if model := await provenance(candidate.address, candidate.app.ready):
+            await self._store.record_model(self._deploy, model)
 
     async def pushed(self, image: Image) -> None:
         """Record the image with the digest that the registry gave it."""

@@ -137,7 +137,7 @@ class Desk:
         self.next_config = config = parse(dict(data))
         targets = {"docker": self.target}
         parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: ())
-        pipeline = Pipeline(parts, instance="test", concurrency=2, registry=None)
+        pipeline = Pipeline(parts, instance="test", builder=config.builder, registry=None)
         self.scheduler = Scheduler(config, store, self.source, pipeline, targets)
         self.services = Services(config, self.scheduler, store, events, self.logs, targets, self._reload)
         self.app = create_app(self.services, _no_webhooks)

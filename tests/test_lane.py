@@ -34,6 +34,7 @@ class ScriptedPipeline(Pipeline):
         self.running: set[str] = set()
         self.outrun: Callable[[], Awaitable[bool]] | None = None
         self.tidied: asyncio.Queue[int] = asyncio.Queue()
+        self.pruned: asyncio.Queue[str] = asyncio.Queue()
 
     async def run(self, app: App, deploy: Deploy, outrun: Callable[[], Awaitable[bool]]) -> None:
         assert app.name not in self.running, "two deploys of one app at once"
@@ -56,6 +57,9 @@ class ScriptedPipeline(Pipeline):
 
     async def tidy(self, app: App, deploy: Deploy, retention: object) -> None:
         self.tidied.put_nowait(deploy.number)
+
+    async def prune(self, app: App, retention: object, log: object = None) -> None:
+        self.pruned.put_nowait(app.name)
 
 
 class World:
@@ -214,6 +218,7 @@ async def test_a_failure_ends_the_deploy_with_its_reason_and_the_lane_goes_on(
     async with bench.serving():
         failed = await bench.ends(await bench.push(A), Status.FAILED)
         assert (failed.reason, failed.hint) == (failure.message, failure.hint)
+        assert await bench.pipeline.pruned.get() == "iris"
         await bench.ends(await bench.push(B), Status.LIVE)
 
 
