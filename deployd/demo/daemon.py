@@ -10,12 +10,15 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
+from deployd.builders.leaves import Leaves
+from deployd.demo import leftovers
+from deployd.demo.api import EngineApi
 from deployd.errors import Unavailable
 
 _START_S = 60.0
@@ -126,6 +129,15 @@ class DemoDaemon:
         except TimeoutError:
             self.process.kill()
             await self.process.wait()
+
+    def remove_everything(self, api: EngineApi) -> list[str]:
+        """Take all that it made off the engine, the unnamed ends of its builds too; what that was."""
+        removed = [str(thing) for thing in leftovers.remove(api, self.instance)]
+        for unnamed in reversed(Leaves(self.directory / "state" / "unnamed-images").all()):
+            with suppress(Unavailable):  # somebody else's image stands on it
+                if api.delete(f"/images/{unnamed}"):
+                    removed.append(f"image {unnamed[:19]}")
+        return removed
 
     async def answering(self) -> None:
         """Wait until it answers; Unavailable with its last words when it ends instead."""

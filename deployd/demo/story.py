@@ -20,7 +20,7 @@ from rich.table import Table
 
 from deployd.api.answers import DeployAnswer, StepAnswer
 from deployd.client import Client
-from deployd.demo import engine, images, leftovers
+from deployd.demo import engine, images
 from deployd.demo.daemon import DemoDaemon
 from deployd.demo.load import Call, Load
 from deployd.demo.progress import Progress
@@ -49,10 +49,8 @@ def run(*, once: bool) -> int:
         try:
             return asyncio.run(_tell(console, repository, daemon, once=once))
         finally:
-            gone = leftovers.remove(host.api(), daemon.instance)
-            console.print(
-                f"Removed what the demo made: {', '.join(map(str, gone)) or 'nothing was left'}", soft_wrap=True
-            )
+            gone = daemon.remove_everything(host.api(timeout=300))
+            console.print(f"Removed what the demo made: {', '.join(gone) or 'nothing was left'}", soft_wrap=True)
 
 
 async def _tell(console: Console, repository: Repository, daemon: DemoDaemon, *, once: bool) -> int:

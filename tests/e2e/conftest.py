@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from deployd.demo.engine import Engine
-from deployd.demo.leftovers import remove
 from tests.e2e.world import World
 from tests.e2e.world import world as make_world
 
@@ -21,4 +20,4 @@ async def world(tmp_path: Path, docker_engine: Engine, base_images: object) -> A
     finally:
         if made is not None:
             print(made.daemon.log.read_text())
-            remove(docker_engine.api(), made.daemon.instance)
+            made.daemon.remove_everything(docker_engine.api())

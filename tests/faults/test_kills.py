@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from deployd.demo.daemon import DemoDaemon
 from deployd.demo.engine import Engine
-from deployd.demo.leftovers import remove
 from deployd.demo.load import Load
 from tests.e2e.world import CONFIG, WHO, world
 from tests.faults.daemon import POINTS
@@ -29,10 +29,10 @@ _CHAIN = 4
 async def survivor(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[Survivor]:
     """A world with its first release live and a load on it."""
     print(f"seed {SEED}")
-    instance = ""
+    daemon: DemoDaemon | None = None
     try:
         async with world(tmp_path, CONFIG.replace('drain = "5s"', 'drain = "1s"')) as here:
-            instance = here.daemon.instance
+            daemon = here.daemon
             here.daemon.program = ("-m", "tests.faults.daemon")
             await here.ended(await here.push())
             load = Load(here.daemon.public_url)
@@ -40,8 +40,8 @@ async def survivor(tmp_path: Path, docker_engine: Engine, base_images: object) -
                 yield Survivor(here, load, docker_engine, random.Random(SEED))
             print(here.daemon.log.read_text()[-20_000:])
     finally:
-        if instance:
-            remove(docker_engine.api(), instance)
+        if daemon is not None:
+            daemon.remove_everything(docker_engine.api())
 
 
 @pytest.mark.timeout(3000)
