@@ -153,7 +153,7 @@ class Rollout:
             await self._gateway.switch(self._app.name, running.endpoint)
             await self._gateway.save()
         except (RolloutFailed, Unavailable) as exc:
-            logger.error("The release %s/%s does not come back: %s", self._app.name, old.number, exc)  # noqa: TRY400 - expected
+            logger.error("The release %s/%s does not come back: %s", self._app.name, old.number, exc)
             self._progress.log.write(f"{self._app.name}/{old.number} does not come back: {exc}\n")
 
     async def _discard(self) -> None:

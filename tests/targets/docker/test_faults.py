@@ -21,6 +21,7 @@ from tests.fakes import FakeLog, FakeProgress
 from tests.targets.docker.load import Load
 from tests.targets.docker.test_rollout import answer, roll_out
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit, free_port
+from tests.testbed.images import BUSYBOX
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -288,3 +289,23 @@ async def test_the_gateway_is_upgraded_under_load_without_a_failed_request(
     assert load.failures == []
     assert load.went_back([commit(1), commit(2)]) == []
     leaks.expect("container *", "network *", "image *")
+
+
+async def test_an_upgrade_to_an_image_that_does_not_start_leaves_the_gateway_as_it_was(
+    docker_engine: Engine, engine: str, instance: str, web: Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name, port, api = f"deployd-test/haproxy:{instance}", free_port(), docker_engine.api(timeout=60)
+    section = GatewaySection(image=name, bind="127.0.0.1")
+    images.build(api, name, f"FROM {images.HAPROXY}\nLABEL io.deployd.instance={instance}\n", {})
+
+    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+        await roll_out(target, 1, web, port)
+        before = api.get(f"/containers/deployd-gateway-{instance}/json")["Id"]
+        images.build(api, name, f"FROM {BUSYBOX}\nLABEL io.deployd.instance={instance}\n", {})
+        async with Load(port) as load, watched(target):
+            while "upgrading the gateway" not in caplog.text:
+                await load.more(50)
+        assert (await answer(port)).text == commit(1)
+
+    assert load.failures == []
+    assert api.get(f"/containers/deployd-gateway-{instance}/json")["Id"] == before
