@@ -7,7 +7,7 @@ that cannot be reached is Unavailable. What follows something over time survives
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -43,12 +43,22 @@ class DaemonAway(Unavailable):
 
 
 class Client:
-    """Speaks to the daemon at `url`; use as an async context manager. `patience`: seconds that a follower waits for a daemon
-    that has gone away to come back."""
+    """Speaks to the daemon at `url`; use as an async context manager.
 
-    def __init__(self, url: str = DEFAULT_URL, token: str | None = None, *, patience: float = 60.0) -> None:
+    `patience`: seconds that a follower waits for a daemon that has gone away to come back; `away` is told when that begins.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        token: str | None = None,
+        *,
+        patience: float = 60.0,
+        away: Callable[[Unavailable], object] | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self._patience = patience
+        self._away = away
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.AsyncClient(
             base_url=self.url,
@@ -144,7 +154,7 @@ class Client:
     async def log(self, app: str, number: int, *, follow: bool = False, start: int = 0) -> AsyncIterator[bytes]:
         """A deploy's log from byte `start`; with `follow` to the deploy's end."""
         path, position = _path(app, "deploys", number, "log"), start
-        patience = _Patience(self._patience if follow else 0)
+        patience = _Patience(self._patience if follow else 0, self._away)
         while True:
             try:
                 asked = {"from": position, "follow": int(follow)}
@@ -177,7 +187,7 @@ class Client:
 
     async def follow(self, app: str, number: int) -> AsyncIterator[DeployAnswer]:
         """The deploy as it is now, and again whenever something of it changes, until it ended."""
-        patience = _Patience(self._patience)
+        patience = _Patience(self._patience, self._away)
         while True:
             try:
                 async for event in self.events(app):
@@ -248,16 +258,19 @@ class Client:
 class _Patience:
     """How long a daemon may stay away before a follower gives up."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, tell: Callable[[Unavailable], object] | None) -> None:
         self._seconds = seconds
+        self._tell = tell
         self._since: float | None = None
 
     def spend(self, exc: Unavailable) -> None:
         """It is away: raises `exc` when that has been so for too long."""
         now = time.monotonic()
-        self._since = now if self._since is None else self._since
+        first, self._since = self._since is None, now if self._since is None else self._since
         if now - self._since >= self._seconds:
             raise exc
+        if first and self._tell is not None:
+            self._tell(exc)
 
     def restore(self) -> None:
         """It is there."""

@@ -118,7 +118,8 @@ async def test_a_follower_survives_a_restart_of_the_daemon(daemon: Desk) -> None
     daemon.builder.held[A] = asyncio.Event()
     async with contextlib.AsyncExitStack() as first:
         url = await first.enter_async_context(daemon.listening())
-        async with Client(url) as client, asyncio.timeout(30):
+        told: list[Unavailable] = []
+        async with Client(url, away=told.append) as client, asyncio.timeout(30):
             deploy = await client.deploy("iris")
             text = bytearray()
             building = asyncio.Event()
@@ -135,6 +136,9 @@ async def test_a_follower_survives_a_restart_of_the_daemon(daemon: Desk) -> None
                 pass
             await building.wait()
             await first.aclose()
+            async with asyncio.timeout(20):
+                while not told:  # noqa: ASYNC110 - until the client has tried
+                    await asyncio.sleep(0.01)
             daemon.builder.held[A].set()
             async with daemon.listening(int(url.rpartition(":")[2])):
                 assert [now async for now in following][-1].status is Status.LIVE

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from deployd.client import DEFAULT_URL, Client
 from deployd.domain import Status
+from deployd.errors import Unavailable
 from deployd.log import printable
 
 T = TypeVar("T")
@@ -42,12 +43,15 @@ def asking(work: Callable[[Client], Awaitable[T]]) -> T:
     """Run `work` with a client of the daemon that the environment names."""
 
     async def ask() -> T:
-        async with Client(
-            os.environ.get("DEPLOYD_URL") or DEFAULT_URL, os.environ.get("DEPLOYD_TOKEN") or None
-        ) as client:
+        url, token = os.environ.get("DEPLOYD_URL") or DEFAULT_URL, os.environ.get("DEPLOYD_TOKEN") or None
+        async with Client(url, token, away=_say_away) as client:
             return await work(client)
 
     return asyncio.run(ask())
+
+
+def _say_away(exc: Unavailable) -> None:
+    aside().print(f"{exc.message}; waiting for it", style="yellow", soft_wrap=True)
 
 
 @cache
