@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,20 +121,29 @@ def cache() -> Path:
 
 def installed(rival: Rival) -> Path:
     """The directory of a rival's environment, made if need be. Raises NotInstallable."""
-    pins = hashlib.sha256("\n".join(rival.requirements).encode() + (APPS / "train.py").read_bytes()).hexdigest()
     home = cache() / rival.environment
-    done = home / "installed"
-    if done.exists() and done.read_text() == pins:
-        return home
-    home.mkdir(parents=True, exist_ok=True)
     python = home / "venv/bin/python"
+    _once(home / "installed", "\n".join(rival.requirements).encode(), lambda: _install(rival, home, python))
+    train = APPS / "train.py"
+    _once(home / "trained", train.read_bytes(), lambda: _step([str(python), str(train), rival.environment, str(home)]))
+    return home
+
+
+def _once(marker: Path, cause: bytes, work: Callable[[], object]) -> None:
+    """Does the work unless the marker says that it was done for this very cause."""
+    wanted = hashlib.sha256(cause).hexdigest()
+    if marker.exists() and marker.read_text() == wanted:
+        return
+    work()
+    marker.write_text(wanted)
+
+
+def _install(rival: Rival, home: Path, python: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
     _step([sys.executable, "-m", "venv", "--clear", "--without-pip", str(home / "venv")])
     install = [sys.executable, "-m", "uv", "pip", "install", "--python", str(python), "--only-binary", ":all:"]
     _refuse_giants([*install, "--dry-run", *rival.requirements])
     _step([*install, "--compile-bytecode", *rival.requirements])
-    _step([str(python), str(APPS / "train.py"), rival.environment, str(home)])
-    done.write_text(pins)
-    return home
 
 
 def _refuse_giants(dry_run: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import litserve as ls
 
 
 class Iris(ls.LitAPI):
-    def setup(self, device: str) -> None:
+    def setup(self, _device: str) -> None:
         self.model = pickle.loads(Path(os.environ["RIVAL_DIR"], "model.pkl").read_bytes())
 
     def decode_request(self, request):

@@ -31,7 +31,4 @@ if kind == "mlserver":
         model = {"name": "iris", "implementation": "mlserver_sklearn.SKLearnModel", **batching}
         model["parameters"] = {"uri": "./model.joblib", "version": "1"}
         (folder / "model-settings.json").write_text(json.dumps(model))
-        ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
-        (folder / "settings.json").write_text(
-            json.dumps({"debug": False, "parallel_workers": 0, "host": "127.0.0.1", **ports})
-        )
+        (folder / "settings.json").write_text(json.dumps({"debug": False, "parallel_workers": 0, "host": "127.0.0.1"}))

@@ -1,0 +1,242 @@
+"""The model service beside its rivals: wrk at 1, 16 and 64 connections, one row and 100 rows a request.
+
+All servers of a round are asked in turn, each alone and fresh; the ceiling is a bare ASGI callable under the same uvicorn
+flags. wrk runs with one thread on the same machine, so it is part of every figure.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.contenders import APPS, RIVALS, UVICORN_FLAGS, NotInstallable, Rival, cache, installed
+from bench.report import Report, interleaved
+
+ROW = [5.8, 4.0, 1.2, 0.2]
+CONNECTIONS = (1, 16, 64)
+ROOT = Path(__file__).parent.parent
+OURS, CEILING = "model_service", "ceiling"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server that is there: its command with places for {port}, what it is asked where."""
+
+    command: tuple[str, ...]
+    path: str
+    body: str
+    environment: Mapping[str, str]
+    folder: Path
+
+
+def run(quick: bool, report: Report) -> None:
+    """Measures, and holds the medians up against the bars."""
+    rounds, seconds = (1, 1) if quick else (3, 4)
+    with tempfile.TemporaryDirectory(prefix="deployd-bench-") as scratch:
+        there = _contenders(Path(scratch), report)
+        for _, name in interleaved(rounds, there):
+            _measure(report, name, there[name], seconds)
+    peers = [name for name in there if name in RIVALS and RIVALS[name].peer]
+    _judge(report, peers)
+    report.note(
+        f"{os.cpu_count()} CPUs, wrk -t1, {seconds} s a cell after 1 s of warm-up; batches of 100 rows are not part of the bars"
+    )
+
+
+def _contenders(scratch: Path, report: Report) -> dict[str, Contender]:
+    model = scratch / "model"
+    subprocess.run(
+        [sys.executable, "-m", "model_service.train", "--out", str(model)], cwd=ROOT, check=True, capture_output=True
+    )
+    ours = (sys.executable, "-m", "model_service", "--dir", str(model), "--host", "127.0.0.1", "--port", "{port}")
+    ceiling = (sys.executable, "-m", "uvicorn", "ceiling_app:app", "--port", "{port}", *UVICORN_FLAGS)
+    there = {
+        OURS: Contender(ours, "/predict", "instances", {}, ROOT),
+        CEILING: Contender(ceiling, "/", "instances", {}, APPS),
+    }
+    for name, rival in RIVALS.items():
+        try:
+            there[name] = _rival(rival, installed(rival))
+        except NotInstallable as exc:
+            report.absent(name, str(exc))
+    return there
+
+
+def _rival(rival: Rival, home: Path) -> Contender:
+    known = {"bin": str(home / "venv/bin"), "dir": str(home)}
+    command = tuple(_filled(word, known) for word in rival.command)
+    environment = {name: _filled(value, known) for name, value in rival.env.items()} | {"RIVAL_DIR": str(home)}
+    environment["PATH"] = f"{known['bin']}:{os.environ['PATH']}"
+    return Contender(command, rival.path, rival.body, environment, APPS)
+
+
+def _measure(report: Report, name: str, contender: Contender, seconds: int) -> None:
+    """One contender in one round, from its start to its end."""
+    try:
+        with _serving(contender) as (process, url, started):
+            report.sample(f"{name}: start", started, "s")
+            for rows in (1, 100):
+                for connections in CONNECTIONS:
+                    figures = _wrk(url, _body(contender.body, rows), connections, seconds)
+                    kind = f"{name}: {connections} connections" + (", 100 rows" if rows > 1 else "")
+                    report.sample(f"{kind}, throughput", figures["rate"], "requests/s")
+                    report.sample(f"{kind}, p99", figures["p99"], "ms")
+                    if figures["failed"]:
+                        report.note(f"{kind}: {figures['failed']:.0f} requests failed")
+            report.sample(f"{name}: memory", _memory(process.pid), "MB")
+    except (TimeoutError, RuntimeError) as exc:
+        report.absent(name, f"{type(exc).__name__}: {exc}")
+
+
+def _judge(report: Report, peers: list[str]) -> None:
+    for connections in CONNECTIONS:
+        cell = f"{connections} connections"
+        ours = f"{OURS}: {cell}"
+        report.ratio(f"{cell}: of the ceiling", f"{ours}, throughput", f"{CEILING}: {cell}, throughput")
+        report.bar(f"{cell}: share of the ceiling", ">=", 0.6, f"{cell}: of the ceiling")
+        report.ratio(f"{cell}: x recipe", f"{ours}, throughput", f"recipe: {cell}, throughput")
+        report.bar(f"{cell}: times the recipe", ">=", 20, f"{cell}: x recipe")
+        for peer in peers:
+            report.ratio(f"{cell}: x {peer}", f"{ours}, throughput", f"{peer}: {cell}, throughput")
+            report.ratio(f"{cell}: p99 / {peer}", f"{ours}, p99", f"{peer}: {cell}, p99")
+        _judge_worst(report, cell, peers)
+    report.bar("memory", "<=", 80, f"{OURS}: memory", "MB")
+    report.bar("start to ready", "<=", 1, f"{OURS}: start", "s")
+
+
+def _judge_worst(report: Report, cell: str, peers: list[str]) -> None:
+    """The bars against the best peer: for each round the worst of our ratios."""
+    faster = [report.ratios[f"{cell}: x {peer}"] for peer in peers if f"{cell}: x {peer}" in report.ratios]
+    steadier = [report.ratios[f"{cell}: p99 / {peer}"] for peer in peers if f"{cell}: p99 / {peer}" in report.ratios]
+    if faster:
+        report.ratios[f"{cell}: x best peer"] = [min(of_round) for of_round in zip(*faster, strict=False)]
+        report.ratios[f"{cell}: p99 / best peer"] = [max(of_round) for of_round in zip(*steadier, strict=False)]
+    report.bar(f"{cell}: times the best peer", ">=", 5, f"{cell}: x best peer")
+    report.bar(f"{cell}: p99 to the best peer's", "<=", 1, f"{cell}: p99 / best peer")
+
+
+@contextmanager
+def _serving(contender: Contender) -> Iterator[tuple[subprocess.Popen[bytes], str, float]]:
+    """A fresh server in a session of its own, its address, and the seconds from start to the first right answer."""
+    port = _free_ports()
+    known = {"port": str(port), "port+1": str(port + 1), "port+2": str(port + 2)}
+    filled = {name: _filled(value, known) for name, value in contender.environment.items()}
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [_filled(word, known) for word in contender.command],
+        cwd=contender.folder,
+        env=os.environ | filled | {"RIVAL_PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}{contender.path}"
+    try:
+        _until_answered(process, url, _body(contender.body, 1))
+        yield process, url, time.monotonic() - began
+    finally:
+        _end(process)
+
+
+def _until_answered(process: subprocess.Popen[bytes], url: str, body: bytes) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"it ended with {process.returncode} at its start")
+        try:
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  # loopback
+            urllib.request.urlopen(request, timeout=5).read()  # noqa: S310  # as above
+        except (OSError, urllib.error.HTTPError):
+            time.sleep(0.01)
+        else:
+            return
+    raise TimeoutError("no answer within 90 s")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The whole session: some rivals leave children behind."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(10)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+    for left in _session(process.pid):
+        os.kill(left, signal.SIGKILL)
+
+
+def _wrk(url: str, body: bytes, connections: int, seconds: int) -> dict[str, float]:
+    """Requests/s, p99 in ms and failed requests of one cell."""
+    script = cache() / "post.lua"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(_LUA % body.decode())
+    for lasting in (1, seconds):
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{lasting}s", "--timeout", "10s", "-s", str(script), url]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"figures (\d+) (\d+) (\d+) (\d+)", said)  # type: ignore[possibly-undefined]  # it ran twice
+    if found is None:
+        raise RuntimeError(f"wrk said nothing of its figures: {said[-200:]}")
+    requests, microseconds, p99, failed = map(float, found.groups())
+    return {"rate": (requests - failed) / microseconds * 1e6, "p99": p99 / 1000, "failed": failed}
+
+
+_LUA = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = [=[%s]=]
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format("figures %%d %%d %%d %%d\\n", summary.requests, summary.duration, latency:percentile(99),
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+def _body(kind: str, rows: int) -> bytes:
+    given = [ROW] * rows
+    if kind == "v2":
+        flat = [value for row in given for value in row]
+        return json.dumps({"inputs": [{"name": "x", "shape": [rows, 4], "datatype": "FP64", "data": flat}]}).encode()
+    return json.dumps({kind: given}).encode()
+
+
+def _memory(session: int) -> float:
+    """Resident megabytes of all processes of a session."""
+    pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in _session(session)]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _session(leader: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def _free_ports() -> int:
+    """The first of three ports that are free just now."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port: int = one.getsockname()[1]
+    return min(port, 65_000)
+
+
+def _filled(text: str, known: Mapping[str, str]) -> str:
+    for name, value in known.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
