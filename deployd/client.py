@@ -59,13 +59,14 @@ class Client:
         self.url = url.rstrip("/")
         self._patience = patience
         self._away = away
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            headers=headers,
-            timeout=_TIMEOUT_SECONDS,
-            trust_env=httpx.URL(self.url).host not in _THIS_MACHINE,  # proxies are for other machines
-        )
+        headers = {b"Authorization": f"Bearer {token.strip()}".encode()} if token else {}
+        with self._reaching():
+            self._http = httpx.AsyncClient(
+                base_url=self.url,
+                headers=headers,
+                timeout=_TIMEOUT_SECONDS,
+                trust_env=httpx.URL(self.url).host not in _THIS_MACHINE,  # proxies are for other machines
+            )
 
     async def __aenter__(self) -> Self:
         return self

@@ -145,3 +145,19 @@ async def test_a_follower_survives_a_restart_of_the_daemon(daemon: Desk) -> None
                 await reading
     assert text.count(b"==> fetch") == 1
     assert b"iris/1 is live" in text
+
+
+@pytest.mark.parametrize("url", ["localhost:8081", "http://[", "http://a b", "", "ftp://example.com"])
+async def test_what_is_no_address_is_told(url: str) -> None:
+    with pytest.raises(Unavailable) as refused:
+        async with Client(url) as client:
+            await client.apps()
+    assert "DEPLOYD_URL" in refused.value.hint
+
+
+async def test_a_token_is_taken_without_the_newline_of_its_file_and_never_shown() -> None:
+    async with Client("http://127.0.0.1:1", "tökén\n") as client:
+        with pytest.raises(Unavailable) as refused:
+            await client.apps()
+    assert "does not answer" in refused.value.message
+    assert "kén" not in refused.value.message
