@@ -17,7 +17,6 @@ from bench.report import Report, interleaved
 from deployd.client import Client
 from deployd.demo import engine, images
 from deployd.demo.daemon import DemoDaemon
-from deployd.demo.engine import Engine
 from deployd.store.schema import migrate
 
 _SIZES = {"short": (100, 1_000), "long": (100_000, 1_000_000)}
@@ -31,7 +30,7 @@ def run(quick: bool, report: Report) -> None:
     with tempfile.TemporaryDirectory() as name:
         daemons = {size: _prepare(Path(name) / size, *counts) for size, counts in _SIZES.items()}
         try:
-            asyncio.run(_measure(daemons, host, report, 3 if quick else 9, 100 if quick else 400))
+            asyncio.run(_measure(daemons, report, 3 if quick else 9, 100 if quick else 400))
         finally:
             for daemon in daemons.values():
                 daemon.remove_everything(host.api())
@@ -78,7 +77,7 @@ def _prepare(directory: Path, deploys: int, deliveries: int) -> DemoDaemon:
     return daemon
 
 
-async def _measure(daemons: dict[str, DemoDaemon], host: Engine, report: Report, rounds: int, questions: int) -> None:
+async def _measure(daemons: dict[str, DemoDaemon], report: Report, rounds: int, questions: int) -> None:
     for size, daemon in daemons.items():
         began = time.monotonic()
         await daemon.start()
@@ -99,9 +98,9 @@ async def _measure(daemons: dict[str, DemoDaemon], host: Engine, report: Report,
 
 
 async def _settled(client: Client) -> None:
-    """Wait until the gateway stands, so that start-up is over."""
+    """Wait until the gateway stands, so that start-up is over; the daemon tells nobody when that is."""
     async with asyncio.timeout(60):
-        while (await client.ready()).get("gateway") != "ok":
+        while (await client.ready()).get("gateway") != "ok":  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.1)
     await asyncio.sleep(3)
 
@@ -141,6 +140,6 @@ async def _follow(daemon: DemoDaemon, report: Report) -> None:
 
 
 def _resident(daemon: DemoDaemon) -> float:
-    assert daemon.process is not None  # noqa: S101 - it was started
+    assert daemon.process is not None
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024

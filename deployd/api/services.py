@@ -21,7 +21,7 @@ from deployd.ports import Target
 from deployd.scheduler import Scheduler
 from deployd.store.store import Store
 
-_MOST_STREAMS = 200
+_MOST_STREAMS = 1000
 
 
 class Streams:

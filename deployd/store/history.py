@@ -88,7 +88,9 @@ class History:
         """The number of the newest queued deploy, 0 when nothing waits."""
 
         def ask(connection: sqlite3.Connection) -> int:
-            row = connection.execute("SELECT max(number) FROM deploys WHERE app = ? AND status = 'queued'", (app,))
+            row = connection.execute(
+                "SELECT max(number) FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'", (app,)
+            )
             return row.fetchone()[0] or 0
 
         return await self._database.read(ask)
@@ -101,8 +103,9 @@ class History:
                 "SELECT * FROM (SELECT number, image FROM deploys WHERE app = ? AND live_at IS NOT NULL "
                 "ORDER BY number DESC LIMIT 2) "
                 f"UNION SELECT number, image FROM deploys WHERE app = ? AND {_IN_FLIGHT} "
-                "UNION SELECT number, image FROM deploys WHERE app = ? AND status IN ('queued', 'live')",
-                (app, app, app),
+                "UNION SELECT number, image FROM deploys WHERE app = ? AND status = 'live' "
+                "UNION SELECT number, image FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'",
+                (app, app, app, app),
             )
             return [Image(**json.loads(row["image"])) for row in rows if row["image"]]
 
@@ -137,7 +140,7 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
 
     live, in_flight = find("status = 'live'"), find(_IN_FLIGHT)
     (queued,) = connection.execute(
-        "SELECT count(*) FROM deploys WHERE app = ? AND status = 'queued'", (app,)
+        "SELECT count(*) FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'", (app,)
     ).fetchone()
     held = None
     if row["seen_commit"] and live and live.commit != row["seen_commit"] and in_flight is None and not queued:

@@ -80,12 +80,13 @@ class Store(History):
         def work(connection: sqlite3.Connection) -> tuple[Deploy | None, list[int]]:
             paused = connection.execute("SELECT paused FROM apps WHERE name = ?", (app,)).fetchone()
             row = connection.execute(
-                "SELECT * FROM deploys WHERE app = ? AND status = 'queued' ORDER BY number DESC LIMIT 1", (app,)
+                "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued' ORDER BY number DESC LIMIT 1",
+                (app,),
             ).fetchone()
             if row is None or (paused and paused[0]):
                 return None, []
             older = connection.execute(
-                "UPDATE deploys SET status = 'superseded', superseded_by = ?, finished_at = ?, reason = ? "
+                "UPDATE deploys INDEXED BY waiting SET status = 'superseded', superseded_by = ?, finished_at = ?, reason = ? "
                 "WHERE app = ? AND status = 'queued' AND number < ? RETURNING number",
                 (row["number"], time.time(), f"a newer push came: {app}/{row['number']}", app, row["number"]),
             ).fetchall()

@@ -1,3 +1,4 @@
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 from deployd.domain import Delivery, Deploy, GateResult, Image, Status, Trigger, Wanted
 from deployd.events import Events
 from deployd.store.database import Database
+from deployd.store.history import app_state
 from deployd.store.store import Store
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
@@ -208,3 +210,20 @@ async def test_a_declined_head_is_remembered_and_queues_nothing(store: Store) ->
     assert await store.heads("iris") == (None, B)
     both = await _accept(store, "3", Wanted("rose", B, "refs/heads/main", Trigger("push", "3")), declined)
     assert [deploy.name for deploy in both] == ["rose/1"]
+
+
+async def test_no_question_about_what_waits_reads_the_whole_history(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        asked: list[str] = []
+        await database.write(lambda connection: connection.set_trace_callback(asked.append))
+        store = Store(database, Events())
+        await store.queue(_wanted(A))
+        await store.take_newest("iris")
+        await database.write(lambda connection: app_state(connection, "iris"))
+
+        def plans(connection: sqlite3.Connection) -> list[str]:
+            about = [query for query in asked if "'queued'" in query and "deploys" in query and "INSERT" not in query]
+            assert about
+            return [row[3] for query in about for row in connection.execute(f"EXPLAIN QUERY PLAN {query}")]
+
+        assert [plan for plan in await database.read(plans) if "waiting" not in plan] == []
