@@ -23,7 +23,6 @@ from deployd.config.values import read_secret
 from deployd.domain import part_labels
 from deployd.engine import connect, containers, request, translated
 from deployd.errors import ConfigError, DeploydError, RequestRefused
-from deployd.heads import wanted_head
 from deployd.source.source import GitSource
 
 Verdict = Literal["ok", "warning", "wrong"]
@@ -192,6 +191,10 @@ async def _cluster(config: Config) -> AsyncIterator[Finding]:
         async with KubernetesTarget(config, config.server.state_dir / "kubernetes") as target:
             for part, said in (await target.ping()).items():
                 yield Finding(part, "ok" if said == "ok" else "wrong", said)
+            for app in (app for app in config.app if app.target == "kubernetes"):
+                if missing := await target.missing(app):
+                    hint = "bind the Role in kubernetes/ to its account, in the app's namespace"
+                    yield Finding(f"app {app.name}", "wrong", f"the cluster does not allow: {', '.join(missing)}", hint)
     except DeploydError as exc:
         yield Finding.fault("cluster", exc)
 

@@ -16,7 +16,7 @@ from deployd.config.daemon import Config
 from deployd.domain import Deploy, Image
 from deployd.errors import ConfigError, DeploydError, RequestRefused, RolloutFailed
 from deployd.ports import Candidate, Log, Progress
-from deployd.targets.kube import describe, execute, manifests, output
+from deployd.targets.kube import access, describe, execute, manifests, output
 from deployd.targets.kube.client import Cluster, Json, Refused
 from deployd.targets.kube.follow import following
 from deployd.targets.kube.manifests import DEPLOY, LAST_GOOD
@@ -191,6 +191,11 @@ class KubernetesTarget:
             except (DeploydError, TimeoutError) as exc:
                 return {"cluster": str(exc) or "does not answer within 5 s"}
         return {"cluster": "ok"}
+
+    async def missing(self, app: App) -> list[str]:
+        """What the account may not do in the app's namespace though a deploy needs it, as `patch deployments`."""
+        with _asked():
+            return await access.missing(await self._cluster(app), app)
 
     async def watch(self) -> None:
         """Nothing to correct: Kubernetes itself keeps what it was asked for."""

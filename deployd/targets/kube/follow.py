@@ -14,7 +14,7 @@ from deployd.config.app import App
 from deployd.errors import DeploydError, RolloutFailed
 from deployd.targets.kube import manifests
 from deployd.targets.kube.client import Cluster, Json
-from deployd.targets.kube.symptoms import Symptom, is_ready, restarts_of
+from deployd.targets.kube.symptoms import Symptom, is_ready, of_pod, restarts_of, worst_symptom
 from deployd.targets.kube.verdict import (
     Aim,
     Complete,
@@ -107,6 +107,10 @@ class Follower:
                 if status.get("podIP") and status.get("phase") == "Running":
                     return pod
             await self._next(None)
+
+    def worst(self, aim: Aim) -> Symptom | None:
+        """What is most wrong with the new pods now."""
+        return worst_symptom([symptom for pod in new_pods(self.view, aim) for symptom in of_pod(pod, self.view.events)])
 
     async def gone(self, pod: Json) -> None:
         """Return when the pod is gone or on its way out."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from deployd.domain import Deploy, Image
-from deployd.errors import DeploydError
+from deployd.errors import DeploydError, RolloutFailed
 from deployd.ports import Candidate, Progress
 from deployd.targets.kube import manifests
 from deployd.targets.kube.candidate import address_of
@@ -104,7 +104,12 @@ class Rollout:
         try:
             await together(*works)
         except RolloutEnded as ended:
-            raise await self._explained(ended) from ended
+            raise await self._explained(ended, ended.message) from ended
+        except RolloutFailed as refused:
+            if (symptom := follower.worst(aim)) is None:
+                raise
+            why = RolloutEnded(symptom.reason, ours=True, symptom=symptom, hint=refused.hint)
+            raise await self._explained(why, f"{refused.message}; {symptom.reason}") from refused
 
     def _aim(self, release: Release, placed: Json, found: Json | None) -> Aim:
         """What to wait for. When nothing changed, the rollout was ours already and so is a deadline that has passed."""
@@ -140,18 +145,15 @@ class Rollout:
                     leaving.cancel()
                     await asyncio.wait({proving, leaving})
 
-    async def _explained(self, ended: RolloutEnded) -> RolloutEnded:
-        """With the last words of the container that crashed."""
-        symptom = ended.symptom
-        if symptom is None or symptom.crashed is None:
-            return ended
-        lines = await self._last_words(symptom)
-        if not lines:
-            return ended
-        self._progress.log.write(f"last lines of {symptom.pod}:\n{lines}\n")
-        last = lines.strip().splitlines()[-10:]
-        message = f"{ended.message}, last line: {last[-1].strip()[:300]}"
-        return RolloutEnded(message, ours=ended.ours, symptom=symptom, hint="\n".join(last))
+    async def _explained(self, ended: RolloutEnded, message: str) -> RolloutEnded:
+        """With `message` and, where a container crashed, its last words."""
+        symptom, hint = ended.symptom, ended.hint
+        lines = await self._last_words(symptom) if symptom is not None and symptom.crashed is not None else ""
+        if symptom is not None and lines:
+            self._progress.log.write(f"last lines of {symptom.pod}:\n{lines}\n")
+            last = lines.strip().splitlines()[-10:]
+            message, hint = f"{message}, last line: {last[-1].strip()[:300]}", "\n".join(last)
+        return RolloutEnded(message, ours=ended.ours, symptom=symptom, hint=hint)
 
     async def _last_words(self, symptom: Symptom) -> str:
         pod = manifests.path(self._app, "pods", symptom.pod)

@@ -84,6 +84,11 @@ def of_creation(deployment: Json) -> list[Symptom]:
     return []
 
 
+def worst_symptom(symptoms: Sequence[Symptom]) -> Symptom | None:
+    """The one to tell first."""
+    return min(symptoms, key=lambda symptom: list(Class).index(symptom.kind), default=None)
+
+
 def is_ready(pod: Json) -> bool:
     """The pod takes traffic."""
     return condition_of(pod, "Ready").get("status") == "True"

@@ -17,6 +17,7 @@ from deployd.targets.kube.symptoms import (
     of_creation,
     of_pod,
     restarts_of,
+    worst_symptom,
 )
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -172,7 +173,9 @@ def _judged(aim: Aim, view: View, deployment: Json, ages: Mapping[tuple[str, str
     pods = new_pods(view, aim)
     symptoms = [symptom for pod in pods for symptom in of_pod(pod, view.events)]
     if timed_out(deployment, aim.stale):
-        return Failed(f"the progress deadline has passed: {counts(deployment)}{_because(symptoms)}", _worst(symptoms))
+        return Failed(
+            f"the progress deadline has passed: {counts(deployment)}{_because(symptoms)}", worst_symptom(symptoms)
+        )
     if text := _unfinished(deployment):
         symptoms = [*of_creation(deployment), *symptoms]
         return _early(aim, symptoms, pods, ages) or Going(text, tuple(symptoms))
@@ -236,12 +239,8 @@ def _named(symptom: Symptom) -> str:
 
 
 def _because(symptoms: Sequence[Symptom]) -> str:
-    worst = _worst(symptoms)
+    worst = worst_symptom(symptoms)
     return f"; {_named(worst)}" if worst else ""
-
-
-def _worst(symptoms: Sequence[Symptom]) -> Symptom | None:
-    return next(iter(sorted(symptoms, key=lambda symptom: list(Class).index(symptom.kind))), None)
 
 
 def _names(pods: Sequence[Json]) -> set[str]:

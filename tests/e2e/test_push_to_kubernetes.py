@@ -1,0 +1,157 @@
+"""From a signed push to a followed rollout on a real cluster, with the daemon's own doors on both sides."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deployd.demo.engine import Engine
+from deployd.demo.leftovers import leftovers, remove
+from deployd.demo.load import Load
+from deployd.domain import Status
+from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
+from tests.e2e.world import world as make_world
+from tests.testbed.cluster import Cluster, until
+from tests.testbed.registry import Registry
+
+pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
+
+ON_KUBERNETES = """\
+target = "kubernetes"
+[app.kubernetes]
+kubeconfig = "KUBECONFIG"
+namespace = "NAMESPACE"
+replicas = 3
+bake = "2s"
+progress_deadline = "30s"
+service = {{ type = "NodePort", port = 80 }}
+"""
+NON_ROOT = DOCKERFILE + "USER 65534\n"
+
+
+@pytest.fixture
+async def world(
+    tmp_path: Path, docker_engine: Engine, base_images: object, cluster: Cluster, namespace: str, registry: Registry
+) -> AsyncIterator[World]:
+    """A running world whose app lives on the cluster, in a namespace of its own."""
+    before, _, after = CONFIG.partition("[[app]]")
+    head, _, ready = after.partition("[app.docker]")
+    ready = "[app.ready]" + ready.partition("[app.ready]")[2]
+    settings = ON_KUBERNETES.replace("KUBECONFIG", str(cluster.kubeconfig)).replace("NAMESPACE", namespace)
+    config = f'{before}[registry]\nurl = "{registry.address}"\ninsecure = true\n[[app]]{head}{settings}{ready}'
+    made: World | None = None
+    try:
+        async with make_world(tmp_path, config) as made:
+            yield made
+    finally:
+        if made is not None:
+            print(made.daemon.log.read_text())
+            # The pods' containers inherit the label of their image; Kubernetes has to let them go first.
+            cluster.kubectl("delete", "deployments", "--all", f"--namespace={namespace}")
+            cluster.kubectl("delete", "pods", "--all", "--force", "--grace-period=0", f"--namespace={namespace}")
+            instance = made.daemon.instance
+            until(
+                lambda: not any(one.kind == "container" for one in leftovers(docker_engine.api(), instance)), within=60
+            )
+            remove(docker_engine.api(), instance)
+
+
+@pytest.fixture
+def address(world: World, cluster: Cluster, namespace: str) -> "Address":
+    return Address(world, cluster, namespace)
+
+
+class Address:
+    """Where the app's Service answers, once it is there."""
+
+    def __init__(self, world: World, cluster: Cluster, namespace: str) -> None:
+        self._world, self._cluster, self._namespace = world, cluster, namespace
+
+    def load(self) -> Load:
+        found = self._cluster.get("service", self._world.app, f"--namespace={self._namespace}")
+        return Load(f"http://{self._cluster.node_address()}:{found['spec']['ports'][0]['nodePort']}")
+
+
+async def deployd(world: World, *arguments: str) -> tuple[int | None, str, str]:
+    """The command line against the world's daemon: its exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deployd",
+        *arguments,
+        env={**os.environ, "DEPLOYD_URL": world.daemon.url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_pushes_roll_over_the_cluster_and_no_request_is_lost(world: World, address: Address) -> None:
+    first = await world.ended(await world.push(dockerfile=NON_ROOT))
+    assert first.status is Status.LIVE, first.reason
+    assert [step.name for step in first.steps][:4] == ["fetch", "build", "push", "apply"]
+    assert first.digest is not None
+    assert "3 of 3 updated, 3 available" in await world.log(first)
+    load, order = address.load(), [first.commit]
+    async with load.running(WHO, kept=0, fresh=6):
+        for _ in range(2):
+            deploy = await world.ended(await world.push(dockerfile=NON_ROOT))
+            assert deploy.status is Status.LIVE, deploy.reason
+            order.append(deploy.commit)
+        bad = await world.ended(await world.push(behaviour="crash", dockerfile=NON_ROOT))
+        back = await world.client.rollback(world.app, 1)
+        again = await world.ended(back)
+    assert bad.status is Status.FAILED
+    assert "exited with code 3" in bad.reason
+    assert "the model file is broken" in bad.hint
+    assert again.status is Status.LIVE, again.reason
+    assert (await world.client.app(world.app)).live.number == again.number  # type: ignore[union-attr]
+    assert load.failures == []
+    assert {turn for client in load.clients for turn in client.turns} == set(order)
+    assert all(client.turns[-1] == first.commit for client in load.clients)
+
+
+async def test_the_command_line_asks_the_cluster(world: World) -> None:
+    live = await world.ended(await world.push(dockerfile=NON_ROOT))
+    assert live.status is Status.LIVE, live.reason
+    code, out, _ = await deployd(world, "describe", world.app, "--json")
+    assert code == 0
+    described = json.loads(out)
+    assert len(described["running"]["pods"]) == 3
+    code, out, _ = await deployd(world, "exec", world.app, "--", "sh", "-c", "echo $COMMIT; exit 7")
+    assert (code, out.strip()) == (7, live.commit)
+    code, out, _ = await deployd(world, "applog", world.app, "--tail", "5")
+    assert code == 0
+    assert out.count(f"serving {live.commit}") == 3
+    assert (await deployd(world, "scale", world.app, "2"))[0] == 0
+    assert (await world.client.ready())["cluster"] == "ok"
+
+
+@pytest.mark.parametrize("behaviour", ["well", "crash"])
+async def test_a_daemon_killed_in_mid_rollout_takes_it_up_and_ends_it_rightly(
+    world: World, address: Address, behaviour: str
+) -> None:
+    first = await world.ended(await world.push(dockerfile=NON_ROOT))
+    load = address.load()
+    async with load.running(WHO, kept=0, fresh=4):
+        deploy = await world.push(behaviour=behaviour, dockerfile=NON_ROOT)
+        await world.says(deploy, "1 of 3 updated")
+        assert world.daemon.process is not None
+        world.daemon.process.kill()
+        await world.daemon.process.wait()
+        await world.daemon.start()
+        await world.daemon.answering()
+        ended = await world.ended(deploy)
+    live = (await world.client.app(world.app)).live
+    assert live is not None
+    if behaviour == "well":
+        assert (ended.status, live.number) == (Status.LIVE, deploy.number)
+    else:
+        assert (ended.status, live.number) == (Status.FAILED, first.number)
+        assert "exited with code 3" in ended.reason
+    assert load.failures == []
