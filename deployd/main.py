@@ -1,6 +1,6 @@
 """The daemon put together: config -> adapters -> scheduler -> doors; alone knows who does what. Owns the order of its end.
 
-It stops in this order: no more deliveries, then the deploys in flight (a cut-over finishes, the rest goes back to queued), then
+It stops in this order: the doors, then the deploys in flight (a cut-over finishes, the rest goes back to queued), then
 the adapters. A task that crashes takes the whole daemon down, loudly: systemd starts it again and it recovers.
 """
 
@@ -99,8 +99,7 @@ class Daemon:
         logger.info("Reloaded %s", self.config_path)
 
     def stop_taking(self) -> None:
-        """Refuse deliveries from now on, end the streams, let requests in flight finish."""
-        self.webhooks.close()
+        """Take no more connections, end the streams, let requests in flight finish: a delivery is still stored."""
         self.services.stopping.set()
         self.server.stop()
 

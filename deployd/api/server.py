@@ -109,6 +109,7 @@ class Protocol(HttpToolsProtocol):
 
     headers_within: ClassVar[float] = 10.0
     body_within: ClassVar[float] = 30.0
+    first_within: ClassVar[float] = 0.5
     linger_for: ClassVar[float] = 2.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -119,6 +120,7 @@ class Protocol(HttpToolsProtocol):
         self._head_size = 0
         self._real: asyncio.Transport | None = None
         self._lingering = False
+        self._leaving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start the clock: a silent connection is as slow as one can be."""
@@ -149,6 +151,15 @@ class Protocol(HttpToolsProtocol):
         elif self._phase is not self._timed:
             self._time()
 
+    def shutdown(self) -> None:
+        """Finish what is in flight; a connection that has not asked yet was let in as the stop came, and may ask once."""
+        if self.cycle is not None or self._lingering:
+            super().shutdown()
+            return
+        self._leaving = True
+        if self._head_size == 0:
+            self.loop.call_later(self.first_within, self._leave)
+
     def on_message_begin(self) -> None:
         """A request's first byte."""
         super().on_message_begin()
@@ -161,6 +172,8 @@ class Protocol(HttpToolsProtocol):
             self.app = _headers_too_large
         self._head_size = 0
         super().on_headers_complete()
+        if self._leaving and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Nothing more is owed by the client."""
@@ -179,6 +192,10 @@ class Protocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(self.headers_within, self._overdue)
         elif self._phase is _Phase.BODY:
             self._timer = self.loop.call_later(self.body_within, self._overdue)
+
+    def _leave(self) -> None:
+        if self.cycle is None and self._head_size == 0:
+            self.transport.close()
 
     def _cancel(self) -> None:
         if self._timer is not None:

@@ -81,7 +81,6 @@ class WebhookDoor:
         self._max_body = max_body
         self._bodies = Bodies(most_held=_LARGE_AT_ONCE * max_body)
         self._one_large = asyncio.Lock()
-        self._closing = False
         names = ("accepted", "ignored", "ping", "aborted", "failed", "rejected", *_OUTCOMES.values())
         self._counts = {name: deliveries.labels(forge.NAME, name) for name in names}
         self.reload(secrets=secrets, apps=apps)
@@ -93,10 +92,6 @@ class WebhookDoor:
         for app in apps:
             by_repository.setdefault(app.repository, []).append(app)
         self._apps = by_repository
-
-    def close(self) -> None:
-        """Take no more deliveries: 503, for the forge to show and a person to redeliver."""
-        self._closing = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         outcome = "failed"
@@ -144,8 +139,6 @@ class WebhookDoor:
         """Whether the body is a form, by what is known before it is read; DeliveryRejected when it need not be read."""
         if method != "POST":
             raise DeliveryRejected(405, "a delivery is a POST")
-        if self._closing:
-            raise _busy("the daemon is stopping", retry_after=30)
         form = _is_form(headers)
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():

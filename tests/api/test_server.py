@@ -371,6 +371,23 @@ async def test_stopping_finishes_what_is_in_flight_and_drops_idle_connections() 
         await serving
 
 
+@pytest.mark.parametrize("early", [0, 10], ids=["nothing sent yet", "half a line sent"])
+async def test_what_was_let_in_before_the_stop_is_answered(early: int) -> None:
+    server, bound = Server(hello, stop_within=10), bind("127.0.0.1", 0)
+    serving = asyncio.create_task(server.serve([bound]))
+    await server.listening.wait()
+    async with connected(bound.getsockname()[1]) as late:
+        await late.send(request()[:early])
+        while not server.server_state.connections:  # noqa: ASYNC110 - nothing tells when a connection is taken
+            await asyncio.sleep(0.01)
+        server.stop()
+        await asyncio.sleep(0)
+        await late.send(request()[early:])
+        assert await late.answer() == (200, b"0")
+        assert await late.ended() == b""
+        await serving
+
+
 async def test_signals_stay_with_their_owner() -> None:
     before = signal.getsignal(signal.SIGTERM)
     async with served(hello) as (server, _):

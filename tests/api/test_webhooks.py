@@ -391,14 +391,6 @@ async def test_a_bug_is_counted_and_the_next_delivery_is_taken(house: House) -> 
     assert (await house.deliver(a_push())).status_code == 202
 
 
-async def test_a_door_that_closes_takes_no_more(house: House) -> None:
-    house.door.close()
-    answer = await house.deliver(a_push())
-    assert is_problem(answer, 503)
-    assert "retry-after" in answer.headers
-    assert house.scheduler.taken == []
-
-
 async def test_a_client_that_hangs_up_is_not_answered(house: House) -> None:
     sent: list[Any] = []
 

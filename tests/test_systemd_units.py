@@ -1,0 +1,228 @@
+"""The units in systemd/, and a daemon started, stopped and started again as systemd does it with them."""
+
+import configparser
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+import httpx
+import pytest
+
+from deployd.config.daemon import Server
+from deployd.config.values import seconds
+from deployd.exits import CONFIG as CONFIG_EXIT
+from tests.deliveries import SECRET, a_push, headers_of, raw_of
+
+UNITS = Path(__file__).parents[1] / "systemd"
+WITHIN = 60.0
+
+CONFIG = """\
+[server]
+state_dir = "{state}"
+[github]
+secrets = ["credential:webhook_secret"]
+[git]
+poll_every = "0"
+allow_file = true
+[[app]]
+name = "iris"
+repo = "{remote}"
+branch = "main"
+[app.gateway]
+listen = 8000
+"""
+
+# What systemd does between fork and exec: the socket becomes descriptor 3, and the process is told that it is meant.
+ACTIVATE = """\
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), WATCHDOG_PID=str(os.getpid()))
+os.execv(sys.executable, [sys.executable, "-m", "deployd", *sys.argv[2:]])
+"""
+
+
+class Systemd:
+    """What of systemd a daemon meets: a listening socket that outlives it, a notify socket, a credential."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        self.notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notified.bind(str(directory / "notify"))
+        self.notified.settimeout(WITHIN)
+        (directory / "credentials").mkdir()
+        (directory / "credentials/webhook_secret").write_text(SECRET + "\n")
+        remote = directory / "acme" / "iris.git"
+        subprocess.run(["git", "init", "--quiet", "--bare", remote], check=True)
+        (directory / "config.toml").write_text(CONFIG.format(state=directory / "state", remote=remote))
+
+    @contextmanager
+    def started(self) -> Iterator[subprocess.Popen[bytes]]:
+        """The daemon as a child, from before it is ready; killed at the end if it still runs."""
+        environment = os.environ | {
+            "NOTIFY_SOCKET": str(self.directory / "notify"),
+            "WATCHDOG_USEC": "400000",
+            "CREDENTIALS_DIRECTORY": str(self.directory / "credentials"),
+            "DOCKER_HOST": f"unix://{self.directory}/no-engine.sock",
+        }
+        number = self.listening.fileno()
+        command = [sys.executable, "-c", ACTIVATE, str(number), "run", "--config", str(self.directory / "config.toml")]
+        with (self.directory / "log").open("ab") as log:
+            daemon = subprocess.Popen(command, env=environment, pass_fds=[number], stdout=log, stderr=log)
+        try:
+            yield daemon
+        finally:
+            daemon.kill()
+            daemon.wait()
+            print((self.directory / "log").read_text())
+
+    def told(self, state: str) -> None:
+        """Wait until the daemon says `state`; whatever it says before is passed over."""
+        deadline = monotonic() + WITHIN
+        while monotonic() < deadline:
+            if state in self.notified.recv(4096).decode().splitlines():
+                return
+        raise AssertionError(f"the daemon never said {state}")
+
+    def close(self) -> None:
+        """Close what systemd would hold for as long as the units are active."""
+        self.listening.close()
+        self.notified.close()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Systemd]:
+    """Sockets and a credential as the units have them."""
+    found = Systemd(tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def service() -> configparser.SectionProxy:
+    """`[Service]` of deployd.service; of a key that is there twice, the last."""
+    return _unit("deployd.service")["Service"]
+
+
+def _unit(name: str) -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys keep their case
+    parser.read(UNITS / name)
+    return parser
+
+
+def _deliver(url: str, number: int) -> int:
+    """Send a push of a commit of its own, as GitHub does; the status of the answer."""
+    raw = raw_of(a_push(after=f"{number:040x}"))
+    with httpx.Client(trust_env=False, timeout=WITHIN) as client:
+        return client.post(f"{url}/webhooks/github", content=raw, headers=headers_of(raw, guid=str(number))).status_code
+
+
+def _queued(listening: socket.socket, wanted: int) -> None:
+    """Wait until so many connections stand in the backlog, by the kernel's own account (tcpi_unacked of a listening socket)."""
+    deadline = monotonic() + WITHIN
+    while int.from_bytes(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)[24:], sys.byteorder) < wanted:
+        assert monotonic() < deadline, "the connections never came"
+        sleep(0.01)
+
+
+def _commits(url: str) -> set[str]:
+    answer = httpx.get(f"{url}/api/v1/apps/iris/deploys?limit=200", trust_env=False, timeout=WITHIN).raise_for_status()
+    return {deploy["commit"] for deploy in answer.json()["deploys"]}
+
+
+def test_systemd_finds_no_fault_with_the_units(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        assert os.environ.get("CI") != "true", "systemd-analyze is needed: apt-get install systemd"
+        pytest.skip("systemd-analyze is not here (Debian's package systemd has it)")
+    for unit in UNITS.iterdir():
+        text = unit.read_text().replace("/opt/deployd/.venv/bin/deployd", sys.executable)
+        (tmp_path / unit.name).write_text(text)
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", "deployd.service", "deployd.socket"],
+        env=os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_end_of_a_cut_over_is_waited_for(service: configparser.SectionProxy) -> None:
+    # 30 s beyond the requests in flight: HAProxy is given 20 s to come up, a switch takes milliseconds.
+    assert seconds(f"{service['TimeoutStopSec']}s") >= Server().stop_timeout + 30
+    assert service["KillMode"] == "mixed"
+    assert service["Type"] == "notify"
+
+
+def test_a_config_that_cannot_be_used_is_not_tried_again(service: configparser.SectionProxy) -> None:
+    assert service["RestartPreventExitStatus"] == str(CONFIG_EXIT)
+    assert service["Restart"] == "on-failure"
+
+
+def test_the_socket_listens_where_the_daemon_would_by_itself() -> None:
+    assert _unit("deployd.socket")["Socket"]["ListenStream"] == f"{Server().host}:{Server().port}"
+
+
+def test_systemd_is_told_of_the_start_the_life_and_the_end(systemd: Systemd) -> None:
+    with systemd.started() as daemon:
+        systemd.told("READY=1")
+        assert httpx.get(f"{systemd.url}/healthz", trust_env=False).status_code == 200
+        systemd.told("WATCHDOG=1")
+        systemd.told("WATCHDOG=1")
+        daemon.send_signal(signal.SIGTERM)
+        systemd.told("STOPPING=1")
+        assert daemon.wait(WITHIN) == 0
+
+
+def test_a_secret_is_taken_from_the_credentials(systemd: Systemd) -> None:
+    with systemd.started():
+        systemd.told("READY=1")
+        assert _deliver(systemd.url, 1) == 202
+
+
+def test_without_its_credential_the_daemon_says_so_and_does_not_start(systemd: Systemd) -> None:
+    (systemd.directory / "credentials/webhook_secret").unlink()
+    with systemd.started() as daemon:
+        assert daemon.wait(WITHIN) == CONFIG_EXIT
+    assert "github.secrets" in (systemd.directory / "log").read_text()
+
+
+@pytest.mark.slow
+def test_deliveries_wait_for_a_daemon_that_restarts(systemd: Systemd) -> None:
+    with systemd.started() as daemon:
+        systemd.told("READY=1")
+        assert _deliver(systemd.url, 1) == 202
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(WITHIN) == 0
+    with ThreadPoolExecutor(20) as forge:
+        waiting = [forge.submit(_deliver, systemd.url, number) for number in range(2, 22)]
+        with systemd.started():
+            assert [answer.result() for answer in waiting] == [202] * 20
+            assert _commits(systemd.url) == {f"{number:040x}" for number in range(1, 22)}
+
+
+@pytest.mark.slow
+def test_no_delivery_is_turned_away_that_comes_with_the_signal(systemd: Systemd) -> None:
+    with ThreadPoolExecutor(40) as forge:
+        with systemd.started() as daemon:
+            systemd.told("READY=1")
+            daemon.send_signal(signal.SIGSTOP)
+            waiting = [forge.submit(_deliver, systemd.url, number) for number in range(1, 41)]
+            _queued(systemd.listening, 40)
+            daemon.send_signal(signal.SIGTERM)
+            daemon.send_signal(signal.SIGCONT)
+            assert daemon.wait(WITHIN) == 0
+        with systemd.started():
+            assert [answer.result() for answer in waiting] == [202] * 40
+            assert _commits(systemd.url) == {f"{number:040x}" for number in range(1, 41)}
