@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deployd.config.app import App
+from deployd.config.globs import touches
 from deployd.domain import AppState, Deploy, Image
-from deployd.heads import wanted_head
 from deployd.pipeline import Pipeline
 from deployd.ports import Source
 from deployd.store.store import Store
+from deployd.wanted import wanted_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,20 @@ async def plan(app: App, name: str, source: Source, store: Store, pipeline: Pipe
     image = await pipeline.built(app, commit)
     known = await store.latest_of(app.name, commit)
     state = await store.state(app.name)
-    steps = tuple(_steps(app, commit, image, state))
+    steps = (*await _filtered(app, commit, state.live, source), *_steps(app, commit, image, state))
     return Plan(commit, head[1] if head else None, known, image, steps)
+
+
+async def _filtered(app: App, commit: str, live: Deploy | None, source: Source) -> list[str]:
+    """What the path filters would say if it were pushed; a deploy by hand does not ask them."""
+    if app.paths == ("**",) or live is None:
+        return []
+    paths = await source.changed(app, live.commit, commit)
+    if paths is None:
+        return ["pass the path filters: what it touches is not known"]
+    if touches(app.paths, paths):
+        return [f"pass the path filters: they name some of the {len(paths)} files that differ from {live.name}"]
+    return [f"be let through by hand: a push of it would be ignored, none of the {len(paths)} files that differ counts"]
 
 
 def _steps(app: App, commit: str, image: Image | None, state: AppState) -> Iterator[str]:
@@ -39,8 +52,6 @@ def _steps(app: App, commit: str, image: Image | None, state: AppState) -> Itera
         yield f"wait: {app.name} is paused"
     if state.in_flight is not None:
         yield f"supersede {state.in_flight.name}, which is {state.in_flight.status.value.replace('_', ' ')}"
-    if app.paths != ("**",):
-        yield f"deploy whatever it touches: the path filters ({', '.join(app.paths)}) hold for pushes only"
     yield f"fetch {commit[:12]} from {app.repo}"
     yield f"use the image built before, {image.reference}" if image else f"build {app.build.dockerfile}"
     yield f"start a candidate on {app.target} beside what serves" if _is_gentle(app) else "stop what serves, then start"

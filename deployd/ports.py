@@ -72,6 +72,10 @@ class Source(Protocol):
         """Exactly `commit`, retrying while the remote does not show it yet. BuildFailed when it is not to be had."""
         ...
 
+    async def changed(self, app: App, before: str, after: str) -> frozenset[str] | None:
+        """The paths that differ between two commits of the remote; None when one of them is not to be had."""
+        ...
+
     async def subject(self, app: App, commit: str) -> tuple[str, str]:
         """Subject line and author name of a fetched commit."""
         ...

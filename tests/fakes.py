@@ -72,6 +72,7 @@ class FakeSource:
         self.remotes = remotes or {}
         self.asked: asyncio.Queue[str] = asyncio.Queue()
         self.away = False
+        self.touched: frozenset[str] | None = frozenset({"README.md"})
 
     async def heads(self, app: App) -> Mapping[str, str]:
         self.asked.put_nowait(app.repo)
@@ -92,6 +93,10 @@ class FakeSource:
     async def fetch(self, app: App, commit: str, ref: str, log: Log) -> Context:
         await self.ping(app)
         return FakeContext(commit)
+
+    async def changed(self, app: App, before: str, after: str) -> frozenset[str] | None:
+        await self.ping(app)
+        return self.touched if before != after else frozenset()
 
     async def subject(self, app: App, commit: str) -> tuple[str, str]:
         return f"Subject of {commit[:7]}", "Ada"

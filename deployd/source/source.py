@@ -4,6 +4,7 @@ An outline over the other files of this package; it knows apps, they do not. Not
 name reaches a git command: URLs and refs are those of the configuration, or what the remote itself says.
 """
 
+import os
 import re
 import shutil
 import time
@@ -20,6 +21,7 @@ from deployd.ports import Log
 from deployd.source import tree
 from deployd.source.context import CommitContext, Origin, doubting, opened
 from deployd.source.gathering import Gathering
+from deployd.source.git import GitFailed
 from deployd.source.mirror import Limits, Mirror
 from deployd.source.refs import Refs
 from deployd.source.remote import Remote
@@ -88,6 +90,18 @@ class GitSource:
                 facts = await tree.facts(parts[0].git, commit)
                 origin = Origin(gathering.mirrors, commit, facts.committed_at, self._limits.size)
                 return await opened(origin, app.build, parts, log, held)
+
+    async def changed(self, app: App, before: str, after: str) -> frozenset[str] | None:
+        """The paths that differ between two commits; see ports.Source. A file that was moved counts at both places."""
+        if len(before) != len(after):
+            return None
+        try:
+            commits = [await self._known(app, commit) for commit in (before, after)]
+            git = self._mirror(app.repo, len(after)).git
+            listed = await git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", *commits)
+        except (RequestRefused, GitFailed):
+            return None
+        return frozenset(os.fsdecode(path) for path in listed.split(b"\0") if path)
 
     async def subject(self, app: App, commit: str) -> tuple[str, str]:
         """Subject line (200 characters) and author (100) of a fetched commit, free of control characters."""

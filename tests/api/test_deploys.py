@@ -1,9 +1,12 @@
 """Apps and deploys over HTTP."""
 
+from pathlib import Path
+
 import httpx
+import pytest
 
 from deployd.domain import Status
-from tests.desk import JSON, MAIN, REPO, A, B, Desk, config_of, settings
+from tests.desk import JSON, MAIN, REPO, A, B, Desk, config_of, desk, settings
 
 APP = "/api/v1/apps/iris"
 
@@ -147,6 +150,26 @@ async def test_a_plan_says_what_would_be_done(daemon: Desk, browser: httpx.Async
     plan = (await browser.get(f"{APP}/plan?commit={B}")).json()
     assert (plan["known"]["number"], plan["image"]) == (2, f"deployd/iris:{B}")
     assert (await browser.get(f"{APP}/plan?commit=nowhere")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("touched", "words"),
+    [
+        (frozenset({"docs/x.md"}), "a push of it would be ignored, none of the 1 files"),
+        (frozenset({"docs/x.md", "src/model.py"}), "they name some of the 2 files that differ from iris/1"),
+        (None, "what it touches is not known"),
+    ],
+)
+async def test_a_plan_says_what_the_path_filters_would_do(
+    tmp_path: Path, touched: frozenset[str] | None, words: str
+) -> None:
+    data = settings()
+    data["app"][0]["paths"] = ["src/"]
+    async with desk(tmp_path, data) as daemon, daemon.browser() as client:
+        await daemon.deployed(A)
+        daemon.source.touched = touched
+        daemon.source.remotes[REPO][MAIN] = B
+        assert words in (await client.get(f"{APP}/plan?commit=main")).json()["steps"][0]
 
 
 async def test_two_deploys_are_compared(daemon: Desk, browser: httpx.AsyncClient) -> None:

@@ -265,6 +265,16 @@ async def test_the_subject_is_one_clean_line(source: GitSource, repository: Repo
     assert (len(found), author) == (200, "Eve O'Neil")
 
 
+async def test_what_differs_between_two_commits_is_listed(source: GitSource, repository: Repository) -> None:
+    first = repository.commit({"a": b"1", "kept": b"k", "moved": b"the same"})
+    second = repository.commit({"a": b"2", "kept": b"k", "d/ü\n": b"new", "there": b"the same"})
+    app = an_app(str(repository.path))
+    assert await source.changed(app, first, second) == frozenset({"a", "d/ü\n", "moved", "there"})
+    assert await source.changed(app, second, second) == frozenset()
+    assert await source.changed(app, "0" * 39 + "1", second) is None
+    assert await source.changed(app, "f" * 64, second) is None
+
+
 async def test_ping_wants_the_remote_and_the_branch(source: GitSource, repository: Repository, tmp_path: Path) -> None:
     repository.commit({"a": b"1"})
     await source.ping(an_app(str(repository.path)))
