@@ -14,6 +14,7 @@ from typing import Any
 
 from model_service.errors import RequestRejected
 from model_service.meters import OTHER, ROUTES
+from model_service.patience import Patience
 from model_service.rows import parse_json
 from model_service.service import Service
 
@@ -46,6 +47,7 @@ class Front:
         self._service = service
         self._rest = rest
         self._in_flight = 0
+        self._patience = Patience(service.settings.body_timeout)
         manifest = service.manifest
         self._tail = b'],"model":{"name":%b,"version":%b}}' % (
             json.dumps(manifest.name).encode(),
@@ -147,31 +149,32 @@ class Front:
         limit = self._service.settings.max_body
         if int(headers.get(b"content-length", 0)) > limit:
             raise RequestRejected(413, f"the body is larger than {limit} bytes")
-        message = await receive()
-        if message["type"] != "http.request":
-            raise _CallerGone
-        body: bytes = message["body"]
-        if message["more_body"]:
-            body = await self._rest_of_body(body, receive, limit)
+        task = self._patience.begin()
+        try:
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if message.get("more_body") or message["type"] != "http.request":
+                body = await _rest_of_body(message, receive, limit)
+        except asyncio.CancelledError:
+            if not self._patience.lost(task):
+                raise
+            raise RequestRejected(408, f"the body did not arrive within {self._patience.seconds:g} s") from None
+        finally:
+            self._patience.end(task)
         return _inflated(body, headers[b"content-encoding"], limit) if b"content-encoding" in headers else body
 
-    async def _rest_of_body(self, first: bytes, receive: Receive, limit: int) -> bytes:
-        body = bytearray(first)
-        seconds = self._service.settings.body_timeout
-        try:
-            async with asyncio.timeout(seconds):
-                more = True
-                while more:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        raise _CallerGone
-                    body += message["body"]
-                    more = message["more_body"]
-                    if len(body) > limit:
-                        raise RequestRejected(413, f"the body is larger than {limit} bytes")
-        except TimeoutError as exc:
-            raise RequestRejected(408, f"the body did not arrive within {seconds:g} s") from exc
-        return bytes(body)
+
+async def _rest_of_body(message: Message, receive: Receive, limit: int) -> bytes:
+    body = bytearray()
+    while True:
+        if message["type"] != "http.request":
+            raise _CallerGone
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise RequestRejected(413, f"the body is larger than {limit} bytes")
+        if not message.get("more_body"):
+            return bytes(body)
+        message = await receive()
 
 
 def _inflated(body: bytes, encoding: bytes, limit: int) -> bytes:

@@ -180,9 +180,9 @@ def _infer(manifest: Manifest) -> dict[str, Any]:
                 "minItems": width,
                 "maxItems": width,
             },
+            "parameters": {"type": "object", "maxProperties": 0},
         },
         "required": ["name", "datatype", "shape", "data"],
-        "additionalProperties": False,
     }
     tensor = {
         "type": "object",

@@ -61,6 +61,17 @@ class Fitted:
         return bool(is_classifier(self.estimator))
 
 
+def load_task(name: str, seed: int) -> Task:
+    """The task of a module. Raises TrainingFailed."""
+    try:
+        made = importlib.import_module(name).task(seed)
+    except ImportError as exc:
+        raise TrainingFailed(f"no task module {name}: {exc}", hint="--task takes a dotted module name") from exc
+    if not isinstance(made, Task):
+        raise TrainingFailed(f"{name}.task(seed) returned {type(made).__name__}, not a Task")
+    return made
+
+
 def fit(task: Task, *, seed: int) -> Fitted:
     """Splits the task's data 75/25 by the seed and fits its estimator. Raises TrainingFailed."""
     rows, answers = np.asarray(task.rows, dtype=np.float64), np.asarray(task.answers)
@@ -146,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit code: 0 written, 1 not good enough or not possible."""
     options = _parser().parse_args(arguments)
     try:
-        task = _load_task(options.task, options.seed)
+        task = load_task(options.task, options.seed)
         fitted = fit(task, seed=options.seed)
         metrics = measure(fitted)
         asked = options.min_accuracy if fitted.classifier else options.min_r2
@@ -259,16 +270,6 @@ def _classes(fitted: Fitted) -> list[Any]:
 def _any_type(form: str, out: Path) -> Sequence[str]:
     """Training trusts the file that it has just written."""
     return untrusted_types(out / SKOPS_FILE) if form == "skops" else ()
-
-
-def _load_task(name: str, seed: int) -> Task:
-    try:
-        made = importlib.import_module(name).task(seed)
-    except ImportError as exc:
-        raise TrainingFailed(f"no task module {name}: {exc}", hint="--task takes a dotted module name") from exc
-    if not isinstance(made, Task):
-        raise TrainingFailed(f"{name}.task(seed) returned {type(made).__name__}, not a Task")
-    return made
 
 
 def _data_hash(fitted: Fitted) -> str:

@@ -81,6 +81,21 @@ def test_a_request_in_flight_is_finished_on_the_way_out(iris_dir: Path) -> None:
         assert service.process.wait(30) == 0
 
 
+def test_a_body_that_does_not_come_gets_a_408_and_its_connection_is_closed(iris_dir: Path) -> None:
+    with running(iris_dir, "--body-timeout", "0.4") as service:
+        address = urlsplit(service.url)
+        for sent in ("", QUESTION[:10]):
+            with socket.create_connection((address.hostname, address.port), timeout=30) as caller:
+                caller.sendall(
+                    f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(QUESTION)}\r\n\r\n{sent}".encode()
+                )
+                answer = http.client.HTTPResponse(caller)
+                answer.begin()
+                assert answer.status == 408
+                assert "did not arrive" in json.load(answer)["error"]
+                assert caller.recv(1) == b""
+
+
 def asked_until(stop: threading.Event, services: list[Running], outcomes: list[int]) -> None:
     """One keep-alive caller; asks whichever service comes first in the list, as a gateway that switches would."""
     with httpx.Client() as caller:

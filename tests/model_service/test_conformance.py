@@ -1,0 +1,62 @@
+"""The public clients of the Open Inference Protocol, each in an environment of its own, against scikit-learn's answers."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model_service import train
+from model_service.manifest import Manifest
+from tests.model_service.process import running
+from tests.model_service.tasks import iris
+
+CLIENTS = Path(__file__).parent / "clients"
+LIGHT = ("tritonclient[http]==2.73.0", "open-inference-openapi==2.0.0.1", "pydantic-open-inference==1.3.2")
+SCRIPTS = {
+    "triton.py": LIGHT,
+    "openapi.py": LIGHT,
+    "typed.py": LIGHT,
+    "kserve_rest.py": ("kserve==0.21.0",),
+}
+
+
+def environment(requirements: tuple[str, ...]) -> Path:
+    """A Python with these packages, made once a machine."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = cache / "deployd-clients" / hashlib.sha256(" ".join(requirements).encode()).hexdigest()[:12]
+    python, done = home / "bin/python", home / "installed"
+    if not done.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(home)], check=True)
+        install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), *requirements]
+        subprocess.run(install, check=True)
+        done.touch()
+    return python
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("script", "requirements"), SCRIPTS.items(), ids=SCRIPTS)
+def test_a_public_client_gets_scikit_learns_answers(
+    script: str, requirements: tuple[str, ...], iris_dir: Path, tmp_path: Path
+) -> None:
+    python = environment(requirements)
+    fitted = train.fit(train.load_task("model_service.iris", 0), seed=0)
+    said = fitted.estimator.predict(fitted.unseen_rows)
+    known = {
+        "version": Manifest.read(iris_dir).version,
+        "rows": fitted.unseen_rows.tolist(),
+        "classes": said.tolist(),
+        "labels": [iris(fitted.estimator).labels[k] for k in said],
+        "probabilities": fitted.estimator.predict_proba(fitted.unseen_rows).tolist(),
+    }
+    (tmp_path / "known.json").write_text(json.dumps(known))
+    with running(iris_dir) as service:
+        address = service.url.removeprefix("http://")
+        command = [str(python), str(CLIENTS / script), address, str(tmp_path / "known.json")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "agrees" in done.stdout
