@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from deployd.domain import TRANSITIONS, Delivery, Deploy, GateResult, Image, Status, StepStatus, Wanted
+from deployd.domain import Delivery, Deploy, GateResult, Image, Status, StepStatus, Wanted
 from deployd.errors import Unavailable
 from deployd.events import Events
 from deployd.store.database import Database
-from deployd.store.history import History, one_deploy
+from deployd.store.history import History
 from deployd.store.rows import as_json, deploy_of, gates_json, image_json
+from deployd.store.transitions import advance, decline, deploys_of_delivery, on_its_way, queue, remember
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -41,25 +42,16 @@ class Store(History):
         """
 
         def work(connection: sqlite3.Connection) -> tuple[list[Deploy], bool]:
-            first = _deploys_of_delivery(connection, delivery)
+            first = deploys_of_delivery(connection, delivery)
             if first and not all(deploy.status is Status.FAILED for deploy in first):
                 return first, False
             for one in wanted:
                 if one.declined:
-                    _decline(connection, one)
+                    decline(connection, one)
             asked = [one for one in wanted if not one.declined]
-            known = [_on_its_way(connection, one) for one in asked]
-            deploys = [old or _queue(connection, one) for old, one in zip(known, asked, strict=True)]
-            connection.execute(
-                "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)",
-                (
-                    delivery.forge,
-                    delivery.guid,
-                    delivery.event,
-                    time.time(),
-                    as_json([(d.app, d.number) for d in deploys]),
-                ),
-            )
+            known = [on_its_way(connection, one) for one in asked]
+            deploys = [old or queue(connection, one) for old, one in zip(known, asked, strict=True)]
+            remember(connection, delivery, deploys)
             return deploys, not all(known)
 
         deploys, new = await self._database.write(work)
@@ -70,7 +62,7 @@ class Store(History):
 
     async def queue(self, wanted: Wanted) -> Deploy:
         """Queue what a person or the poll asks for. Raises Unavailable."""
-        deploy = await self._database.write(lambda connection: _queue(connection, wanted))
+        deploy = await self._database.write(lambda connection: queue(connection, wanted))
         self._tell(deploy)
         return deploy
 
@@ -119,7 +111,7 @@ class Store(History):
         """
 
         def work(connection: sqlite3.Connection) -> tuple[Deploy, list[int]]:
-            return _advance(connection, deploy, to, reason, hint, superseded_by)
+            return advance(connection, deploy, to, reason, hint, superseded_by)
 
         after, retired = await self._patiently(work)
         for number in retired:
@@ -197,8 +189,8 @@ class Store(History):
         )
         self._events.publish("app", app, None, {"paused": paused})
 
-    async def see(self, app: str, commit: str) -> None:
-        """The head of the app's branch is known to be `commit`, and is being seen to."""
+    async def see(self, app: str, commit: str | None) -> None:
+        """The head of the app's branch is known to be `commit`, and is being seen to; None when there is no branch."""
         await self._patiently(
             lambda connection: (
                 connection.execute("UPDATE apps SET seen_commit = ? WHERE name = ?", (commit, app)).rowcount
@@ -265,82 +257,3 @@ class Store(History):
     def _tell(self, deploy: Deploy) -> None:
         data = {"status": deploy.status.value, "commit": deploy.commit, "reason": deploy.reason}
         self._events.publish("deploy.status", deploy.app, deploy.number, data)
-
-
-def _deploys_of_delivery(connection: sqlite3.Connection, delivery: Delivery) -> list[Deploy]:
-    row = connection.execute(
-        "SELECT deploys FROM deliveries WHERE forge = ? AND guid = ?", (delivery.forge, delivery.guid)
-    ).fetchone()
-    found = [one_deploy(connection, app, number) for app, number in json.loads(row[0])] if row else []
-    return [deploy for deploy in found if deploy is not None]
-
-
-def _on_its_way(connection: sqlite3.Connection, wanted: Wanted) -> Deploy | None:
-    """The app's newest deploy, if it is of that very commit and waits, runs or serves: the same push under another GUID."""
-    row = connection.execute(
-        "SELECT * FROM deploys WHERE app = ? ORDER BY number DESC LIMIT 1", (wanted.app,)
-    ).fetchone()
-    if row is None or row["sha"] != wanted.commit or row["ref"] != wanted.ref:
-        return None
-    deploy = deploy_of(row)
-    return deploy if deploy.status in {Status.QUEUED, Status.LIVE} or deploy.status.active else None
-
-
-def _decline(connection: sqlite3.Connection, wanted: Wanted) -> None:
-    connection.execute(
-        "INSERT INTO apps (name, declined) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET declined = excluded.declined",
-        (wanted.app, wanted.commit),
-    )
-
-
-def _queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
-    seen = wanted.commit if wanted.trigger.kind in {"push", "poll"} else None
-    (number,) = connection.execute(
-        "INSERT INTO apps (name, last_number, seen_commit) VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE "
-        "SET last_number = last_number + 1, seen_commit = coalesce(excluded.seen_commit, seen_commit) RETURNING last_number",
-        (wanted.app, seen),
-    ).fetchone()
-    trigger = wanted.trigger
-    row = connection.execute(
-        "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
-        "rollback_to, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?) RETURNING *",
-        (
-            *(wanted.app, number, wanted.commit, wanted.ref, wanted.subject, wanted.author),
-            *(trigger.kind, trigger.delivery, trigger.by, wanted.rollback_to, time.time()),
-        ),
-    ).fetchone()
-    return deploy_of(row)
-
-
-def _advance(
-    connection: sqlite3.Connection, deploy: Deploy, to: Status, reason: str, hint: str, superseded_by: int | None
-) -> tuple[Deploy, list[int]]:
-    now = time.time()
-    retired: list[int] = []
-    if not to.active and to is not Status.LIVE:
-        connection.execute(
-            "UPDATE steps SET status = 'cancelled', finished_at = ? WHERE app = ? AND number = ? AND status = 'running'",
-            (now, deploy.app, deploy.number),
-        )
-    if to is Status.LIVE:
-        rows = connection.execute(
-            "UPDATE deploys SET status = 'retired', finished_at = ? WHERE app = ? AND status = 'live' AND number != ? "
-            "RETURNING number",
-            (now, deploy.app, deploy.number),
-        )
-        retired = [number for (number,) in rows.fetchall()]
-    before = sorted(status.value for status in Status if to in TRANSITIONS[status])
-    row = connection.execute(
-        "UPDATE deploys SET status = ?, reason = ?, hint = ?, superseded_by = ?, "
-        "started_at = CASE WHEN ? THEN NULL ELSE coalesce(started_at, ?) END, "
-        "live_at = CASE WHEN ? THEN ? ELSE live_at END, finished_at = CASE WHEN ? THEN ? ELSE finished_at END "
-        f"WHERE app = ? AND number = ? AND status IN ({','.join('?' * len(before))}) RETURNING *",
-        (
-            *(to.value, reason, hint, superseded_by, to is Status.QUEUED, now, to is Status.LIVE, now),
-            *(to.ended and to is not Status.LIVE, now, deploy.app, deploy.number, *before),
-        ),
-    ).fetchone()
-    if row is None:
-        present = one_deploy(connection, deploy.app, deploy.number)
-        raise ValueError(f"{deploy.name} cannot become {to}: it is {present.status if present else 'unknown'}")
-    return deploy_of(row), retired

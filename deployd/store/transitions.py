@@ -1,0 +1,103 @@
+"""What one transaction does to the tables: a delivery remembered, a deploy queued, a status changed by the table of transitions.
+
+Plain functions on a connection; Store decides when they run and tells those who watch.
+"""
+
+import json
+import sqlite3
+import time
+
+from deployd.domain import TRANSITIONS, Delivery, Deploy, Status, Wanted
+from deployd.store.history import one_deploy
+from deployd.store.rows import as_json, deploy_of
+
+
+def remember(connection: sqlite3.Connection, delivery: Delivery, deploys: list[Deploy]) -> None:
+    """Keep a delivery's GUID, and what came of it."""
+    connection.execute(
+        "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)",
+        (delivery.forge, delivery.guid, delivery.event, time.time(), as_json([(d.app, d.number) for d in deploys])),
+    )
+
+
+def deploys_of_delivery(connection: sqlite3.Connection, delivery: Delivery) -> list[Deploy]:
+    """What came of a delivery when its GUID came before."""
+    row = connection.execute(
+        "SELECT deploys FROM deliveries WHERE forge = ? AND guid = ?", (delivery.forge, delivery.guid)
+    ).fetchone()
+    found = [one_deploy(connection, app, number) for app, number in json.loads(row[0])] if row else []
+    return [deploy for deploy in found if deploy is not None]
+
+
+def on_its_way(connection: sqlite3.Connection, wanted: Wanted) -> Deploy | None:
+    """The app's newest deploy, if it is of that very commit and waits, runs or serves: the same push under another GUID."""
+    row = connection.execute(
+        "SELECT * FROM deploys WHERE app = ? ORDER BY number DESC LIMIT 1", (wanted.app,)
+    ).fetchone()
+    if row is None or row["sha"] != wanted.commit or row["ref"] != wanted.ref:
+        return None
+    deploy = deploy_of(row)
+    return deploy if deploy.status in {Status.QUEUED, Status.LIVE} or deploy.status.active else None
+
+
+def decline(connection: sqlite3.Connection, wanted: Wanted) -> None:
+    """Remember a head that the app does not want."""
+    connection.execute(
+        "INSERT INTO apps (name, declined) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET declined = excluded.declined",
+        (wanted.app, wanted.commit),
+    )
+
+
+def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
+    """Queue a deploy under the app's next number."""
+    seen = wanted.commit if wanted.trigger.kind in {"push", "poll"} else None
+    (number,) = connection.execute(
+        "INSERT INTO apps (name, last_number, seen_commit) VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE "
+        "SET last_number = last_number + 1, seen_commit = coalesce(excluded.seen_commit, seen_commit) RETURNING last_number",
+        (wanted.app, seen),
+    ).fetchone()
+    trigger = wanted.trigger
+    row = connection.execute(
+        "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
+        "rollback_to, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?) RETURNING *",
+        (
+            *(wanted.app, number, wanted.commit, wanted.ref, wanted.subject, wanted.author),
+            *(trigger.kind, trigger.delivery, trigger.by, wanted.rollback_to, time.time()),
+        ),
+    ).fetchone()
+    return deploy_of(row)
+
+
+def advance(
+    connection: sqlite3.Connection, deploy: Deploy, to: Status, reason: str, hint: str, superseded_by: int | None
+) -> tuple[Deploy, list[int]]:
+    """Change a status if the table of transitions allows it (else ValueError); the deploy then, and who was retired by it."""
+    now = time.time()
+    retired: list[int] = []
+    if not to.active and to is not Status.LIVE:
+        connection.execute(
+            "UPDATE steps SET status = 'cancelled', finished_at = ? WHERE app = ? AND number = ? AND status = 'running'",
+            (now, deploy.app, deploy.number),
+        )
+    if to is Status.LIVE:
+        rows = connection.execute(
+            "UPDATE deploys SET status = 'retired', finished_at = ? WHERE app = ? AND status = 'live' AND number != ? "
+            "RETURNING number",
+            (now, deploy.app, deploy.number),
+        )
+        retired = [number for (number,) in rows.fetchall()]
+    before = sorted(status.value for status in Status if to in TRANSITIONS[status])
+    row = connection.execute(
+        "UPDATE deploys SET status = ?, reason = ?, hint = ?, superseded_by = ?, "
+        "started_at = CASE WHEN ? THEN NULL ELSE coalesce(started_at, ?) END, "
+        "live_at = CASE WHEN ? THEN ? ELSE live_at END, finished_at = CASE WHEN ? THEN ? ELSE finished_at END "
+        f"WHERE app = ? AND number = ? AND status IN ({','.join('?' * len(before))}) RETURNING *",
+        (
+            *(to.value, reason, hint, superseded_by, to is Status.QUEUED, now, to is Status.LIVE, now),
+            *(to.ended and to is not Status.LIVE, now, deploy.app, deploy.number, *before),
+        ),
+    ).fetchone()
+    if row is None:
+        present = one_deploy(connection, deploy.app, deploy.number)
+        raise ValueError(f"{deploy.name} cannot become {to}: it is {present.status if present else 'unknown'}")
+    return deploy_of(row), retired
