@@ -24,6 +24,7 @@ from deployd.domain import part_labels
 from deployd.engine import connect, containers, request, translated
 from deployd.errors import ConfigError, DeploydError, RequestRefused
 from deployd.source.source import GitSource
+from deployd.wanted import wanted_head
 
 Verdict = Literal["ok", "warning", "wrong"]
 

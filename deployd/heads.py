@@ -9,9 +9,8 @@ import contextlib
 import logging
 import math
 import random
-import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from deployd.config.app import App
 from deployd.domain import Trigger, Wanted
@@ -19,12 +18,12 @@ from deployd.errors import DeploydError, Unavailable
 from deployd.metrics import HEAD_LAG
 from deployd.ports import Source
 from deployd.store.store import Store
+from deployd.wanted import wanted_head
 
 logger = logging.getLogger(__name__)
 
 _JITTER = 0.1
 _MAX_BACKOFF = 16
-_NUMBER = re.compile(r"(\d+)")
 
 
 class Heads:
@@ -104,17 +103,3 @@ class Heads:
         spread = every * _JITTER
         wait = every + random.uniform(-spread, spread)  # noqa: S311 - no secret
         return float(wait * min(2**failures, _MAX_BACKOFF))
-
-
-def wanted_head(heads: Mapping[str, str]) -> tuple[str, str] | None:
-    """The ref and commit to serve of all that an app watches: its branch, or of several tags the highest version."""
-    if not heads:
-        return None
-    ref = max(heads, key=_version)
-    return ref, heads[ref]
-
-
-def _version(ref: str) -> list[tuple[int, int, str]]:
-    """`v1.10` after `v1.9`: numbers as numbers, the rest as text, and `v2.0-rc1` before `v2.0`."""
-    parts = [(2, int(part), "") if part.isdigit() else (1, 0, part) for part in _NUMBER.split(ref) if part]
-    return [(0, 0, part[2]) if part[2].startswith("-") else part for part in parts] + [(1, 0, "")]

@@ -131,6 +131,8 @@ class Lane:
         status = now.status if now is not None else deploy.status
         if status is Status.LIVE:
             await self._went_live(deploy)
+        elif status.ended:
+            return  # cancelled by hand in the very moment in which it was taken up
         elif task.cancelled():
             status = await self._stopped(deploy, stopping=stopping)
         elif isinstance(exc, Outdated):
@@ -162,6 +164,9 @@ class Lane:
         if self._asked == "hand":
             await self._store.advance(deploy, Status.CANCELLED, reason="cancelled by hand")
             return Status.CANCELLED
+        if newer < deploy.number:
+            await self._store.advance(deploy, Status.QUEUED, reason="the newer push was cancelled")
+            return Status.QUEUED
         await self._supersede(deploy, newer)
         return Status.SUPERSEDED
 
@@ -170,18 +175,20 @@ class Lane:
             deploy, Status.SUPERSEDED, superseded_by=by, reason=f"a newer push came: {deploy.app}/{by}"
         )
 
-    async def _make_way(self, deploy: Deploy, head: str | None) -> None:
+    async def _make_way(self, deploy: Deploy, wanted: tuple[str, str] | None) -> None:
         """The branch has another head: that one is deployed, unless it was already seen to."""
-        if head is None:
+        if wanted is None:
+            await self._store.see(deploy.app, None)
             await self._store.advance(deploy, Status.CANCELLED, reason=f"{deploy.ref} is gone from the remote")
             return
+        ref, head = wanted
         known = await self._store.latest_of(deploy.app, head)
         held = {Status.LIVE, Status.FAILED, Status.REVERTED}
         if known is None or (known.number < deploy.number and known.status not in held):
-            known = await self._store.queue(Wanted(deploy.app, head, deploy.ref, Trigger("poll")))
+            known = await self._store.queue(Wanted(deploy.app, head, ref, Trigger("poll")))
         await self._store.see(deploy.app, head)
         await self._store.advance(
-            deploy, Status.SUPERSEDED, superseded_by=known.number, reason=f"the branch is at {head[:12]}: {known.name}"
+            deploy, Status.SUPERSEDED, superseded_by=known.number, reason=f"{ref} is at {head[:12]}: {known.name}"
         )
 
     async def _wait_for_the_world(self, deploy: Deploy, exc: Unavailable) -> None:

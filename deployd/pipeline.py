@@ -20,14 +20,15 @@ from deployd.logs import Logs
 from deployd.ports import Builder, BuildRequest, Context, Gate, Log, Source, Target
 from deployd.progress import DeployProgress
 from deployd.store.store import Store
+from deployd.wanted import wanted_head
 
 Outrun = Callable[[], Awaitable[bool]]
 
 
 class Outdated(Exception):
-    """The commit is not the head of its branch any more; `head` is (None: the branch is gone)."""
+    """The commit is not what the app should serve any more; `head` is, as ref and commit (None: the branch is gone)."""
 
-    def __init__(self, head: str | None) -> None:
+    def __init__(self, head: tuple[str, str] | None) -> None:
         super().__init__(head)
         self.head = head
 
@@ -98,12 +99,13 @@ class Pipeline:
             image = await self._kept_image(app, deploy)
             await self._parts.store.advance(deploy, Status.CHECKING)
             return image
-        async with self._slots:
-            await self._parts.store.advance(deploy, Status.BUILDING)
-            async with progress.step("fetch"):
-                progress.context = await self._fetch(app, deploy, progress.log, stack)
-            async with progress.step("build"):
-                image = await self._build(app, deploy, progress.context, progress.log)
+        await self._parts.store.advance(deploy, Status.BUILDING)
+        async with progress.step("fetch"):
+            progress.context = await self._fetch(app, deploy, progress.log, stack)
+        if self._slots.locked():
+            progress.log.write("waiting for another build to end (builder.concurrency)\n")
+        async with self._slots, progress.step("build"):
+            image = await self._build(app, deploy, progress.context, progress.log)
         await self._parts.store.record_image(deploy, image)
         if app.target == "docker":
             await self._parts.store.advance(deploy, Status.CHECKING)
@@ -112,9 +114,9 @@ class Pipeline:
     async def _fetch(self, app: App, deploy: Deploy, log: Log, stack: AsyncExitStack) -> Context:
         """The context of exactly the deploy's commit, after a look whether it still is what the branch wants."""
         if deploy.trigger.kind in {"push", "poll"}:
-            head = (await self._parts.source.heads(app)).get(deploy.ref)
+            head = wanted_head(await self._parts.source.heads(app))
             _, declined = await self._parts.store.heads(app.name)
-            if head not in {deploy.commit, declined}:
+            if head is None or head[1] not in {deploy.commit, declined}:
                 raise Outdated(head)
         context = await stack.enter_async_context(await self._parts.source.fetch(app, deploy.commit, deploy.ref, log))
         if not deploy.subject:

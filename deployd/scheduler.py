@@ -11,12 +11,13 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
 from deployd.errors import ConfigError, RequestRefused
-from deployd.heads import Heads, wanted_head
+from deployd.heads import Heads
 from deployd.lane import Lane
 from deployd.pipeline import Pipeline
 from deployd.plan import Plan, plan
 from deployd.ports import Source, Target
 from deployd.store.store import Store
+from deployd.wanted import wanted_head
 
 logger = logging.getLogger(__name__)
 
@@ -115,14 +116,14 @@ class Scheduler:
         deploy = await self._store.deploy(name, number)
         if deploy is None:
             raise RequestRefused(404, f"there is no deploy {name}/{number}")
+        lane = self._lanes.get(name)
+        if lane is not None and lane.cancel(number):
+            return deploy
         if deploy.status is Status.QUEUED:
             return await self._store.advance(deploy, Status.CANCELLED, reason="cancelled by hand")
         if not deploy.status.active:
             raise RequestRefused(409, f"{deploy.name} is {deploy.status} already")
-        lane = self._lanes.get(name)
-        if lane is None or not lane.cancel(number):
-            raise RequestRefused(409, f"{deploy.name} cannot be cancelled now")
-        return deploy
+        raise RequestRefused(409, f"{deploy.name} cannot be cancelled now")
 
     async def pause(self, name: str, *, paused: bool) -> None:
         """Let pushes wait, or take them up again: then the newest wins."""

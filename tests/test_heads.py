@@ -9,9 +9,10 @@ from deployd.config.app import App
 from deployd.config.file import parse
 from deployd.domain import Delivery, Status, Trigger, Wanted
 from deployd.events import Events
-from deployd.heads import Heads, wanted_head
+from deployd.heads import Heads
 from deployd.store.database import Database
 from deployd.store.store import Store
+from deployd.wanted import wanted_head
 from tests.fakes import FakeSource
 
 REPO = "https://example.com/acme/iris.git"

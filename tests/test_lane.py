@@ -280,6 +280,44 @@ async def test_cancelling_by_hand_ends_the_deploy_as_cancelled(bench: Bench) -> 
         assert (await bench.ends(deploy, Status.CANCELLED)).reason == "cancelled by hand"
 
 
+async def test_a_deploy_cancelled_in_the_moment_in_which_it_is_taken_up_stays_cancelled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = bench.pipeline.run
+
+    async def too_late(app: App, deploy: Deploy, outrun: Callable[[], Awaitable[bool]]) -> None:
+        monkeypatch.setattr(bench.pipeline, "run", run)
+        await bench.store.advance(deploy, Status.CANCELLED, reason="cancelled by hand")
+        await run(app, deploy, outrun)
+
+    monkeypatch.setattr(bench.pipeline, "run", too_late)
+    async with bench.serving():
+        assert (await bench.ends(await bench.push(A), Status.CANCELLED)).reason == "cancelled by hand"
+        await bench.ends(await bench.push(B), Status.LIVE)
+
+
+async def test_a_deploy_whose_newer_push_is_cancelled_while_it_makes_way_goes_on(bench: Bench) -> None:
+    cleaning, clean = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_clean(deploy: Deploy) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await clean.wait()
+
+    bench.pipeline.scripts[A] = slow_to_clean
+    async with bench.serving():
+        first = await bench.push(A)
+        await bench.pipeline.began.get()
+        second = await bench.push(B)
+        await cleaning.wait()
+        await bench.store.advance(second, Status.CANCELLED, reason="cancelled by hand")
+        del bench.pipeline.scripts[A]
+        clean.set()
+        await bench.ends(first, Status.LIVE)
+
+
 async def test_stopping_puts_the_deploy_in_flight_back_and_a_restart_takes_it_up(bench: Bench) -> None:
     bench.pipeline.scripts[A] = _for_ever
     async with bench.serving():
@@ -295,7 +333,7 @@ async def test_stopping_puts_the_deploy_in_flight_back_and_a_restart_takes_it_up
 
 async def test_an_old_push_makes_way_for_the_head_of_its_branch(bench: Bench) -> None:
     async def outdated(deploy: Deploy) -> None:
-        raise Outdated(B)
+        raise Outdated(("refs/heads/main", B))
 
     bench.pipeline.scripts[A] = outdated
     async with bench.serving():
