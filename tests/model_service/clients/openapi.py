@@ -41,7 +41,7 @@ for said in (
 for wrong, kind in (
     (lambda: client.model_infer("iris", request=request([[1.0, 2.0, 3.0]])), BadRequestError),
     (lambda: client.model_infer("rose", request=request(known["rows"])), ApiError),
-    (lambda: client.read_model_metadata("rose"), NotFoundError),
+    (lambda: client.check_model_readiness("rose"), NotFoundError),
 ):
     try:
         wrong()
