@@ -1,15 +1,13 @@
 """Push to live, beside the plain `git fetch && docker build && docker run` and waiting for its answer; all layers cached."""
 
 import asyncio
-import tempfile
-from pathlib import Path
+from functools import partial
 
+from bench.ground import on_an_engine
 from bench.recipe import Recipe
 from bench.report import Report, interleaved
-from deployd.demo import engine, images
-from deployd.demo.leftovers import remove
 from deployd.domain import Status
-from tests.e2e.world import APP, CONFIG, World, world
+from tests.e2e.world import APP, CONFIG, World
 
 # No build argument and no commit path: every layer of every commit is in the cache of both.
 _DOCKERFILE = 'FROM python:3.11-slim-bookworm\nCOPY app.py /app.py\nENV COMMIT=any\nCMD ["python3", "-u", "/app.py"]\n'
@@ -18,34 +16,24 @@ _CONFIG = CONFIG.replace('commit_path = "/"\n', "").replace('every = "50ms"', 'e
 
 def run(quick: bool, report: Report) -> None:
     """Rounds of one push each, deployd and the script in turn."""
-    host = engine.ensure()
-    images.ensure(host)
-    with tempfile.TemporaryDirectory() as name:
-        instance: list[str] = []
-        try:
-            asyncio.run(_measure(Path(name), report, 3 if quick else 15, instance))
-        finally:
-            for one in instance:
-                remove(host.api(), one)
+    on_an_engine(partial(_measure, report, rounds=3 if quick else 15), _CONFIG)
     report.ratio("push -> live: deployd / script", "deployd", "script")
     report.bar("seconds beyond the script", "<=", 0.5, "beyond the script", "s")
 
 
-async def _measure(directory: Path, report: Report, rounds: int, instance: list[str]) -> None:
-    async with world(directory, _CONFIG) as here:
-        instance.append(here.daemon.instance)
-        await _deploy(here)  # fills the cache
-        recipe = Recipe(directory, here.repository.remote)
-        with recipe.removed_at_the_end():
-            await asyncio.to_thread(recipe.start_beside)
-            for _, name in interleaved(rounds, ["deployd", "script"]):
-                if name == "deployd":
-                    report.sample("deployd", await _deploy(here, report), "s")
-                else:
-                    report.sample("script", await asyncio.to_thread(recipe.start_beside), "s")
-            pairs = zip(report.samples["deployd"], report.samples["script"], strict=True)
-            for ours, theirs in list(pairs):
-                report.sample("beyond the script", ours - theirs, "s")
+async def _measure(report: Report, here: World, *, rounds: int) -> None:
+    await _deploy(here)  # fills the cache
+    recipe = Recipe(here.daemon.directory, here.repository.remote)
+    with recipe.removed_at_the_end():
+        await asyncio.to_thread(recipe.start_beside)
+        for _, name in interleaved(rounds, ["deployd", "script"]):
+            if name == "deployd":
+                report.sample("deployd", await _deploy(here, report), "s")
+            else:
+                report.sample("script", await asyncio.to_thread(recipe.start_beside), "s")
+        pairs = zip(report.samples["deployd"], report.samples["script"], strict=True)
+        for ours, theirs in list(pairs):
+            report.sample("beyond the script", ours - theirs, "s")
 
 
 async def _deploy(here: World, report: Report | None = None) -> float:

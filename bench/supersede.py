@@ -1,45 +1,35 @@
 """A newer push during a build: how long until everything of the old build is gone."""
 
 import asyncio
-import tempfile
 import time
-from pathlib import Path
+from functools import partial
 
+from bench.ground import on_an_engine
 from bench.report import Report
-from deployd.demo import engine, images
+from deployd.demo import engine
 from deployd.demo.engine import Engine
-from deployd.demo.leftovers import remove
-from tests.e2e.world import DOCKERFILE, World, world
+from tests.e2e.world import DOCKERFILE, World
 
 
 def run(quick: bool, report: Report) -> None:
     """One slow build and one push each round."""
-    host = engine.ensure()
-    images.ensure(host)
     report.absent("woodpecker", "not in any package registry; its documentation says stop 20 s, then kill")
-    with tempfile.TemporaryDirectory() as name:
-        instance: list[str] = []
-        try:
-            asyncio.run(_measure(Path(name), host, report, 3 if quick else 9, instance))
-        finally:
-            for one in instance:
-                remove(host.api(), one)
+    on_an_engine(partial(_measure, report, rounds=3 if quick else 9))
     report.bar("second 202 -> the old build's container is gone", "<=", 0.5, "container gone", "s")
 
 
-async def _measure(directory: Path, host: Engine, report: Report, rounds: int, instance: list[str]) -> None:
-    async with world(directory) as here:
-        instance.append(here.daemon.instance)
-        for number in range(rounds):
-            slow = await here.push(dockerfile=DOCKERFILE + f"RUN sleep 60.{number}\n")
-            await here.says(slow, f"RUN sleep 60.{number}")
-            await asyncio.to_thread(_until, host, f"sleep 60.{number}", True)
-            fast = await here.push()
-            began = time.monotonic()
-            await asyncio.to_thread(_until, host, f"sleep 60.{number}", False)
-            report.sample("container gone", time.monotonic() - began, "s")
-            await _ends(here, slow.number, began, report)
-            await here.ended(fast)
+async def _measure(report: Report, here: World, *, rounds: int) -> None:
+    host = engine.ensure()
+    for number in range(rounds):
+        slow = await here.push(dockerfile=DOCKERFILE + f"RUN sleep 60.{number}\n")
+        await here.says(slow, f"RUN sleep 60.{number}")
+        await asyncio.to_thread(_until, host, f"sleep 60.{number}", True)
+        fast = await here.push()
+        began = time.monotonic()
+        await asyncio.to_thread(_until, host, f"sleep 60.{number}", False)
+        report.sample("container gone", time.monotonic() - began, "s")
+        await _ends(here, slow.number, began, report)
+        await here.ended(fast)
 
 
 async def _ends(here: World, number: int, began: float, report: Report) -> None:

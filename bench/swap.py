@@ -2,42 +2,30 @@
 
 import asyncio
 import statistics
-import tempfile
-from pathlib import Path
+from functools import partial
 
+from bench.ground import on_an_engine
 from bench.recipe import Recipe
 from bench.report import Report
-from deployd.demo import engine, images
-from deployd.demo.leftovers import remove
 from deployd.demo.load import Load
 from deployd.domain import Status
-from tests.e2e.world import WHO, World, world
+from tests.e2e.world import WHO, World
 
 
 def run(quick: bool, report: Report) -> None:
     """Ten swaps of ours under one load, then three of the recipe's."""
-    host = engine.ensure()
-    images.ensure(host)
-    with tempfile.TemporaryDirectory() as name:
-        instance: list[str] = []
-        try:
-            asyncio.run(_measure(Path(name), report, quick, instance))
-        finally:
-            for one in instance:
-                remove(host.api(), one)
+    on_an_engine(partial(_measure, report, quick=quick))
     report.ratio("p99 in a swap / steady", "p99 in a swap", "p99 steady")
     report.bar("requests lost", "<=", 0, "deployd lost")
     report.bar("p99 in a swap / steady", "<=", 2.0, "p99 in a swap / steady")
 
 
-async def _measure(directory: Path, report: Report, quick: bool, instance: list[str]) -> None:
-    async with world(directory) as here:
-        instance.append(here.daemon.instance)
-        await _ours(here, report, swaps=3 if quick else 10, at_least=5_000 if quick else 100_000)
-        with Recipe(directory, here.repository.remote).removed_at_the_end() as recipe:
-            await asyncio.to_thread(recipe.replace)
-            for _ in range(1 if quick else 3):
-                await _theirs(recipe, report)
+async def _measure(report: Report, here: World, *, quick: bool) -> None:
+    await _ours(here, report, swaps=3 if quick else 10, at_least=5_000 if quick else 100_000)
+    with Recipe(here.daemon.directory, here.repository.remote).removed_at_the_end() as recipe:
+        await asyncio.to_thread(recipe.replace)
+        for _ in range(1 if quick else 3):
+            await _theirs(recipe, report)
 
 
 async def _ours(here: World, report: Report, swaps: int, at_least: int) -> None:
