@@ -14,7 +14,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from model_service import train
 from model_service.client import Client, PredictionFailed, main
+from model_service.golden import agrees
+from model_service.model import load
 from tests.model_service.process import Running, running, started
 
 ROW = [5.8, 4.0, 1.2, 0.2]
@@ -159,6 +162,61 @@ def test_the_client_prints_the_label_or_the_reason(iris_dir: Path, capsys: pytes
         assert Client(service.url).predict([ROW, named])[1]["class"] == 2
     assert main([*map(str, ROW), "--url", service.url]) == 1
     assert "no answer from" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def pipeline_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pipeline")
+    assert train.main(["--out", str(out), "--task", "tests.model_service.tasks"]) == 0
+    return out
+
+
+def test_with_batching_on_nobody_pays_for_or_gets_what_another_sent(pipeline_dir: Path) -> None:
+    """Eight callers with rows of their own beside one who sends only faults, against an estimator that is batched."""
+    model = load(pipeline_dir)
+    rows = [[4.0 + i / 4, 3.0, 1.0 + i / 3, i / 8] for i in range(16)]
+    wanted = [json.loads(answer.json) for answer in model.answers(rows)]
+    faults: list[int] = []
+    wrong: list[object] = []
+
+    def good(turn: int) -> None:
+        with httpx.Client(base_url=service.url) as caller:
+            for i in range(turn, turn + 60):
+                answer = caller.post("/predict", json={"instances": [rows[i % 16]]})
+                if answer.status_code != 200 or not agrees(answer.json()["predictions"], [wanted[i % 16]], 1e-12):
+                    wrong.append((i, answer.text))
+
+    def bad() -> None:
+        bodies = ({"instances": [[1, 2, 3]]}, {"instances": [[1, 2, 3, 1e39]]}, {"instances": [[1, 2, 3, "x"]]})
+        with httpx.Client(base_url=service.url) as caller:
+            faults.extend(caller.post("/predict", json=bodies[i % 3]).status_code for i in range(60))
+
+    with running(pipeline_dir) as service:
+        callers = [threading.Thread(target=good, args=(turn,)) for turn in range(8)] + [threading.Thread(target=bad)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join(120)
+    assert wrong == []
+    assert set(faults) == {422}
+
+
+def test_a_prediction_that_takes_too_long_is_a_504(pipeline_dir: Path) -> None:
+    with running(pipeline_dir, "--timeout", "0.000001") as service:
+        answer = httpx.post(f"{service.url}/predict", content=QUESTION)
+        assert (answer.status_code, answer.json()["error"]) == (504, "no answer within 1e-06 s")
+
+
+def test_more_requests_at_once_than_allowed_get_a_503_with_retry_after(pipeline_dir: Path) -> None:
+    with running(pipeline_dir, "--max-waiting", "1") as service:
+        address = urlsplit(service.url)
+        with socket.create_connection((address.hostname, address.port), timeout=30) as slow:
+            slow.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+            deadline = time.monotonic() + 10
+            while (answer := httpx.post(f"{service.url}/predict", content=QUESTION)).status_code == 200:
+                assert time.monotonic() < deadline
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert httpx.get(f"{service.url}/v2/health/live").status_code == 200
 
 
 @pytest.mark.slow
