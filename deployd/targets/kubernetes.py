@@ -21,7 +21,7 @@ from deployd.targets.kube.client import Cluster, Json, Refused
 from deployd.targets.kube.follow import following
 from deployd.targets.kube.manifests import DEPLOY, LAST_GOOD
 from deployd.targets.kube.placement import Placement
-from deployd.targets.kube.releases import Place, Record, Release, Releases
+from deployd.targets.kube.releases import Place, Record, Releases
 from deployd.targets.kube.rollout import Rollout
 from deployd.targets.kube.symptoms import is_ready
 from deployd.targets.kube.verdict import Aim, image_of, stale_deadline
@@ -62,7 +62,8 @@ class KubernetesTarget:
         found = await placement.cluster.find(placement.path)
         if found is None or not found.get("status", {}).get("availableReplicas"):
             return None
-        good = self._last_good(app, found)
+        record = await asyncio.to_thread(self._releases.read, app.name)
+        good = record.last if record is not None else placement.present(found, None)
         if good is not None and placement.is_foreign(found, good.container):
             logger.warning("Somebody else changed the image of Deployment %s/%s", *manifests.names(app))
             return None
@@ -108,7 +109,7 @@ class KubernetesTarget:
         else:
             path = f"/apis/apps/v1/namespaces/{place.namespace}/deployments/{place.deployment}"
             if await cluster.find(path) is not None:
-                marks = dict.fromkeys((DEPLOY, LAST_GOOD, manifests.COMMIT), None)
+                marks = dict.fromkeys((DEPLOY, LAST_GOOD, manifests.COMMIT, manifests.IMAGE), None)
                 await cluster.merge(path, {"metadata": {"annotations": marks}})
         await asyncio.to_thread(self._releases.forget, app)
 
@@ -221,16 +222,6 @@ class KubernetesTarget:
             self._clusters[kubeconfig, context] = Cluster(kubeconfig, context)
             await self._stack.enter_async_context(self._clusters[kubeconfig, context])
         return self._clusters[kubeconfig, context]
-
-    def _last_good(self, app: App, found: Json) -> Release | None:
-        """What the records say; the Deployment's own mark when they are lost."""
-        record = self._releases.read(app.name)
-        if record is not None and record.last is not None:
-            return record.last
-        number, _, image = found["metadata"].get("annotations", {}).get(LAST_GOOD, "").partition(" ")
-        if not number.isdecimal():
-            return None
-        return Release(int(number), "", manifests.container_name(app), image, None)
 
     @staticmethod
     def _where(app: App) -> tuple[str | None, str | None]:

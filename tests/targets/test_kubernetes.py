@@ -8,14 +8,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from deployd.demo.engine import Engine
 from deployd.errors import RequestRefused, RolloutFailed
+from deployd.targets.kube.candidate import forwarded
+from deployd.targets.kube.client import Cluster
 from deployd.targets.kubernetes import KubernetesTarget
 from tests.targets.kube.apps import a_deploy
-from tests.targets.kube.world import CRASHES, HANGS, SICKENS, RecordedProgress, Unpushed, World, a_config
-from tests.testbed.cluster import Cluster
+from tests.targets.kube.world import CRASHES, HANGS, PORT, SICKENS, RecordedProgress, Unpushed, World, a_config
+from tests.testbed.cluster import Cluster as RealCluster
 from tests.testbed.registry import Registry
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -25,7 +28,7 @@ NODE_PORT = {"service": {"type": "NodePort", "port": 80}}
 
 @pytest.fixture
 async def world(
-    cluster: Cluster,
+    cluster: RealCluster,
     namespace: str,
     base_images: Engine,
     registry: Registry,
@@ -137,6 +140,21 @@ async def test_the_same_image_again_changes_no_pod(world: World) -> None:
     await world.roll_out(app, 2, image)
     assert world.kubectl("get", "pods", "--output=name") == before
     assert await world.target.serving(app) == 2
+
+
+async def test_a_deployd_that_lost_its_state_asks_the_deployment(world: World) -> None:
+    app = world.app(replicas=2)
+    await world.roll_out(app, 1, world.image("one"))
+    (world.state / "kubernetes" / "iris.json").unlink()
+    assert await world.target.serving(app) == 1
+    image = world.image("two", HANGS)
+    progress = RecordedProgress(a_deploy(2))
+    rolling = asyncio.create_task(world.target.roll_out(app, a_deploy(2, commit=image.tag), image, progress))
+    await until(lambda: "1 of 2 updated" in progress.text)
+    (world.state / "kubernetes" / "iris.json").unlink()
+    assert await world.target.serving(app) == 1
+    rolling.cancel()
+    await asyncio.wait({rolling})
 
 
 async def test_a_rollback_brings_the_old_replica_set_back(world: World) -> None:
@@ -406,6 +424,18 @@ async def adoptable(world: World) -> None:
     }
     world.cluster.kubectl("apply", f"--namespace={world.namespace}", "--filename=-", given=json.dumps(manifest))
     await asyncio.to_thread(world.kubectl, "rollout", "status", "deployment/iris", "--timeout=60s")
+
+
+async def test_a_pod_is_reached_through_the_api_server(world: World) -> None:
+    await world.roll_out(world.app(), 1, world.image("one"))
+    (pod,) = world.cluster.get("pods", f"--namespace={world.namespace}")["items"]
+    async with (
+        Cluster(str(world.cluster.kubeconfig)) as api,
+        forwarded(api, pod, PORT) as port,
+        httpx.AsyncClient() as http,
+    ):
+        answers = await asyncio.gather(*(http.get(f"http://127.0.0.1:{port}/") for _ in range(5)))
+    assert [answer.text for answer in answers] == ["one"] * 5
 
 
 async def until(holds: Any, within: float = 60) -> None:

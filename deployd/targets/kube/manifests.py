@@ -71,26 +71,27 @@ def autoscaler_path(app: App, offers: Offers) -> str:
     return f"/apis/autoscaling/{version}/namespaces/{namespace}/horizontalpodautoscalers/{name}"
 
 
-def annotations(deploy: Deploy, image: str, replicas: int | None = None) -> dict[str, str]:
+def annotations(deploy: Deploy, image: str, good: str = "") -> dict[str, str]:
     """What the Deployment says of the deploy; on its metadata, never on the pod template.
 
-    `image` stands there too: where the template runs another one, somebody else set it.
+    `image` stands there too: where the template runs another one, somebody else set it. `good` is the number and image of
+    the release that was good before, for a deployd that lost its state.
     """
-    found = {
+    return {
         DEPLOY: str(deploy.number),
         COMMIT: deploy.commit,
         IMAGE: image,
+        LAST_GOOD: good,
         CHANGE_CAUSE: printable(f"deployd {deploy.name}: {deploy.commit[:12]} {deploy.subject}".strip(), 200),
     }
-    return found if replicas is None else found | {REPLICAS: str(replicas)}
 
 
-def deployment(app: App, deploy: Deploy, template: Json, instance: str) -> Json:
-    """The Deployment that serves `template`."""
+def deployment(app: App, deploy: Deploy, template: Json, instance: str, good: str = "") -> Json:
+    """The Deployment that serves `template`; `good` as for `annotations`."""
     settings = settings_of(app)
     manifest = _object("apps/v1", "Deployment", app, instance)
     image = template["spec"]["containers"][0]["image"]
-    manifest["metadata"]["annotations"] = annotations(deploy, image, settings.replicas)
+    manifest["metadata"]["annotations"] = annotations(deploy, image, good) | {REPLICAS: str(settings.replicas)}
     manifest["spec"] = {
         "selector": {"matchLabels": selector(app)},
         "revisionHistoryLimit": 10,

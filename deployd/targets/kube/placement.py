@@ -4,6 +4,7 @@ Two ways, one face. A Deployment of deployd's making is applied whole, with its 
 only given an image, by compare-and-set. Owns what the cluster is asked to hold; waits for nothing.
 """
 
+import copy
 import logging
 from typing import Any
 
@@ -12,9 +13,9 @@ from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.targets.kube import adoption, manifests
 from deployd.targets.kube.client import Cluster, Refused
-from deployd.targets.kube.manifests import DEPLOY, IMAGE, INSTANCE, LAST_GOOD, REPLICAS, Json, Offers
+from deployd.targets.kube.manifests import COMMIT, DEPLOY, IMAGE, INSTANCE, LAST_GOOD, REPLICAS, Json, Offers
 from deployd.targets.kube.releases import Place, Release
-from deployd.targets.kube.verdict import image_of
+from deployd.targets.kube.verdict import complete, image_of
 
 logger = logging.getLogger(__name__)
 
@@ -74,18 +75,31 @@ class Placement:
             template = manifests.template(self.app, image, self._instance, await self._offers())
         return Release(deploy.number, deploy.commit, self.container_of(found), image.reference, template)
 
-    def present(self, found: Json) -> Release:
-        """What runs in a Deployment that deployd takes over."""
-        container = self.container_of(found)
-        number = found["metadata"].get("annotations", {}).get(DEPLOY)
-        image = image_of(found["spec"]["template"], container) or ""
-        return Release(int(number) if number else None, "", container, image, None)
+    def present(self, found: Json, deploy: Deploy | None) -> Release | None:
+        """What a Deployment holds that is good as far as it says itself: for one that deployd takes over, and for a deployd
+        that lost its state. None when it holds nothing but the half-made `deploy`."""
+        container, marks = self.container_of(found), found["metadata"].get("annotations", {})
+        template: Json = copy.deepcopy(found["spec"]["template"])
+        number, image = marks.get(DEPLOY, ""), image_of(template, container) or ""
+        half_made = deploy is not None and number == str(deploy.number)
+        if number and (half_made or not complete(found)):
+            number, _, image = marks.get(LAST_GOOD, "").partition(" ")
+            if not image:
+                return None
+        for item in template["spec"]["containers"]:
+            if item["name"] == container:
+                item["image"] = image
+        kept = template if self.settings.create else None
+        return Release(int(number) if number else None, marks.get(COMMIT, ""), container, image, kept)
 
-    async def put(self, release: Release, deploy: Deploy, found: Json | None) -> Json:
-        """Ask for `release`; the Deployment as the API server answered. `found` is what compare-and-set compares with."""
+    async def put(self, release: Release, deploy: Deploy, found: Json | None, good: Release | None) -> Json:
+        """Ask for `release`; the Deployment as the API server answered. `found` is what compare-and-set compares with.
+
+        `good` is the release to go back to: the Deployment names it, for a deployd that lost its state.
+        """
         if release.template is None:
-            return await self._set_image(release, manifests.annotations(deploy, release.image), found)
-        manifest = manifests.deployment(self.app, deploy, release.template, self._instance)
+            return await self._set_image(release, manifests.annotations(deploy, release.image, _named(good)), found)
+        manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _named(good))
         placed = await self._apply(self.path, manifest)
         before = (found or {}).get("metadata", {}).get("annotations", {}).get(REPLICAS)
         if before != str(self.settings.replicas) and self.settings.autoscale is None:
@@ -114,11 +128,6 @@ class Placement:
                     raise
         raise Unavailable(f"Deployment {self._name} changes faster than it can be put back")
 
-    async def stamp_good(self, release: Release) -> None:
-        """Say on the Deployment which release was good last, for people and for a deployd that lost its state."""
-        mark = f"{release.number} {release.image}"
-        await self.cluster.merge(self.path, {"metadata": {"annotations": {LAST_GOOD: mark}}}, within=10)
-
     async def scale(self, replicas: int) -> None:
         """Set the number of replicas, past every field manager."""
         await self.cluster.merge(self.path + "/scale", {"spec": {"replicas": replicas}}, within=PATIENT_S)
@@ -133,8 +142,9 @@ class Placement:
 
     async def _put_back(self, release: Release, deploy: Deploy, found: Json | None) -> Json:
         if release.template is None:
-            return await self._set_image(release, manifests.annotations(deploy, release.image), found)
-        manifest = manifests.deployment(self.app, deploy, release.template, self._instance)
+            marks = manifests.annotations(deploy, release.image, _named(release))
+            return await self._set_image(release, marks, found)
+        manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _named(release))
         if found is not None:
             manifest["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
         return await self.cluster.apply(self.path, manifest, force=True, within=PATIENT_S)
@@ -177,3 +187,7 @@ class Placement:
         served = {item["version"] for item in group.get("versions", [])}
         # Some vendors write "30+".
         return Offers(int("".join(filter(str.isdigit, version.get("minor", ""))) or 0), "v2" in served)
+
+
+def _named(release: Release | None) -> str:
+    return f"{release.number} {release.image}" if release is not None and release.number is not None else ""

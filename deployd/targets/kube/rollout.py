@@ -78,14 +78,15 @@ class Rollout:
         return await self._placement.plan(self._deploy, image, found)
 
     async def _remember(self, found: Json | None) -> None:
-        """Before anything changes: what runs in an adopted Deployment is the release to go back to."""
-        if found is not None and self._record.last is None and not self._placement.settings.create:
-            self._record = self._record.having(self._placement.present(found))
+        """Before anything changes: where nothing is recorded, what the Deployment holds is the release to go back to."""
+        if found is not None and self._record.last is None:
+            present = self._placement.present(found, self._deploy)
+            self._record = self._record.having(present) if present is not None else self._record
         await asyncio.to_thread(self._releases.write, self._app.name, self._record)
 
     async def _go(self, release: Release, image: Image, found: Json | None) -> None:
         async with self._progress.step("apply"):
-            placed = await self._placement.put(release, self._deploy, found)
+            placed = await self._placement.put(release, self._deploy, found, self._record.last)
         aim = self._aim(release, placed, found)
         async with following(self._placement.cluster, self._app, placed) as follower:
             async with self._progress.step("rollout"):
@@ -192,10 +193,6 @@ class Rollout:
         """The release is good: remembered first, so that a crash from here on finds it serving."""
         self._record = self._record.having(release)
         await asyncio.to_thread(self._releases.write, self._app.name, self._record)
-        try:
-            await self._placement.stamp_good(release)
-        except DeploydError as exc:
-            self._tell(f"warning: the Deployment does not say yet that this release is good: {exc.message}")
         await self._progress.serving()
 
     def _tell(self, text: str) -> None:

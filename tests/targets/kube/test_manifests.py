@@ -35,12 +35,12 @@ def test_the_template_of_two_deploys_of_one_image_is_equal() -> None:
 
 
 def test_the_deploy_is_told_on_the_deployment() -> None:
-    marks = manifests.annotations(a_deploy(7), "image", 3)
+    marks = manifests.annotations(a_deploy(7), "image", "6 earlier")
     assert marks == {
         "io.deployd.deploy": "7",
         "io.deployd.commit": COMMIT,
         "io.deployd.image": "image",
-        "io.deployd.replicas": "3",
+        "io.deployd.last-good": "6 earlier",
         "kubernetes.io/change-cause": f"deployd iris/7: {COMMIT[:12]} Grow a deeper tree",
     }
 

@@ -1,0 +1,185 @@
+"""deployd as a pod of the cluster that it deploys to: the image of Dockerfile.deployd, the base of kubernetes/, its account.
+
+What the testbed lacks is lent: a registry and a git remote on the node, and the node's engine in place of a BuildKit.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from deployd.client import Client
+from deployd.demo.engine import Engine
+from deployd.demo.leftovers import leftovers, remove
+from deployd.demo.repository import Repository, deliver
+from deployd.domain import Status
+from tests.e2e.world import APP, DOCKERFILE
+from tests.testbed.cluster import Cluster, until
+from tests.testbed.registry import Registry, free_port
+
+pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "deployd-testbed/deployd:in-cluster"
+SECRET = "a secret of the forge"
+USER = 10001
+CONFIG = """\
+[server]
+host = "0.0.0.0"
+port = {port}
+instance = "{instance}"
+[github]
+secrets = ["credential:webhook-secret"]
+[git]
+allow_file = true
+poll_every = "1h"
+[registry]
+url = "{registry}"
+insecure = true
+[[app]]
+name = "iris"
+repo = "file://{remote}"
+branch = "main"
+target = "kubernetes"
+[app.ready]
+path = "/"
+within = "30s"
+commit_path = "/"
+[app.kubernetes]
+namespace = "{namespace}"
+replicas = 2
+bake = "1s"
+service = {{ type = "NodePort", port = 80 }}
+"""
+
+
+@pytest.fixture(scope="module")
+def image(base_images: Engine) -> str:
+    """deployd's image, of this checkout."""
+    command = ["docker", "build", "--quiet", "--file", str(ROOT / "Dockerfile.deployd"), "--tag", IMAGE, str(ROOT)]
+    environment = {**os.environ, "DOCKER_HOST": base_images.url}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return IMAGE
+
+
+@pytest.fixture
+async def api(
+    image: str,
+    cluster: Cluster,
+    namespace: str,
+    instance: str,
+    base_images: Engine,
+    registry: Registry,
+    repository: Repository,
+    tmp_path: Path,
+) -> AsyncIterator[str]:
+    """The address of a deployd that runs in the test's namespace."""
+    port = free_port()
+    config = CONFIG.format(
+        port=port, instance=instance, registry=registry.address, remote=repository.remote, namespace=namespace
+    )
+    manifests = rendered(cluster, namespace, config, tmp_path)
+    lend(daemon_of(manifests), image, port, base_images, repository)
+    here = f"--namespace={namespace}"
+    cluster.kubectl(
+        "create", "secret", "generic", "deployd-credentials", f"--from-literal=webhook-secret={SECRET}", here
+    )
+    cluster.kubectl("apply", "--filename=-", given=json.dumps(manifests))
+    try:
+        await asyncio.to_thread(cluster.kubectl, "rollout", "status", "deployment/deployd", "--timeout=90s", here)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        print(cluster.try_kubectl("logs", "deployment/deployd", "--tail=100", here).stdout)
+        print(cluster.try_kubectl("describe", "pods", "--selector=app.kubernetes.io/name=deployd", here).stdout)
+        cluster.kubectl("delete", "deployments", "--all", here)
+        cluster.kubectl("delete", "pods", "--all", "--force", "--grace-period=0", here)
+        until(lambda: not any(one.kind == "container" for one in leftovers(base_images.api(), instance)), within=60)
+        remove(base_images.api(), instance)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """A remote with one commit of the tiny app, which the daemon's user may read."""
+    made = Repository(tmp_path)
+    made.create()
+    return made
+
+
+async def test_a_push_is_rolled_out_by_a_daemon_in_the_cluster(
+    api: str, repository: Repository, cluster: Cluster, namespace: str
+) -> None:
+    repository.write("app.py", APP)
+    repository.write("Dockerfile", DOCKERFILE + "USER 65534\n")
+    payload = repository.push("Serve")
+    own(repository.remote)
+    answer = await deliver(api, SECRET, payload)
+    assert answer.status_code == 202, answer.text
+    async with Client(api) as client:
+        async with asyncio.timeout(180):
+            async for deploy in client.follow("iris", 1):
+                assert deploy.number == 1
+        last = await client.show("iris", 1)
+        log = b"".join([block async for block in client.log("iris", 1)]).decode()
+        assert last.status is Status.LIVE, f"{last.reason}\n{log}"
+        ready = await client.ready()
+        assert ready["cluster"] == "ok"
+        assert "engine" not in ready
+        assert [said async for said in client.execute("iris", ["true"])][-1] == 0
+    service = cluster.get("service", "iris", f"--namespace={namespace}")
+    port = service["spec"]["ports"][0]["nodePort"]
+    async with httpx.AsyncClient(trust_env=False) as http:
+        assert (await http.get(f"http://{cluster.node_address()}:{port}/")).text == repository.head
+
+
+def rendered(cluster: Cluster, namespace: str, config: str, directory: Path) -> dict[str, Any]:
+    """The base with the test's namespace and config, as one JSON list."""
+    base = shutil.copytree(ROOT / "kubernetes", directory / "base")
+    settings = base / "kustomization.yaml"
+    settings.write_text(settings.read_text().replace("namespace: deployd", f"namespace: {namespace}"))
+    (base / "config.toml").write_text(config)
+    text = cluster.kubectl("kustomize", str(base))
+    said = cluster.kubectl("apply", "--dry-run=client", "--output=json", "--filename=-", given=text)
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+def daemon_of(manifests: dict[str, Any]) -> dict[str, Any]:
+    """The pod's spec of deployd's Deployment."""
+    spec: dict[str, Any] = next(item for item in manifests["items"] if item["kind"] == "Deployment")["spec"]
+    pod: dict[str, Any] = spec["template"]["spec"]
+    return pod
+
+
+def lend(pod: dict[str, Any], image: str, port: int, engine: Engine, repository: Repository) -> None:
+    """What a testbed without volumes, BuildKit and cluster DNS has in their place."""
+    socket = urlsplit(engine.url).path
+    container = pod["containers"][0]
+    container |= {"image": image, "imagePullPolicy": "IfNotPresent"}
+    container["ports"][0]["containerPort"] = port
+    container["env"].append({"name": "DOCKER_HOST", "value": engine.url})
+    container["volumeMounts"] += [
+        {"name": "engine", "mountPath": socket},
+        {"name": "remote", "mountPath": str(repository.remote), "readOnly": True},
+    ]
+    pod["hostNetwork"] = True
+    pod["securityContext"]["supplementalGroups"] = [Path(socket).stat().st_gid]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    volumes["state"] = {"name": "state", "emptyDir": {}}
+    volumes["engine"] = {"name": "engine", "hostPath": {"path": socket}}
+    volumes["remote"] = {"name": "remote", "hostPath": {"path": str(repository.remote)}}
+    pod["volumes"] = list(volumes.values())
+
+
+def own(directory: Path) -> None:
+    """git serves a local repository only to its owner."""
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, USER, USER)
