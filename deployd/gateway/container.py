@@ -26,8 +26,9 @@ from deployd.gateway.text import CERTIFICATES, CONFIG, CONTROL_PORT, SOCKETS
 _START_SECONDS = 20.0
 _SOCKETS_LABEL = "io.deployd.sockets"
 _PREVIOUS = "/run/deployd-previous"
-# Binding low ports, dropping to the haproxy user, signalling workers of that user, and the owner of the master socket.
-_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"]
+# Binding low ports, dropping to the haproxy user, signalling workers of that user; and giving the master socket to a daemon
+# that is not root, whose file's mode is set only after that (FOWNER).
+_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"]
 
 
 @dataclass(frozen=True, slots=True)
