@@ -226,6 +226,16 @@ def root_image(world: World) -> Any:
     return image
 
 
+async def test_a_deadline_that_passed_before_does_not_fail_the_next_deploy(world: World) -> None:
+    app = world.app(progress_deadline="6s", replicas=2)
+    await world.roll_out(app, 1, world.image("one"))
+    failed, progress = await world.fails(app, 2, world.image("two", HANGS))
+    assert "progress deadline" in failed.message
+    assert "not back yet" not in progress.text
+    await world.roll_out(app, 3, world.image("three"))
+    assert await world.target.serving(app) == 3
+
+
 async def test_an_image_that_cannot_be_pulled_is_told_at_once(world: World) -> None:
     app = world.app()
     await world.roll_out(app, 1, world.image("one"))

@@ -50,6 +50,8 @@ class Cluster:
         self.kubeconfig = str(Path(kubeconfig).expanduser()) if kubeconfig else None
         self.context = context
         self._api: client.ApiClient | None = None
+        self._former: list[client.ApiClient] = []
+        self._times_read = 0
         self._reading = asyncio.Lock()
 
     @property
@@ -58,13 +60,14 @@ class Cluster:
         return self.kubeconfig is None and _TOKEN.exists()
 
     async def __aenter__(self) -> Self:
-        await self._credentials(None)
+        await self._ready()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._api is not None:
-            await self._api.close()
-            self._api = None
+        for api in (*self._former, self._api):
+            if api is not None:
+                await api.close()
+        self._api, self._former = None, []
 
     async def get(self, path: str, **query: str) -> Json:
         """The object or list at `path`. Refused 404 when there is none."""
@@ -110,9 +113,14 @@ class Cluster:
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """A long answer (watch, log) as it comes; Unavailable when nothing came for `silence` seconds (None: for ever)."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
+        known = self._times_read
         with _translated():
             async with await self._request("GET", path, query, None, "", timeout) as answer:
-                await _check(answer)
+                try:
+                    await _check(answer)
+                except _Expired as expired:
+                    await self._renew(known)
+                    raise Unavailable(expired.message) from expired
                 yield answer.content
 
     @asynccontextmanager
@@ -120,7 +128,7 @@ class Cluster:
         self, path: str, query: Sequence[tuple[str, str]]
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """A WebSocket of channels (exec, portforward): the first byte of each message is its channel."""
-        api = await self._ready()
+        api, known = await self._ready(), self._times_read
         headers: dict[str, str] = {}
         await api.update_params_for_auth(headers, [], ["BearerToken"])
         session: aiohttp.ClientSession = api.rest_client.pool_manager
@@ -135,6 +143,9 @@ class Cluster:
                     max_msg_size=0,
                 )
             except aiohttp.WSServerHandshakeError as exc:
+                if exc.status == 401:
+                    await self._renew(known)
+                    raise Unavailable(f"the cluster answered 401 for {path}", hint="try again") from exc
                 raise Refused(exc.status, exc.message, f"{path}: the API server answered {exc.status}") from exc
             async with opened:
                 yield opened
@@ -147,7 +158,7 @@ class Cluster:
         pause = 0.2
         renewed = False
         while True:
-            used = self._api
+            known = self._times_read
             try:
                 with _translated():
                     async with await self._request(method, path, query, body, kind, _REQUEST) as answer:
@@ -160,7 +171,7 @@ class Cluster:
                         expired.message, hint="the cluster does not accept these credentials"
                     ) from expired
                 renewed = True
-                await self._credentials(used)
+                await self._renew(known)
             except Unavailable:
                 if loop.time() + pause > until:
                     raise
@@ -188,31 +199,35 @@ class Cluster:
         )
 
     async def _ready(self) -> client.ApiClient:
-        if (api := self._api) is None:
-            api = await self._credentials(None)
-        return api
+        return self._api or await self._renew(0)
 
-    async def _credentials(self, expired: client.ApiClient | None) -> client.ApiClient:
-        """Read the credentials and build the one client; `expired` is the client whose credentials did not do."""
+    async def _renew(self, known: int) -> client.ApiClient:
+        """Read the credentials, unless that was done since the caller saw them for the `known`th time."""
         async with self._reading:
-            if self._api is not None and self._api is not expired:
+            if self._api is not None and self._times_read != known:
                 return self._api
-            settings = client.Configuration()
-            try:
-                if self.inside:
-                    config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-                else:
-                    await config.load_kube_config(self.kubeconfig, self.context, settings, persist_config=False)
-            except (config.ConfigException, OSError, ValueError) as exc:
-                raise ConfigError(
-                    f"the cluster's credentials cannot be read: {exc}",
-                    hint="see kubeconfig and context in [app.kubernetes]",
-                ) from exc
-            # Building it reads the certificates of the system, some 40 ms.
-            self._api = api = client.ApiClient(settings)
-        if expired is not None:
-            await expired.close()
-        return api
+            settings = await self._settings()
+            self._times_read += 1
+            if self._api is None or _tls(settings) != _tls(self._api.configuration):
+                # Requests in flight still use the client before; it goes with the cluster.
+                self._former += [self._api] if self._api is not None else []
+                self._api = client.ApiClient(settings)
+            self._api.configuration = settings
+            return self._api
+
+    async def _settings(self) -> client.Configuration:
+        settings = client.Configuration()
+        try:
+            if self.inside:
+                config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+            else:
+                await config.load_kube_config(self.kubeconfig, self.context, settings, persist_config=False)
+        except (config.ConfigException, OSError, ValueError) as exc:
+            raise ConfigError(
+                f"the cluster's credentials cannot be read: {exc}",
+                hint="see kubeconfig and context in [app.kubernetes]",
+            ) from exc
+        return settings
 
 
 class _Expired(DeploydError):
@@ -248,3 +263,15 @@ async def _check(answer: aiohttp.ClientResponse) -> None:
         raise Unavailable(f"the cluster answered {answer.status} for {path}: {message[:300]}")
     hint = "give deployd's account the verbs of the Role in kubernetes/" if answer.status == 403 else ""
     raise Refused(answer.status, reason, message[:1000].strip(), hint=hint)
+
+
+def _tls(settings: client.Configuration) -> tuple[object, ...]:
+    """What the client's connections are made with; a token is not part of it."""
+    return (
+        settings.host,
+        settings.ssl_ca_cert,
+        settings.cert_file,
+        settings.key_file,
+        settings.verify_ssl,
+        settings.proxy,
+    )

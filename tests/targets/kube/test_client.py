@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,15 @@ async def test_a_missing_kubeconfig_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="credentials cannot be read"):
         async with Cluster(str(tmp_path / "nothing")):
             pass
+
+
+async def test_many_requests_survive_that_the_credentials_are_read_anew(server: ApiServer, api: Cluster) -> None:
+    async def only_second(request: web.Request) -> web.StreamResponse:
+        if request.headers["Authorization"] != "Bearer second":
+            return web.json_response({"message": "Unauthorized"}, status=401)
+        return web.json_response({"kind": "x"})
+
+    server.on("GET", PATH, only_second)
+    server.give_token("second")
+    answers = await asyncio.gather(*(api.get(PATH) for _ in range(20)))
+    assert answers == [{"kind": "x"}] * 20

@@ -77,6 +77,7 @@ async def test_a_watch_that_ends_goes_on_from_the_last_version(server: ApiServer
         lines(("ERROR", {"kind": "Status", "code": 500, "message": "etcd"})),
         refuses(410, "Expired", "too old resource version"),
         refuses(503, "ServiceUnavailable", "shutting down"),
+        refuses(401, "Unauthorized", "token expired"),
         lines(b"<html>502 Bad Gateway</html>\n"),
         lines(b'"just a string"\n'),
         lines(b'{"type": "ADDED"}\n'),
@@ -84,7 +85,19 @@ async def test_a_watch_that_ends_goes_on_from_the_last_version(server: ApiServer
         lines(("ADDED", an_item("gone", "11")), drop=True),
         lines(b"x" * (5 * 1024 * 1024) + b"\n"),
     ],
-    ids=["gone event", "error event", "gone", "503", "page", "string", "half event", "half line", "drop", "long line"],
+    ids=[
+        "gone event",
+        "error event",
+        "gone",
+        "503",
+        "401",
+        "page",
+        "string",
+        "half event",
+        "half line",
+        "drop",
+        "long line",
+    ],
 )
 async def test_a_watch_in_trouble_lists_again(server: ApiServer, api: Cluster, trouble: object) -> None:
     server.on("GET", PATH, says(a_list("10", an_item("a"))), says(a_list("30", an_item("z"))))
