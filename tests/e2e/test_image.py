@@ -1,0 +1,127 @@
+"""deployd from its image, run as the README says: non-root, on the host's network, with the engine's socket mounted."""
+
+import asyncio
+import importlib.metadata
+import os
+import secrets
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deployd.client import Client
+from deployd.demo.daemon import DemoDaemon
+from deployd.demo.engine import Engine
+from deployd.demo.leftovers import remove
+from deployd.demo.repository import Repository
+from deployd.domain import Status
+from tests.e2e.world import CONFIG, World
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+SOCKET = Path("/var/run/docker.sock")
+USER = 10001
+LARGEST = 440 * 1000 * 1000  # bytes: Python, git, a docker client and the daemon's libraries
+
+
+class Container(DemoDaemon):
+    """The daemon as a container of the image, where the others are processes."""
+
+    image: str = ""
+    name: str = ""
+
+    @property
+    def command(self) -> list[str]:
+        """As the README has it, with the repository mounted beside."""
+        state = self.directory / "state"
+        return [
+            *("docker", "run", "--name", self.name, "--network", "host"),
+            *("--label", f"io.deployd.instance={self.instance}"),
+            *("--group-add", str(SOCKET.stat().st_gid), "--volume", f"{SOCKET}:{SOCKET}"),
+            *("--volume", f"{state}:{state}", "--volume", f"{self.directory}/config.toml:/etc/deployd/config.toml:ro"),
+            *("--volume", f"{self.remote}:{self.remote}:ro"),
+            *("--env", "DEPLOYD_DEMO_SECRET", self.image),
+        ]
+
+    async def start(self) -> None:
+        """`docker run` in the foreground, so that what it says is the daemon's log."""
+        environment = os.environ | {"DEPLOYD_DEMO_SECRET": self.secret}
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(*self.command, env=environment, stdout=log, stderr=log)
+
+    async def stop(self) -> None:
+        """As an operator does; `docker run` ends with the exit code of the container."""
+        assert self.process is not None
+        _docker("stop", "--time", "60", self.name)
+        await self.process.wait()
+
+
+def _docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def image(docker_engine: Engine, base_images: object) -> Iterator[str]:
+    """The image of this checkout, built by the classic builder."""
+    name = f"deployd-test/{secrets.token_hex(4)}:latest"
+    environment = os.environ | {"DOCKER_BUILDKIT": "0", "DOCKER_HOST": docker_engine.url}
+    command = ["docker", "build", "--quiet", "--file", "Dockerfile.deployd", "--tag", name, "."]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    yield name
+    _docker("rmi", "--force", name)
+
+
+@pytest.fixture
+async def inside(tmp_path: Path, image: str, docker_engine: Engine) -> AsyncIterator[World]:
+    """A world whose daemon runs from the image."""
+    if os.geteuid() != 0 or not docker_engine.url.endswith(str(SOCKET)):
+        pytest.skip("the state directory of another user, and the usual socket: needs root and a local engine")
+    for directory in (tmp_path, *list(tmp_path.parents)[:2]):
+        directory.chmod(0o755)
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, USER, USER)
+    repository = Repository(tmp_path)
+    repository.create()
+    daemon = Container.prepare(tmp_path, repository.remote, CONFIG, app=f"iris-{secrets.token_hex(3)}")
+    assert isinstance(daemon, Container)
+    daemon.image, daemon.name = image, f"{daemon.instance}-daemon"
+    try:
+        async with daemon.running(), Client(daemon.url) as client:
+            yield World(repository, daemon, client)
+    finally:
+        print(daemon.log.read_text())
+        remove(docker_engine.api(), daemon.instance)
+
+
+def test_it_is_small_and_has_what_it_needs(image: str) -> None:
+    assert int(_docker("image", "inspect", "--format", "{{.Size}}", image)) < LARGEST
+    said = "id -u; git --version; git lfs version; ssh -V 2>&1; docker --version; deployd --version"
+    user, git, lfs, ssh, docker, deployd = _docker("run", "--rm", "--entrypoint", "sh", image, "-c", said).splitlines()
+    assert user == str(USER)
+    assert git.startswith("git version")
+    assert lfs.startswith("git-lfs/")
+    assert ssh.startswith("OpenSSH")
+    assert docker.startswith("Docker version")
+    assert deployd == importlib.metadata.version("deployd")
+
+
+async def test_a_push_through_it_is_live_and_outlives_it(inside: World) -> None:
+    deploy = await inside.ended(await inside.push())
+    assert deploy.status is Status.LIVE, deploy.reason
+    assert await _served(inside) == deploy.commit
+    owner = (inside.daemon.directory / "state" / "deployd.db").stat().st_uid
+    assert owner == USER
+    await inside.daemon.stop()
+    assert inside.daemon.process is not None
+    assert inside.daemon.process.returncode == 0
+    assert await _served(inside) == deploy.commit
+
+
+async def _served(world: World) -> str:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        return (await http.get(world.daemon.public_url)).raise_for_status().text
