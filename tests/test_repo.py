@@ -1,4 +1,4 @@
-"""The repository as a newcomer meets it: what the README says can be typed, what it names is there, no file tells of a machine."""
+"""The repository as a newcomer meets it: what the README says can be typed, and what it names is there."""
 
 import re
 import subprocess
@@ -66,7 +66,6 @@ def test_the_readme_shows_commands() -> None:
         "deploy",
         "history",
         "hook",
-        "init",
         "logs",
         "status",
         "token",
