@@ -19,7 +19,7 @@ from deployd.errors import BuildFailed, RequestRefused, Unavailable
 from deployd.events import Events
 from deployd.logs import Logs
 from deployd.pipeline import Parts, Pipeline
-from deployd.ports import BuildRequest, Context, Log, Progress
+from deployd.ports import BuildRequest, Candidate, Context, Log, Progress
 from deployd.scheduler import Scheduler
 from deployd.store.database import Database
 from deployd.store.store import Store
@@ -76,6 +76,7 @@ class FakeTarget:
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         async with progress.step("candidate"):
             progress.log.write("started\n")
+        await progress.prove(Candidate(app, deploy, "http://192.0.2.1", image))
         async with progress.step("cut-over"):
             await progress.cutting_over()
             self.live[app.name] = deploy.number

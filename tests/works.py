@@ -1,12 +1,14 @@
 """A scheduler with a real store, real git and the real pipeline on a real repository; only builder and target are fakes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from deployd.config.app import App
+from deployd.config.daemon import Git
 from deployd.config.file import parse
 from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
 from deployd.events import Events
@@ -23,11 +25,30 @@ from tests.source.repositories import Repository
 _GUIDS = count(1)
 
 
+class _Source(GitSource):
+    """Tells when the poll at the start has had its answers."""
+
+    def __init__(self, config: Git, directory: Path) -> None:
+        super().__init__(config, directory, (0.01,))
+        self.answered = asyncio.Semaphore(0)
+
+    async def heads(self, app: App) -> Mapping[str, str]:
+        found = await super().heads(app)
+        self.answered.release()
+        return found
+
+
 class Works:
     """What a test pushes to, and what becomes of it."""
 
     def __init__(
-        self, directory: Path, repository: Repository, store: Store, events: Events, apps: Sequence[dict[str, Any]]
+        self,
+        directory: Path,
+        repository: Repository,
+        store: Store,
+        events: Events,
+        builder: FakeBuilder,
+        apps: Sequence[dict[str, Any]],
     ) -> None:
         named = [
             {"name": "iris", "repo": str(repository.path), "gateway": {"listen": 8000 + at}}
@@ -39,10 +60,10 @@ class Works:
             {"app": named, "git": {"allow_file": True, "poll_every": "0s"}, "builder": {"concurrency": 1}}
         )
         self.repository, self.store, self.events = repository, store, events
-        self.builder, self.target = FakeBuilder(), FakeTarget()
+        self.builder, self.target = builder, FakeTarget()
         self.gates: list[Gate] = []
         self.logs = Logs(directory / "logs")
-        self.source = GitSource(self.config.git, directory / "git", (0.01,))
+        self.source = _Source(self.config.git, directory / "git")
         targets = {"docker": self.target}
         parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: self.gates)
         self.pipeline = Pipeline(parts, instance="test", builder=self.config.builder, registry=None)
@@ -94,14 +115,17 @@ class Works:
 
 
 @asynccontextmanager
-async def works(directory: Path, *apps: dict[str, Any]) -> AsyncIterator[Works]:
+async def works(directory: Path, *apps: dict[str, Any], builder: FakeBuilder | None = None) -> AsyncIterator[Works]:
     """Works that run for the length of the block; by default one app `iris` that follows main."""
     repository = Repository.create(directory / "acme" / "iris.git")
     events = Events()
     async with Database(directory / "deployd.db") as database:
-        made = Works(directory, repository, Store(database, events), events, apps or ({},))
+        made = Works(directory, repository, Store(database, events), events, builder or FakeBuilder(), apps or ({},))
         async with made.source:
             task = asyncio.create_task(made.scheduler.serve())
+            async with asyncio.timeout(30):
+                for _ in made.config.app:
+                    await made.source.answered.acquire()
             try:
                 yield made
             finally:
