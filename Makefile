@@ -10,18 +10,18 @@ PYTEST_ARGS ?=
 setup: .venv/.installed
 
 .venv/.installed: requirements.lock pyproject.toml
-	./tests/testbed/environment .venv
-	touch $@
+	@./tests/testbed/environment .venv
+	@touch $@
 
 demo: setup
-	$(PY) -m deployd demo $(ARGS)
+	@$(PY) -m deployd demo $(ARGS)
 
 check: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	$(PY) -m pytest -q -m "not engine and not cluster and not slow" $(PYTEST_ARGS)
+	$(PY) -m pytest -q -m "not engine and not cluster and not slow" --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
 
 test: setup
 	$(PY) -m tests.testbed

@@ -20,6 +20,8 @@ from model_service.golden import agrees
 from model_service.model import load
 from tests.model_service.process import Running, running, started
 
+pytestmark = pytest.mark.slow
+
 ROW = [5.8, 4.0, 1.2, 0.2]
 QUESTION = json.dumps({"instances": [ROW]})
 
