@@ -137,7 +137,7 @@ class KubernetesApp(Section):
     service: Service | None = None
     autoscale: Autoscale | None = None
     progress_deadline: Duration = 600.0
-    patience: Duration = 15.0
+    patience: Duration = 12.0
     bake: Duration = 10.0
     allow_root: bool = False
     image_pull_secrets: tuple[str, ...] = ()
