@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 from deployd.config.app import App
 from deployd.config.file import parse
 from deployd.domain import Delivery, Status, Trigger, Wanted
+from deployd.errors import Unavailable
 from deployd.events import Events
 from deployd.heads import Heads
 from deployd.store.database import Database
@@ -118,3 +119,33 @@ def test_of_several_tags_the_highest_version_is_wanted() -> None:
     tags = {f"refs/tags/{name}": name for name in ("v1.9", "v1.10", "v1.2", "v1.10-rc1")}
     assert wanted_head(tags) == ("refs/tags/v1.10", "v1.10")
     assert wanted_head({}) is None
+
+
+class _HalfAway(FakeSource):
+    """One of its repositories does not answer."""
+
+    async def ping(self, app: App) -> None:
+        if app.repo != REPO:
+            raise Unavailable(f"{app.repo} is away")
+
+
+async def test_a_repository_that_fails_is_asked_less_and_less_often_and_the_others_as_before(store: Store) -> None:
+    source, away = _HalfAway({REPO: {}}), "https://example.com/acme/rose.git"
+    apps = (_app(), _app("rose", away))
+    watching = asyncio.create_task(Heads(store, source, store.queue).watch(lambda: apps, lambda: 0.05))
+    asked: list[str] = []
+    async with asyncio.timeout(60):
+        while asked.count(REPO) < 20:
+            asked.append(await source.asked.get())
+    watching.cancel()
+    await asyncio.wait({watching})
+    assert 2 <= asked.count(away) <= 8
+
+
+def test_pauses_are_spread_grow_with_failures_to_a_limit_and_never_end_without_a_poll() -> None:
+    usual = [Heads._pause(100.0, 0) for _ in range(200)]
+    assert 90 <= min(usual) < 95
+    assert 105 < max(usual) <= 110
+    assert 360 <= Heads._pause(100.0, 2) <= 440
+    assert 1440 <= Heads._pause(100.0, 1000) <= 1760
+    assert Heads._pause(0.0, 0) == Heads._pause(0.0, 3) == float("inf")
