@@ -6,6 +6,7 @@ round, `report.sample(...)` for us and for every rival in turn (`interleaved` sa
 """
 
 import statistics
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -114,6 +115,7 @@ def interleaved(rounds: int, contenders: Iterable[str]) -> Iterator[tuple[int, s
     for turn in range(rounds):
         first = turn % len(names)
         for name in (*names[first:], *names[:first]):
+            print(f"round {turn + 1} of {rounds}: {name}", file=sys.stderr)
             yield turn, name
 
 

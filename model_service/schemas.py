@@ -180,7 +180,7 @@ def _infer(manifest: Manifest) -> dict[str, Any]:
                 "minItems": width,
                 "maxItems": width,
             },
-            "parameters": {"type": "object", "maxProperties": 0},
+            "parameters": {"type": ["object", "null"]},
         },
         "required": ["name", "datatype", "shape", "data"],
     }
@@ -201,7 +201,7 @@ def _infer(manifest: Manifest) -> dict[str, Any]:
     }
     return _post(
         "Open Inference Protocol v2",
-        {"id": named, "inputs": {"type": "array", "items": given, "minItems": 1, "maxItems": 1}},
+        {"id": {"type": ["string", "null"]}, "inputs": {"type": "array", "items": given, "minItems": 1, "maxItems": 1}},
         answer,
         "One row as the example shows; further shapes, datatypes and binary tensors as in the protocol.",
         required=["inputs"],

@@ -114,7 +114,7 @@ class Protocol:
         number = message.get("id")
         if number is not None and type(number) is not str:
             raise RequestRejected(400, "id: expected text")
-        wants_binary = _object(message.get("parameters") or {}, "parameters").get("binary_data_output") is True
+        wants_binary = _parameters(message, "parameters").get("binary_data_output") is True
         tensors = _list(message.get("inputs"), "inputs")
         columns, tail = [], memoryview(body)[size:]
         for i, tensor in enumerate(tensors):
@@ -137,7 +137,7 @@ class Protocol:
         count = math.prod(shape)
         if count > self._rows.max_rows * self._rows.width:
             raise RequestRejected(400, f"{at}.shape: at most {self._rows.max_rows} rows are taken at once")
-        size = _object(tensor.get("parameters") or {}, f"{at}.parameters").get("binary_data_size")
+        size = _parameters(tensor, f"{at}.parameters").get("binary_data_size")
         if size is None:
             return _Tensor(name, shape, _flat(tensor.get("data"), kind, shape, f"{at}.data")), 0
         if "data" in tensor:
@@ -176,7 +176,7 @@ class Protocol:
                 known = ", ".join(self._outputs)
                 raise RequestRejected(400, f"outputs[{i}].name: expected one of {known}, each once, got {_shown(name)}")
             names.append(name)
-            if _object(output.get("parameters") or {}, f"outputs[{i}].parameters").get("binary_data", binary) is True:
+            if _parameters(output, f"outputs[{i}].parameters").get("binary_data", binary) is True:
                 raw.add(name)
         return tuple(names), frozenset(raw)
 
@@ -241,6 +241,11 @@ def _object(value: Any, what: str) -> dict[str, Any]:
     if type(value) is not dict:
         raise RequestRejected(400, f"{what}: expected an object, got {_shown(value)}")
     return value
+
+
+def _parameters(holder: dict[str, Any], what: str) -> dict[str, Any]:
+    given = holder.get("parameters")
+    return {} if given is None else _object(given, what)
 
 
 def _list(value: Any, what: str) -> list[Any]:

@@ -107,6 +107,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "an output twice": ({"inputs": [tensor()], "outputs": [{"name": "label"}] * 2}, "each once"),
     "an id that is a number": ({"id": 7, "inputs": [tensor()]}, "id: expected text"),
     "two wide tensors": ({"inputs": [tensor(), tensor(name="y")]}, "one for each of"),
+    "parameters that are false": ({"inputs": [tensor(parameters=False)]}, "inputs[0].parameters: expected an object"),
     "a list": ([], "the request: expected an object"),
     "data that is missing beside a size": (
         {"inputs": [tensor(parameters={"binary_data_size": 64})]},
