@@ -34,10 +34,11 @@ class History:
         return await self._database.read(lambda connection: one_deploy(connection, app, number))
 
     async def latest_of(self, app: str, commit: str) -> Deploy | None:
-        """The newest deploy of that commit."""
-        return await self._first(
-            "SELECT * FROM deploys WHERE app = ? AND sha = ? ORDER BY number DESC LIMIT 1", (app, commit)
-        )
+        """The newest deploy of that commit, but not one that was superseded while it waited."""
+        begun = "SELECT * FROM deploys INDEXED BY by_commit WHERE app = ? AND sha = ? AND started_at IS NOT NULL"
+        waiting = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND sha = ? AND status = 'queued'"
+        query = f"{begun} UNION ALL {waiting} ORDER BY number DESC LIMIT 1"
+        return await self._first(query, (app, commit, app, commit))
 
     async def previous(self, app: str, number: int) -> Deploy | None:
         """The newest release before deploy `number` that was live and was not itself taken back."""
@@ -159,7 +160,8 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
 def _why_held(connection: sqlite3.Connection, app: str, commit: str) -> str:
     """Why the app stays where it is although `commit` is the head that was last asked for."""
     row = connection.execute(
-        "SELECT number, status, reason FROM deploys WHERE app = ? AND sha = ? ORDER BY number DESC LIMIT 1",
+        "SELECT number, status, reason FROM deploys WHERE app = ? AND sha = ? AND started_at IS NOT NULL "
+        "ORDER BY number DESC LIMIT 1",
         (app, commit),
     ).fetchone()
     if row is None or row["status"] == "retired":

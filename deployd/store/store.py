@@ -5,6 +5,7 @@ what a deploy in flight must record is written again and again until the disk ta
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import sqlite3
@@ -33,6 +34,11 @@ class Store(History):
     def __init__(self, database: Database, events: Events) -> None:
         super().__init__(database)
         self._events = events
+        self._impatient = asyncio.Event()
+
+    def stop_waiting(self) -> None:
+        """The daemon stops: from now on a write that the disk refuses is Unavailable, and the next start sees what is so."""
+        self._impatient.set()
 
     async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> tuple[list[Deploy], bool]:
         """Take a delivery and queue what it asks for; durable when this returns. Raises Unavailable.
@@ -243,15 +249,19 @@ class Store(History):
         )
 
     async def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Write until the disk takes it."""
+        """Write until the disk takes it, or the daemon stops."""
         failures = 0
         while True:
             try:
                 return await self._database.write(work)
             except Unavailable as exc:
+                if self._impatient.is_set():
+                    raise
                 if failures == 0:
                     logger.error("Cannot record, and go on trying: %s (%s)", exc, exc.hint)
-                await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]):
+                        await self._impatient.wait()
                 failures += 1
 
     def _tell(self, deploy: Deploy) -> None:

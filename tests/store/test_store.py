@@ -212,6 +212,19 @@ async def test_a_declined_head_is_remembered_and_queues_nothing(store: Store) ->
     assert [deploy.name for deploy in both] == ["rose/1"]
 
 
+async def test_the_latest_deploy_of_a_commit_waits_or_was_begun(store: Store) -> None:
+    assert await store.latest_of("iris", A) is None
+    first = await store.queue(_wanted(A))
+    assert await store.latest_of("iris", A) == first
+    await store.advance(first, Status.BUILDING)
+    assert (await store.latest_of("iris", A)).number == 1  # type: ignore[union-attr]
+    again = await store.queue(_wanted(A))
+    assert await store.latest_of("iris", A) == again
+    await store.queue(_wanted(B))
+    await store.take_newest("iris")
+    assert (await store.latest_of("iris", A)).number == 1  # type: ignore[union-attr]
+
+
 async def test_no_question_about_what_waits_reads_the_whole_history(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         asked: list[str] = []
