@@ -97,8 +97,8 @@ class DemoDaemon:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["DemoDaemon"]:
         """Start it and wait until it answers; stop it at the end."""
-        await self.start()
         try:
+            await self.start()
             await self.answering()
             yield self
         finally:

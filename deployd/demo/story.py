@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -33,10 +34,14 @@ _TREE = "DecisionTreeClassifier(random_state=seed"
 _LAST_WORDS = "ARG COMMIT="
 _BREAK = 'RUN echo "this commit does not build" && exit 3\n'
 _SLOW = "RUN sleep 60\n"
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_INTERRUPTED = 130
 
 
 def run(*, once: bool) -> int:
     """Tell the whole story; the exit code. Without `once` it then waits for Ctrl-C with everything running."""
+    for number in _ENDINGS:
+        signal.signal(number, signal.default_int_handler)
     console = Console(highlight=False)
     console.print("[bold]deployd: from git push to a live, proven model service[/bold]")
     host = engine.ensure(Progress(console))
@@ -48,7 +53,12 @@ def run(*, once: bool) -> int:
         daemon = DemoDaemon.prepare(directory, repository.remote)
         try:
             return asyncio.run(_tell(console, repository, daemon, once=once))
+        except asyncio.CancelledError:
+            console.print("Interrupted")
+            return _INTERRUPTED
         finally:
+            for number in _ENDINGS:
+                signal.signal(number, signal.SIG_IGN)  # an impatient second Ctrl-C must leave nothing behind
             gone = daemon.remove_everything(host.api(timeout=300))
             console.print(f"Removed what the demo made: {', '.join(gone) or 'nothing was left'}", soft_wrap=True)
 
@@ -100,13 +110,13 @@ class Story:
     async def sum_up(self) -> None:
         """How long each step took, and the verdict."""
         deploys = [await self._client.show(deploy.app, deploy.number) for deploy in self._deploys]
-        table = Table(title="How long each step took, in seconds")
+        table = Table(title="How long each step took, in seconds", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         names = list(dict.fromkeys(step.name for deploy in deploys for step in deploy.steps))
         for head in ("deploy", "status", *names):
-            table.add_column(head, justify="right" if head in names else "left")
+            table.add_column(head, justify="right" if head in names else "left", no_wrap=True)
         for deploy in sorted(deploys, key=lambda deploy: deploy.number):
             took = {step.name: _seconds(step) for step in deploy.steps}
-            table.add_row(f"{deploy.app}/{deploy.number}", deploy.status, *(took.get(name, "") for name in names))
+            table.add_row(str(deploy.number), deploy.status, *(took.get(name, "") for name in names))
         self._console.print(table)
         good = sum(holds for _, holds in self._findings)
         style = "green" if self.succeeded else "red"
@@ -114,12 +124,15 @@ class Story:
 
     async def wait(self) -> None:
         """Leave everything running until Ctrl-C."""
+        ended = asyncio.Event()
+        for number in _ENDINGS:
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
         self._console.print(
             f"\nThe API and dashboard are at [bold]{self._daemon.url}[/bold], the model at "
             f"[bold]{self._daemon.public_url}[/bold]; Ctrl-C ends the demo.\n"
             f"  DEPLOYD_URL={self._daemon.url} .venv/bin/deployd status"
         )
-        await asyncio.Event().wait()
+        await ended.wait()
 
     async def _first_push(self) -> None:
         self._chapter("A repository with the model service; the first push")
@@ -233,15 +246,19 @@ class Story:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the demo in order: the daemon is stopped and everything is removed."""
+    """Ctrl-C and SIGTERM end the demo in order, and once: the daemon is stopped and everything is removed."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, lambda: task.cancel() if task is not None else None)
+
+    def end() -> None:
+        if task is not None and not task.cancelling():
+            task.cancel()
+
+    for number in _ENDINGS:
+        loop.add_signal_handler(number, end)
     try:
         yield
     finally:
-        for number in numbers:
+        for number in _ENDINGS:
             loop.remove_signal_handler(number)
 
 
