@@ -16,7 +16,7 @@ from deployd.config.file import load
 from deployd.demo.engine import Engine
 from deployd.targets.kube import access
 from deployd.targets.kubernetes import KubernetesTarget
-from tests.targets.kube.world import World, a_config
+from tests.targets.kube.world import World, a_config, forget_dead_registries
 from tests.testbed.cluster import Cluster
 from tests.testbed.programs import program
 from tests.testbed.registry import Registry
@@ -70,6 +70,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """The base's account in a namespace of its own, and a target that acts as it."""
     monkeypatch.setenv("DOCKER_HOST", base_images.url)
+    forget_dead_registries(base_images)
     rendered(cluster, namespace, tmp_path)
     async with KubernetesTarget(a_config(registry, tmp_path), tmp_path / "kubernetes") as target:
         kubeconfig = as_account(cluster, namespace, tmp_path)

@@ -3,8 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from deployd.demo.engine import Engine
 from deployd.targets.kube.client import Cluster
+from deployd.targets.kubernetes import KubernetesTarget
 from tests.targets.kube.api_server import ApiServer, api_server
+from tests.targets.kube.world import World, a_config, forget_dead_registries
+from tests.testbed.cluster import Cluster as RealCluster
+from tests.testbed.registry import Registry
 
 
 @pytest.fixture
@@ -19,3 +24,19 @@ async def api(server: ApiServer) -> AsyncIterator[Cluster]:
     """A client of that server."""
     async with Cluster(str(server.kubeconfig)) as cluster:
         yield cluster
+
+
+@pytest.fixture
+async def world(
+    cluster: RealCluster,
+    namespace: str,
+    base_images: Engine,
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[World]:
+    """An app in a namespace of its own."""
+    monkeypatch.setenv("DOCKER_HOST", base_images.url)
+    forget_dead_registries(base_images)
+    async with KubernetesTarget(a_config(registry, tmp_path), tmp_path / "kubernetes") as target:
+        yield World(cluster, base_images, registry, namespace, tmp_path, target)

@@ -2,9 +2,12 @@
 
 import asyncio
 import hashlib
+import re
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from deployd.config.daemon import Config
 from deployd.demo import images
 from deployd.demo.engine import Engine
 from deployd.domain import Deploy, GateResult, Image
-from deployd.errors import RolloutFailed
+from deployd.errors import RolloutFailed, Unavailable
 from deployd.gates.ready import ReadyGate
 from deployd.ports import Candidate, Log
 from deployd.targets.kubernetes import KubernetesTarget
@@ -167,6 +170,23 @@ def written_config(registry: Registry, state: Path, **more: Any) -> dict[str, An
         "server": {"state_dir": str(state), "instance": "test"},
         "registry": {"url": registry.address, "insecure": True, **more},
     }
+
+
+@cache
+def forget_dead_registries(engine: Engine) -> None:
+    """Remove the images of registries that earlier test runs had: their pods were still there when those ended."""
+    api = engine.api()
+    for image in api.get("/images/json"):
+        for tag in image.get("RepoTags") or []:
+            found = re.match(r"127\.0\.0\.1:(\d+)/iris", tag)
+            if found and not _listens(int(found[1])):
+                with suppress(Unavailable):
+                    api.delete(f"/images/{tag}?force=1")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Unpushed:

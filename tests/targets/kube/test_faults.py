@@ -8,40 +8,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployd.demo.engine import Engine
 from deployd.demo.load import Call, Load
 from deployd.domain import Image
 from deployd.errors import RolloutFailed
 from deployd.targets.kubernetes import KubernetesTarget
 from tests.targets.kube.apps import a_deploy
 from tests.targets.kube.world import CRASHES, SERVES, RecordedProgress, World, a_config, written_config
-from tests.testbed.cluster import Cluster
-from tests.testbed.registry import Registry
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NODE_PORT: dict[str, Any] = {"service": {"type": "NodePort", "port": 80}}
 SLOWLY = f"sleep 4; {SERVES}"
-
-
-@pytest.fixture
-async def world(
-    cluster: Cluster,
-    namespace: str,
-    base_images: Engine,
-    registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[World]:
-    """An app in a namespace of its own."""
-    monkeypatch.setenv("DOCKER_HOST", base_images.url)
-    async with KubernetesTarget(a_config(registry, tmp_path), tmp_path / "kubernetes") as target:
-        yield World(cluster, base_images, registry, namespace, tmp_path, target)
 
 
 def load_on(world: World) -> Load:

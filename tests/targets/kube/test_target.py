@@ -4,41 +4,22 @@ import asyncio
 import contextlib
 import json
 import urllib.request
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from deployd.demo.engine import Engine
 from deployd.errors import RequestRefused, RolloutFailed
 from deployd.targets.kube.candidate import forwarded
 from deployd.targets.kube.client import Cluster
 from deployd.targets.kubernetes import KubernetesTarget
 from tests.targets.kube.apps import a_deploy
 from tests.targets.kube.world import CRASHES, HANGS, PORT, SICKENS, RecordedProgress, Unpushed, World, a_config
-from tests.testbed.cluster import Cluster as RealCluster
 from tests.testbed.registry import Registry
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 NODE_PORT = {"service": {"type": "NodePort", "port": 80}}
-
-
-@pytest.fixture
-async def world(
-    cluster: RealCluster,
-    namespace: str,
-    base_images: Engine,
-    registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[World]:
-    """An app in a namespace of its own."""
-    monkeypatch.setenv("DOCKER_HOST", base_images.url)
-    async with KubernetesTarget(a_config(registry, tmp_path), tmp_path / "kubernetes") as target:
-        yield World(cluster, base_images, registry, namespace, tmp_path, target)
 
 
 def page(world: World) -> str:
