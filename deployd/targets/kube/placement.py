@@ -13,6 +13,7 @@ from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.targets.kube import adoption, manifests
 from deployd.targets.kube.client import Cluster, Refused
+from deployd.targets.kube.follow import RolloutEnded
 from deployd.targets.kube.manifests import COMMIT, DEPLOY, IMAGE, INSTANCE, LAST_GOOD, REPLICAS, Json, Offers
 from deployd.targets.kube.releases import Place, Release
 from deployd.targets.kube.verdict import complete, image_of
@@ -98,7 +99,14 @@ class Placement:
         `good` is the release to go back to: the Deployment names it, for a deployd that lost its state.
         """
         if release.template is None:
-            return await self._set_image(release, manifests.annotations(deploy, release.image, _named(good)), found)
+            marks = manifests.annotations(deploy, release.image, _named(good))
+            try:
+                return await self._set_image(release, marks, found)
+            except Refused as refused:
+                if refused.status not in {409, 422}:
+                    raise
+                words = f"Deployment {self._name} was changed by somebody else at this moment"
+                raise RolloutEnded(words, ours=False, hint="deploy again") from refused
         manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _named(good))
         placed = await self._apply(self.path, manifest)
         before = (found or {}).get("metadata", {}).get("annotations", {}).get(REPLICAS)
@@ -133,8 +141,9 @@ class Placement:
         await self.cluster.merge(self.path + "/scale", {"spec": {"replicas": replicas}}, within=PATIENT_S)
 
     async def delete(self) -> None:
-        """Remove the Deployment that a first, failed release left."""
-        await self.cluster.delete(self.path)
+        """Remove the Deployment that a first, failed release left, if it is of our making."""
+        if self.settings.create:
+            await self.cluster.delete(self.path)
 
     @property
     def _name(self) -> str:

@@ -49,12 +49,14 @@ class Rollout:
 
     async def run(self, image: Image, registry: Pusher) -> None:
         """Bring `image` to serve. RolloutFailed says why it does not; what served before then serves on."""
-        found, warnings = await self._placement.examine()
+        _, warnings = await self._placement.examine()
         for warning in warnings:
             self._progress.log.write(f"warning: {warning}\n")
         async with self._progress.step("push"):
             image = await registry.push(image, self._progress.log)
             await self._progress.pushed(image)
+        # A push can take minutes: what is compared with must be what is there now.
+        found, _ = await self._placement.examine()
         release = await self._aim_at(image, found)
         await self._remember(found)
         await self._progress.cutting_over()
@@ -168,7 +170,7 @@ class Rollout:
         good = self._record.last
         try:
             if good is None:
-                self._tell("no release was good before: the Deployment goes")
+                self._tell("no release was good before: what this one made goes")
                 await self._placement.delete()
                 return
             async with asyncio.timeout(_BACK_S):

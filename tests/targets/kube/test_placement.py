@@ -117,3 +117,19 @@ async def test_a_race_with_a_status_is_tried_again(server: ApiServer, api: Clust
 
 def placed_nowhere() -> Placement:
     return Placement(Cluster(), an_app(), "here")
+
+
+async def test_a_change_at_the_same_moment_is_told_as_such(server: ApiServer, api: Cluster) -> None:
+    server.on("PATCH", PATH, refuses(422, "Invalid", "testing value failed"))
+    placement = placed(api, create=False)
+    release = await placement.plan(a_deploy(7), IMAGE, a_deployment(image=OLD))
+    with pytest.raises(RolloutFailed, match="changed by somebody else at this moment"):
+        await placement.put(release, a_deploy(7), a_deployment(image=OLD), None)
+
+
+async def test_only_a_deployment_of_our_making_is_deleted(server: ApiServer, api: Cluster) -> None:
+    await placed(api, create=False).delete()
+    assert server.asked == []
+    server.on("DELETE", PATH, says({}))
+    await placed(api).delete()
+    assert len(server.asked) == 1
