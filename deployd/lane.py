@@ -5,9 +5,10 @@ and only then the next begins. Who asked for a cancellation is our own record, n
 """
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Literal
 
@@ -122,7 +123,18 @@ class Lane:
                 raise
             finally:
                 self._deploy = self._task = None
-                await self._ended(deploy, task, stopping=stopping)
+                with self._excused(stopping=stopping):
+                    await self._ended(deploy, task, stopping=stopping)
+
+    @contextlib.contextmanager
+    def _excused(self, *, stopping: bool) -> Iterator[None]:
+        """A disk that refuses does not keep the daemon from stopping: the next start finds an interrupted deploy."""
+        try:
+            yield
+        except Unavailable as exc:
+            if not stopping:
+                raise
+            logger.error("Cannot record how the deploy ended: %s (%s)", exc, exc.hint)
 
     async def _ended(self, deploy: Deploy, task: asyncio.Task[None], *, stopping: bool) -> None:
         """The one place where the end of a task becomes the status of a deploy."""

@@ -60,6 +60,7 @@ async def run(config_path: Path) -> None:
             systemd.notify("STOPPING=1")
             daemon.stop_taking()
             await web
+            daemon.services.store.stop_waiting()
             for task in work:
                 task.cancel()
     logger.info("deployd has stopped")

@@ -3,10 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from deployd.domain import Deploy, GateResult, Image, Status
-from deployd.errors import RolloutFailed
+from deployd.errors import RolloutFailed, Unavailable
 from deployd.metrics import DEPLOY_SECONDS
 from deployd.ports import Candidate, Context, Gate, Log
 from deployd.probe import provenance
@@ -40,7 +40,8 @@ class DeployProgress:
         try:
             yield
         except asyncio.CancelledError:
-            await self._store.end_step(self._deploy, position, name, "cancelled")
+            with suppress(Unavailable):  # the disk refuses: the next start ends what was interrupted
+                await self._store.end_step(self._deploy, position, name, "cancelled")
             raise
         except Exception:
             await self._store.end_step(self._deploy, position, name, "failed")

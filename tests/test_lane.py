@@ -17,7 +17,7 @@ from deployd.events import Events
 from deployd.lane import Lane
 from deployd.pipeline import Outdated, Pipeline
 from deployd.ports import Log, Target
-from deployd.store.database import Database
+from deployd.store.database import Database, Work
 from deployd.store.store import Store
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
@@ -326,6 +326,32 @@ async def test_stopping_puts_the_deploy_in_flight_back_and_a_restart_takes_it_up
     back = await bench.store.deploy("iris", deploy.number)
     assert back is not None
     assert (back.status, back.reason) == (Status.QUEUED, "deployd was stopped")
+    del bench.pipeline.scripts[A]
+    async with bench.serving():
+        await bench.ends(deploy, Status.LIVE)
+
+
+async def test_a_disk_that_is_full_does_not_keep_the_lane_from_stopping(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, write = asyncio.Event(), bench.store._database.write
+
+    async def refused(work: Work[object]) -> object:
+        if full.is_set():
+            raise Unavailable("the state cannot be written: database or disk is full")
+        return await write(work)
+
+    bench.pipeline.scripts[A] = _for_ever
+    monkeypatch.setattr(bench.store._database, "write", refused)
+    async with asyncio.timeout(20), bench.serving():
+        deploy = await bench.push(A)
+        await bench.pipeline.began.get()
+        full.set()
+        bench.store.stop_waiting()
+    left = await bench.store.deploy("iris", deploy.number)
+    assert left is not None
+    assert left.status is Status.BUILDING
+    full.clear()
     del bench.pipeline.scripts[A]
     async with bench.serving():
         await bench.ends(deploy, Status.LIVE)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deployd.domain import Deploy, GateResult, Image, Status, Trigger, Wanted
-from deployd.errors import RolloutFailed
+from deployd.errors import RolloutFailed, Unavailable
 from deployd.events import Events
 from deployd.ports import Candidate, Context, Gate, Log
 from deployd.progress import DeployProgress
@@ -89,6 +89,28 @@ async def test_a_step_that_is_cancelled_is_cancelled_and_the_cancellation_goes_o
     await asyncio.wait({task})
     assert task.cancelled()
     assert [step.status for step in (await desk.now()).steps] == ["cancelled"]
+
+
+async def test_a_cancellation_goes_on_even_when_it_cannot_be_recorded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = asyncio.Event()
+
+    async def refused(work: object) -> None:
+        raise Unavailable("the disk is full")
+
+    async def work() -> None:
+        async with desk.progress().step("drain"):
+            began.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await began.wait()
+    monkeypatch.setattr(desk.store._database, "write", refused)
+    desk.store.stop_waiting()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
 
 
 async def test_what_the_gates_say_is_recorded_and_a_warning_does_not_stop(desk: Desk) -> None:

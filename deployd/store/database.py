@@ -1,11 +1,12 @@
 """One SQLite file, one writing thread, many deliveries to one fsync.
 
 Writes are small functions on a connection. They queue up while the disk syncs the ones before and then share the next
-transaction (group commit); each stands in a savepoint of its own, so that one that raises takes nothing with it. A write is
-answered only after its commit is durable (WAL, synchronous=FULL). Nothing outside this package imports sqlite3.
+transaction (group commit); one that raises takes nothing but its own work with it, and may be run twice. A write is answered
+only after its commit is durable (WAL, synchronous=FULL). Nothing outside this package imports sqlite3.
 """
 
 import asyncio
+import errno
 import queue
 import sqlite3
 import threading
@@ -23,6 +24,7 @@ Work = Callable[[sqlite3.Connection], T]
 
 _AT_ONCE = 512
 _BUSY_SECONDS = 5
+_NO_ROOM = "free some space in the state directory"
 
 
 @dataclass(slots=True)
@@ -48,6 +50,8 @@ class Database:
         try:
             self._writer = await asyncio.to_thread(self._open)
         except (sqlite3.Error, OSError) as exc:
+            if _may_pass(exc):
+                raise Unavailable(f"{self._path} cannot be used now: {exc}", hint=_NO_ROOM) from exc
             raise ConfigError(
                 f"server.state_dir: {self._path} cannot be used: {exc}", hint="it must be a writable local disk"
             ) from exc
@@ -128,24 +132,37 @@ class Database:
                 return
 
     def _commit(self, batch: list[_Job]) -> None:
+        """One transaction for all. When a job raises, once more with a savepoint for each: only its own work is lost."""
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            for job in batch:
-                self._run(job)
-            self._writer.execute("COMMIT")
+            try:
+                self._transact(batch, self._run)
+            except sqlite3.OperationalError:
+                raise  # the disk, not a job
+            except Exception:  # noqa: BLE001 - it is found and told to its caller in the second run
+                self._writer.execute("ROLLBACK")
+                self._transact(batch, self._run_apart)
         except sqlite3.Error as exc:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             for job in batch:
                 job.error = _refused(exc)
 
+    def _transact(self, batch: list[_Job], run: Callable[[_Job], None]) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        for job in batch:
+            run(job)
+        self._writer.execute("COMMIT")
+
     def _run(self, job: _Job) -> None:
+        job.result = job.work(self._writer)
+
+    def _run_apart(self, job: _Job) -> None:
         self._writer.execute("SAVEPOINT job")
         try:
             job.result = job.work(self._writer)
         except sqlite3.OperationalError:
             raise  # the disk, not the job: nothing of this transaction can be kept
-        except BaseException as exc:  # noqa: BLE001 - it belongs to the caller, who awaits the future
+        except Exception as exc:  # noqa: BLE001 - it belongs to the caller, who awaits the future
             self._writer.execute("ROLLBACK TO job")
             job.error = exc
         self._writer.execute("RELEASE job")
@@ -162,5 +179,12 @@ def _answer(batch: list[_Job]) -> None:
 
 
 def _refused(exc: sqlite3.Error) -> Unavailable:
-    hint = "free some space in the state directory" if "full" in str(exc) else "see the state directory's disk"
+    hint = _NO_ROOM if "full" in str(exc) else "see the state directory's disk"
     return Unavailable(f"the state cannot be written: {exc}", hint=hint)
+
+
+def _may_pass(exc: sqlite3.Error | OSError) -> bool:
+    """A full disk or a busy file is no fault of the configuration: who starts deployd shall try again."""
+    if isinstance(exc, OSError):
+        return exc.errno in {errno.ENOSPC, errno.EDQUOT}
+    return str(getattr(exc, "sqlite_errorname", "")).startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY"))

@@ -104,6 +104,23 @@ async def test_a_state_directory_that_cannot_be_written_is_a_config_error(tmp_pa
             pass
 
 
+@pytest.mark.parametrize("name", ["SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_BUSY"])
+async def test_a_disk_that_is_full_at_the_start_is_no_config_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    refusal = sqlite3.OperationalError("disk I/O error")
+    refusal.sqlite_errorname = name
+
+    def refused(database: Database) -> None:
+        raise refusal
+
+    monkeypatch.setattr(Database, "_open", refused)
+    with pytest.raises(Unavailable, match="cannot be used now") as caught:
+        async with Database(tmp_path / "db"):
+            pass
+    assert caught.value.hint == "free some space in the state directory"
+
+
 async def test_a_backup_is_a_complete_database(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         await database.write(_insert("iris"))
