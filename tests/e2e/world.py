@@ -5,7 +5,7 @@ The app answers its commit everywhere, fast enough for a flood; files in the com
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -152,10 +152,13 @@ class World:
 
 
 @asynccontextmanager
-async def world(directory: Path, config: str = CONFIG) -> AsyncIterator[World]:
+async def world(
+    directory: Path, config: str = CONFIG, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[World]:
     """A world that runs; the caller removes what carries `daemon.instance` from the engine."""
     repository = Repository(directory)
     repository.create()
     daemon = DemoDaemon.prepare(directory, repository.remote, config, app=f"iris-{secrets.token_hex(3)}")
+    daemon.environment = dict(environment or {})
     async with daemon.running(), Client(daemon.url) as client:
         yield World(repository, daemon, client)

@@ -1,6 +1,7 @@
-"""deployd, with a death foreseen: it kills itself by SIGKILL at one exact point of its records.
+"""deployd, with a death foreseen: it sends itself SIGKILL at one exact point of its records.
 
-`DEPLOYD_FAULT` names the point: `after begin_step build`, `before advance live`, ... The product knows nothing of it.
+`DEPLOYD_FAULT` names the point: `after begin_step build`, `before advance live`, ... and `DEPLOYD_FAULT_SIGNAL` another
+signal. The product knows nothing of it.
 """
 
 import os
@@ -24,8 +25,8 @@ POINTS = tuple(
 )
 
 
-def foresee(point: str) -> None:
-    """Arrange that the process dies directly before or after the store records what `point` names."""
+def foresee(point: str, number: signal.Signals) -> None:
+    """Arrange that the process gets the signal directly before or after the store records what `point` names."""
     when, method, what = point.split()
     record: Callable[..., Awaitable[Any]] = getattr(Store, method)
 
@@ -33,10 +34,10 @@ def foresee(point: str) -> None:
     async def fatal(store: Store, deploy: object, *values: object, **more: object) -> Any:
         hit = what in {str(value) for value in values}
         if hit and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         result = await record(store, deploy, *values, **more)
-        if hit:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if hit and when == "after":
+            os.kill(os.getpid(), number)
         return result
 
     setattr(Store, method, fatal)
@@ -44,5 +45,5 @@ def foresee(point: str) -> None:
 
 if __name__ == "__main__":
     if fault := os.environ.get("DEPLOYD_FAULT"):
-        foresee(fault)
+        foresee(fault, signal.Signals[os.environ.get("DEPLOYD_FAULT_SIGNAL", "SIGKILL")])
     main()

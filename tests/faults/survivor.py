@@ -36,9 +36,9 @@ class Survivor:
         """The daemon under fire."""
         return self.world.daemon
 
-    async def restart(self, fault: str | None = None) -> None:
+    async def restart(self, fault: str | None = None, by: str = "SIGKILL") -> None:
         """Start the daemon again, to die at `fault`; it may be dead before it answers."""
-        self.daemon.environment = {"DEPLOYD_FAULT": fault} if fault else {}
+        self.daemon.environment = {"DEPLOYD_FAULT": fault, "DEPLOYD_FAULT_SIGNAL": by} if fault else {}
         await self.daemon.start()
 
     async def push(self) -> str:

@@ -1,0 +1,40 @@
+"""Worlds for faults: each may have a config and an environment of its own, and nothing of it is left on the engine."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from deployd.demo.engine import Engine
+from deployd.demo.leftovers import remove
+from tests.e2e.world import CONFIG, World, world
+from tests.faults.proxy import EngineProxy
+
+MakeWorld = Callable[..., Awaitable[World]]
+
+
+@pytest.fixture
+async def make_world(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[MakeWorld]:
+    """Makes the test's world and runs its daemon; at the end its log is shown and all that it made is removed."""
+    made: list[World] = []
+    try:
+        async with AsyncExitStack() as stack:
+
+            async def make(config: str = CONFIG, environment: Mapping[str, str] | None = None) -> World:
+                here = await stack.enter_async_context(world(tmp_path, config, environment))
+                made.append(here)
+                return here
+
+            yield make
+    finally:
+        for here in made:
+            print(here.daemon.log.read_text()[-30_000:])
+            remove(docker_engine.api(timeout=60), here.daemon.instance)
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path, engine: str) -> AsyncIterator[EngineProxy]:
+    """A socket before the engine, for a daemon that is told of it by `proxy.environment`."""
+    async with EngineProxy(tmp_path / "docker.sock", engine).running() as running:
+        yield running

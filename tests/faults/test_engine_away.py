@@ -1,0 +1,124 @@
+"""The engine goes away for a while: the app goes on answering, the deploy waits and says why, and goes live when it is back."""
+
+import asyncio
+
+import pytest
+
+from deployd.demo.engine import Engine
+from deployd.demo.load import Load
+from deployd.domain import Status
+from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
+from tests.faults.conftest import MakeWorld
+from tests.faults.proxy import EngineProxy
+from tests.faults.survivor import check_records
+from tests.faults.witness import begins, finishes, readyz, serving, until
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+
+def _sound(world: World, load: Load) -> None:
+    assert load.failures == []
+    assert not [client.turns for client in load.clients if client.went_back]
+    check_records(world.daemon.directory / "state" / "deployd.db")
+
+
+async def _stopping(engine: Engine, container: str) -> None:
+    """Until the container has been told to stop, and takes its time."""
+    path = f"/containers/{container}/top"
+    async with asyncio.timeout(60):
+        while not any(row[-1].startswith("sleep") for row in engine.api().get(path)["Processes"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_an_engine_that_goes_away_in_the_middle_of_a_build_is_waited_for(
+    make_world: MakeWorld, proxy: EngineProxy
+) -> None:
+    world = await make_world(environment=proxy.environment)
+    first = await world.ended(await world.push())
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        deploy = await world.push(dockerfile=DOCKERFILE + "RUN sleep 3\n")
+        await world.says(deploy, "sleep 3")
+        proxy.away()
+        await until(world, deploy, Status.QUEUED, "trying again")
+        await readyz(world, "engine", "Cannot connect to Docker Engine")
+        assert await serving(world) == first.commit
+        await proxy.back()
+        live = await world.ended(deploy)
+        await finishes(world, live)
+    assert live.status is Status.LIVE
+    await readyz(world, "engine", "ok")
+    _sound(world, load)
+
+
+async def test_an_engine_that_goes_away_while_the_candidate_starts_is_waited_for(
+    make_world: MakeWorld, proxy: EngineProxy
+) -> None:
+    slow_to_start = DOCKERFILE.replace("CMD [", 'CMD ["sh", "-c", "sleep 3; exec python3 -u /app.py"]\n#')
+    world = await make_world(environment=proxy.environment)
+    await world.ended(await world.push())
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        deploy = await world.push(dockerfile=slow_to_start)
+        await begins(world, deploy, "ready")
+        proxy.away()
+        await until(world, deploy, Status.QUEUED, "trying again")
+        await proxy.back()
+        live = await world.ended(deploy)
+        await finishes(world, live)
+    assert live.status is Status.LIVE
+    _sound(world, load)
+
+
+async def test_an_engine_that_goes_away_in_the_middle_of_a_drain_is_waited_for(
+    make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
+) -> None:
+    slow_to_stop = DOCKERFILE.replace(
+        "CMD [", 'CMD ["sh", "-c", "trap \'sleep 3; exit\' TERM; python3 -u /app.py & wait"]\n#'
+    )
+    world = await make_world(CONFIG.replace('stop_timeout = "2s"', 'stop_timeout = "8s"'), proxy.environment)
+    await world.ended(await world.push(dockerfile=slow_to_stop))
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        deploy = await world.push()
+        await _stopping(docker_engine, f"deployd-{world.app}-1")
+        proxy.away()
+        live = await until(world, deploy, Status.LIVE)
+        await readyz(world, "engine", "Cannot connect to Docker Engine")
+        await proxy.back()
+        await finishes(world, live)
+    _sound(world, load)
+
+
+async def test_an_engine_that_is_away_at_the_start_is_waited_for(make_world: MakeWorld, proxy: EngineProxy) -> None:
+    world = await make_world(environment=proxy.environment)
+    await world.ended(await world.push())
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        await world.daemon.stop()
+        proxy.away()
+        await world.daemon.start()
+        await world.daemon.answering()
+        await readyz(world, "engine", "Cannot connect to Docker Engine")
+        deploy = await world.push()
+        await proxy.back()
+        live = await world.ended(deploy)
+        await finishes(world, live)
+    assert live.status is Status.LIVE
+    _sound(world, load)
+
+
+async def test_an_engine_that_hangs_says_so_and_is_waited_for(make_world: MakeWorld, proxy: EngineProxy) -> None:
+    world = await make_world(environment=proxy.environment)
+    await world.ended(await world.push())
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        deploy = await world.push(dockerfile=DOCKERFILE + "RUN sleep 2\n")
+        await world.says(deploy, "sleep 2")
+        proxy.hang()
+        await readyz(world, "engine", "no answer")
+        proxy.flow()
+        live = await world.ended(deploy)
+        await finishes(world, live)
+    assert live.status is Status.LIVE
+    _sound(world, load)

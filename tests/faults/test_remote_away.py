@@ -1,0 +1,49 @@
+"""A git remote that refuses, hangs, or hands out half a pack in the middle of a deploy; well again, the head goes live."""
+
+from pathlib import Path
+
+import pytest
+
+from deployd.demo.load import Load
+from deployd.domain import Status
+from tests.e2e.world import CONFIG, WHO
+from tests.faults.conftest import MakeWorld
+from tests.faults.survivor import check_records
+from tests.faults.witness import finishes, until
+from tests.source.servers import Manners, a_git_server
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+
+async def test_a_remote_that_fails_in_every_way_delays_the_head_and_no_more(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    manners = Manners()
+    with a_git_server(tmp_path, manners) as url:
+        config = CONFIG.replace("file://{remote}", f"{url}/acme/iris.git")
+        world = await make_world(config.replace('poll_every = "1h"', 'poll_every = "1h"\ntimeout = "2s"'))
+        await world.ended(await world.push())
+        load = Load(world.daemon.public_url)
+        async with load.running(WHO):
+            manners.status = 503
+            deploy = await world.push()
+            await until(world, deploy, Status.QUEUED, "trying again")
+            manners.status = None
+            assert (await world.ended(deploy)).status is Status.LIVE
+
+            manners.truncate = True
+            deploy = await world.push()
+            await until(world, deploy, Status.QUEUED, "trying again")
+            manners.truncate = False
+            assert (await world.ended(deploy)).status is Status.LIVE
+
+            manners.hang = True
+            deploy = await world.push()
+            await until(world, deploy, Status.QUEUED, "trying again")
+            manners.hang = False
+            live = await world.ended(deploy)
+            assert live.status is Status.LIVE
+            await finishes(world, live)
+        assert load.failures == []
+        assert live.commit == world.repository.head
+        check_records(world.daemon.directory / "state" / "deployd.db")

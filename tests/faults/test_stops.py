@@ -1,0 +1,123 @@
+"""SIGTERM in each step of a deploy: a cut-over finishes, the rest waits for the restart, nothing is left over, nobody notices."""
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from deployd.demo.engine import Engine
+from deployd.demo.load import Load
+from deployd.demo.repository import deliver
+from tests.e2e.world import CONFIG, WHO
+from tests.faults.conftest import MakeWorld
+from tests.faults.survivor import Survivor
+from tests.faults.witness import records
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+_STOP_TIMEOUT_S = 10.0
+_CONFIG = CONFIG.replace("[github]", f'stop_timeout = "{_STOP_TIMEOUT_S:.0f}s"\n[github]')
+_STEPS = {
+    "fetch": "queued",
+    "build": "queued",
+    "candidate": "queued",
+    "ready": "queued",
+    "cut-over": "live",
+    "drain": "live",
+    "prune": "live",
+}
+
+
+@pytest.fixture
+async def survivor(make_world: MakeWorld, docker_engine: Engine) -> AsyncIterator[Survivor]:
+    """A world with its first release live and a load on it, whose daemon can be told where to get its signal."""
+    world = await make_world(_CONFIG)
+    world.daemon.program = ("-m", "tests.faults.daemon")
+    await world.ended(await world.push())
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO, kept=1, fresh=1):
+        yield Survivor(world, load, docker_engine, random.Random(0))
+
+
+async def _ends(survivor: Survivor) -> float:
+    """The daemon ends by itself, with exit code 0; the seconds that it took."""
+    process, began = survivor.daemon.process, time.monotonic()
+    assert process is not None
+    async with asyncio.timeout(60):
+        assert await process.wait() == 0
+    return time.monotonic() - began
+
+
+@pytest.mark.timeout(600)
+async def test_a_stop_in_whatever_step_is_clean_and_the_restart_goes_on(survivor: Survivor) -> None:
+    for step, status in _STEPS.items():
+        await survivor.daemon.stop()
+        await survivor.restart(f"after begin_step {step}", by="SIGTERM")
+        await survivor.daemon.answering()
+        await survivor.push()
+        took = await _ends(survivor)
+        (newest,) = records(survivor.world, "SELECT status, reason FROM deploys ORDER BY number DESC LIMIT 1")
+        print(f"stopped in {step}: {took:.1f} s, {newest}")
+        assert newest[0] == status
+        assert newest[1] == ("deployd was stopped" if status == "queued" else "")
+        assert records(survivor.world, "SELECT name FROM steps WHERE status = 'running'") == []
+        await survivor.restart()
+        await survivor.settles()
+
+
+async def test_a_stop_in_the_middle_of_a_long_build_takes_its_containers_away(
+    survivor: Survivor, docker_engine: Engine
+) -> None:
+    world = survivor.world
+    deploy = await world.push(dockerfile="FROM python:3.11-slim-bookworm\nRUN sleep 61\n")
+    await world.says(deploy, "sleep 61")
+    began = time.monotonic()
+    await world.daemon.stop()
+    assert time.monotonic() - began < _STOP_TIMEOUT_S
+    assert world.daemon.process is not None
+    assert world.daemon.process.returncode == 0
+    running = docker_engine.api().get("/containers/json?all=1")
+    assert not [one for one in running if "sleep 61" in one["Command"]]
+    await survivor.restart()
+    await survivor.daemon.answering()
+    await survivor.push()
+    await survivor.settles()
+
+
+async def test_while_it_stops_a_delivery_is_taken_for_good_or_refused(survivor: Survivor) -> None:
+    world = survivor.world
+    world.change()
+    payload = await asyncio.to_thread(world.repository.push, "Change")
+    taken: list[str] = []
+    enough, stopping = asyncio.Event(), asyncio.Event()
+
+    async def keep_delivering() -> None:
+        while True:
+            guid = str(uuid.uuid4())
+            try:
+                answer = await deliver(world.daemon.url, world.daemon.secret, payload, guid)
+            except httpx.TransportError:
+                if stopping.is_set():
+                    return
+                raise
+            assert answer.status_code in {202, 503}, answer.text
+            if answer.status_code == 202:
+                taken.append(guid)
+                if len(taken) >= 10:
+                    enough.set()
+            else:
+                assert answer.headers["Retry-After"] == "30"
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        for _ in range(4):
+            tasks.create_task(keep_delivering())
+        await enough.wait()
+        stopping.set()
+        await world.daemon.stop()
+    assert {guid for (guid,) in records(world, "SELECT guid FROM deliveries")} >= set(taken)
+    await survivor.restart()
+    await survivor.settles()

@@ -1,0 +1,69 @@
+"""Waits for what a world shows of itself while something is wrong, by its events and not by the clock."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+
+from deployd.api.answers import DeployAnswer
+from deployd.client import Client
+from deployd.domain import Status
+from tests.e2e.world import World
+
+_WITHIN_S = 90.0
+
+
+async def until(world: World, deploy: DeployAnswer, status: Status, reason: str = "") -> DeployAnswer:
+    """The deploy once it has that status, for a reason that holds `reason`."""
+    async with asyncio.timeout(_WITHIN_S), Client(world.daemon.url) as client:
+        async for _ in client.events(world.app):
+            now = await client.show(deploy.app, deploy.number)
+            if now.status is status and reason in now.reason:
+                return now
+    raise AssertionError(f"{deploy.app}/{deploy.number} never was {status}")
+
+
+async def begins(world: World, deploy: DeployAnswer, step: str) -> None:
+    """Until the step of the deploy runs."""
+    async with asyncio.timeout(_WITHIN_S), Client(world.daemon.url) as client:
+        async for _ in client.events(world.app):
+            now = await client.show(deploy.app, deploy.number)
+            if any(one.name == step and one.status == "running" for one in now.steps):
+                return
+    raise AssertionError(f"{step} of {deploy.app}/{deploy.number} never ran")
+
+
+async def finishes(world: World, deploy: DeployAnswer, step: str = "prune") -> None:
+    """Until the step of the deploy, its last, is done."""
+    async with asyncio.timeout(_WITHIN_S), Client(world.daemon.url) as client:
+        async for _ in client.events(world.app):
+            now = await client.show(deploy.app, deploy.number)
+            if any(one.name == step and one.status == "done" for one in now.steps):
+                return
+    raise AssertionError(f"{step} of {deploy.app}/{deploy.number} never ended")
+
+
+async def readyz(world: World, part: str, words: str) -> None:
+    """Until `readyz` says so of a part."""
+    async with asyncio.timeout(_WITHIN_S):
+        while words not in (await world.client.ready()).get(part, ""):  # noqa: ASYNC110 - another process, no event
+            await asyncio.sleep(0.2)
+
+
+async def says(world: World, text: str) -> None:
+    """Until the daemon says that in its own log."""
+    async with asyncio.timeout(_WITHIN_S):
+        while text not in world.daemon.log.read_text():  # noqa: ASYNC110 - another process, no event
+            await asyncio.sleep(0.1)
+
+
+async def serving(world: World) -> str | None:
+    """The commit that is recorded as live."""
+    live = (await world.client.app(world.app)).live
+    return live.commit if live is not None else None
+
+
+def records(world: World, query: str) -> list[tuple[object, ...]]:
+    """Rows of the daemon's database."""
+    path = world.daemon.directory / "state" / "deployd.db"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        return connection.execute(query).fetchall()
