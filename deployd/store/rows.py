@@ -8,6 +8,8 @@ from typing import Any
 
 from deployd.domain import Deploy, GateResult, Image, Status, Step, Trigger
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 
 def moment(seconds: float | None) -> datetime | None:
     """Seconds since the epoch as an aware datetime in UTC."""
@@ -58,4 +60,4 @@ def gates_json(gates: Iterable[GateResult]) -> str:
 
 def as_json(value: Any) -> str:
     """Anything JSON-ready as a column holds it."""
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)

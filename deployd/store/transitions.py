@@ -6,10 +6,22 @@ Plain functions on a connection; Store decides when they run and tells those who
 import json
 import sqlite3
 import time
+from datetime import UTC, datetime
 
 from deployd.domain import TRANSITIONS, Delivery, Deploy, Status, Wanted
 from deployd.store.history import one_deploy
 from deployd.store.rows import as_json, deploy_of
+
+_ON_THEIR_WAY = frozenset({Status.QUEUED, Status.LIVE})
+
+_NEXT_NUMBER = (
+    "INSERT INTO apps (name, last_number, seen_commit) VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE "
+    "SET last_number = last_number + 1, seen_commit = coalesce(excluded.seen_commit, seen_commit) RETURNING last_number"
+)
+_QUEUED = (
+    "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
+    "rollback_to, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)"
+)
 
 
 def remember(connection: sqlite3.Connection, delivery: Delivery, deploys: list[Deploy]) -> None:
@@ -32,12 +44,12 @@ def deploys_of_delivery(connection: sqlite3.Connection, delivery: Delivery) -> l
 def on_its_way(connection: sqlite3.Connection, wanted: Wanted) -> Deploy | None:
     """The app's newest deploy, if it is of that very commit and waits, runs or serves: the same push under another GUID."""
     row = connection.execute(
-        "SELECT * FROM deploys WHERE app = ? ORDER BY number DESC LIMIT 1", (wanted.app,)
+        "SELECT number, sha, ref, status FROM deploys WHERE app = ? ORDER BY number DESC LIMIT 1", (wanted.app,)
     ).fetchone()
-    if row is None or row["sha"] != wanted.commit or row["ref"] != wanted.ref:
+    if row is None or row[1] != wanted.commit or row[2] != wanted.ref:
         return None
-    deploy = deploy_of(row)
-    return deploy if deploy.status in {Status.QUEUED, Status.LIVE} or deploy.status.active else None
+    status = Status(row[3])
+    return one_deploy(connection, wanted.app, row[0]) if status in _ON_THEIR_WAY or status.active else None
 
 
 def decline(connection: sqlite3.Connection, wanted: Wanted) -> None:
@@ -49,23 +61,29 @@ def decline(connection: sqlite3.Connection, wanted: Wanted) -> None:
 
 
 def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
-    """Queue a deploy under the app's next number."""
-    seen = wanted.commit if wanted.trigger.kind in {"push", "poll"} else None
-    (number,) = connection.execute(
-        "INSERT INTO apps (name, last_number, seen_commit) VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE "
-        "SET last_number = last_number + 1, seen_commit = coalesce(excluded.seen_commit, seen_commit) RETURNING last_number",
-        (wanted.app, seen),
-    ).fetchone()
-    trigger = wanted.trigger
-    row = connection.execute(
-        "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
-        "rollback_to, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?) RETURNING *",
+    """Queue a deploy under the app's next number. The hottest path: what is written is not read back."""
+    trigger, now = wanted.trigger, time.time()
+    seen = wanted.commit if trigger.kind in {"push", "poll"} else None
+    number = connection.execute(_NEXT_NUMBER, (wanted.app, seen)).fetchone()[0]
+    connection.execute(
+        _QUEUED,
         (
             *(wanted.app, number, wanted.commit, wanted.ref, wanted.subject, wanted.author),
-            *(trigger.kind, trigger.delivery, trigger.by, wanted.rollback_to, time.time()),
+            *(trigger.kind, trigger.delivery, trigger.by, wanted.rollback_to, now),
         ),
-    ).fetchone()
-    return deploy_of(row)
+    )
+    return Deploy(
+        wanted.app,
+        number,
+        wanted.commit,
+        wanted.ref,
+        trigger,
+        Status.QUEUED,
+        datetime.fromtimestamp(now, UTC),
+        wanted.subject,
+        wanted.author,
+        wanted.rollback_to,
+    )
 
 
 def advance(
