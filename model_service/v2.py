@@ -130,7 +130,7 @@ class Protocol:
         name, kind, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
         if type(name) is not str:
             raise RequestRejected(400, f"{at}.name: expected text")
-        if kind not in _FORMATS:
+        if type(kind) is not str or kind not in _FORMATS:
             raise RequestRejected(400, f"{at}.datatype: expected one of {', '.join(_FORMATS)}, got {_shown(kind)}")
         if type(shape) is not list or not 1 <= len(shape) <= 2 or any(type(n) is not int or n < 1 for n in shape):
             raise RequestRejected(400, f"{at}.shape: expected [rows, {self._rows.width}], got {_shown(shape)}")

@@ -71,7 +71,7 @@ def test_a_manifest_with_other_classes_does_not_fit(model_dir: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_damaged_model_file_is_an_error_even_if_the_manifest_vouches_for_it(
     tmp_path_factory: pytest.TempPathFactory, iris_dir: Path, data: st.DataObject
 ) -> None:

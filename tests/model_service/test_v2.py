@@ -87,6 +87,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "empty inputs": ({"inputs": []}, "inputs: expected a list"),
     "inputs that are text": ({"inputs": "x"}, "inputs"),
     "an unknown datatype": ({"inputs": [tensor(datatype="FP99")]}, "inputs[0].datatype: expected one of"),
+    "a datatype that is an object": ({"inputs": [tensor(datatype={})]}, "inputs[0].datatype: expected one of"),
     "booleans": ({"inputs": [tensor(datatype="BOOL")]}, "datatype"),
     "text features": ({"inputs": [tensor(datatype="BYTES")]}, "datatype"),
     "no name": ({"inputs": [tensor(name=None)]}, "inputs[0].name"),
@@ -172,15 +173,31 @@ junk = st.recursive(
 )
 
 
-@given(
-    message=st.dictionaries(words, junk) | junk, tail=st.binary(max_size=20), header=st.none() | st.integers(-5, 200)
-)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def damaged(data: st.DataObject) -> Any:
+    """A right message with one or two of its parts replaced by something else."""
+    message: Any = {"id": "7", "parameters": {}, "inputs": [tensor(parameters={})], "outputs": [{"name": "label"}]}
+    message = json.loads(json.dumps(message))
+    for _ in range(data.draw(st.integers(1, 2))):
+        where = message
+        while isinstance(where, (dict, list)) and where:
+            key = data.draw(st.sampled_from(sorted(where) if isinstance(where, dict) else range(len(where))))
+            if not isinstance(where[key], (dict, list)) or data.draw(st.booleans()):
+                where[key] = data.draw(junk)
+                break
+            where = where[key]
+    return message
+
+
+@given(data=st.data(), tail=st.binary(max_size=20), header=st.none() | st.integers(-5, 300))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_request_whatsoever_is_the_services_fault(
-    client: httpx.AsyncClient, message: Any, tail: bytes, header: int | None
+    client: httpx.AsyncClient, data: st.DataObject, tail: bytes, header: int | None
 ) -> None:
+    message = damaged(data) if data.draw(st.booleans()) else data.draw(junk)
     headers = {} if header is None else {"Inference-Header-Content-Length": str(header)}
-    answer = await client.post(INFER, content=json.dumps(message).encode() + tail, headers=headers)
+    answer = await client.post(
+        INFER, content=json.dumps(message).encode() + tail * (header is not None), headers=headers
+    )
     assert answer.status_code in (200, 400)
 
 
