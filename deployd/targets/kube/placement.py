@@ -54,14 +54,14 @@ class Placement:
             raise RolloutFailed(f"Deployment {self._name} is paused", hint="kubectl rollout resume, then deploy again")
         if not self.settings.create:
             container = adoption.pick_container(found, self.settings.container)
-            return found, adoption.warnings(found, container)
+            return found, [*self._overridden(found, container), *adoption.warnings(found, container)]
         owner = found["metadata"].get("labels", {}).get(INSTANCE)
         if owner != self._instance:
             raise RolloutFailed(
                 f"Deployment {self._name} is not of this deployd's making ({f'made by {owner}' if owner else 'no label'})",
                 hint="set create = false to only feed it with images, or name another in [app.kubernetes] deployment",
             )
-        return found, []
+        return found, self._overridden(found, manifests.container_name(self.app))
 
     def container_of(self, found: Json | None) -> str:
         """The container that runs the app."""
@@ -148,6 +148,14 @@ class Placement:
     @property
     def _name(self) -> str:
         return "/".join(manifests.names(self.app))
+
+    def _overridden(self, found: Json, container: str) -> list[str]:
+        image = image_of(found["spec"]["template"], container)
+        return (
+            [f"somebody else set the image to {image}: this deploy replaces it"]
+            if self.is_foreign(found, container)
+            else []
+        )
 
     async def _put_back(self, release: Release, deploy: Deploy, found: Json | None) -> Json:
         if release.template is None:

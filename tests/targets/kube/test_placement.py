@@ -78,6 +78,11 @@ async def test_a_deployment_to_adopt_must_be_there(server: ApiServer, api: Clust
         await placed(api, create=False).examine()
 
 
+async def test_an_image_set_by_hand_is_warned_of_before_it_is_replaced(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, says(marked("by-hand:1", asked=OLD)))
+    assert (await placed(api).examine())[1] == ["somebody else set the image to by-hand:1: this deploy replaces it"]
+
+
 async def test_fields_of_another_manager_are_taken_back(server: ApiServer, api: Cluster) -> None:
     server.on("GET", "/version", says({"minor": "30+"}))
     server.on("GET", "/apis/autoscaling", says({"versions": [{"version": "v2"}]}))
