@@ -27,6 +27,8 @@ ROW = [5.8, 4.0, 1.2, 0.2]
 CONNECTIONS = (1, 16, 64)
 ROOT = Path(__file__).parent.parent
 OURS, CEILING = "model_service", "ceiling"
+# The same service with an estimator that is not made of trees, with and without micro-batching.
+MERGED, SINGLE = "pipeline", "pipeline without batching"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,28 @@ def _contenders(scratch: Path, report: Report) -> dict[str, Contender]:
     return there
 
 
+def _trained(out: Path, task: str) -> Path:
+    train = [sys.executable, "-m", "model_service.train", "--task", task, "--out", str(out)]
+    subprocess.run(train, cwd=ROOT, check=True, capture_output=True)
+    return out
+
+
+def _ours(model: Path, *options: str) -> Contender:
+    command = (
+        sys.executable,
+        "-m",
+        "model_service",
+        "--dir",
+        str(model),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "{port}",
+        *options,
+    )
+    return Contender(command, "/predict", "instances", {}, ROOT)
+
+
 def _rival(rival: Rival, home: Path) -> Contender:
     known = {"bin": str(home / "venv/bin"), "dir": str(home)}
     command = tuple(_filled(word, known) for word in rival.command)
@@ -107,6 +131,7 @@ def _judge(report: Report, peers: list[str]) -> None:
         report.bar(f"{cell}: share of the ceiling", ">=", 0.6, f"{cell}: of the ceiling")
         report.ratio(f"{cell}: x recipe", f"{ours}, throughput", f"recipe: {cell}, throughput")
         report.bar(f"{cell}: times the recipe", ">=", 20, f"{cell}: x recipe")
+        report.ratio(f"{cell}: what batching gives", f"{MERGED}: {cell}, throughput", f"{SINGLE}: {cell}, throughput")
         for peer in peers:
             report.ratio(f"{cell}: x {peer}", f"{ours}, throughput", f"{peer}: {cell}, throughput")
             report.ratio(f"{cell}: p99 / {peer}", f"{ours}, p99", f"{peer}: {cell}, p99")
