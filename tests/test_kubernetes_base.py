@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 
 from deployd.config.file import load
 from deployd.demo.engine import Engine
-from deployd.targets.kube import access
+from deployd.targets.kube import access, adoption
 from deployd.targets.kubernetes import KubernetesTarget
 from tests.targets.kube.world import World, a_config, forget_dead_registries
 from tests.testbed.cluster import Cluster
@@ -51,6 +51,21 @@ def test_the_role_grants_what_the_code_asks_for_and_no_more() -> None:
         (group, resource, verb) for group, resource, verbs in access.FOR_ANY + access.FOR_CREATED for verb in verbs
     }
     assert granted == asked
+
+
+def test_a_deployment_of_ones_own_gives_no_cause_for_warnings() -> None:
+    deployment = yaml.safe_load((BASE / "iris" / "deployment.yaml").read_text())
+    assert adoption.warnings(deployment, adoption.pick_container(deployment, None)) == []
+
+
+@pytest.mark.cluster
+def test_the_model_services_own_manifests_are_taken_by_a_cluster(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    base = shutil.copytree(BASE / "iris", tmp_path / "iris")
+    settings = base / "kustomization.yaml"
+    settings.write_text(settings.read_text().replace("namespace: models", f"namespace: {namespace}"))
+    cluster.kubectl("apply", "--dry-run=server", "--kustomize", str(base))
 
 
 def test_no_rule_reads_secrets_or_takes_all() -> None:
