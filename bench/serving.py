@@ -4,6 +4,7 @@ All servers of a round are asked in turn, each alone and fresh; the ceiling is a
 flags. wrk runs with one thread on the same machine, so it is part of every figure.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -112,10 +113,11 @@ def _measure(report: Report, name: str, contender: Contender, seconds: int) -> N
             report.sample(f"{name}: start", started, "s")
             for rows in (1, 100):
                 for connections in CONNECTIONS:
-                    figures = _wrk(url, _body(contender.body, rows), connections, seconds)
+                    figures = _wrk(url, _body(contender.body, rows), connections, seconds, process.pid)
                     kind = f"{name}: {connections} connections" + (", 100 rows" if rows > 1 else "")
                     report.sample(f"{kind}, throughput", figures["rate"], "requests/s")
                     report.sample(f"{kind}, p99", figures["p99"], "ms")
+                    report.sample(f"{kind}, CPU", figures["cpu"], "µs/request")
                     if figures["failed"]:
                         report.note(f"{kind}: {figures['failed']:.0f} requests failed")
             report.sample(f"{name}: memory", _memory(process.pid), "MB")
@@ -131,9 +133,12 @@ def _judge(report: Report, peers: list[str]) -> None:
         report.bar(f"{cell}: share of the ceiling", ">=", 0.6, f"{cell}: of the ceiling")
         report.ratio(f"{cell}: x recipe", f"{ours}, throughput", f"recipe: {cell}, throughput")
         report.bar(f"{cell}: times the recipe", ">=", 20, f"{cell}: x recipe")
+        report.ratio(f"{cell}: CPU to the ceiling's", f"{ours}, CPU", f"{CEILING}: {cell}, CPU")
+        report.ratio(f"{cell}: the recipe's CPU to ours", f"recipe: {cell}, CPU", f"{ours}, CPU")
         report.ratio(f"{cell}: what batching gives", f"{MERGED}: {cell}, throughput", f"{SINGLE}: {cell}, throughput")
         for peer in peers:
             report.ratio(f"{cell}: x {peer}", f"{ours}, throughput", f"{peer}: {cell}, throughput")
+            report.ratio(f"{cell}: CPU of {peer} to ours", f"{peer}: {cell}, CPU", f"{ours}, CPU")
             report.ratio(f"{cell}: p99 / {peer}", f"{ours}, p99", f"{peer}: {cell}, p99")
         _judge_worst(report, cell, peers)
     report.bar("memory", "<=", 80, f"{OURS}: memory", "MB")
@@ -190,30 +195,35 @@ def _until_answered(process: subprocess.Popen[bytes], url: str, body: bytes) -> 
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """The whole session: some rivals leave children behind."""
+    """The whole family: some rivals leave children behind."""
+    family = _family(process.pid)
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
             process.wait(10)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             continue
-    for left in _session(process.pid):
-        os.kill(left, signal.SIGKILL)
+    for left in family.keys() - {process.pid}:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(left, signal.SIGKILL)
 
 
-def _wrk(url: str, body: bytes, connections: int, seconds: int) -> dict[str, float]:
-    """Requests/s, p99 in ms and failed requests of one cell."""
+def _wrk(url: str, body: bytes, connections: int, seconds: int, server: int) -> dict[str, float]:
+    """Requests/s, p99 in ms, failed requests, and the server's CPU time a request in µs, of one cell."""
     script = cache() / "post.lua"
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(_LUA % body.decode())
-    for lasting in (1, seconds):
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{lasting}s", "--timeout", "10s", "-s", str(script), url]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"figures (\d+) (\d+) (\d+) (\d+)", said)  # type: ignore[possibly-undefined]  # it ran twice
+    command = ["wrk", "-t1", f"-c{connections}", "--timeout", "10s", "-s", str(script)]
+    subprocess.run([*command, "-d1s", url], capture_output=True, check=True)
+    before = _cpu(server)
+    said = subprocess.run([*command, f"-d{seconds}s", url], capture_output=True, text=True, check=True).stdout
+    spent = _cpu(server) - before
+    found = re.search(r"figures (\d+) (\d+) (\d+) (\d+)", said)
     if found is None:
         raise RuntimeError(f"wrk said nothing of its figures: {said[-200:]}")
     requests, microseconds, p99, failed = map(float, found.groups())
-    return {"rate": (requests - failed) / microseconds * 1e6, "p99": p99 / 1000, "failed": failed}
+    rate = (requests - failed) / microseconds * 1e6
+    return {"rate": rate, "p99": p99 / 1000, "failed": failed, "cpu": spent / max(1.0, requests) * 1e6}
 
 
 _LUA = """
@@ -236,22 +246,33 @@ def _body(kind: str, rows: int) -> bytes:
     return json.dumps({kind: given}).encode()
 
 
-def _memory(session: int) -> float:
-    """Resident megabytes of all processes of a session."""
-    pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in _session(session)]
+def _memory(leader: int) -> float:
+    """Resident megabytes of a server with all that it started."""
+    pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in _family(leader)]
     return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def _session(leader: int) -> list[int]:
-    found = []
+def _cpu(leader: int) -> float:
+    """CPU seconds of a server with all that it started: true also where other work shares the machine."""
+    ticks = [sum(map(int, fields[11:13])) for fields in _family(leader).values()]
+    return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def _family(leader: int) -> dict[int, list[str]]:
+    """The process, its descendants and its session: pid -> the fields of /proc/PID/stat from the state on."""
+    alive: dict[int, list[str]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = path.read_text().rpartition(")")[2].split()
+            alive[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == leader and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
+    family = {pid for pid, fields in alive.items() if pid == leader or int(fields[3]) == leader}
+    grown = True
+    while grown:
+        more = {pid for pid, fields in alive.items() if int(fields[1]) in family} - family
+        family |= more
+        grown = bool(more)
+    return {pid: alive[pid] for pid in family if pid in alive and alive[pid][0] != "Z"}
 
 
 def _free_ports() -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from model_service import train
 from model_service.app import create_app
+from model_service.fitting import fit, measure
 from model_service.manifest import Manifest
 from model_service.service import Service
 from model_service.settings import Settings
@@ -38,5 +39,5 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="session")
 def regressor(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    fitted = train.fit(TREES["regression tree"](0), seed=0)
-    return train.write(fitted, tmp_path_factory.mktemp("regressor"), form="auto", metrics=train.measure(fitted))
+    fitted = fit(TREES["regression tree"](0), seed=0)
+    return train.write(fitted, tmp_path_factory.mktemp("regressor"), form="auto", metrics=measure(fitted))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model_service import train
+from model_service.fitting import fit, load_task
 from model_service.manifest import Manifest
 from tests.model_service.process import running
 from tests.model_service.tasks import iris
@@ -44,7 +44,7 @@ def test_a_public_client_gets_scikit_learns_answers(
     script: str, requirements: tuple[str, ...], iris_dir: Path, tmp_path: Path
 ) -> None:
     python = environment(requirements)
-    fitted = train.fit(train.load_task("model_service.iris", 0), seed=0)
+    fitted = fit(load_task("model_service.iris", 0), seed=0)
     said = fitted.estimator.predict(fitted.unseen_rows)
     known = {
         "version": Manifest.read(iris_dir).version,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from model_service import train
 from model_service.errors import ModelRejected
+from model_service.fitting import fit, measure
 from model_service.golden import check_golden
 from model_service.manifest import Manifest
 from model_service.model import load
@@ -122,8 +123,8 @@ def test_a_truncated_skops_file_is_an_error(skops_dir: Path, tmp_path: Path, kep
 def test_types_that_are_not_trusted_are_named_and_can_be_allowed(tmp_path: Path) -> None:
     from tests.model_service.tasks import compiled  # noqa: PLC0415  # the other tests do without it
 
-    fitted = train.fit(compiled(0), seed=0)
-    train.write(fitted, tmp_path, form="auto", metrics=train.measure(fitted))
+    fitted = fit(compiled(0), seed=0)
+    train.write(fitted, tmp_path, form="auto", metrics=measure(fitted))
     with pytest.raises(ModelRejected, match="TreePredictor") as refused:
         load(tmp_path)
     assert "MODEL_TRUST" in refused.value.hint

@@ -9,6 +9,7 @@ import pytest
 
 from model_service import train
 from model_service.errors import TrainingFailed
+from model_service.fitting import fit, measure
 from model_service.manifest import Manifest
 from model_service.model import load
 from model_service.task import Task
@@ -21,8 +22,8 @@ KINDS = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_estimator_is_written_loaded_and_answers_as_it_did(name: str, tmp_path: Path) -> None:
-    fitted = train.fit(KINDS[name](0), seed=0)
-    manifest = train.write(fitted, tmp_path, form="auto", metrics=train.measure(fitted))
+    fitted = fit(KINDS[name](0), seed=0)
+    manifest = train.write(fitted, tmp_path, form="auto", metrics=measure(fitted))
     assert manifest.format == ("trees" if name in TREES else "skops")
     answers = load(tmp_path).answers(fitted.unseen_rows.tolist())
     said = fitted.estimator.predict(fitted.unseen_rows)
@@ -92,7 +93,7 @@ def test_a_task_that_cannot_be_learnt_is_refused_with_the_reason() -> None:
         (good.rows, good.answers, good.features, object(), "neither a classifier nor a regressor"),
     ):
         with pytest.raises(TrainingFailed, match=said):
-            train.fit(Task("bad", rows, answers, features, estimator), seed=0)
+            fit(Task("bad", rows, answers, features, estimator), seed=0)
 
 
 def test_an_unknown_task_module_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,127 @@
+"""From a task to a fitted estimator, and how good it is: pure but for scikit-learn. Knows nothing of files that serving reads."""
+
+import importlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    mean_absolute_error,
+    precision_recall_fscore_support,
+    r2_score,
+)
+from sklearn.model_selection import train_test_split
+
+from model_service.errors import TrainingFailed
+from model_service.task import Task
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An estimator, the task it learnt, and the rows it has not seen."""
+
+    task: Task
+    seed: int
+    estimator: Any
+    rows: np.ndarray[Any, Any]
+    answers: np.ndarray[Any, Any]
+    unseen_rows: np.ndarray[Any, Any]
+    unseen_answers: np.ndarray[Any, Any]
+
+    @property
+    def classifier(self) -> bool:
+        """A classifier, else a regressor."""
+        return bool(is_classifier(self.estimator))
+
+    @property
+    def classes(self) -> list[Any]:
+        """The classes in sorted order; none for a regressor."""
+        return list(self.estimator.classes_) if self.classifier else []
+
+    @property
+    def labels(self) -> list[str]:
+        """A name for each class. Raises TrainingFailed when the task names too many or too few."""
+        classes = self.classes
+        if self.task.labels and len(self.task.labels) != len(classes):
+            raise TrainingFailed(f"{len(self.task.labels)} labels for {len(classes)} classes")
+        return list(self.task.labels) or [str(one) for one in classes]
+
+
+def load_task(name: str, seed: int) -> Task:
+    """The task of a module. Raises TrainingFailed."""
+    try:
+        made = importlib.import_module(name).task(seed)
+    except ImportError as exc:
+        raise TrainingFailed(f"no task module {name}: {exc}", hint="--task takes a dotted module name") from exc
+    if not isinstance(made, Task):
+        raise TrainingFailed(f"{name}.task(seed) returned {type(made).__name__}, not a Task")
+    return made
+
+
+def fit(task: Task, *, seed: int) -> Fitted:
+    """Splits the task's data 75/25 by the seed and fits its estimator. Raises TrainingFailed."""
+    rows, answers = np.asarray(task.rows, dtype=np.float64), np.asarray(task.answers)
+    if rows.ndim != 2 or answers.ndim != 1 or len(rows) != len(answers):
+        raise TrainingFailed(f"rows {rows.shape} and answers {answers.shape} are not (n, d) and (n,)")
+    if len(task.features) != rows.shape[1]:
+        raise TrainingFailed(f"the task names {len(task.features)} features, its rows have {rows.shape[1]}")
+    if np.isinf(rows).any() or np.isnan(rows).all(axis=0).any():
+        raise TrainingFailed("the rows hold infinities, or a column without any value")
+    kind = task.estimator if isinstance(task.estimator, BaseEstimator) else None
+    if kind is None or not (is_classifier(kind) or is_regressor(kind)):
+        raise TrainingFailed(f"{type(task.estimator).__name__} is neither a classifier nor a regressor")
+    strata = answers if is_classifier(task.estimator) else None
+    kept, unseen, kept_answers, unseen_answers = train_test_split(
+        rows, answers, test_size=0.25, random_state=seed, stratify=strata
+    )
+    estimator = task.estimator.fit(kept, kept_answers)
+    return Fitted(task, seed, estimator, rows, answers, unseen, unseen_answers)
+
+
+def measure(fitted: Fitted) -> dict[str, Any]:
+    """How good the estimator is on the rows it has not seen."""
+    said = fitted.estimator.predict(fitted.unseen_rows)
+    if not fitted.classifier:
+        return {
+            "r2": float(r2_score(fitted.unseen_answers, said)),
+            "mean_absolute_error": float(mean_absolute_error(fitted.unseen_answers, said)),
+        }
+    classes = fitted.estimator.classes_
+    precision, recall, _, support = precision_recall_fscore_support(
+        fitted.unseen_answers, said, labels=classes, zero_division=0.0
+    )
+    labels = fitted.labels
+    return {
+        "accuracy": float(accuracy_score(fitted.unseen_answers, said)),
+        "confusion_matrix": confusion_matrix(fitted.unseen_answers, said, labels=classes).tolist(),
+        "per_class": {
+            label: {"precision": float(precision[k]), "recall": float(recall[k]), "rows": int(support[k])}
+            for k, label in enumerate(labels)
+        },
+    }
+
+
+def check_quality(metrics: dict[str, Any], *, bar: float, beat: Path | None) -> None:
+    """Raises TrainingFailed under the bar, or when worse than the manifest to beat."""
+    name = "accuracy" if "accuracy" in metrics else "r2"
+    if metrics[name] < bar:
+        raise TrainingFailed(
+            f"{name} is {metrics[name]:.4f} on the rows held back, under the bar of {bar:.4f}",
+            hint="nothing was written; improve the model or lower --min-accuracy (--min-r2)",
+        )
+    if beat is None:
+        return
+    try:
+        earlier = json.loads(beat.read_bytes())["metrics"][name]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise TrainingFailed(f"{beat} is no manifest with {name} to compare with: {exc!r}") from exc
+    if metrics[name] < earlier:
+        raise TrainingFailed(
+            f"{name} is {metrics[name]:.4f} on the rows held back, worse than the {earlier:.4f} of {beat}",
+            hint="nothing was written; the earlier model is the better one",
+        )

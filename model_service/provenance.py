@@ -1,0 +1,101 @@
+"""Where a model comes from: commit, code, data, libraries, parameters. Everything of the manifest but the files' hashes."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_service.fitting import Fitted
+from model_service.manifest import Feature
+
+LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib", "skops")
+
+
+def describe(
+    fitted: Fitted, metrics: dict[str, Any], *, form: Any, content_hash: str, commit: str | None
+) -> dict[str, Any]:
+    """The manifest's fields, all but `files`."""
+    classes = [value.item() if isinstance(value, np.generic) else value for value in fitted.classes]
+    head, dirty = _git_state() if commit is None else (commit, False)
+    return {
+        "format": form,
+        "name": fitted.task.name,
+        "version": content_hash[:12],
+        "content_sha256": content_hash,
+        "kind": "classifier" if fitted.classifier else "regressor",
+        "probabilistic": fitted.classifier and hasattr(fitted.estimator, "predict_proba"),
+        "about": fitted.task.about,
+        "commit": head,
+        "dirty": dirty,
+        "code_sha256": _code_hash(),
+        "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": fitted.seed,
+        "data": {
+            "sha256": _data_hash(fitted),
+            "rows": len(fitted.rows),
+            "training_rows": len(fitted.rows) - len(fitted.unseen_rows),
+            "held_back_rows": len(fitted.unseen_rows),
+        },
+        "estimator": {
+            "type": f"{type(fitted.estimator).__module__}.{type(fitted.estimator).__qualname__}",
+            "parameters": {name: repr(value) for name, value in sorted(fitted.estimator.get_params().items())},
+        },
+        "libraries": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
+        "classes": classes,
+        "labels": fitted.labels,
+        "features": _features(fitted),
+        "metrics": metrics,
+    }
+
+
+def _features(fitted: Fitted) -> list[dict[str, Any]]:
+    task = fitted.task
+    units = list(task.units) or [""] * len(task.features)
+    return [
+        Feature(
+            name=name,
+            unit=unit,
+            minimum=float(np.nanmin(column)),
+            maximum=float(np.nanmax(column)),
+            mean=float(np.nanmean(column)),
+            missing=bool(np.isnan(column).any()),
+        ).model_dump()
+        for name, unit, column in zip(task.features, units, fitted.rows.T, strict=True)
+    ]
+
+
+def _data_hash(fitted: Fitted) -> str:
+    content = hashlib.sha256(np.ascontiguousarray(fitted.rows).tobytes())
+    content.update(json.dumps(fitted.answers.tolist()).encode())
+    return content.hexdigest()
+
+
+def _code_hash() -> str:
+    """A hash over this package: what made the model, where git cannot say."""
+    content = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        content.update(path.name.encode() + b"\0" + path.read_bytes())
+    return content.hexdigest()
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """The commit checked out here and whether the tree differs from it; unknown outside a repository."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=30
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
