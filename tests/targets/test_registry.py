@@ -113,6 +113,13 @@ def test_plain_http_must_be_asked_for() -> None:
     assert Registry(Settings(url="https://registry.example.com/team/")).prefix == "registry.example.com/team"
 
 
+async def test_without_an_engine_there_is_nothing_to_forget(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "nonsense")
+    assert await a_registry(server).forget("registry.example.com/iris", [], 0, 0) == 0
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    assert await a_registry(server).forget("registry.example.com/iris", [], 0, 0) == 0
+
+
 async def a_tagged_image(engine: str, name: str) -> Image:
     docker = connect(engine)
     try:
