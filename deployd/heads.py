@@ -40,18 +40,23 @@ class Heads:
         """Poll for ever; `every` is in seconds, 0 means only at the start. A repository that fails is asked less often."""
         failures: dict[str, int] = {}
         due: dict[str, float] = {}
+        looked_at: set[tuple[str, str, str]] = set()
         while True:
             self._wake.clear()
             now = time.monotonic()
-            for repo in sorted({app.repo for app in apps() if due.get(app.repo, now) <= now}):
-                well = await self._poll([app for app in apps() if app.repo == repo])
+            looked_at &= {_watched(app) for app in apps()}
+            new = {app.repo for app in apps() if _watched(app) not in looked_at}
+            for repo in sorted(new | {app.repo for app in apps() if due.get(app.repo, now) <= now}):
+                asking = [app for app in apps() if app.repo == repo]
+                well = await self._poll(asking)
+                looked_at |= {_watched(app) for app in asking}
                 failures[repo] = 0 if well else failures.get(repo, 0) + 1
                 due[repo] = time.monotonic() + self._pause(every(), failures[repo])
             coming = [due[app.repo] for app in apps() if app.repo in due]
             await self._until(min(coming, default=math.inf))
 
     def wake(self) -> None:
-        """Look at repositories that were not looked at before, after a reload."""
+        """Look at what no app has watched before, after a reload."""
         self._wake.set()
 
     async def look(self, app: App) -> bool:
@@ -103,3 +108,7 @@ class Heads:
         spread = every * _JITTER
         wait = every + random.uniform(-spread, spread)  # noqa: S311 - no secret
         return float(wait * min(2**failures, _MAX_BACKOFF))
+
+
+def _watched(app: App) -> tuple[str, str, str]:
+    return app.name, app.repo, app.ref

@@ -121,6 +121,30 @@ def test_of_several_tags_the_highest_version_is_wanted() -> None:
     assert wanted_head({}) is None
 
 
+async def test_an_app_that_a_reload_adds_is_looked_at_at_once_though_its_repository_was(store: Store) -> None:
+    source = FakeSource({REPO: {"refs/heads/main": A, "refs/heads/next": B}})
+    queued: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    async def ask(wanted: Wanted) -> None:
+        await store.queue(wanted)
+        queued.put_nowait((wanted.app, wanted.commit))
+
+    apps = [_app()]
+    heads = Heads(store, source, ask)
+    watching = asyncio.create_task(heads.watch(lambda: tuple(apps), lambda: 0.0))
+    async with asyncio.timeout(20):
+        assert await queued.get() == ("iris", A)
+        apps.append(_app("rose"))
+        heads.wake()
+        assert await queued.get() == ("rose", A)
+        apps[1] = _app("rose", branch="next")
+        heads.wake()
+        assert await queued.get() == ("rose", B)
+    watching.cancel()
+    await asyncio.wait({watching})
+    assert source.asked.qsize() == 5
+
+
 class _HalfAway(FakeSource):
     """One of its repositories does not answer."""
 
