@@ -7,7 +7,8 @@ from memory, so a daemon that starts anew knows as much as one that has been the
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,8 @@ from deployd.targets.engine.images import Images
 from deployd.targets.engine.rollout import Rollout
 from deployd.targets.engine.watch import Watch
 from deployd.uninterrupted import uninterrupted
+
+logger = logging.getLogger(__name__)
 
 
 class DockerTarget:
@@ -92,17 +95,13 @@ class DockerTarget:
         serving = await self._serving(app)
         spared = {keep} if keep is None or serving is None else {keep, serving.number}
         going = [container for container in await self._containers.of(app) if container.number not in spared]
-        async with asyncio.TaskGroup() as tasks:
-            for container in going:
-                tasks.create_task(drain(app, container, self._containers, self._gateway, log))
+        await _together(drain(app, container, self._containers, self._gateway, log) for container in going)
 
     async def remove(self, app: str) -> None:
         """See ports.Target."""
         await self._open()
         await self._gateway.forget(app)
-        async with asyncio.TaskGroup() as tasks:
-            for container in await self._containers.ids(app):
-                tasks.create_task(self._stop_and_remove(container))
+        await _together(self._stop_and_remove(container) for container in await self._containers.ids(app))
         if not self._gateway.apps:
             await self._gateway.container.remove()
             await self._containers.network.remove()
@@ -177,8 +176,17 @@ class DockerTarget:
         """The gateway is as it should be, with the doors and the image that it should have."""
         await self._open()
         await self._gateway.reconcile()
+        await self._bring_back()
         await self._gateway.ensure(self._apps)
         await self._gateway.upgrade()
+
+    async def _bring_back(self) -> None:
+        """What has the traffic runs, even when somebody has killed it by hand."""
+        for ended in await self._containers.ended():
+            serving = await self._gateway.serving(ended.app)
+            if serving is not None and serving.host == ended.host:
+                logger.warning("What serves %s was killed: starting it again", ended.app)
+                await self._containers.start_again(ended.id)
 
     async def _serving(self, app: App) -> Held | None:
         """The container that has the app's traffic."""
@@ -200,6 +208,16 @@ class DockerTarget:
     async def _ping_engine(self) -> None:
         with translated("asking the engine"):
             await self._docker.version()
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All of it at once; when something fails, the rest is cancelled and the first error is raised as what it is."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for one in work:
+                tasks.create_task(one)
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group
 
 
 async def _health(asking: Awaitable[None]) -> str:

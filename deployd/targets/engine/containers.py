@@ -23,6 +23,7 @@ LAST_LINES = 20
 """How much of its output says why a container failed."""
 
 _HOST = "host"
+_ALWAYS = frozenset({"always", "unless-stopped"})
 _LOOPBACK = "127.0.0.1"
 
 
@@ -33,6 +34,15 @@ class Held:
     id: str
     number: int
     endpoint: Endpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A container that should run and does not; `host` is the address that it had and will have."""
+
+    id: str
+    app: str
+    host: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,25 @@ class Containers:
             if item is not None and (number := number_of(item)) is not None
         ]
         return sorted(held, key=lambda container: container.number)
+
+    async def ended(self) -> list[Ended]:
+        """Those that have ended though the engine was to keep them running: it leaves alone what was killed by hand."""
+        with translated("looking for what has ended"):
+            listed = await containers(self._docker, {"io.deployd.instance": self._instance})
+            # The list is behind when an event says that something died; a container itself is not.
+            found = [await inspect(self._docker, item["Id"]) for item in listed if "io.deployd.app" in item["Labels"]]
+        return [
+            Ended(item["Id"], item["Config"]["Labels"]["io.deployd.app"], self.network.address(item))
+            for item in found
+            if item is not None
+            and item["State"]["Status"] == "exited"
+            and item["HostConfig"]["RestartPolicy"]["Name"] in _ALWAYS
+        ]
+
+    async def start_again(self, container_id: str) -> None:
+        """Start a container that has ended, as it was."""
+        with translated("starting what has ended again"):
+            await self._docker.containers.container(container_id).start()
 
     async def ids(self, app: str) -> list[str]:
         """The ids of all containers of an app, which need not be configured any more."""

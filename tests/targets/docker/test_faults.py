@@ -206,6 +206,21 @@ async def test_a_crashed_release_is_started_again_by_the_engine(
     await answered(port, commit(1))
 
 
+async def test_a_release_that_somebody_killed_by_hand_is_started_again(
+    target: DockerTarget, web: Image, docker_engine: Engine
+) -> None:
+    port = free_port()
+    await roll_out(target, 1, web, port)
+    await roll_out(target, 2, web, port)
+
+    async with watched(target):
+        docker_engine.api().post(f"/containers/deployd-{NAME}-2/kill")
+        docker_engine.api().post(f"/containers/deployd-{NAME}-1/kill")  # this one drains: nobody misses it
+        await answered(port, commit(2))
+
+    assert docker_engine.api().get(f"/containers/deployd-{NAME}-1/json")["State"]["Status"] == "exited"
+
+
 async def test_what_a_crash_left_of_a_candidate_is_replaced(
     target: DockerTarget, web: Image, docker_engine: Engine
 ) -> None:
