@@ -128,7 +128,7 @@ class Story:
         for number in _ENDINGS:
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         self._console.print(
-            f"\nThe API and dashboard are at [bold]{self._daemon.url}[/bold], the model at "
+            f"\nThe API is at [bold]{self._daemon.url}[/bold], the model at "
             f"[bold]{self._daemon.public_url}[/bold]; Ctrl-C ends the demo.\n"
             f"  DEPLOYD_URL={self._daemon.url} .venv/bin/deployd status"
         )
