@@ -1,0 +1,174 @@
+"""The disk under the state is full, or somebody holds the database: pushes are refused, not lost; nothing is half-written."""
+
+import sqlite3
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployd.api.answers import DeployAnswer
+from deployd.demo.load import Load
+from deployd.demo.repository import deliver
+from deployd.domain import Status
+from deployd.errors import Unavailable
+from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
+from tests.faults.conftest import MakeWorld
+from tests.faults.survivor import check_records
+from tests.faults.witness import finishes, readyz, records, says, serving
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+_SLOW = DOCKERFILE + "RUN sleep 2\n"
+
+
+@contextmanager
+def _disk_of(size: str, place: Path) -> Iterator[None]:
+    place.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if subprocess.run(mounting, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MiB as state directory."""
+    with _disk_of("64m", tmp_path / "state"):
+        yield tmp_path / "state"
+
+
+def _fill(disk: Path) -> Path:
+    """Not one byte is left."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (1024 * 1024, 4096, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+    return ballast
+
+
+async def test_on_a_full_disk_pushes_are_refused_and_a_redelivery_goes_live(
+    small_disk: Path, make_world: MakeWorld
+) -> None:
+    world = await make_world()
+    first = await world.ended(await world.push())
+    await finishes(world, first)
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        ballast = _fill(small_disk)
+        world.change()
+        payload, guid = world.repository.push("Change"), str(uuid.uuid4())
+        await readyz(world, "disk", "full")
+        before = records(world, "SELECT * FROM deliveries") + records(world, "SELECT * FROM deploys")
+        for _ in range(3):
+            answer = await deliver(world.daemon.url, world.daemon.secret, payload, guid)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
+        assert before == records(world, "SELECT * FROM deliveries") + records(world, "SELECT * FROM deploys")
+        assert await serving(world) == first.commit
+        ballast.unlink()
+        live = await _taken(world, payload, guid)
+        await finishes(world, live)
+    assert live.commit == world.repository.head
+    assert load.failures == []
+    check_records(small_disk / "deployd.db")
+
+
+async def test_a_disk_that_fills_in_the_middle_of_a_deploy_delays_it_and_no_more(
+    small_disk: Path, make_world: MakeWorld
+) -> None:
+    world = await make_world()
+    await world.ended(await world.push())
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        deploy = await world.push(dockerfile=_SLOW)
+        await world.says(deploy, "sleep 2")
+        ballast = _fill(small_disk)
+        await readyz(world, "disk", "full")
+        await says(world, "Cannot record, and go on trying")
+        ballast.unlink()
+        live = await world.ended(deploy)
+        assert live.status is Status.LIVE, live.reason
+        await finishes(world, live)
+    assert load.failures == []
+    check_records(small_disk / "deployd.db")
+
+
+async def test_a_daemon_on_a_full_disk_still_stops_and_starts(small_disk: Path, make_world: MakeWorld) -> None:
+    world = await make_world(CONFIG.replace("[github]", 'stop_timeout = "5s"\n[github]'))
+    first = await world.ended(await world.push())
+    await finishes(world, first)
+    deploy = await world.push(dockerfile=_SLOW.replace("sleep 2", "sleep 30"))
+    await world.says(deploy, "sleep 30")
+    ballast = _fill(small_disk)
+    began = time.monotonic()
+    await world.daemon.stop()
+    assert world.daemon.process is not None
+    assert world.daemon.process.returncode == 0
+    assert time.monotonic() - began < 30
+    await world.daemon.start()
+    started = await _starts(world)
+    ballast.unlink()
+    if not started:
+        await world.daemon.start()
+        await world.daemon.answering()
+    world.change()
+    payload = world.repository.push("Change")
+    live = await _taken(world, payload, str(uuid.uuid4()))
+    await finishes(world, live)
+    check_records(small_disk / "deployd.db")
+
+
+async def test_while_somebody_else_holds_the_database_pushes_wait_or_are_refused(make_world: MakeWorld) -> None:
+    world = await make_world()
+    first = await world.ended(await world.push())
+    await finishes(world, first)
+    load = Load(world.daemon.public_url)
+    world.change()
+    payload, guid = world.repository.push("Change"), str(uuid.uuid4())
+    async with load.running(WHO):
+        with closing(sqlite3.connect(_database(world), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            answer = await deliver(world.daemon.url, world.daemon.secret, payload, guid)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
+            assert await serving(world) == first.commit
+            other.execute("ROLLBACK")
+        live = await _taken(world, payload, guid)
+        await finishes(world, live)
+    assert load.failures == []
+    check_records(_database(world))
+
+
+def _database(world: World) -> Path:
+    return world.daemon.directory / "state" / "deployd.db"
+
+
+async def _starts(world: World) -> bool:
+    """Whether the daemon starts; where it cannot, it says so as a failure that may pass, and whoever started it tries again."""
+    try:
+        await world.daemon.answering()
+    except Unavailable:
+        assert world.daemon.process is not None
+        assert world.daemon.process.returncode == 1
+        return False
+    return True
+
+
+async def _taken(world: World, payload: Mapping[str, Any], guid: str) -> DeployAnswer:
+    """Redeliver the same push, until it is taken; the release that comes of it."""
+    answer = await deliver(world.daemon.url, world.daemon.secret, payload, guid)
+    assert answer.status_code == 202, answer.text
+    (deploy,) = answer.json()["deploys"]
+    live = await world.ended(await world.client.show(deploy["app"], deploy["number"]))
+    assert live.status is Status.LIVE, live.reason
+    return live
