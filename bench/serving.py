@@ -58,15 +58,13 @@ def run(quick: bool, report: Report) -> None:
 
 
 def _contenders(scratch: Path, report: Report) -> dict[str, Contender]:
-    model = scratch / "model"
-    subprocess.run(
-        [sys.executable, "-m", "model_service.train", "--out", str(model)], cwd=ROOT, check=True, capture_output=True
-    )
-    ours = (sys.executable, "-m", "model_service", "--dir", str(model), "--host", "127.0.0.1", "--port", "{port}")
     ceiling = (sys.executable, "-m", "uvicorn", "ceiling_app:app", "--port", "{port}", *UVICORN_FLAGS)
+    pipeline = _trained(scratch / "pipeline", "bench.pipeline_task")
     there = {
-        OURS: Contender(ours, "/predict", "instances", {}, ROOT),
+        OURS: _ours(_trained(scratch / "model", "model_service.iris")),
         CEILING: Contender(ceiling, "/", "instances", {}, APPS),
+        MERGED: _ours(pipeline),
+        SINGLE: _ours(pipeline, "--batch-rows", "1"),
     }
     for name, rival in RIVALS.items():
         try:
