@@ -47,10 +47,13 @@ _PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "Reg
 _START = frozenset(
     {"RunContainerError", "CreateContainerError", "ContainerCannotRun", "CreatePodSandboxError", "PostStartHookError"}
 )
+# Not the refusals: a kubelet may ask without a pull secret that was only just made, and has it the next time.
 _HOPELESS_PULL = re.compile(
-    r"not found|manifest unknown|name unknown|unauthorized|authentication required|access denied|denied:|no basic auth|"
-    r"403 Forbidden|does not exist|no match for platform|no matching manifest|server gave HTTP response",
+    r"not found|manifest unknown|name unknown|no match for platform|no matching manifest|server gave HTTP response",
     re.IGNORECASE,
+)
+_REFUSED_PULL = re.compile(
+    r"unauthori[sz]ed|authentication|authorization|denied|no basic auth|forbidden", re.IGNORECASE
 )
 _NOISE = re.compile(r"rpc error: code = \w+ desc = |Error response from daemon: |failed to pull and unpack image \S+ ")
 _SHOWN = (
@@ -131,9 +134,11 @@ def _of_container(pod: Json, container: Json, events: Sequence[Json]) -> Iterato
         racing = "failed to sync" in message
         yield Symptom((uid, reason), Class.SUSPICIOUS if racing else Class.PERMANENT, f"{reason}: {message}", name)
     elif reason in _PULL:
-        message = _first_words(pod, "Failed", events) or message if reason == "ImagePullBackOff" else message
-        hopeless = _HOPELESS_PULL.search(message) is not None
-        said = "ErrImagePull" if hopeless else reason
+        # A back-off only says that it backs off; why stands in the event of the last try.
+        cause = _first_words(pod, "Failed", events) if reason == "ImagePullBackOff" else ""
+        message = cause or message
+        hopeless = bool(_HOPELESS_PULL.search(message)) and not _REFUSED_PULL.search(message)
+        said = "ErrImagePull" if cause else reason
         yield Symptom((uid, "pull"), Class.PERMANENT if hopeless else Class.SUSPICIOUS, f"{said}: {message}", name)
     elif reason in _START:
         yield Symptom((uid, "start"), Class.SUSPICIOUS, f"{reason}: {message}", name)
