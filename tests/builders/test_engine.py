@@ -27,7 +27,7 @@ def a_builder(engine: Engine, instance: str, tmp_path: Path, **settings: object)
 async def test_the_log_reads_like_dockers_own(base_images: Engine, leaks: Leaks, tmp_path: Path) -> None:
     leaks.expect("image deployd/iris-*")
     log = FakeLog()
-    async with a_context(f"RUN printf 'first '; sleep 0.2; echo second; echo third >&2; : {leaks.instance}") as context:
+    async with a_context(f"RUN printf 'first '; sleep 0.2; echo second; sleep 0.2; echo third >&2; : {leaks.instance}") as context:
         await a_builder(base_images, leaks.instance, tmp_path).build(a_request(leaks.instance), context, log)
     assert f"Step 1/2 : FROM {BUSYBOX}\n" in log.text
     assert "first second\n" in log.text
