@@ -5,7 +5,7 @@ PY := .venv/bin/python
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: setup demo test check format bench lock clean
+.PHONY: setup demo test faults check format bench lock clean
 
 setup: .venv/.installed
 
@@ -26,6 +26,11 @@ check: setup
 test: setup
 	$(PY) -m tests.testbed
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+# The long proof: deployd is killed two hundred times, under load.
+faults: setup
+	$(PY) -m tests.testbed engine images
+	DEPLOYD_KILLS=200 $(PY) -m pytest -s tests/faults $(PYTEST_ARGS)
 
 format: setup
 	.venv/bin/ruff format .

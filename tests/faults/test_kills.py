@@ -1,6 +1,6 @@
 """deployd is killed by SIGKILL at every point of its records and at random moments inside every step, under load.
 
-`DEPLOYD_KILLS` says how often in all (default 200); the seed is printed and can be given as `DEPLOYD_SEED`.
+`DEPLOYD_KILLS` says how often at least (40, and 200 by `make faults`); the seed is printed and can be given as `DEPLOYD_SEED`.
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.faults.survivor import Survivor
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-KILLS = int(os.environ.get("DEPLOYD_KILLS", "200"))
+KILLS = int(os.environ.get("DEPLOYD_KILLS", "40"))
 SEED = int(os.environ.get("DEPLOYD_SEED", str(random.SystemRandom().randrange(1_000_000))))
 _STEPS = ("fetch", "build", "candidate", "ready", "cut-over", "drain")
 _CHAIN = 4
