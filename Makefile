@@ -29,7 +29,7 @@ test: setup
 
 # The long proof: deployd is killed two hundred times, under load.
 faults: setup
-	$(PY) -m tests.testbed engine images
+	$(PY) -m tests.testbed images
 	DEPLOYD_KILLS=200 $(PY) -m pytest -s tests/faults $(PYTEST_ARGS)
 
 format: setup
