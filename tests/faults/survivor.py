@@ -62,10 +62,12 @@ class Survivor:
         return True
 
     async def dies_during(self, step: str) -> None:
-        """Kill it at a random moment inside `step` of the deploy in flight."""
+        """Kill it at a random moment after `step` of the newest deploy began. What began before we listened counts too."""
         async with asyncio.timeout(_WITHIN_S), Client(self.daemon.url) as client:
-            async for event in client.events(self.world.app):
-                if event.get("name") == step and event.get("status") == "running":
+            async for _ in client.events(self.world.app):
+                newest = (await client.history(self.world.app, limit=1)).deploys[0]
+                steps = (await client.show(self.world.app, newest.number)).steps
+                if any(one.name == step for one in steps):
                     break
         await asyncio.sleep(self._chance.uniform(0, 0.4))
         await self.kill()
