@@ -3,11 +3,14 @@
 Without aiodocker on purpose: it reads its tar on the loop, and takes a connection that breaks for the end of the answer.
 """
 
+import asyncio
 import io
 import json
 import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any
+from contextlib import asynccontextmanager
+from types import AsyncGeneratorType
+from typing import Any, cast
 
 from aiohttp import StreamReader
 
@@ -23,9 +26,23 @@ class Upload:
     def __init__(self, context: Context) -> None:
         self.failure: DeploydError | None = None
         self._context = context
+        self._ended = asyncio.Event()
 
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        """The tar, from the context as it comes."""
+    @asynccontextmanager
+    async def pieces(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The tar, from the context as it comes; at an end of any kind nothing reads from the context any more.
+
+        aiohttp reads it in a task of its own, which is cancelled when its client is closed, and ends a little later.
+        """
+        pieces = self._pieces()
+        try:
+            yield pieces
+        finally:
+            if cast("AsyncGeneratorType[bytes, None]", pieces).ag_running:
+                await self._ended.wait()
+            await pieces.aclose()
+
+    async def _pieces(self) -> AsyncGenerator[bytes]:
         tar = self._context.tar()
         try:
             async for piece in tar:
@@ -34,8 +51,11 @@ class Upload:
             self.failure = exc
             raise
         finally:
-            if isinstance(tar, AsyncGenerator):
-                await tar.aclose()
+            try:
+                if isinstance(tar, AsyncGenerator):
+                    await tar.aclose()
+            finally:
+                self._ended.set()
 
 
 def tar_of(dockerfile: str) -> bytes:

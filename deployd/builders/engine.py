@@ -9,7 +9,7 @@ import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -95,7 +95,7 @@ class EngineBuilder:
         # tells its children to do (ONBUILD) would then be done here.
         separate = all(instruction.name != "ONBUILD" for instruction in dockerfile.instructions)
         try:
-            async with self._engine() as engine, aclosing(upload.pieces()) as pieces:
+            async with upload.pieces() as pieces, self._engine() as engine:
                 parameters = self._parameters(request, context, labelled=not separate)
                 await self._run(engine, parameters, self._credentials(log), pieces, output)
                 if separate:

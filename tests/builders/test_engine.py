@@ -27,7 +27,9 @@ def a_builder(engine: Engine, instance: str, tmp_path: Path, **settings: object)
 async def test_the_log_reads_like_dockers_own(base_images: Engine, leaks: Leaks, tmp_path: Path) -> None:
     leaks.expect("image deployd/iris-*")
     log = FakeLog()
-    async with a_context(f"RUN printf 'first '; sleep 0.2; echo second; sleep 0.2; echo third >&2; : {leaks.instance}") as context:
+    async with a_context(
+        f"RUN printf 'first '; sleep 0.2; echo second; sleep 0.2; echo third >&2; : {leaks.instance}"
+    ) as context:
         await a_builder(base_images, leaks.instance, tmp_path).build(a_request(leaks.instance), context, log)
     assert f"Step 1/2 : FROM {BUSYBOX}\n" in log.text
     assert "first second\n" in log.text
@@ -277,3 +279,34 @@ async def test_a_context_that_fails_says_so_itself(tmp_path: Path) -> None:
         async with BrokenContext("0" * 40) as context:
             with pytest.raises(BuildFailed, match=r"git\.max_size"):
                 await builder.build(a_request("test"), context, FakeLog())
+
+
+class SlowContext(FakeContext):
+    """A context of which the second half never comes."""
+
+    def __init__(self) -> None:
+        super().__init__("0" * 40)
+        self.stuck = asyncio.Event()
+
+    async def tar(self) -> AsyncIterator[bytes]:
+        async for piece in super().tar():
+            yield piece[:100]
+            try:
+                self.stuck.set()
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.05)  # a context may take its time to end
+
+
+@pytest.mark.engine
+async def test_a_build_that_is_cancelled_while_its_context_is_on_the_way_just_ends(
+    base_images: Engine, leaks: Leaks, tmp_path: Path
+) -> None:
+    async with SlowContext() as context:
+        builder = a_builder(base_images, leaks.instance, tmp_path)
+        build = asyncio.create_task(builder.build(a_request(leaks.instance), context, FakeLog()))
+        async with asyncio.timeout(30):
+            await context.stuck.wait()
+        build.cancel()
+        await asyncio.wait({build}, timeout=30)
+        assert build.cancelled()
