@@ -51,7 +51,7 @@ class Leaks:
 @pytest.fixture(scope="session")
 def docker_engine() -> engines.Engine:
     """A running Docker Engine, with its version and a blocking API."""
-    return _needed(lambda: engines.ensure(Progress()))
+    return needed(lambda: engines.ensure(Progress()))
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +68,7 @@ def base_images(docker_engine: engines.Engine) -> engines.Engine:
         images.ensure(docker_engine, Progress())
         return docker_engine
 
-    return _needed(made)
+    return needed(made)
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,7 @@ def cluster() -> Cluster:
             )
         return clusters.cluster(Progress())
 
-    return _needed(answering)
+    return needed(answering)
 
 
 @pytest.fixture
@@ -123,10 +123,11 @@ def leaks(docker_engine: engines.Engine, instance: str) -> Iterator[Leaks]:
 
 def _registry(*, authenticated: bool) -> Iterator[Registry]:
     with ExitStack() as stack:
-        yield _needed(lambda: stack.enter_context(run_registry(authenticated=authenticated)))
+        yield needed(lambda: stack.enter_context(run_registry(authenticated=authenticated)))
 
 
-def _needed(bring_up: Callable[[], T]) -> T:
+def needed(bring_up: Callable[[], T]) -> T:
+    """What `bring_up` gives; where the machine cannot have it, the test is skipped or, with CI=true, fails."""
     try:
         return bring_up()
     except Unavailable as exc:

@@ -11,15 +11,15 @@ def missing() -> str:
 def test_a_test_whose_engine_cannot_be_had_is_skipped_with_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match=r"no engine answers \(install one\)"):
-        conftest._needed(missing)
+        conftest.needed(missing)
 
 
 def test_on_ci_it_fails_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no engine answers"):
-        conftest._needed(missing)
+        conftest.needed(missing)
 
 
 def test_what_can_be_had_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
-    assert conftest._needed(lambda: "an engine") == "an engine"
+    assert conftest.needed(lambda: "an engine") == "an engine"

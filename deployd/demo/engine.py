@@ -114,10 +114,11 @@ def _systemd() -> bool:
 
 
 def _start() -> int:
-    return spawn(["/usr/sbin/dockerd", *_runtime_options()], LOG)
+    return spawn(["/usr/sbin/dockerd", *runtime_options()], LOG)
 
 
-def _runtime_options() -> list[str]:
+def runtime_options() -> list[str]:
+    """What dockerd must be told where this process may not lower an OOM score."""
     if _may_lower_oom_score():
         return []
     script = directory() / "runc-without-negative-oom-score"

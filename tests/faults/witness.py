@@ -2,7 +2,9 @@
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
+
+import httpx
 
 from deployd.api.answers import DeployAnswer
 from deployd.client import Client
@@ -60,6 +62,16 @@ async def serving(world: World) -> str | None:
     """The commit that is recorded as live."""
     live = (await world.client.app(world.app)).live
     return live.commit if live is not None else None
+
+
+async def answers(world: World) -> str:
+    """What the app answers, once it does."""
+    async with asyncio.timeout(_WITHIN_S), httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            with suppress(httpx.TransportError):
+                if (answer := await client.get(world.daemon.public_url)).status_code == 200:
+                    return answer.text
+            await asyncio.sleep(0.1)  # another process, no event
 
 
 def records(world: World, query: str) -> list[tuple[object, ...]]:

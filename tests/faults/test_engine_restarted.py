@@ -1,0 +1,120 @@
+"""A real Docker Engine is killed and stopped and comes back: with live restore nobody notices, without it the app comes back.
+
+An engine of the test's own: the shared one stays up.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from deployd.demo.engine import Engine
+from deployd.demo.images import HAPROXY, PYTHON
+from deployd.demo.load import Load
+from deployd.domain import Status
+from tests.conftest import needed
+from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World, world
+from tests.faults.survivor import check_records
+from tests.faults.witness import answers, begins, finishes, until
+from tests.testbed.spare_engine import SpareEngine, spare_engine
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def spare(tmp_path_factory: pytest.TempPathFactory, base_images: Engine) -> Iterator[SpareEngine]:
+    """An engine whose containers outlive it."""
+    yield from _spare(tmp_path_factory.mktemp("engine"), base_images, live_restore=True)
+
+
+@pytest.fixture
+def mortal(tmp_path_factory: pytest.TempPathFactory, base_images: Engine) -> Iterator[SpareEngine]:
+    """An engine that takes its containers with it, which is Docker's default."""
+    yield from _spare(tmp_path_factory.mktemp("engine"), base_images, live_restore=False)
+
+
+def _spare(directory: Path, source: Engine, *, live_restore: bool) -> Iterator[SpareEngine]:
+    with ExitStack() as stack:
+        spare = needed(lambda: stack.enter_context(spare_engine(directory, live_restore=live_restore)))
+        spare.take_images([PYTHON, HAPROXY], source.url)
+        yield spare
+
+
+@pytest.fixture
+async def here(tmp_path: Path, spare: SpareEngine) -> AsyncIterator[World]:
+    """A world on that engine with its first release live."""
+    async with world(tmp_path, CONFIG.replace('stop_timeout = "2s"', 'stop_timeout = "8s"'), spare.environment) as made:
+        await made.ended(await made.push(dockerfile=_SLOW_TO_STOP))
+        yield made
+        print(made.daemon.log.read_text()[-30_000:])
+    await asyncio.to_thread(spare.remove_containers)
+
+
+_SLOW_TO_STOP = DOCKERFILE.replace(
+    "CMD [", 'CMD ["sh", "-c", "trap \'sleep 3; exit\' TERM; python3 -u /app.py & wait"]\n#'
+)
+_SLOW_TO_START = DOCKERFILE.replace("CMD [", 'CMD ["sh", "-c", "sleep 3; exec python3 -u /app.py"]\n#')
+
+
+def _sound(world: World, load: Load, spare: SpareEngine, number: int) -> None:
+    """No request failed, nobody went back, the records are right, and but for the release nothing runs."""
+    assert load.failures == []
+    assert not [client.turns for client in load.clients if client.went_back]
+    check_records(world.daemon.directory / "state" / "deployd.db")
+    names = sorted(one["Names"][0] for one in spare.api().get("/containers/json?all=1"))
+    assert names == sorted([f"/deployd-gateway-{world.daemon.instance}", f"/deployd-{world.app}-{number}"])
+
+
+async def test_an_engine_that_is_killed_in_the_middle_of_a_build(here: World, spare: SpareEngine) -> None:
+    load = Load(here.daemon.public_url)
+    async with load.running(WHO):
+        deploy = await here.push(dockerfile=DOCKERFILE + "RUN sleep 4\n")
+        await here.says(deploy, "RUN sleep 4")
+        await asyncio.to_thread(spare.kill)
+        await until(here, deploy, Status.QUEUED, "trying again")
+        await asyncio.to_thread(spare.start)
+        live = await here.ended(deploy)
+        await finishes(here, live)
+    assert live.status is Status.LIVE
+    _sound(here, load, spare, live.number)
+
+
+async def test_an_engine_that_is_restarted_while_the_candidate_starts(here: World, spare: SpareEngine) -> None:
+    load = Load(here.daemon.public_url)
+    async with load.running(WHO):
+        deploy = await here.push(dockerfile=_SLOW_TO_START)
+        await begins(here, deploy, "ready")
+        await asyncio.to_thread(spare.stop)
+        await asyncio.to_thread(spare.start)
+        live = await here.ended(deploy)
+        await finishes(here, live)
+    assert live.status is Status.LIVE
+    _sound(here, load, spare, live.number)
+
+
+async def test_an_engine_that_is_killed_in_the_middle_of_a_drain(here: World, spare: SpareEngine) -> None:
+    load = Load(here.daemon.public_url)
+    async with load.running(WHO):
+        deploy = await here.push()
+        await until(here, deploy, Status.LIVE)
+        await begins(here, deploy, "drain")
+        await asyncio.to_thread(spare.kill)
+        await asyncio.to_thread(spare.start)
+        live = await here.ended(deploy)
+        await finishes(here, live)
+    _sound(here, load, spare, live.number)
+
+
+async def test_an_engine_that_takes_its_containers_with_it_brings_the_release_back(
+    tmp_path: Path, mortal: SpareEngine
+) -> None:
+    async with world(tmp_path, environment=mortal.environment) as here:
+        first = await here.ended(await here.push())
+        await asyncio.to_thread(mortal.stop)
+        await asyncio.to_thread(mortal.start)
+        assert await answers(here) == first.commit
+        second = await here.ended(await here.push())
+        assert second.status is Status.LIVE
+        assert await answers(here) == second.commit
