@@ -4,19 +4,20 @@ Every other path goes through to the application. Here also: limits (413, 503), 
 while the service is on its way out. A bug ends in a 500 with its traceback in the log, never in the answer.
 """
 
-import asyncio
 import json
 import logging
 import time
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, NamedTuple
 
 from model_service.errors import RequestRejected
 from model_service.meters import OTHER, ROUTES
-from model_service.patience import Patience
+from model_service.model import Answer
+from model_service.patience import Begun, Patience
 from model_service.rows import parse_json
 from model_service.service import Service
+from model_service.v2 import Inference
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,19 +26,37 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = dict[bytes, bytes]
 Reply = tuple[list[tuple[bytes, bytes]], bytes]  # content headers and content
-Handler = Callable[[bytes, Headers], Awaitable[Reply]]
+Rows = list[list[float]]
 
 _ID = b"x-request-id"
 _JSON_LENGTH = b"inference-header-content-length"
-_READ_HEADERS = frozenset({b"content-length", b"content-encoding", _ID, _JSON_LENGTH})
 _JSON = [(b"content-type", b"application/json")]
 _CLOSE = (b"connection", b"close")
 
 log = logging.getLogger(__name__)
 
 
+def _start(status: int, headers: Sequence[tuple[bytes, bytes]], length: int) -> Message:
+    return {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [*headers, (b"content-length", b"%d" % length)],
+    }
+
+
+_STARTS = [_start(200, _JSON, length) for length in range(1024)]  # how nearly every answer begins
+
+
 class _CallerGone(Exception):
     """The caller hung up before its request was read."""
+
+
+class HotRoute(NamedTuple):
+    """How the requests of a route are read and its answers written; what `read` gives beside the rows goes to `write`."""
+
+    number: int  # in meters.ROUTES
+    read: Callable[[bytes, Headers], tuple[Rows, Any]]
+    write: Callable[[Any, Sequence[Answer]], Reply]
 
 
 class Front:
@@ -53,10 +72,10 @@ class Front:
             json.dumps(manifest.name).encode(),
             json.dumps(manifest.version).encode(),
         )
-        infer = ROUTES.index("infer"), self._infer
-        self._hot: dict[str, tuple[int, Handler]] = {
-            "/predict": (ROUTES.index("predict"), self._predict),
-            "/api": (ROUTES.index("api"), self._recipe),
+        infer = HotRoute(ROUTES.index("infer"), self._read_infer, self._write_infer)
+        self._hot = {
+            "/predict": HotRoute(ROUTES.index("predict"), self._read_predict, self._write_predict),
+            "/api": HotRoute(ROUTES.index("api"), self._read_recipe, self._write_recipe),
             f"/v2/models/{manifest.name}/infer": infer,
             f"/v2/models/{manifest.name}/versions/{manifest.version}/infer": infer,
         }
@@ -67,39 +86,47 @@ class Front:
             await self._rest(scope, receive, send)
             return
         started = time.perf_counter()
-        hot = self._hot.get(scope["path"])
-        if hot is None:
-            route, status = OTHER, await self._pass_on(scope, receive, send)
+        route = self._hot.get(scope["path"])
+        if route is None:
+            number, status = OTHER, await self._pass_on(scope, receive, send)
         else:
-            route = hot[0]
-            status = await self._answer(hot[1], scope, receive, send)
-        self._service.meters.request(route, status, time.perf_counter() - started)
+            number, status = route.number, await self._answer(route, scope, receive, send)
+        self._service.meters.request(number, status, time.perf_counter() - started)
 
-    async def _predict(self, body: bytes, _headers: Headers) -> Reply:
-        rows = self._service.rows.listed(parse_json(body), "instances")
-        answers = await self._service.predict(ROUTES.index("predict"), rows)
-        return _JSON, b'{"predictions":[' + b",".join([answer.json for answer in answers]) + self._tail
+    def _read_predict(self, body: bytes, _headers: Headers) -> tuple[Rows, None]:
+        return self._service.rows.listed(parse_json(body), "instances"), None
 
-    async def _recipe(self, body: bytes, _headers: Headers) -> Reply:
-        rows = self._service.rows.listed(parse_json(body), "feature")
-        answer = (await self._service.predict(ROUTES.index("api"), rows))[0]
-        return _JSON, b"%d" % answer.chosen if answer.chosen >= 0 else repr(answer.value).encode()
+    def _write_predict(self, _asked: None, answers: Sequence[Answer]) -> Reply:
+        said = answers[0].json if len(answers) == 1 else b",".join([answer.json for answer in answers])
+        return _JSON, b'{"predictions":[' + said + self._tail
 
-    async def _infer(self, body: bytes, headers: Headers) -> Reply:
+    def _read_recipe(self, body: bytes, _headers: Headers) -> tuple[Rows, None]:
+        return self._service.rows.listed(parse_json(body), "feature"), None
+
+    def _write_recipe(self, _asked: None, answers: Sequence[Answer]) -> Reply:
+        first = answers[0]
+        return _JSON, b"%d" % first.chosen if first.chosen >= 0 else repr(first.value).encode()
+
+    def _read_infer(self, body: bytes, headers: Headers) -> tuple[Rows, Inference]:
         asked = self._service.protocol.read(body, headers.get(_JSON_LENGTH))
-        answers = await self._service.predict(ROUTES.index("infer"), asked.rows)
+        return asked.rows, asked
+
+    def _write_infer(self, asked: Inference, answers: Sequence[Answer]) -> Reply:
         content, json_length = self._service.protocol.write(asked, answers)
         if json_length is None:
             return _JSON, content
         return [(b"content-type", b"application/octet-stream"), (_JSON_LENGTH, b"%d" % json_length)], content
 
-    async def _answer(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> int:
+    async def _answer(self, route: HotRoute, scope: Scope, receive: Receive, send: Send) -> int:
         """Answers one request on a hot path; its status."""
-        headers = {name: value for name, value in scope["headers"] if name in _READ_HEADERS}
+        service, headers = self._service, dict(scope["headers"])
         self._in_flight += 1
         try:
             self._admit(scope)
-            status, (about, content) = 200, await handler(await self._body(headers, receive), headers)
+            rows, asked = route.read(await self._body(headers, receive), headers)
+            answers = service.predict_quickly(rows) or await service.predict(rows)
+            service.meters.predicted(route.number, rows, answers)
+            status, (about, content) = 200, route.write(asked, answers)
         except RequestRejected as rejected:
             status, about = rejected.status, _rejection_headers(rejected)
             content = json.dumps({"error": rejected.message}, ensure_ascii=False).encode(errors="backslashreplace")
@@ -110,10 +137,10 @@ class Front:
             status, about, content = 500, _JSON, b'{"error": "internal error"}'
         finally:
             self._in_flight -= 1
-        reply_headers = [*about, (b"content-length", b"%d" % len(content))]
-        if _ID in headers or self._service.draining:
-            reply_headers += self._always(headers)
-        await send({"type": "http.response.start", "status": status, "headers": reply_headers})
+        if _ID in headers or service.draining or about is not _JSON or status != 200:
+            await send(_start(status, [*about, *self._always(headers)], len(content)))
+        else:
+            await send(_STARTS[len(content)] if len(content) < len(_STARTS) else _start(200, _JSON, len(content)))
         await send({"type": "http.response.body", "body": content})
         return status
 
@@ -149,19 +176,21 @@ class Front:
         limit = self._service.settings.max_body
         if int(headers.get(b"content-length", 0)) > limit:
             raise RequestRejected(413, f"the body is larger than {limit} bytes")
-        task = self._patience.begin()
+        waiting = receive().__await__()
         try:
-            message = await receive()
+            pending = next(waiting)
+        except StopIteration as ready:  # a small body came with its head: there is nothing to wait for
+            message = ready.value
             body: bytes = message.get("body", b"")
             if message.get("more_body") or message["type"] != "http.request":
-                body = await _rest_of_body(message, receive, limit)
-        except asyncio.CancelledError:
-            if not self._patience.lost(task):
-                raise
-            raise RequestRejected(408, f"the body did not arrive within {self._patience.seconds:g} s") from None
-        finally:
-            self._patience.end(task)
+                body = await self._patience.with_one(_rest_of_body(message, receive, limit))
+        else:
+            body = await self._patience.with_one(_late_body(Begun(waiting, pending), receive, limit))
         return _inflated(body, headers[b"content-encoding"], limit) if b"content-encoding" in headers else body
+
+
+async def _late_body(first: Awaitable[Message], receive: Receive, limit: int) -> bytes:
+    return await _rest_of_body(await first, receive, limit)
 
 
 async def _rest_of_body(message: Message, receive: Receive, limit: int) -> bytes:

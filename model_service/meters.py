@@ -7,10 +7,11 @@ come from prometheus_client; its own multi-process mode writes to a file at ever
 
 import asyncio
 import fcntl
+import math
 import mmap
 import os
-from bisect import bisect_left
-from collections import Counter
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -50,9 +51,10 @@ class Meters(Collector):
         self._labels = self._rows + len(ROUTES)
         self._inputs = self._labels + max(1, len(manifest.labels))
         self._size = self._inputs + 4 * len(manifest.features)
-        self._fresh = [0.0] * self._size
+        self._times: defaultdict[tuple[int, int], list[float]] = defaultdict(list)  # by route and status
         self._rows_seen: list[Row] = []
         self._answers_seen: list[Answer] = []
+        self._row_counts = [0] * len(ROUTES)
         self._timer: asyncio.TimerHandle | None = None
         self._ranges = [(feature.minimum, feature.maximum) for feature in manifest.features]
         self._file = None if shared is None else shared.open("r+b")
@@ -62,17 +64,14 @@ class Meters(Collector):
         self._registry.register(self)
 
     def request(self, route: int, status: int, seconds: float) -> None:
-        """One answer on ROUTES[route]."""
-        fresh = self._fresh
-        fresh[route * _STATUS_COLUMNS + _COLUMN_OF.get(status, _STATUS_COLUMNS - 1)] += 1
-        fresh[self._buckets + route * (len(BOUNDS) + 1) + bisect_left(BOUNDS, seconds)] += 1
-        fresh[self._seconds + route] += seconds
+        """One answer on ROUTES[route]. Only kept here: a hundred are counted together for the price of ten."""
+        self._times[route, status].append(seconds)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_EVERY, self.flush)
 
     def predicted(self, route: int, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
         """Rows that were answered on ROUTES[route]. The request that they came with is counted after them."""
-        self._fresh[self._rows + route] += len(rows)
+        self._row_counts[route] += len(rows)
         self._rows_seen += rows
         self._answers_seen += answers
         if len(self._rows_seen) > FLUSH_ROWS:
@@ -83,8 +82,13 @@ class Meters(Collector):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        rows, answers, fresh = self._rows_seen, self._answers_seen, self._fresh
-        self._rows_seen, self._answers_seen, self._fresh = [], [], [0.0] * self._size
+        times, rows, answers, counts = self._times, self._rows_seen, self._answers_seen, self._row_counts
+        self._times, self._rows_seen, self._answers_seen = defaultdict(list), [], []
+        self._row_counts = [0] * len(ROUTES)
+        fresh = [0.0] * self._size
+        fresh[self._rows : self._rows + len(ROUTES)] = counts
+        for (route, status), seconds in times.items():
+            self._count_requests(fresh, route, status, seconds)
         for chosen, count in Counter([answer.chosen for answer in answers]).items():
             fresh[self._labels + max(0, chosen)] += count
         for k, column in enumerate(zip(*rows, strict=True)):
@@ -99,6 +103,17 @@ class Meters(Collector):
         self.flush()
         if self._file is not None:
             self._file.close()
+
+    def _count_requests(self, fresh: list[float], route: int, status: int, seconds: list[float]) -> None:
+        """The answers with one status on one route."""
+        fresh[route * _STATUS_COLUMNS + _COLUMN_OF.get(status, _STATUS_COLUMNS - 1)] += len(seconds)
+        fresh[self._seconds + route] += sum(seconds)
+        seconds.sort()
+        at, below = self._buckets + route * (len(BOUNDS) + 1), 0
+        for i, bound in enumerate((*BOUNDS, math.inf)):
+            within = bisect_right(seconds, bound)
+            fresh[at + i] += within - below
+            below = within
 
     def _count_inputs(self, fresh: list[float], k: int, values: Sequence[float]) -> None:
         """One feature's values: how many, their sum, how many lie below and above what training saw."""

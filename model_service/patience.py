@@ -5,6 +5,34 @@ A request that is late is cancelled within one and a half times the limit.
 
 import asyncio
 import time
+from collections.abc import Awaitable, Generator
+from typing import Any, Generic, TypeVar
+
+from model_service.errors import RequestRejected
+
+T = TypeVar("T")
+
+
+class Begun(Generic[T]):
+    """An awaitable that was begun by hand (`next`) and gave `pending` to wait for; awaited, it goes on from there."""
+
+    def __init__(self, rest: Generator[Any, Any, T], pending: Any) -> None:
+        self._rest = rest
+        self._pending = pending
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        pending = self._pending
+        while True:
+            try:
+                try:
+                    said = yield pending
+                except BaseException as exc:  # noqa: BLE001 - a cancellation, which is the rest's to see
+                    pending = self._rest.throw(exc)
+                else:
+                    pending = self._rest.send(said)
+            except StopIteration as done:
+                given: T = done.value
+                return given
 
 
 class Patience:
@@ -16,26 +44,23 @@ class Patience:
         self._late: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self) -> asyncio.Task[object]:
-        """The current task begins to wait."""
+    async def with_one(self, waiting: Awaitable[T]) -> T:
+        """What `waiting` gives. Raises RequestRejected 408 when that is late."""
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # called from coroutines only
+        assert task is not None  # noqa: S101  # a coroutine runs in a task
         self._waiting[task] = time.monotonic()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self.seconds / 2, self._sweep)
-        return task
-
-    def end(self, task: asyncio.Task[object]) -> None:
-        """The task waits no longer."""
-        self._waiting.pop(task, None)
-
-    def lost(self, task: asyncio.Task[object]) -> bool:
-        """Whether it was we who cancelled the task; if so, the cancellation is taken back."""
-        if task not in self._late:
-            return False
-        self._late.discard(task)
-        task.uncancel()
-        return True
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if task not in self._late:
+                raise
+            self._late.discard(task)
+            task.uncancel()
+            raise RequestRejected(408, f"the body did not arrive within {self.seconds:g} s") from None
+        finally:
+            self._waiting.pop(task, None)
 
     def _sweep(self) -> None:
         oldest = time.monotonic() - self.seconds

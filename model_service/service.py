@@ -61,30 +61,34 @@ class Service:
             time.perf_counter() - started,
         )
 
-    async def predict(self, route: int, rows: Sequence[Row]) -> list[Answer]:
-        """One answer for each checked row, counted for meters.ROUTES[route].
+    def predict_quickly(self, rows: Sequence[Row]) -> list[Answer] | None:
+        """One answer for each checked row; None where that would hold up the event loop.
+
+        Raises RequestRejected: 503 while loading, 422 where the model has no answer.
+        """
+        model = self.model
+        if model is None:
+            raise RequestRejected(503, "the model is loading", retry_after=1)
+        return model.answers(rows) if len(rows) <= model.quick_rows else None
+
+    async def predict(self, rows: Sequence[Row]) -> list[Answer]:
+        """One answer for each checked row, computed beside the event loop.
 
         Raises RequestRejected: 503 while loading, 504 after the time limit, 422 where the model has no answer.
         """
-        model = self.model
-        if model is None or self._batcher is None:
+        if self._batcher is None:
             raise RequestRejected(503, "the model is loading", retry_after=1)
-        answers = model.answers(rows) if len(rows) <= model.quick_rows else await self._off_loop(self._batcher, rows)
-        self.meters.predicted(route, rows, answers)
-        return answers
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                return await self._batcher.answers(rows)
+        except TimeoutError as exc:
+            raise RequestRejected(504, f"no answer within {self.settings.timeout:g} s") from exc
 
     async def close(self) -> None:
         """Lets the last batch end, and leaves the last counts to the other workers."""
         if self._batcher is not None:
             await self._batcher.close()
         self.meters.close()
-
-    async def _off_loop(self, batcher: Batcher, rows: Sequence[Row]) -> list[Answer]:
-        try:
-            async with asyncio.timeout(self.settings.timeout):
-                return await batcher.answers(rows)
-        except TimeoutError as exc:
-            raise RequestRejected(504, f"no answer within {self.settings.timeout:g} s") from exc
 
     def _load(self) -> tuple[Model, int]:
         settings = self.settings
