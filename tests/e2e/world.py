@@ -5,6 +5,7 @@ The app answers its commit everywhere, fast enough for a flood; files in the com
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -101,6 +102,7 @@ class World:
         self.daemon = daemon
         self.client = client
         self._changes = 0
+        self.answered_at = 0.0  # when the last delivery was answered, by time.monotonic()
 
     @property
     def app(self) -> str:
@@ -125,6 +127,7 @@ class World:
         """Commit the working copy as it is, push it, send the webhook; the deploy that was queued."""
         payload = await asyncio.to_thread(self.repository.push, subject)
         answer = await deliver(self.daemon.url, self.daemon.secret, payload)
+        self.answered_at = time.monotonic()
         assert answer.status_code == 202, answer.text
         (deploy,) = answer.json()["deploys"]
         return await self.client.show(deploy["app"], deploy["number"])
