@@ -62,7 +62,7 @@ def _prepare(directory: Path, deploys: int, deliveries: int) -> DemoDaemon:
             ),
         )
         connection.executemany(
-            "INSERT INTO steps VALUES (?, ?, ?, ?, 'done', ?, ?)",
+            "INSERT INTO steps VALUES (?, ?, ?, ?, 'done', ?, ?, '')",
             (
                 (daemon.app, number, position, step, began + number, began + number + 1)
                 for number in range(1, deploys + 1)

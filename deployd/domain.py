@@ -151,12 +151,16 @@ Verdict = Literal["passed", "warned", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One recorded stretch of a deploy: fetch, build, push, candidate, ready, golden, cut-over, drain, prune."""
+    """One recorded stretch of a deploy: fetch, build, push, candidate, ready, golden, cut-over, drain, prune.
+
+    `detail` says how far it has come, such as "2 of 4 updated".
+    """
 
     name: str
     status: StepStatus
     started_at: datetime
     finished_at: datetime | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

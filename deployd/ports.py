@@ -153,6 +153,10 @@ class Progress(Protocol):
         """Record a step of the deploy around the block: done, failed or cancelled as the block ends."""
         ...
 
+    async def tell(self, step: str, text: str) -> None:
+        """Say how far a step that is under way has come: "2 of 4 updated"."""
+        ...
+
     async def prove(self, candidate: Candidate) -> None:
         """Ask every gate; RolloutFailed names the one that refused. Records the results."""
         ...

@@ -29,12 +29,13 @@ class DeployProgress:
         self._deploy = deploy
         self._gates = gates
         self._outrun = outrun
+        self._running: dict[str, int] = {}  # the steps under way, and their positions
         self.context: Context | None = None
 
     @asynccontextmanager
     async def step(self, name: str) -> AsyncIterator[None]:
         """Record a step around the block; its last words go to the log."""
-        position = await self._store.begin_step(self._deploy, name)
+        position = self._running[name] = await self._store.begin_step(self._deploy, name)
         began = time.monotonic()
         self.log.write(f"==> {name}\n")
         try:
@@ -46,10 +47,17 @@ class DeployProgress:
         except Exception:
             await self._store.end_step(self._deploy, position, name, "failed")
             raise
+        finally:
+            del self._running[name]
         took = time.monotonic() - began
         await self._store.end_step(self._deploy, position, name, "done")
         DEPLOY_SECONDS.labels(self._deploy.app, name).observe(took)
         self.log.write(f"<== {name} took {took:.2f} s\n")
+
+    async def tell(self, step: str, text: str) -> None:
+        """Say how far the step has come: in the log, and with the step itself."""
+        self.log.write(f"{text}\n")
+        await self._store.record_detail(self._deploy, self._running[step], step, text)
 
     async def prove(self, candidate: Candidate) -> None:
         """Ask the gates in turn; the first that refuses ends it. Then record what the candidate says of its model."""

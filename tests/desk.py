@@ -71,11 +71,15 @@ class FakeTarget:
         self.parts: dict[str, str] = {"engine": "ok", "gateway": "ok"}
         self.printed: list[bytes] = [b"one\n", b"two\n"]
         self.more = asyncio.Event()
+        self.halfway: asyncio.Event | None = None  # where given, a roll-out says that it is half done, and waits for it
         self.replicas: int | None = None
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         async with progress.step("candidate"):
             progress.log.write("started\n")
+            if self.halfway is not None:
+                await progress.tell("candidate", "1 of 2 updated")
+                await self.halfway.wait()
         await progress.prove(Candidate(app, deploy, "http://192.0.2.1", image))
         async with progress.step("cut-over"):
             await progress.cutting_over()

@@ -123,6 +123,10 @@ class FakeProgress:
         self.said.append(name)
         yield
 
+    async def tell(self, step: str, text: str) -> None:
+        assert step in self.said
+        self.book.write(f"{text}\n")
+
     async def prove(self, candidate: Candidate) -> None:
         self.said.append("prove")
         self.proving.set()

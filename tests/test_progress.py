@@ -35,6 +35,7 @@ class Desk:
     store: Store
     deploy: Deploy
     log: FakeLog
+    events: Events
     outrun: bool = False
 
     def progress(self, *gates: Gate) -> DeployProgress:
@@ -52,11 +53,12 @@ class Desk:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with Database(tmp_path / "db") as database:
-        store = Store(database, Events())
+        events = Events()
+        store = Store(database, events)
         deploy = await store.queue(Wanted("iris", COMMIT, "refs/heads/main", Trigger("push", "guid")))
         for status in (Status.BUILDING, Status.CHECKING):
             deploy = await store.advance(deploy, status)
-        yield Desk(store, deploy, FakeLog())
+        yield Desk(store, deploy, FakeLog(), events)
 
 
 async def test_a_step_is_recorded_while_it_runs_and_as_it_ends(desk: Desk) -> None:
@@ -65,6 +67,18 @@ async def test_a_step_is_recorded_while_it_runs_and_as_it_ends(desk: Desk) -> No
     (step,) = (await desk.now()).steps
     assert (step.status, step.finished_at is not None) == ("done", True)
     assert desk.log.text.startswith("==> candidate\n<== candidate took ")
+
+
+async def test_how_far_a_step_has_come_is_kept_with_it_logged_and_told_to_who_watches(desk: Desk) -> None:
+    progress = desk.progress()
+    watched = desk.events.watch(desk.events.latest)
+    async with progress.step("rollout"), progress.step("ready"):
+        await progress.tell("rollout", "1 of 3 updated, 3 available, 1 old")
+        details = {step.name: step.detail for step in (await desk.now()).steps}
+    assert details == {"rollout": "1 of 3 updated, 3 available, 1 old", "ready": ""}
+    assert "1 of 3 updated" in desk.log.text
+    told = [await anext(watched) for _ in range(3)]
+    assert told[-1].data == {"name": "rollout", "status": "running", "detail": details["rollout"]}
 
 
 async def test_a_step_that_fails_is_failed_and_the_error_goes_on(desk: Desk) -> None:

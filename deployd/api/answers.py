@@ -34,6 +34,7 @@ class StepAnswer(Answer):
     status: StepStatus
     started_at: datetime
     finished_at: datetime | None = None
+    detail: str = ""
 
 
 class GateAnswer(Answer):

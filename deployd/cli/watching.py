@@ -56,15 +56,19 @@ def _view(expected: int) -> Iterator[_View]:
 
 
 class _Lines:
-    """A line for each step that ended and each change of status."""
+    """A line for each step that ended, each change of status and each word of how far a step has come."""
 
     def __init__(self) -> None:
         self._told: set[tuple[str, object]] = set()
         self._status: Status | None = None
+        self._detail = ""
 
     def show(self, deploy: DeployAnswer) -> None:
         for step in new_steps(deploy, self._told):
             aside().print(_line(step))
+        if (detail := _detail(deploy)) not in {"", self._detail}:
+            aside().print(f"    {detail}")
+            self._detail = detail
         if deploy.status is not self._status and not deploy.status.ended:
             self._status = deploy.status
             waits = f" ({printable(deploy.reason)})" if deploy.reason else ""
@@ -84,7 +88,7 @@ class _Bar:
         for step in new_steps(deploy, self._told):
             self._progress.console.print(Text(_line(step), "green" if step.status == "done" else "red"))
         running = [step.name for step in _steps(deploy) if step.status == "running"]
-        now = running[-1] if running else deploy.status.value.replace("_", " ")
+        now = _detail(deploy) or (running[-1] if running else deploy.status.value.replace("_", " "))
         waits = f" ({printable(deploy.reason, 80)})" if deploy.reason and not deploy.status.ended else ""
         done = sum(step.status != "running" for step in _steps(deploy))
         self._progress.update(
@@ -97,6 +101,16 @@ def new_steps(deploy: DeployAnswer, told: set[tuple[str, object]]) -> list[StepA
     found = [step for step in _steps(deploy) if step.status != "running" and (step.name, step.started_at) not in told]
     told.update((step.name, step.started_at) for step in found)
     return found
+
+
+def _detail(deploy: DeployAnswer) -> str:
+    """How far the step under way has come, if one says so."""
+    said = [
+        f"{step.name}: {printable(step.detail, 100)}"
+        for step in _steps(deploy)
+        if step.status == "running" and step.detail
+    ]
+    return said[-1] if said else ""
 
 
 def _line(step: StepAnswer) -> str:

@@ -45,7 +45,8 @@ def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
 
 def step_of(row: sqlite3.Row) -> Step:
     """A row of `steps`."""
-    return Step(row["name"], row["status"], datetime.fromtimestamp(row["started_at"], UTC), moment(row["finished_at"]))
+    began = datetime.fromtimestamp(row["started_at"], UTC)
+    return Step(row["name"], row["status"], began, moment(row["finished_at"]), row["detail"])
 
 
 def image_json(image: Image) -> str:

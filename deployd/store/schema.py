@@ -64,6 +64,7 @@ MIGRATIONS = (
     ) WITHOUT ROWID, STRICT;
     CREATE INDEX running_steps ON steps (app, number) WHERE status = 'running';
     """,
+    "ALTER TABLE steps ADD COLUMN detail TEXT NOT NULL DEFAULT '';",  # how far a step has come
 )
 
 

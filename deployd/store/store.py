@@ -152,7 +152,7 @@ class Store(History):
                 (deploy.app, deploy.number),
             ).fetchone()
             connection.execute(
-                "INSERT INTO steps VALUES (?, ?, ?, ?, 'running', ?, NULL)",
+                "INSERT INTO steps (app, number, position, name, status, started_at) VALUES (?, ?, ?, ?, 'running', ?)",
                 (deploy.app, deploy.number, position, name, time.time()),
             )
             return int(position)
@@ -160,6 +160,19 @@ class Store(History):
         position = await self._patiently(work)
         self._events.publish("step", deploy.app, deploy.number, {"name": name, "status": "running"})
         return position
+
+    async def record_detail(self, deploy: Deploy, position: int, name: str, detail: str) -> None:
+        """Record how far a step has come."""
+        await self._patiently(
+            lambda connection: (
+                connection.execute(
+                    "UPDATE steps SET detail = ? WHERE app = ? AND number = ? AND position = ?",
+                    (detail, deploy.app, deploy.number, position),
+                ).rowcount
+            )
+        )
+        data = {"name": name, "status": "running", "detail": detail}
+        self._events.publish("step", deploy.app, deploy.number, data)
 
     async def end_step(self, deploy: Deploy, position: int, name: str, status: StepStatus) -> None:
         """Record how a step ended."""

@@ -85,8 +85,12 @@ class KubernetesTarget:
                 f"somebody else changed the image of {app.name}", hint="deploy again to take the app back from them"
             )
         aim = Aim(release.container, release.image, placed["metadata"]["generation"], stale_deadline(placed), 15.0)
+
+        async def tell(text: str) -> None:
+            logger.info("%s: %s", app.name, text)
+
         async with following(placement.cluster, app, placed) as follower:
-            await follower.complete(aim, _RESTORED_WITHIN_S, lambda text: logger.info("%s: %s", app.name, text))
+            await follower.complete(aim, _RESTORED_WITHIN_S, tell)
         await asyncio.to_thread(self._releases.write, app.name, record.having(release))
 
     async def sweep(self, app: App, keep: int | None, log: Log) -> None:

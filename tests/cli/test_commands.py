@@ -1,7 +1,10 @@
 """Every command against a running daemon."""
 
+import asyncio
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -29,6 +32,18 @@ def test_deploy_wait_shows_the_steps_and_ends_live(daemon: Neighbour, command: C
     ):
         assert words in result.stderr
     assert result.stdout == ""
+
+
+def test_deploy_wait_says_how_far_a_step_has_come(daemon: Neighbour) -> None:
+    daemon.desk.source.remotes[REPO][MAIN] = A
+    halfway = daemon.desk.target.halfway = asyncio.Event()
+    waiting = [sys.executable, "-m", "deployd", "deploy", "iris", "--wait"]
+    with subprocess.Popen(waiting, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "    candidate: 1 of 2 updated\n" in iter(process.stderr.readline, "")
+        daemon.loop.call_soon_threadsafe(halfway.set)
+        process.stderr.read()
+    assert process.returncode == 0
 
 
 def test_deploy_wait_tells_why_it_failed_with_the_last_lines_of_the_log(daemon: Neighbour, command: Command) -> None:

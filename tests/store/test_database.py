@@ -1,11 +1,13 @@
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from deployd.errors import ConfigError, Unavailable
 from deployd.store.database import Database
+from deployd.store.schema import MIGRATIONS
 
 
 async def _count(database: Database) -> int:
@@ -87,6 +89,16 @@ async def test_a_full_disk_is_unavailable_with_a_hint_and_leaves_the_database_so
         assert await database.write(_insert("next")) == 1
         check = await database.read(lambda connection: connection.execute("PRAGMA integrity_check").fetchone()[0])
         assert check == "ok"
+
+
+async def test_a_database_of_an_earlier_version_is_brought_to_this_one(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "db")) as earlier:
+        earlier.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
+        earlier.execute("INSERT INTO steps VALUES ('iris', 1, 1, 'build', 'done', 1.0, 2.0)")
+        earlier.commit()
+    async with Database(tmp_path / "db") as database:
+        steps = await database.read(lambda connection: connection.execute("SELECT * FROM steps").fetchall())
+    assert [(step["name"], step["detail"]) for step in steps] == [("build", "")]
 
 
 async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ sees: what was true before an API server went away must not fail a rollout after
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import assert_never
 
@@ -72,7 +72,7 @@ class Follower:
             list(self._events.objects.values()),
         )
 
-    async def complete(self, aim: Aim, limit: float, tell: Callable[[str], None]) -> None:
+    async def complete(self, aim: Aim, limit: float, tell: Callable[[str], Awaitable[None]]) -> None:
         """Return when the rollout is complete; RolloutEnded says why it will not be.
 
         `limit` ends one that stands still for so many seconds although nobody says that it failed.
@@ -82,7 +82,7 @@ class Follower:
             outcome, wait = self._judge(aim)
             text = outcome.text if isinstance(outcome, (Going, Complete)) else said
             if text != said:
-                tell(text)
+                await tell(text)
                 moved, said = asyncio.get_running_loop().time(), text
             match outcome:
                 case Complete():

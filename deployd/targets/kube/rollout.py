@@ -9,6 +9,7 @@ somebody else changed the Deployment meanwhile: then it is left to them. A newer
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from deployd.domain import Deploy, Image
@@ -99,7 +100,7 @@ class Rollout:
 
     async def _complete(self, follower: Follower, aim: Aim, placed: Json, image: Image) -> None:
         limit = self._placement.settings.progress_deadline + _SLACK_S
-        works = [follower.complete(aim, limit, self._tell)]
+        works = [follower.complete(aim, limit, partial(self._progress.tell, "rollout"))]
         if placed["spec"].get("replicas", 1) == 0:
             self._tell("no replicas are wanted: nothing is proven")
         else:
@@ -173,7 +174,7 @@ class Rollout:
                 self._tell("no release was good before: what this one made goes")
                 await self._placement.delete()
                 return
-            async with asyncio.timeout(_BACK_S):
+            async with self._progress.step("back"), asyncio.timeout(_BACK_S):
                 await self._put_back(good, wait=not isinstance(exc, asyncio.CancelledError))
         except (DeploydError, TimeoutError) as trouble:
             self._tell(f"the last good release is not back yet: {str(trouble) or 'its rollout takes long'}")
@@ -189,7 +190,7 @@ class Rollout:
         if wait:
             aim = self._aim(good, placed, None)
             async with following(self._placement.cluster, self._app, placed) as follower:
-                await follower.complete(aim, _BACK_S, self._tell)
+                await follower.complete(aim, _BACK_S, partial(self._progress.tell, "back"))
 
     async def _good(self, release: Release) -> None:
         """The release is good: remembered first, so that a crash from here on finds it serving."""

@@ -52,7 +52,7 @@ async def test_what_is_told_is_what_changes_until_it_is_complete(server: ApiServ
     shows(server, a_deployment(**HALF), then=(later(half_told, lines(("MODIFIED", a_deployment()), hold=True)),))
     told: list[str] = []
 
-    def tell(text: str) -> None:
+    async def tell(text: str) -> None:
         told.append(text)
         if "1 of 3" in text:
             half_told.set()
@@ -88,8 +88,12 @@ async def test_a_rollout_that_stands_still_ends_by_itself(server: ApiServer, api
 async def test_nothing_is_judged_while_the_server_is_away(server: ApiServer, api: Cluster) -> None:
     shows(server, a_deployment(**HALF), a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1}))
     told: list[str] = []
+
+    async def tell(text: str) -> None:
+        told.append(text)
+
     async with follower_of(api) as follower:
-        ending = asyncio.create_task(follower.complete(replace(AIM, patience=1.0), 1.5, told.append))
+        ending = asyncio.create_task(follower.complete(replace(AIM, patience=1.0), 1.5, tell))
         while not any("updated" in text for text in told):  # noqa: ASYNC110 - told is a plain list
             await asyncio.sleep(0.01)
         await server.stop()
@@ -154,5 +158,5 @@ async def test_a_bake_ends_well_when_its_time_is_over(server: ApiServer, api: Cl
         await follower.bake(AIM, 0.3)
 
 
-def _ignore(_: str) -> None:
+async def _ignore(_: str) -> None:
     return

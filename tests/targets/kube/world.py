@@ -63,6 +63,10 @@ class RecordedProgress:
         self.told.append(name)
         yield
 
+    async def tell(self, step: str, text: str) -> None:
+        assert step in self.told
+        self._log.write(f"{text}\n")
+
     async def prove(self, candidate: Candidate) -> None:
         result = await ReadyGate().ask(candidate, None, self.log)
         self.results.append(result)
