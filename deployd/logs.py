@@ -1,137 +1,22 @@
-"""The log of each deploy, `<app>/<number>.log`: appended to, redacted, bounded, followed while it grows.
+"""The log of each deploy, `<app>/<number>.log`: opened, read, followed while it grows, pruned.
 
-A log is plain UTF-8 text for everybody who may see the deploy, of which it knows only the name. Followers are told that there is
-more; what there is they read from the file, so that a slow one costs nothing and a late one misses nothing.
+A log is for everybody who may see the deploy, of which it knows only the name.
 """
 
 import asyncio
-import logging
-import os
 import re
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 from deployd.errors import RequestRefused, Unavailable
-from deployd.redaction import Redactor, SafeStream
-
-_logger = logging.getLogger(__name__)
+from deployd.logfile import Feed, LogFile, block_at
+from deployd.redaction import Redactor
 
 _APP = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
-_BLOCK = 64 * 1024
-_PAUSE_S = 0.05
-_REMEMBERED_LINES = 200
-_LONGEST_LINE = 2000
 
 Key = tuple[str, int]
-
-
-class LogFile:
-    """One log while it is written. Everything written is in the file when `write` returns (not yet safe from power loss)."""
-
-    def __init__(self, path: Path, redactor: Redactor, limit: int, feed: "_Feed") -> None:
-        self._limit = limit
-        # Room for the closing words and, after them, for the last lines: they say why a noisy build failed.
-        self._reserve = min(16 * 1024, limit // 2)
-        self._feed = feed
-        self._stream = SafeStream(redactor)
-        self._lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
-        self._line = ""
-        self._left_out = 0
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-        self._size = os.fstat(self._fd).st_size
-        self._full = self._size > limit - self._reserve
-        self._broken = False
-        # A crash may have cut the last line, even inside a character.
-        self._inside_line = self._size > 0 and os.pread(self._fd, 1, self._size - 1) != b"\n"
-        self._end_line()
-
-    def write(self, text: str) -> None:
-        """Append `text` without secrets, control sequences and what goes past the limit. A disk that fails loses the log,
-        not the deploy. ValueError once closed."""
-        if self._fd < 0:
-            raise ValueError("the log is closed")
-        self._put(self._stream.feed(text))
-
-    def hide(self, secret: str) -> None:
-        """Mask `secret` from here on."""
-        self._stream.redactor = self._stream.redactor.knowing(secret)
-
-    def tail(self, lines: int = 10) -> str:
-        """The last lines written by this process, at most 200, as they stand in the log."""
-        known = [*self._lines, self._line] if self._line else list(self._lines)
-        return "\n".join(known[-lines:]) if lines > 0 else ""
-
-    def close(self) -> None:
-        """Write what was held back and let the followers end. Idempotent."""
-        if self._fd < 0:
-            return
-        self._put(self._stream.end())
-        if self._left_out:
-            self._append_last_lines()
-        self._end_line()
-        os.close(self._fd)
-        self._fd = -1
-        self._feed.end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def _put(self, text: str) -> None:
-        if not text:
-            return
-        self._remember(text)
-        data = text.encode("utf-8", "backslashreplace")
-        room = self._limit - self._reserve - self._size
-        if self._full:
-            self._left_out += len(data)
-        elif len(data) <= room:
-            self._append(data)
-        else:
-            self._full = True
-            kept = data[:room].decode("utf-8", "ignore").encode()
-            self._left_out += len(data) - len(kept)
-            self._append(kept)
-            self._end_line()
-            self._append(f"-- the limit of {self._limit} bytes is reached: only the last lines follow --\n".encode())
-
-    def _append_last_lines(self) -> None:
-        notice = f"-- {self._left_out} bytes left out --\n"
-        last = self.tail(_REMEMBERED_LINES).encode("utf-8", "backslashreplace")
-        room = self._limit - self._size - len(notice) - 1
-        if room > 0:
-            kept = last[-min(room, len(last)) :].decode("utf-8", "ignore")
-            self._append(f"{notice}{kept}\n".encode())
-
-    def _remember(self, text: str) -> None:
-        *complete, rest = text.split("\n")
-        for line in complete[-_REMEMBERED_LINES:]:
-            self._lines.append((self._line + line)[:_LONGEST_LINE])
-            self._line = ""
-        self._line = (self._line + rest)[:_LONGEST_LINE]
-
-    def _end_line(self) -> None:
-        if self._inside_line:
-            self._append(b"\n")
-
-    def _append(self, data: bytes) -> None:
-        try:
-            while data and not self._broken:
-                written = os.write(self._fd, data)
-                self._size += written
-                self._inside_line = data[written - 1 : written] != b"\n"
-                data = data[written:]
-        except OSError as exc:
-            self._broken = True
-            _logger.warning("Cannot write the log of a deploy, the rest of it is lost: %s", exc.strerror)
-        self._feed.tell()
 
 
 class Logs:
@@ -142,12 +27,12 @@ class Logs:
         self._directory = directory
         self._limit = limit
         self._redactor = Redactor(secrets)
-        self._feeds: dict[Key, _Feed] = {}
+        self._feeds: dict[Key, Feed] = {}
 
     def open(self, app: str, number: int) -> LogFile:
         """The log of `app/number`, to append to; one writer at a time. Unavailable when the disk refuses."""
         path, key = self._path(app, number), (app, number)
-        feed = self._feeds.get(key) or _Feed(partial(self._feeds.pop, key))
+        feed = self._feeds.get(key) or Feed(partial(self._feeds.pop, key))
         if feed.open:
             raise ValueError(f"the log of {app}/{number} is open already")
         try:
@@ -174,7 +59,7 @@ class Logs:
     async def read(self, app: str, number: int, start_byte: int = 0) -> AsyncIterator[bytes]:
         """What the log holds now, in blocks."""
         path, offset = self._path(app, number), _within(start_byte)
-        while block := _read(path, offset):
+        while block := block_at(path, offset):
             yield block
             offset += len(block)
 
@@ -217,10 +102,10 @@ class Logs:
         return self._directory / app / f"{number}.log"
 
     @contextmanager
-    def _following(self, key: Key, *, expected: bool) -> Iterator["_Feed"]:
+    def _following(self, key: Key, *, expected: bool) -> Iterator[Feed]:
         feed = self._feeds.get(key)
         if feed is None:
-            feed = _Feed(partial(self._feeds.pop, key))
+            feed = Feed(partial(self._feeds.pop, key))
             if expected:
                 self._feeds[key] = feed
             else:
@@ -251,58 +136,9 @@ class Logs:
         return freed
 
 
-class _Feed:
-    """The news of one log that is open or expected. Followers in step share one read of the file."""
-
-    def __init__(self, forget: Callable[[], object]) -> None:
-        self.open = self.ended = False
-        self.followers = 0
-        self.news = asyncio.Event()
-        self._forget = forget
-        self._last: tuple[int, bytes] = (0, b"")
-        self._told_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def tell(self) -> None:
-        """There is more. Followers hear of it at once, but of many pieces in a row together: a build may print thousands of
-        lines in a second."""
-        if self.followers and self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0.0, self._told_at + _PAUSE_S - loop.time()), self._wake, loop)
-
-    def end(self) -> None:
-        """There will be no more."""
-        self.open, self.ended = False, True
-        self.news.set()
-        self._forget()
-
-    def block(self, path: Path, offset: int) -> bytes:
-        """The file from `offset` on, at most one block; nothing at its end."""
-        if self._last[0] != offset or not self._last[1]:
-            self._last = (offset, _read(path, offset))
-        return self._last[1]
-
-    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, self._told_at = None, loop.time()
-        self.news.set()
-        self.news = asyncio.Event()
-
-
 def _within(start_byte: int) -> int:
     """A position that a file can have."""
     return min(max(0, start_byte), 2**62)
-
-
-def _read(path: Path, offset: int) -> bytes:
-    """At most one block: of a local file, mostly still in memory."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return b""
-    try:
-        return os.pread(fd, _BLOCK, offset)
-    finally:
-        os.close(fd)
 
 
 def _logs_of(directory: Path) -> Iterator[tuple[int, Path]]:
