@@ -20,6 +20,7 @@ from typing import Any
 from deployd.builders.buildkit_output import BuildkitOutput
 from deployd.builders.docker_cli import Client, locate, run, stream
 from deployd.builders.dockerfile import check, parse
+from deployd.builders.outcome import built_before, in_time
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.config.values import read_secret
 from deployd.domain import Image
@@ -68,20 +69,13 @@ class BuildkitBuilder:
         client = await self._located()
         if self._settings.memory is not None or self._settings.cpus is not None:
             log.write("builder.memory and builder.cpus do not bind BuildKit: limit its daemon\n")
-        try:
-            async with asyncio.timeout(self._settings.timeout):
-                return await self._build(client, request, context, log)
-        except TimeoutError as exc:
-            raise BuildFailed(
-                f"the build was stopped after builder.timeout ({self._settings.timeout:g} s)", hint=log.tail()
-            ) from exc
+        async with in_time(self._settings.timeout, log):
+            return await self._build(client, request, context, log)
 
     async def find(self, request: BuildRequest) -> Image | None:
         """See ports.Builder."""
         found = await self._inspect(await self._located(), f"{request.name}:{request.commit}")
-        if found is None or not request.image_labels.items() <= ((found["Config"] or {}).get("Labels") or {}).items():
-            return None
-        return Image(request.name, request.commit, found["Id"])
+        return built_before(request, found)
 
     async def trim(self, limit_bytes: int) -> int:
         """See ports.Builder. BuildKit's cache does not say whose it is: the least used of all goes."""

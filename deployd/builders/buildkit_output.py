@@ -5,7 +5,7 @@ Pure. Every line of a step begins with the step's number, so a build cannot prin
 
 import re
 
-from deployd.builders.failures import base_failed, step_failed
+from deployd.builders.outcome import base_failed, step_failed
 from deployd.errors import BuildFailed, DeploydError, Unavailable
 from deployd.ports import Log
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from deployd.builders.failures import base_failed, step_failed
+from deployd.builders.outcome import base_failed, step_failed
 from deployd.errors import BuildFailed, DeploydError
 from deployd.ports import Log
 

@@ -22,10 +22,11 @@ from deployd.builders.classic_output import ClassicOutput
 from deployd.builders.classic_stream import Upload, messages, refused, tar_of
 from deployd.builders.dockerfile import Dockerfile, check, check_classic, parse
 from deployd.builders.leaves import Leaves
+from deployd.builders.outcome import built_before, in_time
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.config.values import read_secret
 from deployd.domain import Image
-from deployd.errors import BuildFailed, Unavailable
+from deployd.errors import Unavailable
 from deployd.ports import BuildRequest, Context, Log
 
 _logger = logging.getLogger(__name__)
@@ -59,21 +60,14 @@ class EngineBuilder:
         dockerfile = parse(context.instructions, context.dockerfile)
         check(dockerfile, request.app.build, request.args)
         check_classic(dockerfile, request.app.build, request.args)
-        try:
-            async with asyncio.timeout(self._settings.timeout):
-                return await self._build(request, dockerfile, context, log)
-        except TimeoutError as exc:
-            raise BuildFailed(
-                f"the build was stopped after builder.timeout ({self._settings.timeout:g} s)", hint=log.tail()
-            ) from exc
+        async with in_time(self._settings.timeout, log):
+            return await self._build(request, dockerfile, context, log)
 
     async def find(self, request: BuildRequest) -> Image | None:
         """See ports.Builder."""
         async with self._engine() as engine:
             found = await _inspect(engine, _name(request))
-        if found is None or not request.image_labels.items() <= ((found["Config"] or {}).get("Labels") or {}).items():
-            return None
-        return Image(request.name, request.commit, found["Id"])
+        return built_before(request, found)
 
     async def trim(self, limit_bytes: int) -> int:
         """See ports.Builder. The classic builder's cache are unnamed images: ours are those with our label, which are of no

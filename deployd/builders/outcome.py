@@ -1,14 +1,37 @@
-"""How a failed build is told, whichever builder ran it. Pure."""
+"""How a build ends, whichever builder ran it: with an image, out of time, or with a failure that says why."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 
+from deployd.domain import Image
 from deployd.errors import BuildFailed, DeploydError, Unavailable
+from deployd.ports import BuildRequest, Log
 
 _AWAY = re.compile(
     r"dial tcp|i/o timeout|no such host|connection re(?:fused|set)|TLS handshake|toomanyrequests|EOF$"
     r"|Client\.Timeout|context deadline exceeded|network is unreachable|server misbehaving|\b50[0-4]\b"
 )
 _KILLED = 137
+
+
+@asynccontextmanager
+async def in_time(limit: float, log: Log) -> AsyncIterator[None]:
+    """BuildFailed when the block takes longer than `limit` seconds."""
+    try:
+        async with asyncio.timeout(limit):
+            yield
+    except TimeoutError as exc:
+        raise BuildFailed(f"the build was stopped after builder.timeout ({limit:g} s)", hint=log.tail()) from exc
+
+
+def built_before(request: BuildRequest, found: Mapping[str, Any] | None) -> Image | None:
+    """The image that the engine found under the request's name, if it carries the request's labels."""
+    if found is None or not request.image_labels.items() <= ((found["Config"] or {}).get("Labels") or {}).items():
+        return None
+    return Image(request.name, request.commit, found["Id"])
 
 
 def step_failed(where: str, code: int, last_lines: str) -> BuildFailed:
