@@ -38,9 +38,14 @@ class Answers:
 
 
 class Load:
-    """All clients of one address together."""
+    """All clients of one address together.
 
-    def __init__(self, base_url: str) -> None:
+    `rest`: seconds that a client rests after each request. Where many pods share the host's few ports, as behind a Service,
+    a thousand new connections a second use each port anew within half a minute, and whoever remembers the last one resets it.
+    """
+
+    def __init__(self, base_url: str, *, rest: float = 0.0) -> None:
+        self._rest = rest
         parts = urlsplit(base_url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
         self.clients: list[Answers] = []
@@ -113,6 +118,8 @@ class Load:
             if not (keep and lasts):
                 await _close(connection)
                 connection = None
+            if self._rest:
+                await asyncio.sleep(self._rest)
         await _close(connection)
 
     def _request(self, call: Call, *, keep: bool) -> bytes:

@@ -73,7 +73,7 @@ class Address:
 
     def load(self) -> Load:
         found = self._cluster.get("service", self._world.app, f"--namespace={self._namespace}")
-        return Load(f"http://{self._cluster.node_address()}:{found['spec']['ports'][0]['nodePort']}")
+        return Load(f"http://{self._cluster.node_address()}:{found['spec']['ports'][0]['nodePort']}", rest=0.015)
 
 
 async def deployd(world: World, *arguments: str) -> tuple[int | None, str, str]:

@@ -4,9 +4,11 @@ An engine of the test's own: the shared one stays up.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -59,11 +61,15 @@ _SLOW_TO_START = DOCKERFILE.replace("CMD [", 'CMD ["sh", "-c", "sleep 3; exec py
 
 
 def _sound(world: World, load: Load, spare: SpareEngine, number: int) -> None:
-    """No request failed, nobody went back, the records are right, and but for the release nothing runs."""
+    """No request failed, nobody went back, the records are right, and but for the release nothing of ours is there.
+
+    The container of a build that a killed engine has not removed itself is the engine's: it says nowhere whose it is.
+    """
     assert load.failures == []
     assert not [client.turns for client in load.clients if client.went_back]
     check_records(world.daemon.directory / "state" / "deployd.db")
-    names = sorted(one["Names"][0] for one in spare.api().get("/containers/json?all=1"))
+    ours = quote(json.dumps({"label": [f"io.deployd.instance={world.daemon.instance}"]}))
+    names = sorted(one["Names"][0] for one in spare.api().get(f"/containers/json?all=1&filters={ours}"))
     assert names == sorted([f"/deployd-gateway-{world.daemon.instance}", f"/deployd-{world.app}-{number}"])
 
 

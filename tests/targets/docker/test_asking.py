@@ -100,7 +100,10 @@ async def test_only_old_images_of_ours_that_nobody_uses_are_pruned(
     target: DockerTarget, docker_engine: Engine, web: Image, instance: str
 ) -> None:
     labels = f"LABEL io.deployd.instance={instance} io.deployd.app={NAME}\n"
-    images = [world.build(docker_engine, f"prune-{n}-{instance}", f"RUN echo {n} > /made\n{labels}") for n in range(5)]
+    images = [
+        world.build(docker_engine, f"prune-{n}-{instance}", f"RUN sleep 1; echo {n} > /made\n{labels}")
+        for n in range(5)
+    ]
     port = free_port()
     await roll_out(target, 1, images[0], port)
 

@@ -46,6 +46,7 @@ class RecordedProgress:
         self._log = FakeLog()
         self.log: Log = self._log
         self.told: list[str] = []
+        self.began: dict[str, float] = {}  # the steps, by the loop's clock
         self.results: list[GateResult] = []
         self.image: Image | None = None
         self.outrun = False
@@ -61,11 +62,12 @@ class RecordedProgress:
     @asynccontextmanager
     async def step(self, name: str) -> AsyncIterator[None]:
         self.told.append(name)
+        self.began[name] = asyncio.get_running_loop().time()
         yield
 
     async def tell(self, step: str, text: str) -> None:
         assert step in self.told
-        self._log.write(f"{text}\n")
+        self.log.write(f"{text}\n")
 
     async def prove(self, candidate: Candidate) -> None:
         result = await ReadyGate().ask(candidate, None, self.log)
