@@ -37,6 +37,7 @@ class Lane:
         self.config = config
         self._store = store
         self._pipeline = pipeline
+        self._paused = False  # the store's word counts; when this is so too, a flood of pushes need not ask for it
         self._wake = asyncio.Event()
         self._deploy: Deploy | None = None
         self._task: asyncio.Task[None] | None = None
@@ -54,7 +55,12 @@ class Lane:
             self._cancel("newer")
 
     def look(self) -> None:
-        """Look again what waits (after a resume, a reload, at start)."""
+        """Look again what waits (after a reload, at start)."""
+        self._wake.set()
+
+    def pause(self, *, paused: bool) -> None:
+        """Take no more deploys, or look again what waits. The deploy in flight goes on."""
+        self._paused = paused
         self._wake.set()
 
     def cancel(self, number: int) -> bool:
@@ -72,6 +78,8 @@ class Lane:
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
+                    if self._paused:
+                        continue
                     deploy = await self._store.take_newest(self.app.name)
                     if deploy is not None and not self._too_early(deploy):
                         await self._serve_one(deploy)

@@ -129,7 +129,7 @@ class Scheduler:
         """Let pushes wait, or take them up again: then the newest wins."""
         self._app(name)
         await self._store.pause(name, paused=paused)
-        self._lanes[name].look()
+        self._lanes[name].pause(paused=paused)
 
     async def remove(self, name: str) -> None:
         """Take an app that is gone from the config off its target."""

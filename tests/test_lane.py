@@ -404,10 +404,11 @@ async def test_pushes_without_end_let_a_deploy_finish_after_the_guard(bench: Ben
 
 async def test_pushes_to_a_paused_app_wait_and_the_newest_wins_on_resume(bench: Bench) -> None:
     await bench.store.pause("iris", paused=True)
+    bench.lane.pause(paused=True)
     async with bench.serving():
         first, second = await bench.push(A), await bench.push(B)
         await bench.store.pause("iris", paused=False)
-        bench.lane.look()
+        bench.lane.pause(paused=False)
         await bench.ends(second, Status.LIVE)
         await bench.ends(first, Status.SUPERSEDED)
 

@@ -1,8 +1,12 @@
-"""One SQLite file, one writing thread, many deliveries to one fsync.
+"""One SQLite file, one transaction at a time, many deliveries to one fsync.
 
 Writes are small functions on a connection. They queue up while the disk syncs the ones before and then share the next
 transaction (group commit); one that raises takes nothing but its own work with it, and may be run twice. A write is answered
 only after its commit is durable (WAL, synchronous=FULL). Nothing outside this package imports sqlite3.
+
+The statements run on the event loop: they take microseconds each, and in a thread of their own would spend as much again on
+the interpreter's lock, which sqlite3 lets go at each of them. What may wait, for the disk or for another process, has a thread:
+the commit, and the beginning of a transaction that is refused because the database is locked.
 """
 
 import asyncio
@@ -10,6 +14,7 @@ import errno
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,9 +26,12 @@ from deployd.store.schema import migrate
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
+Call = Callable[[], object]
+Then = Callable[[sqlite3.Error | None], object]
 
-_AT_ONCE = 512
+_AT_ONCE = 64
 _BUSY_SECONDS = 5
+_AT_ONCE_OR_NEVER = "PRAGMA busy_timeout = 0"
 _NO_ROOM = "free some space in the state directory"
 
 
@@ -40,8 +48,12 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: deque[_Job] = deque()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._local = threading.local()
+        self._calls: queue.SimpleQueue[tuple[Call, Then] | None] = queue.SimpleQueue()
+        self._disk = threading.Thread(target=self._call_all, name="store-disk", daemon=True)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-read")
         self._connections: list[sqlite3.Connection] = []
 
@@ -55,14 +67,14 @@ class Database:
             raise ConfigError(
                 f"server.state_dir: {self._path} cannot be used: {exc}", hint="it must be a writable local disk"
             ) from exc
-        self._thread = threading.Thread(target=self._write_all, name="store-write", daemon=True)
-        self._thread.start()
+        self._disk.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._readers.shutdown)
+        await self._idle.wait()
+        self._calls.put(None)
+        for ended in (self._disk.join, self._readers.shutdown):
+            await asyncio.to_thread(ended)
         for connection in [*self._connections, self._writer]:
             connection.close()
 
@@ -72,7 +84,10 @@ class Database:
         Raises Unavailable when the disk refuses. A cancelled caller does not take its write back.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(work, future))
+        self._jobs.append(_Job(work, future))
+        if self._idle.is_set():
+            self._idle.clear()
+            self._loop.call_soon(self._next)
         return await future
 
     async def read(self, work: Work[T]) -> T:
@@ -98,6 +113,7 @@ class Database:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         migrate(connection)
+        connection.execute(_AT_ONCE_OR_NEVER)
         return connection
 
     def _connect(self) -> sqlite3.Connection:
@@ -115,57 +131,89 @@ class Database:
             self._connections.append(connection)
         return work(connection)
 
-    def _write_all(self) -> None:
-        """The writing thread: everything that waits goes into one transaction."""
-        while (job := self._jobs.get()) is not None:
-            batch = [job]
-            last = False
-            while len(batch) < _AT_ONCE and not self._jobs.empty():
-                more = self._jobs.get()
-                if more is None:
-                    last = True
-                    break
-                batch.append(more)
-            self._commit(batch)
-            self._loop.call_soon_threadsafe(_answer, batch)
-            if last:
-                return
-
-    def _commit(self, batch: list[_Job]) -> None:
-        """One transaction for all. When a job raises, once more with a savepoint for each: only its own work is lost."""
+    def _next(self) -> None:
+        """Begin a transaction for what waits; what comes meanwhile waits for the next one."""
+        self._batch = [self._jobs.popleft() for _ in range(min(len(self._jobs), _AT_ONCE))]
+        if not self._batch:
+            self._idle.set()
+            return
         try:
+            self._begin()
+        except sqlite3.Error as exc:
+            if exc.sqlite_errorname.startswith("SQLITE_BUSY"):
+                self._aside(self._begin_patiently, self._work)
+            else:
+                self._end(exc)
+        else:
+            self._work(None)
+
+    def _work(self, refused: sqlite3.Error | None) -> None:
+        """Do what the batch wants. When a job raises, once more with a savepoint for each: only its own work is lost."""
+        try:
+            if refused is not None:
+                raise refused
             try:
-                self._transact(batch, self._run)
+                for job in self._batch:
+                    job.result = job.work(self._writer)
             except sqlite3.OperationalError:
                 raise  # the disk, not a job
             except Exception:  # noqa: BLE001 - it is found and told to its caller in the second run
                 self._writer.execute("ROLLBACK")
-                self._transact(batch, self._run_apart)
+                self._begin()
+                for job in self._batch:
+                    self._work_apart(job)
         except sqlite3.Error as exc:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            for job in batch:
-                job.error = _refused(exc)
+            self._end(exc)
+        else:
+            self._aside(self._commit, self._end)
 
-    def _transact(self, batch: list[_Job], run: Callable[[_Job], None]) -> None:
-        self._writer.execute("BEGIN IMMEDIATE")
-        for job in batch:
-            run(job)
-        self._writer.execute("COMMIT")
-
-    def _run(self, job: _Job) -> None:
-        job.result = job.work(self._writer)
-
-    def _run_apart(self, job: _Job) -> None:
+    def _work_apart(self, job: _Job) -> None:
         self._writer.execute("SAVEPOINT job")
         try:
             job.result = job.work(self._writer)
         except sqlite3.OperationalError:
-            raise  # the disk, not the job: nothing of this transaction can be kept
+            raise  # nothing of this transaction can be kept
         except Exception as exc:  # noqa: BLE001 - it belongs to the caller, who awaits the future
             self._writer.execute("ROLLBACK TO job")
             job.error = exc
         self._writer.execute("RELEASE job")
+
+    def _end(self, refused: sqlite3.Error | None) -> None:
+        """Answer the batch, and go on with the next."""
+        if refused is not None:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            for job in self._batch:
+                job.error = _refused(refused)
+        _answer(self._batch)
+        self._next()
+
+    def _begin(self) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+
+    def _begin_patiently(self) -> None:
+        self._writer.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
+        try:
+            self._begin()
+        finally:
+            self._writer.execute(_AT_ONCE_OR_NEVER)
+
+    def _commit(self) -> None:
+        self._writer.execute("COMMIT")
+
+    def _aside(self, call: Call, then: Then) -> None:
+        """Do what may wait in the thread for that, then go on here. Awaiting an executor costs as much as the commit itself."""
+        self._calls.put((call, then))
+
+    def _call_all(self) -> None:
+        while (asked := self._calls.get()) is not None:
+            call, then = asked
+            refused: sqlite3.Error | None = None
+            try:
+                call()
+            except sqlite3.Error as exc:
+                refused = exc
+            self._loop.call_soon_threadsafe(then, refused)
 
 
 def _answer(batch: list[_Job]) -> None:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
-_FORGOTTEN_AT_ONCE = 5000
+_FORGOTTEN_AT_ONCE = 500  # nothing else is done meanwhile
 
 
 class Store(History):

@@ -77,6 +77,17 @@ async def test_a_locked_database_is_unavailable_and_recovers(tmp_path: Path, mon
         assert await database.write(_insert("iris")) == 1
 
 
+async def test_while_another_process_holds_the_database_a_write_waits_and_nobody_else(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            waiting = asyncio.create_task(database.write(_insert("iris")))
+            assert not (await asyncio.wait({waiting}, timeout=0.1))[0]
+            assert await _count(database) == 0
+            other.execute("ROLLBACK")
+        assert await waiting == 1
+
+
 async def test_a_full_disk_is_unavailable_with_a_hint_and_leaves_the_database_sound(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         await database.write(_insert("small"))
