@@ -6,11 +6,11 @@ becomes of it is `accept`'s; nothing is parsed, kept or logged of bytes that no 
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import orjson
 from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
@@ -61,6 +61,14 @@ class _Answer(NamedTuple):
     body: bytes
     media_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class _Judgement(NamedTuple):
+    """What a delivery asks for, and why not if that is nothing."""
+
+    delivery: Delivery
+    wanted: Sequence[Wanted] = ()
+    refusal: str = ""
 
 
 class WebhookDoor:
@@ -117,8 +125,7 @@ class WebhookDoor:
             # The rest of the body is unread, so that the connection cannot go on.
             return _refused(exc, (b"connection", b"close"))
         try:
-            delivery, wanted, ignored = await self._judge(raw, headers, form=form)
-            return await self._take(delivery, wanted, ignored)
+            return await self._take(await self._judge(raw, headers, form=form))
         except DeliveryRejected as exc:
             if exc.status != 401:
                 _log.warning("Delivery of %s rejected with %d: %s", self._forge.NAME, exc.status, exc.message)
@@ -127,13 +134,16 @@ class WebhookDoor:
             _log.error("Delivery of %s not taken: %s", self._forge.NAME, exc.message)
             return _refused(_busy("the delivery cannot be stored now", retry_after=30))
 
-    async def _take(self, delivery: Delivery, wanted: list[Wanted], ignored: _Answer) -> _Answer:
+    async def _take(self, judgement: _Judgement) -> _Answer:
         """Hand on what is wanted and what is declined; only what was wanted is a deploy."""
+        delivery, wanted, refusal = judgement
         if wanted and (deploys := await self._accept(delivery, wanted)):
             return _accepted(deploys)
+        if delivery.event == "ping":
+            return _PONG
         if delivery.event == "push":
-            _log.info("Delivery %s ignored: %s", delivery.guid, json.loads(ignored.body)["ignored"])
-        return ignored
+            _log.info("Delivery %s ignored: %s", delivery.guid, refusal)
+        return _ignored(refusal)
 
     def _admit(self, method: str, headers: Headers) -> bool:
         """Whether the body is a form, by what is known before it is read; DeliveryRejected when it need not be read."""
@@ -150,7 +160,7 @@ class WebhookDoor:
     def _limit(self, *, form: bool) -> int:
         return self._max_body * 3 // 2 if form else self._max_body
 
-    async def _judge(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, list[Wanted], _Answer]:
+    async def _judge(self, raw: bytes, headers: Headers, *, form: bool) -> _Judgement:
         if len(raw) <= SMALL:
             return self._judgement(raw, headers, form=form)
         try:
@@ -159,8 +169,8 @@ class WebhookDoor:
         finally:
             self._bodies.release(raw)
 
-    def _judgement(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, list[Wanted], _Answer]:
-        """What the delivery asks for, and the answer if that is nothing. Pure; runs in a thread when `raw` is large."""
+    def _judgement(self, raw: bytes, headers: Headers, *, form: bool) -> _Judgement:
+        """What the delivery asks for. Pure; runs in a thread when `raw` is large."""
         forge = self._forge
         if not forge.verify(raw, headers, self._secrets):
             hint = f"the webhook's secret must be one of secrets in [{forge.NAME}], and its body must arrive unchanged"
@@ -168,12 +178,11 @@ class WebhookDoor:
         delivery = forge.delivery(headers)
         match forge.parse(delivery.event, decode(raw, form=form, large=len(raw) > SMALL)):
             case Ping():
-                return delivery, [], _PONG
+                return _Judgement(delivery)
             case Ignored(reason):
-                return delivery, [], _ignored(reason)
+                return _Judgement(delivery, refusal=reason)
             case Push() as push:
-                wanted, reason = self._wanted(delivery, push)
-                return delivery, wanted, _ignored(reason)
+                return _Judgement(delivery, *self._wanted(delivery, push))
 
     def _wanted(self, delivery: Delivery, push: Push) -> tuple[list[Wanted], str]:
         """What the apps of the push's repository want or decline of it, and why not if none wants it."""
@@ -215,11 +224,11 @@ def _is_form(headers: Headers) -> bool:
 
 def _accepted(deploys: Sequence[Deploy]) -> _Answer:
     found = [{"app": d.app, "number": d.number, "commit": d.commit, "status": d.status} for d in deploys]
-    return _Answer("accepted", 202, _json({"deploys": found}))
+    return _Answer("accepted", 202, orjson.dumps({"deploys": found}))
 
 
 def _ignored(reason: str) -> _Answer:
-    return _Answer("ignored", 200, _json({"ignored": reason}))
+    return _Answer("ignored", 200, orjson.dumps({"ignored": reason}))
 
 
 def _refused(exc: DeliveryRejected, *headers: tuple[bytes, bytes]) -> _Answer:
@@ -235,9 +244,4 @@ def _busy(detail: str, *, retry_after: int) -> DeliveryRejected:
     return DeliveryRejected(503, detail, hint="redeliver it in a moment", retry_after=retry_after)
 
 
-def _json(value: object) -> bytes:
-    return _ENCODER.encode(value).encode()
-
-
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
-_PONG = _Answer("ping", 200, _json({"pong": True}))
+_PONG = _Answer("ping", 200, b'{"pong":true}')

@@ -34,10 +34,10 @@ def verify(raw: bytes, headers: Mapping[bytes, bytes], secrets: Sequence[bytes])
     given = headers.get(b"x-hub-signature-256", b"")
     if _SIGNATURE.fullmatch(given) is None:
         return False
+    signature = bytes.fromhex(given[7:].decode())
     genuine = False
     for secret in secrets:
-        expected = hmac.new(secret, raw, "sha256").hexdigest().encode()
-        genuine |= hmac.compare_digest(expected, given[7:])
+        genuine |= hmac.compare_digest(hmac.digest(secret, raw, "sha256"), signature)
     return genuine
 
 
