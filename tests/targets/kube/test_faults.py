@@ -99,7 +99,8 @@ async def test_a_roll_out_that_was_killed_is_taken_up_and_ends_rightly(world: Wo
                 assert "exited with code 3" in failed.message
             assert await again.serving(app) == (2 if good else 1)
     assert load.failures == []
-    assert load.clients[0].turns[-1] == ("two" if good else "one")
+    # An old pod that is on its way out may answer once more until every kube-proxy knows: the last answer is nobody's promise.
+    assert set(load.clients[0].turns) == ({"one", "two"} if good else {"one"})
 
 
 @pytest.mark.parametrize("good", [True, False], ids=["good", "bad"])

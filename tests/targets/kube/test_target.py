@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -172,6 +173,7 @@ async def test_what_cannot_run_is_told_with_its_cause_and_the_old_release_serves
     image = world.image("two", command) if command else world.image("two")
     if root:
         image = root_image(world)
+    await answering(world)
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
         served = group.create_task(served_throughout(world))
@@ -185,6 +187,16 @@ async def test_what_cannot_run_is_told_with_its_cause_and_the_old_release_serves
     assert world.running_image() == good.image.reference
     assert await world.target.serving(world.app()) == 1
     assert page(world) == "one"
+
+
+async def answering(world: World) -> None:
+    """Return once kube-proxy has heard of a Service that was made just now."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(urllib.error.URLError):
+                await asyncio.to_thread(page, world)
+                return
+            await asyncio.sleep(0.1)
 
 
 async def served_throughout(world: World) -> None:
