@@ -22,13 +22,13 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 _STOP_TIMEOUT_S = 10.0
 _CONFIG = CONFIG.replace("[github]", f'stop_timeout = "{_STOP_TIMEOUT_S:.0f}s"\n[github]')
 _STEPS = {
-    "fetch": "queued",
-    "build": "queued",
-    "candidate": "queued",
-    "ready": "queued",
-    "cut-over": "live",
-    "drain": "live",
-    "prune": "live",
+    "fetch": {"queued"},
+    "build": {"queued"},
+    "candidate": {"queued"},
+    "ready": {"queued", "live"},  # a candidate that is ready at once may have been switched to when the doors are shut
+    "cut-over": {"live"},
+    "drain": {"live"},
+    "prune": {"live"},
 }
 
 
@@ -54,7 +54,7 @@ async def _ends(survivor: Survivor) -> float:
 
 @pytest.mark.timeout(600)
 async def test_a_stop_in_whatever_step_is_clean_and_the_restart_goes_on(survivor: Survivor) -> None:
-    for step, status in _STEPS.items():
+    for step, statuses in _STEPS.items():
         await survivor.daemon.stop()
         await survivor.restart(f"after begin_step {step}", by="SIGTERM")
         await survivor.daemon.answering()
@@ -62,8 +62,7 @@ async def test_a_stop_in_whatever_step_is_clean_and_the_restart_goes_on(survivor
         took = await _ends(survivor)
         (newest,) = records(survivor.world, "SELECT status, reason FROM deploys ORDER BY number DESC LIMIT 1")
         print(f"stopped in {step}: {took:.1f} s, {newest}")
-        assert newest[0] == status
-        assert newest[1] == ("deployd was stopped" if status == "queued" else "")
+        assert newest in {(one, "deployd was stopped" if one == "queued" else "") for one in statuses}
         assert records(survivor.world, "SELECT name FROM steps WHERE status = 'running'") == []
         await survivor.restart()
         await survivor.settles()
