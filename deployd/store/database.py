@@ -4,8 +4,8 @@ Writes are small functions on a connection. They queue up while the disk syncs t
 transaction (group commit); one that raises takes nothing but its own work with it, and may be run twice. A write is answered
 only after its commit is durable (WAL, synchronous=FULL). Nothing outside this package imports sqlite3.
 
-The statements run on the event loop: they take microseconds each, and in a thread of their own would spend as much again on
-the interpreter's lock, which sqlite3 lets go at each of them. What may wait, for the disk or for another process, has a thread:
+The statements run on the event loop: they take microseconds each, and in a thread of their own would contend with it for the
+interpreter's lock, which sqlite3 lets go at each of them. What may wait, for the disk or for another process, has a thread:
 the commit, and the beginning of a transaction that is refused because the database is locked.
 """
 
@@ -202,7 +202,7 @@ class Database:
         self._writer.execute("COMMIT")
 
     def _aside(self, call: Call, then: Then) -> None:
-        """Do what may wait in the thread for that, then go on here. Awaiting an executor costs as much as the commit itself."""
+        """Do what may wait in the thread for that, then go on here; with less ado than an executor."""
         self._calls.put((call, then))
 
     def _call_all(self) -> None:
