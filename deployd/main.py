@@ -69,7 +69,7 @@ async def run(config_path: Path) -> None:
 
 
 def _settle() -> None:
-    """What is loaded now stays: the collector of cycles need not look through it, nor after every third push."""
+    """What is loaded now stays: the collector of cycles need not look through it again, nor look so often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ class Desk:
     store: Store
     deploy: Deploy
     log: FakeLog
+    database: Database
     events: Events
     outrun: bool = False
 
@@ -58,7 +60,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         deploy = await store.queue(Wanted("iris", COMMIT, "refs/heads/main", Trigger("push", "guid")))
         for status in (Status.BUILDING, Status.CHECKING):
             deploy = await store.advance(deploy, status)
-        yield Desk(store, deploy, FakeLog(), events)
+        yield Desk(store, deploy, FakeLog(), database, events)
 
 
 async def test_a_step_is_recorded_while_it_runs_and_as_it_ends(desk: Desk) -> None:
@@ -79,6 +81,24 @@ async def test_how_far_a_step_has_come_is_kept_with_it_logged_and_told_to_who_wa
     assert "1 of 3 updated" in desk.log.text
     told = [await anext(watched) for _ in range(3)]
     assert told[-1].data == {"name": "rollout", "status": "running", "detail": details["rollout"]}
+
+
+async def test_a_disk_that_refuses_such_a_word_does_not_hold_up_the_step(desk: Desk) -> None:
+    progress = desk.progress()
+    async with progress.step("rollout"):
+        watched = desk.events.watch(desk.events.latest)
+        await desk.database.write(_no_more_pages)
+        async with asyncio.timeout(30):
+            await progress.tell("rollout", "x" * 100_000)
+        assert (await anext(watched)).data["detail"]
+        await desk.database.write(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchone()[0])
+    (step,) = (await desk.now()).steps
+    assert (step.status, step.detail) == ("done", "")
+
+
+def _no_more_pages(connection: sqlite3.Connection) -> int:
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    return int(connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()[0])
 
 
 async def test_a_step_that_fails_is_failed_and_the_error_goes_on(desk: Desk) -> None:

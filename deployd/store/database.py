@@ -29,9 +29,9 @@ Work = Callable[[sqlite3.Connection], T]
 Call = Callable[[], object]
 Then = Callable[[sqlite3.Error | None], object]
 
-_AT_ONCE = 64
+_MOST_IN_ONE = 64
 _BUSY_SECONDS = 5
-_AT_ONCE_OR_NEVER = "PRAGMA busy_timeout = 0"
+_NEVER_WAIT = "PRAGMA busy_timeout = 0"
 _NO_ROOM = "free some space in the state directory"
 
 
@@ -113,7 +113,7 @@ class Database:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         migrate(connection)
-        connection.execute(_AT_ONCE_OR_NEVER)
+        connection.execute(_NEVER_WAIT)
         return connection
 
     def _connect(self) -> sqlite3.Connection:
@@ -133,14 +133,14 @@ class Database:
 
     def _next(self) -> None:
         """Begin a transaction for what waits; what comes meanwhile waits for the next one."""
-        self._batch = [self._jobs.popleft() for _ in range(min(len(self._jobs), _AT_ONCE))]
+        self._batch = [self._jobs.popleft() for _ in range(min(len(self._jobs), _MOST_IN_ONE))]
         if not self._batch:
             self._idle.set()
             return
         try:
             self._begin()
         except sqlite3.Error as exc:
-            if exc.sqlite_errorname.startswith("SQLITE_BUSY"):
+            if _code(exc).startswith("SQLITE_BUSY"):
                 self._aside(self._begin_patiently, self._work)
             else:
                 self._end(exc)
@@ -180,13 +180,16 @@ class Database:
 
     def _end(self, refused: sqlite3.Error | None) -> None:
         """Answer the batch, and go on with the next."""
-        if refused is not None:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            for job in self._batch:
-                job.error = _refused(refused)
+        if refused is None:
+            _answer(self._batch)
+            self._next()
+            return
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+        for job in self._batch:
+            job.error = _refused(refused)
         _answer(self._batch)
-        self._next()
+        self._loop.call_soon(self._next)  # a refusal may come at once, and again: others must get their turn
 
     def _begin(self) -> None:
         self._writer.execute("BEGIN IMMEDIATE")
@@ -196,7 +199,7 @@ class Database:
         try:
             self._begin()
         finally:
-            self._writer.execute(_AT_ONCE_OR_NEVER)
+            self._writer.execute(_NEVER_WAIT)
 
     def _commit(self) -> None:
         self._writer.execute("COMMIT")
@@ -235,4 +238,9 @@ def _may_pass(exc: sqlite3.Error | OSError) -> bool:
     """A full disk or a busy file is no fault of the configuration: who starts deployd shall try again."""
     if isinstance(exc, OSError):
         return exc.errno in {errno.ENOSPC, errno.EDQUOT}
-    return str(getattr(exc, "sqlite_errorname", "")).startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY"))
+    return _code(exc).startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY"))
+
+
+def _code(exc: sqlite3.Error) -> str:
+    """SQLite's name for the error; none where Python itself refused."""
+    return str(getattr(exc, "sqlite_errorname", ""))

@@ -162,15 +162,13 @@ class Store(History):
         return position
 
     async def record_detail(self, deploy: Deploy, position: int, name: str, detail: str) -> None:
-        """Record how far a step has come."""
-        await self._patiently(
-            lambda connection: (
-                connection.execute(
-                    "UPDATE steps SET detail = ? WHERE app = ? AND number = ? AND position = ?",
-                    (detail, deploy.app, deploy.number, position),
-                ).rowcount
-            )
-        )
+        """Record how far a step has come. A hint: a disk that refuses it holds nothing up."""
+        query = "UPDATE steps SET detail = ? WHERE app = ? AND number = ? AND position = ?"
+        values = (detail, deploy.app, deploy.number, position)
+        try:
+            await self._database.write(lambda connection: connection.execute(query, values).rowcount)
+        except Unavailable as exc:
+            logger.warning("Cannot record how far a step has come: %s (%s)", exc, exc.hint)
         data = {"name": name, "status": "running", "detail": detail}
         self._events.publish("step", deploy.app, deploy.number, data)
 

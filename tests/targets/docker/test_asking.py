@@ -29,10 +29,8 @@ async def test_a_running_release_can_be_asked(target: DockerTarget, web: Image) 
 
     assert [line async for line in target.output(app, follow=False, tail=5)] == [f"starting {commit(1)}\n".encode()]
     code, printed = await execute(target, 'echo "out $COMMIT"; echo err >&2; exit 3')
-    assert (code, sorted(printed.splitlines())) == (
-        3,
-        ["err", f"out {commit(1)}"],
-    )  # two pipes: which is read first is open
+    said = ["err", f"out {commit(1)}"]  # on two pipes: which is read first is open
+    assert (code, sorted(printed.splitlines())) == (3, said)
     assert await execute(target, "true") == (0, "")
     described = await target.describe(app)
     assert described["serving"] == 1
