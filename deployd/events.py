@@ -44,8 +44,9 @@ class Events:
             more = self._more
             oldest = self._ring[0].id if self._ring else self._next
             if position < max(oldest, self._first) or position > self._next:
-                yield Event(self._next - 1, datetime.now(UTC), "reset", "", None, {})
-                position = self._next
+                position = self._next  # now: what comes while the watcher asks for the present state is news to it
+                yield Event(position - 1, datetime.now(UTC), "reset", "", None, {})
+                continue
             for event in list(self._ring)[max(0, position - oldest) :]:
                 yield event
                 position = event.id + 1

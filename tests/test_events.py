@@ -44,3 +44,14 @@ async def test_a_watcher_that_missed_too_much_is_told_to_reset() -> None:
     for number in range(3000):
         events.publish("step", "iris", number, {})
     assert (await _take(events.watch(after=first), 1))[0].kind == "reset"
+
+
+async def test_what_happens_while_the_watcher_asks_for_the_present_state_is_told_too() -> None:
+    events = Events()
+    for number in range(3000):
+        events.publish("step", "iris", number, {})
+    stream = events.watch(after=0)
+    assert (await _take(stream, 1))[0].kind == "reset"
+    events.publish("step", "iris", 3000, {})
+    events.publish("step", "iris", 3001, {})
+    assert [event.number for event in await _take(stream, 2)] == [3000, 3001]

@@ -36,9 +36,10 @@ class Survivor:
         """The daemon under fire."""
         return self.world.daemon
 
-    async def restart(self, fault: str | None = None, by: str = "SIGKILL") -> None:
-        """Start the daemon again, to die at `fault`; it may be dead before it answers."""
-        self.daemon.environment = {"DEPLOYD_FAULT": fault, "DEPLOYD_FAULT_SIGNAL": by} if fault else {}
+    async def restart(self, fault: str | None = None, by: str = "SIGKILL", first: int = 0) -> None:
+        """Start the daemon again, to die at `fault` of a deploy from number `first` on; it may be dead before it answers."""
+        foreseen = {"DEPLOYD_FAULT": fault or "", "DEPLOYD_FAULT_SIGNAL": by, "DEPLOYD_FAULT_FROM": str(first)}
+        self.daemon.environment = foreseen if fault else {}
         await self.daemon.start()
 
     async def push(self) -> str:

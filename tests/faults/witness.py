@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing, suppress
+from typing import Any
 
 import httpx
 
@@ -74,7 +75,7 @@ async def answers(world: World) -> str:
             await asyncio.sleep(0.1)  # another process, no event
 
 
-def records(world: World, query: str) -> list[tuple[object, ...]]:
+def records(world: World, query: str) -> list[tuple[Any, ...]]:
     """Rows of the daemon's database."""
     path = world.daemon.directory / "state" / "deployd.db"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:

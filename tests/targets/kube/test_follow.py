@@ -88,22 +88,27 @@ async def test_a_rollout_that_stands_still_ends_by_itself(server: ApiServer, api
 async def test_nothing_is_judged_while_the_server_is_away(server: ApiServer, api: Cluster) -> None:
     shows(server, a_deployment(**HALF), a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1}))
     told: list[str] = []
+    going, away = asyncio.Event(), asyncio.Event()
 
     async def tell(text: str) -> None:
         told.append(text)
+        if "updated" in text:
+            going.set()
+        elif going.is_set():
+            away.set()
 
+    patience = 4.0  # the server must be gone before it is over
     async with follower_of(api) as follower:
-        ending = asyncio.create_task(follower.complete(replace(AIM, patience=1.0), 1.5, tell))
-        while not any("updated" in text for text in told):  # noqa: ASYNC110 - told is a plain list
-            await asyncio.sleep(0.01)
+        ending = asyncio.create_task(follower.complete(replace(AIM, patience=patience), patience, tell))
+        await going.wait()
         await server.stop()
-        await asyncio.sleep(2.5)
+        await away.wait()
+        await asyncio.sleep(patience + 0.5)
         assert not ending.done()
         shows(server, a_deployment())
         await server.start()
         await ending
-    assert "waiting for the API server" in told
-    assert told[-1] == "3 of 3 updated, 3 available"
+    assert told[-2:] == ["waiting for the API server", "3 of 3 updated, 3 available"]
 
 
 async def test_somebody_elses_change_is_not_ours_to_undo(server: ApiServer, api: Cluster) -> None:
