@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from deployd.client import Client
 from deployd.demo import engine, images
 from deployd.demo.daemon import DemoDaemon
 from tests.e2e.world import CONFIG, World, world
@@ -29,3 +30,11 @@ def on_an_engine(measure: Measure, config: str = CONFIG) -> None:
         finally:
             for daemon in daemons:
                 daemon.remove_everything(host.api(timeout=300))
+
+
+async def settled(client: Client) -> None:
+    """Wait until the gateway stands, so that start-up is over; the daemon tells nobody when that is."""
+    async with asyncio.timeout(60):
+        while (await client.ready()).get("gateway") != "ok":  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.1)
+    await asyncio.sleep(3)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.ground import settled
 from bench.report import Report, interleaved
 from deployd.client import Client
 from deployd.demo import engine, images
@@ -87,7 +88,7 @@ async def _measure(daemons: dict[str, DemoDaemon], report: Report, rounds: int, 
         async with Client(daemons["short"].url) as short, Client(daemons["long"].url) as long:
             clients = {"short": short, "long": long}
             for size, client in clients.items():
-                await _settled(client)
+                await settled(client)
                 report.sample(f"resident, {size}", _resident(daemons[size]), "MB")
             for _, size in interleaved(rounds, clients):
                 await _ask(clients[size], daemons[size].app, size, _SIZES[size][0], questions, report)
@@ -95,14 +96,6 @@ async def _measure(daemons: dict[str, DemoDaemon], report: Report, rounds: int, 
     finally:
         for daemon in daemons.values():
             await daemon.stop()
-
-
-async def _settled(client: Client) -> None:
-    """Wait until the gateway stands, so that start-up is over; the daemon tells nobody when that is."""
-    async with asyncio.timeout(60):
-        while (await client.ready()).get("gateway") != "ok":  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.1)
-    await asyncio.sleep(3)
 
 
 async def _ask(client: Client, app: str, size: str, deploys: int, questions: int, report: Report) -> None:

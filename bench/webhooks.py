@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
+from bench.ground import settled
 from bench.report import Report, interleaved
+from deployd.client import Client
+from deployd.demo import engine, images
 from deployd.demo.daemon import DemoDaemon
 from deployd.demo.packages import ensure_packages
 from deployd.errors import Unavailable
@@ -56,10 +57,17 @@ def run(quick: bool, report: Report) -> None:
         _install(program, report)
     if shutil.which("wrk") is None:
         return
+    host = engine.ensure()
+    images.ensure(host)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        subprocess.run(["git", "init", "--quiet", "--bare", str(directory / "acme" / "iris.git")], check=True)
-        asyncio.run(_measure(directory, report, rounds=2 if quick else 5, seconds=2 if quick else 5))
+        remote = directory / "acme" / "iris.git"
+        subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
+        daemon = DemoDaemon.prepare(directory, remote)
+        try:
+            asyncio.run(_measure(daemon, report, rounds=2 if quick else 5, seconds=2 if quick else 5))
+        finally:
+            daemon.remove_everything(host.api())
     for connections in _CONNECTIONS:
         at = f"at {connections}"
         report.ratio(f"throughput {at}: deployd / webhook", f"deployd {at}", f"webhook {at}")
@@ -76,13 +84,14 @@ def _install(program: str, report: Report) -> None:
         report.absent(program, str(exc))
 
 
-async def _measure(directory: Path, report: Report, rounds: int, seconds: int) -> None:
-    daemon = DemoDaemon.prepare(directory, directory / "acme" / "iris.git")
+async def _measure(daemon: DemoDaemon, report: Report, rounds: int, seconds: int) -> None:
+    directory = daemon.directory
     bodies = _sign(directory / "bodies", daemon.secret)
     names = ["deployd", "webhook"] if shutil.which("webhook") else ["deployd"]
     async with daemon.running():
-        async with httpx.AsyncClient(base_url=daemon.url, trust_env=False) as client:
-            (await client.post(f"/api/v1/apps/{daemon.app}/pause", json={})).raise_for_status()
+        async with Client(daemon.url) as client:
+            await client.pause(daemon.app)
+            await settled(client)
         with _rival(directory, daemon.secret) as rival:
             urls = {"deployd": f"{daemon.url}/webhooks/github", "webhook": rival}
             answered = 0

@@ -1,9 +1,8 @@
-"""Reading a request's body from someone nobody has vouched for: bounded in size, in time, and in all bodies together.
+"""Reading a request's body from someone nobody has vouched for: bounded in size, and in all bodies together.
 
-Knows nothing of what is in them. Sizes are bytes, times seconds.
+Knows nothing of what is in them; how long one may take is the server's to say. Sizes are bytes.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -22,31 +21,27 @@ class Gone(Exception):
 class Bodies:
     """All the bodies that are being read, `held` bytes of them at most `most_held` at once."""
 
-    def __init__(self, *, most_held: int, within: float = 9.0) -> None:
+    def __init__(self, *, most_held: int) -> None:
         self._most_held = most_held
-        self._within = within
         self._held = 0
 
     async def read(self, receive: Receive, limit: int) -> bytes:
-        """The whole body. DeliveryRejected 408, 413, or 503 when too many large ones are held; Gone.
+        """The whole body. DeliveryRejected 413, or 503 when too many large ones are held; Gone.
 
         One of more than SMALL bytes counts as held until it is given to `release`.
         """
         chunks: list[bytes] = []
         size, more = 0, True
         try:
-            async with asyncio.timeout(self._within):
-                while more:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        raise Gone
-                    chunk = message.get("body", b"")
-                    self._count(size, size + len(chunk), limit)
-                    size += len(chunk)
-                    chunks.append(chunk)
-                    more = message.get("more_body", False)
-        except TimeoutError as exc:
-            raise _too_slow(self._within) from exc
+            while more:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise Gone
+                chunk = message.get("body", b"")
+                self._count(size, size + len(chunk), limit)
+                size += len(chunk)
+                chunks.append(chunk)
+                more = message.get("more_body", False)
         finally:
             if more:
                 self._release(size)
@@ -76,7 +71,3 @@ class Bodies:
 def too_large(limit: int) -> DeliveryRejected:
     """For a body of more than `limit` bytes, announced or received."""
     return DeliveryRejected(413, f"the body is larger than {limit} bytes", hint="max_body in [server] sets the limit")
-
-
-def _too_slow(within: float) -> DeliveryRejected:
-    return DeliveryRejected(408, f"the body was not complete within {within:g} s", hint="send it in one go")

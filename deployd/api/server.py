@@ -2,7 +2,7 @@
 
 uvicorn stops its keep-alive clock at the first byte of a request and starts no other, so that a client which drips one byte
 a minute holds a connection for ever, and it caps no header. Here every request must have its headers complete within 10 s of
-its first byte (the first of a connection: of connecting) and its body within 30 s more, or the connection ends.
+its first byte (the first of a connection: of connecting) and its body within 9 s more, or the connection ends.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from deployd.api.problems import PROBLEM_JSON, problem
 from deployd.errors import ConfigError
 
 LARGEST_HEADERS = 64 * 1024
+_SMALL_WRITE = 4096
 
 
 class Server(uvicorn.Server):
@@ -108,7 +109,7 @@ class Protocol(HttpToolsProtocol):
     """One connection. A request that arrives in one piece costs no timer."""
 
     headers_within: ClassVar[float] = 10.0
-    body_within: ClassVar[float] = 30.0
+    body_within: ClassVar[float] = 9.0  # GitHub waits for an answer for 10
     first_within: ClassVar[float] = 0.5
     linger_for: ClassVar[float] = 2.0
 
@@ -125,7 +126,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start the clock: a silent connection is as slow as one can be."""
         self._real = transport
-        self._front = _Front(transport, self._close, self._is_closing)
+        self._front = _Front(self.loop, transport, self._close, self._is_closing)
         super().connection_made(self._front)  # type: ignore[arg-type]
         self._phase = _Phase.HEADERS
         self._time()
@@ -180,6 +181,11 @@ class Protocol(HttpToolsProtocol):
         self._phase = _Phase.IDLE
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """The answer goes out whole."""
+        self._front.flush()
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls when the parser gives up."""
         self._refuse(400, msg)
@@ -222,11 +228,12 @@ class Protocol(HttpToolsProtocol):
         if transport is None or self._lingering:
             return
         owed = self._phase is _Phase.BODY or self._head_size > 0
+        self._front.flush()
         if not owed or transport.is_closing() or not transport.can_write_eof():
             transport.close()
             return
         self._lingering = True
-        self._front.write = _nothing
+        self._front.mute()
         self._cancel()
         transport.write_eof()
         self._timer = self.loop.call_later(self.linger_for, transport.abort)
@@ -237,18 +244,49 @@ class Protocol(HttpToolsProtocol):
 
 
 class _Front:
-    """The transport as uvicorn sees it: how it closes is the protocol's to decide, all else goes straight to the real one."""
+    """The transport as uvicorn sees it: how it closes is the protocol's to decide, all else goes to the real one.
 
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None], is_closing: Callable[[], bool]) -> None:
+    uvicorn writes an answer's head and its body apart, which would be two system calls and two packets: what is written in
+    one turn of the event loop leaves as one.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transport: asyncio.Transport,
+        close: Callable[[], None],
+        is_closing: Callable[[], bool],
+    ) -> None:
         self.close = close
         self.is_closing = is_closing
-        self.write: Callable[[bytes], None] = transport.write
+        self._loop = loop
+        self._write: Callable[[bytes], None] = transport.write
+        self._held: list[bytes] = []
         for name in ("get_extra_info", "pause_reading", "resume_reading", "set_protocol"):
             setattr(self, name, getattr(transport, name))
 
+    def write(self, data: bytes) -> None:
+        """Hold what is small; what is large may have to make the application wait, and is not held."""
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
+        if len(data) > _SMALL_WRITE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let go of what is held."""
+        if self._held:
+            held, self._held = self._held, []
+            self._write(b"".join(held))
+
+    def mute(self) -> None:
+        """From now on an application's answer goes nowhere: it comes after the last word."""
+        self.flush()
+        self._write = _nothing
+
 
 def _nothing(_: bytes) -> None:
-    """Where an application's answer goes that comes after the last word."""
+    """Where it goes then."""
 
 
 async def _headers_too_large(_scope: Scope, _receive: Receive, send: Send) -> None:

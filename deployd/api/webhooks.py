@@ -34,7 +34,6 @@ _OUTCOMES = {
     400: "malformed",
     401: "unverified",
     405: "unsupported",
-    408: "too_slow",
     413: "too_large",
     415: "unsupported",
     429: "unavailable",

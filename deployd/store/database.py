@@ -202,7 +202,7 @@ class Database:
             self._writer.execute(_NEVER_WAIT)
 
     def _commit(self) -> None:
-        self._writer.execute("COMMIT")
+        self._writer.commit()
 
     def _aside(self, call: Call, then: Then) -> None:
         """Do what may wait in the thread for that, then go on here; with less ado than an executor."""

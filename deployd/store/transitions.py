@@ -8,9 +8,11 @@ import sqlite3
 import time
 from datetime import UTC, datetime
 
+import orjson
+
 from deployd.domain import TRANSITIONS, Delivery, Deploy, Status, Wanted
 from deployd.store.history import one_deploy
-from deployd.store.rows import as_json, deploy_of
+from deployd.store.rows import deploy_of
 
 _ON_THEIR_WAY = frozenset({Status.QUEUED, Status.LIVE})
 
@@ -26,9 +28,10 @@ _QUEUED = (
 
 def remember(connection: sqlite3.Connection, delivery: Delivery, deploys: list[Deploy]) -> None:
     """Keep a delivery's GUID, and what came of it."""
+    came_of_it = orjson.dumps([(d.app, d.number) for d in deploys]).decode()
     connection.execute(
         "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)",
-        (delivery.forge, delivery.guid, delivery.event, time.time(), as_json([(d.app, d.number) for d in deploys])),
+        (delivery.forge, delivery.guid, delivery.event, time.time(), came_of_it),
     )
 
 

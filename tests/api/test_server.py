@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployd.api.bodies import Bodies
-from deployd.api.server import LARGEST_HEADERS, Protocol, Server, bind
+from deployd.api.server import LARGEST_HEADERS, Protocol, Server, _Front, bind
 from deployd.api.webhooks import WebhookDoor
 from deployd.domain import Delivery, Deploy, Status, Wanted
 from deployd.errors import ConfigError
@@ -68,6 +68,17 @@ async def door() -> AsyncIterator[tuple[WebhookDoor, int]]:
     found = WebhookDoor(accept, deliveries, secrets=[SECRET.encode()], apps=[an_app()], max_body=MAX_BODY)
     async with served(found) as (_, at):
         yield found, at
+
+
+class Written(asyncio.Transport):
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packets: list[bytes] = []
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]  # bytes are all that is written
+        self.packets.append(data)
 
 
 class Client:
@@ -313,18 +324,23 @@ async def test_chunks_that_sum_up_too_large_are_refused(door: tuple[WebhookDoor,
         assert await client.ended() == b""
 
 
-async def test_a_body_that_drips_is_answered_and_the_connection_closed(door: tuple[WebhookDoor, int]) -> None:
-    door[0]._bodies = Bodies(most_held=MAX_BODY, within=0.3)
+async def test_a_body_that_drips_is_answered_and_the_connection_closed(
+    door: tuple[WebhookDoor, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Protocol, "body_within", 0.5)
     async with connected(door[1]) as client:
-        await client.send(request(b"", *genuine(b""), announced=1000))
-        dripping = asyncio.create_task(client.drip(b"x" * 900))
+        await client.send(request(b"x" * 200_000, *genuine(b""), announced=300_000))
+        dripping = asyncio.create_task(client.drip(b"x" * 9000))
         assert (await client.answer())[0] == 408
         assert await client.ended() == b""
         dripping.cancel()
+    async with asyncio.timeout(20):
+        while door[0]._bodies._held:  # noqa: ASYNC110 - nothing tells when a connection is lost
+            await asyncio.sleep(0.01)
 
 
 async def test_bodies_held_for_strangers_are_bounded(door: tuple[WebhookDoor, int]) -> None:
-    door[0]._bodies = Bodies(most_held=MAX_BODY, within=2)
+    door[0]._bodies = Bodies(most_held=MAX_BODY)
     async with connected(door[1]) as first, connected(door[1]) as second:
         await first.send(request(b"x" * (MAX_BODY - 1000), *genuine(b""), announced=MAX_BODY))
         while door[0]._bodies._held < MAX_BODY - 1000:  # noqa: ASYNC110 - nothing tells when bytes have arrived
@@ -386,6 +402,47 @@ async def test_what_was_let_in_before_the_stop_is_answered(early: int) -> None:
         assert await late.answer() == (200, b"0")
         assert await late.ended() == b""
         await serving
+
+
+@pytest.mark.parametrize(
+    ("written", "leaves"),
+    [
+        ([b"head", b"body"], [b"headbody"]),
+        ([b"head", b"x" * 5000, b"end"], [b"head" + b"x" * 5000, b"end"]),
+        ([], []),
+    ],
+    ids=["small", "large", "nothing"],
+)
+async def test_what_is_small_and_written_at_once_leaves_at_once(written: list[bytes], leaves: list[bytes]) -> None:
+    left = Written()
+    front = _Front(asyncio.get_running_loop(), left, left.close, left.is_closing)
+    for data in written:
+        front.write(data)
+    await asyncio.sleep(0)
+    assert left.packets == leaves
+    front.write(b"next")
+    front.flush()
+    front.mute()
+    front.write(b"too late")
+    await asyncio.sleep(0)
+    assert left.packets == [*leaves, b"next"]
+
+
+async def test_the_head_of_a_stream_does_not_wait_for_its_body() -> None:
+    more = asyncio.Event()
+
+    async def stream(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await more.wait()
+        await send({"type": "http.response.body", "body": b"late"})
+
+    async with served(stream) as (_, port), connected(port) as client:
+        await client.send(request())
+        async with asyncio.timeout(20):
+            assert b"content-length: 4" in await client.reader.readuntil(b"\r\n\r\n")
+        more.set()
+        async with asyncio.timeout(20):
+            assert await client.reader.readexactly(4) == b"late"
 
 
 async def test_signals_stay_with_their_owner() -> None:
