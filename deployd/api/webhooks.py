@@ -195,7 +195,7 @@ class WebhookDoor:
                     continue
             declined = reason is not None
             wanted.append(Wanted(app.name, push.after, push.ref, trigger, push.subject, push.author, declined=declined))
-        return wanted, why_ignored(push, refusals)
+        return wanted, why_ignored(push, refusals) if refusals or not wanted else ""
 
 
 def _headers(pairs: Sequence[tuple[bytes, bytes]]) -> Headers:

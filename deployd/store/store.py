@@ -19,7 +19,7 @@ from deployd.events import Events
 from deployd.store.database import Database
 from deployd.store.history import History
 from deployd.store.rows import as_json, deploy_of, gates_json, image_json
-from deployd.store.transitions import advance, decline, deploys_of_delivery, on_its_way, queue, remember
+from deployd.store.transitions import advance, decline, deploys_of_delivery, queue, queue_once, remember
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -54,11 +54,10 @@ class Store(History):
             for one in wanted:
                 if one.declined:
                     decline(connection, one)
-            asked = [one for one in wanted if not one.declined]
-            known = [on_its_way(connection, one) for one in asked]
-            deploys = [old or queue(connection, one) for old, one in zip(known, asked, strict=True)]
+            asked = [queue_once(connection, one) for one in wanted if not one.declined]
+            deploys = [deploy for deploy, _ in asked]
             remember(connection, delivery, deploys)
-            return deploys, not all(known)
+            return deploys, any(new for _, new in asked)
 
         deploys, new = await self._database.write(work)
         if new:

@@ -14,11 +14,16 @@ from deployd.domain import TRANSITIONS, Delivery, Deploy, Status, Wanted
 from deployd.store.history import one_deploy
 from deployd.store.rows import deploy_of
 
-_ON_THEIR_WAY = frozenset({Status.QUEUED, Status.LIVE})
+_ON_THEIR_WAY = frozenset(
+    status.value for status in Status if status.active or status in {Status.QUEUED, Status.LIVE}
+)
 
-_NEXT_NUMBER = (
-    "INSERT INTO apps (name, last_number, seen_commit) VALUES (?, 1, ?) ON CONFLICT (name) DO UPDATE "
-    "SET last_number = last_number + 1, seen_commit = coalesce(excluded.seen_commit, seen_commit) RETURNING last_number"
+_NEWEST = (
+    "SELECT last_number, sha, ref, status FROM apps LEFT JOIN deploys ON app = name AND number = last_number WHERE name = ?"
+)
+_NUMBERED = (
+    "INSERT INTO apps (name, last_number, seen_commit) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
+    "SET last_number = excluded.last_number, seen_commit = coalesce(excluded.seen_commit, seen_commit)"
 )
 _QUEUED = (
     "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
@@ -44,17 +49,6 @@ def deploys_of_delivery(connection: sqlite3.Connection, delivery: Delivery) -> l
     return [deploy for deploy in found if deploy is not None]
 
 
-def on_its_way(connection: sqlite3.Connection, wanted: Wanted) -> Deploy | None:
-    """The app's newest deploy, if it is of that very commit and waits, runs or serves: the same push under another GUID."""
-    row = connection.execute(
-        "SELECT number, sha, ref, status FROM deploys WHERE app = ? ORDER BY number DESC LIMIT 1", (wanted.app,)
-    ).fetchone()
-    if row is None or row[1] != wanted.commit or row[2] != wanted.ref:
-        return None
-    status = Status(row[3])
-    return one_deploy(connection, wanted.app, row[0]) if status in _ON_THEIR_WAY or status.active else None
-
-
 def decline(connection: sqlite3.Connection, wanted: Wanted) -> None:
     """Remember a head that the app does not want."""
     connection.execute(
@@ -64,10 +58,33 @@ def decline(connection: sqlite3.Connection, wanted: Wanted) -> None:
 
 
 def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
-    """Queue a deploy under the app's next number. The hottest path: what is written is not read back."""
+    """Queue a deploy under the app's next number, whatever is on its way."""
+    return _queue(connection, wanted, _newest(connection, wanted.app)[0] + 1)
+
+
+def queue_once(connection: sqlite3.Connection, wanted: Wanted) -> tuple[Deploy, bool]:
+    """Queue a deploy and True; or, if the app's newest one is of that very commit and waits, runs or serves, that and False.
+
+    That is the same push under another GUID.
+    """
+    last, commit, ref, status = _newest(connection, wanted.app)
+    if (commit, ref) == (wanted.commit, wanted.ref) and status in _ON_THEIR_WAY:
+        known = one_deploy(connection, wanted.app, last)
+        assert known is not None  # noqa: S101 - it was read just now, in this transaction
+        return known, False
+    return _queue(connection, wanted, last + 1), True
+
+
+def _newest(connection: sqlite3.Connection, app: str) -> tuple[int, str | None, str | None, str | None]:
+    """The app's last number, and the commit, ref and status of that deploy."""
+    return connection.execute(_NEWEST, (app,)).fetchone() or (0, None, None, None)
+
+
+def _queue(connection: sqlite3.Connection, wanted: Wanted, number: int) -> Deploy:
+    """The hottest path: what is written is not read back."""
     trigger, now = wanted.trigger, time.time()
     seen = wanted.commit if trigger.kind in {"push", "poll"} else None
-    number = connection.execute(_NEXT_NUMBER, (wanted.app, seen)).fetchone()[0]
+    connection.execute(_NUMBERED, (wanted.app, number, seen))
     connection.execute(
         _QUEUED,
         (
