@@ -7,7 +7,7 @@ its first byte (the first of a connection: of connecting) and its body within 9 
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Any, ClassVar
@@ -16,11 +16,11 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from deployd.api.front import Front
 from deployd.api.problems import PROBLEM_JSON, problem
 from deployd.errors import ConfigError
 
 LARGEST_HEADERS = 64 * 1024
-_SMALL_WRITE = 4096
 
 
 class Server(uvicorn.Server):
@@ -126,7 +126,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start the clock: a silent connection is as slow as one can be."""
         self._real = transport
-        self._front = _Front(self.loop, transport, self._close, self._is_closing)
+        self._front = Front(self.loop, transport, self._close, self._is_closing)
         super().connection_made(self._front)  # type: ignore[arg-type]
         self._phase = _Phase.HEADERS
         self._time()
@@ -241,52 +241,6 @@ class Protocol(HttpToolsProtocol):
 
     def _is_closing(self) -> bool:
         return self._lingering or self._real is None or self._real.is_closing()
-
-
-class _Front:
-    """The transport as uvicorn sees it: how it closes is the protocol's to decide, all else goes to the real one.
-
-    uvicorn writes an answer's head and its body apart, which would be two system calls and two packets: what is written in
-    one turn of the event loop leaves as one.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        transport: asyncio.Transport,
-        close: Callable[[], None],
-        is_closing: Callable[[], bool],
-    ) -> None:
-        self.close = close
-        self.is_closing = is_closing
-        self._loop = loop
-        self._write: Callable[[bytes], None] = transport.write
-        self._held: list[bytes] = []
-        for name in ("get_extra_info", "pause_reading", "resume_reading", "set_protocol"):
-            setattr(self, name, getattr(transport, name))
-
-    def write(self, data: bytes) -> None:
-        """Hold what is small; what is large may have to make the application wait, and is not held."""
-        if not self._held:
-            self._loop.call_soon(self.flush)
-        self._held.append(data)
-        if len(data) > _SMALL_WRITE:
-            self.flush()
-
-    def flush(self) -> None:
-        """Let go of what is held."""
-        if self._held:
-            held, self._held = self._held, []
-            self._write(b"".join(held))
-
-    def mute(self) -> None:
-        """From now on an application's answer goes nowhere: it comes after the last word."""
-        self.flush()
-        self._write = _nothing
-
-
-def _nothing(_: bytes) -> None:
-    """Where it goes then."""
 
 
 async def _headers_too_large(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -14,13 +14,9 @@ from deployd.domain import TRANSITIONS, Delivery, Deploy, Status, Wanted
 from deployd.store.history import one_deploy
 from deployd.store.rows import deploy_of
 
-_ON_THEIR_WAY = frozenset(
-    status.value for status in Status if status.active or status in {Status.QUEUED, Status.LIVE}
-)
+_ON_THEIR_WAY = frozenset(status.value for status in Status if status.active or status in {Status.QUEUED, Status.LIVE})
 
-_NEWEST = (
-    "SELECT last_number, sha, ref, status FROM apps LEFT JOIN deploys ON app = name AND number = last_number WHERE name = ?"
-)
+_NEWEST = "SELECT last_number, sha, ref, status FROM apps LEFT JOIN deploys ON app = name AND number = last_number WHERE name = ?"
 _NUMBERED = (
     "INSERT INTO apps (name, last_number, seen_commit) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
     "SET last_number = excluded.last_number, seen_commit = coalesce(excluded.seen_commit, seen_commit)"

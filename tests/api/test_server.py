@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployd.api.bodies import Bodies
-from deployd.api.server import LARGEST_HEADERS, Protocol, Server, _Front, bind
+from deployd.api.server import LARGEST_HEADERS, Protocol, Server, bind
 from deployd.api.webhooks import WebhookDoor
 from deployd.domain import Delivery, Deploy, Status, Wanted
 from deployd.errors import ConfigError
@@ -68,17 +68,6 @@ async def door() -> AsyncIterator[tuple[WebhookDoor, int]]:
     found = WebhookDoor(accept, deliveries, secrets=[SECRET.encode()], apps=[an_app()], max_body=MAX_BODY)
     async with served(found) as (_, at):
         yield found, at
-
-
-class Written(asyncio.Transport):
-    """A transport that keeps what is written to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.packets: list[bytes] = []
-
-    def write(self, data: bytes) -> None:  # type: ignore[override]  # bytes are all that is written
-        self.packets.append(data)
 
 
 class Client:
@@ -402,30 +391,6 @@ async def test_what_was_let_in_before_the_stop_is_answered(early: int) -> None:
         assert await late.answer() == (200, b"0")
         assert await late.ended() == b""
         await serving
-
-
-@pytest.mark.parametrize(
-    ("written", "leaves"),
-    [
-        ([b"head", b"body"], [b"headbody"]),
-        ([b"head", b"x" * 5000, b"end"], [b"head" + b"x" * 5000, b"end"]),
-        ([], []),
-    ],
-    ids=["small", "large", "nothing"],
-)
-async def test_what_is_small_and_written_at_once_leaves_at_once(written: list[bytes], leaves: list[bytes]) -> None:
-    left = Written()
-    front = _Front(asyncio.get_running_loop(), left, left.close, left.is_closing)
-    for data in written:
-        front.write(data)
-    await asyncio.sleep(0)
-    assert left.packets == leaves
-    front.write(b"next")
-    front.flush()
-    front.mute()
-    front.write(b"too late")
-    await asyncio.sleep(0)
-    assert left.packets == [*leaves, b"next"]
 
 
 async def test_the_head_of_a_stream_does_not_wait_for_its_body() -> None:
