@@ -1,6 +1,8 @@
 """Signed pushes to a durable 202, beside Debian's `webhook`, which checks the same signature and starts a command.
 
 wrk sends 8 KB push events with distinct GUIDs at 1, 8 and 64 connections. Every 202 of ours is looked for in the database.
+`webhook` answers first and starts the command afterwards, so that it works on after its last answer: nobody is measured before
+it is done.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.ground import settled
@@ -29,6 +32,7 @@ from deployd.errors import Unavailable
 _CONNECTIONS = (1, 8, 64)
 _BODIES = 2000
 _BODY_BYTES = 8192
+_AT_REST_S = 0.5
 
 _SCRIPT = """
 local bodies, signatures = {{}}, {{}}
@@ -93,18 +97,21 @@ async def _measure(daemon: DemoDaemon, report: Report, rounds: int, seconds: int
             await client.pause(daemon.app)
             await settled(client)
         with _rival(directory, daemon.secret) as rival:
-            urls = {"deployd": f"{daemon.url}/webhooks/github", "webhook": rival}
+            urls = {"deployd": f"{daemon.url}/webhooks/github", "webhook": rival.url}
             answered = 0
             for connections in _CONNECTIONS:
                 for turn, name in interleaved(rounds, names):
                     script = directory / "wrk.lua"
                     path = "/" + urls[name].split("/", 3)[3]
                     script.write_text(_SCRIPT.format(bodies=bodies, path=path, salt=turn * 1000 + connections))
-                    rate, p50, p99, count = _wrk(urls[name], script, connections, seconds)
+                    rate, p50, p99, count = await asyncio.to_thread(_wrk, urls[name], script, connections, seconds)
                     report.sample(f"{name} at {connections}", rate, "/s")
                     report.sample(f"{name} p50 at {connections}", p50, "ms")
                     report.sample(f"{name} p99 at {connections}", p99, "ms")
-                    answered += count if name == "deployd" else 0
+                    if name == "deployd":
+                        answered += count
+                    else:
+                        report.sample(f"webhook works on after {connections}", await rival.done(), "s")
     with sqlite3.connect(directory / "state" / "deployd.db") as connection:
         (stored,) = connection.execute("SELECT count(*) FROM deliveries").fetchone()
     connection.close()
@@ -143,12 +150,32 @@ def _compact(payload: object) -> bytes:
     return json.dumps(payload, separators=(",", ":")).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    url: str
+    pid: int
+
+    async def done(self) -> float:
+        """Wait until it has ended all commands that it owes; the seconds for which it worked on."""
+        began = last = time.monotonic()
+        spent = self._spent()
+        while (now := time.monotonic()) - last < _AT_REST_S:
+            await asyncio.sleep(0.05)  # another's process: no event
+            if (more := self._spent()) != spent:
+                spent, last = more, now
+        return last - began
+
+    def _spent(self) -> list[str]:
+        """The processor time of the process and of its children that ended, as /proc tells it."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+
+
 @contextmanager
-def _rival(directory: Path, secret: str) -> Iterator[str]:
-    """Debian's webhook with the same rule; its URL ("" when it is not installed)."""
+def _rival(directory: Path, secret: str) -> Iterator[_Rival]:
+    """Debian's webhook with the same rule; without a URL when it is not installed."""
     program = shutil.which("webhook")
     if program is None:
-        yield ""
+        yield _Rival("", 0)
         return
     rule = {
         "match": {
@@ -165,7 +192,7 @@ def _rival(directory: Path, secret: str) -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _answering(port, process)
-        yield f"http://127.0.0.1:{port}/hooks/push"
+        yield _Rival(f"http://127.0.0.1:{port}/hooks/push", process.pid)
     finally:
         process.terminate()
         process.wait()
