@@ -12,9 +12,10 @@ import os
 import subprocess
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from bench.report import Report, interleaved
 from deployd.demo import engine as engines

@@ -1,13 +1,15 @@
 """The values that everything else speaks of, and the table of what a deploy may become.
 
-Plain frozen data without behaviour that reaches outside: no clock, no files, no network.
+Plain frozen data without behaviour that reaches outside: no clock, no files, no network. msgspec makes one in a tenth of a
+frozen dataclass's 5 µs, and a push makes six.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 
 class Status(StrEnum):
@@ -58,8 +60,7 @@ def can_become(now: Status, then: Status) -> bool:
     return then in TRANSITIONS[now]
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(Struct, frozen=True):
     """One parsed push event. `ref` is full (`refs/heads/main`); `after` a full SHA, all zeros when deleted.
 
     `paths` holds every file that the push touches, or None when that is unknown (forced, or past the forge's limits):
@@ -79,20 +80,17 @@ class Push:
     skip: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Struct, frozen=True):
     """The forge asks whether we are there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(Struct, frozen=True):
     """A genuine event that deploys nothing, and why."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """One webhook POST, known by its forge's GUID."""
 
     forge: str
@@ -103,8 +101,7 @@ class Delivery:
 TriggerKind = Literal["push", "poll", "manual", "rollback"]
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(Struct, frozen=True):
     """Who asked for a deploy: a delivery's GUID, the poll, or a person by name."""
 
     kind: TriggerKind
@@ -112,8 +109,7 @@ class Trigger:
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A commit that an app should serve, as a push, the poll or a person asked for it; the store makes a Deploy of it.
 
     A `declined` one is a head that the app does not want (nothing of it was touched, or it asks to be skipped): the store
@@ -130,8 +126,7 @@ class Wanted:
     declined: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     """A built image. `id` is the engine's content id; `digest` (`sha256:...`) is what the registry says, once pushed."""
 
     name: str
@@ -149,8 +144,7 @@ StepStatus = Literal["running", "done", "failed", "cancelled"]
 Verdict = Literal["passed", "warned", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One recorded stretch of a deploy: fetch, build, push, candidate, ready, golden, cut-over, drain, prune.
 
     On Kubernetes also apply, rollout, bake, back. `detail` says how far it has come, such as "2 of 4 updated".
@@ -163,8 +157,7 @@ class Step:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GateResult:
+class GateResult(Struct, frozen=True):
     """What one gate said of a candidate."""
 
     name: str
@@ -172,8 +165,7 @@ class GateResult:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Deploy:
+class Deploy(Struct, frozen=True):
     """One commit on its way to one app. Known as `app/number`; numbers of an app grow and are never used again."""
 
     app: str
@@ -203,8 +195,7 @@ class Deploy:
         return f"{self.app}/{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class AppState:
+class AppState(Struct, frozen=True):
     """What is remembered of an app beside its config: paused by hand; held at its release after `held_commit` failed."""
 
     app: str
@@ -216,8 +207,7 @@ class AppState:
     queued: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """Something that happened, in order of `id`: kind is deploy.status, step, gate or app."""
 
     id: int

@@ -1,7 +1,8 @@
 """What differs between two deploys."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
+
+from msgspec.structs import replace
 
 from deployd.differences import Difference, differences
 from deployd.domain import Deploy, GateResult, Image, Status, Trigger

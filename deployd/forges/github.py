@@ -7,7 +7,9 @@ when it comes twice. What GitHub does not sign (event name, GUID) is checked aga
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, ValidationError, convert
 
 from deployd.domain import Delivery, Ignored, Ping, Push
 from deployd.errors import DeliveryRejected
@@ -22,11 +24,51 @@ MOST_FILES = 3000
 _SIGNATURE = re.compile(rb"sha256=[0-9a-f]{64}")
 _GUID = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._:-]{0,99}")
 _EVENT = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
-_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_REPOSITORY = re.compile(r"[^/\s]{1,100}/[^/\s]{1,100}")
 _SKIP = re.compile(r"\[(?:skip ci|ci skip|no ci|skip actions|actions skip|skip deploy)\]", re.IGNORECASE)
 _PARAGRAPHS = re.compile(r"\n[ \t\r]*\n")
 _SKIP_TRAILER = re.compile(r"^skip-checks:[ \t]*true[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
+
+
+_Sha = Annotated[str, Meta(pattern=r"\A[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")]
+
+
+class _Commit(Struct):
+    added: list[str]
+    removed: list[str]
+    modified: list[str]
+
+
+class _Author(Struct):
+    name: str
+
+
+class _Head(Struct):
+    id: _Sha
+    message: str
+    author: _Author
+
+
+class _Repository(Struct):
+    full_name: Annotated[str, Meta(pattern=r"\A[^/\s]{1,100}/[^/\s]{1,100}\Z")]
+
+
+class _PushEvent(Struct):
+    """What is read of a push; the types are exact: no bool is an int here, and no number a string."""
+
+    ref: str
+    before: _Sha
+    after: _Sha
+    created: bool
+    deleted: bool
+    forced: bool
+    commits: list[_Commit]
+    head_commit: _Head | None
+    repository: _Repository
+
+
+class _PingEvent(Struct):
+    zen: str
+    hook_id: int
 
 
 def verify(raw: bytes, headers: Mapping[bytes, bytes], secrets: Sequence[bytes]) -> bool:
@@ -60,51 +102,46 @@ def parse(event: str, body: Mapping[str, Any]) -> Push | Ping | Ignored:
 
     For a tag `after` is the commit that it leads to, where the payload's own `after` may be the tag object.
     """
-    if event == "push":
-        return _push(body)
-    if event == "ping":
-        _field(body, "zen", str)
-        _field(body, "hook_id", int)
-        return Ping()
+    try:
+        if event == "push":
+            return _push(convert(body, _PushEvent))
+        if event == "ping":
+            convert(body, _PingEvent)
+            return Ping()
+    except ValidationError as exc:
+        hint = "the body must be what GitHub sends with the event that X-GitHub-Event names"
+        raise DeliveryRejected(400, f"the body has not the shape of its event: {exc}", hint=hint) from exc
     return Ignored(f"event {event} does not deploy")
 
 
-def _push(body: Mapping[str, Any]) -> Push:
-    ref, before, after = _field(body, "ref", str), _sha(body, "before"), _sha(body, "after")
-    created, deleted, forced = (_field(body, name, bool) for name in ("created", "deleted", "forced"))
-    head: dict[str, Any] | None = None if body.get("head_commit", 0) is None else _field(body, "head_commit", dict)
-    commits = _list(body, "commits", dict)
-    repository = _field(_field(body, "repository", dict), "full_name", str)
-    if _REPOSITORY.fullmatch(repository) is None:
-        raise _mismatch("repository.full_name")
-    deleted = deleted or not after.strip("0")
-    created = created or not before.strip("0")
-    if head is not None and ref.startswith("refs/tags/"):
-        after = _sha(head, "id")
-    unknown = forced or created or (not commits and before != after)
-    paths = _paths(commits)
-    message = "" if head is None else _field(head, "message", str)
+def _push(event: _PushEvent) -> Push:
+    head, after = event.head_commit, event.after
+    if head is not None and event.ref.startswith("refs/tags/"):
+        after = head.id
+    created = event.created or not event.before.strip("0")
+    unknown = event.forced or created or (not event.commits and event.before != event.after)
+    message = "" if head is None else head.message
     return Push(
-        repository=repository,
-        ref=ref,
-        before=before,
+        repository=event.repository.full_name,
+        ref=event.ref,
+        before=event.before,
         after=after,
         created=created,
-        deleted=deleted,
-        forced=forced,
-        paths=None if unknown else paths,
+        deleted=event.deleted or not event.after.strip("0"),
+        forced=event.forced,
+        paths=None if unknown else _paths(event.commits),
         subject=printable(message.lstrip().partition("\n")[0].rstrip(), 200),
-        author="" if head is None else printable(_field(_field(head, "author", dict), "name", str), 100),
+        author="" if head is None else printable(head.author.name, 100),
         skip=_skip(message),
     )
 
 
-def _paths(commits: Sequence[Mapping[str, Any]]) -> frozenset[str] | None:
+def _paths(commits: Sequence[_Commit]) -> frozenset[str] | None:
     """Every file that the commits touch; None when GitHub may have left some out."""
     found: set[str] = set()
     complete = len(commits) < MOST_COMMITS
     for commit in commits:
-        files = _list(commit, "added", str) + _list(commit, "removed", str) + _list(commit, "modified", str)
+        files = commit.added + commit.removed + commit.modified
         complete = complete and len(files) < MOST_FILES
         found.update(files)
     return frozenset(found) if complete else None
@@ -116,34 +153,3 @@ def _skip(message: str) -> str | None:
         return found[0]
     *before, last = _PARAGRAPHS.split(message.rstrip())
     return "skip-checks: true" if before and _SKIP_TRAILER.search(last) else None
-
-
-T = TypeVar("T")
-
-
-def _field(body: Mapping[str, Any], name: str, kind: type[T]) -> T:
-    value = body.get(name)
-    # By the exact type: a bool is an int to isinstance.
-    if type(value) is not kind:
-        raise _mismatch(name)
-    return value
-
-
-def _sha(body: Mapping[str, Any], name: str) -> str:
-    value = _field(body, name, str)
-    if _SHA.fullmatch(value) is None:
-        raise _mismatch(name)
-    return value
-
-
-def _list(body: Mapping[str, Any], name: str, kind: type[T]) -> list[T]:
-    values: list[T] = _field(body, name, list)
-    for value in values:
-        if type(value) is not kind:
-            raise _mismatch(name)
-    return values
-
-
-def _mismatch(name: str) -> DeliveryRejected:
-    hint = "the body must be what GitHub sends with the event that X-GitHub-Event names"
-    return DeliveryRejected(400, f"the body has not the shape of its event: {name}", hint=hint)

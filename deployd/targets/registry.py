@@ -8,12 +8,12 @@ import hashlib
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import aiodocker
 import httpx
 from aiohttp import ClientError
+from msgspec import structs
 
 from deployd.config.daemon import Registry as Settings
 from deployd.config.values import read_secret
@@ -61,7 +61,7 @@ class Registry:
             if digest is None or await self._digest(http, image.name, digest, credentials) is None:
                 raise Unavailable(f"the registry does not have {image.reference} though it was pushed")
         log.write(f"{image.name}:{image.tag} is in the registry as {digest}\n")
-        return replace(image, digest=digest)
+        return structs.replace(image, digest=digest)
 
     async def ping(self) -> None:
         """The registry answers and takes our credentials; else Unavailable."""

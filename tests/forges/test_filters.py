@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from deployd.domain import Push
 from deployd.forges.filters import refusal, why_ignored

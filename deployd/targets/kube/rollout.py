@@ -12,6 +12,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from deployd.domain import Deploy, Image
 from deployd.errors import DeploydError, RolloutFailed
 from deployd.ports import Candidate, Progress
@@ -181,7 +183,9 @@ class Rollout:
 
     async def _put_back(self, good: Release, *, wait: bool) -> None:
         number = good.number if good.number is not None else 0
-        before = replace(self._deploy, number=number, commit=good.commit, subject=f"back from {self._deploy.name}")
+        before = structs.replace(
+            self._deploy, number=number, commit=good.commit, subject=f"back from {self._deploy.name}"
+        )
         placed = await self._placement.put_back(good, before)
         if placed is None:
             self._tell("left as it is: somebody else changed the image")

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from deployd.demo.load import Call, Load
 from deployd.domain import Image
@@ -145,7 +146,7 @@ async def test_two_apps_in_two_namespaces_go_at_once(world: World) -> None:
         began = time.monotonic()
         await asyncio.gather(
             world.roll_out(world.app(**NODE_PORT), 1, image),
-            world.target.roll_out(twin_app, replace(a_deploy(1), app="moons"), image, progress),
+            world.target.roll_out(twin_app, structs.replace(a_deploy(1), app="moons"), image, progress),
         )
         assert progress.told[-1] == "serving"
         assert await world.target.serving(world.app()) == 1

@@ -6,10 +6,12 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from deployd.config.app import App
 from deployd.config.daemon import Config
@@ -201,4 +203,4 @@ class Unpushed:
     prefix = ""
 
     async def push(self, image: Image, log: Any) -> Image:
-        return replace(image, digest=image.digest or "sha256:" + "0" * 64)
+        return structs.replace(image, digest=image.digest or "sha256:" + "0" * 64)
