@@ -4,10 +4,13 @@ A log is for everybody who may see the deploy, of which it knows only the name.
 """
 
 import asyncio
+import os
 import re
+import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 from deployd.errors import RequestRefused, Unavailable
@@ -28,6 +31,7 @@ class Logs:
         self._limit = limit
         self._redactor = Redactor(secrets)
         self._feeds: dict[Key, Feed] = {}
+        self._pruning = threading.Lock()
 
     def open(self, app: str, number: int) -> LogFile:
         """The log of `app/number`, to append to; one writer at a time. Unavailable when the disk refuses."""
@@ -92,7 +96,7 @@ class Logs:
     async def prune(self, count: int, total_bytes: int) -> int:
         """Remove each app's oldest logs past `count`, then the oldest of all past `total_bytes`; the bytes freed.
 
-        Logs that are open, and the newest of each app, stay.
+        Logs that are open, and the newest of each app, stay. Unavailable when the disk refuses.
         """
         return await asyncio.to_thread(self._prune, count, total_bytes)
 
@@ -119,12 +123,19 @@ class Logs:
                 feed.end()
 
     def _prune(self, count: int, total_bytes: int) -> int:
+        try:
+            # In the thread: whoever waits for it may be cancelled, and it goes on all the same.
+            with self._pruning:
+                return self._remove_stale(count, total_bytes)
+        except OSError as exc:
+            raise Unavailable(f"cannot remove old logs: {exc.strerror}", hint=str(self._directory)) from exc
+
+    def _remove_stale(self, count: int, total_bytes: int) -> int:
         stale: list[tuple[float, int, Path]] = []
         total = freed = 0
         for directory in self._directory.iterdir() if self._directory.is_dir() else ():
-            logs = sorted(_logs_of(directory), reverse=True)
-            for place, (number, path) in enumerate(logs):
-                stat = path.stat()
+            logs = sorted(_logs_of(directory), key=itemgetter(0), reverse=True)
+            for place, (number, path, stat) in enumerate(logs):
                 total += stat.st_size
                 if place > 0 and (directory.name, number) not in self._feeds:
                     age = float("-inf") if place >= count else stat.st_mtime
@@ -141,7 +152,8 @@ def _within(start_byte: int) -> int:
     return min(max(0, start_byte), 2**62)
 
 
-def _logs_of(directory: Path) -> Iterator[tuple[int, Path]]:
+def _logs_of(directory: Path) -> Iterator[tuple[int, Path, os.stat_result]]:
     for path in directory.glob("*.log"):
         if path.stem.isdecimal():
-            yield int(path.stem), path
+            with suppress(FileNotFoundError):
+                yield int(path.stem), path, path.stat()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import time
 from pathlib import Path
@@ -284,3 +285,35 @@ async def test_open_logs_and_the_newest_of_an_app_are_never_pruned(tmp_path: Pat
     assert names(tmp_path) == {"iris/1.log", "iris/3.log"}
     assert (tmp_path / "iris/notes.txt").exists()
     assert await Logs(tmp_path / "nowhere").prune(0, 0) == 0
+
+
+async def test_prunings_at_the_same_time_free_each_log_once(tmp_path: Path) -> None:
+    for app in ("iris", "wine"):
+        for number in range(1, 302):
+            a_log(tmp_path, app, number, 10, 0)
+    logs = Logs(tmp_path)
+    freed = await asyncio.gather(*(logs.prune(1, 10**9) for _ in range(8)))
+    assert sum(freed) == 2 * 300 * 10
+    assert names(tmp_path) == {"iris/301.log", "wine/301.log"}
+
+
+async def test_a_log_that_goes_while_logs_are_pruned_is_passed_over(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        a_log(tmp_path, "iris", number, 10, 0)
+    (tmp_path / "iris/4.log").symlink_to("gone")  # listed, and not there when it is looked at
+    assert await Logs(tmp_path).prune(1, 10**9) == 20
+    assert (tmp_path / "iris/3.log").exists()
+
+
+async def test_a_disk_that_lets_nothing_go_can_be_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2):
+        a_log(tmp_path, "iris", number, 10, 0)
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        with pytest.raises(Unavailable, match="cannot remove old logs: Read-only file system"):
+            await Logs(tmp_path).prune(1, 0)
+    assert await Logs(tmp_path).prune(1, 0) == 10
