@@ -58,12 +58,14 @@ class RowReader:
     def listed(self, document: Any, key: str) -> list[list[float]]:
         """The rows under `key` of a request object. Raises RequestRejected 422."""
         rows = document.get(key) if type(document) is dict else None
-        if type(rows) is not list or not 0 < len(rows) <= self.max_rows:
+        if type(rows) is not list or not rows:
             raise self._no_rows(document, key)
         return self.checked(rows, key)
 
     def checked(self, rows: list[Any], where: str) -> list[list[float]]:
-        """The rows, each with the right number of usable values. Raises RequestRejected 422."""
+        """The rows, not too many, each with the right number of usable values. Raises RequestRejected 422."""
+        if len(rows) > self.max_rows:
+            raise RequestRejected(422, f"{where}: {len(rows)} rows, at most {self.max_rows} are taken at once")
         width = self.width
         checked = []
         for i, given in enumerate(rows):
@@ -83,10 +85,7 @@ class RowReader:
             return RequestRejected(422, f'expected an object {{"{key}": [[…]]}}, got {_kind(document)}')
         if key not in document:
             return RequestRejected(422, f'"{key}" is missing: expected {{"{key}": [[{", ".join(self.names)}]]}}')
-        rows = document[key]
-        if type(rows) is not list or not rows:
-            return RequestRejected(422, f"{key}: expected a list of at least one row, got {_kind(rows)}")
-        return RequestRejected(422, f"{key}: {len(rows)} rows, at most {self.max_rows} are taken at once")
+        return RequestRejected(422, f"{key}: expected a list of at least one row, got {_kind(document[key])}")
 
     def _arranged(self, given: Any, where: str) -> list[Any]:
         if type(given) is dict:

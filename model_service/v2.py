@@ -232,7 +232,7 @@ def _flat(given: Any, kind: str, shape: list[int], at: str) -> list[Any]:
 
 
 def _header_size(given: bytes, whole: int) -> int:
-    if not given.isdigit() or int(given) > whole:
+    if not given.isdigit() or len(given) > 12 or int(given) > whole:  # int() itself fails on thousands of digits
         raise RequestRejected(400, "Inference-Header-Content-Length: expected the length of the JSON part of the body")
     return int(given)
 
@@ -255,4 +255,10 @@ def _list(value: Any, what: str) -> list[Any]:
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value)[:80] if not isinstance(value, dict) else "an object"
+    """What a JSON value is, in words that quote little of it, however large or deep it is."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        plain = len(value) <= 8 and not any(isinstance(one, (list, dict)) for one in value)
+        return f"[{', '.join(map(_shown, value))}]"[:80] if plain else "a list"
+    return json.dumps(value[:80] if isinstance(value, str) else value)[:80]

@@ -16,10 +16,22 @@ from model_service.v2 import Protocol
 
 INFER = "/v2/models/iris/infer"
 ROWS = [[5.8, 4.0, 1.2, 0.2], [6.0, 3.0, 5.5, 2.0]]
+DEEP: list[Any] = []  # stands for a list nested a thousand deep
 
 
 def tensor(**changed: Any) -> dict[str, Any]:
     return {"name": "features", "shape": [2, 4], "datatype": "FP64", "data": ROWS} | changed
+
+
+def written(message: Any) -> bytes:
+    """As JSON, however deep: the standard library's writer gives up before our parser does."""
+    if isinstance(message, dict):
+        return b"{%b}" % b",".join(json.dumps(key).encode() + b":" + written(one) for key, one in message.items())
+    if message is DEEP:
+        return b"[" * 1000 + b"]" * 1000
+    if isinstance(message, list):
+        return b"[%b]" % b",".join(map(written, message))
+    return json.dumps(message).encode()
 
 
 async def inferred(client: httpx.AsyncClient, **message: Any) -> dict[str, Any]:
@@ -53,6 +65,16 @@ async def test_one_tensor_a_feature_is_taken_too_in_any_order(client: httpx.Asyn
     ]
     told = await inferred(client, inputs=columns[::-1])
     assert told["outputs"][0]["data"] == [0, 2]
+
+
+async def test_one_tensor_a_feature_holds_no_more_rows_than_one_of_all(
+    client: httpx.AsyncClient, service: Service
+) -> None:
+    for rows, status in ((1000, 200), (1001, 400)):
+        columns = [tensor(name=name, shape=[rows], data=[1.0] * rows) for name in service.rows.names]
+        answer = await client.post(INFER, json={"inputs": columns})
+        assert answer.status_code == status
+    assert answer.json()["error"] == "inputs: 1001 rows, at most 1000 are taken at once"
 
 
 @pytest.mark.parametrize(("datatype", "code"), [("FP64", "d"), ("FP32", "f"), ("FP16", "e")])
@@ -124,7 +146,27 @@ async def test_every_fault_is_a_400_that_names_it(client: httpx.AsyncClient, mes
     assert said in answer.json()["error"]
 
 
-@pytest.mark.parametrize("length", ["-1", "x", "99999", "3"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        *({"inputs": [tensor(**{part: DEEP})]} for part in ("name", "shape", "datatype", "data", "parameters")),
+        {"inputs": [tensor(parameters={"binary_data_size": DEEP})]},
+        {"inputs": [DEEP]},
+        {"inputs": [tensor()], "id": DEEP},
+        {"inputs": [tensor()], "parameters": DEEP},
+        {"inputs": [tensor()], "outputs": [DEEP]},
+        {"inputs": [tensor()], "outputs": [{"name": DEEP}]},
+    ],
+)
+async def test_what_is_nested_a_thousand_deep_is_a_400_wherever_it_stands(
+    client: httpx.AsyncClient, message: Any
+) -> None:
+    answer = await client.post(INFER, content=written(message))
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "99999", "3", "9" * 5000])
 async def test_a_wrong_header_length_is_a_400(client: httpx.AsyncClient, length: str) -> None:
     body = json.dumps({"inputs": [tensor()]})
     answer = await client.post(INFER, content=body, headers={"Inference-Header-Content-Length": length})
