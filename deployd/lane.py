@@ -43,6 +43,7 @@ class Lane:
         self._task: asyncio.Task[None] | None = None
         self._tidying: asyncio.Task[None] | None = None
         self._asked: Literal["newer", "hand"] | None = None
+        self._unsettled = False  # the last deploy did not go live, though it had begun to change what serves
         self._failures = 0
         self._retry: tuple[int, float] = (0, 0.0)  # the deploy that waits for something outside, and until when
         self._busy_since = 0.0  # when the present chain of deploys, each superseding the last, began
@@ -74,7 +75,7 @@ class Lane:
         """Recover what an earlier life left, then take deploys, newest first, one at a time."""
         with fields(app=self.app.name):
             async with asyncio.TaskGroup() as self._tasks:
-                await self._until_available(self.recover)
+                await self._until_done(self.recover)
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
@@ -83,27 +84,31 @@ class Lane:
                     deploy = await self._store.take_newest(self.app.name)
                     if deploy is not None and not self._too_early(deploy):
                         await self._serve_one(deploy)
+                        if self._unsettled:
+                            await self._until_done(self._settle)
                         self._wake.set()
 
     async def recover(self) -> None:
-        """Bring the store and what really serves together, then let whatever is left over go. Raises Unavailable."""
-        state = await self._store.state(self.app.name)
-        serving = await self.target.serving(self.app)
-        live = state.live
-        if (deploy := state.in_flight) is not None:
-            if deploy.status is Status.ROLLING_OUT and serving == deploy.number:
-                live = await self._store.advance(
-                    deploy, Status.LIVE, reason="the switch was found done after a restart"
-                )
+        """Bring the store and what really serves together, then let whatever is left over go."""
+        if (deploy := (await self._store.state(self.app.name)).in_flight) is not None:
+            if deploy.status is Status.ROLLING_OUT and await self.target.serving(self.app) == deploy.number:
+                await self._store.advance(deploy, Status.LIVE, reason="the switch was found done after a restart")
             else:
                 await self._store.advance(deploy, Status.QUEUED, reason="interrupted by a restart")
-        if live is not None and serving != live.number:
-            await self._restore(live)
+        live = await self._settle()
         if live is not None:
             await self._tidy(live)
-        else:
-            await self.target.sweep(self.app, None, DaemonLog())
         self._wake.set()
+
+    async def _settle(self) -> Deploy | None:
+        """Nothing unproven goes on serving: the live release, which comes back where it does not serve. Without one, what a
+        deploy left half-made goes."""
+        live = (await self._store.state(self.app.name)).live
+        if live is None:
+            await self.target.sweep(self.app, None, DaemonLog())
+        elif await self.target.serving(self.app) != live.number:
+            await self._restore(live)
+        return live
 
     async def _restore(self, live: Deploy) -> None:
         """What the store says is live does not serve: bring it back; what does serve instead stays if that fails."""
@@ -149,6 +154,7 @@ class Lane:
         exc = None if task.cancelled() else task.exception()
         now = await self._store.deploy(deploy.app, deploy.number)
         status = now.status if now is not None else deploy.status
+        self._unsettled = status is Status.ROLLING_OUT
         if status is Status.LIVE:
             await self._went_live(deploy)
         elif status.ended:
@@ -260,18 +266,23 @@ class Lane:
             except DeploydError as exc:
                 logger.error("Cannot clean up: %s (%s)", exc, exc.hint)
 
-        self._tidying = self._tasks.create_task(self._until_available(attempt))
+        self._tidying = self._tasks.create_task(self._until_done(attempt))
 
-    async def _until_available(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _until_done(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Try until it succeeds. What must be mended by a person (an account's rights, a kubeconfig) keeps this one lane
+        waiting, never the daemon."""
         failures = 0
         while True:
             try:
-                return await work()
-            except Unavailable as exc:
+                await work()
+            except DeploydError as exc:
                 delay = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
                 failures += 1
-                logger.warning("%s; trying again in %.0f s", exc, delay)
+                level = logging.WARNING if isinstance(exc, Unavailable) else logging.ERROR
+                logger.log(level, "%s%s; trying again in %.0f s", exc, f" ({exc.hint})" if exc.hint else "", delay)
                 await asyncio.sleep(delay)
+            else:
+                return
 
 
 def cancel_once(task: asyncio.Task[None]) -> None:

@@ -12,7 +12,7 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.domain import Deploy, Status, Trigger, Wanted
-from deployd.errors import BuildFailed, RolloutFailed, Unavailable
+from deployd.errors import BuildFailed, ConfigError, DeploydError, RolloutFailed, Unavailable
 from deployd.events import Events
 from deployd.lane import Lane
 from deployd.pipeline import Outdated, Pipeline
@@ -69,18 +69,29 @@ class World:
         self.number: int | None = None
         self.restored: list[int] = []
         self.away = 0
+        self.trouble: list[DeploydError] = []  # what the next questions are answered with
+        self.refused: list[DeploydError] = []  # what the next restores end with
+        self.swept = asyncio.Event()
 
     async def serving(self, app: App) -> int | None:
         if self.away:
             self.away -= 1
             raise Unavailable("the engine is away")
+        if self.trouble:
+            raise self.trouble.pop(0)
         return self.number
 
     async def restore(self, app: App, deploy: Deploy) -> None:
+        if self.refused:
+            raise self.refused.pop(0)
         self.restored.append(deploy.number)
+        self.number = deploy.number
 
     async def sweep(self, app: App, keep: int | None, log: Log) -> None:
         assert keep is None
+        if self.trouble:
+            raise self.trouble.pop(0)
+        self.swept.set()
 
 
 class Bench:
@@ -449,3 +460,87 @@ async def test_recovery_brings_the_recorded_release_back(bench: Bench) -> None:
     async with bench.serving():
         assert await bench.pipeline.tidied.get() == deploy.number
         assert bench.world.restored == [deploy.number]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [RolloutFailed("deployments is forbidden"), ConfigError("the cluster's credentials cannot be read")],
+    ids=["403", "kubeconfig"],
+)
+async def test_an_app_whose_target_refuses_waits_alone_until_that_is_mended(
+    bench: Bench, trouble: DeploydError
+) -> None:
+    await _left_at(bench, Status.BUILDING, Status.ROLLING_OUT, Status.LIVE)
+    bench.world.trouble = [trouble] * 3
+    async with bench.serving():
+        await bench.ends(await bench.push(B), Status.LIVE)
+    assert bench.world.trouble == []
+    assert bench.world.restored == [1]
+
+
+async def _fails_in_its_rollout(bench: Bench, deploy: Deploy) -> None:
+    await bench.store.advance(deploy, Status.ROLLING_OUT)
+    bench.world.number = None
+    raise RolloutFailed("never ready")
+
+
+async def test_what_a_failed_rollout_could_not_put_back_is_put_back_before_anything_newer(bench: Bench) -> None:
+    live = await _left_at(bench, Status.BUILDING, Status.ROLLING_OUT, Status.LIVE)
+    bench.world.number = live.number
+    bench.world.refused = [Unavailable("the cluster is away")] * 3
+    order: list[str] = []
+
+    async def fails(deploy: Deploy) -> None:
+        await bench.store.queue(Wanted("iris", C, "refs/heads/main", Trigger("push", "newer")))
+        await _fails_in_its_rollout(bench, deploy)
+
+    async def newer(deploy: Deploy) -> None:
+        order.append(f"newer, {bench.world.number} serves")
+
+    bench.pipeline.scripts |= {B: fails, C: newer}
+    async with bench.serving():
+        failed = await bench.push(B)
+        await bench.ends(failed, Status.FAILED)
+        newest = await bench.store.deploy("iris", failed.number + 1)
+        assert newest is not None
+        await bench.ends(newest, Status.LIVE)
+    assert order == [f"newer, {live.number} serves"]
+    assert bench.world.restored == [live.number]
+
+
+async def test_a_first_deploy_that_fails_in_its_rollout_leaves_nothing(bench: Bench) -> None:
+    async with bench.serving():
+        await bench.world.swept.wait()
+        bench.world.swept.clear()
+        bench.pipeline.scripts[A] = lambda deploy: _fails_in_its_rollout(bench, deploy)
+        await bench.ends(await bench.push(A), Status.FAILED)
+        async with asyncio.timeout(20):
+            await bench.world.swept.wait()
+
+
+async def test_a_deploy_that_fails_before_its_cut_over_needs_nothing_put_back(bench: Bench) -> None:
+    async def fails(deploy: Deploy) -> None:
+        raise BuildFailed("no such base")
+
+    live = await _left_at(bench, Status.BUILDING, Status.ROLLING_OUT, Status.LIVE)
+    bench.world.number = live.number
+    bench.pipeline.scripts[B] = fails
+    async with bench.serving():
+        await bench.pipeline.tidied.get()
+        bench.world.trouble = [RolloutFailed("nobody should ask")]
+        await bench.ends(await bench.push(B), Status.FAILED)
+        await bench.ends(await bench.push(C), Status.LIVE)
+    assert len(bench.world.trouble) == 1
+
+
+@pytest.mark.parametrize("paused", [True, False])
+async def test_an_interrupted_rollout_is_put_back_before_it_is_taken_up_or_waits(bench: Bench, paused: bool) -> None:
+    live = await _left_at(bench, Status.BUILDING, Status.ROLLING_OUT, Status.LIVE)
+    deploy = await _left_at(bench, Status.BUILDING, Status.ROLLING_OUT)
+    await bench.store.pause("iris", paused=paused)
+    bench.lane.pause(paused=paused)
+    async with bench.serving():
+        assert await bench.pipeline.tidied.get() == live.number
+        assert bench.world.restored == [live.number]
+        if not paused:
+            await bench.ends(deploy, Status.LIVE)
