@@ -4,6 +4,7 @@ Every other path goes through to the application. Here also: limits (413, 503), 
 while the service is on its way out. A bug ends in a 500 with its traceback in the log, never in the answer.
 """
 
+import asyncio
 import json
 import logging
 import time
@@ -15,7 +16,7 @@ from model_service.errors import RequestRejected
 from model_service.meters import OTHER, ROUTES
 from model_service.model import Answer
 from model_service.patience import Begun, Patience
-from model_service.rows import parse_json
+from model_service.rows import LARGE_BODY, parse_json
 from model_service.service import Service
 from model_service.v2 import Inference
 
@@ -123,7 +124,11 @@ class Front:
         self._in_flight += 1
         try:
             self._admit(scope)
-            rows, asked = route.read(await self._body(headers, receive), headers)
+            body = await self._body(headers, receive)
+            if len(body) > LARGE_BODY or b"content-encoding" in headers:
+                rows, asked = await asyncio.to_thread(self._read_aside, route, body, headers)
+            else:
+                rows, asked = route.read(body, headers)
             answers = service.predict_quickly(rows) or await service.predict(rows)
             service.meters.predicted(route.number, rows, answers)
             status, (about, content) = 200, route.write(asked, answers)
@@ -186,7 +191,12 @@ class Front:
                 body = await self._patience.with_one(_rest_of_body(message, receive, limit))
         else:
             body = await self._patience.with_one(_late_body(Begun(waiting, pending), receive, limit))
-        return _inflated(body, headers[b"content-encoding"], limit) if b"content-encoding" in headers else body
+        return body
+
+    def _read_aside(self, route: HotRoute, body: bytes, headers: Headers) -> tuple[Rows, Any]:
+        """In a thread: what would hold up every other request."""
+        encoding = headers.get(b"content-encoding", b"identity")
+        return route.read(_inflated(body, encoding, self._service.settings.max_body), headers)
 
 
 async def _late_body(first: Awaitable[Message], receive: Receive, limit: int) -> bytes:

@@ -17,6 +17,8 @@ from model_service.errors import RequestRejected
 from model_service.manifest import Manifest
 
 LARGEST = 3.4028234663852886e38
+LARGE_BODY = 256 * 1024  # bytes; what is larger is read beside the event loop, and only once
+_MOST_COMPARED = 2_000  # characters of names to look through for the one that was meant: a few milliseconds
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -30,7 +32,9 @@ def parse_json(body: bytes) -> Any:
     """The JSON value of a body. Raises RequestRejected 400; NaN and Infinity are not JSON."""
     try:
         return orjson.loads(body)
-    except orjson.JSONDecodeError:
+    except orjson.JSONDecodeError as exc:
+        if len(body) > LARGE_BODY:  # the slow parser lets no other thread run meanwhile
+            raise RequestRejected(400, f"the body is not JSON: {exc}") from exc
         return _parse_slowly(body)
 
 
@@ -53,6 +57,8 @@ class RowReader:
         self.names = [feature.name for feature in manifest.features]
         self.width = len(self.names)
         self.max_rows = max_rows
+        self.listing = _cut(", ".join(self.names), 1000)
+        self._known = frozenset(self.names)
         self._missing = [feature.missing for feature in manifest.features]
 
     def listed(self, document: Any, key: str) -> list[list[float]]:
@@ -84,7 +90,7 @@ class RowReader:
         if type(document) is not dict:
             return RequestRejected(422, f'expected an object {{"{key}": [[…]]}}, got {_kind(document)}')
         if key not in document:
-            return RequestRejected(422, f'"{key}" is missing: expected {{"{key}": [[{", ".join(self.names)}]]}}')
+            return RequestRejected(422, f'"{key}" is missing: expected {{"{key}": [[{self.listing}]]}}')
         return RequestRejected(422, f"{key}: expected a list of at least one row, got {_kind(document[key])}")
 
     def _arranged(self, given: Any, where: str) -> list[Any]:
@@ -94,21 +100,23 @@ class RowReader:
             raise RequestRejected(
                 422, f"{where}: expected a list of {self.width} numbers or an object, got {_kind(given)}"
             )
-        raise RequestRejected(
-            422, f"{where}: expected {self.width} numbers ({', '.join(self.names)}), got {len(given)}"
-        )
+        raise RequestRejected(422, f"{where}: expected {self.width} numbers ({self.listing}), got {len(given)}")
 
     def _named(self, given: Mapping[str, Any], where: str) -> list[Any]:
+        if given.keys() == self._known:
+            return [given[name] for name in self.names]
         for name in given:
-            if name not in self.names:
-                near = get_close_matches(name, self.names, n=1)
-                raise RequestRejected(
-                    422, f"{where}: there is no feature {name!r:.100}{f', did you mean {near[0]!r}?' if near else ''}"
-                )
-        for name in self.names:
-            if name not in given:
-                raise RequestRejected(422, f"{where}: the feature {name!r} is missing")
-        return [given[name] for name in self.names]
+            if name not in self._known:
+                raise RequestRejected(422, f"{where}: there is no feature {name[:100]!r}{self._meant(name)}")
+        missing = next(name for name in self.names if name not in given)
+        raise RequestRejected(422, f"{where}: the feature {missing!r} is missing")
+
+    def _meant(self, name: str) -> str:
+        """A guess, where it costs little."""
+        if len(name) * self.width > _MOST_COMPARED:
+            return ""
+        near = get_close_matches(name, self.names, n=1)
+        return f", did you mean {near[0]!r}?" if near else ""
 
     def _completed(self, row: list[Any], where: str) -> list[float]:
         """The row with NaN for each missing value that may be missing."""
@@ -139,6 +147,10 @@ def _kind(value: Any) -> str:
     if isinstance(value, (int, float)):
         return f"the number {_brief(value)}"
     return "an empty list" if value == [] else "a list" if isinstance(value, list) else "an object"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _brief(value: float) -> str:

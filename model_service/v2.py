@@ -158,8 +158,9 @@ class Protocol:
         if len(tensors) == 1 and tensors[0].name not in names:
             raise RequestRejected(400, f"inputs[0].shape: expected [rows, {width}], got {tensors[0].shape}")
         if len(by_name) != len(tensors) or set(by_name) != set(names):
+            known = self._rows.listing
             raise RequestRejected(
-                400, f"inputs: expected one tensor of shape [rows, {width}], or one for each of {names}"
+                400, f"inputs: expected one tensor of shape [rows, {width}], or one for each of {known}"
             )
         columns = [by_name[name] for name in names]
         if any(len(one.values) != len(columns[0].values) or one.shape[1:] not in ([], [1]) for one in columns):

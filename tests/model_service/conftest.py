@@ -1,6 +1,7 @@
 """Models trained once a session, and an app served in this process."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,17 @@ def iris_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("iris")
     assert train.main(["--out", str(out)]) == 0
     return out
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, Service]]:
+    """A loaded service in this process, and a caller."""
+    service = Service(settings)
+    await service.load()
+    transport = httpx.ASGITransport(create_app(service))
+    async with httpx.AsyncClient(transport=transport, base_url="http://model.example.com") as client:
+        yield client, service
+    await service.close()
 
 
 @pytest.fixture

@@ -1,11 +1,18 @@
 """The hot routes, spoken to as a caller does."""
 
+import gzip
 import json
+import threading
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from model_service import rows
 from model_service.service import Service
+from model_service.settings import Settings
+from tests.model_service.conftest import served
 
 ROW = [5.8, 4.0, 1.2, 0.2]
 
@@ -70,6 +77,50 @@ async def test_bad_input_gets_a_4xx_that_names_the_field(
     answer = await client.post("/predict", content=body)
     assert answer.status_code == status
     assert said in answer.json()["error"]
+
+
+async def test_no_guess_is_made_at_what_an_endless_name_was_meant_to_be(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guessed: list[str] = []
+    monkeypatch.setattr(rows, "get_close_matches", lambda name, _names, n: guessed.append(name) or [])
+    for length in (20, 90_000):
+        answer = await client.post("/predict", json={"instances": [{"x" * length: 1}]})
+        assert answer.status_code == 422
+        assert len(answer.text) < 300
+    assert guessed == ["x" * 20]
+
+
+def named_rows(count: int) -> list[dict[str, float]]:
+    return [dict(zip(("sepal_length", "sepal_width", "petal_length", "petal_width"), ROW, strict=True))] * count
+
+
+async def test_large_and_compressed_bodies_are_read_beside_the_event_loop(
+    iris_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(Settings(dir=iris_dir)) as (client, service):
+        threads: list[int] = []
+        read = service.rows.listed
+
+        def listed(document: Any, key: str) -> list[list[float]]:
+            threads.append(threading.get_ident())
+            return read(document, key)
+
+        monkeypatch.setattr(service.rows, "listed", listed)
+        small, large = (json.dumps({"instances": named_rows(count)}).encode() for count in (1, 5000))
+        zipped = {"Content-Encoding": "gzip"}
+        for body, headers in ((small, {}), (large, {}), (gzip.compress(small), zipped)):
+            assert (await client.post("/predict", content=body, headers=headers)).status_code == 200
+    assert [thread == threading.get_ident() for thread in threads] == [True, False, False]
+
+
+async def test_a_large_body_that_is_not_json_is_parsed_only_once(
+    iris_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "_parse_slowly", lambda _body: pytest.fail("parsed again"))
+    async with served(Settings(dir=iris_dir)) as (client, _):
+        answer = await client.post("/predict", content=b'{"instances": [[NaN' + b" " * 300_000)
+    assert (answer.status_code, answer.json()["error"][:20]) == (400, "the body is not JSON")
 
 
 async def test_the_request_id_comes_back(client: httpx.AsyncClient) -> None:
