@@ -1,12 +1,17 @@
 """The unnamed images that our builds left on an engine, by id: nothing on them says whose they are, so it is written down here.
 
-One id a line, oldest first, in one file. A file that is lost leaves images behind and does no harm.
+One id a line, oldest first, in one file. A file that is lost leaves images behind and does no harm: what the disk refuses is
+said in the daemon's log, and no build or clean-up ends for it.
 """
 
+import logging
 import re
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
+
+_logger = logging.getLogger(__name__)
 
 _ID = re.compile("sha256:[0-9a-f]{64}")
 
@@ -18,21 +23,37 @@ class Leaves:
         self._path = path
 
     def all(self) -> list[str]:
-        """Every id, each once, the oldest first."""
-        if not self._path.exists():
+        """Every id, each once, the oldest first; none when the list cannot be read."""
+        try:
+            text = self._path.read_text(errors="replace")
+        except FileNotFoundError:
             return []
-        return list(dict.fromkeys(line for line in self._path.read_text().splitlines() if _ID.fullmatch(line)))
+        except OSError as exc:
+            _logger.warning("Cannot read which unnamed images builds left: %s", exc.strerror)
+            return []
+        return list(dict.fromkeys(line for line in text.splitlines() if _ID.fullmatch(line)))
 
     def add(self, ids: Iterable[str]) -> None:
         """Append to the list."""
-        if lines := "".join(f"{each}\n" for each in ids):
+        if not (lines := "".join(f"{each}\n" for each in ids)):
+            return
+        try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a") as file:
-                file.write(lines)
+                file.write(f"\n{lines}")  # the line before may have been cut short
+        except OSError as exc:
+            _logger.warning("Cannot note which unnamed images a build left: %s", exc.strerror)
 
     def forget(self, ids: AbstractSet[str]) -> None:
         """Take these off the list."""
-        if ids and self._path.exists():
-            scratch = self._path.with_name(f"{self._path.name}.new")
-            scratch.write_text("".join(f"{each}\n" for each in self.all() if each not in ids))
+        known = self.all()
+        if ids.isdisjoint(known):
+            return
+        scratch = self._path.with_name(f"{self._path.name}.new")
+        try:
+            scratch.write_text("".join(f"{each}\n" for each in known if each not in ids))
             scratch.replace(self._path)
+        except OSError as exc:
+            with suppress(OSError):
+                scratch.unlink()
+            _logger.warning("Cannot forget unnamed images that are gone: %s", exc.strerror)

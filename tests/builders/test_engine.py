@@ -130,6 +130,23 @@ def unnamed(engine: Engine) -> set[str]:
 
 
 @pytest.mark.engine
+async def test_a_disk_on_which_nothing_can_be_noted_changes_no_builds_end(
+    base_images: Engine, leaks: Leaks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaks.expect("image deployd/iris-*", "image sha256:*")
+    (tmp_path / "unnamed-images").mkdir()  # refuses as a full disk does
+    builder = a_builder(base_images, leaks.instance, tmp_path)
+    stage = f"FROM {BUSYBOX} AS made\nLABEL io.deployd.instance={leaks.instance}\nRUN echo {leaks.instance} > /id\n"
+    request = a_request(leaks.instance)
+    async with a_context(f"{stage}FROM scratch\nCOPY --from=made /id /\n") as context:
+        assert await builder.build(request, context, FakeLog()) == await builder.find(request)
+    async with a_context(f"{stage}FROM {BUSYBOX}\nRUN exit 3\n") as context:
+        with pytest.raises(BuildFailed, match=r"exit code 3$"):
+            await builder.build(a_request(leaks.instance), context, FakeLog())
+    assert "Cannot note which unnamed images" in caplog.text
+
+
+@pytest.mark.engine
 async def test_an_image_that_a_build_only_talks_about_is_not_taken_for_its_own(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from tests.faults.witness import finishes, readyz, records, says, serving
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 _SLOW = DOCKERFILE + "RUN sleep 2\n"
+_STAGE = "FROM python:3.11-slim-bookworm AS made\nARG COMMIT\nRUN sleep 5; echo $COMMIT > /made\n"
 
 
 @contextmanager
@@ -87,14 +88,18 @@ async def test_on_a_full_disk_pushes_are_refused_and_a_redelivery_goes_live(
 async def test_a_disk_that_fills_in_the_middle_of_a_deploy_delays_it_and_no_more(
     small_disk: Path, make_world: MakeWorld
 ) -> None:
+    """In a build of two stages, of which the first is noted as our cache: on a disk that refuses."""
     world = await make_world()
     await world.ended(await world.push())
     load = Load(world.daemon.public_url)
     async with load.running(WHO):
-        deploy = await world.push(dockerfile=_SLOW)
-        await world.says(deploy, "sleep 2")
+        # Nothing else will know whose the end of that stage is, so it says so itself.
+        stage = f"{_STAGE}LABEL io.deployd.instance={world.daemon.instance}\n"
+        deploy = await world.push(dockerfile=f"{stage}{DOCKERFILE}COPY --from=made /made /made\n")
+        await world.says(deploy, "sleep 5")
         ballast = _fill(small_disk)
         await readyz(world, "disk", "full")
+        await says(world, "Cannot note which unnamed images a build left")
         await says(world, "Cannot record, and go on trying")
         ballast.unlink()
         live = await world.ended(deploy)
