@@ -4,6 +4,7 @@ ServiceError
 ├── TrainingFailed    whoever trains: data, estimator or accuracy are not good enough
 ├── ModelRejected     the operator: the files do not make a model that may be served
 └── RequestRejected   the caller: a 4xx (or 503, 504) that names the field and what was expected
+    └── BodyUnread    … before the body was read to its end: the connection closes
 """
 
 
@@ -31,3 +32,7 @@ class RequestRejected(ServiceError):
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+
+
+class BodyUnread(RequestRejected):
+    """Too late or too large: what is still on its way is no longer wanted."""

@@ -5,6 +5,7 @@ while the service is on its way out. A bug ends in a 500 with its traceback in t
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
-from model_service.errors import RequestRejected
+from model_service.errors import BodyUnread, RequestRejected
 from model_service.meters import OTHER, ROUTES
 from model_service.model import Answer
 from model_service.patience import Begun, Patience
@@ -33,6 +34,9 @@ _ID = b"x-request-id"
 _JSON_LENGTH = b"inference-header-content-length"
 _JSON = [(b"content-type", b"application/json")]
 _CLOSE = (b"connection", b"close")
+# What a caller may still send after its answer, so that no reset overtakes it.
+_LINGER_S = 2.0
+_LINGER_BYTES = 64 * 1024 * 1024
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +93,10 @@ class Front:
         started = time.perf_counter()
         route = self._hot.get(scope["path"])
         if route is None:
-            number, status = OTHER, await self._pass_on(scope, receive, send)
+            status = await self._pass_on(scope, receive, send)
+            self._service.meters.request(OTHER, status, time.perf_counter() - started)
         else:
-            number, status = route.number, await self._answer(route, scope, receive, send)
-        self._service.meters.request(number, status, time.perf_counter() - started)
+            await self._answer(route, scope, receive, send, started)
 
     def _read_predict(self, body: bytes, _headers: Headers) -> tuple[Rows, None]:
         return self._service.rows.listed(parse_json(body), "instances"), None
@@ -118,9 +122,9 @@ class Front:
             return _JSON, content
         return [(b"content-type", b"application/octet-stream"), (_JSON_LENGTH, b"%d" % json_length)], content
 
-    async def _answer(self, route: HotRoute, scope: Scope, receive: Receive, send: Send) -> int:
-        """Answers one request on a hot path; its status."""
-        service, headers = self._service, dict(scope["headers"])
+    async def _answer(self, route: HotRoute, scope: Scope, receive: Receive, send: Send, started: float) -> None:
+        """Answers one request on a hot path, and counts it."""
+        service, headers, unread = self._service, dict(scope["headers"]), False
         self._in_flight += 1
         try:
             self._admit(scope)
@@ -133,10 +137,11 @@ class Front:
             service.meters.predicted(route.number, rows, answers)
             status, (about, content) = 200, route.write(asked, answers)
         except RequestRejected as rejected:
-            status, about = rejected.status, _rejection_headers(rejected)
+            status, about, unread = rejected.status, _rejection_headers(rejected), isinstance(rejected, BodyUnread)
             content = json.dumps({"error": rejected.message}, ensure_ascii=False).encode(errors="backslashreplace")
         except _CallerGone:
-            return 499
+            service.meters.request(route.number, 499, time.perf_counter() - started)
+            return
         except Exception:
             log.exception("Request failed on %s", scope["path"])
             status, about, content = 500, _JSON, b'{"error": "internal error"}'
@@ -146,8 +151,11 @@ class Front:
             await send(_start(status, [*about, *self._always(headers)], len(content)))
         else:
             await send(_STARTS[len(content)] if len(content) < len(_STARTS) else _start(200, _JSON, len(content)))
-        await send({"type": "http.response.body", "body": content})
-        return status
+        await send({"type": "http.response.body", "body": content, "more_body": unread})
+        service.meters.request(route.number, status, time.perf_counter() - started)
+        if unread:
+            await _outlast(receive)
+            await send({"type": "http.response.body"})
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> int:
         """Lets the application answer; its status."""
@@ -180,7 +188,7 @@ class Front:
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         limit = self._service.settings.max_body
         if int(headers.get(b"content-length", 0)) > limit:
-            raise RequestRejected(413, f"the body is larger than {limit} bytes")
+            raise BodyUnread(413, f"the body is larger than {limit} bytes")
         waiting = receive().__await__()
         try:
             pending = next(waiting)
@@ -189,6 +197,8 @@ class Front:
             body: bytes = message.get("body", b"")
             if message.get("more_body") or message["type"] != "http.request":
                 body = await self._patience.with_one(_rest_of_body(message, receive, limit))
+            elif len(body) > limit:  # no Content-Length announced it
+                raise RequestRejected(413, f"the body is larger than {limit} bytes") from None
         else:
             body = await self._patience.with_one(_late_body(Begun(waiting, pending), receive, limit))
         return body
@@ -210,10 +220,23 @@ async def _rest_of_body(message: Message, receive: Receive, limit: int) -> bytes
             raise _CallerGone
         body += message.get("body", b"")
         if len(body) > limit:
-            raise RequestRejected(413, f"the body is larger than {limit} bytes")
+            kind = BodyUnread if message.get("more_body") else RequestRejected
+            raise kind(413, f"the body is larger than {limit} bytes")
         if not message.get("more_body"):
             return bytes(body)
         message = await receive()
+
+
+async def _outlast(receive: Receive) -> None:
+    """Reads and drops the rest of a body that was refused, within bounds: closing on unread bytes resets the connection."""
+    left = _LINGER_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
 
 
 def _inflated(body: bytes, encoding: bytes, limit: int) -> bytes:
@@ -240,6 +263,6 @@ def _rejection_headers(rejected: RequestRejected) -> list[tuple[bytes, bytes]]:
         headers.append((b"retry-after", b"%d" % rejected.retry_after))
     if rejected.status == 405:
         headers.append((b"allow", b"POST"))
-    if rejected.status in (408, 413):
-        headers.append(_CLOSE)  # what is still on its way would be read as the next request
+    if isinstance(rejected, BodyUnread):
+        headers.append(_CLOSE)
     return headers

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Generator
 from typing import Any, Generic, TypeVar
 
-from model_service.errors import RequestRejected
+from model_service.errors import BodyUnread
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Patience:
         self._timer: asyncio.TimerHandle | None = None
 
     async def with_one(self, waiting: Awaitable[T]) -> T:
-        """What `waiting` gives. Raises RequestRejected 408 when that is late."""
+        """What `waiting` gives. Raises BodyUnread 408 when that is late."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine runs in a task
         self._waiting[task] = time.monotonic()
@@ -58,7 +58,7 @@ class Patience:
                 raise
             self._late.discard(task)
             task.uncancel()
-            raise RequestRejected(408, f"the body did not arrive within {self.seconds:g} s") from None
+            raise BodyUnread(408, f"the body did not arrive within {self.seconds:g} s") from None
         finally:
             self._waiting.pop(task, None)
 
