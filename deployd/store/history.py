@@ -42,11 +42,7 @@ class History:
 
     async def previous(self, app: str, number: int) -> Deploy | None:
         """The newest release before deploy `number` that was live and was not itself taken back."""
-        return await self._first(
-            "SELECT * FROM deploys WHERE app = ? AND number < ? AND live_at IS NOT NULL AND status = 'retired' "
-            "AND sha != (SELECT sha FROM deploys WHERE app = ? AND number = ?) ORDER BY number DESC LIMIT 1",
-            (app, number, app, number),
-        )
+        return await self._database.read(lambda connection: _release_before(connection, app, number))
 
     async def released(self, app: str, limit: int = 50) -> list[Deploy]:
         """Deploys that are or were live, newest first: what can be gone back to."""
@@ -97,9 +93,12 @@ class History:
         return await self._database.read(ask)
 
     async def kept_images(self, app: str) -> Sequence[Image]:
-        """The images that must stay: of the live release, of the one before it, and of what is queued or in flight."""
+        """The images that must stay: of the live release, of the ones before it, of which one is where a rollback goes, and of
+        what is queued or in flight."""
 
         def ask(connection: sqlite3.Connection) -> list[Image]:
+            live = connection.execute("SELECT number FROM deploys WHERE app = ? AND status = 'live'", (app,)).fetchone()
+            previous = _release_before(connection, app, live["number"]) if live else None
             rows = connection.execute(
                 "SELECT * FROM (SELECT number, image FROM deploys WHERE app = ? AND live_at IS NOT NULL "
                 "ORDER BY number DESC LIMIT 2) "
@@ -108,7 +107,8 @@ class History:
                 "UNION SELECT number, image FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'",
                 (app, app, app, app),
             )
-            return [Image(**json.loads(row["image"])) for row in rows if row["image"]]
+            found = [Image(**json.loads(row["image"])) for row in rows if row["image"]]
+            return [*found, previous.image] if previous is not None and previous.image is not None else found
 
         return await self._database.read(ask)
 
@@ -118,6 +118,15 @@ class History:
             return deploy_of(row) if row else None
 
         return await self._database.read(ask)
+
+
+def _release_before(connection: sqlite3.Connection, app: str, number: int) -> Deploy | None:
+    row = connection.execute(
+        "SELECT * FROM deploys WHERE app = ? AND number < ? AND live_at IS NOT NULL AND status = 'retired' "
+        "AND sha != (SELECT sha FROM deploys WHERE app = ? AND number = ?) ORDER BY number DESC LIMIT 1",
+        (app, number, app, number),
+    ).fetchone()
+    return deploy_of(row) if row else None
 
 
 def one_deploy(connection: sqlite3.Connection, app: str, number: int) -> Deploy | None:
