@@ -70,12 +70,11 @@ class EngineBuilder:
         return built_before(request, found)
 
     async def trim(self, limit_bytes: int) -> int:
-        """See ports.Builder. The classic builder's cache are unnamed images: ours are those with our label, which are of no
-        further use, and the ends of stages, of which the newest stay. BuildKit's cache is not ours to touch."""
+        """See ports.Builder. The classic builder's cache are the unnamed ends of stages, of which the newest stay. An unnamed
+        image with our label is none of it: another took its name, and a release may need it. It goes as other images of its
+        app do. BuildKit's cache is not ours to touch."""
         async with self._engine() as engine:
-            ours = {"dangling": ["true"], "label": [f"io.deployd.instance={self._instance}"]}
-            pruned = await engine.images.prune(filters=ours)
-            return int(pruned.get("SpaceReclaimed") or 0) + await self._trim_leaves(engine, limit_bytes)
+            return await self._trim_leaves(engine, limit_bytes)
 
     async def ping(self) -> None:
         """Unavailable when the engine does not answer within five seconds."""

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiodocker
 import pytest
 
 from deployd.builders.engine import EngineBuilder
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.demo.engine import Engine
 from deployd.errors import BuildFailed, Unavailable
+from deployd.targets.engine.images import Images
 from tests.builders.builds import BUSYBOX, a_context, a_request
 from tests.conftest import Leaks
 from tests.fakes import FakeContext, FakeLog
@@ -89,8 +91,6 @@ async def test_a_base_image_of_a_private_registry_is_pulled_with_its_credentials
 
 async def push(engine: Engine, name: str, registry: RunningRegistry) -> None:
     """Put BUSYBOX there under that name, and take the name away here."""
-    import aiodocker  # noqa: PLC0415 - one test
-
     async with aiodocker.Docker(url=engine.url) as docker:
         await docker.images.tag(BUSYBOX, name)
         auth = {"username": registry.username, "password": registry.password}
@@ -161,9 +161,10 @@ async def test_an_image_that_a_build_only_talks_about_is_not_taken_for_its_own(
 
 
 @pytest.mark.engine
-async def test_a_replaced_image_with_our_label_goes_and_the_named_one_stays(
+async def test_a_release_whose_name_another_build_took_goes_only_when_it_is_not_kept(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
+    """The same commit, built anew with other args: the first build is still a release to go back to."""
     leaks.expect("image deployd/iris-*")
     builder = a_builder(base_images, leaks.instance, tmp_path)
     request = a_request(leaks.instance)
@@ -171,8 +172,13 @@ async def test_a_replaced_image_with_our_label_goes_and_the_named_one_stays(
         old = await builder.build(request, context, FakeLog())
     async with a_context("RUN echo 2 > /x") as context:
         new = await builder.build(request, context, FakeLog())
+    assert await builder.trim(0) == 0
     assert old.id in unnamed(base_images)
-    await builder.trim(10**9)
+    async with aiodocker.Docker(url=base_images.url) as docker:
+        images = Images(docker, leaks.instance)
+        await images.prune("iris", [old, new], 0, 0)
+        assert old.id in unnamed(base_images)
+        await images.prune("iris", [new], 0, 0)
     assert old.id not in unnamed(base_images)
     assert await builder.find(request) == new
 
