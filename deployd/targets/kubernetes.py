@@ -8,12 +8,13 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from deployd.config.app import App
 from deployd.config.daemon import Config
-from deployd.domain import Deploy, Image
+from deployd.domain import Deploy, Image, Status, Trigger
 from deployd.errors import ConfigError, DeploydError, RequestRefused, RolloutFailed
 from deployd.ports import Candidate, Log, Progress
 from deployd.targets.kube import access, describe, execute, manifests, output
@@ -21,10 +22,10 @@ from deployd.targets.kube.client import Cluster, Json, Refused
 from deployd.targets.kube.follow import following
 from deployd.targets.kube.manifests import DEPLOY, LAST_GOOD
 from deployd.targets.kube.placement import Placement
-from deployd.targets.kube.releases import Place, Record, Releases
-from deployd.targets.kube.rollout import Rollout
+from deployd.targets.kube.releases import Place, Record, Release, Releases
+from deployd.targets.kube.rollout import Rollout, aim_at
 from deployd.targets.kube.symptoms import is_ready
-from deployd.targets.kube.verdict import Aim, image_of, stale_deadline
+from deployd.targets.kube.verdict import image_of, stale_deadline
 from deployd.targets.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -57,49 +58,68 @@ class KubernetesTarget:
         await Rollout(await self._placement(app), deploy, progress, self._releases).run(image, self._registry)
 
     async def serving(self, app: App) -> int | None:
-        """The deploy whose release is good and in place, or still serves while a newer one rolls out."""
+        """The deploy whose release is good and in place; None also while the Deployment asks for what was never proven, though
+        the good one's pods may still serve beside it: whoever reads that has to restore the good one."""
         placement = await self._placement(app)
         found = await placement.cluster.find(placement.path)
         if found is None or not found.get("status", {}).get("availableReplicas"):
             return None
         record = await asyncio.to_thread(self._releases.read, app.name)
         good = record.last if record is not None else placement.present(found, None)
-        if good is not None and placement.is_foreign(found, good.container):
-            logger.warning("Somebody else changed the image of Deployment %s/%s", *manifests.names(app))
+        if good is None or good.number is None:
             return None
-        return good.number if good is not None else None
+        if placement.stands(found, good):
+            return good.number
+        if placement.is_foreign(found, good.container):
+            logger.warning("Somebody else changed the image of Deployment %s/%s", *manifests.names(app))
+        return None
 
     async def restore(self, app: App, deploy: Deploy) -> None:
         """Ask for the release again and wait until it serves; what somebody else put there is left alone."""
         placement = await self._placement(app)
         found = await placement.cluster.find(placement.path)
-        record = self._releases.read(app.name) or Record(placement.place)
+        record = await asyncio.to_thread(self._releases.read, app.name) or Record(placement.place)
         release = record.of(deploy.number)
         if release is None:
             if deploy.image is None or deploy.image.digest is None:
                 raise RolloutFailed(f"{deploy.name} left no image to bring back", hint="deploy its commit again")
             release = await placement.plan(deploy, deploy.image, found)
-        placed = await placement.put_back(release, deploy)
+        placed = None if record.theirs else await placement.put_back(release, deploy)
         if placed is None:
-            raise RolloutFailed(
-                f"somebody else changed the image of {app.name}", hint="deploy again to take the app back from them"
-            )
-        aim = Aim(release.container, release.image, placed["metadata"]["generation"], stale_deadline(placed), 15.0)
+            what = record.theirs or f"somebody else changed the image of {app.name}"
+            raise RolloutFailed(what, hint="deploy again to take the app back from them")
+        aim = aim_at(release, placed, stale_deadline(placed), 15.0)
 
         async def tell(text: str) -> None:
             logger.info("%s: %s", app.name, text)
 
         async with following(placement.cluster, app, placed) as follower:
             await follower.complete(aim, _RESTORED_WITHIN_S, tell)
-        await asyncio.to_thread(self._releases.write, app.name, record.having(release))
+        if record.last != release:
+            await asyncio.to_thread(self._releases.write, app.name, record.having(release))
 
     async def sweep(self, app: App, keep: int | None, log: Log) -> None:
-        """Old pods drain and go by Kubernetes' own doing. When nothing is to be kept, a Deployment of our making goes that
-        never was good; one that was is left even then: only a deployd that lost its state would ask for that."""
+        """Old pods drain and go by Kubernetes' own doing. When nothing is to be kept, what an unproven first deploy left
+        goes: a Deployment of our making, or the image in somebody else's. One that was good is left even then: only a deployd
+        that lost its state would ask for that."""
         record = await asyncio.to_thread(self._releases.read, app.name)
-        if keep is None and record is not None and record.place.created and record.last is None:
+        if keep is not None or record is None or record.theirs:
+            return
+        if record.last is None and record.place.created:
             log.write("the half-made Deployment goes\n")
             await _delete_ours(await self._cluster(app), record.place, self._instance)
+        elif record.last is not None and record.last.number is None:
+            await self._put_before_back(app, record.last, log)
+
+    async def _put_before_back(self, app: App, before: Release, log: Log) -> None:
+        """What ran before deployd took over comes back, if the Deployment asks for anything of ours in its place."""
+        placement = await self._placement(app)
+        found = await placement.cluster.find(placement.path)
+        if found is not None and not placement.stands(found, before):
+            nobody = Trigger("rollback")
+            deploy = Deploy(app.name, 0, before.commit, app.ref, nobody, Status.ROLLING_OUT, datetime.now(UTC))
+            if await placement.put_back(before, deploy) is not None:
+                log.write(f"back to what ran before: {before.image}\n")
 
     async def remove(self, app: str) -> None:
         """Delete what is of our making, and take our marks off a Deployment that is not."""

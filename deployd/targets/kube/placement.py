@@ -81,17 +81,18 @@ class Placement:
         that lost its state. None when it holds nothing but the half-made `deploy`."""
         container, marks = self.container_of(found), found["metadata"].get("annotations", {})
         template: Json = copy.deepcopy(found["spec"]["template"])
-        number, image = marks.get(DEPLOY, ""), image_of(template, container) or ""
-        half_made = deploy is not None and number == str(deploy.number)
+        number, image = int(marks.get(DEPLOY) or 0), image_of(template, container) or ""
+        half_made = deploy is not None and number == deploy.number
         if number and (half_made or not complete(found)):
-            number, _, image = marks.get(LAST_GOOD, "").partition(" ")
+            good, _, image = marks.get(LAST_GOOD, "").partition(" ")
             if not image:
                 return None
+            number = int(good)
         for item in template["spec"]["containers"]:
             if item["name"] == container:
                 item["image"] = image
         kept = template if self.settings.create else None
-        return Release(int(number) if number else None, marks.get(COMMIT, ""), container, image, kept)
+        return Release(number or None, marks.get(COMMIT, ""), container, image, kept)
 
     async def put(self, release: Release, deploy: Deploy, found: Json | None, good: Release | None) -> Json:
         """Ask for `release`; the Deployment as the API server answered. `found` is what compare-and-set compares with.
@@ -118,9 +119,18 @@ class Placement:
         return placed
 
     def is_foreign(self, found: Json, container: str) -> bool:
-        """The Deployment runs an image that deployd did not ask for."""
+        """The Deployment runs an image that deployd did not ask for, or does not bear its marks at all."""
         asked = found["metadata"].get("annotations", {}).get(IMAGE)
-        return asked is not None and image_of(found["spec"]["template"], container) != asked
+        return bool(image_of(found["spec"]["template"], container) != asked)
+
+    @staticmethod
+    def stands(found: Json, release: Release) -> bool:
+        """The Deployment asks for `release`, and not for what a later deploy put there and did not prove."""
+        number = found["metadata"].get("annotations", {}).get(DEPLOY, "0")
+        return bool(
+            number == str(release.number or 0)
+            and image_of(found["spec"]["template"], release.container) == release.image
+        )
 
     async def put_back(self, release: Release, deploy: Deploy) -> Json | None:
         """Ask for `release` again, unless somebody else has set an image meanwhile: then None."""
@@ -151,9 +161,10 @@ class Placement:
 
     def _overridden(self, found: Json, container: str) -> list[str]:
         image = image_of(found["spec"]["template"], container)
+        touched = IMAGE in found["metadata"].get("annotations", {})
         return (
             [f"somebody else set the image to {image}: this deploy replaces it"]
-            if self.is_foreign(found, container)
+            if touched and self.is_foreign(found, container)
             else []
         )
 

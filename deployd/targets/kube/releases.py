@@ -43,10 +43,14 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An app's place and its good releases, the newest first."""
+    """An app's place and its good releases, the newest first.
+
+    `theirs` says how somebody else took the Deployment over in mid-rollout: until the next deploy it is left to them.
+    """
 
     place: Place
     releases: tuple[Release, ...] = ()
+    theirs: str = ""
 
     @property
     def last(self) -> Release | None:
@@ -74,7 +78,8 @@ class Releases:
         path = self._path(app)
         try:
             found = json.loads(path.read_text("utf-8"))
-            return Record(Place(**found["place"]), tuple(Release(**item) for item in found["releases"]))
+            releases = tuple(Release(**item) for item in found["releases"])
+            return Record(Place(**found["place"]), releases, found.get("theirs", ""))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as exc:

@@ -7,7 +7,8 @@ somebody else changed the Deployment meanwhile: then it is left to them. A newer
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -49,6 +50,10 @@ class Rollout:
         self._progress = progress
         self._releases = releases
         self._record = Record(placement.place)
+        self._asked_back = False
+        self._returned: Json | None = (
+            None  # the Deployment as it was answered when the good release was asked for again
+        )
 
     async def run(self, image: Image, registry: Pusher) -> None:
         """Bring `image` to serve. RolloutFailed says why it does not; what served before then serves on."""
@@ -74,7 +79,7 @@ class Rollout:
     async def _aim_at(self, image: Image, found: Json | None) -> Release:
         """The stored template for a rollback, which brings its old ReplicaSet back; the present config's otherwise."""
         known = self._releases.read(self._app.name)
-        self._record = replace(known, place=self._placement.place) if known else self._record
+        self._record = replace(known, place=self._placement.place, theirs="") if known else self._record
         if self._deploy.rollback_to is not None:
             earlier = self._record.of(self._deploy.rollback_to)
             same_kind = earlier is not None and (earlier.template is not None) == self._placement.settings.create
@@ -90,14 +95,14 @@ class Rollout:
         await asyncio.to_thread(self._releases.write, self._app.name, self._record)
 
     async def _go(self, release: Release, image: Image, found: Json | None) -> None:
-        async with self._progress.step("apply"):
+        async with self._step("apply"):
             placed = await self._placement.put(release, self._deploy, found, self._record.last)
         aim = self._aim(release, placed, found)
         async with following(self._placement.cluster, self._app, placed) as follower:
-            async with self._progress.step("rollout"):
+            async with self._step("rollout"):
                 await self._complete(follower, aim, placed, image)
             if self._placement.settings.bake > 0:
-                async with self._progress.step("bake"):
+                async with self._step("bake"):
                     await follower.bake(aim, self._placement.settings.bake)
 
     async def _complete(self, follower: Follower, aim: Aim, placed: Json, image: Image) -> None:
@@ -125,13 +130,8 @@ class Rollout:
             and stamp == str(self._deploy.number)
             and found["metadata"]["generation"] == placed["metadata"]["generation"]
         )
-        return Aim(
-            container=release.container,
-            image=release.image,
-            generation=placed["metadata"]["generation"],
-            stale=None if taken_up else stale_deadline(placed),
-            patience=self._placement.settings.patience,
-        )
+        stale = None if taken_up else stale_deadline(placed)
+        return aim_at(release, placed, stale, self._placement.settings.patience)
 
     async def _prove(self, follower: Follower, aim: Aim, image: Image) -> None:
         """Let the gates ask the first new pod; another one when that goes away meanwhile."""
@@ -165,36 +165,63 @@ class Rollout:
         pod = manifests.path(self._app, "pods", symptom.pod)
         return await last_lines(self._placement.cluster, pod, symptom.crashed, 20)
 
+    @asynccontextmanager
+    async def _step(self, name: str) -> AsyncIterator[None]:
+        """A step that, when it fails, asks for the good release before that is recorded: a full disk holds records up."""
+        async with self._progress.step(name):
+            try:
+                yield
+            except BaseException as exc:
+                await uninterrupted(self._ask_back(exc))
+                raise
+
     async def _back(self, exc: BaseException) -> None:
-        """Put the last good release back; `exc` is why. What cannot be put back is logged and does not hide `exc`."""
+        """Put the last good release back; `exc` is why. What cannot be put back is logged and does not hide `exc`: whoever
+        finds that it does not serve restores it."""
+        await self._ask_back(exc)
+        if self._returned is None or self._record.last is None:
+            return
+        async with self._progress.step("back"):
+            if not isinstance(exc, asyncio.CancelledError):
+                await self._lenient(self._follow_back(self._record.last, self._returned))
+
+    async def _ask_back(self, exc: BaseException) -> None:
+        """Ask the cluster for the last good release again; once."""
+        if not self._asked_back:
+            self._asked_back = True
+            await self._lenient(self._return(exc))
+
+    async def _return(self, exc: BaseException) -> None:
         if isinstance(exc, RolloutEnded) and not exc.ours:
             self._tell(f"left as it is: {exc.message}")
+            record = replace(self._record, theirs=exc.message)
+            await asyncio.to_thread(self._releases.write, self._app.name, record)
             return
-        good = self._record.last
-        try:
-            if good is None:
-                self._tell("no release was good before: what this one made goes")
-                await self._placement.delete()
-                return
-            async with self._progress.step("back"), asyncio.timeout(_BACK_S):
-                await self._put_back(good, wait=not isinstance(exc, asyncio.CancelledError))
-        except (DeploydError, TimeoutError) as trouble:
-            self._tell(f"the last good release is not back yet: {str(trouble) or 'its rollout takes long'}")
-
-    async def _put_back(self, good: Release, *, wait: bool) -> None:
-        number = good.number if good.number is not None else 0
+        if (good := self._record.last) is None:
+            self._tell("no release was good before: what this one made goes")
+            await self._placement.delete()
+            return
+        number = good.number or 0
         before = structs.replace(
             self._deploy, number=number, commit=good.commit, subject=f"back from {self._deploy.name}"
         )
-        placed = await self._placement.put_back(good, before)
-        if placed is None:
+        self._returned = await self._placement.put_back(good, before)
+        if self._returned is None:
             self._tell("left as it is: somebody else changed the image")
-            return
-        self._tell(f"back to {f'{self._app.name}/{number}' if number else 'what ran before'}: {good.image}")
-        if wait:
-            aim = self._aim(good, placed, None)
-            async with following(self._placement.cluster, self._app, placed) as follower:
-                await follower.complete(aim, _BACK_S, partial(self._progress.tell, "back"))
+        else:
+            self._tell(f"back to {f'{self._app.name}/{number}' if number else 'what ran before'}: {good.image}")
+
+    async def _follow_back(self, good: Release, placed: Json) -> None:
+        aim = self._aim(good, placed, None)
+        async with following(self._placement.cluster, self._app, placed) as follower:
+            await follower.complete(aim, _BACK_S, partial(self._progress.tell, "back"))
+
+    async def _lenient(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with asyncio.timeout(_BACK_S):
+                await work
+        except (DeploydError, TimeoutError) as trouble:
+            self._tell(f"the last good release is not back yet: {str(trouble) or 'its rollout takes long'}")
 
     async def _good(self, release: Release) -> None:
         """The release is good: remembered first, so that a crash from here on finds it serving."""
@@ -204,6 +231,19 @@ class Rollout:
 
     def _tell(self, text: str) -> None:
         self._progress.log.write(f"{text}\n")
+
+
+def aim_at(release: Release, placed: Json, stale: str | None, patience: float) -> Aim:
+    """What to wait for when `placed` is what the cluster answered to `release`; the rest as in Aim."""
+    return Aim(
+        container=release.container,
+        image=release.image,
+        generation=placed["metadata"]["generation"],
+        uid=placed["metadata"]["uid"],
+        template=placed["spec"]["template"],
+        stale=stale,
+        patience=patience,
+    )
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

@@ -27,13 +27,16 @@ REVISION = "deployment.kubernetes.io/revision"
 class Aim:
     """What a rollout should come to: `container` of the Deployment runs `image`.
 
-    `generation` is what the patch's answer said. `stale` is the lastUpdateTime of a ProgressDeadlineExceeded that stood
-    there before the patch: until that changes it speaks of an older rollout. `patience` is in seconds.
+    `generation`, `uid` and `template` are what the patch's answer said. `stale` is the lastUpdateTime of a
+    ProgressDeadlineExceeded that stood there before the patch: until that changes it speaks of an older rollout. `patience`
+    is in seconds.
     """
 
     container: str
     image: str
     generation: int
+    uid: str
+    template: Json
     stale: str | None
     patience: float
 
@@ -86,6 +89,8 @@ def rollout_verdict(aim: Aim, view: View, ages: Mapping[tuple[str, str], float])
     deployment = view.deployment
     if deployment is None:
         return Overtaken("the Deployment was deleted")
+    if deployment["metadata"]["uid"] != aim.uid:
+        return Overtaken(f"the Deployment was deleted, and another made in its place{_by(deployment)}")
     if deployment["metadata"].get("generation", 0) < aim.generation:
         return Going("waiting to see the patch")
     if foreign := _foreign(aim, deployment):
@@ -183,9 +188,12 @@ def _judged(aim: Aim, view: View, deployment: Json, ages: Mapping[tuple[str, str
 
 
 def _foreign(aim: Aim, deployment: Json) -> Overtaken | None:
-    image = image_of(deployment["spec"]["template"], aim.container)
+    template = deployment["spec"]["template"]
+    image = image_of(template, aim.container)
     if image != aim.image:
         return Overtaken(f"somebody else changed the image to {image}{_by(deployment)}")
+    if template != aim.template:
+        return Overtaken(f"somebody else changed the pod template{_by(deployment)}")
     if deployment["spec"].get("paused"):
         return Overtaken(f"somebody paused the Deployment{_by(deployment)}")
     return None

@@ -7,11 +7,13 @@ from deployd.targets.kube.verdict import REVISION, Aim, View
 Json = dict[str, Any]
 
 NEW, OLD = "registry.example.com/iris@sha256:new", "registry.example.com/iris@sha256:old"
-AIM = Aim(container="iris", image=NEW, generation=2, stale=None, patience=15.0)
 
 
 def a_template(image: str = NEW) -> Json:
     return {"metadata": {"labels": {"app": "iris"}}, "spec": {"containers": [{"name": "iris", "image": image}]}}
+
+
+AIM = Aim(container="iris", image=NEW, generation=2, uid="d", template=a_template(), stale=None, patience=15.0)
 
 
 def a_deployment(
@@ -32,6 +34,7 @@ def a_deployment(
             "name": "iris",
             "namespace": "ml",
             "uid": "d",
+            "resourceVersion": "41",
             "generation": generation,
             "annotations": {REVISION: "2"},
         },

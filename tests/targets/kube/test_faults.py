@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,7 +42,7 @@ async def killable(
         "state": str(world.state / "kubernetes"),
         "app": app,
         "number": number,
-        "image": asdict(image),
+        "image": structs.asdict(image),
     }
     order.write_text(json.dumps(said))
     process = await asyncio.create_subprocess_exec(
@@ -90,7 +90,7 @@ async def test_a_roll_out_that_was_killed_is_taken_up_and_ends_rightly(world: Wo
             await until_said(process, "1 of 3 updated")
             process.send_signal(signal.SIGKILL)
         async with KubernetesTarget(a_config(world.registry, world.state), world.state / "kubernetes") as again:
-            assert await again.serving(app) == 1
+            assert await again.serving(app) is None
             world.target = again
             if good:
                 progress = await world.roll_out(app, 2, image)
@@ -102,6 +102,23 @@ async def test_a_roll_out_that_was_killed_is_taken_up_and_ends_rightly(world: Wo
     assert load.failures == []
     # An old pod that is on its way out may answer once more until every kube-proxy knows: the last answer is nobody's promise.
     assert set(load.clients[0].turns) == ({"one", "two"} if good else {"one"})
+
+
+async def test_the_good_release_is_restored_over_a_roll_out_that_was_killed_and_is_not_taken_up(world: World) -> None:
+    app = world.app(**NODE_PORT, replicas=3)
+    first = await world.roll_out(app, 1, world.image("one"))
+    template = world.deployment()["spec"]["template"]
+    load = load_on(world)
+    async with load.running(Call("GET", "/"), kept=0, fresh=2):
+        async with killable(world, world.written(**NODE_PORT, replicas=3), 2, world.image("two", SLOWLY)) as process:
+            await until_said(process, "1 of 3 updated")
+            process.send_signal(signal.SIGKILL)
+        async with KubernetesTarget(a_config(world.registry, world.state), world.state / "kubernetes") as again:
+            assert await again.serving(app) is None
+            await again.restore(app, a_deploy(1, image=first.image))
+            assert await again.serving(app) == 1
+    assert world.deployment()["spec"]["template"] == template
+    assert load.failures == []
 
 
 @pytest.mark.parametrize("good", [True, False], ids=["good", "bad"])

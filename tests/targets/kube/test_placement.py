@@ -54,13 +54,25 @@ def test_an_adopted_deployment_holds_an_image_without_a_number() -> None:
     present = Placement(Cluster(), an_app(create=False), "here").present(a_deployment(image=OLD), a_deploy(7))
     assert present is not None
     assert (present.number, present.image, present.template) == (None, OLD, None)
+    put_back = marked(OLD, deploy="0")
+    again = Placement(Cluster(), an_app(create=False), "here").present(put_back, a_deploy(7))
+    assert again is not None
+    assert (again.number, again.image) == (None, OLD)
 
 
 def test_an_image_that_nobody_asked_for_is_foreign() -> None:
     placement = placed_nowhere()
     assert placement.is_foreign(marked(NEW, asked=OLD), "iris")
     assert not placement.is_foreign(marked(NEW), "iris")
-    assert not placement.is_foreign(a_deployment(), "iris")
+
+
+def test_a_namesake_without_our_marks_is_foreign() -> None:
+    assert placed_nowhere().is_foreign(a_deployment(), "iris")
+
+
+async def test_a_deployment_to_adopt_is_taken_over_without_a_warning(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, says(a_deployment()))
+    assert not any("somebody else" in warning for warning in (await placed(api, create=False).examine())[1])
 
 
 async def test_another_deployds_deployment_is_refused(server: ApiServer, api: Cluster) -> None:

@@ -134,7 +134,7 @@ async def test_a_deployd_that_lost_its_state_asks_the_deployment(world: World) -
     rolling = asyncio.create_task(world.target.roll_out(app, a_deploy(2, commit=image.tag), image, progress))
     await until(lambda: "1 of 2 updated" in progress.text)
     (world.state / "kubernetes" / "iris.json").unlink()
-    assert await world.target.serving(app) == 1
+    assert await world.target.serving(app) is None
     rolling.cancel()
     await asyncio.wait({rolling})
 
@@ -339,6 +339,25 @@ async def test_somebody_elses_change_in_mid_rollout_is_left_to_them(world: World
     with pytest.raises(RolloutFailed, match="somebody else"):
         await world.target.restore(app, a_deploy(1))
     assert world.running_image() == theirs
+
+
+async def test_somebody_elses_template_in_mid_rollout_is_left_to_them_until_the_next_deploy(world: World) -> None:
+    app = world.app(replicas=2)
+    await world.roll_out(app, 1, world.image("one"))
+    image = world.image("two", HANGS)
+    progress = RecordedProgress(a_deploy(2))
+    rolling = asyncio.create_task(world.target.roll_out(app, a_deploy(2, commit=image.tag), image, progress))
+    await until(lambda: "1 of 2 updated" in progress.text)
+    world.kubectl("set", "env", "deployment/iris", "DEBUG=1")
+    with pytest.raises(RolloutFailed, match="somebody else changed the pod template"):
+        await rolling
+    assert "left as it is" in progress.text
+    with pytest.raises(RolloutFailed, match="somebody else changed the pod template"):
+        await world.target.restore(app, a_deploy(1))
+    container = world.deployment()["spec"]["template"]["spec"]["containers"][0]
+    assert container["env"] == [{"name": "DEBUG", "value": "1"}]
+    await world.roll_out(app, 3, world.image("three"))
+    assert await world.target.serving(app) == 3
 
 
 async def test_a_paused_deployment_is_refused(world: World) -> None:

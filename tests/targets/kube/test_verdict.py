@@ -33,6 +33,18 @@ CRASHED: Json = {"state": waiting("CrashLoopBackOff"), "last": {"exitCode": 1}}
 CRASH_KEY = ("uid-iris-new-1", "crash")
 
 
+def with_env(deployment: Json) -> Json:
+    """After `kubectl set env`."""
+    deployment["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "DEBUG", "value": "1"}]
+    return deployment
+
+
+def made_anew(deployment: Json) -> Json:
+    """Deleted and made again."""
+    deployment["metadata"]["uid"] = "another"
+    return deployment
+
+
 @pytest.mark.parametrize(
     ("deployment", "text"),
     [
@@ -86,6 +98,8 @@ def test_only_the_deadline_is_remembered_as_stale() -> None:
         (None, "deleted"),
         (a_deployment(image="other:1"), "changed the image to other:1"),
         (a_deployment(paused=True), "paused"),
+        (with_env(a_deployment(**HALF)), "changed the pod template"),
+        (made_anew(a_deployment(generation=1)), "another made in its place"),
     ],
 )
 def test_a_change_by_somebody_else_is_told_as_such(deployment: Json | None, words: str) -> None:
