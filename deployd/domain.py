@@ -113,7 +113,7 @@ class Wanted(Struct, frozen=True):
     """A commit that an app should serve, as a push, the poll or a person asked for it; the store makes a Deploy of it.
 
     A `declined` one is a head that the app does not want (nothing of it was touched, or it asks to be skipped): the store
-    remembers that, or the poll would take it for a push whose hook was missed.
+    remembers that, or the poll would take it for a push whose hook was missed. `before` is the head that it was pushed onto.
     """
 
     app: str
@@ -123,6 +123,7 @@ class Wanted(Struct, frozen=True):
     subject: str = ""
     author: str = ""
     rollback_to: int | None = None
+    before: str = ""
     declined: bool = False
 
 

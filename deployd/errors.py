@@ -9,6 +9,8 @@ DeploydError
 └── Unavailable        nobody: engine, remote or cluster is away; retried with backoff
 """
 
+from collections.abc import Callable
+
 
 class DeploydError(Exception):
     """An expected failure, shown without a traceback as message and hint."""
@@ -17,6 +19,11 @@ class DeploydError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def mask(self, redact: Callable[[str], str]) -> None:
+        """Take the secrets out of what it says: a reason is kept, and read by more people than a log."""
+        self.message, self.hint = redact(self.message), redact(self.hint)
+        self.args = (self.message,)
 
 
 class ConfigError(DeploydError):

@@ -5,7 +5,6 @@ until the branch moves or somebody asks.
 """
 
 import asyncio
-import contextlib
 import logging
 import math
 import random
@@ -13,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from deployd.config.app import App
-from deployd.domain import Trigger, Wanted
+from deployd.domain import Deploy, Status, Trigger, Wanted
 from deployd.errors import DeploydError, Unavailable
 from deployd.metrics import HEAD_LAG
 from deployd.ports import Source
@@ -24,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _JITTER = 0.1
 _MAX_BACKOFF = 16
+_AFTER_A_FAILED_START_S = 60.0
 
 
 class Heads:
@@ -37,23 +37,30 @@ class Heads:
         self._wake = asyncio.Event()
 
     async def watch(self, apps: Callable[[], tuple[App, ...]], every: Callable[[], float]) -> None:
-        """Poll for ever; `every` is in seconds, 0 means only at the start. A repository that fails is asked less often."""
-        failures: dict[str, int] = {}
-        due: dict[str, float] = {}
+        """Poll for ever, each repository by itself; `every` is in seconds, 0 means only at the start."""
+        tasks: dict[str, asyncio.Task[None]] = {}
         looked_at: set[tuple[str, str, str]] = set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._wake.clear()
+                new = {app.repo for app in apps() if _watched(app) not in looked_at}
+                gone = tasks.keys() - {app.repo for app in apps()}
+                for repo in (new | gone) & tasks.keys():
+                    tasks.pop(repo).cancel()
+                for repo in new:
+                    tasks[repo] = group.create_task(self._watch_one(repo, apps, every))
+                looked_at = {_watched(app) for app in apps()}
+                await self._wake.wait()
+
+    async def _watch_one(self, repo: str, apps: Callable[[], tuple[App, ...]], every: Callable[[], float]) -> None:
+        """A repository that fails is asked less often; at the start until it has answered once."""
+        failures = 0
         while True:
-            self._wake.clear()
-            now = time.monotonic()
-            looked_at &= {_watched(app) for app in apps()}
-            new = {app.repo for app in apps() if _watched(app) not in looked_at}
-            for repo in sorted(new | {app.repo for app in apps() if due.get(app.repo, now) <= now}):
-                asking = [app for app in apps() if app.repo == repo]
-                well = await self._poll(asking)
-                looked_at |= {_watched(app) for app in asking}
-                failures[repo] = 0 if well else failures.get(repo, 0) + 1
-                due[repo] = time.monotonic() + self._pause(every(), failures[repo])
-            coming = [due[app.repo] for app in apps() if app.repo in due]
-            await self._until(min(coming, default=math.inf))
+            well = await self._poll([app for app in apps() if app.repo == repo])
+            failures = 0 if well else failures + 1
+            if (pause := self._pause(every(), failures)) == math.inf:
+                return
+            await asyncio.sleep(pause)
 
     def wake(self) -> None:
         """Look at what no app has watched before, after a reload."""
@@ -62,17 +69,26 @@ class Heads:
     async def look(self, app: App) -> bool:
         """Compare one app's head with what is deployed; whether something new was queued. Raises Unavailable."""
         heads = await self._source.heads(app)
-        if (found := wanted_head(heads)) is None:
+        known = await self._store.known_head(app.name)
+        if (found := wanted_head(heads, known)) is None:
             return False
         ref, head = found
-        state = await self._store.state(app.name)
-        seen, declined = await self._store.heads(app.name)
-        self._note_lag(app.name, behind=head != declined and (state.live is None or state.live.commit != head))
-        if head in {seen, declined} or (seen is None and state.live is not None and state.live.commit == head):
+        live = (await self._store.state(app.name)).live
+        serves = live is not None and live.commit == head
+        self._note_lag(app.name, behind=head != known.declined and not serves)
+        if head in {known.seen, known.declined} or await self._on_its_way(app.name, head):
+            return False
+        if serves:
+            await self._store.see(app.name, head)
             return False
         await self._ask(Wanted(app.name, head, ref, Trigger("poll")))
         logger.info("The poll found %s at %s", app.name, head[:12])
         return True
+
+    async def _on_its_way(self, app: str, commit: str) -> bool:
+        """A deploy of that commit waits or is in flight: its take-up sees to the head."""
+        latest = await self._store.latest_of(app, commit)
+        return latest is not None and (latest.status is Status.QUEUED or latest.status.active)
 
     async def _poll(self, apps: list[App]) -> bool:
         results = await asyncio.gather(*(self._try(app) for app in apps))
@@ -95,19 +111,46 @@ class Heads:
         since = self._behind_since.setdefault(app, time.monotonic()) if behind else time.monotonic()
         HEAD_LAG.labels(app).set(time.monotonic() - since)
 
-    async def _until(self, due: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if due == math.inf else max(0.0, due - time.monotonic())):
-                await self._wake.wait()
-
     @staticmethod
     def _pause(every: float, failures: int) -> float:
         """Seconds to the next question: jittered, so that many daemons do not ask at once, and longer after failures."""
         if not every:
-            return math.inf
+            if not failures:
+                return math.inf
+            every = _AFTER_A_FAILED_START_S
         spread = every * _JITTER
         wait = every + random.uniform(-spread, spread)  # noqa: S311 - no secret
         return float(wait * min(2**failures, _MAX_BACKOFF))
+
+
+async def make_way(store: Store, deploy: Deploy, head: tuple[str, str] | None) -> Status:
+    """End `deploy`, as the branch has another head: that one is deployed, unless it was already seen to."""
+    if head is None:
+        await store.see(deploy.app, None)
+        await store.advance(deploy, Status.CANCELLED, reason=f"{deploy.ref} is gone from the remote")
+        return Status.CANCELLED
+    ref, commit = head
+    known = await store.latest_of(deploy.app, commit)
+    if await _is_missing(store, deploy, commit, known):
+        known = await store.queue(Wanted(deploy.app, commit, ref, Trigger("poll")))
+    else:
+        await store.see(deploy.app, commit)
+    reason = f"{ref} is at {commit[:12]}" + (f": {known.name}" if known else "")
+    by = known.number if known else None
+    await store.advance(deploy, Status.SUPERSEDED, superseded_by=by, reason=reason)
+    return Status.SUPERSEDED
+
+
+async def _is_missing(store: Store, deploy: Deploy, head: str, known: Deploy | None) -> bool:
+    """Nobody has seen to that head: it is new, or `known`, its deploy, made way for one that has to make way itself.
+
+    What was seen already and failed, was cancelled or gave way to a person's choice stays as it is.
+    """
+    if known is not None and (known.number > deploy.number or known.status is Status.LIVE):
+        return False
+    if known is not None and known.status is Status.SUPERSEDED:
+        return True
+    return head != (await store.known_head(deploy.app)).seen
 
 
 def _watched(app: App) -> tuple[str, str, str]:

@@ -14,13 +14,16 @@ from typing import Literal
 
 from deployd.config.app import App
 from deployd.config.daemon import Config
-from deployd.domain import Deploy, Status, Trigger, Wanted
+from deployd.domain import Deploy, Status
 from deployd.errors import DeploydError, Unavailable
+from deployd.heads import make_way
 from deployd.log import DaemonLog, fields
 from deployd.metrics import DEPLOYS
-from deployd.pipeline import Outdated, Pipeline
+from deployd.pipeline import Pipeline
 from deployd.ports import Target
 from deployd.store.store import Store
+from deployd.uninterrupted import cancel_once
+from deployd.wanted import Outdated
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +55,7 @@ class Lane:
         """Something new waits. Cannot fail and returns at once."""
         self._failures = 0
         self._wake.set()
-        if self._deploy is not None and deploy.number > self._deploy.number and not self._starving():
+        if self._deploy is not None and deploy.number > self._deploy.number and not (self._paused or self._starving()):
             self._cancel("newer")
 
     def look(self) -> None:
@@ -60,7 +63,7 @@ class Lane:
         self._wake.set()
 
     def pause(self, *, paused: bool) -> None:
-        """Take no more deploys, or look again what waits. The deploy in flight goes on."""
+        """Take no more deploys, or look again what waits. The deploy in flight goes on, whatever is pushed meanwhile."""
         self._paused = paused
         self._wake.set()
 
@@ -136,17 +139,18 @@ class Lane:
                 raise
             finally:
                 self._deploy = self._task = None
-                with self._excused(stopping=stopping):
-                    await self._ended(deploy, task, stopping=stopping)
+                if stopping:
+                    with self._excused():
+                        await self._ended(deploy, task, stopping=True)
+                else:
+                    await self._until_done(partial(self._ended, deploy, task, stopping=False))
 
     @contextlib.contextmanager
-    def _excused(self, *, stopping: bool) -> Iterator[None]:
+    def _excused(self) -> Iterator[None]:
         """A disk that refuses does not keep the daemon from stopping: the next start finds an interrupted deploy."""
         try:
             yield
         except Unavailable as exc:
-            if not stopping:
-                raise
             logger.error("Cannot record how the deploy ended: %s (%s)", exc, exc.hint)
 
     async def _ended(self, deploy: Deploy, task: asyncio.Task[None], *, stopping: bool) -> None:
@@ -155,28 +159,37 @@ class Lane:
         now = await self._store.deploy(deploy.app, deploy.number)
         status = now.status if now is not None else deploy.status
         self._unsettled = status is Status.ROLLING_OUT
-        if status is Status.LIVE:
-            await self._went_live(deploy)
-        elif status.ended:
+        if status.ended and status is not Status.LIVE:
             return  # cancelled by hand in the very moment in which it was taken up
-        elif task.cancelled():
-            status = await self._stopped(deploy, stopping=stopping)
-        elif isinstance(exc, Outdated):
-            await self._make_way(deploy, exc.head)
-        elif isinstance(exc, Unavailable):
-            await self._wait_for_the_world(deploy, exc)
-        else:
-            reason, hint = (
-                (exc.message, exc.hint) if isinstance(exc, DeploydError) else (f"a bug in deployd: {exc!r}", "")
-            )
-            await self._store.advance(deploy, Status.FAILED, reason=reason, hint=hint)
-            status = Status.FAILED
-            self._prune()
+        status = await self._ended_as(deploy, status, exc, stopping=stopping)
         if status is not Status.SUPERSEDED:
             self._busy_since = 0.0
-        DEPLOYS.labels(deploy.app, status.value).inc()
+        if status is not Status.QUEUED:
+            DEPLOYS.labels(deploy.app, status.value).inc()
         if exc is not None and not isinstance(exc, (DeploydError, Outdated)):
             raise exc
+
+    async def _ended_as(self, deploy: Deploy, status: Status, exc: BaseException | None, *, stopping: bool) -> Status:
+        """Record and return what a deploy that was at `status` has become; `exc` is None when it was cancelled."""
+        if status is Status.LIVE:
+            await self._went_live(deploy)
+            return status
+        if exc is None:
+            return await self._stopped(deploy, stopping=stopping)
+        if isinstance(exc, Outdated):
+            return await make_way(self._store, deploy, exc.head)
+        if isinstance(exc, Unavailable):
+            return await self._wait_for_the_world(deploy, status, exc)
+        reason, hint = (exc.message, exc.hint) if isinstance(exc, DeploydError) else (f"a bug in deployd: {exc!r}", "")
+        await self._see(deploy)
+        await self._store.advance(deploy, Status.FAILED, reason=reason, hint=hint)
+        self._prune()
+        return Status.FAILED
+
+    async def _see(self, deploy: Deploy) -> None:
+        """A head that failed or was cancelled, even before it was known to be one, is not tried again by itself."""
+        if deploy.trigger.kind in {"push", "poll"}:
+            await self._store.see(deploy.app, deploy.commit)
 
     async def _went_live(self, deploy: Deploy) -> None:
         self._failures = 0
@@ -188,56 +201,39 @@ class Lane:
             await self._store.advance(deploy, Status.QUEUED, reason="deployd was stopped")
             return Status.QUEUED
         if self._asked == "hand":
+            await self._see(deploy)
             await self._store.advance(deploy, Status.CANCELLED, reason="cancelled by hand")
             return Status.CANCELLED
         if newer < deploy.number:
             await self._store.advance(deploy, Status.QUEUED, reason="the newer push was cancelled")
             return Status.QUEUED
-        await self._supersede(deploy, newer)
+        reason = f"a newer push came: {deploy.app}/{newer}"
+        await self._store.advance(deploy, Status.SUPERSEDED, superseded_by=newer, reason=reason)
         return Status.SUPERSEDED
 
-    async def _supersede(self, deploy: Deploy, by: int) -> None:
-        await self._store.advance(
-            deploy, Status.SUPERSEDED, superseded_by=by, reason=f"a newer push came: {deploy.app}/{by}"
-        )
-
-    async def _make_way(self, deploy: Deploy, wanted: tuple[str, str] | None) -> None:
-        """The branch has another head: that one is deployed, unless it was already seen to."""
-        if wanted is None:
-            await self._store.see(deploy.app, None)
-            await self._store.advance(deploy, Status.CANCELLED, reason=f"{deploy.ref} is gone from the remote")
-            return
-        ref, head = wanted
-        known = await self._store.latest_of(deploy.app, head)
-        held = {Status.LIVE, Status.FAILED, Status.REVERTED}
-        if known is None or (known.number < deploy.number and known.status not in held):
-            known = await self._store.queue(Wanted(deploy.app, head, ref, Trigger("poll")))
-        await self._store.see(deploy.app, head)
-        await self._store.advance(
-            deploy, Status.SUPERSEDED, superseded_by=known.number, reason=f"{ref} is at {head[:12]}: {known.name}"
-        )
-
-    async def _wait_for_the_world(self, deploy: Deploy, exc: Unavailable) -> None:
+    async def _wait_for_the_world(self, deploy: Deploy, status: Status, exc: Unavailable) -> Status:
         delay = _RETRY_SECONDS[min(self._failures, len(_RETRY_SECONDS) - 1)]
         self._failures += 1
         self._retry = (deploy.number, time.monotonic() + 0.9 * delay)  # so that the wake-up never comes too early
         reason = f"{exc.message}; trying again in {delay:.0f} s"
-        await self._store.advance(deploy, Status.QUEUED, reason=reason, hint=exc.hint)
+        if status is not Status.QUEUED:
+            await self._store.advance(deploy, Status.QUEUED, reason=reason, hint=exc.hint)
         asyncio.get_running_loop().call_later(delay, self._wake.set)
+        return Status.QUEUED
 
     def _too_early(self, deploy: Deploy) -> bool:
         number, until = self._retry
         return deploy.number == number and time.monotonic() < until
 
     def _cancel(self, asked: Literal["newer", "hand"]) -> None:
-        if self._task is not None and self._asked is None:
+        if self._task is not None and (self._asked is None or asked == "hand"):
             self._asked = asked
             cancel_once(self._task)
 
     async def _outrun(self) -> bool:
         """Whether something newer waits that the deploy in flight has to make way for."""
         deploy = self._deploy
-        if deploy is None or self._starving():
+        if deploy is None or self._paused or self._starving():
             return False
         return await self._store.newest_waiting(deploy.app) > deploy.number
 
@@ -265,6 +261,8 @@ class Lane:
                 raise
             except DeploydError as exc:
                 logger.error("Cannot clean up: %s (%s)", exc, exc.hint)
+            except OSError as exc:
+                logger.error("Cannot clean up: %s", exc)
 
         self._tidying = self._tasks.create_task(self._until_done(attempt))
 
@@ -283,9 +281,3 @@ class Lane:
                 await asyncio.sleep(delay)
             else:
                 return
-
-
-def cancel_once(task: asyncio.Task[None]) -> None:
-    """Cancel a task unless that was done before: a second cancellation would kill the clean-up of the first."""
-    if not task.cancelling():
-        task.cancel()

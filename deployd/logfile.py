@@ -54,6 +54,10 @@ class LogFile:
         """Mask `secret` from here on."""
         self._stream.redactor = self._stream.redactor.knowing(secret)
 
+    def redact(self, text: str) -> str:
+        """`text` with what the log masks masked."""
+        return self._stream.redactor.redact(text)
+
     def tail(self, lines: int = 10) -> str:
         """The last lines written by this process, at most 200, as they stand in the log."""
         known = [*self._lines, self._line] if self._line else list(self._lines)

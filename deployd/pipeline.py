@@ -20,17 +20,11 @@ from deployd.logs import Logs
 from deployd.ports import Builder, BuildRequest, Context, Gate, Log, Source, Target
 from deployd.progress import DeployProgress
 from deployd.store.store import Store
-from deployd.wanted import wanted_head
+from deployd.wanted import Outdated, wanted_head
+
+_WAITS = (0.5, 1.0, 2.0)
 
 Outrun = Callable[[], Awaitable[bool]]
-
-
-class Outdated(Exception):
-    """The commit is not what the app should serve any more; `head` is, as ref and commit (None: the branch is gone)."""
-
-    def __init__(self, head: tuple[str, str] | None) -> None:
-        super().__init__(head)
-        self.head = head
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +42,18 @@ class Parts:
 class Pipeline:
     """Runs deploys; knows nothing of lanes, queues or who wants what."""
 
-    def __init__(self, parts: Parts, *, instance: str, builder: BuilderSection, registry: str | None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        instance: str,
+        builder: BuilderSection,
+        registry: str | None,
+        waits: Sequence[float] = _WAITS,
+    ) -> None:
+        """`waits`: the seconds between the looks at a remote that does not show a push yet."""
         self._parts = parts
+        self._waits = waits
         self._instance = instance
         self._slots = asyncio.Semaphore(builder.concurrency)
         self._cache_limit = builder.cache_limit
@@ -64,6 +68,7 @@ class Pipeline:
                     image = await self._image(app, deploy, progress, stack)
                     await self._parts.targets[app.target].roll_out(app, deploy, image, progress)
             except DeploydError as exc:
+                exc.mask(log.redact)
                 log.write(f"{deploy.name} failed: {exc}\n" + (f"  {exc.hint}\n" if exc.hint else ""))
                 raise
             except asyncio.CancelledError:
@@ -114,14 +119,30 @@ class Pipeline:
     async def _fetch(self, app: App, deploy: Deploy, log: Log, stack: AsyncExitStack) -> Context:
         """The context of exactly the deploy's commit, after a look whether it still is what the branch wants."""
         if deploy.trigger.kind in {"push", "poll"}:
-            head = wanted_head(await self._parts.source.heads(app))
-            _, declined = await self._parts.store.heads(app.name)
-            if head is None or head[1] not in {deploy.commit, declined}:
-                raise Outdated(head)
+            await self._confirm(app, deploy)
         context = await stack.enter_async_context(await self._parts.source.fetch(app, deploy.commit, deploy.ref, log))
         if not deploy.subject:
             await self._parts.store.record_subject(deploy, *await self._parts.source.subject(app, deploy.commit))
         return context
+
+    async def _confirm(self, app: App, deploy: Deploy) -> None:
+        """The deploy's commit is what the branch wants; Outdated. A remote may show a push a moment late: then ask again."""
+        for wait in (*self._waits, None):
+            heads = await self._parts.source.heads(app)
+            head = wanted_head(heads, await self._parts.store.known_head(app.name))
+            if head is not None and head[1] == deploy.commit:
+                await self._parts.store.see(app.name, deploy.commit)
+                return
+            if wait is None or await self._is_newer(app, deploy, head):
+                raise Outdated(head)
+            await asyncio.sleep(wait)
+
+    async def _is_newer(self, app: App, deploy: Deploy, head: tuple[str, str] | None) -> bool:
+        """The remote shows what was pushed after `deploy`, and not something older that it still shows."""
+        if head is None:
+            return False
+        known = await self._parts.store.latest_of(app.name, head[1])
+        return known is None or known.number > deploy.number
 
     async def _build(self, app: App, deploy: Deploy, context: Context, log: Log) -> Image:
         request = self._request(app, deploy.commit)

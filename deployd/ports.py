@@ -26,6 +26,10 @@ class Log(Protocol):
         """Mask `secret` from here on, in every usual encoding; whoever reads a secret for a deploy says so first."""
         ...
 
+    def redact(self, text: str) -> str:
+        """`text` with what the log masks masked: for what is kept beside it."""
+        ...
+
     def tail(self, lines: int = 10) -> str:
         """The last lines, as they stand in the log: for the hint of an error."""
         ...

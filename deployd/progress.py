@@ -5,12 +5,15 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
+from msgspec import structs
+
 from deployd.domain import Deploy, GateResult, Image, Status
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.metrics import DEPLOY_SECONDS
 from deployd.ports import Candidate, Context, Gate, Log
 from deployd.probe import provenance
 from deployd.store.store import Store
+from deployd.wanted import Outdated
 
 
 class DeployProgress:
@@ -40,7 +43,7 @@ class DeployProgress:
         self.log.write(f"==> {name}\n")
         try:
             yield
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Outdated):
             with suppress(Unavailable):  # the disk refuses: the next start ends what was interrupted
                 await self._store.end_step(self._deploy, position, name, "cancelled")
             raise
@@ -65,6 +68,7 @@ class DeployProgress:
         for gate in self._gates:
             async with self.step(gate.name):
                 result = await gate.ask(candidate, self.context, self.log)
+                result = structs.replace(result, detail=self.log.redact(result.detail))
                 results.append(result)
                 self.log.write(f"{result.name} {result.verdict}: {result.detail}\n")
                 await self._store.record_gates(self._deploy, results)

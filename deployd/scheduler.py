@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
-from deployd.errors import ConfigError, RequestRefused
+from deployd.errors import ConfigError, RequestRefused, Unavailable
 from deployd.heads import Heads
 from deployd.lane import Lane
 from deployd.pipeline import Pipeline
@@ -72,9 +72,8 @@ class Scheduler:
     async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> list[Deploy]:
         """Take what a delivery asks for; durable when this returns. Raises Unavailable."""
         deploys, new = await self._store.accept(delivery, wanted)
-        if new:
-            for deploy in deploys:
-                self._submit(deploy)
+        for deploy in new:
+            self._submit(deploy)
         return deploys
 
     async def deploy(self, name: str, commit: str | None, by: str | None) -> Deploy:
@@ -120,6 +119,8 @@ class Scheduler:
         if lane is not None and lane.cancel(number):
             return deploy
         if deploy.status is Status.QUEUED:
+            if deploy.trigger.kind in {"push", "poll"}:
+                await self._store.see(name, deploy.commit)  # or the poll would ask for it again
             return await self._store.advance(deploy, Status.CANCELLED, reason="cancelled by hand")
         if not deploy.status.active:
             raise RequestRefused(409, f"{deploy.name} is {deploy.status} already")
@@ -139,6 +140,8 @@ class Scheduler:
             )
         if name not in await self._store.known_apps():
             raise RequestRefused(404, f"there is no app {name}")
+        if (lane := self._serving.get(name)) is not None:
+            await asyncio.wait({lane})  # a cut-over that it had begun ends first
         for target in self._targets.values():
             await target.remove(name)
         await self._store.forget_app(name)
@@ -168,10 +171,13 @@ class Scheduler:
         return app
 
     async def _forget(self) -> None:
-        """Once a day, forget deliveries that are past their time."""
+        """Once a day, forget deliveries that are past their time; a database that refuses is asked again the day after."""
         while True:
-            gone = await self._store.forget_deliveries(self.config.retention.deliveries)
-            if gone:
+            try:
+                gone = await self._store.forget_deliveries(self.config.retention.deliveries)
+            except Unavailable as exc:
+                logger.warning("Cannot forget old deliveries: %s (%s)", exc, exc.hint)
+            else:
                 logger.info("Forgot %d old deliveries", gone)
             await asyncio.sleep(_DAY)
 

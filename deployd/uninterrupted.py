@@ -23,3 +23,9 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     if cancelled is not None:
         raise cancelled
     return result
+
+
+def cancel_once(task: asyncio.Task[None]) -> None:
+    """Cancel a task unless that was done before: a second cancellation would kill the clean-up of the first."""
+    if not task.cancelling():
+        task.cancel()

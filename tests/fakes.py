@@ -20,12 +20,19 @@ class FakeLog:
 
     def __init__(self) -> None:
         self.text = ""
+        self._hidden: set[str] = set()
 
     def write(self, text: str) -> None:
-        self.text += text
+        self.text += self.redact(text)
 
     def hide(self, secret: str) -> None:
         assert secret
+        self._hidden.add(secret)
+
+    def redact(self, text: str) -> str:
+        for secret in self._hidden:
+            text = text.replace(secret, "***")
+        return text
 
     def tail(self, lines: int = 10) -> str:
         return "\n".join(self.text.splitlines()[-lines:])

@@ -33,6 +33,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 async def _live(store: Store, wanted: Wanted) -> None:
     deploy = await store.queue(wanted)
+    if wanted.trigger.kind == "poll":
+        await store.see(deploy.app, deploy.commit)
     for status in (Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT, Status.LIVE):
         deploy = await store.advance(deploy, status)
 
@@ -50,6 +52,7 @@ async def test_a_head_that_failed_is_not_tried_again_but_the_next_one_is(store: 
     source = FakeSource({REPO: {"refs/heads/main": A}})
     heads = Heads(store, source, store.queue)
     await heads.look(_app())
+    await store.see("iris", A)
     await store.advance((await store.deploys("iris"))[0], Status.FAILED, reason="no")
     assert not await heads.look(_app())
     source.remotes[REPO]["refs/heads/main"] = B
@@ -166,10 +169,34 @@ async def test_a_repository_that_fails_is_asked_less_and_less_often_and_the_othe
     assert 2 <= asked.count(away) <= 8
 
 
+class _HalfHanging(FakeSource):
+    """One of its repositories never answers."""
+
+    async def ping(self, app: App) -> None:
+        if app.repo != REPO:
+            await asyncio.Event().wait()
+
+
+async def test_a_repository_that_hangs_does_not_hold_up_the_others(store: Store) -> None:
+    source, hanging = _HalfHanging({REPO: {}}), "https://example.com/acme/rose.git"
+    apps = (_app("rose", hanging), _app())
+    watching = asyncio.create_task(Heads(store, source, store.queue).watch(lambda: apps, lambda: 0.01))
+    async with asyncio.timeout(60):
+        for _ in range(5):
+            while await source.asked.get() != REPO:
+                pass
+    watching.cancel()
+    await asyncio.wait({watching})
+
+
 def test_pauses_are_spread_grow_with_failures_to_a_limit_and_never_end_without_a_poll() -> None:
     usual = [Heads._pause(100.0, 0) for _ in range(200)]
     assert 90 <= min(usual) < 95
     assert 105 < max(usual) <= 110
     assert 360 <= Heads._pause(100.0, 2) <= 440
     assert 1440 <= Heads._pause(100.0, 1000) <= 1760
-    assert Heads._pause(0.0, 0) == Heads._pause(0.0, 3) == float("inf")
+    assert Heads._pause(0.0, 0) == float("inf")
+
+
+def test_without_a_poll_a_remote_that_was_away_at_the_start_is_asked_again() -> None:
+    assert 108 <= Heads._pause(0.0, 1) <= 132

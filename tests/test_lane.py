@@ -15,10 +15,12 @@ from deployd.domain import Deploy, Status, Trigger, Wanted
 from deployd.errors import BuildFailed, ConfigError, DeploydError, RolloutFailed, Unavailable
 from deployd.events import Events
 from deployd.lane import Lane
-from deployd.pipeline import Outdated, Pipeline
+from deployd.metrics import DEPLOYS
+from deployd.pipeline import Pipeline
 from deployd.ports import Log, Target
 from deployd.store.database import Database, Work
 from deployd.store.store import Store
+from deployd.wanted import Outdated
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 Script = Callable[[Deploy], Awaitable[None]]
@@ -291,6 +293,28 @@ async def test_cancelling_by_hand_ends_the_deploy_as_cancelled(bench: Bench) -> 
         assert (await bench.ends(deploy, Status.CANCELLED)).reason == "cancelled by hand"
 
 
+async def test_a_cancellation_by_hand_counts_though_the_deploy_makes_way_already(bench: Bench) -> None:
+    cleaning, clean = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_clean(deploy: Deploy) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await clean.wait()
+
+    bench.pipeline.scripts[A] = slow_to_clean
+    async with bench.serving():
+        first = await bench.push(A)
+        await bench.pipeline.began.get()
+        second = await bench.push(B)
+        await cleaning.wait()
+        await bench.store.advance(second, Status.CANCELLED, reason="cancelled by hand")
+        assert bench.lane.cancel(first.number)
+        clean.set()
+        assert (await bench.ends(first, Status.CANCELLED)).reason == "cancelled by hand"
+
+
 async def test_a_deploy_cancelled_in_the_moment_in_which_it_is_taken_up_stays_cancelled(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,6 +446,89 @@ async def test_pushes_to_a_paused_app_wait_and_the_newest_wins_on_resume(bench: 
         bench.lane.pause(paused=False)
         await bench.ends(second, Status.LIVE)
         await bench.ends(first, Status.SUPERSEDED)
+
+
+async def test_a_push_to_a_paused_app_leaves_the_deploy_in_flight_alone(bench: Bench) -> None:
+    go_on = asyncio.Event()
+
+    async def long(deploy: Deploy) -> None:
+        await go_on.wait()
+
+    bench.pipeline.scripts[A] = long
+    async with bench.serving():
+        first = await bench.push(A)
+        await bench.pipeline.began.get()
+        await bench.store.pause("iris", paused=True)
+        bench.lane.pause(paused=True)
+        second = await bench.push(B)
+        go_on.set()
+        await bench.ends(first, Status.LIVE)
+        assert (await bench.ends(second, Status.QUEUED)).number == second.number
+        await bench.store.pause("iris", paused=False)
+        bench.lane.pause(paused=False)
+        await bench.ends(second, Status.LIVE)
+
+
+async def test_a_deploy_that_fails_before_it_begins_for_want_of_the_disk_is_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.lane._RETRY_SECONDS", (0.01,))
+    run, tries = bench.pipeline.run, iter([Unavailable("cannot open the log")])
+
+    async def first_without_a_log(app: App, deploy: Deploy, outrun: Callable[[], Awaitable[bool]]) -> None:
+        for exc in tries:
+            raise exc
+        await run(app, deploy, outrun)
+
+    monkeypatch.setattr(bench.pipeline, "run", first_without_a_log)
+    async with bench.serving():
+        await bench.ends(await bench.push(A), Status.LIVE)
+
+
+async def test_only_an_end_is_counted_and_by_its_own_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployd.lane._RETRY_SECONDS", (0.01,))
+
+    def counted() -> dict[str, float]:
+        (metric,) = DEPLOYS.collect()
+        totals = (sample for sample in metric.samples if sample.name.endswith("_total"))
+        return {sample.labels["status"]: sample.value for sample in totals if sample.labels["app"] == "iris"}
+
+    async def away(deploy: Deploy) -> None:
+        del bench.pipeline.scripts[B]
+        raise Unavailable("the registry is away")
+
+    async def outdated(deploy: Deploy) -> None:
+        raise Outdated(("refs/heads/main", B))
+
+    before = counted()
+    bench.pipeline.scripts |= {A: outdated, B: away}
+    async with bench.serving():
+        await bench.ends(await bench.push(A), Status.SUPERSEDED)
+        async with asyncio.timeout(20):
+            await bench.pipeline.tidied.get()
+    grown = {status: value - before.get(status, 0) for status, value in counted().items()}
+    assert {status: value for status, value in grown.items() if value} == {"superseded": 1, "live": 1}
+
+
+async def test_a_database_that_is_held_while_a_deploy_ends_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.lane._RETRY_SECONDS", (0.01,))
+    queue, refused = bench.store.queue, iter([Unavailable("the database is locked")])
+
+    async def refusing(wanted: Wanted) -> Deploy:
+        for exc in refused:
+            raise exc
+        return await queue(wanted)
+
+    async def outdated(deploy: Deploy) -> None:
+        raise Outdated(("refs/heads/main", B))
+
+    bench.pipeline.scripts[A] = outdated
+    first = await bench.push(A)
+    monkeypatch.setattr(bench.store, "queue", refusing)
+    async with bench.serving():
+        assert (await bench.ends(first, Status.SUPERSEDED)).superseded_by == 2
 
 
 async def test_recovery_waits_for_the_engine(bench: Bench) -> None:

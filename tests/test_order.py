@@ -1,11 +1,12 @@
 """Older never overwrites newer, however pushes arrive: real git, a real store, the real pipeline."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from deployd.config.app import App
 from deployd.domain import Status
 from tests.desk import MAIN
 from tests.works import Works, works
@@ -45,6 +46,123 @@ async def test_pushes_told_in_reverse_order_end_with_the_head_live(shop: Works) 
         await shop.told(commit)
     await shop.serves(commits[-1])
     assert set(shop.builder.images) == {commits[-1]}
+
+
+async def test_a_late_delivery_does_not_overwrite_the_release_on_which_a_declined_head_stands(shop: Works) -> None:
+    older, newer = shop.commit(), shop.commit()
+    first = await shop.told(newer)
+    await shop.becomes(first, Status.LIVE)
+    docs, more_docs = shop.commit(), shop.commit()
+    assert await shop.told_in_vain(docs, newer) is None
+    assert await shop.told_in_vain(more_docs, docs) is None
+    late = await shop.becomes(await shop.told(older), Status.SUPERSEDED)
+    assert late.superseded_by == first.number
+    assert await shop.live() == newer
+    assert not await shop.polled()
+
+
+async def test_a_push_that_is_declined_lets_the_one_before_it_finish(shop: Works) -> None:
+    wanted = shop.commit()
+    shop.builder.held[wanted] = asyncio.Event()
+    await shop.becomes(await shop.told(wanted), Status.BUILDING)
+    assert await shop.told_in_vain(shop.commit(), wanted) is None
+    shop.builder.held[wanted].set()
+    await shop.serves(wanted)
+    assert not await shop.polled()
+
+
+async def test_what_waits_is_deployed_though_a_declined_push_came_after_it(shop: Works) -> None:
+    await shop.scheduler.pause("iris", paused=True)
+    wanted = shop.commit()
+    await shop.told(wanted)
+    assert await shop.told_in_vain(shop.commit(), wanted) is None
+    assert not await shop.polled()
+    await shop.scheduler.pause("iris", paused=False)
+    await shop.serves(wanted)
+
+
+async def test_a_push_whose_hook_was_missed_comes_with_the_declined_one_that_stands_on_it(shop: Works) -> None:
+    first = shop.commit()
+    await shop.told(first)
+    await shop.serves(first)
+    missed, docs = shop.commit(), shop.commit()
+    assert await shop.told_in_vain(docs, missed) is not None
+    await shop.serves(docs)
+    late = await shop.becomes(await shop.told(missed), Status.SUPERSEDED)
+    assert late.superseded_by == 2
+    assert not await shop.polled()
+
+
+async def test_a_declined_head_of_long_ago_is_forgotten_when_a_wanted_one_comes(shop: Works) -> None:
+    first = shop.commit()
+    await shop.told(first)
+    await shop.serves(first)
+    docs = shop.commit()
+    await shop.told_in_vain(docs, first)
+    second = shop.commit()
+    await shop.told(second)
+    await shop.serves(second)
+    shop.repository.git("update-ref", "refs/heads/main", docs)
+    assert await shop.polled()
+    await shop.serves(docs)
+
+
+async def test_a_push_that_the_remote_shows_a_moment_late_is_deployed(
+    shop: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = shop.commit()
+    await shop.told(older)
+    await shop.serves(older)
+    newer, asked = shop.commit(), asyncio.Event()
+    heads = shop.source.heads
+
+    async def lagging(app: App) -> Mapping[str, str]:
+        found = await heads(app)
+        if asked.is_set():
+            return found
+        asked.set()
+        return {MAIN: older}
+
+    monkeypatch.setattr(shop.source, "heads", lagging)
+    await shop.becomes(await shop.told(newer), Status.LIVE)
+
+
+async def test_a_late_delivery_does_not_undo_what_a_person_chose(shop: Works) -> None:
+    late, good, bad = shop.commit(), shop.commit(), shop.commit()
+    await shop.becomes(await shop.told(bad), Status.LIVE)
+    await shop.becomes(await shop.scheduler.deploy("iris", good, "ada"), Status.LIVE)
+    await shop.becomes(await shop.told(late), Status.SUPERSEDED)
+    await shop.serves(good)
+    assert not await shop.polled()
+
+
+async def test_a_late_delivery_does_not_bring_back_a_head_that_was_cancelled(shop: Works) -> None:
+    late, head = shop.commit(), shop.commit()
+    shop.builder.held[head] = asyncio.Event()
+    deploy = await shop.told(head)
+    await shop.becomes(deploy, Status.BUILDING)
+    await shop.scheduler.cancel("iris", deploy.number)
+    await shop.becomes(deploy, Status.CANCELLED)
+    await shop.becomes(await shop.told(late), Status.SUPERSEDED)
+    assert not await shop.polled()
+    assert await shop.live() is None
+
+
+async def test_a_head_that_was_cancelled_while_it_waited_is_left_alone(shop: Works) -> None:
+    await shop.scheduler.pause("iris", paused=True)
+    deploy = await shop.told(shop.commit())
+    await shop.scheduler.cancel("iris", deploy.number)
+    await shop.scheduler.pause("iris", paused=False)
+    assert not await shop.polled()
+
+
+async def test_a_head_that_was_deployed_by_hand_is_not_deployed_again_by_the_poll(shop: Works) -> None:
+    head = shop.commit()
+    deploy = await shop.scheduler.deploy("iris", None, "ada")
+    await shop.becomes(deploy, Status.LIVE)
+    assert (await shop.told(head)).number == deploy.number
+    assert not await shop.polled()
+    assert (await shop.store.state("iris")).held_commit is None
 
 
 async def test_a_forced_push_to_an_older_commit_is_the_head_and_wins(shop: Works) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from deployd.config.app import App
 from deployd.domain import Deploy, GateResult, Image, Status
-from deployd.errors import Unavailable
-from deployd.ports import BuildRequest, Candidate, Context, Log
+from deployd.errors import RolloutFailed, Unavailable
+from deployd.ports import BuildRequest, Candidate, Context, Log, Progress
 from tests.desk import FakeBuilder
 from tests.works import Works, works
 
@@ -125,6 +126,20 @@ async def test_what_is_away_puts_the_deploy_back_with_the_reason_and_is_tried_ag
     assert builds == ["failed", "failed", "done"]
     reasons = [one.data["reason"] for one in shop.events._ring if one.data.get("status") == "queued"]
     assert [reason.partition(";")[0] for reason in reasons] == ["", "the engine is away", "it is still away"]
+
+
+async def test_a_secret_that_a_failure_quotes_is_in_no_reason_hint_or_log(
+    shop: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def crashing(app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        progress.log.hide("hunter2-hunter2")
+        raise RolloutFailed("cannot connect to hunter2-hunter2", hint="last words: hunter2-hunter2")
+
+    monkeypatch.setattr(shop.target, "roll_out", crashing)
+    failed = await shop.becomes(await shop.told(shop.commit()), Status.FAILED)
+    log = b"".join([block async for block in shop.logs.read("iris", 1)]).decode()
+    assert (failed.reason, failed.hint) == ("cannot connect to ***", "last words: ***")
+    assert "hunter2" not in log
 
 
 async def test_a_cancelled_deploy_says_in_its_log_that_it_was_stopped(shop: Works) -> None:

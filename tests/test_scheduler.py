@@ -11,7 +11,7 @@ import pytest
 from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.domain import Delivery, Deploy, Image, Status, Trigger, Wanted
-from deployd.errors import ConfigError, RequestRefused
+from deployd.errors import ConfigError, RequestRefused, Unavailable
 from deployd.events import Events
 from deployd.ports import Target
 from deployd.scheduler import Scheduler
@@ -219,6 +219,46 @@ async def test_an_app_that_comes_back_waits_until_its_former_lane_is_done(desk: 
         await cleaning.wait()
         del desk.pipeline.scripts[A]
         clean.set()
+        await desk.becomes("iris/1", Status.LIVE)
+
+
+async def test_an_app_is_removed_after_its_lane_has_put_its_things_away(desk: Desk) -> None:
+    cleaning, clean = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_clean(deploy: Deploy) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await clean.wait()
+
+    async with desk.serving() as scheduler:
+        desk.pipeline.scripts[A] = slow_to_clean
+        await scheduler.accept(Delivery("github", "1", "push"), _push(A, "iris"))
+        await desk.pipeline.began.get()
+        scheduler.reload(_config("rose"))
+        await cleaning.wait()
+        removing = asyncio.create_task(scheduler.remove("iris"))
+        await desk.store.known_apps()
+        assert desk.world.removed == []
+        clean.set()
+        await removing
+        assert desk.world.removed == ["iris"]
+
+
+async def test_old_deliveries_that_cannot_be_forgotten_now_stay_for_another_day(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def refusing(older_than: float) -> int:
+        asked.set()
+        raise Unavailable("the database is locked")
+
+    monkeypatch.setattr(desk.store, "forget_deliveries", refusing)
+    async with desk.serving() as scheduler:
+        await asked.wait()
+        await scheduler.accept(Delivery("github", "1", "push"), _push(A, "iris"))
         await desk.becomes("iris/1", Status.LIVE)
 
 

@@ -66,7 +66,7 @@ class Works:
         self.source = _Source(self.config.git, directory / "git")
         targets = {"docker": self.target}
         parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: self.gates)
-        self.pipeline = Pipeline(parts, instance="test", builder=self.config.builder, registry=None)
+        self.pipeline = Pipeline(parts, instance="test", builder=self.config.builder, registry=None, waits=(0.01, 0.01))
         self.scheduler = Scheduler(self.config, store, self.source, self.pipeline, targets)
         self._written = 0
 
@@ -81,6 +81,13 @@ class Works:
         guid = str(next(_GUIDS))
         wanted = [Wanted(app, commit, ref, Trigger("push", guid)) for app in apps or ("iris",)]
         return (await self.scheduler.accept(Delivery("github", guid, "push"), wanted))[0]
+
+    async def told_in_vain(self, commit: str, before: str, app: str = "iris", *, ref: str = MAIN) -> Deploy | None:
+        """The forge tells of a push that the app declines, onto `before`; the deploy that comes of it all the same."""
+        guid = str(next(_GUIDS))
+        declined = Wanted(app, commit, ref, Trigger("push", guid), before=before, declined=True)
+        deploys = await self.scheduler.accept(Delivery("github", guid, "push"), [declined])
+        return deploys[0] if deploys else None
 
     async def polled(self, app: str = "iris") -> bool:
         """The poll looks at one app now; whether it queued something."""

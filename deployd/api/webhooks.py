@@ -193,8 +193,13 @@ class WebhookDoor:
                 refusals.append((app, reason))
                 if not follows(app, push):
                     continue
-            declined = reason is not None
-            wanted.append(Wanted(app.name, push.after, push.ref, trigger, push.subject, push.author, declined=declined))
+            wanted.append(
+                Wanted(
+                    *(app.name, push.after, push.ref, trigger, push.subject, push.author),
+                    before=push.before,
+                    declined=reason is not None,
+                )
+            )
         return wanted, why_ignored(push, refusals) if refusals or not wanted else ""
 
 

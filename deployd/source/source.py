@@ -146,6 +146,10 @@ class _Silent:
     def hide(self, secret: str) -> None:
         """Nothing is shown."""
 
+    def redact(self, text: str) -> str:
+        """As it is."""
+        return text
+
     def tail(self, lines: int = 10) -> str:  # noqa: ARG002 - the port's signature
         """Nothing was written."""
         return ""

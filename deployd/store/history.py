@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from deployd.domain import AppState, Deploy, Image
 from deployd.store.database import Database
 from deployd.store.rows import deploy_of
+from deployd.wanted import Known
 
 _IN_FLIGHT = "status IN ('building', 'checking', 'rolling_out')"
 
@@ -72,14 +73,9 @@ class History:
 
         return await self._database.read(ask)
 
-    async def heads(self, app: str) -> tuple[str | None, str | None]:
-        """The last head that was asked for, which the poll does not ask for twice, and the last one that was declined."""
-
-        def ask(connection: sqlite3.Connection) -> tuple[str | None, str | None]:
-            row = connection.execute("SELECT seen_commit, declined FROM apps WHERE name = ?", (app,)).fetchone()
-            return (row[0], row[1]) if row else (None, None)
-
-        return await self._database.read(ask)
+    async def known_head(self, app: str) -> Known:
+        """What is remembered of the branch that an app follows."""
+        return await self._database.read(lambda connection: known_head(connection, app))
 
     async def newest_waiting(self, app: str) -> int:
         """The number of the newest queued deploy, 0 when nothing waits."""
@@ -136,6 +132,12 @@ def one_deploy(connection: sqlite3.Connection, app: str, number: int) -> Deploy 
         return None
     steps = connection.execute("SELECT * FROM steps WHERE app = ? AND number = ? ORDER BY position", (app, number))
     return deploy_of(row, steps)
+
+
+def known_head(connection: sqlite3.Connection, app: str) -> Known:
+    """What is remembered of an app's branch, on any connection."""
+    row = connection.execute("SELECT seen_commit, declined, stands_on FROM apps WHERE name = ?", (app,)).fetchone()
+    return Known(*row) if row else Known()
 
 
 def app_state(connection: sqlite3.Connection, app: str) -> AppState:

@@ -11,7 +11,7 @@ MIGRATIONS = (
         name        TEXT PRIMARY KEY,
         last_number INTEGER NOT NULL DEFAULT 0,
         paused      INTEGER NOT NULL DEFAULT 0,
-        seen_commit TEXT,                          -- the last head that a push or the poll asked for
+        seen_commit TEXT,                          -- the last head that was taken up
         declined    TEXT                           -- the last head that the app did not want
     ) WITHOUT ROWID, STRICT;
     CREATE TABLE deliveries (
@@ -65,6 +65,7 @@ MIGRATIONS = (
     CREATE INDEX running_steps ON steps (app, number) WHERE status = 'running';
     """,
     "ALTER TABLE steps ADD COLUMN detail TEXT NOT NULL DEFAULT '';",  # how far a step has come
+    "ALTER TABLE apps ADD COLUMN stands_on TEXT;",  # the wanted commit below the declined one
 )
 
 

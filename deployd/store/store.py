@@ -40,29 +40,33 @@ class Store(History):
         """The daemon stops: from now on a write that the disk refuses is Unavailable, and the next start sees what is so."""
         self._impatient.set()
 
-    async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> tuple[list[Deploy], bool]:
+    async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> tuple[list[Deploy], list[Deploy]]:
         """Take a delivery and queue what it asks for; durable when this returns. Raises Unavailable.
 
-        Returns the deploys and whether they are new. A repeated GUID gets the deploys of the first time, unless all of those
-        failed: then it is an operator's redelivery and runs again. A commit that is already on its way is not queued twice.
+        Returns the deploys, and those of them that are new. A repeated GUID gets the deploys of the first time; one that
+        failed runs again, as it is an operator's redelivery. A commit that is already on its way is not queued twice.
         """
 
-        def work(connection: sqlite3.Connection) -> tuple[list[Deploy], bool]:
+        def work(connection: sqlite3.Connection) -> tuple[list[Deploy], list[Deploy]]:
             first = deploys_of_delivery(connection, delivery)
-            if first and not all(deploy.status is Status.FAILED for deploy in first):
-                return first, False
+            failed = {deploy.app for deploy in first if deploy.status is Status.FAILED}
+            if first and not failed:
+                return first, []
+            deploys = [deploy for deploy in first if deploy.app not in failed]
+            new: list[Deploy] = []
             for one in wanted:
-                if one.declined:
-                    decline(connection, one)
-            asked = [queue_once(connection, one) for one in wanted if not one.declined]
-            deploys = [deploy for deploy, _ in asked]
+                if (first and one.app not in failed) or (one.declined and decline(connection, one)):
+                    continue
+                deploy, is_new = queue_once(connection, one)
+                deploys.append(deploy)
+                if is_new:
+                    new.append(deploy)
             remember(connection, delivery, deploys)
-            return deploys, any(new for _, new in asked)
+            return deploys, new
 
         deploys, new = await self._database.write(work)
-        if new:
-            for deploy in deploys:
-                self._tell(deploy)
+        for deploy in new:
+            self._tell(deploy)
         return deploys, new
 
     async def queue(self, wanted: Wanted) -> Deploy:
@@ -206,12 +210,15 @@ class Store(History):
         self._events.publish("app", app, None, {"paused": paused})
 
     async def see(self, app: str, commit: str | None) -> None:
-        """The head of the app's branch is known to be `commit`, and is being seen to; None when there is no branch."""
-        await self._patiently(
-            lambda connection: (
-                connection.execute("UPDATE apps SET seen_commit = ? WHERE name = ?", (commit, app)).rowcount
-            )
+        """The head of the app's branch is known to be `commit`, and is being seen to; None when there is no branch.
+
+        A declined head that does not stand on it is forgotten: should the branch come back to it, it is a head like any other.
+        """
+        query = (
+            "UPDATE apps SET seen_commit = :commit, declined = iif(stands_on = :commit, declined, NULL), "
+            "stands_on = iif(stands_on = :commit, stands_on, NULL) WHERE name = :app"
         )
+        await self._patiently(lambda connection: connection.execute(query, {"commit": commit, "app": app}).rowcount)
 
     async def forget_app(self, app: str) -> None:
         """The app was removed: nothing of it serves or waits any more. Its history stays; its numbers go on."""
@@ -228,7 +235,10 @@ class Store(History):
                 "WHERE app = ? AND status = 'live'",
                 (now, app),
             )
-            connection.execute("UPDATE apps SET paused = 0, seen_commit = NULL, declined = NULL WHERE name = ?", (app,))
+            connection.execute(
+                "UPDATE apps SET paused = 0, seen_commit = NULL, declined = NULL, stands_on = NULL WHERE name = ?",
+                (app,),
+            )
 
         await self._database.write(work)
         self._events.publish("app", app, None, {"removed": True})

@@ -11,15 +11,20 @@ from datetime import UTC, datetime
 import orjson
 
 from deployd.domain import TRANSITIONS, Delivery, Deploy, Status, Wanted
-from deployd.store.history import one_deploy
+from deployd.store.history import known_head, one_deploy
 from deployd.store.rows import deploy_of
+from deployd.wanted import stands_on
 
 _ON_THEIR_WAY = frozenset(status.value for status in Status if status.active or status in {Status.QUEUED, Status.LIVE})
 
 _NEWEST = "SELECT last_number, sha, ref, status FROM apps LEFT JOIN deploys ON app = name AND number = last_number WHERE name = ?"
 _NUMBERED = (
-    "INSERT INTO apps (name, last_number, seen_commit) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
-    "SET last_number = excluded.last_number, seen_commit = coalesce(excluded.seen_commit, seen_commit)"
+    "INSERT INTO apps (name, last_number) VALUES (?, ?) "
+    "ON CONFLICT (name) DO UPDATE SET last_number = excluded.last_number"
+)
+_DECLINED = (
+    "INSERT INTO apps (name, declined, stands_on) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
+    "SET declined = excluded.declined, stands_on = excluded.stands_on"
 )
 _QUEUED = (
     "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
@@ -45,12 +50,14 @@ def deploys_of_delivery(connection: sqlite3.Connection, delivery: Delivery) -> l
     return [deploy for deploy in found if deploy is not None]
 
 
-def decline(connection: sqlite3.Connection, wanted: Wanted) -> None:
-    """Remember a head that the app does not want."""
-    connection.execute(
-        "INSERT INTO apps (name, declined) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET declined = excluded.declined",
-        (wanted.app, wanted.commit),
-    )
+def decline(connection: sqlite3.Connection, wanted: Wanted) -> bool:
+    """Remember a head that the app does not want; False when it cannot be left out, as what it stands on was missed."""
+    last, newest, _, _ = _newest(connection, wanted.app)
+    below = stands_on(wanted.before, known_head(connection, wanted.app), newest)
+    if below is None and last:
+        return False
+    connection.execute(_DECLINED, (wanted.app, wanted.commit, below))
+    return True
 
 
 def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
@@ -79,8 +86,7 @@ def _newest(connection: sqlite3.Connection, app: str) -> tuple[int, str | None, 
 def _queue(connection: sqlite3.Connection, wanted: Wanted, number: int) -> Deploy:
     """The hottest path: what is written is not read back."""
     trigger, now = wanted.trigger, time.time()
-    seen = wanted.commit if trigger.kind in {"push", "poll"} else None
-    connection.execute(_NUMBERED, (wanted.app, number, seen))
+    connection.execute(_NUMBERED, (wanted.app, number))
     connection.execute(
         _QUEUED,
         (

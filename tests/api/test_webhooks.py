@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 from deployd.api.webhooks import WebhookDoor
 from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
 from deployd.errors import DeliveryRejected, Unavailable
-from tests.deliveries import AFTER, SECRET, ZEROS, a_commit, a_deletion, a_push, an_app, headers_of, raw_of
+from tests.deliveries import AFTER, BEFORE, SECRET, ZEROS, a_commit, a_deletion, a_push, an_app, headers_of, raw_of
 
 MAX_BODY = 1024 * 1024
 APPS = (an_app(), an_app("rose", paths=["rose/**"]), an_app("lily", repo="git@example.com:acme/lily.git", tag="v*"))
@@ -95,7 +95,8 @@ async def test_a_push_is_handed_on_and_answered_with_its_deploy(house: House) ->
     assert answer.status_code == 202
     assert answer.json() == {"deploys": [{"app": "iris", "number": 1, "commit": AFTER, "status": "queued"}]}
     guid = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
-    wanted = Wanted("iris", AFTER, "refs/heads/main", Trigger("push", guid), "Prune the tree", "Ada")
+    trigger = Trigger("push", guid)
+    wanted = Wanted("iris", AFTER, "refs/heads/main", trigger, "Prune the tree", "Ada", before=BEFORE)
     assert house.scheduler.taken == [(Delivery("github", guid, "push"), [wanted])]
     assert house.count("accepted") == 1
 

@@ -167,5 +167,10 @@ class Lines:
     def hide(self, secret: str) -> None:
         self.hidden.append(secret)
 
+    def redact(self, text: str) -> str:
+        for secret in self.hidden:
+            text = text.replace(secret, "***")
+        return text
+
     def tail(self, lines: int = 10) -> str:
         return "\n".join(self.text.splitlines()[-lines:])

@@ -9,6 +9,7 @@ from deployd.events import Events
 from deployd.store.database import Database
 from deployd.store.history import app_state
 from deployd.store.store import Store
+from deployd.wanted import Known
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 IMAGE = Image("deployd/iris", A, "sha256:1", "sha256:2")
@@ -50,7 +51,7 @@ async def test_an_accepted_push_is_a_queued_deploy_with_the_next_number(store: S
 
 async def test_a_repeated_delivery_answers_as_the_first_time_and_starts_nothing(store: Store) -> None:
     first = await _accept(store, "1", _wanted(A))
-    assert await store.accept(Delivery("github", "1", "push"), [_wanted(A)]) == (first, False)
+    assert await store.accept(Delivery("github", "1", "push"), [_wanted(A)]) == (first, [])
     assert len(await store.deploys("iris")) == 1
 
 
@@ -58,14 +59,22 @@ async def test_a_redelivery_of_a_failed_deploy_runs_again(store: Store) -> None:
     (first,) = await _accept(store, "1", _wanted(A))
     await store.advance(first, Status.FAILED, reason="no")
     again, new = await store.accept(Delivery("github", "1", "push"), [_wanted(A)])
-    assert new
+    assert new == again
     assert again[0].name == "iris/2"
-    assert (await store.accept(Delivery("github", "1", "push"), [_wanted(A)]))[1] is False
+    assert (await store.accept(Delivery("github", "1", "push"), [_wanted(A)]))[1] == []
+
+
+async def test_a_redelivery_runs_again_only_what_failed(store: Store) -> None:
+    first = await _accept(store, "1", _wanted(A), _wanted(A, "rose"))
+    await store.advance(first[1], Status.FAILED, reason="no")
+    deploys, new = await store.accept(Delivery("github", "1", "push"), [_wanted(A), _wanted(A, "rose")])
+    assert [deploy.name for deploy in deploys] == ["iris/1", "rose/2"]
+    assert new == deploys[1:]
 
 
 async def test_the_same_commit_under_another_guid_is_not_queued_twice(store: Store) -> None:
     first = await _accept(store, "1", _wanted(A))
-    assert await store.accept(Delivery("github", "2", "push"), [_wanted(A)]) == (first, False)
+    assert await store.accept(Delivery("github", "2", "push"), [_wanted(A)]) == (first, [])
     await _accept(store, "3", _wanted(B))
     assert (await _accept(store, "4", _wanted(A)))[0].name == "iris/3"
 
@@ -157,6 +166,7 @@ async def test_an_app_is_held_when_the_head_it_was_asked_for_does_not_serve(stor
     await _live(store, A)
     assert (await store.state("iris")).held_commit is None
     failing = await store.queue(_wanted(B))
+    await store.see("iris", B)
     assert (await store.state("iris")).held_commit is None
     await store.advance(failing, Status.FAILED, reason="exit code 1")
     state = await store.state("iris")
@@ -207,7 +217,7 @@ async def test_a_removed_app_has_nothing_live_and_its_numbers_go_on(store: Store
 async def test_a_declined_head_is_remembered_and_queues_nothing(store: Store) -> None:
     declined = Wanted("iris", B, "refs/heads/main", Trigger("push", "2"), declined=True)
     assert await _accept(store, "2", declined) == []
-    assert await store.heads("iris") == (None, B)
+    assert await store.known_head("iris") == Known(declined=B)
     both = await _accept(store, "3", Wanted("rose", B, "refs/heads/main", Trigger("push", "3")), declined)
     assert [deploy.name for deploy in both] == ["rose/1"]
 
