@@ -1,17 +1,22 @@
-"""deployd, with a death foreseen: it sends itself SIGKILL at one exact point of its records.
+"""deployd, with a death foreseen and a witness of its work: both say so in its log, in lines of their own.
 
-`DEPLOYD_FAULT` names the point: `after begin_step build`, `before advance live`, ..., `DEPLOYD_FAULT_SIGNAL` another signal and
-`DEPLOYD_FAULT_FROM` the first deploy that is meant: at a start the live one is tidied again. The product knows nothing of it.
+It sends itself SIGKILL at one exact point of its records: `DEPLOYD_FAULT` names it: `after begin_step build`, `before advance
+live`, ..., `DEPLOYD_FAULT_SIGNAL` another signal and `DEPLOYD_FAULT_FROM` the first deploy that is meant: at a start the live one
+is tidied again. And it tells when the work at a deploy begins and when all of it is over. The product knows nothing of this.
 """
 
 import os
 import signal
+import sys
+import time
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
 from deployd.__main__ import main
+from deployd.config.app import App
 from deployd.domain import Deploy
+from deployd.pipeline import Outrun, Pipeline
 from deployd.store.store import Store
 
 POINTS = tuple(
@@ -34,20 +39,45 @@ def foresee(point: str, by: signal.Signals, first: int) -> None:
     when, method, what = point.split()
     record: Callable[..., Awaitable[Any]] = getattr(Store, method)
 
+    def strike() -> None:
+        _say(f"{point} at {time.monotonic()}")
+        os.kill(os.getpid(), by)
+
     @wraps(record)
     async def fatal(store: Store, deploy: Deploy, *values: object, **more: object) -> Any:
         hit = deploy.number >= first and what in {str(value) for value in values}
         if hit and when == "before":
-            os.kill(os.getpid(), by)
+            strike()
         result = await record(store, deploy, *values, **more)
         if hit and when == "after":
-            os.kill(os.getpid(), by)
+            strike()
         return result
 
     setattr(Store, method, fatal)
 
 
+def watch() -> None:
+    """Arrange that the work at each deploy is told of: all of it, what it does after its end was asked for too."""
+    run = Pipeline.run
+
+    @wraps(run)
+    async def watched(pipeline: Pipeline, app: App, deploy: Deploy, outrun: Outrun) -> None:
+        _say(f"begins {deploy.name}")
+        try:
+            await run(pipeline, app, deploy, outrun)
+        finally:
+            _say(f"ends {deploy.name}")
+
+    Pipeline.run = watched  # type: ignore[method-assign, assignment]
+
+
+def _say(text: str) -> None:
+    os.write(sys.stderr.fileno(), f"witness: {text}\n".encode())
+
+
 if __name__ == "__main__":
+    _say("starts")
+    watch()
     if fault := os.environ.get("DEPLOYD_FAULT"):
         by = signal.Signals[os.environ.get("DEPLOYD_FAULT_SIGNAL", "SIGKILL")]
         foresee(fault, by, int(os.environ.get("DEPLOYD_FAULT_FROM", "0")))
