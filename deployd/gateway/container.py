@@ -1,4 +1,4 @@
-"""HAProxy's container: what it is made of, that it runs, and how a newer image takes over without losing a connection.
+"""HAProxy's container: that it runs, and how one of a newer image or another shape takes over without losing a connection.
 
 On the host network (Linux) it binds the ports itself and is reached over a socket in the state directory. On a bridge (Docker
 Desktop) its ports are published and its master CLI is published on loopback; there, a new port or image means a short gap, and
@@ -6,87 +6,22 @@ the CLI is open to the other containers of the instance's network. The bridge is
 """
 
 import asyncio
-import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiodocker
 
 from deployd.config.daemon import GatewaySection
-from deployd.domain import part_labels
 from deployd.engine import delete, inspect, request, translated
 from deployd.errors import Unavailable
 from deployd.gateway.network import Network
+from deployd.gateway.plan import SHAPE_LABEL, SOCKETS_LABEL, Plan, container_spec, shape
 from deployd.gateway.runtime import Runtime
-from deployd.gateway.text import CERTIFICATES, CONFIG, CONTROL_PORT, SOCKETS
+from deployd.gateway.text import CONTROL_PORT, SOCKETS
 
 _START_SECONDS = 20.0
-_SOCKETS_LABEL = "io.deployd.sockets"
-_PREVIOUS = "/run/deployd-previous"
-# Binding low ports, dropping to the haproxy user, signalling workers of that user; and giving the master socket to a daemon
-# that is not root, whose file's mode is set only after that (FOWNER).
-_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All that shapes the container. `ports` are published on a bridge (port -> address it is bound to) and unused else."""
-
-    instance: str
-    image: str
-    directory: Path
-    sockets: str
-    certificates: Path | None = None
-    network: str | None = None
-    ports: tuple[tuple[int, str], ...] = ()
-    takes_over: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The container's name."""
-        return f"deployd-gateway-{self.instance}"
-
-
-def container_spec(plan: Plan) -> dict[str, Any]:
-    """The engine's description of the gateway's container."""
-    control = f"{SOCKETS}/master.sock,uid,{os.getuid()},gid,{os.getgid()},mode,600"
-    if plan.network is not None:
-        control = f"ipv4@0.0.0.0:{CONTROL_PORT}"
-    command = ["-W", "-db", "-S", control, "-f", f"{CONFIG}/haproxy.cfg"]
-    binds = [f"{plan.directory}/config:{CONFIG}:ro", f"{plan.directory}/{plan.sockets}:{SOCKETS}"]
-    if plan.takes_over is not None:
-        command += ["-x", f"{_PREVIOUS}/admin.sock"]
-        binds.append(f"{plan.directory}/{plan.takes_over}:{_PREVIOUS}")
-    if plan.certificates is not None:
-        binds.append(f"{plan.certificates.absolute()}:{CERTIFICATES}:ro")
-    published = (
-        {str(CONTROL_PORT): "127.0.0.1", **{str(port): bind for port, bind in plan.ports}} if plan.network else {}
-    )
-    return {
-        "Image": plan.image,
-        "Entrypoint": ["haproxy"],
-        "Cmd": command,
-        "User": "0:0",
-        "StopSignal": "SIGUSR1",
-        "Labels": {**part_labels(plan.instance, "gateway"), _SOCKETS_LABEL: plan.sockets},
-        "ExposedPorts": {f"{port}/tcp": {} for port in published},
-        "HostConfig": {
-            "NetworkMode": plan.network or "host",
-            "Binds": binds,
-            "PortBindings": {
-                f"{port}/tcp": [{"HostIp": bind, "HostPort": "" if port == str(CONTROL_PORT) else port}]
-                for port, bind in published.items()
-            },
-            "RestartPolicy": {"Name": "always"},
-            "CapDrop": ["ALL"],
-            "CapAdd": _CAPABILITIES,
-            "SecurityOpt": ["no-new-privileges"],
-            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
-        },
-    }
 
 
 class GatewayContainer:
@@ -120,10 +55,19 @@ class GatewayContainer:
             )
         return found
 
+    async def up(self) -> bool:
+        """The container runs, so that HAProxy has something to say; one that ends again and again does not."""
+        found = await self.find()
+        return found is not None and found["State"]["Running"] and not found["State"]["Restarting"]
+
     async def ensure(self, ports: Iterable[int]) -> bool:
         """The container runs and HAProxy answers; True when it had to be started or made."""
         found = await self.find() or await self._returned()
-        if found is not None and self.bridge and not set(map(str, ports)) <= _published(found):
+        if found is not None and self.bridge and not set(ports) <= {port for port, _ in _published(found)}:
+            await self.upgrade(ports)
+            return True
+        if found is not None and found["State"]["Restarting"]:
+            await self._image_id()
             await self._remove(found["Id"])
             found = None
         if found is not None and found["State"]["Running"]:
@@ -148,33 +92,43 @@ class GatewayContainer:
         found = await self._old()
         return [self._runtime(found)] if found is not None and found["State"]["Running"] else []
 
-    async def outdated(self) -> bool:
-        """The configured image's name means another image than the one that runs."""
-        found = await self.find()
-        return found is not None and await self._image_id() != found["Image"]
+    async def outdated(self, ports: Iterable[int]) -> bool:
+        """The one that runs is of another image than the configured name means, or of another shape."""
+        if (found := await self.find()) is None:
+            return False
+        plan = self._plan(ports)
+        fits = found["Config"]["Labels"].get(SHAPE_LABEL) == shape(plan)
+        if self.bridge:
+            fits = fits and set(plan.ports) <= _published(found)
+        return not fits or await self._image_id() != found["Image"]
 
     async def upgrade(self, ports: Iterable[int]) -> None:
-        """Put a container of the configured image in the running one's place; on the host network no connection is lost."""
-        found = await self.find()
+        """Put a container as configured in the running one's place; on the host network no connection is lost.
+
+        One that does not come up goes again, and the former one serves on.
+        """
+        await self._image_id()
         if (old := await self._old()) is not None:
             await self._remove(old["Id"])
-        if found is None or self.bridge:
-            if found is not None:
-                await self._remove(found["Id"])
+        if (found := await self.find()) is None:
             await self.ensure(ports)
             return
-        before = found["Config"]["Labels"][_SOCKETS_LABEL]
-        plan = self._plan(ports, sockets="sockets-b" if before == "sockets-a" else "sockets-a", takes_over=before)
+        beside, before = not self.bridge and _on_host(found), found["Config"]["Labels"][SOCKETS_LABEL]
+        sockets = "sockets-b" if before == "sockets-a" else "sockets-a"
+        plan = self._plan(ports, sockets=sockets, takes_over=_sockets(found) if beside else None)
         with translated("upgrading the gateway"):
-            await self._docker.containers.container(found["Id"]).rename(f"{plan.name}-old")
+            former = self._docker.containers.container(found["Id"])
+            await former.rename(f"{plan.name}-old")
             try:
+                if not beside:  # it has the ports
+                    await former.stop(t=1)
                 await self._create(plan)
                 await self._docker.containers.container(plan.name).start()
-                await self.wait_ready()
+                await self.wait_ready(made=True)
             except BaseException:
-                await self._give_back(plan, found["Id"])
+                await self._give_back(plan, found["Id"], stopped=not beside)
                 raise
-        await self._retire(found["Id"])
+        await (self._retire(found["Id"]) if beside else self._remove(found["Id"]))
 
     async def finish_retired(self) -> None:
         """Let a replaced container come to its end, and remove it when it has; also one that a crash left half replaced."""
@@ -185,8 +139,8 @@ class GatewayContainer:
         elif found["HostConfig"]["RestartPolicy"]["Name"] == "always":
             await self._retire(found["Id"])
 
-    async def wait_ready(self) -> None:
-        """Until HAProxy answers; Unavailable with its last words when it does not."""
+    async def wait_ready(self, *, made: bool = False) -> None:
+        """Until HAProxy answers; Unavailable with its last words when it does not. One just `made` has one try."""
         try:
             async with asyncio.timeout(_START_SECONDS):
                 while True:
@@ -194,7 +148,7 @@ class GatewayContainer:
                         if (await (await self.runtime()).workers()).current is not None:
                             return
                     except Unavailable:
-                        await self._still_alive()
+                        await self._still_alive(made=made)
                     await asyncio.sleep(0.02)
         except TimeoutError as exc:
             raise Unavailable("the gateway does not start", hint=await self.last_words()) from exc
@@ -213,7 +167,7 @@ class GatewayContainer:
         for name in ("sockets-a", "sockets-b"):
             shutil.rmtree(self._directory / name, ignore_errors=True)
 
-    def _plan(self, ports: Iterable[int], *, sockets: str = "sockets-a", takes_over: str | None = None) -> Plan:
+    def _plan(self, ports: Iterable[int], *, sockets: str = "sockets-a", takes_over: Path | None = None) -> Plan:
         section, publish = self._section, dict.fromkeys(ports, self._section.bind)
         if section.stats_port is not None:
             publish[section.stats_port] = "127.0.0.1"
@@ -229,8 +183,8 @@ class GatewayContainer:
         )
 
     def _runtime(self, found: Mapping[str, Any]) -> Runtime:
-        if not self.bridge:
-            return Runtime(self._directory / found["Config"]["Labels"][_SOCKETS_LABEL] / "master.sock")
+        if _on_host(found):
+            return Runtime(_sockets(found) / "master.sock")
         published = (found["NetworkSettings"]["Ports"] or {}).get(f"{CONTROL_PORT}/tcp")
         if not published:
             raise Unavailable("the gateway is not running")
@@ -271,11 +225,14 @@ class GatewayContainer:
                 await self._docker.containers.container(old["Id"]).rename(self._plan(()).name)
         return await self.find()
 
-    async def _give_back(self, plan: Plan, old: str) -> None:
-        """An upgrade did not start: the old container, which still serves, gets its name again."""
+    async def _give_back(self, plan: Plan, old: str, *, stopped: bool) -> None:
+        """An upgrade did not start: the old container, which still serves unless it was stopped, gets its name again."""
         if (found := await self.find()) is not None and found["Id"] != old:
             await self._remove(found["Id"])
-        await self._docker.containers.container(old).rename(plan.name)
+        former = self._docker.containers.container(old)
+        await former.rename(plan.name)
+        if stopped:
+            await former.start()
 
     async def _old(self) -> Mapping[str, Any] | None:
         with translated("looking for the replaced gateway"):
@@ -283,9 +240,10 @@ class GatewayContainer:
         ours = found is not None and found["Config"]["Labels"].get("io.deployd.instance") == self._instance
         return found if ours else None
 
-    async def _still_alive(self) -> None:
+    async def _still_alive(self, *, made: bool) -> None:
         found = await self.find()
-        if found is None or not (found["State"]["Running"] or found["State"]["Restarting"]):
+        ended = found is None or not (found["State"]["Running"] or found["State"]["Restarting"])
+        if found is None or ended or (made and found["RestartCount"]):
             raise Unavailable("the gateway ended", hint=await self.last_words() if found else "")
 
     async def _remove(self, container_id: str) -> None:
@@ -293,5 +251,17 @@ class GatewayContainer:
             await delete(self._docker, container_id)
 
 
-def _published(found: Mapping[str, Any]) -> set[str]:
-    return {port.partition("/")[0] for port in found["HostConfig"]["PortBindings"] or {}}
+def _published(found: Mapping[str, Any]) -> set[tuple[int, str]]:
+    """The ports that a container publishes, with the addresses that they are bound to."""
+    bindings = (found["HostConfig"]["PortBindings"] or {}).items()
+    return {(int(port.partition("/")[0]), bound["HostIp"]) for port, all_bound in bindings for bound in all_bound}
+
+
+def _on_host(found: Mapping[str, Any]) -> bool:
+    return bool(found["HostConfig"]["NetworkMode"] == "host")
+
+
+def _sockets(found: Mapping[str, Any]) -> Path:
+    """The directory of a container's sockets, as the engine's host has it."""
+    mounts = (bind.split(":") for bind in found["HostConfig"]["Binds"])
+    return next(Path(mount[0]) for mount in mounts if mount[1] == SOCKETS)

@@ -2,13 +2,13 @@
 
 Three records of it must agree: HAProxy's run-time state, which is what counts; the config file, from which HAProxy comes back
 alone; and the routes in memory. Knows endpoints, not containers or deploys: those are the target's.
+
+The doors that [gateway] asks for are taken into use only by an HAProxy that has come up with them; until then the former ones
+stay open, and in the file.
 """
 
 import asyncio
-import errno
 import logging
-import os
-import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,11 +16,14 @@ import aiodocker
 
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
-from deployd.errors import RolloutFailed, Unavailable
+from deployd.errors import DeploydError, RolloutFailed, Unavailable
+from deployd.gateway.claim import claims, must_be_free
 from deployd.gateway.container import GatewayContainer
+from deployd.gateway.file import ConfigFile
 from deployd.gateway.runtime import Runtime
 from deployd.gateway.slots import Endpoint, Route, commands, held, learned, switched, without
-from deployd.gateway.text import Doors, read, render
+from deployd.gateway.text import Doors, read, read_doors, render, shape
+from deployd.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,9 @@ class Gateway:
     def __init__(self, docker: aiodocker.Docker, instance: str, section: GatewaySection, directory: Path) -> None:
         self.container = GatewayContainer(docker, instance, section, directory)
         self._section = section
-        self._file = directory / "config" / "haproxy.cfg"
+        self._file = ConfigFile(directory / "config" / "haproxy.cfg")
+        self._doors = Doors.of(section, bridge=False)
+        self._refused = ""
         self._routes: dict[str, Route] = {}
         self._lock = asyncio.Lock()
 
@@ -41,9 +46,10 @@ class Gateway:
         """HAProxy runs and the routes are known, from its own state where it runs, else from the file. Idempotent."""
         async with self._lock:
             await self.container.decide_network()
-            self._routes = {route.app: route for route in read(self._text_on_disk())}
-            found = await self.container.find()
-            if found is not None and found["State"]["Running"]:
+            text = self._file.text()
+            self._routes, self._doors = {route.app: route for route in read(text)}, self._asked
+            if await self.container.up():
+                self._doors = read_doors(text) or self._asked
                 self._routes = await self._learn(self._routes)
             await self._settle()
 
@@ -130,20 +136,27 @@ class Gateway:
             await self._settle()
             await self.container.finish_retired()
 
-    async def upgrade(self) -> bool:
-        """Take the configured image into use if another one runs: no connection is lost on the host network."""
+    async def fit(self) -> None:
+        """The doors that [gateway] asks for are open. Unavailable when they cannot be: then the former ones stay."""
         async with self._lock:
-            if not await self.container.outdated():
-                return False
-            self._write(self._routes)
-            await self.container.upgrade(self._ports(self._routes))
-            logger.info("The gateway runs a new image")
-            return True
+            if self._doors != self._asked:
+                await uninterrupted(self._refit())
+
+    async def upgrade(self) -> None:
+        """Take the doors, the mounts and the image that [gateway] asks for into use: no connection is lost on the host
+        network. Unavailable when HAProxy does not come up with them: then all stays as it was."""
+        async with self._lock:
+            if await self.container.find() is None:
+                return
+            if self._doors != self._asked or await self.container.outdated(self._ports(self._asked, self._routes)):
+                await uninterrupted(self._refit())
 
     async def ping(self) -> None:
-        """Unavailable unless HAProxy answers and takes connections."""
+        """Unavailable unless HAProxy answers and takes connections, at the doors that [gateway] asks for."""
         if (await (await self.container.runtime()).workers()).current is None:
-            raise Unavailable("the gateway has no worker")
+            raise Unavailable("the gateway has no worker", hint="docker logs of its container say why")
+        if self._refused:
+            raise Unavailable(self._refused, hint="change [gateway], then restart deployd")
 
     def holds(self, app: str, endpoint: Endpoint) -> bool:
         """`endpoint` has a slot: it serves or drains."""
@@ -166,41 +179,72 @@ class Gateway:
         """Bring file, container and run-time state to what the routes say; without any there need not be a gateway."""
         if not self._routes and await self.container.find() is None:
             return
-        if self._text_on_disk() != render(self._doors, self._routes.values()):
+        if self._file.text() != render(self._doors, self._routes.values()):
             self._write(self._routes)
-        if await self.container.ensure(self._ports(self._routes)):
+        if await self.container.ensure(self._ports(self._doors, self._routes)):
             logger.info("The gateway was started")
             return
         runtime = await self.container.runtime()
+        # Without routes the file was damaged, and HAProxy knows better: `ensure` says which doors there are.
+        if self._routes and await runtime.description() != shape(self._doors, self._routes.values()):
+            await self._reload_what_was_written()
+            return
         for route in self._routes.values():
             slots = await runtime.slots(route.backend)
-            if not slots:
-                await self._reload()
-                return
             now = Route(route.app, slots=slots)
-            if now.serving != route.serving:
+            if slots and now.serving != route.serving:
                 logger.warning(
                     "The gateway sent %s to %s instead of %s: corrected", route.app, now.serving, route.serving
                 )
                 await runtime.apply(commands(route.backend, slots, route.slots))
 
+    async def _reload_what_was_written(self) -> None:
+        """HAProxy runs with another text than the file's: somebody was interrupted between writing and reloading."""
+        try:
+            await self._reload()
+        except RolloutFailed as exc:
+            raise Unavailable(exc.message, hint=exc.hint) from exc
+        logger.info("The gateway has loaded its present config")
+
+    async def _refit(self) -> None:
+        """From the doors in use to those that are asked for, by a reload or, in a container of another shape, a takeover."""
+        before = self._doors
+        try:
+            if not self.container.bridge:
+                held = self._ports(before, self._routes) | {port for _, port in claims(before)}
+                must_be_free(claims(self._asked), held)
+            self._doors = self._asked
+            self._write(self._routes)
+            if await self.container.outdated(self._ports(self._doors, self._routes)):
+                await self.container.upgrade(self._ports(self._doors, self._routes))
+            else:
+                await self._reload()
+        except DeploydError as exc:
+            self._doors = before
+            self._write(self._routes)
+            self._refused = f"the gateway stays as it was: {exc.message}"
+            raise Unavailable(self._refused, hint=exc.hint) from exc
+        self._refused = ""
+        logger.info("The gateway is as [gateway] asks")
+
     async def _start(self, wanted: dict[str, Route]) -> None:
         """The first app makes the gateway. Where ports are published, that of the first apps are from the start."""
         if not self._routes and await self.container.find() is None:
+            self._doors = self._asked
             self._write(self._routes)
-            await self.container.ensure(self._ports(wanted))
+            await self.container.ensure(self._ports(self._doors, wanted))
 
     async def _restructure(self, wanted: dict[str, Route]) -> None:
         """Other doors: a new file, then a hitless reload; when that fails the old ones stay."""
         before, wanted = self._routes, await self._learn(wanted)
         if not self.container.bridge:
             open_now = await (await self.container.runtime()).frontends()
-            for port in sorted(route.listen for route in wanted.values() if route.listen is not None):
-                if f"port-{port}" not in open_now:
-                    self._claimable(port)
+            ports = {route.listen for route in wanted.values() if route.listen is not None}
+            held = {port for port in ports if f"port-{port}" in open_now}
+            must_be_free({(self._doors.bind, port): "app.gateway.listen" for port in ports}, held)
         self._write(wanted)
         try:
-            if self.container.bridge and await self.container.ensure(self._ports(wanted)):
+            if self.container.bridge and await self.container.ensure(self._ports(self._doors, wanted)):
                 self._routes = wanted
                 return
             await self._reload()
@@ -236,41 +280,13 @@ class Gateway:
             # The file still has what served before, so HAProxy comes back with it; reconcile corrects one that lives on.
             logger.warning("The gateway did not take back the switch of %s: %s", before.app, exc)
 
-    def _claimable(self, port: int) -> None:
-        """Refuse a port that another program has: HAProxy would pause its other doors while it tries to bind it."""
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self._section.bind, port))
-            except OSError as exc:
-                if exc.errno == errno.EADDRINUSE:
-                    raise RolloutFailed(
-                        f"port {port} is in use by another program", hint="stop it, or set another app.gateway.listen"
-                    ) from exc
-
-    def _ports(self, routes: dict[str, Route]) -> set[int]:
-        ports = {route.listen for route in routes.values()} | {self._section.http_port, self._section.https_port}
+    def _ports(self, doors: Doors, routes: dict[str, Route]) -> set[int]:
+        ports = {route.listen for route in routes.values()} | {doors.http_port, doors.https_port}
         return {port for port in ports if port is not None}
 
     @property
-    def _doors(self) -> Doors:
+    def _asked(self) -> Doors:
         return Doors.of(self._section, bridge=self.container.bridge)
 
-    def _text_on_disk(self) -> str:
-        try:
-            return self._file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError):
-            return ""
-
     def _write(self, routes: dict[str, Route]) -> None:
-        """The file is always whole: the old one or the new one, also after a power cut."""
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._file.with_suffix(".new")
-            with draft.open("w", encoding="utf-8") as file:
-                file.write(render(self._doors, routes.values()))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._file)
-        except OSError as exc:
-            raise Unavailable(f"{self._file} cannot be written: {exc.strerror}") from exc
+        self._file.write(render(self._doors, routes.values()))

@@ -57,6 +57,10 @@ class Runtime:
         rows = _table(await self._ask(f"{_to((await self.workers()).current)}show stat -1 1 -1"))
         return {row["pxname"] for row in rows}
 
+    async def description(self) -> str:
+        """What the config that the current worker has read says of itself."""
+        return parse_description(await self._ask(f"{_to((await self.workers()).current)}show info"))
+
     async def apply(self, commands: Iterable[str]) -> None:
         """Run the commands in order, all of them in the current worker first, then in those that leave."""
         lines, workers = list(commands), await self.workers()
@@ -113,6 +117,12 @@ def parse_workers(text: str) -> Workers:
         raise Unavailable(f"the gateway gives no account of its processes: {text[:200]!r}")
     ids = [pid for _, pid in workers]
     return Workers(ids[0] if ids else None, tuple(ids[1:]), int(masters[0][2]))
+
+
+def parse_description(text: str) -> str:
+    """The description in the answer to `show info`, empty when it has none."""
+    found = (line.partition(": ") for line in text.splitlines())
+    return next((value.strip() for name, _, value in found if name == "description"), "")
 
 
 def parse_slots(text: str) -> tuple[Slot, ...]:

@@ -1,15 +1,18 @@
-"""The text of haproxy.cfg as a pure function of the settings and the routes, and back: its first line holds the routes.
+"""The text of haproxy.cfg as a pure function of the doors and the routes, and back: its first line holds both.
 
 The file is always the present state, so that HAProxy comes back right when it is started again without deployd. A draining
-slot is written as disabled: whatever reads the file has no sessions that could still drain.
+slot is written as disabled: whatever reads the file has no sessions that could still drain. HAProxy tells the shape of the
+text that it has read, by which one that has to read it anew is known.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from deployd.config.daemon import GatewaySection
-from deployd.gateway.slots import Route, Slot, Use
+from deployd.gateway.slots import SLOTS, Route, Slot, Use
 
 CONFIG = "/etc/deployd"
 """Where the directory of haproxy.cfg is mounted in the gateway's container."""
@@ -42,8 +45,19 @@ class Doors:
 def render(doors: Doors, routes: Iterable[Route]) -> str:
     """The whole of haproxy.cfg, with the routes in the order of their names."""
     ordered = sorted(routes, key=lambda route: route.app)
+    first = {"doors": asdict(doors), "routes": [route.to_json() for route in ordered]}
+    description = f"global\n  description {shape(doors, ordered)}\n"
+    return "\n".join([_HEADER + json.dumps(first, separators=(",", ":")), description, _body(doors, ordered)])
+
+
+def shape(doors: Doors, routes: Iterable[Route]) -> str:
+    """What of the text takes a reload: all but the state of the slots, which is changed at run time."""
+    bare = (replace(route, slots=(Slot(),) * SLOTS) for route in sorted(routes, key=lambda route: route.app))
+    return hashlib.sha256(_body(doors, list(bare)).encode()).hexdigest()[:16]
+
+
+def _body(doors: Doors, ordered: Sequence[Route]) -> str:
     parts = [
-        _HEADER + json.dumps([route.to_json() for route in ordered], separators=(",", ":")),
         _FIXED,
         *_stats(doors),
         *_shared(doors, [route for route in ordered if route.hosts]),
@@ -55,11 +69,27 @@ def render(doors: Doors, routes: Iterable[Route]) -> str:
 
 def read(text: str) -> list[Route]:
     """The routes in a file that `render` wrote; none when its first line is damaged."""
-    first, _, _ = text.partition("\n")
+    first = _first(text)
     try:
-        return [Route.from_json(data) for data in json.loads(first.removeprefix(_HEADER))]
+        return [Route.from_json(data) for data in (first["routes"] if isinstance(first, dict) else first)]
     except (ValueError, TypeError, KeyError):
         return []
+
+
+def read_doors(text: str) -> Doors | None:
+    """The doors in a file that `render` wrote; None when its first line is damaged, or of a deployd that did not say."""
+    first = _first(text)
+    try:
+        return Doors(**first["doors"]) if isinstance(first, dict) else None
+    except (TypeError, KeyError):
+        return None
+
+
+def _first(text: str) -> Any:
+    try:
+        return json.loads(text.partition("\n")[0].removeprefix(_HEADER))
+    except ValueError:
+        return None
 
 
 def _problem(status: int, title: str) -> str:

@@ -59,6 +59,7 @@ class DockerTarget:
         """See ports.Target."""
         await self._open()
         await self._gateway.ensure([app])
+        await self._gateway.fit()
         rollout = Rollout(app, deploy, image, progress, self._containers, self._gateway)
         if app.docker.start == "stop-first" and (old := await self._serving(app)) is not None:
             await rollout.in_place_of(old)
@@ -173,7 +174,7 @@ class DockerTarget:
             self._opened = True
 
     async def _settle(self) -> None:
-        """The gateway is as it should be, with the doors and the image that it should have."""
+        """The gateway is as it should be; at last with what [gateway] asks for, which may not be to be had."""
         await self._open()
         await self._gateway.reconcile()
         await self._bring_back()

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from deployd.errors import Unavailable
-from deployd.gateway.runtime import Runtime, Workers, parse_sessions, parse_slots, parse_workers
+from deployd.gateway.runtime import Runtime, Workers, parse_description, parse_sessions, parse_slots, parse_workers
 from deployd.gateway.slots import Endpoint, Slot, Use
 
 PROCESSES = """#<PID>          <type>          <reloads>       <uptime>        <version>
@@ -25,6 +25,12 @@ STATE = """1
 3 app-iris 4 s4 127.0.0.1 0 5 1 1 630 1 0 0 8 0 0 0 - 1 - 0 0 - - 0
 
 """  # noqa: E501 - as HAProxy says it
+
+
+def test_a_config_says_what_it_is_or_nothing() -> None:
+    assert parse_description("Name: HAProxy\nnode: here\ndescription: c0ffee\n\n") == "c0ffee"
+    assert parse_description("Name: HAProxy\ndescription: \n\n") == ""
+    assert parse_description("") == ""
 
 
 def test_the_worker_forked_last_is_the_current_one() -> None:

@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deployd.config.daemon import GatewaySection
 from deployd.gateway.slots import Endpoint, Route, Slot, Use
-from deployd.gateway.text import Doors, read, render
+from deployd.gateway.text import Doors, read, read_doors, render, shape
 
 IRIS = Route(
     "iris",
@@ -70,15 +71,53 @@ def test_behind_published_ports_every_door_is_open_inside() -> None:
     assert "bind 127.0.0.1" not in render(Doors.of(section, bridge=True), [IRIS])
 
 
-def test_the_routes_can_be_read_back() -> None:
-    assert read(text(WINE, IRIS)) == [IRIS, WINE]
+def doors(**settings: object) -> Doors:
+    return Doors.of(GatewaySection.model_validate({"bind": "192.0.2.1", **settings}), bridge=False)
+
+
+def test_routes_and_doors_can_be_read_back() -> None:
+    assert read(text(WINE, IRIS, http_port=80)) == [IRIS, WINE]
+    assert read_doors(text(WINE, IRIS, http_port=80)) == doors(http_port=80)
+
+
+def test_the_routes_of_an_earlier_deployd_s_file_can_be_read_and_its_doors_are_unknown() -> None:
+    earlier = f"# deployd {json.dumps([IRIS.to_json()])}\nglobal\n"
+    assert (read(earlier), read_doors(earlier)) == ([IRIS], None)
+
+
+def test_haproxy_is_told_the_shape_of_its_text() -> None:
+    assert f"\n  description {shape(doors(), [IRIS, WINE])}\n" in text(IRIS, WINE)
+
+
+def test_a_switch_does_not_change_the_shape() -> None:
+    assert shape(doors(), [WINE, replace(IRIS, slots=WINE.slots)]) == shape(doors(), [IRIS, WINE])
+
+
+@pytest.mark.parametrize("settings", [{"bind": "192.0.2.2"}, {"http_port": 80}, {"stats_port": 9101}])
+def test_other_doors_make_another_shape(settings: dict[str, object]) -> None:
+    assert shape(doors(**settings), [IRIS]) != shape(doors(), [IRIS])
+
+
+def test_other_routes_make_another_shape() -> None:
+    assert shape(doors(), [IRIS]) != shape(doors(), [IRIS, WINE]) != shape(doors(), [replace(IRIS, listen=1), WINE])
 
 
 @pytest.mark.parametrize(
-    "damaged", ["", "\n", "# deployd ", text(IRIS)[:60], "# deployd [1]\n", '# deployd [{"app": "iris"}]', "global\n"]
+    "damaged",
+    [
+        "",
+        "\n",
+        "# deployd ",
+        text(IRIS)[:60],
+        "# deployd [1]\n",
+        '# deployd {"doors": {"a": 1}, "routes": 1}',
+        '# deployd [{"app": "iris"}]',
+        "global\n",
+    ],
 )
-def test_a_damaged_file_has_no_routes(damaged: str) -> None:
+def test_a_damaged_file_has_no_routes_and_no_doors(damaged: str) -> None:
     assert read(damaged) == []
+    assert read_doors(damaged) is None
 
 
 def test_the_body_without_a_release_is_a_problem_document() -> None:

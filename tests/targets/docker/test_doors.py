@@ -74,7 +74,7 @@ async def test_apps_share_a_port_by_host_name_and_path(
 async def test_tls_ends_at_the_gateway(engine: str, instance: str, web: Image, tmp_path: Path) -> None:
     port, directory = free_port(), tmp_path / "certificates"
     directory.mkdir()
-    authority = _certificate(directory / "a.pem", "a.example.com")
+    authority = certificate(directory / "a.pem", "a.example.com")
     section = GatewaySection(bind="127.0.0.1", https_port=port, certificates=directory)
     app = an_app(1).model_copy(update={"gateway": an_app(1).gateway.model_copy(update={"hosts": ("a.example.com",)})})
 
@@ -111,7 +111,7 @@ async def test_behind_published_ports_a_swap_loses_nothing_either(
     assert leaks.present() == []
 
 
-def _certificate(path: Path, host: str) -> str:
+def certificate(path: Path, host: str) -> str:
     """Write a self-signed certificate with its key, as HAProxy takes it; the certificate alone."""
     key, certificate = path.with_suffix(".key"), path.with_suffix(".crt")
     made = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]

@@ -1,7 +1,8 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from deployd.gateway.container import Plan, container_spec
+from deployd.gateway.plan import Plan, container_spec, shape
 
 PLAN = Plan("here", "haproxy:lts", Path("/var/lib/deployd/gateway"), "sockets-a")
 
@@ -30,7 +31,7 @@ def test_on_a_bridge_its_ports_are_published_and_its_control_on_loopback_alone()
 
 
 def test_a_newer_one_takes_over_the_sockets_of_the_former() -> None:
-    plan = Plan("here", "haproxy:lts", Path("/state"), "sockets-b", takes_over="sockets-a")
+    plan = Plan("here", "haproxy:lts", Path("/state"), "sockets-b", takes_over=Path("/state/sockets-a"))
     spec = container_spec(plan)
     assert spec["Cmd"][-2:] == ["-x", "/run/deployd-previous/admin.sock"]
     assert "/state/sockets-a:/run/deployd-previous" in spec["HostConfig"]["Binds"]
@@ -42,7 +43,20 @@ def test_it_is_ours_comes_back_by_itself_and_may_do_little() -> None:
         "io.deployd.instance": "here",
         "io.deployd.part": "gateway",
         "io.deployd.sockets": "sockets-a",
+        "io.deployd.shape": shape(PLAN),
     }
     assert spec["HostConfig"]["RestartPolicy"] == {"Name": "always"}
     assert spec["HostConfig"]["CapDrop"] == ["ALL"]
     assert spec["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
+
+
+def test_other_mounts_or_another_network_make_another_shape() -> None:
+    for other in ({"certificates": Path("/certificates")}, {"network": "deployd-here"}, {"directory": Path("/else")}):
+        assert shape(replace(PLAN, **other)) != shape(PLAN)
+
+
+def test_a_successor_of_another_image_and_with_more_ports_has_the_same_shape() -> None:
+    successor = replace(PLAN, image="haproxy:3", sockets="sockets-b", takes_over=Path("/state/sockets-a"))
+    assert shape(successor) == shape(PLAN)
+    bridge = replace(PLAN, network="deployd-here")
+    assert shape(replace(bridge, ports=((8000, "0.0.0.0"),))) == shape(bridge)
