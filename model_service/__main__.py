@@ -8,10 +8,13 @@ import contextlib
 import gc
 import logging
 import math
+import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -20,7 +23,9 @@ from model_service.app import create_app
 from model_service.errors import ServiceError
 from model_service.service import Service
 from model_service.settings import Settings, read_settings
-from model_service.workers import WorkerFailed, supervise
+from model_service.workers import Line, WorkerFailed, supervise
+
+log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -46,33 +51,67 @@ async def run(settings: Settings) -> None:
 async def serve(settings: Settings, listener: socket.socket, stop: asyncio.Event) -> None:
     """One worker: ready once its model is proven; after `stop` unready first, then gone. Raises ModelRejected."""
     service = Service(settings)
-    server = Server(
-        uvicorn.Config(
-            create_app(service),
-            http="httptools",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            proxy_headers=False,  # nothing here asks who calls
-            server_header=False,
-            timeout_keep_alive=75,  # longer than a proxy keeps its side, so that the proxy is the one to close
-            timeout_graceful_shutdown=math.ceil(settings.grace),
-        )
-    )
+    line = None if settings.line is None else Line(settings.line)
     async with asyncio.TaskGroup() as tasks:
-        web = tasks.create_task(server.serve([listener]))
-        tasks.create_task(_load(service))
-        await stop.wait()
+        told = tasks.create_task(stop.wait())
+        orphaned = tasks.create_task(_stop_when_alone(line, stop))
+        loading = tasks.create_task(_load(service, line))
+        if settings.late:  # the other workers answer until this one can
+            await asyncio.wait({loading, told}, return_when=asyncio.FIRST_COMPLETED)
+        if not told.done():
+            await _answer(service, listener, told)
+        orphaned.cancel()
+        loaded = loading.done()
+        loading.cancel()
+    await _leave(service, loaded=loaded)
+
+
+async def _answer(service: Service, listener: socket.socket, told: asyncio.Task[Any]) -> None:
+    """Takes requests until told to end them, unready first."""
+    server = Server(_configuration(service))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve([listener]))
+        await told
         service.draining = True
-        await asyncio.sleep(settings.drain)
+        await asyncio.sleep(service.settings.drain)
+        service.leave_by = time.monotonic() + service.settings.grace
         server.should_exit = True
-        await web
-    await service.close()
 
 
-async def _load(service: Service) -> None:
+def _configuration(service: Service) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(service),
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,  # nothing here asks who calls
+        server_header=False,
+        timeout_keep_alive=75,  # longer than a proxy keeps its side, so that the proxy is the one to close
+        timeout_graceful_shutdown=math.ceil(service.settings.grace),
+    )
+
+
+async def _load(service: Service, line: Line | None) -> None:
     await service.load()
     gc.freeze()  # what is there now stays: looking through it again and again would hold up requests for 15 ms each time
+    if line is not None:
+        line.say_ready()
+
+
+async def _stop_when_alone(line: Line | None, stop: asyncio.Event) -> None:
+    if line is not None:
+        await line.gone()
+        stop.set()
+
+
+async def _leave(service: Service, *, loaded: bool) -> None:
+    """Closes what is open. A thread that is still in a model cannot be ended, only left behind with the process."""
+    ended = await service.close(within=max(0.1, service.leave_by - time.monotonic()))
+    if not (loaded and ended):
+        log.warning("Left while the model was still busy")
+        logging.shutdown()
+        os._exit(0)
 
 
 def main() -> int:

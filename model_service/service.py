@@ -33,6 +33,7 @@ class Service:
         self.meters = Meters(self.manifest, commit=self.commit, shared=settings.meters)
         self.model: Model | None = None
         self.draining = False
+        self.leave_by = 0.0  # on the monotonic clock
         self._batcher: Batcher | None = None
 
     @property
@@ -84,11 +85,17 @@ class Service:
         except TimeoutError as exc:
             raise RequestRejected(504, f"no answer within {self.settings.timeout:g} s") from exc
 
-    async def close(self) -> None:
-        """Lets the last batch end, and leaves the last counts to the other workers."""
-        if self._batcher is not None:
-            await self._batcher.close()
-        self.meters.close()
+    async def close(self, within: float | None = None) -> bool:
+        """Leaves the last counts to the other workers; False if the model was still busy after so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                if self._batcher is not None:
+                    await self._batcher.close()
+        except TimeoutError:
+            return False
+        finally:
+            self.meters.close()
+        return True
 
     def _load(self) -> tuple[Model, int]:
         settings = self.settings

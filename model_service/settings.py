@@ -34,6 +34,8 @@ class Settings:
     commit: str | None = None
     meters: Path | None = None
     fd: int | None = None
+    line: int | None = None
+    late: bool = False
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:
@@ -77,7 +79,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-_INTERNAL = ("meters", "fd")
+_INTERNAL = ("meters", "fd", "line", "late")  # between a supervisor and its workers
 _KINDS: dict[str, Callable[[str], Any]] = {
     "dir": Path,
     "port": _port,
@@ -93,4 +95,6 @@ _KINDS: dict[str, Callable[[str], Any]] = {
     "trust": _names,
     "meters": Path,
     "fd": int,
+    "line": int,
+    "late": bool,
 }

@@ -85,3 +85,11 @@ def running(directory: Path, *options: str, **environment: str) -> Iterator[Runn
     with started(directory, *options, **environment) as one:
         one.wait_until_ready()
         yield one
+
+
+def workers_of(service: Running) -> set[int]:
+    """The processes that a service has started."""
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(service.process.pid)], capture_output=True, text=True, check=False
+    )
+    return set(map(int, listed.stdout.split()))

@@ -83,7 +83,12 @@ async def test_no_guess_is_made_at_what_an_endless_name_was_meant_to_be(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guessed: list[str] = []
-    monkeypatch.setattr(rows, "get_close_matches", lambda name, _names, n: guessed.append(name) or [])
+
+    def guess(name: str, _names: list[str], n: int) -> list[str]:
+        guessed.append(name)
+        return []
+
+    monkeypatch.setattr(rows, "get_close_matches", guess)
     for length in (20, 90_000):
         answer = await client.post("/predict", json={"instances": [{"x" * length: 1}]})
         assert answer.status_code == 422

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from model_service import train
 from model_service.client import Client, PredictionFailed, main
 from model_service.golden import agrees
 from model_service.model import load
-from tests.model_service.process import Running, running, started
+from tests.model_service.process import Running, running, started, workers_of
 
 pytestmark = pytest.mark.slow
 
@@ -125,13 +124,6 @@ def test_nothing_is_lost_when_the_traffic_was_moved_before_the_end(iris_dir: Pat
         for caller in callers:
             caller.join(30)
     assert set(outcomes) == {200}
-
-
-def workers_of(service: Running) -> set[int]:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(service.process.pid)], capture_output=True, text=True, check=False
-    )
-    return set(map(int, listed.stdout.split()))
 
 
 def test_workers_share_the_socket_and_the_counters_and_are_replaced_when_they_die(iris_dir: Path) -> None:
