@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -38,6 +39,13 @@ def answered(caller: socket.socket) -> tuple[int, Any]:
     return answer.status, json.load(answer)
 
 
+def drip(every: float) -> Iterator[None]:
+    """For a caller who sends as little as one can."""
+    while True:
+        yield
+        time.sleep(every)
+
+
 def in_chunks(body: bytes) -> bytes:
     chunks = [body[at : at + 500] for at in range(0, len(body), 500)]
     framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
@@ -70,3 +78,62 @@ def test_after_a_body_that_was_read_the_connection_goes_on_also_when_it_was_too_
         assert answered(caller)[0] == 413
         caller.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(QUESTION) + QUESTION)
         assert answered(caller)[0] == 200
+
+
+def test_a_head_too_large_gets_a_431_in_one_piece_or_many(strict: Running) -> None:
+    for size, status in ((60_000, 200), (100_000, 431), (3_000_000, 431)):
+        with called(strict) as caller:
+            filling = b"X-Filling: " + b"x" * size + b"\r\n"
+            caller.sendall(HEAD + filling + b"Content-Length: %d\r\n\r\n" % len(QUESTION) + QUESTION)
+            assert answered(caller)[0] == status
+
+
+def test_the_last_of_a_large_body_does_not_count_for_the_next_head(iris_dir: Path) -> None:
+    body = json.dumps({"instances": [ROW] * 5000}).encode()
+    request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with running(iris_dir) as service, called(service) as caller:
+        caller.sendall(request * 2 + HEAD)
+        assert [answered(caller)[0] for _ in range(2)] == [200, 200]
+        caller.sendall(b"Content-Length: %d\r\n\r\n" % len(QUESTION) + QUESTION)
+        assert answered(caller)[0] == 200
+
+
+@pytest.mark.parametrize("sent", [b"POST /predict HT", HEAD, HEAD + b"X-Slow: "])
+def test_a_head_that_does_not_come_gets_a_408(strict: Running, sent: bytes) -> None:
+    with called(strict) as caller:
+        caller.sendall(sent)
+        assert answered(caller) == (408, {"error": "the head of the request did not arrive within 1 s"})
+        assert caller.recv(1) == b""
+
+
+def test_a_connection_that_says_nothing_is_closed(strict: Running) -> None:
+    with called(strict) as caller:
+        assert caller.recv(1) == b""
+
+
+def test_a_malformed_head_gets_a_400_in_the_same_shape(strict: Running) -> None:
+    for sent in (b"nonsense\r\n\r\n", HEAD + b"Content-Length: -1\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n"):
+        with called(strict) as caller:
+            caller.sendall(sent)
+            assert answered(caller) == (400, {"error": "malformed HTTP request"})
+
+
+def test_nonsense_after_a_request_costs_it_nothing(strict: Running) -> None:
+    with called(strict) as caller:
+        caller.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(QUESTION) + QUESTION + b"nonsense\r\n\r\n")
+        assert answered(caller)[0] == 200
+
+
+def test_endless_trailers_are_cut_off(strict: Running) -> None:
+    with called(strict) as caller:
+        caller.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X-Trailer: x\r\n" * 100_000)
+        assert answered(caller)[0] == 408
+
+
+def test_a_body_that_nobody_reads_is_not_waited_for_without_end(strict: Running) -> None:
+    with called(strict) as caller:
+        caller.sendall(b"POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        assert answered(caller)[0] == 405
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in drip(every=0.05):
+                caller.sendall(b" ")
