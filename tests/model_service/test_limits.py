@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -39,11 +39,11 @@ def answered(caller: socket.socket) -> tuple[int, Any]:
     return answer.status, json.load(answer)
 
 
-def drip(every: float) -> Iterator[None]:
-    """For a caller who sends as little as one can."""
+def drip(caller: socket.socket) -> NoReturn:
+    """Sends as little as one can, for ever."""
     while True:
-        yield
-        time.sleep(every)
+        caller.sendall(b" ")
+        time.sleep(0.05)
 
 
 def in_chunks(body: bytes) -> bytes:
@@ -135,5 +135,4 @@ def test_a_body_that_nobody_reads_is_not_waited_for_without_end(strict: Running)
         caller.sendall(b"POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
         assert answered(caller)[0] == 405
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            for _ in drip(every=0.05):
-                caller.sendall(b" ")
+            drip(caller)
