@@ -80,10 +80,11 @@ def read_estimator(manifest: Manifest, directory: Path, *, pickle_sha256: str | 
                 hint="install the versions of the manifest, or train again with these",
             )
     if manifest.format == "pickle":
-        estimator = _read_pickle(manifest, directory, pickle_sha256)
+        file, estimator = PICKLE_FILE, _read_pickle(manifest, directory, pickle_sha256)
     else:
-        estimator = _read_skops(manifest, directory, trusted)
-    _check_fits(manifest, estimator)
+        file, estimator = SKOPS_FILE, _read_skops(manifest, directory, trusted)
+    with _damage_named(file):
+        _check_fits(manifest, estimator)
     return estimator
 
 
@@ -94,24 +95,26 @@ def untrusted_types(file: Path) -> list[str]:
 
 def _read_skops(manifest: Manifest, directory: Path, trusted: Sequence[str]) -> Any:
     content = manifest.checked(directory, SKOPS_FILE)
-    with _damage_named():
+    with _damage_named(SKOPS_FILE):
         unknown = set(skops.io.get_untrusted_types(data=content)) - {*TRUSTED, *trusted}
     if unknown:
         raise ModelRejected(
             f"{SKOPS_FILE} holds types that are not trusted: {', '.join(sorted(unknown))}",
             hint="if you trained it yourself, name them in MODEL_TRUST (comma-separated) or with --trust",
         )
-    with _damage_named():
+    with _damage_named(SKOPS_FILE):
         return skops.io.loads(content, trusted=[*TRUSTED, *trusted])
 
 
 @contextmanager
-def _damage_named() -> Iterator[None]:
-    """A damaged archive makes skops, and the classes in it, raise whatever it pleases."""
+def _damage_named(file: str) -> Iterator[None]:
+    """A damaged file makes its reader, and the classes in it, raise whatever they please."""
     try:
         yield
+    except ModelRejected:
+        raise
     except Exception as exc:
-        raise ModelRejected(f"{SKOPS_FILE} cannot be read: {type(exc).__name__}: {exc}") from exc
+        raise ModelRejected(f"{file} cannot be read: {type(exc).__name__}: {exc}") from exc
 
 
 def _read_pickle(manifest: Manifest, directory: Path, allowed: str | None) -> Any:
@@ -123,7 +126,8 @@ def _read_pickle(manifest: Manifest, directory: Path, allowed: str | None) -> An
     content = manifest.checked(directory, PICKLE_FILE)
     if hashlib.sha256(content).hexdigest() != allowed.lower():
         raise ModelRejected(f"{PICKLE_FILE} is not the file that was allowed: its SHA-256 differs")
-    return pickle.loads(content)  # noqa: S301  # this very content was allowed by its hash
+    with _damage_named(PICKLE_FILE):
+        return pickle.loads(content)  # noqa: S301  # this very content was allowed by its hash
 
 
 def _check_fits(manifest: Manifest, estimator: Any) -> None:

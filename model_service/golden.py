@@ -6,15 +6,18 @@ a deployer may do so again over HTTP.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from model_service.errors import ModelRejected
+from model_service.errors import ModelRejected, RequestRejected
 from model_service.model import Model
+from model_service.rows import RowReader
 
 FILE = "golden.json"
 TOLERANCE = 1e-6
 CASES = 12
+MOST_ROWS = 10_000
 
 
 def golden_rows(unseen: Any, described: dict[str, Any]) -> list[list[float]]:
@@ -39,15 +42,29 @@ def check_golden(model: Model, content: bytes) -> int:
     """Replays the file against a loaded model; the number of cases. Raises ModelRejected at the first wrong answer."""
     try:
         document = json.loads(content)
-        cases = [(case["request"]["instances"], case["response"]) for case in document["cases"]]
+        cases = [(case["request"], case["response"]) for case in document["cases"]]
         tolerance = float(document["tolerance"])
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as exc:
         raise ModelRejected(f"{FILE} is not usable: {exc!r}") from exc
-    for i, (rows, wanted) in enumerate(cases):
-        given = {"predictions": [json.loads(answer.json) for answer in model.answers(rows)]}
-        if not agrees(given, wanted, tolerance):
+    if not cases or not 0 <= tolerance < math.inf:
+        raise ModelRejected(f"{FILE} proves nothing: expected at least one case and a finite tolerance")
+    reader = RowReader(model.manifest, max_rows=MOST_ROWS)
+    for i, (request, wanted) in enumerate(cases):
+        answers = _answers(model, reader, request, f"{FILE}, case {i}")
+        if not isinstance(wanted, dict) or not wanted.get("predictions"):
+            raise ModelRejected(f"{FILE}, case {i}: names no predictions")
+        if not agrees({"predictions": answers}, wanted, tolerance):
             raise ModelRejected(f"{FILE}, case {i}: the model no longer answers as it did when it was trained")
     return len(cases)
+
+
+def _answers(model: Model, reader: RowReader, request: Any, at: str) -> list[Any]:
+    try:
+        return [json.loads(answer.json) for answer in model.answers(reader.listed(request, "instances"))]
+    except RequestRejected as exc:
+        raise ModelRejected(f"{at}: {exc.message}") from exc
+    except Exception as exc:  # a damaged model raises whatever it pleases
+        raise ModelRejected(f"{at}: the model fails: {type(exc).__name__}: {exc}") from exc
 
 
 def agrees(given: Any, wanted: Any, tolerance: float) -> bool:

@@ -119,8 +119,13 @@ def load(directory: Path, *, pickle_sha256: str | None = None, trusted: Sequence
     if manifest.format == "trees":
         return TreeModel(manifest, _read_trees(manifest, directory))
     # scikit-learn is large and most models do without it: only those that need it pay for it
-    from model_service.estimators import EstimatorModel, read_estimator  # noqa: PLC0415
-
+    try:
+        from model_service.estimators import EstimatorModel, read_estimator  # noqa: PLC0415
+    except ImportError as exc:
+        raise ModelRejected(
+            f"a model in the {manifest.format} format needs libraries that are not installed here: {exc}",
+            hint="install model_service/training.lock; models of trees (--format trees) do without",
+        ) from exc
     return EstimatorModel(manifest, read_estimator(manifest, directory, pickle_sha256=pickle_sha256, trusted=trusted))
 
 

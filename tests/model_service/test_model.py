@@ -4,6 +4,8 @@ import hashlib
 import json
 import pickle
 import shutil
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,39 @@ def test_a_truncated_skops_file_is_an_error(skops_dir: Path, tmp_path: Path, kep
         load(directory)
 
 
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_part_of_a_skops_file_is_an_error_even_if_all_its_sums_are_right(
+    tmp_path_factory: pytest.TempPathFactory, skops_dir: Path, data: st.DataObject
+) -> None:
+    directory = tmp_path_factory.mktemp("damaged")
+    shutil.copytree(skops_dir, directory, dirs_exist_ok=True)
+    with zipfile.ZipFile(skops_dir / "model.skops") as archive:
+        parts = {name: bytearray(archive.read(name)) for name in sorted(archive.namelist())}
+    part = parts[data.draw(st.sampled_from(sorted(parts)))]
+    for _ in range(data.draw(st.integers(1, 3))):
+        part[data.draw(st.integers(0, len(part) - 1))] ^= data.draw(st.integers(1, 255))
+    with zipfile.ZipFile(directory / "model.skops", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    admit(directory, "model.skops")
+    try:
+        model = load(directory)
+        check_golden(model, (directory / "golden.json").read_bytes())
+    except ModelRejected:
+        return
+    assert len(model.answers([[5.0, 3.0, 1.0, 0.1]])) == 1
+
+
+def test_without_the_libraries_that_a_model_needs_the_error_says_so(
+    skops_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "model_service.estimators", None)
+    with pytest.raises(ModelRejected, match="not installed here") as refused:
+        load(skops_dir)
+    assert "training.lock" in refused.value.hint
+
+
 def test_types_that_are_not_trusted_are_named_and_can_be_allowed(tmp_path: Path) -> None:
     from tests.model_service.tasks import compiled  # noqa: PLC0415  # the other tests do without it
 
@@ -151,3 +186,7 @@ def test_a_pickle_is_refused_unless_its_very_hash_is_allowed(tmp_path: Path) -> 
     admit(tmp_path, "model.pkl")
     with pytest.raises(ModelRejected, match="not the file that was allowed"):
         load(tmp_path, pickle_sha256=allowed)
+    (tmp_path / "model.pkl").write_bytes(b"no pickle at all")
+    admit(tmp_path, "model.pkl")
+    with pytest.raises(ModelRejected, match=r"model\.pkl cannot be read"):
+        load(tmp_path, pickle_sha256=hashlib.sha256(b"no pickle at all").hexdigest())
