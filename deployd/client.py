@@ -131,9 +131,9 @@ class Client:
         """Take an app that is gone from the config off its target."""
         await self._ask("DELETE", _path(app))
 
-    async def reload(self) -> list[str]:
-        """Let the daemon read its config again; the names of its apps."""
-        return (await self._post(ReloadAnswer, "/api/v1/reload")).apps
+    async def reload(self) -> ReloadAnswer:
+        """Let the daemon read its config again; the names of its apps, and what takes a restart."""
+        return await self._post(ReloadAnswer, "/api/v1/reload")
 
     async def ready(self) -> Mapping[str, str]:
         """Part -> `ok`, `warning: ...`, or what is wrong with it."""

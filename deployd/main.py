@@ -40,6 +40,10 @@ from deployd.targets.docker import DockerTarget
 
 logger = logging.getLogger(__name__)
 
+# Handed to what is made at the start, but for the keys that are looked up each time that they are needed.
+_AT_START = ("server", "builder", "gateway", "git", "registry")
+_AT_ONCE = {"server.base_url", "server.allowed_hosts", "server.trusted_proxies", "git.poll_every"}
+
 
 async def run(config_path: Path) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reloads the config. Raises ConfigError when it cannot start."""
@@ -92,21 +96,22 @@ class Daemon:
                 tasks.create_task(target.watch())
             tasks.create_task(self.services.scheduler.serve())
 
-    async def reload(self) -> None:
-        """Use the config file as it is now. ConfigError when it is broken: then the old one stays."""
-        config = await asyncio.to_thread(load, self.config_path)
+    async def reload(self) -> Sequence[str]:
+        """Use the config file as it is now; the keys that changed and take a restart. ConfigError when it is broken: then the
+        old one stays."""
+        config, waiting = taken_up(self.services.config, await asyncio.to_thread(load, self.config_path))
         secrets = webhook_secrets(config)
         if missing := {app.target for app in config.app} - self.services.targets.keys():
             raise ConfigError(f"the first app with target = {missing.pop()} takes a restart", hint="restart deployd")
-        for section in ("server", "builder", "gateway", "git", "registry"):
-            if getattr(config, section) != getattr(self.services.config, section):
-                logger.warning("[%s] has changed: that takes effect at the next restart", section)
+        for key in waiting:
+            logger.warning("%s has changed: that takes effect at the next restart", key)
         self.services.scheduler.reload(config)
         self.docker.expect(config.app)
         self.services.logs.hide(secrets)
         self.services.config = config
         self.webhooks.reload(secrets=[secret.encode() for secret in secrets], apps=config.app)
         logger.info("Reloaded %s", self.config_path)
+        return waiting
 
     def stop_taking(self) -> None:
         """Take no more connections, end the streams, let requests in flight finish: a delivery is still stored."""
@@ -141,12 +146,29 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
             max_body=config.server.max_body,
         )
 
-        async def reload() -> None:
-            await daemon.reload()
+        async def reload() -> Sequence[str]:
+            return await daemon.reload()
 
         services = Services(config, scheduler, store, events, logs, targets, reload)
         daemon = Daemon(config_path, services, webhooks, _server(config, services, webhooks), docker)
         yield daemon
+
+
+def taken_up(old: Config, new: Config) -> tuple[Config, list[str]]:
+    """The config that counts after a reload, and the keys of `new` that wait for a restart: those are as they were."""
+    sections: dict[str, Any] = {}
+    waiting: list[str] = []
+    for name in _AT_START:
+        was, now = getattr(old, name), getattr(new, name)
+        if was is None or now is None:
+            sections[name] = was
+            waiting += [name] if was != now else []
+            continue
+        changed = [key for key in type(now).model_fields if getattr(was, key) != getattr(now, key)]
+        waiting += [f"{name}.{key}" for key in changed if f"{name}.{key}" not in _AT_ONCE]
+        at_once = {key: getattr(now, key) for key in changed if f"{name}.{key}" in _AT_ONCE}
+        sections[name] = was.model_copy(update=at_once)
+    return new.model_copy(update=sections), waiting
 
 
 def webhook_secrets(config: Config) -> list[str]:

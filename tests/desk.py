@@ -140,6 +140,7 @@ class Desk:
         self.builder, self.target = FakeBuilder(), FakeTarget()
         self.logs = Logs(directory / "logs")
         self.next_config = config = parse(dict(data))
+        self.needs_restart: list[str] = []
         targets = {"docker": self.target}
         parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: ())
         pipeline = Pipeline(parts, instance="test", builder=config.builder, registry=None)
@@ -147,9 +148,10 @@ class Desk:
         self.services = Services(config, self.scheduler, store, events, self.logs, targets, self._reload)
         self.app = create_app(self.services, _no_webhooks)
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> list[str]:
         self.services.config = self.next_config
         self.scheduler.reload(self.next_config)
+        return self.needs_restart
 
     async def becomes(self, app: str, number: int, *statuses: Status) -> Deploy:
         """Wait for a deploy to be one of `statuses`."""

@@ -65,7 +65,7 @@ async def test_everything_else_that_can_be_asked(daemon: Desk, client: Client, t
     with contextlib.closing(sqlite3.connect(copy)) as database:
         assert database.execute("SELECT count(*) FROM deploys").fetchone() == (3,)
     daemon.next_config = config_of(settings("rose"))
-    assert await client.reload() == ["rose"]
+    assert (await client.reload()).apps == ["rose"]
     await client.remove("iris")
     assert daemon.target.removed == ["iris"]
 

@@ -176,9 +176,10 @@ class DiffAnswer(Answer):
 
 
 class ReloadAnswer(Answer):
-    """The apps of the config that counts now."""
+    """The apps of the config that counts now, and the keys that changed and take effect at the next restart only."""
 
     apps: list[str]
+    needs_restart: list[str] = []
 
 
 class HealthAnswer(Answer):

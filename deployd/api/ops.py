@@ -62,8 +62,8 @@ async def app_badge(app: str, services: Given) -> Response:
 @router.post("/api/v1/reload", dependencies=[RULES])
 async def reload(services: Given) -> ReloadAnswer:
     """Read the config file again; a wrong one is refused and the present one stays."""
-    await services.reload()
-    return ReloadAnswer(apps=[app.name for app in services.config.app])
+    waiting = await services.reload()
+    return ReloadAnswer(apps=[app.name for app in services.config.app], needs_restart=list(waiting))
 
 
 @router.get("/api/v1/backup", response_class=Response, dependencies=[RULES])

@@ -5,7 +5,7 @@ parts have in common.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -45,7 +45,8 @@ class Streams:
 
 @dataclass(slots=True)
 class Services:
-    """`reload` reads the file again and replaces `config`. Once `stopping` is set every stream ends."""
+    """`reload` reads the file again, replaces `config` and names what takes a restart. Once `stopping` is set every stream
+    ends."""
 
     config: Config
     scheduler: Scheduler
@@ -53,7 +54,7 @@ class Services:
     events: Events
     logs: Logs
     targets: Mapping[str, Target]
-    reload: Callable[[], Awaitable[None]]
+    reload: Callable[[], Awaitable[Sequence[str]]]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: Streams = field(default_factory=Streams)
     readiness: Readiness = field(default_factory=Readiness)

@@ -16,8 +16,10 @@ def add_to(app: typer.Typer) -> None:
 
 def reload() -> None:
     """Let the daemon read its config again; a wrong one is refused and the present one stays."""
-    apps = asking(lambda client: client.reload())
-    out().print(f"reloaded: {', '.join(apps) or 'no apps'}")
+    answer = asking(lambda client: client.reload())
+    out().print(f"reloaded: {', '.join(answer.apps) or 'no apps'}")
+    if answer.needs_restart:
+        out().print(f"at the next restart: {', '.join(answer.needs_restart)}")
 
 
 def backup(

@@ -43,7 +43,7 @@ async def test_what_is_away_is_503_with_retry_after(daemon: Desk, browser: httpx
 
 
 async def test_a_bug_is_500_without_its_text(daemon: Desk, browser: httpx.AsyncClient) -> None:
-    async def broken() -> None:
+    async def broken() -> list[str]:
         raise ZeroDivisionError("hunter2")
 
     daemon.services.reload = broken

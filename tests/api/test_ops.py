@@ -63,12 +63,17 @@ async def test_the_badge_shows_the_state(daemon: Desk, browser: httpx.AsyncClien
 
 async def test_a_reload_takes_the_new_config(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.next_config = config_of(settings("iris", "lily"))
-    assert (await browser.post("/api/v1/reload")).json() == {"apps": ["iris", "lily"]}
+    assert (await browser.post("/api/v1/reload")).json() == {"apps": ["iris", "lily"], "needs_restart": []}
     assert (await browser.get("/api/v1/apps/lily")).status_code == 200
 
 
+async def test_a_reload_names_what_takes_a_restart(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    daemon.needs_restart = ["server.port", "registry"]
+    assert (await browser.post("/api/v1/reload")).json()["needs_restart"] == ["server.port", "registry"]
+
+
 async def test_a_wrong_config_is_refused_with_the_reason(daemon: Desk, browser: httpx.AsyncClient) -> None:
-    async def broken() -> None:
+    async def broken() -> list[str]:
         raise ConfigError("config.toml: app.iris.prot: unknown key (did you mean port?)")
 
     daemon.services.reload = broken

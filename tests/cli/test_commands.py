@@ -146,6 +146,8 @@ def test_pause_resume_scale_reload_backup_remove(daemon: Neighbour, command: Com
         assert database.execute("SELECT status FROM deploys").fetchall() == [("live",)]
     daemon.desk.next_config = config_of(settings("rose"))
     assert command("reload").stdout == "reloaded: rose\n"
+    daemon.desk.needs_restart = ["git.timeout", "registry"]
+    assert command("reload").stdout == "reloaded: rose\nat the next restart: git.timeout, registry\n"
     assert "not configured" in command("status").stdout
     assert command("remove", "iris").exit_code == 0
     assert "iris" not in command("status").stdout

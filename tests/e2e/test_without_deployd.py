@@ -143,8 +143,9 @@ async def test_a_reload_adds_an_app_refuses_a_broken_file_and_keeps_a_removed_ap
         await _until(lambda: "The old config stays" in world.daemon.log.read_text())
         assert {app.name for app in await world.client.apps()} == {world.app, two}
 
-        config.write_text(before)
-        assert await world.client.reload() == [world.app]
+        config.write_text(before.replace('poll_every = "1h"', 'poll_every = "2h"\ntimeout = "90s"'))
+        answer = await world.client.reload()
+        assert (answer.apps, answer.needs_restart) == ([world.app], ["git.timeout"])
         await _answers(url, lambda answer: answer.text == first.commit)
         second = await world.ended(await world.push())
         await _answers(url, lambda answer: answer.text == first.commit)
