@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -46,6 +47,8 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     for field in fields(Settings):
         variable = f"MODEL_{field.name.upper()}"
         given = os.environ.get(variable) or None
+        if given is not None and _SERVICE_LINK.match(given):
+            given = None
         kind = _KINDS.get(field.name, str)
         shown = field.name not in _INTERNAL
         help_text = f"{variable}, default {field.default or 'none'}" if shown else argparse.SUPPRESS
@@ -79,6 +82,8 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+# Kubernetes sets MODEL_PORT=tcp://10.0.0.7:80 in the pods beside a Service that is named model.
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
 _INTERNAL = ("meters", "fd", "line", "late")  # between a supervisor and its workers
 _KINDS: dict[str, Callable[[str], Any]] = {
     "dir": Path,

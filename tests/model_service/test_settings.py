@@ -19,6 +19,14 @@ def test_an_option_wins_over_a_variable_and_a_variable_over_the_default(monkeypa
     assert settings.drain == Settings().drain
 
 
+@pytest.mark.parametrize("address", ["tcp://10.96.0.7:80", "udp://10.96.0.7:80"])
+def test_what_kubernetes_says_of_a_service_named_model_is_no_port_of_ours(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("MODEL_PORT", address)
+    assert read_settings([]).port == 5000
+
+
 @pytest.mark.parametrize(
     "wrong", [["--port", "70000"], ["--workers", "0"], ["--drain", "-1"], ["--max-rows", "x"], ["--nope"]]
 )

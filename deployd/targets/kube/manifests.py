@@ -122,6 +122,8 @@ def template(app: App, image: Image, instance: str, offers: Offers) -> Json:
         "containers": [container],
         "terminationGracePeriodSeconds": _GRACE_S,
         "automountServiceAccountToken": False,
+        # Else every Service of the namespace sets variables in the pod: MODEL_PORT=tcp://…, for one that is named model.
+        "enableServiceLinks": False,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}
         | ({} if settings.allow_root else {"runAsNonRoot": True}),
     }

@@ -17,6 +17,10 @@ def test_the_template_runs_the_image_by_digest_without_root() -> None:
     assert pod["automountServiceAccountToken"] is False
 
 
+def test_no_service_of_the_namespace_sets_variables_in_the_pod() -> None:
+    assert manifests.template(an_app(), IMAGE, "here", NEW_SERVER)["spec"]["enableServiceLinks"] is False
+
+
 def test_root_is_allowed_only_when_asked_for() -> None:
     pod = manifests.template(an_app(allow_root=True), IMAGE, "here", NEW_SERVER)["spec"]
     assert "runAsNonRoot" not in pod["securityContext"]
