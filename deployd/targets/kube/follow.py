@@ -82,8 +82,9 @@ class Follower:
             outcome, wait = self._judge(aim)
             text = outcome.text if isinstance(outcome, (Going, Complete)) else said
             if text != said:
-                await tell(text)
                 moved, said = asyncio.get_running_loop().time(), text
+                await tell(text)
+                continue  # what changed while telling may have woken somebody else: judge again before waiting
             match outcome:
                 case Complete():
                     return
@@ -119,14 +120,20 @@ class Follower:
             await self._next(None)
 
     async def bake(self, aim: Aim, seconds: float) -> None:
-        """Look on for a while after completion; RolloutEnded when what was ready goes bad."""
+        """Look on for a while after completion; RolloutEnded when what was ready goes bad. Time in which nothing is seen does
+        not count."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
+        left = seconds
         settled = {pod["metadata"]["uid"]: restarts_of(pod) for pod in new_pods(self.view, aim) if is_ready(pod)}
-        while (left := until - loop.time()) > 0:
-            if self.seeing and (bad := bake_verdict(self.view, aim, settled)):
-                raise _ended(bad)
-            await self._next(left)
+        while True:
+            if seeing := self.seeing:
+                if bad := bake_verdict(self.view, aim, settled):
+                    raise _ended(bad)
+                if left <= 0:
+                    return
+            seen_at = loop.time()
+            await self._next(left if seeing else None)
+            left -= loop.time() - seen_at if seeing else 0.0
 
     @property
     def seeing(self) -> bool:
@@ -136,6 +143,8 @@ class Follower:
     def _judge(self, aim: Aim) -> tuple[Outcome, float]:
         """The outcome now, and after how many seconds to look again though nothing changed."""
         if not self.seeing:
+            # How long a trouble has lasted is not known of a time in which nobody looked.
+            self._since = {}
             return Going("waiting for the API server"), math.inf
         now = asyncio.get_running_loop().time()
         ages = {key: now - since for key, since in self._since.items()}

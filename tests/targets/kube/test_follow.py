@@ -65,6 +65,30 @@ async def test_what_is_told_is_what_changes_until_it_is_complete(server: ApiServ
     assert asked.query["fieldSelector"] == "metadata.name=iris"
 
 
+async def test_a_change_that_comes_while_somebody_is_told_is_not_slept_over(server: ApiServer, api: Cluster) -> None:
+    half_told = asyncio.Event()
+    pod = a_pod()
+    shows(server, a_deployment(**HALF), pod, then=(later(half_told, lines(("MODIFIED", a_deployment()), hold=True)),))
+
+    async with follower_of(api) as follower:
+        waiters: list[asyncio.Task[None]] = []
+
+        async def tell(text: str) -> None:
+            if "1 of 3" in text:
+                await asyncio.sleep(0.5)  # the other watches begin: from here on nothing else wakes anybody
+                waiters.append(asyncio.create_task(follower.gone(pod)))
+                half_told.set()
+                while follower.view.deployment != a_deployment():  # noqa: ASYNC110 - only the other waiter is woken
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)  # the other waiter takes the news
+
+        async with asyncio.timeout(10):
+            await follower.complete(AIM, 60, tell)
+        (leaving,) = waiters
+        assert not leaving.done()
+        leaving.cancel()
+
+
 async def test_a_suspicious_pod_is_believed_after_the_grace_though_nothing_changes(
     server: ApiServer, api: Cluster
 ) -> None:
@@ -161,6 +185,54 @@ async def test_a_bake_ends_well_when_its_time_is_over(server: ApiServer, api: Cl
     async with follower_of(api) as follower:
         await follower.complete(AIM, 60, _ignore)
         await follower.bake(AIM, 0.3)
+
+
+async def test_a_trouble_has_no_age_of_the_time_in_which_nobody_looked(server: ApiServer, api: Cluster) -> None:
+    crashed = a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1})
+    mended, said = asyncio.Event(), asyncio.Event()
+    shows(server, a_deployment(**HALF), crashed)
+    told: list[str] = []
+
+    async def tell(text: str) -> None:
+        told.append(text)
+        said.set()
+
+    async def until_said(words: str) -> None:
+        while words not in told[-1:]:
+            said.clear()
+            await said.wait()
+
+    patience = 2.0
+    async with follower_of(api) as follower, asyncio.TaskGroup() as group:
+        group.create_task(follower.complete(replace(AIM, patience=patience), 60, tell))
+        await until_said("1 of 3 updated, 3 available, 3 old")
+        await server.stop()
+        await until_said("waiting for the API server")
+        await asyncio.sleep(patience + 0.5)
+        # What the first list shows is from before the outage; a moment later the truth comes.
+        shows(
+            server, a_deployment(**HALF), crashed, then=(later(mended, lines(("MODIFIED", a_deployment()), hold=True)),)
+        )
+        await server.start()
+        await until_said("1 of 3 updated, 3 available, 3 old")
+        mended.set()
+    assert told[-1] == "3 of 3 updated, 3 available"
+
+
+async def test_a_bake_does_not_pass_while_nobody_looks(server: ApiServer, api: Cluster) -> None:
+    ready = a_pod(ready=True)
+    shows(server, a_deployment(), ready)
+    async with follower_of(api) as follower:
+        await follower.complete(AIM, 60, _ignore)
+        baking = asyncio.create_task(follower.bake(AIM, 1.5))
+        await asyncio.sleep(0.1)
+        await server.stop()
+        await asyncio.sleep(2.5)
+        assert not baking.done()
+        shows(server, a_deployment(), a_pod(ready=True, restarts=1))
+        await server.start()
+        with pytest.raises(RolloutEnded, match="restarted soon after"):
+            await baking
 
 
 async def _ignore(_: str) -> None:
