@@ -15,17 +15,20 @@ from pathlib import Path
 
 APPS = Path(__file__).parent / "rivals"
 SKLEARN = ("scikit-learn==1.9.1", "numpy==2.4.6")
-UVICORN = ("uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0")
+WEB = ("uvloop==0.23.0", "httptools==0.9.0")
+UVICORN = ("uvicorn==0.54.0", *WEB)
+# As model_service sets up its own uvicorn, in every point that costs or saves time.
 UVICORN_FLAGS = (
-    "--loop",
-    "uvloop",
-    "--http",
-    "httptools",
+    *("--loop", "uvloop"),
+    *("--http", "httptools"),
+    *("--ws", "none"),
+    *("--lifespan", "off"),
+    *("--timeout-keep-alive", "75"),
+    *("--log-level", "warning"),
     "--no-access-log",
-    "--log-level",
-    "warning",
-    "--host",
-    "127.0.0.1",
+    "--no-proxy-headers",
+    "--no-server-header",
+    *("--host", "127.0.0.1"),
 )
 
 
@@ -64,7 +67,7 @@ RIVALS: Mapping[str, Rival] = {
     ),
     "mlserver": Rival(
         "mlserver",
-        ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0", "httptools"),
+        ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0", "httptools==0.9.0", *SKLEARN),
         ("{bin}/mlserver", "start", "{dir}/mlserver-plain"),
         "/v2/models/iris/infer",
         body="v2",
@@ -72,7 +75,7 @@ RIVALS: Mapping[str, Rival] = {
     ),
     "mlserver-batching": Rival(
         "mlserver",
-        ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0", "httptools"),
+        ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0", "httptools==0.9.0", *SKLEARN),
         ("{bin}/mlserver", "start", "{dir}/mlserver-batch"),
         "/v2/models/iris/infer",
         body="v2",
@@ -80,7 +83,7 @@ RIVALS: Mapping[str, Rival] = {
     ),
     "bentoml": Rival(
         "bentoml",
-        ("bentoml==1.4.39", "uvloop", "httptools", "scikit-learn", "numpy"),
+        ("bentoml==1.4.39", *WEB, *SKLEARN),
         ("{bin}/bentoml", "serve", "bentoml_app:Iris", "--host", "127.0.0.1", "--port", "{port}"),
         "/predict",
         env={"BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": "{dir}/home"},
@@ -93,7 +96,7 @@ RIVALS: Mapping[str, Rival] = {
     ),
     "mlflow": Rival(
         "mlflow",
-        ("mlflow==3.17.2", "uvloop", "httptools"),
+        ("mlflow==3.17.2", *WEB, *SKLEARN),
         (
             "{bin}/mlflow",
             "models",

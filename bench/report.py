@@ -5,6 +5,7 @@ round, `report.sample(...)` for us and for every rival in turn (`interleaved` sa
 `report.bar`. Machines are noisy: only ratios taken within one round compare.
 """
 
+import operator
 import statistics
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-_SIGNS = {"<=": "at most", ">=": "at least"}
+_SIGNS = {"<": ("under", operator.lt), "<=": ("at most", operator.le), ">=": ("at least", operator.ge)}
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,22 @@ class Report:
         if pairs and all(below for _, below in pairs):
             self.ratios[name] = [above / below for above, below in pairs]
 
-    def bar(self, name: str, sign: Literal["<=", ">="], limit: float, figure: str, unit: str = "") -> None:
+    def bar(self, name: str, sign: Literal["<", "<=", ">="], limit: float, figure: str, unit: str = "") -> None:
         """Holds the median of a figure or ratio up against a limit."""
         value = self.median(figure)
-        holds = None if value is None else (value <= limit if sign == "<=" else value >= limit)
-        self.bars.append(Bar(name, f"{_SIGNS[sign]} {limit:g}{unit and ' '}{unit}", value, holds))
+        word, holding = _SIGNS[sign]
+        holds = None if value is None else bool(holding(value, limit))
+        self.bars.append(Bar(name, f"{word} {limit:g}{unit and ' '}{unit}", value, holds))
 
     def absent(self, rival: str, reason: str) -> None:
         """Says that a rival was not measured, and why."""
         self.absences[rival] = reason
+
+    def withdraw(self, rival: str, reason: str) -> None:
+        """Takes back what was measured of a rival that failed later: its rounds would no longer stand beside the others'."""
+        for figure in [figure for figure in self.samples if figure.startswith(f"{rival}: ")]:
+            del self.samples[figure]
+        self.absent(rival, reason)
 
     def note(self, text: str) -> None:
         """A line below the tables."""
