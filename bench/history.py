@@ -1,4 +1,9 @@
-"""A long history beside a short one: lists and states, the start, 500 followers of one log, and what an idle daemon weighs."""
+"""A long history beside a short one: lists and states, the start, 500 followers of one log, and what an idle daemon weighs.
+
+"Dashboard data" is all that a page of an app is made of: the events, open before anything is asked so that nothing is missed
+(`GET /api/v1/events`), the state of all apps (`/api/v1/apps`), that of the one (`/api/v1/apps/{app}`) and its newest deploys
+(`/api/v1/apps/{app}/deploys`). No page is drawn.
+"""
 
 import asyncio
 import sqlite3
@@ -35,7 +40,7 @@ def run(quick: bool, report: Report) -> None:
         finally:
             for daemon in daemons.values():
                 daemon.remove_everything(host.api())
-    for what in ("list", "status", "one deploy"):
+    for what in ("list", "status", "one deploy", "dashboard data"):
         report.ratio(f"p99 of {what}: long / short", f"{what} p99, long", f"{what} p99, short")
         report.bar(f"p99 of {what}: long / short", "<=", 1.5, f"p99 of {what}: long / short")
     report.bar("start with the long history", "<=", 2.0, "start, long", "s")
@@ -103,6 +108,7 @@ async def _ask(client: Client, app: str, size: str, deploys: int, questions: int
         "list": lambda _: client.history(app, limit=50),
         "status": lambda _: client.apps(),
         "one deploy": lambda at: client.show(app, 1 + at * 7919 % deploys),
+        "dashboard data": lambda _: _page(client, app),
     }
     for what, ask in asked.items():
         took = []
@@ -112,6 +118,15 @@ async def _ask(client: Client, app: str, size: str, deploys: int, questions: int
             took.append((time.perf_counter() - began) * 1000)
         report.sample(f"{what} p50, {size}", statistics.median(took), "ms")
         report.sample(f"{what} p99, {size}", statistics.quantiles(took, n=100)[98], "ms")
+
+
+async def _page(client: Client, app: str) -> None:
+    events = client.events(app)
+    try:
+        await anext(events)
+        await asyncio.gather(client.apps(), client.app(app), client.history(app, limit=20))
+    finally:
+        await events.aclose()  # type: ignore[attr-defined]
 
 
 async def _follow(daemon: DemoDaemon, report: Report) -> None:
