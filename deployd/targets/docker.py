@@ -16,17 +16,16 @@ from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
 from deployd.domain import Deploy, Image
 from deployd.engine import connect, translated
-from deployd.errors import DeploydError, RequestRefused, RolloutFailed
+from deployd.errors import DeploydError, RequestRefused
 from deployd.gateway.gateway import Gateway
 from deployd.ports import Candidate, Log, Progress
-from deployd.probe import until_ready
 from deployd.targets.engine import output
 from deployd.targets.engine.containers import Containers, Held
 from deployd.targets.engine.drain import drain
 from deployd.targets.engine.images import Images
+from deployd.targets.engine.restore import restore
 from deployd.targets.engine.rollout import Rollout
 from deployd.targets.engine.watch import Watch
-from deployd.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ class DockerTarget:
         await self._gateway.ensure([app])
         await self._gateway.fit()
         rollout = Rollout(app, deploy, image, progress, self._containers, self._gateway)
-        if app.docker.start == "stop-first" and (old := await self._serving(app)) is not None:
+        if app.docker.start == "stop-first" and (old := await self._predecessor(app, deploy)) is not None:
             await rollout.in_place_of(old)
         else:
             await rollout.beside()
@@ -76,19 +75,7 @@ class DockerTarget:
         """See ports.Target. RolloutFailed when neither container nor image is left, or when it does not get ready."""
         await self._open()
         await self._gateway.ensure([app])
-        found = await self._containers.find(app, deploy.number)
-        if found is None:
-            if deploy.image is None:
-                raise RolloutFailed(
-                    f"{deploy.name} has no container and no image any more", hint="deploy its commit again"
-                )
-            await uninterrupted(self._containers.make(app, deploy, deploy.image))
-        running = await self._containers.start(app, deploy.number)
-        await until_ready(running.address, app.ready, deploy.commit)
-        await self._containers.keep(running.id, app.docker.restart)
-        if await self._gateway.serving(app.name) != running.endpoint:
-            await uninterrupted(self._gateway.switch(app.name, running.endpoint))
-        await self._gateway.save()
+        await restore(app, deploy, self._containers, self._gateway)
 
     async def sweep(self, app: App, keep: int | None, log: Log) -> None:
         """See ports.Target. While `keep` does not serve, what serves in its place is left alone."""
@@ -195,6 +182,13 @@ class DockerTarget:
         return next(
             (c for c in await self._containers.of(app) if c.endpoint is not None and c.endpoint == endpoint), None
         )
+
+    async def _predecessor(self, app: App, deploy: Deploy) -> Held | None:
+        """What serves, else the newest release that is left: it may run without traffic, or have to come back."""
+        if (serving := await self._serving(app)) is not None:
+            return serving
+        others = [container for container in await self._containers.of(app) if container.number != deploy.number]
+        return others[-1] if others else None
 
     async def _running(self, app: App) -> Held:
         await self._open()

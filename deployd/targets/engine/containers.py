@@ -3,7 +3,9 @@
 Knows nothing of traffic or of what a deploy has to prove.
 """
 
+import asyncio
 import math
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +132,21 @@ class Containers:
         """The container of one deploy."""
         return next((container for container in await self.of(app) if container.number == number), None)
 
-    async def wait_exit(self, container_id: str) -> str:
+    async def unless_ended(self, running: Running, name: str, work: Coroutine[Any, Any, object]) -> None:
+        """Do `work` as long as the container runs; its end is a RolloutFailed at once, of `name`."""
+        doing = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(self._wait_exit(running.id))
+        try:
+            await asyncio.wait({doing, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                raise RolloutFailed(f"{name} {ended.result()}", hint=await self.tail(running.id, LAST_LINES))
+            doing.result()
+        finally:
+            for task in (doing, ended):
+                task.cancel()
+            await asyncio.gather(doing, ended, return_exceptions=True)
+
+    async def _wait_exit(self, container_id: str) -> str:
         """Until it has ended; why."""
         with translated("waiting for the container's end"):
             await self._docker.containers.container(container_id).wait()

@@ -3,7 +3,6 @@
 `beside` is the usual way; `in_place_of` is for apps that cannot run twice and has a gap, which it states.
 """
 
-import asyncio
 import logging
 import time
 
@@ -13,9 +12,8 @@ from deployd.errors import RolloutFailed, Unavailable
 from deployd.gateway.gateway import Gateway
 from deployd.gateway.slots import Endpoint
 from deployd.ports import Candidate, Progress
-from deployd.probe import until_ready
 from deployd.targets.engine.containers import LAST_LINES, Containers, Held, Running
-from deployd.targets.engine.drain import emptied
+from deployd.targets.engine.restore import bring_back, stop_release
 from deployd.uninterrupted import uninterrupted
 
 logger = logging.getLogger(__name__)
@@ -75,26 +73,13 @@ class Rollout:
     async def _prove(self, running: Running) -> None:
         """Ask the gates; the end of the container ends them at once."""
         candidate = Candidate(self._app, self._deploy, running.address, self._image)
-        gates = asyncio.ensure_future(self._progress.prove(candidate))
-        ended = asyncio.ensure_future(self._containers.wait_exit(running.id))
         try:
-            await asyncio.wait({gates, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                raise await self._failed(running, f"{self._deploy.name} {ended.result()}")
-            gates.result()
+            await self._containers.unless_ended(running, self._deploy.name, self._progress.prove(candidate))
         except RolloutFailed as exc:
-            raise exc if exc.hint else await self._failed(running, exc.message) from exc
-        finally:
-            for task in (gates, ended):
-                task.cancel()
-            await asyncio.gather(gates, ended, return_exceptions=True)
-
-    async def _failed(self, running: Running, message: str) -> RolloutFailed:
-        """The failure with the container's last words, which go to the log, too."""
-        last_words = await self._containers.tail(running.id, LAST_LINES)
-        if last_words:
-            self._progress.log.write(f"the last lines of {self._deploy.name}:\n{last_words}\n")
-        return RolloutFailed(message, hint=last_words)
+            last_words = await self._containers.tail(running.id, LAST_LINES)
+            if last_words:
+                self._progress.log.write(f"the last lines of {self._deploy.name}:\n{last_words}\n")
+            raise exc if exc.hint else RolloutFailed(exc.message, hint=last_words) from exc
 
     async def _cut_over(self, running: Running) -> None:
         async with self._progress.step("cut-over"):
@@ -124,7 +109,7 @@ class Rollout:
         began = time.monotonic()
         try:
             async with self._progress.step("stop the old release"):
-                await self._stop(old)
+                await stop_release(self._app, old, self._containers, self._gateway)
             running = await self._containers.start(self._app, self._deploy.number)
             await self._prove(running)
             await self._containers.keep(running.id, self._app.docker.restart)
@@ -136,22 +121,11 @@ class Rollout:
         finally:
             self._progress.log.write(f"nothing served for {time.monotonic() - began:.1f} s (start = stop-first)\n")
 
-    async def _stop(self, old: Held) -> None:
-        await self._gateway.hold(self._app.name)
-        if old.endpoint is not None:
-            await emptied(self._app, old.endpoint, self._gateway)
-        await self._containers.keep(old.id, "no")
-        await self._containers.stop(old.id, self._app.docker.stop_timeout)
-
     async def _bring_back(self, old: Held) -> None:
         """The old release serves again; the new one goes first, since both cannot run. What failed before is what counts."""
         try:
             await self._containers.remove_named(self._app, self._deploy.number)
-            running = await self._containers.start(self._app, old.number)
-            await self._containers.keep(running.id, self._app.docker.restart)
-            await until_ready(running.address, self._app.ready, None)
-            await self._gateway.switch(self._app.name, running.endpoint)
-            await self._gateway.save()
+            await bring_back(self._app, old.number, None, self._containers, self._gateway)
         except (RolloutFailed, Unavailable) as exc:
             logger.error("The release %s/%s does not come back: %s", self._app.name, old.number, exc)
             self._progress.log.write(f"{self._app.name}/{old.number} does not come back: {exc}\n")

@@ -186,28 +186,6 @@ async def test_what_cannot_be_recorded_is_not_served(target: DockerTarget, web: 
     leaks.expect(f"container deployd-{NAME}-1", "container deployd-gateway-*", "network deployd-*")
 
 
-async def test_stop_first_never_runs_two_and_states_the_gap(target: DockerTarget, web: Image) -> None:
-    port = free_port()
-    await roll_out(target, 1, web, port, start="stop-first")
-
-    progress = await roll_out(target, 2, web, port, start="stop-first")
-
-    assert progress.said == ["candidate", "rolling_out", "stop the old release", "prove", "cut-over", "live"]
-    assert "nothing served for" in progress.book.text
-    assert (await answer(port)).text == commit(2)
-
-
-async def test_stop_first_brings_the_old_release_back_when_the_new_one_fails(target: DockerTarget, web: Image) -> None:
-    port = free_port()
-    await roll_out(target, 1, web, port, start="stop-first")
-
-    with pytest.raises(RolloutFailed, match="exited with code 3"):
-        await roll_out(target, 2, web, port, start="stop-first", env={"FAULT": "crash", "COMMIT": commit(2)})
-
-    assert (await answer(port)).text == commit(1)
-    assert await target.serving(an_app(1, listen=port)) == 1
-
-
 async def _in_progress(target: DockerTarget, port: int) -> None:
     """Until HAProxy counts a request."""
     while True:

@@ -1,0 +1,147 @@
+"""Apps that cannot run twice: here a lock that a second one does not get, on a volume of both."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployd.config.app import App
+from deployd.config.daemon import GatewaySection
+from deployd.demo.engine import Engine
+from deployd.domain import Image
+from deployd.errors import RolloutFailed
+from deployd.gates.ready import ReadyGate
+from deployd.targets.docker import DockerTarget
+from tests.fakes import FakeLog, FakeProgress
+from tests.targets.docker.test_rollout import answer
+from tests.targets.docker.world import NAME, a_deploy, an_app, commit, free_port
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+Locked = Callable[..., App]
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Locked:
+    """The app of a deploy, which ends at once with code 4 while another one of it runs."""
+    port, volume = free_port(), tmp_path / "lock"
+    volume.mkdir()
+
+    def app(number: int, **env: str) -> App:
+        env = {"COMMIT": commit(number), "LOCK": "/lock/file", **env}
+        return an_app(number, listen=port, start="stop-first", env=env, volumes=[f"{volume}:/lock"])
+
+    return app
+
+
+async def roll_out(target: DockerTarget, app: App, number: int, image: Image) -> FakeProgress:
+    progress = FakeProgress(ReadyGate())
+    await target.roll_out(app, a_deploy(number, image), image, progress)
+    return progress
+
+
+async def answers(app: App) -> str:
+    assert app.gateway.listen is not None
+    return (await answer(app.gateway.listen)).text
+
+
+async def interrupted(target: DockerTarget, app: App, number: int, image: Image) -> None:
+    """What a kill leaves of a roll-out in whose midst it came: the old one is stopped, the candidate runs, nothing serves."""
+    (old,) = await target._containers.of(app)
+    await target._gateway.hold(app.name)
+    await target._containers.keep(old.id, "no")
+    await target._containers.stop(old.id)
+    await target._containers.make(app, a_deploy(number, image), image)
+    await target._containers.start(app, number)
+
+
+def state(engine: Engine, number: int) -> str:
+    found: dict[str, Any] | None = engine.api().get(f"/containers/deployd-{NAME}-{number}/json")
+    return str(found["State"]["Status"]) if found else "gone"
+
+
+async def test_two_never_run_and_the_gap_is_stated(
+    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
+) -> None:
+    await roll_out(target, locked(1), 1, web)
+
+    progress = await roll_out(target, locked(2), 2, web)
+
+    assert progress.said == ["candidate", "rolling_out", "stop the old release", "prove", "cut-over", "live"]
+    assert "nothing served for" in progress.book.text
+    assert await answers(locked(2)) == commit(2)
+    assert state(docker_engine, 1) == "exited"
+
+
+async def test_the_old_release_comes_back_when_the_new_one_fails(
+    target: DockerTarget, web: Image, locked: Locked
+) -> None:
+    await roll_out(target, locked(1), 1, web)
+
+    with pytest.raises(RolloutFailed, match="exited with code 3"):
+        await roll_out(target, locked(2, FAULT="crash"), 2, web)
+
+    assert await answers(locked(1)) == commit(1)
+    assert await target.serving(locked(1)) == 1
+
+
+async def test_what_a_kill_left_of_the_new_one_goes_before_the_old_one_is_restored(
+    target: DockerTarget,
+    web: Image,
+    locked: Locked,
+    docker_engine: Engine,
+    engine: str,
+    instance: str,
+    section: GatewaySection,
+    tmp_path: Path,
+) -> None:
+    await roll_out(target, locked(1), 1, web)
+    await interrupted(target, locked(2), 2, web)
+
+    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as later:
+        assert await later.serving(locked(1)) is None
+        await later.restore(locked(1), a_deploy(1, web))
+        assert await answers(locked(1)) == commit(1)
+        assert state(docker_engine, 2) == "exited"
+        await later.sweep(locked(1), 1, FakeLog())
+        assert state(docker_engine, 2) == "gone"
+        await roll_out(later, locked(2), 2, web)
+        assert await answers(locked(2)) == commit(2)
+
+
+async def test_a_release_that_did_not_serve_comes_back_when_the_next_one_fails(
+    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
+) -> None:
+    await roll_out(target, locked(1), 1, web)
+    docker_engine.api().post(f"/containers/deployd-{NAME}-1/stop?t=2")
+
+    with pytest.raises(RolloutFailed, match="exited with code 3"):
+        await roll_out(target, locked(2, FAULT="crash"), 2, web)
+
+    assert await answers(locked(1)) == commit(1)
+
+
+async def test_a_release_that_runs_without_traffic_is_stopped_before_the_next_one_starts(
+    target: DockerTarget, web: Image, locked: Locked
+) -> None:
+    await roll_out(target, locked(1), 1, web)
+    await target._gateway.hold(NAME)
+
+    await roll_out(target, locked(2), 2, web)
+
+    assert await answers(locked(2)) == commit(2)
+
+
+async def test_what_serves_in_place_of_a_release_that_cannot_be_restored_serves_on(
+    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
+) -> None:
+    await roll_out(target, locked(1), 1, web)
+    await roll_out(target, locked(2), 2, web)
+    docker_engine.api().delete(f"/containers/deployd-{NAME}-1?force=1")
+
+    with pytest.raises(RolloutFailed, match="exited with code 3"):
+        await target.restore(locked(1, FAULT="crash"), a_deploy(1, web))
+
+    assert await answers(locked(2)) == commit(2)
+    assert await target.serving(locked(2)) == 2
