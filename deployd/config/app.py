@@ -171,6 +171,8 @@ class App(Section):
             raise ValueError('target = "kubernetes" needs a table [app.kubernetes]')
         if self.target == "docker" and self.gateway.listen is None and not self.gateway.hosts:
             raise ValueError("[app.gateway] needs listen (a port) or hosts, or nobody can reach the app")
+        if self.target == "docker" and self.docker.network == "host" and self.docker.start == "first":
+            raise ValueError('docker.network = "host" has one port for two releases: docker.start must be "stop-first"')
         if self.credentials and self.ssh_key:
             raise ValueError("credentials (https) and ssh_key (ssh) exclude each other")
         return self

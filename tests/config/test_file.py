@@ -32,6 +32,7 @@ def _app(**changes: Any) -> dict[str, Any]:
         (_app(tag="v*"), "app.iris: exactly one of branch and tag"),
         (_app(build={"context": "../x"}), "app.iris.build.context: expected a path inside the repository"),
         (_app(gateway={}), "app.iris: [app.gateway] needs listen (a port) or hosts"),
+        (_app(docker={"network": "host"}), 'app.iris: docker.network = "host" has one port for two releases'),
         (_app(target="kubernetes"), 'app.iris: target = "kubernetes" needs a table [app.kubernetes]'),
         (_app(name="Iris_1"), "name: String should match"),
         ({"app": [APP, {**APP, "name": "rose"}]}, "port 8000 is claimed by two apps (iris and rose)"),

@@ -40,7 +40,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A container that should run and does not; `host` is the address that it had and will have."""
+    """A container that should run and does not; `host` is the address at which HAProxy had and will have it."""
 
     id: str
     app: str
@@ -111,7 +111,7 @@ class Containers:
             # The list is behind when an event says that something died; a container itself is not.
             found = [await inspect(self._docker, item["Id"]) for item in listed if "io.deployd.app" in item["Labels"]]
         return [
-            Ended(item["Id"], item["Config"]["Labels"]["io.deployd.app"], self.network.address(item))
+            Ended(item["Id"], item["Config"]["Labels"]["io.deployd.app"], self._host(item))
             for item in found
             if item is not None
             and item["State"]["Status"] == "exited"
@@ -207,6 +207,9 @@ class Containers:
 
     async def _place(self, app: App) -> Placement:
         if app.docker.network == _HOST:
+            if self.published:
+                hint = "take docker.network away, or let the gateway be on the host's network, too"
+                raise RolloutFailed("the gateway is on a bridge and cannot reach the host's network", hint=hint)
             return Placement(self._instance, _HOST, None)
         return Placement(self._instance, self.network.name, await self.network.free_address(), self.published)
 
@@ -223,8 +226,12 @@ class Containers:
     def _endpoint(self, found: dict[str, Any], app: App) -> Endpoint | None:
         if not found["State"]["Running"]:
             return None
-        host = _LOOPBACK if found["HostConfig"]["NetworkMode"] == _HOST else self.network.address(found)
+        host = self._host(found)
         return Endpoint(host, app.docker.port) if host else None
+
+    def _host(self, found: dict[str, Any]) -> str:
+        """The address of a container, running or not, for HAProxy; empty when it has none."""
+        return _LOOPBACK if found["HostConfig"]["NetworkMode"] == _HOST else self.network.address(found)
 
     def _address(self, found: dict[str, Any], endpoint: Endpoint) -> str:
         published = (found["NetworkSettings"]["Ports"] or {}).get(f"{endpoint.port}/tcp") if self.published else None

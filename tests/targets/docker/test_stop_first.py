@@ -1,6 +1,6 @@
 """Apps that cannot run twice: here a lock that a second one does not get, on a volume of both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from deployd.errors import RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker import DockerTarget
 from tests.fakes import FakeLog, FakeProgress
+from tests.targets.docker.test_faults import answered, watched
 from tests.targets.docker.test_rollout import answer
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit, free_port
 
@@ -28,9 +29,9 @@ def locked(tmp_path: Path) -> Locked:
     port, volume = free_port(), tmp_path / "lock"
     volume.mkdir()
 
-    def app(number: int, **env: str) -> App:
-        env = {"COMMIT": commit(number), "LOCK": "/lock/file", **env}
-        return an_app(number, listen=port, start="stop-first", env=env, volumes=[f"{volume}:/lock"])
+    def app(number: int, docker: Mapping[str, Any] | None = None, **env: str) -> App:
+        env = {"LOCK": "/lock/file", **env}
+        return an_app(number, listen=port, start="stop-first", env=env, volumes=[f"{volume}:/lock"], **(docker or {}))
 
     return app
 
@@ -145,3 +146,30 @@ async def test_what_serves_in_place_of_a_release_that_cannot_be_restored_serves_
 
     assert await answers(locked(2)) == commit(2)
     assert await target.serving(locked(2)) == 2
+
+
+async def test_on_the_host_s_network_the_next_one_takes_the_port_of_the_former_and_is_started_again(
+    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
+) -> None:
+    own = free_port()
+    on_host = {"network": "host", "port": own}
+    for number in (1, 2):
+        await roll_out(target, locked(number, on_host, PORT=str(own)), number, web)
+        assert await answers(locked(number)) == commit(number)
+        assert await target.serving(locked(number, on_host)) == number
+
+    async with watched(target):
+        docker_engine.api().post(f"/containers/deployd-{NAME}-2/kill")
+        port = locked(2).gateway.listen
+        assert port is not None
+        await answered(port, commit(2))
+    assert state(docker_engine, 1) == "exited"
+
+
+async def test_behind_a_bridge_an_app_on_the_host_s_network_is_refused(
+    engine: str, instance: str, web: Image, locked: Locked, tmp_path: Path
+) -> None:
+    section = GatewaySection(network="bridge", bind="127.0.0.1")
+    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+        with pytest.raises(RolloutFailed, match="on a bridge and cannot reach the host's network"):
+            await roll_out(target, locked(1, {"network": "host"}), 1, web)

@@ -52,7 +52,7 @@ async def main() -> None:
         except OSError:
             print("another one has the lock", file=sys.stderr, flush=True)
             sys.exit(4)
-    server = await asyncio.start_server(serve, "0.0.0.0", 5000, limit=2**20)
+    server = await asyncio.start_server(serve, "0.0.0.0", int(os.environ.get("PORT", "5000")), limit=2**20)
     asyncio.get_running_loop().add_signal_handler(15, server.close)
     async with server:
         with contextlib.suppress(asyncio.CancelledError):
