@@ -81,7 +81,7 @@ def _add_model(app: FastAPI, service: Service, path: str) -> None:
     async def model(name: str, version: str = manifest.version) -> Response:
         """Inputs and outputs of a model."""
         _check_known(manifest, name, version)
-        return JSONResponse(service.protocol.metadata())
+        return JSONResponse(service.protocol.metadata(service.commit))
 
     @app.get(
         f"{path}/ready",
@@ -109,8 +109,9 @@ def _add_provenance(app: FastAPI, service: Service) -> None:
 
     @app.get("/manifest", response_model=Manifest, tags=["provenance"])
     async def manifest() -> Response:
-        """Everything that training recorded."""
-        return JSONResponse(service.manifest.model_dump())
+        """Everything that training recorded; where it knew no commit, the one that the image was built for."""
+        told = service.manifest.model_dump()
+        return JSONResponse(told | {"commit": told["commit"] or service.commit})
 
     @app.get("/metrics", response_class=Response, tags=["health"])
     async def metrics() -> Response:

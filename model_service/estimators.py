@@ -121,7 +121,7 @@ def _read_pickle(manifest: Manifest, directory: Path, allowed: str | None) -> An
     if allowed is None:
         raise ModelRejected(
             f"{PICKLE_FILE} is refused: loading a pickle runs code from the file",
-            hint="train with --format skops; or allow this very file by MODEL_PICKLE_SHA256 or --allow-pickle",
+            hint="train with --format skops; or allow this very file by MODEL_ALLOW_PICKLE or --allow-pickle",
         )
     content = manifest.checked(directory, PICKLE_FILE)
     if hashlib.sha256(content).hexdigest() != allowed.lower():

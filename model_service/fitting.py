@@ -23,13 +23,14 @@ from model_service.task import Task
 
 @dataclass(frozen=True)
 class Fitted:
-    """An estimator, the task it learnt, and the rows it has not seen."""
+    """An estimator, the task it learnt, all its rows, and among them those it has learnt from and those it has not seen."""
 
     task: Task
     seed: int
     estimator: Any
     rows: np.ndarray[Any, Any]
     answers: np.ndarray[Any, Any]
+    seen_rows: np.ndarray[Any, Any]
     unseen_rows: np.ndarray[Any, Any]
     unseen_answers: np.ndarray[Any, Any]
 
@@ -55,9 +56,12 @@ class Fitted:
 def load_task(name: str, seed: int) -> Task:
     """The task of a module. Raises TrainingFailed."""
     try:
-        made = importlib.import_module(name).task(seed)
+        module = importlib.import_module(name)
     except ImportError as exc:
         raise TrainingFailed(f"no task module {name}: {exc}", hint="--task takes a dotted module name") from exc
+    if not callable(getattr(module, "task", None)):
+        raise TrainingFailed(f"the module {name} has no task(seed)", hint="model_service/task.py tells what is wanted")
+    made = module.task(seed)
     if not isinstance(made, Task):
         raise TrainingFailed(f"{name}.task(seed) returned {type(made).__name__}, not a Task")
     return made
@@ -65,22 +69,40 @@ def load_task(name: str, seed: int) -> Task:
 
 def fit(task: Task, *, seed: int) -> Fitted:
     """Splits the task's data 75/25 by the seed and fits its estimator. Raises TrainingFailed."""
-    rows, answers = np.asarray(task.rows, dtype=np.float64), np.asarray(task.answers)
-    if rows.ndim != 2 or answers.ndim != 1 or len(rows) != len(answers):
-        raise TrainingFailed(f"rows {rows.shape} and answers {answers.shape} are not (n, d) and (n,)")
-    if len(task.features) != rows.shape[1]:
-        raise TrainingFailed(f"the task names {len(task.features)} features, its rows have {rows.shape[1]}")
-    if np.isinf(rows).any() or np.isnan(rows).all(axis=0).any():
-        raise TrainingFailed("the rows hold infinities, or a column without any value")
+    rows, answers = _data(task)
     kind = task.estimator if isinstance(task.estimator, BaseEstimator) else None
     if kind is None or not (is_classifier(kind) or is_regressor(kind)):
         raise TrainingFailed(f"{type(task.estimator).__name__} is neither a classifier nor a regressor")
     strata = answers if is_classifier(task.estimator) else None
-    kept, unseen, kept_answers, unseen_answers = train_test_split(
-        rows, answers, test_size=0.25, random_state=seed, stratify=strata
-    )
-    estimator = task.estimator.fit(kept, kept_answers)
-    return Fitted(task, seed, estimator, rows, answers, unseen, unseen_answers)
+    try:
+        seen, unseen, seen_answers, unseen_answers = train_test_split(
+            rows, answers, test_size=0.25, random_state=seed, stratify=strata
+        )
+    except ValueError as exc:
+        raise TrainingFailed(f"the data cannot be split: {exc}") from exc
+    if np.isnan(seen).all(axis=0).any():
+        raise TrainingFailed("the rows to learn from have a column without any value")
+    try:
+        estimator = task.estimator.fit(seen, seen_answers)
+    except Exception as exc:  # whatever an estimator has against its data
+        raise TrainingFailed(f"{type(kind).__name__} cannot learn these rows: {type(exc).__name__}: {exc}") from exc
+    return Fitted(task, seed, estimator, rows, answers, seen, unseen, unseen_answers)
+
+
+def _data(task: Task) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    try:
+        rows, answers = np.asarray(task.rows, dtype=np.float64), np.asarray(task.answers)
+    except (ValueError, TypeError) as exc:
+        raise TrainingFailed(
+            f"the rows are not numbers: {exc}", hint="encode categories before they become a Task's rows"
+        ) from exc
+    if rows.ndim != 2 or answers.ndim != 1 or len(rows) != len(answers):
+        raise TrainingFailed(f"rows {rows.shape} and answers {answers.shape} are not (n, d) and (n,)")
+    if len(task.features) != rows.shape[1]:
+        raise TrainingFailed(f"the task names {len(task.features)} features, its rows have {rows.shape[1]}")
+    if np.isinf(rows).any():
+        raise TrainingFailed("the rows hold infinities")
+    return rows, answers
 
 
 def measure(fitted: Fitted) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class _Part(BaseModel):
 
 
 class Feature(_Part):
-    """One column of the input: its name, its unit, and what the training data held. `missing`: NaN was among it."""
+    """One column of the input: its name, its unit, and the range that was learnt from. `missing`: the data held NaN."""
 
     name: str = Field(min_length=1, max_length=200)
     unit: str = ""
@@ -48,7 +48,10 @@ class Estimator(_Part):
 
 
 class Manifest(_Part):
-    """Provenance, input, output and quality of one model. `version` is a hash of the model's content."""
+    """Provenance, input, output and quality of one model. `version` is a hash of all that it says.
+
+    `dirty`: the tree differed from the commit; None where nobody looked. `code_sha256`: this package and the task's module.
+    """
 
     format: Format
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")

@@ -19,22 +19,26 @@ LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib", "skops")
 
 
 def describe(
-    fitted: Fitted, metrics: dict[str, Any], *, form: Any, content_hash: str, commit: str | None
+    fitted: Fitted, metrics: dict[str, Any], *, form: Any, model_hash: str, commit: str | None, task_file: Path | None
 ) -> dict[str, Any]:
-    """The manifest's fields, all but `files`."""
+    """The manifest's fields, all but `files`. `task_file` is the task's module; a `commit` that is told is taken as it is."""
+    kind = "classifier" if fitted.classifier else "regressor"
     classes = [value.item() if isinstance(value, np.generic) else value for value in fitted.classes]
-    head, dirty = _git_state() if commit is None else (commit, False)
+    features = _features(fitted)
+    inputs = [(feature["name"], feature["missing"]) for feature in features]
+    content_hash = hashlib.sha256(json.dumps([model_hash, kind, classes, fitted.labels, inputs]).encode()).hexdigest()
+    head, dirty = _git_state() if commit is None else (commit, None)
     return {
         "format": form,
         "name": fitted.task.name,
         "version": content_hash[:12],
         "content_sha256": content_hash,
-        "kind": "classifier" if fitted.classifier else "regressor",
+        "kind": kind,
         "probabilistic": fitted.classifier and hasattr(fitted.estimator, "predict_proba"),
         "about": fitted.task.about,
         "commit": head,
         "dirty": dirty,
-        "code_sha256": _code_hash(),
+        "code_sha256": _code_hash(task_file),
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": fitted.seed,
@@ -51,7 +55,7 @@ def describe(
         "libraries": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
         "classes": classes,
         "labels": fitted.labels,
-        "features": _features(fitted),
+        "features": features,
         "metrics": metrics,
     }
 
@@ -63,12 +67,12 @@ def _features(fitted: Fitted) -> list[dict[str, Any]]:
         Feature(
             name=name,
             unit=unit,
-            minimum=float(np.nanmin(column)),
-            maximum=float(np.nanmax(column)),
-            mean=float(np.nanmean(column)),
+            minimum=float(np.nanmin(seen)),
+            maximum=float(np.nanmax(seen)),
+            mean=float(np.nanmean(seen)),
             missing=bool(np.isnan(column).any()),
         ).model_dump()
-        for name, unit, column in zip(task.features, units, fitted.rows.T, strict=True)
+        for name, unit, seen, column in zip(task.features, units, fitted.seen_rows.T, fitted.rows.T, strict=True)
     ]
 
 
@@ -78,10 +82,14 @@ def _data_hash(fitted: Fitted) -> str:
     return content.hexdigest()
 
 
-def _code_hash() -> str:
-    """A hash over this package: what made the model, where git cannot say."""
+def _code_hash(task_file: Path | None) -> str:
+    """A hash over this package and the task: what made the model, where git cannot say."""
     content = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    package = Path(__file__).parent
+    paths = sorted(package.glob("*.py"))
+    if task_file is not None and task_file.parent != package:
+        paths.append(task_file)
+    for path in paths:
         content.update(path.name.encode() + b"\0" + path.read_bytes())
     return content.hexdigest()
 

@@ -14,9 +14,10 @@ from typing import Any
 class Task:
     """Data, estimator and the bar to clear.
 
-    `rows` has shape (n, d) and `answers` (n,), both array-like; NaN in a column of `rows` means that the model accepts
-    missing values there. `labels` names the classes in sorted order and is empty for a regressor. `bar` is the least
-    accuracy (classifier) or R² (regressor) on the rows held back. Whatever is random takes the seed.
+    `rows` has shape (n, d) and `answers` (n,), both array-like. Rows hold numbers only: encode categories first. NaN in a
+    column of `rows` means that the model accepts missing values there. `labels` names the classes in sorted order and is
+    empty for a regressor. `bar` is the least accuracy (classifier) or R² (regressor) on the rows held back. Whatever is
+    random takes the seed.
     """
 
     name: str

@@ -27,13 +27,21 @@ from model_service.manifest import Manifest
 from model_service.provenance import describe
 
 
-def write(fitted: Fitted, out: Path, *, form: str, metrics: dict[str, Any], commit: str | None = None) -> Manifest:
+def write(
+    fitted: Fitted,
+    out: Path,
+    *,
+    form: str,
+    metrics: dict[str, Any],
+    commit: str | None = None,
+    task_file: Path | None = None,
+) -> Manifest:
     """Writes all files of the model and proves them against the estimator. Raises TrainingFailed."""
     out.mkdir(parents=True, exist_ok=True)
     for stale in (model.TREES_FILE, SKOPS_FILE, PICKLE_FILE, GOLDEN_FILE, manifest.FILE):
         (out / stale).unlink(missing_ok=True)
-    form, file, content_hash = _write_model(fitted, out, form)
-    described = describe(fitted, metrics, form=form, content_hash=content_hash, commit=commit)
+    form, file, model_hash = _write_model(fitted, out, form)
+    described = describe(fitted, metrics, form=form, model_hash=model_hash, commit=commit, task_file=task_file)
     _write_manifest(out, described, file)
     loaded = model.load(out, pickle_sha256=_sha256(out / file), trusted=_any_type(form, out))
     _prove(fitted, loaded)
@@ -53,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metrics = measure(fitted)
         asked = options.min_accuracy if fitted.classifier else options.min_r2
         check_quality(metrics, bar=task.bar if asked is None else asked, beat=options.not_worse_than)
-        written = write(fitted, options.out, form=options.format, metrics=metrics, commit=options.commit)
+        task_file = Path(str(sys.modules[options.task].__file__))
+        written = write(
+            fitted, options.out, form=options.format, metrics=metrics, commit=options.commit, task_file=task_file
+        )
     except ServiceError as failure:
         print(f"error: {failure.message}", file=sys.stderr)
         if failure.hint:
@@ -61,11 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     score = {name: round(value, 4) for name, value in metrics.items() if isinstance(value, float)}
     print(f"{written.name} {written.version}: {written.estimator.type}, {score}, written to {options.out}")
+    for line in _to_be_told(written, options.out):
+        print(line)
     return 0
 
 
 def _write_model(fitted: Fitted, out: Path, form: str) -> tuple[Any, str, str]:
-    """Returns the format taken, the file's name and the hash of the model's content."""
+    """Returns the format taken, the file's name and the hash of what was learnt."""
     trees = as_trees(fitted.estimator) if form in ("auto", "trees") else None
     if trees is None and form == "trees":
         raise TrainingFailed(f"{type(fitted.estimator).__name__} cannot be written as trees", hint="use --format skops")
@@ -95,6 +108,16 @@ def _prove(fitted: Fitted, loaded: model.Model) -> None:
         agree = bool(np.allclose([answer.value for answer in answers], said, rtol=1e-12, atol=0.0))
     if not agree:
         raise TrainingFailed("the written model does not answer as the estimator does", hint="use --format skops")
+
+
+def _to_be_told(written: Manifest, out: Path) -> list[str]:
+    """What serving this model must be told, since it trusts less than training does."""
+    if written.format == "pickle":
+        return [f"to serve this pickle, set MODEL_ALLOW_PICKLE={written.files[PICKLE_FILE]}"]
+    needed = _any_type(written.format, out)
+    if not needed:
+        return []
+    return [f"serving trusts a file with such types only when told to: MODEL_TRUST={','.join(needed)}"]
 
 
 def _any_type(form: str, out: Path) -> Sequence[str]:

@@ -59,8 +59,8 @@ class Protocol:
             kinds["label"] = ("BYTES", [])
         self._outputs = kinds
 
-    def metadata(self) -> dict[str, Any]:
-        """What GET /v2/models/NAME tells."""
+    def metadata(self, commit: str | None) -> dict[str, Any]:
+        """What GET /v2/models/NAME tells of a model that is served at a commit."""
         manifest = self._manifest
         return {
             "name": manifest.name,
@@ -74,7 +74,7 @@ class Protocol:
                 "features": ",".join(self._rows.names),
                 "labels": ",".join(manifest.labels),
                 "trained_at": manifest.trained_at,
-                "commit": manifest.commit or "",
+                "commit": commit or "",
             },
         }
 

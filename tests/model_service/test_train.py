@@ -1,15 +1,19 @@
 """Training: what it writes, when it refuses, and that it does the same again."""
 
+import hashlib
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from model_service import train
-from model_service.errors import TrainingFailed
-from model_service.fitting import fit, measure
+from model_service.errors import ModelRejected, TrainingFailed
+from model_service.fitting import fit, load_task, measure
 from model_service.manifest import Manifest
 from model_service.model import load
 from model_service.task import Task
@@ -43,13 +47,58 @@ def test_the_manifest_tells_where_the_model_comes_from(iris_dir: Path) -> None:
     assert (manifest.data.rows, manifest.data.training_rows, manifest.data.held_back_rows) == (150, 112, 38)
     assert dict(zip(manifest.labels, manifest.classes, strict=True)) == {"setosa": 0, "versicolor": 1, "virginica": 2}
     assert np.sum(manifest.metrics["confusion_matrix"]) == 38  # type: ignore[arg-type]  # a matrix
-    assert (manifest.features[0].name, manifest.features[0].minimum, manifest.features[0].maximum) == (
-        "sepal_length",
-        4.3,
-        7.9,
-    )
     assert {"scikit-learn", "numpy", "python"} <= set(manifest.libraries)
     assert set(manifest.files) == {"model.json", "golden.json"}
+
+
+def test_ranges_and_means_are_those_of_the_rows_that_were_learnt_from(iris_dir: Path) -> None:
+    fitted = fit(load_task("model_service.iris", 0), seed=0)
+    features = Manifest.read(iris_dir).features
+    assert [one.minimum for one in features] == fitted.seen_rows.min(axis=0).tolist()
+    assert [one.maximum for one in features] == fitted.seen_rows.max(axis=0).tolist()
+    assert [one.mean for one in features] == pytest.approx(fitted.seen_rows.mean(axis=0).tolist())
+    assert [one.mean for one in features] != pytest.approx(fitted.rows.mean(axis=0).tolist())
+
+
+def test_a_commit_that_is_told_is_not_checked_and_so_not_called_clean(tmp_path: Path) -> None:
+    assert train.main(["--out", str(tmp_path), "--commit", "c" * 40]) == 0
+    manifest = Manifest.read(tmp_path)
+    assert (manifest.commit, manifest.dirty) == ("c" * 40, None)
+
+
+def test_the_code_of_a_task_from_elsewhere_counts_too(iris_dir: Path, tmp_path: Path) -> None:
+    assert train.main(["--out", str(tmp_path), "--task", "tests.model_service.tasks"]) == 0
+    assert Manifest.read(tmp_path).code_sha256 != Manifest.read(iris_dir).code_sha256
+
+
+@pytest.mark.parametrize("name", ["tree", "ridge regression", "logistic regression in a pipeline"])
+def test_the_version_covers_all_that_the_model_says(name: str, tmp_path: Path) -> None:
+    kinds = TREES | OTHERS
+
+    def version(**changed: Any) -> str:
+        fitted = fit(replace(kinds[name](0), **changed), seed=0)
+        return train.write(fitted, tmp_path, form="auto", metrics=measure(fitted)).version
+
+    task = kinds[name](0)
+    versions = [version(), version(features=[f"{one}_cm" for one in task.features])]
+    if task.labels:
+        versions.append(version(labels=["x", "y", "z"]))
+        versions.append(version(answers=np.asarray(task.answers) + 10))
+    assert len(set(versions)) == len(versions)
+    assert version() == versions[0]
+
+
+def test_training_says_what_serving_must_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--out", str(tmp_path), "--task", "tests.model_service.slow"]) == 0
+    assert "MODEL_TRUST=tests.model_service.slow.Slow" in capsys.readouterr().out
+    assert train.main(["--out", str(tmp_path), "--format", "pickle"]) == 0
+    allowed = f"MODEL_ALLOW_PICKLE={hashlib.sha256((tmp_path / 'model.pkl').read_bytes()).hexdigest()}"
+    assert allowed in capsys.readouterr().out
+    with pytest.raises(ModelRejected) as refused:
+        load(tmp_path)
+    assert "MODEL_ALLOW_PICKLE" in refused.value.hint
+    assert train.main(["--out", str(tmp_path)]) == 0
+    assert "MODEL_" not in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_model_version_and_another_seed_another(tmp_path: Path, iris_dir: Path) -> None:
@@ -91,14 +140,19 @@ def test_a_task_that_cannot_be_learnt_is_refused_with_the_reason() -> None:
         (good.rows, good.answers, good.features[:-1], good.estimator, "names 3 features"),
         (np.full_like(good.rows, np.inf), good.answers, good.features, good.estimator, "infinities"),
         (good.rows, good.answers, good.features, object(), "neither a classifier nor a regressor"),
+        ([["red", "x", "y", "z"]] * 150, good.answers, good.features, good.estimator, "the rows are not numbers"),
+        (good.rows, range(150), good.features, good.estimator, "cannot be split"),
+        (good.rows, good.answers, good.features, LogisticRegression(C=-1), "LogisticRegression cannot learn"),
     ):
         with pytest.raises(TrainingFailed, match=said):
             fit(Task("bad", rows, answers, features, estimator), seed=0)
 
 
 def test_an_unknown_task_module_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train.main(["--task", "no.such.module"]) == 1
-    assert "no.such.module" in capsys.readouterr().err
+    for name, said in (("no.such.module", "no task module"), ("json", "has no task(seed)")):
+        assert train.main(["--task", name]) == 1
+        assert name in (told := capsys.readouterr().err)
+        assert said in told
 
 
 def test_the_card_shows_quality_input_and_confusion(iris_dir: Path) -> None:

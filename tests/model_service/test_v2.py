@@ -1,7 +1,9 @@
 """The Open Inference Protocol, JSON and binary, against what the specification says."""
 
 import json
+import shutil
 import struct
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 from model_service.manifest import Manifest
 from model_service.rows import RowReader
 from model_service.service import Service
+from model_service.settings import Settings
 from model_service.v2 import Protocol
+from tests.model_service.conftest import served
 
 INFER = "/v2/models/iris/infer"
 ROWS = [[5.8, 4.0, 1.2, 0.2], [6.0, 3.0, 5.5, 2.0]]
@@ -197,6 +201,16 @@ async def test_metadata_is_filled_from_the_manifest(client: httpx.AsyncClient, s
         assert (await client.get(path)).json()["extensions"] == ["binary_tensor_data"]
 
 
+async def test_all_that_tells_a_commit_tells_the_same(iris_dir: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(iris_dir, tmp_path / "model"))
+    untold = json.loads((directory / "manifest.json").read_text()) | {"commit": None, "dirty": None}
+    (directory / "manifest.json").write_text(json.dumps(untold))
+    async with served(Settings(dir=directory, commit="c" * 40)) as (client, _):
+        assert (await client.get("/v2/models/iris")).json()["properties"]["commit"] == "c" * 40
+        assert (await client.get("/version")).json()["commit"] == "c" * 40
+        assert (await client.get("/manifest")).json()["commit"] == "c" * 40
+
+
 async def test_the_version_in_the_path_is_honoured(client: httpx.AsyncClient, service: Service) -> None:
     good = f"/v2/models/iris/versions/{service.manifest.version}"
     assert (await client.post(f"{good}/infer", json={"inputs": [tensor()]})).status_code == 200
@@ -246,5 +260,5 @@ async def test_no_request_whatsoever_is_the_services_fault(
 
 
 def test_a_regressor_answers_one_number(regressor: Manifest) -> None:
-    told = Protocol(regressor, RowReader(regressor, max_rows=10)).metadata()
+    told = Protocol(regressor, RowReader(regressor, max_rows=10)).metadata("c" * 40)
     assert told["outputs"] == [{"name": "predict", "datatype": "FP64", "shape": [-1]}]
