@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deployd import systemd
-from deployd.api.app import create_app
+from deployd.api.app import WEBHOOKS, create_app
 from deployd.api.server import Server, bind
 from deployd.api.services import Services
 from deployd.api.webhooks import WebhookDoor
@@ -181,7 +181,8 @@ def webhook_secrets(config: Config) -> list[str]:
 def _server(config: Config, services: Services, webhooks: WebhookDoor) -> Server:
     tls = config.server.tls
     files: dict[str, Any] = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)} if tls else {}
-    return Server(create_app(services, webhooks), stop_within=config.server.stop_timeout, **files)
+    takers = dict.fromkeys(WEBHOOKS, webhooks)
+    return Server(create_app(services, webhooks), takers=takers, stop_within=config.server.stop_timeout, **files)
 
 
 async def _targets(

@@ -7,7 +7,7 @@ its first byte (the first of a connection: of connecting) and its body within 9 
 
 import asyncio
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from deployd.api.exchange import Exchange, Headers, Taker, plain
 from deployd.api.front import Front
 from deployd.api.problems import PROBLEM_JSON, problem
 from deployd.errors import ConfigError
@@ -26,13 +27,25 @@ LARGEST_HEADERS = 64 * 1024
 class Server(uvicorn.Server):
     """Serves one application; main() owns the process, its signals and its sockets."""
 
-    def __init__(self, app: ASGIApp, *, stop_within: float = 30.0, keep_alive: float = 5.0, **tls: Any) -> None:
-        """`stop_within`: seconds that requests in flight get at the end. `tls` as uvicorn's `ssl_certfile`, `ssl_keyfile`."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        takers: Mapping[str, Taker] | None = None,
+        stop_within: float = 30.0,
+        keep_alive: float = 5.0,
+        **tls: Any,
+    ) -> None:
+        """`takers` are handed the small requests to their paths, where `app` must answer all others just the same.
+
+        `stop_within`: seconds that requests in flight get at the end. `tls` as uvicorn's `ssl_certfile`, `ssl_keyfile`.
+        """
+        by_url = {path.encode(): taker for path, taker in (takers or {}).items()}
         self._stop = asyncio.Event()
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Protocol,
+                http=type("Protocol", (Protocol,), {"takers": by_url}),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -112,6 +125,7 @@ class Protocol(HttpToolsProtocol):
     body_within: ClassVar[float] = 9.0  # GitHub waits for an answer for 10
     first_within: ClassVar[float] = 0.5
     linger_for: ClassVar[float] = 2.0
+    takers: ClassVar[Mapping[bytes, Taker]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -171,10 +185,29 @@ class Protocol(HttpToolsProtocol):
         self._phase = _Phase.BODY
         if self._head_size > LARGEST_HEADERS and _size(self.headers) > LARGEST_HEADERS:
             self.app = _headers_too_large
+        elif (taker := self.takers.get(self.url)) is not None and (headers := self._in_one_piece()) is not None:
+            self._head_size = 0
+            end = self._exchanged
+            self.cycle = Exchange(taker, headers, self._begin, self._front.write, end)  # type: ignore[assignment]
+            return
         self._head_size = 0
         super().on_headers_complete()
         if self._leaving and self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def _in_one_piece(self) -> Headers | None:
+        """The headers of a request that an Exchange can take; everything unusual is uvicorn's."""
+        idle = self.cycle is None or self.cycle.response_complete
+        usual = self.parser.get_method() == b"POST" and self.parser.get_http_version() == "1.1"
+        return plain(self.headers) if idle and usual and not self._leaving else None
+
+    def _begin(self, exchange: Exchange) -> None:
+        self._start_asgi_task(exchange, self.app)  # type: ignore[arg-type]
+
+    def _exchanged(self) -> None:
+        if not self.cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_message_complete(self) -> None:
         """Nothing more is owed by the client."""

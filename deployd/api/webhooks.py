@@ -15,6 +15,7 @@ from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
 from deployd.api.bodies import SMALL, Bodies, Gone, too_large
+from deployd.api.exchange import Answer, Headers
 from deployd.api.problems import PROBLEM_JSON, problem
 from deployd.config.app import App
 from deployd.domain import Delivery, Deploy, Ignored, Ping, Push, Trigger, Wanted
@@ -26,7 +27,6 @@ from deployd.forges.filters import follows, refusal, why_ignored
 _log = logging.getLogger(__name__)
 
 Accept = Callable[[Delivery, Sequence[Wanted]], Awaitable[Sequence[Deploy]]]
-Headers = Mapping[bytes, bytes]
 
 JSON = b"application/json"
 _FORMS = {JSON: False, b"application/x-www-form-urlencoded": True}
@@ -52,14 +52,6 @@ class Forge(Protocol):
     def delivery(self, headers: Headers) -> Delivery: ...
 
     def parse(self, event: str, body: Mapping[str, Any]) -> Push | Ping | Ignored: ...
-
-
-class _Answer(NamedTuple):
-    outcome: str
-    status: int
-    body: bytes
-    media_type: bytes = JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class _Judgement(NamedTuple):
@@ -101,48 +93,72 @@ class WebhookDoor:
         self._apps = by_repository
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        outcome = "failed"
-        try:
-            answer = await self._answer(scope, receive)
-            outcome = answer.outcome
-        except Gone:
-            outcome = "aborted"
-            return
-        finally:
-            self._counts[outcome].inc()
-        length = str(len(answer.body)).encode()
-        headers = [(b"content-type", answer.media_type), (b"content-length", length), *answer.headers]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
-
-    async def _answer(self, scope: Scope, receive: Receive) -> _Answer:
+        """A delivery as an ASGI application gets it, in pieces."""
         headers = _headers(scope["headers"])
         try:
             form = self._admit(scope["method"], headers)
             raw = await self._bodies.read(receive, self._limit(form=form))
         except DeliveryRejected as exc:
             # The rest of the body is unread, so that the connection cannot go on.
-            return _refused(exc, (b"connection", b"close"))
+            answer = self._refused(exc, (b"connection", b"close"))
+        except Gone:
+            self.hung_up()
+            return
+        else:
+            answer = await self._answer(headers, raw, form=form)
+        length = str(len(answer.body)).encode()
+        head = [(b"content-type", answer.media_type), (b"content-length", length), *answer.headers]
+        await send({"type": "http.response.start", "status": answer.status, "headers": head})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def take(self, headers: Headers, body: bytes) -> Answer:
+        """A delivery that came in one piece; see Taker."""
+        try:
+            form = self._admit("POST", headers)
+        except DeliveryRejected as exc:
+            return self._refused(exc)
+        return await self._answer(headers, body, form=form)
+
+    def hung_up(self) -> None:
+        """The sender went before all was there."""
+        self._counts["aborted"].inc()
+
+    async def _answer(self, headers: Headers, raw: bytes, *, form: bool) -> Answer:
         try:
             return await self._take(await self._judge(raw, headers, form=form))
         except DeliveryRejected as exc:
             if exc.status != 401:
                 _log.warning("Delivery of %s rejected with %d: %s", self._forge.NAME, exc.status, exc.message)
-            return _refused(exc)
+            return self._refused(exc)
         except Unavailable as exc:
             _log.error("Delivery of %s not taken: %s", self._forge.NAME, exc.message)
-            return _refused(_busy("the delivery cannot be stored now", retry_after=30))
+            return self._refused(_busy("the delivery cannot be stored now", retry_after=30))
+        except Exception:
+            self._counts["failed"].inc()
+            raise
 
-    async def _take(self, judgement: _Judgement) -> _Answer:
+    async def _take(self, judgement: _Judgement) -> Answer:
         """Hand on what is wanted and what is declined; only what was wanted is a deploy."""
         delivery, wanted, refusal = judgement
         if wanted and (deploys := await self._accept(delivery, wanted)):
-            return _accepted(deploys)
+            self._counts["accepted"].inc()
+            found = [{"app": d.app, "number": d.number, "commit": d.commit, "status": d.status} for d in deploys]
+            return Answer(202, orjson.dumps({"deploys": found}), JSON)
         if delivery.event == "ping":
+            self._counts["ping"].inc()
             return _PONG
         if delivery.event == "push":
             _log.info("Delivery %s ignored: %s", delivery.guid, refusal)
-        return _ignored(refusal)
+        self._counts["ignored"].inc()
+        return Answer(200, orjson.dumps({"ignored": refusal}), JSON)
+
+    def _refused(self, exc: DeliveryRejected, *headers: tuple[bytes, bytes]) -> Answer:
+        self._counts[_OUTCOMES.get(exc.status, "rejected")].inc()
+        if exc.status == 405:
+            headers = (*headers, (b"allow", b"POST"))
+        if exc.retry_after is not None:
+            headers = (*headers, (b"retry-after", str(exc.retry_after).encode()))
+        return Answer(exc.status, problem(exc.status, exc.message, exc.hint), PROBLEM_JSON, headers)
 
     def _admit(self, method: str, headers: Headers) -> bool:
         """Whether the body is a form, by what is known before it is read; DeliveryRejected when it need not be read."""
@@ -226,26 +242,8 @@ def _is_form(headers: Headers) -> bool:
     return form
 
 
-def _accepted(deploys: Sequence[Deploy]) -> _Answer:
-    found = [{"app": d.app, "number": d.number, "commit": d.commit, "status": d.status} for d in deploys]
-    return _Answer("accepted", 202, orjson.dumps({"deploys": found}))
-
-
-def _ignored(reason: str) -> _Answer:
-    return _Answer("ignored", 200, orjson.dumps({"ignored": reason}))
-
-
-def _refused(exc: DeliveryRejected, *headers: tuple[bytes, bytes]) -> _Answer:
-    if exc.status == 405:
-        headers = (*headers, (b"allow", b"POST"))
-    if exc.retry_after is not None:
-        headers = (*headers, (b"retry-after", str(exc.retry_after).encode()))
-    outcome = _OUTCOMES.get(exc.status, "rejected")
-    return _Answer(outcome, exc.status, problem(exc.status, exc.message, exc.hint), PROBLEM_JSON, headers)
-
-
 def _busy(detail: str, *, retry_after: int) -> DeliveryRejected:
     return DeliveryRejected(503, detail, hint="redeliver it in a moment", retry_after=retry_after)
 
 
-_PONG = _Answer("ping", 200, b'{"pong":true}')
+_PONG = Answer(200, b'{"pong":true}', JSON)

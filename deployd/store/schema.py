@@ -9,7 +9,7 @@ MIGRATIONS = (
     """
     CREATE TABLE apps (
         name        TEXT PRIMARY KEY,
-        last_number INTEGER NOT NULL DEFAULT 0,
+        last_number INTEGER NOT NULL DEFAULT 0,    -- numbers up to this are taken, whatever the history holds
         paused      INTEGER NOT NULL DEFAULT 0,
         seen_commit TEXT,                          -- the last head that was taken up
         declined    TEXT                           -- the last head that the app did not want

@@ -17,11 +17,7 @@ from deployd.wanted import stands_on
 
 _ON_THEIR_WAY = frozenset(status.value for status in Status if status.active or status in {Status.QUEUED, Status.LIVE})
 
-_NEWEST = "SELECT last_number, sha, ref, status FROM apps LEFT JOIN deploys ON app = name AND number = last_number WHERE name = ?"
-_NUMBERED = (
-    "INSERT INTO apps (name, last_number) VALUES (?, ?) "
-    "ON CONFLICT (name) DO UPDATE SET last_number = excluded.last_number"
-)
+_NEWEST = "SELECT number, sha, ref, status FROM deploys WHERE app = ? ORDER BY number DESC LIMIT 1"
 _DECLINED = (
     "INSERT INTO apps (name, declined, stands_on) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
     "SET declined = excluded.declined, stands_on = excluded.stands_on"
@@ -52,9 +48,9 @@ def deploys_of_delivery(connection: sqlite3.Connection, delivery: Delivery) -> l
 
 def decline(connection: sqlite3.Connection, wanted: Wanted) -> bool:
     """Remember a head that the app does not want; False when it cannot be left out, as what it stands on was missed."""
-    last, newest, _, _ = _newest(connection, wanted.app)
+    _, newest, _, _ = _newest(connection, wanted.app)
     below = stands_on(wanted.before, known_head(connection, wanted.app), newest)
-    if below is None and last:
+    if below is None and newest is not None:
         return False
     connection.execute(_DECLINED, (wanted.app, wanted.commit, below))
     return True
@@ -79,14 +75,18 @@ def queue_once(connection: sqlite3.Connection, wanted: Wanted) -> tuple[Deploy, 
 
 
 def _newest(connection: sqlite3.Connection, app: str) -> tuple[int, str | None, str | None, str | None]:
-    """The app's last number, and the commit, ref and status of that deploy."""
-    return connection.execute(_NEWEST, (app,)).fetchone() or (0, None, None, None)
+    """The app's last number, and the commit, ref and status of that deploy, if there was one."""
+    row: tuple[int, str | None, str | None, str | None] | None = connection.execute(_NEWEST, (app,)).fetchone()
+    if row is not None:
+        return row
+    connection.execute("INSERT OR IGNORE INTO apps (name) VALUES (?)", (app,))
+    (last,) = connection.execute("SELECT last_number FROM apps WHERE name = ?", (app,)).fetchone()
+    return last, None, None, None
 
 
 def _queue(connection: sqlite3.Connection, wanted: Wanted, number: int) -> Deploy:
     """The hottest path: what is written is not read back."""
     trigger, now = wanted.trigger, time.time()
-    connection.execute(_NUMBERED, (wanted.app, number))
     connection.execute(
         _QUEUED,
         (

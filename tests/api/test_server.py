@@ -1,7 +1,7 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployd.api.bodies import Bodies
+from deployd.api.exchange import Taker
 from deployd.api.server import LARGEST_HEADERS, Protocol, Server, bind
 from deployd.api.webhooks import WebhookDoor
 from deployd.domain import Delivery, Deploy, Status, Wanted
@@ -38,9 +39,9 @@ async def answer(send: Send, body: bytes) -> None:
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[tuple[Server, int]]:
+async def served(app: ASGIApp, takers: Mapping[str, Taker] | None = None) -> AsyncIterator[tuple[Server, int]]:
     """The application on a free port, and the server stopped at the end."""
-    server, bound = Server(app, stop_within=5), bind("127.0.0.1", 0)
+    server, bound = Server(app, takers=takers, stop_within=5), bind("127.0.0.1", 0)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve([bound]))
         await server.listening.wait()
@@ -56,8 +57,8 @@ async def port() -> AsyncIterator[int]:
         yield found
 
 
-@pytest.fixture
-async def door() -> AsyncIterator[tuple[WebhookDoor, int]]:
+@pytest.fixture(params=["in pieces", "in one piece"])
+async def door(request: pytest.FixtureRequest) -> AsyncIterator[tuple[WebhookDoor, int]]:
     """A webhook door on a free port that takes every push."""
 
     async def accept(_: Delivery, wanted: Sequence[Wanted]) -> list[Deploy]:
@@ -66,7 +67,8 @@ async def door() -> AsyncIterator[tuple[WebhookDoor, int]]:
 
     deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
     found = WebhookDoor(accept, deliveries, secrets=[SECRET.encode()], apps=[an_app()], max_body=MAX_BODY)
-    async with served(found) as (_, at):
+    takers = {"/webhooks/github": found} if request.param == "in one piece" else None
+    async with served(found, takers) as (_, at):
         yield found, at
 
 

@@ -31,11 +31,24 @@ def examples() -> tuple[Payload, ...]:
     pytest.skip(reason)
 
 
-@pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+class InOnePiece(httpx.AsyncBaseTransport):
+    """Hands the door each request as the server hands it a small one."""
+
+    def __init__(self, door: WebhookDoor) -> None:
+        self._door = door
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        headers = {name.lower(): value for name, value in request.headers.raw}
+        answer = await self._door.take(headers, await request.aread())
+        return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
+
+
+@pytest.fixture(params=["in pieces", "in one piece"])
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
     deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
     door = WebhookDoor(accept, deliveries, secrets=[SECRET.encode()], apps=APPS, max_body=25 * 1024 * 1024)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://deployd.example.com") as found:
+    transport = InOnePiece(door) if request.param == "in one piece" else httpx.ASGITransport(door)
+    async with httpx.AsyncClient(transport=transport, base_url="http://deployd.example.com") as found:
         yield found
 
 
