@@ -4,6 +4,7 @@ Changes nothing: no container, no file but a mirror's scratch directory, which g
 """
 
 import asyncio
+import errno
 import os
 import socket
 import tempfile
@@ -27,6 +28,8 @@ from deployd.source.source import GitSource
 from deployd.wanted import wanted_head
 
 Verdict = Literal["ok", "warning", "wrong"]
+
+_REGISTRY_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +115,24 @@ def _state(config: Config) -> Finding:
     return Finding("state", "wrong", f"server.state_dir: {directory} cannot be written", in_config=True)
 
 
-def _port(what: str, host: str, port: int, *, ours: bool) -> Finding:
+def _port(what: str, host: str, port: int, *, ours: bool, by_haproxy: bool = False) -> Finding:
+    """Whether a port is to be had. What only a right of this user is in the way of, HAProxy, which is root, does have."""
+    where = f"{host}:{port}"
     if port == 0 or ours:
-        return Finding(what, "ok", f"{host}:{port}" + (" is deployd's already" if ours else ""))
+        return Finding(what, "ok", where + (" is deployd's already" if ours else ""))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as exc:
-            return Finding(what, "wrong", f"{host}:{port}: {exc.strerror}", "who has it? ss -ltnp")
-    return Finding(what, "ok", f"{host}:{port} is free")
+            if exc.errno != errno.EACCES:
+                hint = "who has it? ss -ltnp" if exc.errno == errno.EADDRINUSE else "is it an address of this machine?"
+                return Finding(what, "wrong", f"{where}: {exc.strerror}", hint)
+            if not by_haproxy:
+                hint = "take one above 1023, or systemd's socket"
+                return Finding(what, "wrong", f"{where}: {exc.strerror}", hint)
+    return Finding(what, "ok", f"{where} is free")
 
 
 def _answers_as_deployd(config: Config) -> bool:
@@ -159,17 +169,29 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
 
 
 async def _gateway(config: Config, docker: aiodocker.Docker) -> list[Finding]:
-    name = config.gateway.image
-    try:
-        await docker.images.inspect(name)
-        found = [Finding("gateway", "ok", f"image {name} is there")]
-    except aiodocker.DockerError:
-        found = [Finding("gateway", "warning", f"image {name} is not there: it is pulled at the start", "docker pull")]
+    found = [await _gateway_image(config.gateway.image, docker)]
     running = bool(await containers(docker, part_labels(config.server.identity, "gateway")))
     ports = {app.gateway.listen for app in config.app} | {config.gateway.http_port, config.gateway.https_port}
-    for port in sorted(port for port in ports if port is not None):
-        found.append(_port("app port", config.gateway.bind, port, ours=running))
-    return found
+    wanted = sorted(port for port in ports if port is not None)
+    return found + [_port("app port", config.gateway.bind, port, ours=running, by_haproxy=True) for port in wanted]
+
+
+async def _gateway_image(name: str, docker: aiodocker.Docker) -> Finding:
+    """Whether the engine has the image, or can get it: its registry is asked, nothing is pulled."""
+    with translated("looking for the gateway's image"):
+        try:
+            await docker.images.inspect(name)
+            return Finding("gateway", "ok", f"image {name} is there")
+        except aiodocker.DockerError as exc:
+            if exc.status != 404:
+                raise
+    try:
+        with translated("asking its registry"):
+            await asyncio.wait_for(request(docker, f"distribution/{name}/json"), _REGISTRY_SECONDS)
+    except DeploydError as exc:
+        hint = f"docker pull {name}, or name one in gateway.image that this machine has or can get"
+        return Finding("gateway", "wrong", f"image {name} is not there and cannot be pulled: {exc.message}", hint)
+    return Finding("gateway", "ok", f"image {name} is pulled at the start: its registry has it")
 
 
 async def _builder(config: Config) -> Finding:

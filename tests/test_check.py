@@ -1,13 +1,19 @@
 """What `deployd check` finds: real files, ports and git repositories, and an engine where there is one."""
 
+import errno
 import socket
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from deployd.check import Finding, check
+from deployd.check import Finding, _port, check
+from deployd.demo.engine import Engine
+from deployd.engine import connect
+from tests.testbed.images import BUSYBOX
+from tests.testbed.registry import Registry
 
 NO_ENGINE = "unix:///nowhere/docker.sock"
 
@@ -94,6 +100,50 @@ async def test_who_is_let_in_is_told(tmp_path: Path, repository: Path) -> None:
     token = f'[[auth.tokens]]\nname = "ci"\nrole = "deploy"\nsha256 = "{"0" * 64}"\n'
     file = _config(tmp_path, repository, token)
     assert [one.detail for one in await _found(file, "tokens")] == ["ci (deploy)"]
+
+
+def test_a_port_that_only_haproxy_may_bind_is_no_fault_of_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: socket.socket, address: tuple[str, int]) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refused)
+    assert _port("app port", "0.0.0.0", 80, ours=False, by_haproxy=True).verdict == "ok"
+    own = _port("api port", "0.0.0.0", 80, ours=False)
+    assert (own.verdict, own.hint) == ("wrong", "take one above 1023, or systemd's socket")
+
+
+def test_an_address_of_another_machine_is_told() -> None:
+    found = _port("app port", "192.0.2.1", 8000, ours=False, by_haproxy=True)
+    assert (found.verdict, found.hint) == ("wrong", "is it an address of this machine?")
+
+
+@pytest.mark.engine
+async def test_an_image_of_the_gateway_that_cannot_be_had_is_told(
+    tmp_path: Path, repository: Path, docker_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
+    file = _config(tmp_path, repository, '[gateway]\nimage = "127.0.0.1:1/nothing/haproxy:lts"\n')
+    (found,) = await _found(file, "gateway")
+    assert found.verdict == "wrong"
+    assert "is not there and cannot be pulled: asking its registry: " in found.detail
+    assert "gateway.image" in found.hint
+
+
+@pytest.mark.engine
+async def test_an_image_of_the_gateway_that_its_registry_has_need_not_be_there(
+    tmp_path: Path, repository: Path, base_images: Engine, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", base_images.url)
+    name, api = f"{registry.address}/deployd-test/check", base_images.api(timeout=60)
+    api.post(f"/images/{BUSYBOX}/tag?repo={quote(name, safe='')}&tag=there")
+    async with connect(base_images.url) as docker:
+        await docker.images.push(f"{name}:there")
+    api.delete(f"/images/{name}:there")
+
+    file = _config(tmp_path, repository, f'[gateway]\nimage = "{name}:there"\n')
+
+    (found,) = await _found(file, "gateway")
+    assert (found.verdict, found.detail) == ("ok", f"image {name}:there is pulled at the start: its registry has it")
 
 
 @pytest.mark.engine
