@@ -24,6 +24,7 @@ from deployd.targets.kube.verdict import (
     Overtaken,
     View,
     bake_verdict,
+    is_empty,
     new_pods,
     rollout_verdict,
 )
@@ -100,9 +101,11 @@ class Follower:
                 case _:
                     assert_never(outcome)
 
-    async def candidate(self, aim: Aim) -> Json:
-        """The first new pod that runs and has an address."""
+    async def candidate(self, aim: Aim) -> Json | None:
+        """The first new pod that runs and has an address; None when the rollout is complete with no replicas."""
         while True:
+            if self.seeing and is_empty(self.view, aim):
+                return None
             for pod in new_pods(self.view, aim):
                 status = pod.get("status", {})
                 if status.get("podIP") and status.get("phase") == "Running":

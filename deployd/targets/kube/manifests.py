@@ -1,8 +1,8 @@
 """What deployd asks a cluster for: Deployment, Service and autoscaler of an app, as plain manifests. Pure.
 
 They are what server-side apply sends, so a field stands here only if deployd decides it. Two do not: `replicas` (a person or
-the autoscaler scales between deploys) and the pod template's labels and annotations of one deploy (an equal template lets
-Kubernetes take an old ReplicaSet back into service at once).
+the autoscaler scales between deploys), with the annotation of what the config last wanted, and the pod template's labels and
+annotations of one deploy (an equal template lets Kubernetes take an old ReplicaSet back into service at once).
 """
 
 import math
@@ -28,6 +28,7 @@ CHANGE_CAUSE = "kubernetes.io/change-cause"
 # A pod that is told to end serves on for so long: until every proxy has heard that it is gone.
 LINGER_S = 5
 _GRACE_S = LINGER_S + 30
+_HTTP = "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def deployment(app: App, deploy: Deploy, template: Json, instance: str, good: st
     settings = settings_of(app)
     manifest = _object("apps/v1", "Deployment", app, instance)
     image = template["spec"]["containers"][0]["image"]
-    manifest["metadata"]["annotations"] = annotations(deploy, image, good) | {REPLICAS: str(settings.replicas)}
+    manifest["metadata"]["annotations"] = annotations(deploy, image, good)
     manifest["spec"] = {
         "selector": {"matchLabels": selector(app)},
         "revisionHistoryLimit": 10,
@@ -109,7 +110,7 @@ def template(app: App, image: Image, instance: str, offers: Offers) -> Json:
     container: Json = {
         "name": container_name(app),
         "image": image.reference,
-        "ports": [{"name": "http", "containerPort": settings.port, "protocol": "TCP"}],
+        "ports": [{"name": _HTTP, "containerPort": settings.port, "protocol": "TCP"}],
         "env": [{"name": key, "value": value} for key, value in sorted(settings.env.items())],
         "resources": settings.resources.model_dump(exclude_defaults=True),
         "lifecycle": {"preStop": _linger(offers)},
@@ -132,12 +133,19 @@ def template(app: App, image: Image, instance: str, offers: Offers) -> Json:
     return {"metadata": {"labels": selector(app) | {INSTANCE: instance} | MANAGED_BY}, "spec": pod}
 
 
+def port_of(template: Json) -> int:
+    """The port on which the app answers in a pod of a template of our making, which may be older than the config."""
+    ports = template["spec"]["containers"][0]["ports"]
+    return next(int(port["containerPort"]) for port in ports if port["name"] == _HTTP)
+
+
 def service(app: App, instance: str) -> Json | None:
     """The Service in front of the pods, None when the app wants none."""
     settings = settings_of(app)
     if settings.service is None:
         return None
-    port: Json = {"name": "http", "port": settings.service.port, "targetPort": settings.port, "protocol": "TCP"}
+    # By name: in a rollout that changes the number, each pod is asked on its own.
+    port: Json = {"name": "http", "port": settings.service.port, "targetPort": _HTTP, "protocol": "TCP"}
     if settings.service.node_port is not None:
         port["nodePort"] = settings.service.node_port
     manifest = _object("v1", "Service", app, instance)

@@ -44,6 +44,8 @@ class Placement:
     async def examine(self) -> tuple[Json | None, list[str]]:
         """The Deployment as it is and what to warn of; RolloutFailed when it must not or cannot be changed."""
         found = await self.cluster.find(self.path)
+        if self.settings.create:
+            await self._refuse_strangers()
         if found is None:
             if self.settings.create:
                 return None, []
@@ -55,12 +57,7 @@ class Placement:
         if not self.settings.create:
             container = adoption.pick_container(found, self.settings.container)
             return found, [*self._overridden(found, container), *adoption.warnings(found, container)]
-        owner = found["metadata"].get("labels", {}).get(INSTANCE)
-        if owner != self._instance:
-            raise RolloutFailed(
-                f"Deployment {self._name} is not of this deployd's making ({f'made by {owner}' if owner else 'no label'})",
-                hint="set create = false to only feed it with images, or name another in [app.kubernetes] deployment",
-            )
+        self._refuse_stranger("Deployment", found, "set create = false to only feed it with images")
         return found, self._overridden(found, manifests.container_name(self.app))
 
     def container_of(self, found: Json | None) -> str:
@@ -79,7 +76,7 @@ class Placement:
     def present(self, found: Json, deploy: Deploy | None) -> Release | None:
         """What a Deployment holds that is good as far as it says itself: for one that deployd takes over, and for a deployd
         that lost its state. None when it holds nothing but the half-made `deploy`."""
-        container, marks = self.container_of(found), found["metadata"].get("annotations", {})
+        container, marks = self.container_of(found), _marks(found)
         template: Json = copy.deepcopy(found["spec"]["template"])
         number, image = int(marks.get(DEPLOY) or 0), image_of(template, container) or ""
         half_made = deploy is not None and number == deploy.number
@@ -106,27 +103,22 @@ class Placement:
             except Refused as refused:
                 if refused.status not in {409, 422}:
                     raise
-                words = f"Deployment {self._name} was changed by somebody else at this moment"
-                raise RolloutEnded(words, ours=False, hint="deploy again") from refused
+                return await self._landed(release, deploy, refused)
         manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _named(good))
         placed = await self._apply(self.path, manifest)
-        before = (found or {}).get("metadata", {}).get("annotations", {}).get(REPLICAS)
-        if before != str(self.settings.replicas) and self.settings.autoscale is None:
-            # Only when the config says something new: a scale by hand outlives the next deploy.
-            await self.scale(self.settings.replicas)
-            placed = await self.cluster.get(self.path)
+        placed = await self._scaled(placed, found)
         await self._apply_around()
         return placed
 
     def is_foreign(self, found: Json, container: str) -> bool:
         """The Deployment runs an image that deployd did not ask for, or does not bear its marks at all."""
-        asked = found["metadata"].get("annotations", {}).get(IMAGE)
+        asked = _marks(found).get(IMAGE)
         return bool(image_of(found["spec"]["template"], container) != asked)
 
     @staticmethod
     def stands(found: Json, release: Release) -> bool:
         """The Deployment asks for `release`, and not for what a later deploy put there and did not prove."""
-        number = found["metadata"].get("annotations", {}).get(DEPLOY, "0")
+        number = _marks(found).get(DEPLOY, "0")
         return bool(
             number == str(release.number or 0)
             and image_of(found["spec"]["template"], release.container) == release.image
@@ -152,16 +144,39 @@ class Placement:
 
     async def delete(self) -> None:
         """Remove the Deployment that a first, failed release left, if it is of our making."""
-        if self.settings.create:
+        found = await self.cluster.find(self.path) if self.settings.create else None
+        if found is not None and self._owner(found) == self._instance:
             await self.cluster.delete(self.path)
 
     @property
     def _name(self) -> str:
         return "/".join(manifests.names(self.app))
 
+    async def _refuse_strangers(self) -> None:
+        """A Service or an autoscaler of the name that is not ours would be seized by the apply, and later deleted."""
+        wanted = [("Service", manifests.path(self.app, "services"))] if self.settings.service is not None else []
+        if self.settings.autoscale is not None:
+            any_version = manifests.autoscaler_path(self.app, Offers(0, autoscaling_v2=False))
+            wanted.append(("HorizontalPodAutoscaler", any_version))
+        for kind, path in wanted:
+            if (found := await self.cluster.find(path)) is not None:
+                self._refuse_stranger(kind, found, "delete or rename it")
+
+    def _refuse_stranger(self, kind: str, found: Json, hint: str) -> None:
+        if (owner := self._owner(found)) != self._instance:
+            raise RolloutFailed(
+                f"{kind} {self._name} is not of this deployd's making ({f'made by {owner}' if owner else 'no label'})",
+                hint=f"{hint}, or name another in [app.kubernetes] deployment",
+            )
+
+    @staticmethod
+    def _owner(found: Json) -> str | None:
+        owner: str | None = found["metadata"].get("labels", {}).get(INSTANCE)
+        return owner
+
     def _overridden(self, found: Json, container: str) -> list[str]:
         image = image_of(found["spec"]["template"], container)
-        touched = IMAGE in found["metadata"].get("annotations", {})
+        touched = IMAGE in _marks(found)
         return (
             [f"somebody else set the image to {image}: this deploy replaces it"]
             if touched and self.is_foreign(found, container)
@@ -175,7 +190,32 @@ class Placement:
         manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _named(release))
         if found is not None:
             manifest["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
-        return await self.cluster.apply(self.path, manifest, force=True, within=PATIENT_S)
+        placed = await self.cluster.apply(self.path, manifest, force=True, within=PATIENT_S)
+        # One that is made anew has a single replica, and so may one whose making was cut short.
+        return placed if _marks(found).get(REPLICAS) else await self._scaled(placed, found)
+
+    async def _scaled(self, placed: Json, found: Json | None) -> Json:
+        """Scale to what the config says when it says something new: a scale by hand outlives the next deploy. What it said is
+        written down in the same request, so that none of the two is ever done without the other."""
+        wanted = str(self.settings.replicas)
+        if self.settings.autoscale is not None or _marks(placed).get(REPLICAS) == wanted:
+            return placed
+        change: Json = {"metadata": {"annotations": {REPLICAS: wanted}}}
+        if _marks(found).get(REPLICAS) != wanted:
+            change["spec"] = {"replicas": self.settings.replicas}
+        return await self.cluster.merge(self.path, change, within=PATIENT_S)
+
+    async def _landed(self, release: Release, deploy: Deploy, refused: Refused) -> Json:
+        """The Deployment, if the patch that was refused had been taken before and only its answer was lost."""
+        found = await self.cluster.find(self.path)
+        if (
+            found is not None
+            and _marks(found).get(DEPLOY) == str(deploy.number)
+            and image_of(found["spec"]["template"], release.container) == release.image
+        ):
+            return found
+        words = f"Deployment {self._name} was changed by somebody else at this moment"
+        raise RolloutEnded(words, ours=False, hint="deploy again") from refused
 
     async def _set_image(self, release: Release, marks: dict[str, str], found: Json | None) -> Json:
         if found is None:
@@ -206,7 +246,7 @@ class Placement:
                 await self._apply(path, manifest)
                 continue
             found = await self.cluster.find(path)
-            if found is not None and found["metadata"].get("labels", {}).get(INSTANCE) == self._instance:
+            if found is not None and self._owner(found) == self._instance:
                 await self.cluster.delete(path)
 
     async def _offers(self) -> Offers:
@@ -215,6 +255,12 @@ class Placement:
         served = {item["version"] for item in group.get("versions", [])}
         # Some vendors write "30+".
         return Offers(int("".join(filter(str.isdigit, version.get("minor", ""))) or 0), "v2" in served)
+
+
+def _marks(found: Json | None) -> dict[str, str]:
+    """The annotations of a Deployment, none of one that is not there."""
+    marks: dict[str, str] = (found or {}).get("metadata", {}).get("annotations", {})
+    return marks
 
 
 def _named(release: Release | None) -> str:

@@ -100,20 +100,16 @@ class Rollout:
         aim = self._aim(release, placed, found)
         async with following(self._placement.cluster, self._app, placed) as follower:
             async with self._step("rollout"):
-                await self._complete(follower, aim, placed, image)
+                await self._complete(follower, aim, image)
             if self._placement.settings.bake > 0:
                 async with self._step("bake"):
                     await follower.bake(aim, self._placement.settings.bake)
 
-    async def _complete(self, follower: Follower, aim: Aim, placed: Json, image: Image) -> None:
+    async def _complete(self, follower: Follower, aim: Aim, image: Image) -> None:
         limit = self._placement.settings.progress_deadline + _SLACK_S
-        works = [follower.complete(aim, limit, partial(self._progress.tell, "rollout"))]
-        if placed["spec"].get("replicas", 1) == 0:
-            self._tell("no replicas are wanted: nothing is proven")
-        else:
-            works.append(self._prove(follower, aim, image))
+        tell = partial(self._progress.tell, "rollout")
         try:
-            await together(*works)
+            await together(follower.complete(aim, limit, tell), self._prove(follower, aim, image))
         except RolloutEnded as ended:
             raise await self._explained(ended, ended.message) from ended
         except RolloutFailed as refused:
@@ -135,16 +131,21 @@ class Rollout:
 
     async def _prove(self, follower: Follower, aim: Aim, image: Image) -> None:
         """Let the gates ask the first new pod; another one when that goes away meanwhile."""
+        settings = self._placement.settings
+        port = manifests.port_of(aim.template) if settings.create else settings.port
         while True:
-            pod = await follower.candidate(aim)
-            async with address_of(self._placement.cluster, pod, self._placement.settings.port) as address:
+            if (pod := await follower.candidate(aim)) is None:
+                self._tell("no replicas are wanted: nothing is proven")
+                return
+            async with address_of(self._placement.cluster, pod, port) as address:
                 candidate = Candidate(self._app, self._deploy, address, image)
                 proving = asyncio.ensure_future(self._progress.prove(candidate))
                 leaving = asyncio.ensure_future(follower.gone(pod))
                 try:
                     await asyncio.wait({proving, leaving}, return_when=asyncio.FIRST_COMPLETED)
                     if proving.done():
-                        return proving.result()
+                        proving.result()
+                        return
                     leaving.result()
                 finally:
                     proving.cancel()

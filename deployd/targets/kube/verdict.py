@@ -126,6 +126,14 @@ def complete(deployment: Json) -> bool:
     return bool(observed and not _unfinished(deployment))
 
 
+def is_empty(view: View, aim: Aim) -> bool:
+    """The rollout is complete because no replicas are wanted: there is no pod that could prove anything."""
+    found = view.deployment
+    if found is None or found["metadata"].get("generation", 0) < aim.generation:
+        return False
+    return bool(found["spec"].get("replicas", 1) == 0 and complete(found))
+
+
 def timed_out(deployment: Json, stale: str | None) -> bool:
     """The controller gave up on this rollout, not on the one before."""
     condition = condition_of(deployment, "Progressing")

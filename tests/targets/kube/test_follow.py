@@ -164,7 +164,28 @@ async def test_the_candidate_is_a_new_pod_that_runs_and_has_an_address(server: A
     shows(server, a_deployment(**HALF), old, starting, a_pod("iris-new-2"))
     async with follower_of(api) as follower:
         pod = await follower.candidate(AIM)
+        assert pod is not None
         assert pod["metadata"]["name"] == "iris-new-2"
+
+
+async def test_there_is_no_candidate_where_a_rollout_comes_to_an_end_with_no_replicas(
+    server: ApiServer, api: Cluster
+) -> None:
+    none = a_deployment(replicas=0, total=0, updated=0, available=0, generation=3, observed=3)
+    scaled, looking = asyncio.Event(), asyncio.Event()
+    shows(server, a_deployment(**HALF), then=(later(scaled, lines(("MODIFIED", none), hold=True)),))
+
+    async def tell(_: str) -> None:
+        looking.set()
+
+    async with follower_of(api) as follower:
+        ending = asyncio.create_task(follower.complete(AIM, 60, tell))
+        candidate = asyncio.create_task(follower.candidate(AIM))
+        await looking.wait()
+        assert not candidate.done()
+        scaled.set()
+        assert await candidate is None
+        await ending
 
 
 async def test_a_candidate_that_goes_is_noticed(server: ApiServer, api: Cluster) -> None:
@@ -172,7 +193,9 @@ async def test_a_candidate_that_goes_is_noticed(server: ApiServer, api: Cluster)
     shows(server, a_deployment(**HALF), pod)
     server.on("WATCH", f"{CORE}/pods", later(goes, lines(("DELETED", pod), hold=True)))
     async with follower_of(api) as follower:
-        assert (await follower.candidate(AIM))["metadata"] == pod["metadata"]
+        candidate = await follower.candidate(AIM)
+        assert candidate is not None
+        assert candidate["metadata"] == pod["metadata"]
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await follower.gone(pod)

@@ -91,9 +91,14 @@ def test_a_service_is_made_only_when_asked_for() -> None:
     assert service["spec"] == {
         "type": "NodePort",
         "selector": {"io.deployd.app": "iris"},
-        "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP", "nodePort": 30080}],
+        "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP", "nodePort": 30080}],
     }
     assert service["metadata"]["labels"]["io.deployd.instance"] == "here"
+
+
+def test_a_template_says_itself_on_which_port_it_answers() -> None:
+    older = manifests.template(an_app(port=9000), IMAGE, "here", NEW_SERVER)
+    assert manifests.port_of(older) == 9000
 
 
 def test_the_autoscaler_speaks_the_version_that_the_server_offers() -> None:

@@ -10,6 +10,7 @@ from tests.targets.kube.apps import IMAGE, a_deploy, an_app
 from tests.targets.kube.objects import NEW, OLD, Json, a_deployment
 
 PATH = "/apis/apps/v1/namespaces/ml/deployments/iris"
+CPU: Json = {"requests": {"cpu": "10m"}}
 
 
 def marked(image: str, *, deploy: str = "6", asked: str | None = None, good: str = "", **more: Any) -> Json:
@@ -138,15 +139,102 @@ def placed_nowhere() -> Placement:
 
 async def test_a_change_at_the_same_moment_is_told_as_such(server: ApiServer, api: Cluster) -> None:
     server.on("PATCH", PATH, refuses(422, "Invalid", "testing value failed"))
+    server.on("GET", PATH, says(marked("theirs:1", deploy="6")))
     placement = placed(api, create=False)
     release = await placement.plan(a_deploy(7), IMAGE, a_deployment(image=OLD))
     with pytest.raises(RolloutFailed, match="changed by somebody else at this moment"):
         await placement.put(release, a_deploy(7), a_deployment(image=OLD), None)
 
 
+async def test_a_patch_whose_answer_was_lost_is_not_taken_for_somebody_elses(server: ApiServer, api: Cluster) -> None:
+    ours = marked(IMAGE.reference, deploy="7")
+    server.on("PATCH", PATH, refuses(503, "", "the answer is lost"), refuses(422, "Invalid", "testing value failed"))
+    server.on("GET", PATH, says(ours))
+    placement = placed(api, create=False)
+    release = await placement.plan(a_deploy(7), IMAGE, a_deployment(image=OLD))
+    assert await placement.put(release, a_deploy(7), a_deployment(image=OLD), None) == ours
+
+
 async def test_only_a_deployment_of_our_making_is_deleted(server: ApiServer, api: Cluster) -> None:
     await placed(api, create=False).delete()
     assert server.asked == []
+    server.on("GET", PATH, says(a_deployment()), refuses(404, "NotFound", "no"), says(marked(OLD)))
     server.on("DELETE", PATH, says({}))
-    await placed(api).delete()
-    assert len(server.asked) == 1
+    for _ in range(3):
+        await placed(api).delete()
+    assert [request.method for request in server.asked] == ["GET", "GET", "GET", "DELETE"]
+
+
+SERVICE = "/api/v1/namespaces/ml/services/iris"
+SCALER = "/apis/autoscaling/v1/namespaces/ml/horizontalpodautoscalers/iris"
+STRANGER: Json = {"metadata": {"name": "iris", "labels": {"app": "theirs"}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "settings"),
+    [
+        ("Service", SERVICE, {"service": {"type": "ClusterIP", "port": 80}}),
+        ("HorizontalPodAutoscaler", SCALER, {"autoscale": {"min": 1, "max": 2, "cpu": 50}, "resources": CPU}),
+    ],
+)
+async def test_a_strangers_object_of_the_same_name_is_refused_before_anything_changes(
+    server: ApiServer, api: Cluster, kind: str, path: str, settings: Json
+) -> None:
+    for there in (refuses(404, "NotFound", "no"), says(marked(OLD))):
+        server.on("GET", PATH, there)
+        server.on("GET", path, says(STRANGER))
+        with pytest.raises(RolloutFailed, match=f"{kind} ml/iris is not of this deployd's making"):
+            await placed(api, **settings).examine()
+        server.on("GET", path, refuses(404, "NotFound", "no"))
+        await placed(api, **settings).examine()
+
+
+async def test_what_the_config_newly_wants_is_scaled_and_written_down_in_one_request(
+    server: ApiServer, api: Cluster
+) -> None:
+    serves_nothing_around(server)
+    found = marked(OLD, replicas=3)
+    server.on("PATCH", PATH, says(found), says(marked(OLD, replicas=5)))
+    placement = placed(api, replicas=5)
+    release = await placement.plan(a_deploy(7), IMAGE, found)
+    # A deployd that died between its patch and its scaling left no mark: the next one scales.
+    answer = await placement.put(release, a_deploy(7), found, None)
+    assert answer["spec"]["replicas"] == 5
+    applied, scaled = (body for body in server.bodies if body is not None)
+    assert "io.deployd.replicas" not in applied["metadata"]["annotations"]
+    assert scaled == {"metadata": {"annotations": {"io.deployd.replicas": "5"}}, "spec": {"replicas": 5}}
+
+
+async def test_a_scale_by_hand_is_left_while_the_config_says_the_same(server: ApiServer, api: Cluster) -> None:
+    serves_nothing_around(server)
+    found = marked(OLD, replicas=9)
+    found["metadata"]["annotations"]["io.deployd.replicas"] = "5"
+    server.on("PATCH", PATH, says(found))
+    placement = placed(api, replicas=5)
+    release = await placement.plan(a_deploy(7), IMAGE, found)
+    await placement.put(release, a_deploy(7), found, None)
+    server.on("GET", PATH, says(found))
+    await placement.put_back(release, a_deploy(6))
+    assert [body for body in server.bodies if body is not None and "replicas" in body["spec"]] == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_release_that_is_put_back_where_nothing_is_left_gets_its_replicas(
+    server: ApiServer, api: Cluster, there: bool
+) -> None:
+    server.on("GET", PATH, says(marked(NEW)) if there else refuses(404, "NotFound", "no"))
+    server.on("PATCH", PATH, says(marked(OLD, replicas=1)), says(marked(OLD, replicas=3)))
+    placement = placed(api, replicas=3)
+    release = placement.present(marked(OLD), a_deploy(7))
+    assert release is not None
+    answer = await placement.put_back(release, a_deploy(6))
+    assert answer is not None
+    assert answer["spec"]["replicas"] == 3
+
+
+def serves_nothing_around(server: ApiServer) -> None:
+    """No Service and no autoscaler, on a server of today."""
+    server.on("GET", "/version", says({"minor": "30"}))
+    server.on("GET", "/apis/autoscaling", says({"versions": [{"version": "v2"}]}))
+    for path in (SERVICE, SCALER.replace("v1", "v2")):
+        server.on("GET", path, refuses(404, "NotFound", "no"))

@@ -5,6 +5,7 @@ import contextlib
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ from deployd.targets.kube.candidate import forwarded
 from deployd.targets.kube.client import Cluster
 from deployd.targets.kubernetes import KubernetesTarget
 from tests.targets.kube.apps import a_deploy
-from tests.targets.kube.world import CRASHES, HANGS, PORT, SICKENS, RecordedProgress, Unpushed, World, a_config
+from tests.targets.kube.world import CRASHES, HANGS, PORT, SERVES, SICKENS, RecordedProgress, Unpushed, World, a_config
 from tests.testbed.registry import Registry
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -199,10 +200,10 @@ async def answering(world: World) -> None:
             await asyncio.sleep(0.1)
 
 
-async def served_throughout(world: World) -> None:
-    """Ask again and again; anything but the old answer fails the test."""
+async def served_throughout(world: World, answers: Collection[str] = ("one",)) -> None:
+    """Ask again and again; any other answer, or none, fails the test."""
     while True:
-        assert await asyncio.to_thread(page, world) == "one"
+        assert await asyncio.to_thread(page, world) in answers
         await asyncio.sleep(0.1)
 
 
@@ -412,12 +413,50 @@ async def test_removing_an_app_takes_all_of_our_making_away(world: World) -> Non
 
 
 async def test_a_deleted_deployment_is_restored(world: World) -> None:
-    app = world.app()
+    app = world.app(replicas=3)
     progress = await world.roll_out(app, 1, world.image("one"))
+    before = world.deployment()["spec"]
     world.kubectl("delete", "deployment", "iris")
     assert await world.target.serving(app) is None
     await world.target.restore(app, a_deploy(1, image=progress.image))
     assert await world.target.serving(app) == 1
+    assert world.deployment()["spec"] == before
+
+
+async def test_the_old_pods_serve_on_while_the_port_changes(world: World) -> None:
+    settings = {**NODE_PORT, "replicas": 2}
+    await world.roll_out(world.app(**settings), 1, world.image("one"))
+    await answering(world)
+    elsewhere = SERVES.replace("8080", "9090")
+    async with asyncio.TaskGroup() as group:
+        served = group.create_task(served_throughout(world))
+        failed, _ = await world.fails(world.app(**settings, port=9090), 2, world.image("two", CRASHES))
+        served.cancel()
+    assert "exited with code 3" in failed.message
+    third = world.image("three", elsewhere)
+    async with asyncio.TaskGroup() as group:
+        served = group.create_task(served_throughout(world, {"one", "three"}))
+        await world.roll_out(world.app(**settings, port=9090), 3, third)
+        served.cancel()
+    await until(lambda: page(world) == "three")
+    # A rollback brings the old port back with the old template, whatever the config says by now.
+    first = await world.target._registry.push(world.image("one"), RecordedProgress(a_deploy(4)).log)
+    progress = await world.roll_out(world.app(**settings, port=9090), 4, first, rollback_to=1)
+    assert "proven passed" in progress.told
+    await until(lambda: page(world) == "one")
+
+
+async def test_a_deployment_scaled_to_nothing_in_mid_rollout_ends_with_nothing_proven(world: World) -> None:
+    app = world.app(replicas=2)
+    await world.roll_out(app, 1, world.image("one"))
+    image = world.image("two", HANGS)
+    progress = RecordedProgress(a_deploy(2))
+    rolling = asyncio.create_task(world.target.roll_out(app, a_deploy(2, commit=image.tag), image, progress))
+    await until(lambda: "1 of 2 updated" in progress.text)
+    world.kubectl("scale", "deployment/iris", "--replicas=0")
+    async with asyncio.timeout(60):
+        await rolling
+    assert "nothing is proven" in progress.text
 
 
 async def pushed(world: World, text: str) -> str:
