@@ -161,7 +161,8 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
             yield Finding("engine", "ok", f"Docker Engine {version['Version']} (API {version['ApiVersion']})")
             for finding in await _gateway(config, docker):
                 yield finding
-            yield await _builder(config)
+            for finding in await _builder(config):
+                yield finding
         except DeploydError as exc:
             yield Finding("engine", "wrong", exc.message, exc.hint or "is it running? DOCKER_HOST says where")
     async for finding in _cluster(config):
@@ -194,15 +195,18 @@ async def _gateway_image(name: str, docker: aiodocker.Docker) -> Finding:
     return Finding("gateway", "ok", f"image {name} is pulled at the start: its registry has it")
 
 
-async def _builder(config: Config) -> Finding:
-    state, identity = config.server.state_dir, config.server.identity
-    if config.builder.kind == "buildkit":
-        from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - one of two
+async def _builder(config: Config) -> list[Finding]:
+    state, identity, section = config.server.state_dir, config.server.identity, config.builder
+    if section.kind == "engine":
+        await EngineBuilder(section, identity, state, config.registry).ping()
+        return [Finding("builder", "ok", section.kind)]
+    from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - one of two
 
-        await BuildkitBuilder(config.builder, identity, state, config.registry).ping()
-    else:
-        await EngineBuilder(config.builder, identity, state, config.registry).ping()
-    return Finding("builder", "ok", config.builder.kind)
+    await BuildkitBuilder(section, identity, state, config.registry).ping()
+    idle = " and ".join(f"builder.{key}" for key in ("cpus", "memory") if getattr(section, key) is not None)
+    hint = "take it out, or limit BuildKit's own daemon"
+    limits = [Finding("builder", "warning", f'{idle}: without effect with kind = "buildkit"', hint)] if idle else []
+    return [Finding("builder", "ok", section.kind), *limits]
 
 
 async def _cluster(config: Config) -> AsyncIterator[Finding]:

@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from deployd.check import Finding, _port, check
+from deployd.builders.buildkit import BuildkitBuilder
+from deployd.check import Finding, _builder, _port, check
+from deployd.config.file import parse
 from deployd.demo.engine import Engine
 from deployd.engine import connect
 from tests.testbed.images import BUSYBOX
@@ -115,6 +117,18 @@ def test_a_port_that_only_haproxy_may_bind_is_no_fault_of_the_app(monkeypatch: p
 def test_an_address_of_another_machine_is_told() -> None:
     found = _port("app port", "192.0.2.1", 8000, ours=False, by_haproxy=True)
     assert (found.verdict, found.hint) == ("wrong", "is it an address of this machine?")
+
+
+async def test_limits_that_buildkit_does_not_know_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answers(_: BuildkitBuilder) -> None:
+        pass
+
+    monkeypatch.setattr(BuildkitBuilder, "ping", answers)
+    limited = parse({"builder": {"kind": "buildkit", "cpus": 1.5, "memory": "2GiB"}})
+    ok, warned = await _builder(limited)
+    assert (ok.verdict, warned.verdict) == ("ok", "warning")
+    assert warned.detail == 'builder.cpus and builder.memory: without effect with kind = "buildkit"'
+    assert [one.verdict for one in await _builder(parse({"builder": {"kind": "buildkit"}}))] == ["ok"]
 
 
 @pytest.mark.engine

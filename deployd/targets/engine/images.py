@@ -14,7 +14,7 @@ def to_prune(
 ) -> list[Mapping[str, Any]]:
     """The images to remove so that at most `images` of at most `image_bytes` in all are left: the oldest go first.
 
-    `listed` is the engine's list; `keep` holds the ids that stay whatever they count.
+    `listed` is the engine's list; `keep` holds the ids that stay in any case, and count first.
     """
     kept, size, going = 0, 0, list[Mapping[str, Any]]()
     newest_first = sorted(listed, key=lambda image: -int(image["Created"]))

@@ -24,6 +24,10 @@ def test_what_is_kept_stays_whatever_it_counts() -> None:
     assert pruned(listed(90, 90, 90), {"i0"}, 1, 100) == ["i2", "i1"]
 
 
+def test_what_is_kept_counts_among_those_that_stay() -> None:
+    assert pruned(listed(*[1] * 8), {"i7", "i0"}, 5, 100) == ["i3", "i2", "i1"]
+
+
 def test_a_small_old_image_does_not_outlive_a_large_newer_one() -> None:
     assert pruned(listed(1, 90, 90), set(), 10, 100) == ["i1", "i0"]
 
