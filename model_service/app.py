@@ -3,11 +3,12 @@
 Routes only; what they show comes from the service and its manifest.
 """
 
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -67,37 +68,35 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
         """The names of all models."""
         return JSONResponse({"models": [manifest.name]})
 
-    for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-        _add_model(app, service, path)
+    async def known(name: str) -> None:
+        _check_known(manifest, name, manifest.version)
+
+    async def known_version(name: str, version: str) -> None:
+        _check_known(manifest, name, version)
+
+    _add_model(app, service, "/v2/models/{name}", [Depends(known)])
+    _add_model(app, service, "/v2/models/{name}/versions/{version}", [Depends(known_version)])
 
 
-def _add_model(app: FastAPI, service: Service, path: str) -> None:
-    manifest = service.manifest
+def _add_model(app: FastAPI, service: Service, path: str, known: Sequence[Any]) -> None:
     unready: dict[int | str, dict[str, Any]] = {
         503: {"description": "Loading, or shutting down", "model": schemas.ModelReady}
     }
+    about: dict[str, Any] = {"tags": ["open inference protocol"], "dependencies": known}
 
-    @app.get(path, response_model=schemas.ModelMetadata, responses=_UNKNOWN, tags=["open inference protocol"])
-    async def model(name: str, version: str = manifest.version) -> Response:
+    @app.get(path, response_model=schemas.ModelMetadata, responses=_UNKNOWN, **about)
+    async def model() -> Response:
         """Inputs and outputs of a model."""
-        _check_known(manifest, name, version)
         return JSONResponse(service.protocol.metadata(service.commit))
 
-    @app.get(
-        f"{path}/ready",
-        response_model=schemas.ModelReady,
-        responses=_UNKNOWN | unready,
-        tags=["open inference protocol"],
-    )
-    async def model_ready(name: str, version: str = manifest.version) -> Response:
+    @app.get(f"{path}/ready", response_model=schemas.ModelReady, responses=_UNKNOWN | unready, **about)
+    async def model_ready() -> Response:
         """Whether a model answers."""
-        _check_known(manifest, name, version)
         ready = service.unready is None
-        return JSONResponse({"name": name, "ready": ready}, 200 if ready else 503)
+        return JSONResponse({"name": service.manifest.name, "ready": ready}, 200 if ready else 503)
 
-    @app.post(f"{path}/infer", include_in_schema=False)
-    async def infer(name: str, version: str = manifest.version) -> Response:
-        _check_known(manifest, name, version)
+    @app.post(f"{path}/infer", include_in_schema=False, dependencies=known)
+    async def infer() -> Response:
         raise HTTPException(404)
 
 
@@ -131,7 +130,7 @@ def _describe_hot_routes(app: FastAPI, service: Service) -> None:
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = plain()
-            document["paths"].update(schemas.hot_paths(service.manifest, service.settings))
+            document["paths"].update(schemas.hot_paths(service.manifest, service.settings, service.protocol))
         return plain()
 
     app.openapi = described  # type: ignore[method-assign]  # the way that FastAPI documents

@@ -9,7 +9,9 @@ from pydantic import BaseModel
 
 from model_service.manifest import Manifest
 from model_service.rows import LARGEST
+from model_service.schemas_v2 import inference
 from model_service.settings import Settings
+from model_service.v2 import Protocol
 
 _CAUSES = {
     400: "The body is not JSON (or not UTF-8, or cut short); for the protocol: any fault in the request",
@@ -18,6 +20,7 @@ _CAUSES = {
     413: "The body is too large",
     415: "An unknown Content-Encoding",
     422: "JSON that does not fit this model: the error names the field",
+    431: "The head is too large",
     500: "A fault of the service",
     503: "Loading, or too many requests at once: try again after Retry-After seconds",
     504: "The prediction took too long",
@@ -95,10 +98,11 @@ class Version(BaseModel):
     libraries: dict[str, str]
 
 
-def hot_paths(manifest: Manifest, settings: Settings) -> dict[str, Any]:
+def hot_paths(manifest: Manifest, settings: Settings, protocol: Protocol) -> dict[str, Any]:
     """The OpenAPI path items of /predict, /api and the inference routes."""
     rows = _rows(manifest, settings)
-    paths = {
+    infer = inference(manifest, settings, protocol)
+    operations = {
         "/predict": _post(
             "Predict rows", {"instances": rows}, _prediction(manifest), "One prediction for each row, in order."
         ),
@@ -108,11 +112,10 @@ def hot_paths(manifest: Manifest, settings: Settings) -> dict[str, Any]:
             {"type": "number"},
             "The class index (classifier) or value (regressor) of the first row.",
         ),
+        f"/v2/models/{manifest.name}/infer": infer,
+        f"/v2/models/{manifest.name}/versions/{manifest.version}/infer": infer,
     }
-    infer = _infer(manifest)
-    for path in ("infer", f"versions/{manifest.version}/infer"):
-        paths[f"/v2/models/{manifest.name}/{path}"] = infer
-    return paths
+    return {path: _with_errors(operation) for path, operation in operations.items()}
 
 
 def _rows(manifest: Manifest, settings: Settings) -> dict[str, Any]:
@@ -165,60 +168,17 @@ def _prediction(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _infer(manifest: Manifest) -> dict[str, Any]:
-    width = len(manifest.features)
-    named = {"type": "string"}
-    given = {
-        "type": "object",
-        "properties": {
-            "name": named,
-            "datatype": {"const": "FP64"},
-            "shape": {"const": [1, width]},
-            "data": {
-                "type": "array",
-                "items": {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
-                "minItems": width,
-                "maxItems": width,
-            },
-            "parameters": {"type": ["object", "null"]},
-        },
-        "required": ["name", "datatype", "shape", "data"],
-    }
-    tensor = {
-        "type": "object",
-        "properties": {"name": named, "datatype": named, "shape": {"type": "array", "items": {"type": "integer"}}},
-        "required": ["name", "datatype", "shape", "data"],
-    }
-    answer = {
-        "type": "object",
-        "properties": {
-            "model_name": {"const": manifest.name},
-            "model_version": {"const": manifest.version},
-            "id": named,
-            "outputs": {"type": "array", "items": tensor},
-        },
-        "required": ["model_name", "model_version", "outputs"],
-    }
-    return _post(
-        "Open Inference Protocol v2",
-        {"id": {"type": ["string", "null"]}, "inputs": {"type": "array", "items": given, "minItems": 1, "maxItems": 1}},
-        answer,
-        "One row as the example shows; further shapes, datatypes and binary tensors as in the protocol.",
-        required=["inputs"],
-    )
-
-
-def _post(
-    summary: str, takes: dict[str, Any], gives: dict[str, Any], told: str, *, required: list[str] | None = None
-) -> dict[str, Any]:
-    body = {"type": "object", "properties": takes, "required": required or list(takes)}
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    answers: dict[str, Any] = {"200": {"description": told, "content": {"application/json": {"schema": gives}}}}
-    answers |= {str(status): {"description": cause, "content": error} for status, cause in _CAUSES.items()}
+def _post(summary: str, takes: dict[str, Any], gives: dict[str, Any], told: str) -> dict[str, Any]:
+    body = {"type": "object", "properties": takes, "required": list(takes)}
     return {
-        "post": {
-            "summary": summary,
-            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-            "responses": answers,
-        }
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {"200": {"description": told, "content": {"application/json": {"schema": gives}}}},
     }
+
+
+def _with_errors(operation: dict[str, Any]) -> dict[str, Any]:
+    """The path item of a POST, with all its other answers."""
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    errors = {str(status): {"description": cause, "content": error} for status, cause in _CAUSES.items()}
+    return {"post": operation | {"responses": operation["responses"] | errors}}

@@ -33,6 +33,7 @@ _FORMATS = {
     "FP32": "f",
     "FP64": "d",
 }
+DATATYPES = tuple(_FORMATS)
 _BITS = {name: int(name.lstrip("UINTFP")) for name in _FORMATS}
 
 
@@ -47,7 +48,7 @@ class Inference:
 
 
 class Protocol:
-    """Reads and writes inference messages of one model."""
+    """Reads and writes inference messages of one model. `outputs`: name -> datatype and what follows the rows in its shape."""
 
     def __init__(self, manifest: Manifest, rows: RowReader) -> None:
         self._manifest = manifest
@@ -57,7 +58,7 @@ class Protocol:
             kinds["predict_proba"] = ("FP64", [len(manifest.classes)])
         if manifest.kind == "classifier":
             kinds["label"] = ("BYTES", [])
-        self._outputs = kinds
+        self.outputs = kinds
 
     def metadata(self, commit: str | None) -> dict[str, Any]:
         """What GET /v2/models/NAME tells of a model that is served at a commit."""
@@ -68,7 +69,7 @@ class Protocol:
             "platform": f"sklearn_{manifest.format}",
             "inputs": [{"name": INPUT, "datatype": "FP64", "shape": [-1, len(manifest.features)]}],
             "outputs": [
-                {"name": name, "datatype": kind, "shape": [-1, *rest]} for name, (kind, rest) in self._outputs.items()
+                {"name": name, "datatype": kind, "shape": [-1, *rest]} for name, (kind, rest) in self.outputs.items()
             ],
             "properties": {
                 "features": ",".join(self._rows.names),
@@ -92,7 +93,7 @@ class Protocol:
         tensors: list[dict[str, Any]] = []
         tail: list[bytes] = []
         for name in asked.outputs:
-            kind, rest = self._outputs[name]
+            kind, rest = self.outputs[name]
             data = self._data(name, answers)
             tensor: dict[str, Any] = {"name": name, "datatype": kind, "shape": [len(answers), *rest]}
             if name in asked.binary:
@@ -169,12 +170,12 @@ class Protocol:
 
     def _wanted(self, outputs: Any, binary: bool) -> tuple[tuple[str, ...], frozenset[str]]:
         if outputs is None or outputs == []:
-            return tuple(self._outputs), frozenset(self._outputs if binary else ())
+            return tuple(self.outputs), frozenset(self.outputs if binary else ())
         names, raw = [], set()
         for i, output in enumerate(_list(outputs, "outputs")):
             name = _object(output, f"outputs[{i}]").get("name")
-            if type(name) is not str or name not in self._outputs or name in names:
-                known = ", ".join(self._outputs)
+            if type(name) is not str or name not in self.outputs or name in names:
+                known = ", ".join(self.outputs)
                 raise RequestRejected(400, f"outputs[{i}].name: expected one of {known}, each once, got {_shown(name)}")
             names.append(name)
             if _parameters(output, f"outputs[{i}].parameters").get("binary_data", binary) is True:
