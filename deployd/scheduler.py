@@ -81,7 +81,9 @@ class Scheduler:
         app = self._app(name)
         if commit is None:
             if (found := wanted_head(await self._source.heads(app))) is None:
-                raise RequestRefused(409, f"the remote has no {app.ref}")
+                raise RequestRefused(
+                    409, f"the remote has no {app.ref}", hint="push it, or change the app's branch or tag"
+                )
             ref, sha = found
         else:
             ref, sha = app.ref, await self._source.resolve(app, commit)
@@ -95,7 +97,8 @@ class Scheduler:
         state = await self._store.state(name)
         if to is None:
             if state.live is None:
-                raise RequestRefused(409, f"{name} has no live release to go back from")
+                hint = f"deployd deploy {name} makes one"
+                raise RequestRefused(409, f"{name} has no live release to go back from", hint=hint)
             goal = await self._store.previous(name, state.live.number)
         else:
             goal = await self._store.deploy(name, to)
@@ -114,7 +117,7 @@ class Scheduler:
         """Stop a deploy that waits or is in flight."""
         deploy = await self._store.deploy(name, number)
         if deploy is None:
-            raise RequestRefused(404, f"there is no deploy {name}/{number}")
+            raise RequestRefused(404, f"there is no deploy {name}/{number}", hint=f"deployd history {name} shows them")
         lane = self._lanes.get(name)
         if lane is not None and lane.cancel(number):
             return deploy
@@ -123,8 +126,9 @@ class Scheduler:
                 await self._store.see(name, deploy.commit)  # or the poll would ask for it again
             return await self._store.advance(deploy, Status.CANCELLED, reason="cancelled by hand")
         if not deploy.status.active:
-            raise RequestRefused(409, f"{deploy.name} is {deploy.status} already")
-        raise RequestRefused(409, f"{deploy.name} cannot be cancelled now")
+            hint = f"only what waits or is on its way can be; deployd rollback {name} goes back from what is live"
+            raise RequestRefused(409, f"{deploy.name} is {deploy.status} already", hint=hint)
+        raise RequestRefused(409, f"{deploy.name} cannot be cancelled now", hint="try again in a moment")
 
     async def pause(self, name: str, *, paused: bool) -> None:
         """Let pushes wait, or take them up again: then the newest wins."""
@@ -139,7 +143,7 @@ class Scheduler:
                 409, f"{name} is still in the config", hint="take it out, `deployd reload`, then remove it"
             )
         if name not in await self._store.known_apps():
-            raise RequestRefused(404, f"there is no app {name}")
+            raise RequestRefused(404, f"there is no app {name}", hint="deployd status shows the apps")
         if (lane := self._serving.get(name)) is not None:
             await asyncio.wait({lane})  # a cut-over that it had begun ends first
         for target in self._targets.values():

@@ -15,6 +15,16 @@ from deployd.api.problems import PROBLEM_JSON, problem
 from deployd.api.services import Services
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 
+# What to do about an error that does not say so itself.
+_HINTS = {
+    400: "the body must be JSON",
+    404: "the API is below /api/v1: GET /api/v1/apps shows the apps",
+    405: "the header Allow names the methods that are",
+    413: "no request of the API needs so much",
+    422: "name every value as the fault asks, and no other",
+    503: "try again in a moment; GET /readyz says which part is away",
+}
+
 # Beside our own, the path of the old recipe and the one that Jenkins uses: no hook has to be changed.
 WEBHOOKS = frozenset({"/webhooks/github", "/github_webhook", "/github-webhook/"})
 
@@ -81,4 +91,4 @@ async def _bug(request: Request, exc: Exception) -> Response:
 
 
 def _answer(status: int, detail: str, hint: str = "", headers: dict[str, str] | None = None) -> Response:
-    return Response(problem(status, detail, hint), status, headers, PROBLEM_JSON.decode())
+    return Response(problem(status, detail, hint or _HINTS.get(status, "")), status, headers, PROBLEM_JSON.decode())

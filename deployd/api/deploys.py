@@ -150,7 +150,7 @@ async def remove(app: str, services: Given) -> None:
 
 async def _deploy(services: Services, app: str, number: int) -> Deploy:
     if (deploy := await services.store.deploy(app, number)) is None:
-        raise RequestRefused(404, f"there is no deploy {app}/{number}")
+        raise RequestRefused(404, f"there is no deploy {app}/{number}", hint=f"deployd history {app} shows them")
     return deploy
 
 

@@ -56,11 +56,11 @@ class Guard:
         if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or not self._own_origin(
             headers, hosts[0]
         ):
-            return 403, "a page of another site may not ask for this", ""
+            return 403, "a page of another site may not ask for this", "behind a proxy, set base_url in [server]"
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         if _size(headers) > _MAX_BODY:
-            return 413, f"the body is larger than {_MAX_BODY} bytes", ""
+            return 413, f"the body is larger than {_MAX_BODY} bytes", "no request of the API needs so much"
         if (has_body or kind) and kind != "application/json":
             return 415, "the body must be application/json", "send Content-Type: application/json"
         return None

@@ -23,6 +23,12 @@ from deployd.errors import ConfigError
 
 LARGEST_HEADERS = 64 * 1024
 
+_HINTS = {
+    400: "speak HTTP/1.1; where https is wanted, set tls in [server] or put a proxy in front",
+    408: "send the request whole, and at once",
+    431: "send fewer or smaller headers",
+}
+
 
 class Server(uvicorn.Server):
     """Serves one application; main() owns the process, its signals and its sockets."""
@@ -252,7 +258,7 @@ class Protocol(HttpToolsProtocol):
         asked = self._head_size > 0 or self._phase is _Phase.BODY
         answering = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
         if asked and not answering:
-            self.transport.write(_response(status, problem(status, detail)))
+            self.transport.write(_response(status, problem(status, detail, _HINTS[status])))
         self.transport.close()
 
     def _close(self) -> None:
@@ -277,7 +283,7 @@ class Protocol(HttpToolsProtocol):
 
 
 async def _headers_too_large(_scope: Scope, _receive: Receive, send: Send) -> None:
-    body = problem(431, f"the request's headers are larger than {LARGEST_HEADERS} bytes")
+    body = problem(431, f"the request's headers are larger than {LARGEST_HEADERS} bytes", _HINTS[431])
     length = str(len(body)).encode()
     headers = [(b"content-type", PROBLEM_JSON), (b"content-length", length), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 431, "headers": headers})

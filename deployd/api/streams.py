@@ -158,7 +158,7 @@ async def events(
 
 async def _must_exist(services: Services, app: str, number: int) -> None:
     if await services.store.deploy(app, number) is None:
-        raise RequestRefused(404, f"there is no deploy {app}/{number}")
+        raise RequestRefused(404, f"there is no deploy {app}/{number}", hint=f"deployd history {app} shows them")
 
 
 @asynccontextmanager

@@ -78,10 +78,10 @@ class DockerTarget:
         await restore(app, deploy, self._containers, self._gateway)
 
     async def sweep(self, app: App, keep: int | None, log: Log) -> None:
-        """See ports.Target. While `keep` does not serve, what serves in its place is left alone."""
+        """See ports.Target."""
         await self._open()
         serving = await self._serving(app)
-        spared = {keep} if keep is None or serving is None else {keep, serving.number}
+        spared = {keep} if serving is None else {keep, serving.number}
         going = [container for container in await self._containers.of(app) if container.number not in spared]
         await _together(drain(app, container, self._containers, self._gateway, log) for container in going)
 
@@ -193,7 +193,8 @@ class DockerTarget:
     async def _running(self, app: App) -> Held:
         await self._open()
         if (container := await self._serving(app)) is None:
-            raise RequestRefused(409, f"{app.name} has no running release")
+            hint = f"deployd history {app.name} says why, deployd deploy {app.name} makes one"
+            raise RequestRefused(409, f"{app.name} has no running release", hint=hint)
         return container
 
     async def _stop_and_remove(self, container_id: str) -> None:

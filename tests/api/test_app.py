@@ -11,7 +11,7 @@ from schemathesis import checks
 from schemathesis.core.result import Ok
 
 from deployd.api.app import create_api
-from tests.desk import A, Desk
+from tests.desk import JSON, A, Desk
 
 CHECKS = [
     checks.not_a_server_error,
@@ -36,10 +36,40 @@ async def test_a_wrong_value_is_named(browser: httpx.AsyncClient) -> None:
     assert "body.x" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "options", "code"),
+    [
+        ("GET", "/nowhere", {}, 404),
+        ("GET", "/api/v1/apps/nope", {}, 404),
+        ("GET", "/api/v1/apps/iris/deploys/9", {}, 404),
+        ("GET", "/api/v1/apps/iris/deploys/9/log", {}, 404),
+        ("GET", "/api/v1/events?log=iris/9", {}, 404),
+        ("POST", "/api/v1/apps/iris/deploys/9/cancel", {}, 404),
+        ("DELETE", "/api/v1/apps/nope", {}, 404),
+        ("PUT", "/api/v1/apps", {}, 405),
+        ("POST", "/api/v1/apps/iris/rollback", {}, 409),
+        ("DELETE", "/api/v1/apps/iris", {}, 409),
+        ("POST", "/api/v1/apps/iris/deploys", {"content": b" " * 100_000, "headers": JSON}, 413),
+        ("POST", "/api/v1/apps/iris/deploys", {"content": b"{", "headers": JSON}, 422),
+        ("GET", "/api/v1/apps/iris/deploys?limit=0", {}, 422),
+        ("POST", "/api/v1/apps/iris/pause", {"headers": JSON | {"Origin": "null"}}, 403),
+        ("GET", "/healthz", {"headers": {"Host": "evil.example.com"}}, 400),
+        ("POST", "/api/v1/apps/iris/pause", {"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415),
+    ],
+)
+async def test_every_refusal_says_what_to_do_about_it(
+    browser: httpx.AsyncClient, method: str, path: str, options: dict[str, Any], code: int
+) -> None:
+    answer = await browser.request(method, path, **options)
+    assert (answer.status_code, answer.headers["content-type"]) == (code, "application/problem+json")
+    assert answer.json()["hint"]
+
+
 async def test_what_is_away_is_503_with_retry_after(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.away = True
     answer = await browser.post("/api/v1/apps/iris/deploys")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json()["hint"] == "try again in a moment; GET /readyz says which part is away"
 
 
 async def test_a_bug_is_500_without_its_text(daemon: Desk, browser: httpx.AsyncClient) -> None:

@@ -252,6 +252,7 @@ async def test_what_is_not_http_is_a_bad_request_and_the_end(port: int, bad: byt
         await client.send(bad)
         status, body = await client.answer()
         assert (status, json.loads(body)["title"]) == (400, "Bad Request")
+        assert json.loads(body)["hint"]
         assert await client.ended() == b""
 
 

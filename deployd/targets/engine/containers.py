@@ -19,7 +19,7 @@ from deployd.errors import RolloutFailed
 from deployd.gateway.network import Network
 from deployd.gateway.slots import Endpoint
 from deployd.ports import Log
-from deployd.targets.engine.spec import Placement, container_name, container_spec, ending, number_of
+from deployd.targets.engine.spec import PORT, Placement, container_name, container_spec, ending, number_of
 
 LAST_LINES = 20
 """How much of its output says why a container failed."""
@@ -74,7 +74,13 @@ class Containers:
         placement = await self._place(app)
         spec = container_spec(app, deploy, image, placement, secrets)
         with translated(f"making {name}", RolloutFailed):
-            made = await self._docker.containers.create(spec, name=name)
+            try:
+                made = await self._docker.containers.create(spec, name=name)
+            except aiodocker.DockerError as exc:
+                if exc.status != 404:
+                    raise
+                gone = f"the image of {deploy.name} is not on the engine any more"
+                raise RolloutFailed(gone, hint="deploy its commit again") from exc
             if app.docker.network not in {None, _HOST}:
                 join = {"Container": made.id}
                 await request(self._docker, f"networks/{app.docker.network}/connect", "POST", data=join)
@@ -227,7 +233,8 @@ class Containers:
         if not found["State"]["Running"]:
             return None
         host = self._host(found)
-        return Endpoint(host, app.docker.port) if host else None
+        port = (found["Config"]["Labels"] or {}).get(PORT)
+        return Endpoint(host, int(port) if port else app.docker.port) if host else None
 
     def _host(self, found: dict[str, Any]) -> str:
         """The address of a container, running or not, for HAProxy; empty when it has none."""

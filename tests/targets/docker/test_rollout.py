@@ -48,6 +48,21 @@ async def test_a_release_takes_the_traffic_and_the_next_one_takes_it_over(
     assert f"container deployd-{NAME}-1" not in leaks.present()
 
 
+async def test_a_release_drains_and_goes_at_its_own_port_though_the_config_names_another_by_now(
+    target: DockerTarget, web: Image, leaks: Leaks
+) -> None:
+    port = free_port()
+    await roll_out(target, 1, web, port)
+    moved = an_app(2, listen=port, port=5001, env={"PORT": "5001"})
+    assert await target.serving(moved) == 1
+    await target.roll_out(moved, a_deploy(2, web), web, FakeProgress(ReadyGate()))
+    assert (await answer(port)).text == commit(2)
+    log = FakeLog()
+    await target.sweep(moved, 2, log)
+    assert f"deployd-{NAME}-1 drained and stopped" in log.text
+    leaks.expect(f"container deployd-{NAME}-2", "container deployd-gateway-*", "network deployd-*")
+
+
 async def test_no_request_is_lost_in_five_swaps_under_load_and_no_answer_goes_back(
     target: DockerTarget, web: Image
 ) -> None:
@@ -144,6 +159,12 @@ async def test_a_container_that_never_gets_ready_fails_with_the_reason(
     assert commit(2) in failed.value.hint
     assert (await answer(port)).text == commit(1)
     leaks.expect(f"container deployd-{NAME}-1", "container deployd-gateway-*", "network deployd-*")
+
+
+async def test_an_image_that_is_gone_from_the_engine_is_to_be_built_again(target: DockerTarget, web: Image) -> None:
+    with pytest.raises(RolloutFailed, match=f"the image of {NAME}/1 is not on the engine any more") as failed:
+        await roll_out(target, 1, Image("deployd/web", commit(1), f"sha256:{'0' * 64}"), free_port())
+    assert failed.value.hint == "deploy its commit again"
 
 
 async def test_a_cancelled_candidate_leaves_nothing_behind(target: DockerTarget, web: Image, leaks: Leaks) -> None:
