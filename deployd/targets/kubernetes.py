@@ -18,6 +18,7 @@ from deployd.domain import Deploy, Image, Status, Trigger
 from deployd.errors import ConfigError, DeploydError, RequestRefused, RolloutFailed
 from deployd.ports import Candidate, Log, Progress
 from deployd.targets.kube import access, describe, execute, manifests, output
+from deployd.targets.kube.adoption import selector_of
 from deployd.targets.kube.client import Cluster, Json, Refused
 from deployd.targets.kube.follow import following
 from deployd.targets.kube.manifests import DEPLOY, LAST_GOOD
@@ -148,7 +149,7 @@ class KubernetesTarget:
             read = output.followed if follow else output.printed
             pods = manifests.collection(app, "pods")
             container = (await self._placement(app)).container_of(found)
-            async with aclosing(read(cluster, pods, _selector(found), container, tail)) as lines:
+            async with aclosing(read(cluster, pods, selector_of(found), container, tail)) as lines:
                 async for line in lines:
                     yield line
 
@@ -156,7 +157,7 @@ class KubernetesTarget:
         """Labels, selector, ReplicaSets, pods, addresses and the last events."""
         with _asked():
             cluster, found = await self._deployment(app)
-            chosen = _selector(found)
+            chosen = selector_of(found)
             replica_sets = await _items(cluster, manifests.collection(app, "replicasets"), labelSelector=chosen)
             pods = await _items(cluster, manifests.collection(app, "pods"), labelSelector=chosen)
             events = await _items(cluster, manifests.collection(app, "events"))
@@ -170,7 +171,7 @@ class KubernetesTarget:
         """Run a command in a ready pod of the app."""
         with _asked():
             cluster, found = await self._deployment(app)
-            pods = await _items(cluster, manifests.collection(app, "pods"), labelSelector=_selector(found))
+            pods = await _items(cluster, manifests.collection(app, "pods"), labelSelector=selector_of(found))
             ready = [pod for pod in pods if is_ready(pod) and not pod["metadata"].get("deletionTimestamp")]
             if not ready:
                 raise RequestRefused(409, f"{app.name} has no ready pod", hint=f"deployd describe {app.name}")
@@ -187,7 +188,7 @@ class KubernetesTarget:
         async def take(data: bytes) -> None:
             said.extend(data)
 
-        for pod in await _items(cluster, manifests.collection(app, "pods"), labelSelector=_selector(found)):
+        for pod in await _items(cluster, manifests.collection(app, "pods"), labelSelector=selector_of(found)):
             if (
                 pod.get("status", {}).get("phase") == "Running"
                 and image_of(pod, container) == candidate.image.reference
@@ -265,11 +266,6 @@ def _asked() -> Iterator[None]:
 async def _items(cluster: Cluster, path: str, **query: str) -> list[Json]:
     found: list[Json] = (await cluster.get(path, **query)).get("items", [])
     return found
-
-
-def _selector(deployment: Json) -> str:
-    chosen = deployment["spec"]["selector"].get("matchLabels", {})
-    return ",".join(f"{key}={value}" for key, value in sorted(chosen.items()))
 
 
 async def _delete_ours(cluster: Cluster, place: Place, instance: str) -> None:

@@ -4,10 +4,12 @@ An engine's word is not enough: its stream can end early, and some engines never
 until the registry answers for the manifest. Plain http is spoken only to a registry that is configured as insecure.
 """
 
+import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiodocker
@@ -30,6 +32,12 @@ _ACCEPT = (
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_SILENCE_S = 120.0
+_LASTING = re.compile(
+    r"denied|unauthorized|authentication|no basic auth|forbidden|does not exist|http response to https|immutable|quota|"
+    r"insufficient.scope|(?:tag|name|manifest) invalid|name unknown|not allowed|polic(?:y|ies)|too large|unsupported",
+    re.IGNORECASE,
+)
 _LONGEST_MANIFEST = 16 * 1024 * 1024
 
 
@@ -104,7 +112,7 @@ class Registry:
         digest: str | None = None
         docker = connect(None)
         try:
-            async for said in docker.images.push(image.name, auth=auth, tag=image.tag, stream=True):
+            async for said in _spoken(docker.images.push(image.name, auth=auth, tag=image.tag, stream=True)):
                 status, layer = str(said.get("status", "")), said.get("id")
                 if status in {"Pushed", "Layer already exists"}:
                     log.write(f"{layer}: {status}\n")
@@ -113,7 +121,8 @@ class Registry:
         except aiodocker.DockerError as exc:
             raise _push_failed(image, exc) from exc
         except (ClientError, TimeoutError, OSError) as exc:
-            raise Unavailable(f"the engine does not push {image.name}: {exc}") from exc
+            what = str(exc) or f"nothing came for {_SILENCE_S:.0f} s"
+            raise Unavailable(f"the engine does not push {image.name}: {what}") from exc
         finally:
             await docker.close()
         return digest
@@ -194,6 +203,16 @@ class Registry:
         return self._settings.username, password
 
 
+async def _spoken(stream: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    """What comes, as long as something comes: TimeoutError otherwise."""
+    while True:
+        async with asyncio.timeout(_SILENCE_S):
+            said = await anext(stream, None)
+        if said is None:
+            return
+        yield said
+
+
 def _named(status: str) -> str | None:
     """The digest in `TAG: digest: sha256:... size: N`, all that engines with the containerd store say."""
     found = _DIGEST.search(status) if "digest:" in status else None
@@ -202,11 +221,7 @@ def _named(status: str) -> str | None:
 
 def _push_failed(image: Image, exc: aiodocker.DockerError) -> RolloutFailed | Unavailable:
     message = f"{image.name}:{image.tag} was not pushed: {exc.message}"
-    if re.search(
-        r"denied|unauthorized|authentication|no basic auth|forbidden|does not exist|http response to https",
-        message,
-        re.IGNORECASE,
-    ):
+    if _LASTING.search(exc.message):
         return RolloutFailed(
             message, hint="see [registry]; an engine takes plain http only from registries in its insecure-registries"
         )

@@ -1,8 +1,11 @@
+import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import aiodocker
 import pytest
 from aiohttp import web
 
@@ -10,7 +13,7 @@ from deployd.config.daemon import Registry as Settings
 from deployd.domain import Image
 from deployd.engine import connect
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
-from deployd.targets.registry import Registry
+from deployd.targets.registry import Registry, _push_failed, _spoken
 from tests.fakes import FakeLog
 from tests.targets.kube.api_server import ApiServer, api_server, says
 from tests.testbed.images import BUSYBOX
@@ -162,3 +165,32 @@ async def test_a_registry_with_a_password_takes_only_the_right_one(
         await Registry(Settings.model_validate(settings)).push(image, FakeLog())
     assert await right.forget(image.name, [image], 0, 0) == 0
     assert await right.forget(image.name, [], 0, 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("denied: requested access to the resource is denied", RolloutFailed),
+        ("tag invalid: The image tag 'c0ffee' already exists and cannot be overwritten: immutable", RolloutFailed),
+        ("unknown: adding 12 MiB of storage resource would exceed the configured quota", RolloutFailed),
+        ("received unexpected HTTP status: 503 Service Unavailable", Unavailable),
+        ("toomanyrequests: slow down", Unavailable),
+        ("dial tcp: i/o timeout", Unavailable),
+    ],
+)
+def test_a_refusal_that_lasts_is_not_tried_for_ever(words: str, kind: type[Exception]) -> None:
+    image = Image("registry.example.com/team/policy", "c0ffee", "sha256:id")
+    assert type(_push_failed(image, aiodocker.DockerError(500, words))) is kind
+
+
+async def test_a_push_that_falls_silent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployd.targets.registry._SILENCE_S", 0.1)
+
+    async def silent() -> AsyncIterator[dict[str, Any]]:
+        yield {"status": "Pushing"}
+        await asyncio.Event().wait()
+
+    said = _spoken(silent())
+    assert await anext(said) == {"status": "Pushing"}
+    with pytest.raises(TimeoutError):
+        await anext(said)

@@ -28,7 +28,8 @@ async def missing(cluster: Cluster, app: App) -> list[str]:
     settings = manifests.settings_of(app)
     wanted = FOR_ANY + (FOR_CREATED if settings.create else ())
     if not cluster.inside:
-        wanted += (("", "pods/portforward", ("create",)),)
+        # Opened as a WebSocket it counts as `get`, and from 1.35 on as `create` as well.
+        wanted += (("", "pods/portforward", ("get", "create")),)
     return [
         f"{verb} {resource}"
         for group, resource, verbs in wanted

@@ -34,6 +34,24 @@ def pick_container(deployment: Json, wanted: str | None) -> str:
     return wanted
 
 
+def selector_of(deployment: Json) -> str:
+    """What picks the pods of a Deployment, as a query says it."""
+    chosen = deployment["spec"]["selector"]
+    found = [f"{key}={value}" for key, value in sorted(chosen.get("matchLabels", {}).items())]
+    for wanted in chosen.get("matchExpressions", []):
+        key, values = wanted["key"], ",".join(wanted.get("values") or [])
+        match wanted["operator"]:
+            case "In":
+                found.append(f"{key} in ({values})")
+            case "NotIn":
+                found.append(f"{key} notin ({values})")
+            case "Exists":
+                found.append(key)
+            case _:
+                found.append(f"!{key}")
+    return ",".join(found)
+
+
 def image_patch(deployment: Json, container: str, image: str, marks: Mapping[str, str]) -> list[Json]:
     """A JSON Patch that swaps the image, if container and image are still what `deployment` shows, and sets annotations."""
     containers = deployment["spec"]["template"]["spec"]["containers"]
@@ -65,13 +83,15 @@ def warnings(deployment: Json, container: str) -> list[str]:
 
 
 def image_manager(deployment: Json, container: str) -> str | None:
-    """Another field manager that owns the container's image; one that wrote it by hand with kubectl does not count."""
+    """Another field manager that owns the container's image. Who wrote it once by hand (kubectl set, edit, create) does not
+    count; who applies it will do so again."""
     for entry in deployment["metadata"].get("managedFields", []):
         owner = entry.get("manager", "")
         fields: Any = entry.get("fieldsV1", {})
         for step in ("f:spec", "f:template", "f:spec", "f:containers", f'k:{{"name":"{container}"}}', "f:image"):
             fields = fields.get(step) if isinstance(fields, dict) else None
-        if fields is not None and not owner.startswith(("deployd", "kubectl")):
+        by_hand = owner.startswith("kubectl") and entry.get("operation") != "Apply" and not owner.endswith("-apply")
+        if fields is not None and not by_hand and not owner.startswith("deployd"):
             return str(owner)
     return None
 

@@ -141,6 +141,8 @@ class Cluster:
                     protocols=("v4.channel.k8s.io",),
                     heartbeat=20.0,
                     max_msg_size=0,
+                    proxy=api.configuration.proxy,
+                    server_hostname=api.configuration.tls_server_name,
                 )
             except aiohttp.WSServerHandshakeError as exc:
                 if exc.status == 401:
@@ -206,7 +208,13 @@ class Cluster:
         async with self._reading:
             if self._api is not None and self._times_read != known:
                 return self._api
-            settings = await self._settings()
+            try:
+                settings = await self._settings()
+            except ConfigError as exc:
+                if self._api is None:
+                    raise
+                # They were good before: a plugin that fails once, or a file that is being written, is passing trouble.
+                raise Unavailable(exc.message, hint=exc.hint) from exc
             self._times_read += 1
             if self._api is None or _tls(settings) != _tls(self._api.configuration):
                 # Requests in flight still use the client before; it goes with the cluster.
@@ -217,12 +225,13 @@ class Cluster:
 
     async def _settings(self) -> client.Configuration:
         settings = client.Configuration()
+        settings.connection_pool_maxsize = 0  # no limit: every watch and every followed log holds a connection for long
         try:
             if self.inside:
                 config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
             else:
                 await config.load_kube_config(self.kubeconfig, self.context, settings, persist_config=False)
-        except (config.ConfigException, OSError, ValueError) as exc:
+        except Exception as exc:  # the library lets out whatever an odd or half-written file leads to
             raise ConfigError(
                 f"the cluster's credentials cannot be read: {exc}",
                 hint="see kubeconfig and context in [app.kubernetes]",

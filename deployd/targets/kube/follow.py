@@ -13,6 +13,7 @@ from typing import assert_never
 from deployd.config.app import App
 from deployd.errors import DeploydError, RolloutFailed
 from deployd.targets.kube import manifests
+from deployd.targets.kube.adoption import selector_of
 from deployd.targets.kube.client import Cluster, Json
 from deployd.targets.kube.symptoms import Symptom, is_ready, of_pod, restarts_of, worst_symptom
 from deployd.targets.kube.verdict import (
@@ -174,8 +175,7 @@ class Follower:
 @asynccontextmanager
 async def following(cluster: Cluster, app: App, deployment: Json) -> AsyncIterator[Follower]:
     """Watch the app's Deployment, its ReplicaSets, pods and their events inside the block."""
-    chosen = deployment["spec"]["selector"].get("matchLabels", {})
-    follower = Follower(cluster, app, ",".join(f"{key}={value}" for key, value in sorted(chosen.items())))
+    follower = Follower(cluster, app, selector_of(deployment))
     async with watching(*follower.mirrors):
         yield follower
 

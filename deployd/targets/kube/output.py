@@ -123,26 +123,29 @@ class _Log:
         self._start = {} if tail is None else {"tailLines": str(tail)}
         self._prefix = f"[{pod.rpartition('/')[2]}] ".encode()
         self._at = b""
-        self._seen_at: set[bytes] = set()
+        self._seen_at: frozenset[bytes] = frozenset()
 
     async def lines(self, *, follow: bool) -> AsyncGenerator[bytes]:
         """Go on from the present place until the server ends the answer."""
         since = {"sinceTime": self._at.decode()} if self._at else self._start
         query = self._query | since | {"follow": str(follow).lower()}
+        known, seen = self._at, self._seen_at
         async with self._cluster.stream(f"{self._pod}/log", query, None if follow else 30.0) as content:
             while line := await content.readline():
                 stamp, _, text = line.partition(b" ")
-                if self._is_new(stamp, text):
-                    yield self._prefix + text
+                # Only the beginning repeats what was there before; later on, an older stamp is just a slow writer's.
+                if known and (stamp < known or (stamp == known and text in seen)):
+                    continue
+                known = known if stamp == known else b""
+                self._remember(stamp, text)
+                yield self._prefix + text
 
-    def _is_new(self, stamp: bytes, text: bytes) -> bool:
-        """Time stamps grow; where some are equal, the text decides."""
-        if stamp < self._at or (stamp == self._at and text in self._seen_at):
-            return False
-        if stamp != self._at:
-            self._at, self._seen_at = stamp, set()
-        self._seen_at.add(text)
-        return True
+    def _remember(self, stamp: bytes, text: bytes) -> None:
+        """The place to go on from: the latest stamp, and the lines that bear it."""
+        if stamp > self._at:
+            self._at, self._seen_at = stamp, frozenset()
+        if stamp == self._at:
+            self._seen_at |= {text}
 
 
 def _begun(pod: Json) -> bool:

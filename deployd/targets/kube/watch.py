@@ -17,6 +17,8 @@ from deployd.targets.kube.client import Cluster, Gone, Json, Refused
 # A watch is renewed this often, so that a connection that died without a word is noticed soon after.
 WINDOW = 60.0
 _SLACK = 15.0
+# An API server that starts refuses what it grants a moment later, when it has read the roles.
+_READING_ROLES_S = 30.0
 
 
 class Mirror:
@@ -30,6 +32,8 @@ class Mirror:
         self._path = path
         self._query = query
         self._changed = changed
+        self._watched = False
+        self._refused_at: float | None = None
 
     async def run(self) -> None:
         """Follow until cancelled, or until the server refuses (`failure` then says why)."""
@@ -46,9 +50,12 @@ class Mirror:
             except Gone:
                 version = None
             except Refused as refused:
-                self.failure = refused
-                self._changed()
-                return
+                if not self._may_pass(refused, loop.time()):
+                    self.failure = refused
+                    self._changed()
+                    return
+                version = None
+                self._see(fresh=False)
             except Unavailable:
                 version = None
                 self._see(fresh=False)
@@ -60,6 +67,11 @@ class Mirror:
         if not task.cancelled() and (bug := task.exception()) is not None:
             self.failure = bug
             self._changed()
+
+    def _may_pass(self, refused: Refused, now: float) -> bool:
+        """Whether what was allowed before may soon be allowed again."""
+        self._refused_at = self._refused_at or now
+        return refused.status == 403 and self._watched and now - self._refused_at < _READING_ROLES_S
 
     async def _list(self) -> str:
         found = await self._cluster.get(self._path, **self._query)
@@ -76,6 +88,7 @@ class Mirror:
             "timeoutSeconds": str(int(WINDOW)),
         }
         async with self._cluster.stream(self._path, query, WINDOW + _SLACK) as lines:
+            self._watched, self._refused_at = True, None
             self._see(fresh=True)
             while line := await lines.readline():
                 version = self._take(line) or version

@@ -49,9 +49,32 @@ def test_missing_probes_are_warned_of() -> None:
     ]
 
 
-@pytest.mark.parametrize(("manager", "told"), [("argocd", True), ("kubectl-set", False), ("deployd", False)])
-def test_another_manager_of_the_image_is_warned_of(manager: str, told: bool) -> None:
+@pytest.mark.parametrize(
+    ("manager", "operation", "told"),
+    [
+        ("argocd", "Apply", True),
+        ("kubectl-client-side-apply", "Update", True),
+        ("kubectl", "Apply", True),
+        ("kubectl-set", "Update", False),
+        ("kubectl-edit", "Update", False),
+        ("deployd", "Apply", False),
+    ],
+)
+def test_another_manager_of_the_image_is_warned_of(manager: str, operation: str, told: bool) -> None:
     deployment = a_deployment()
     image: Json = {"f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"iris"}': {"f:image": {}}}}}}}
-    deployment["metadata"]["managedFields"] = [{"manager": manager, "fieldsV1": image}]
+    deployment["metadata"]["managedFields"] = [{"manager": manager, "operation": operation, "fieldsV1": image}]
     assert any(manager in text for text in adoption.warnings(deployment, "iris")) is told
+
+
+def test_every_kind_of_selector_picks_the_pods() -> None:
+    deployment = a_deployment()
+    deployment["spec"]["selector"]["matchExpressions"] = [
+        {"key": "tier", "operator": "In", "values": ["web", "api"]},
+        {"key": "track", "operator": "NotIn", "values": ["canary"]},
+        {"key": "team", "operator": "Exists"},
+        {"key": "old", "operator": "DoesNotExist"},
+    ]
+    assert adoption.selector_of(deployment) == "app=iris,tier in (web,api),track notin (canary),team,!old"
+    del deployment["spec"]["selector"]["matchLabels"]
+    assert adoption.selector_of(deployment).startswith("tier in (web,api)")

@@ -1,4 +1,6 @@
 import asyncio
+import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ from aiohttp import web
 
 from deployd.errors import ConfigError, Unavailable
 from deployd.targets.kube.client import Cluster, Gone, Refused
-from tests.targets.kube.api_server import ApiServer, refuses, says
+from tests.targets.kube.api_server import ApiServer, lines, refuses, says
 
 PATH = "/apis/apps/v1/namespaces/ml/deployments/iris"
 
@@ -116,3 +118,40 @@ async def test_many_requests_survive_that_the_credentials_are_read_anew(server: 
     server.give_token("second")
     answers = await asyncio.gather(*(api.get(PATH) for _ in range(20)))
     assert answers == [{"kind": "x"}] * 20
+
+
+async def test_credentials_that_cannot_be_renewed_for_once_are_passing_trouble(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, refuses(401, "Unauthorized", "expired"), says({"kind": "x"}))
+    good = server.kubeconfig.read_text()
+    server.kubeconfig.write_text("")
+    with pytest.raises(Unavailable, match="credentials cannot be read"):
+        await api.get(PATH)
+    server.kubeconfig.write_text(good)
+    assert await api.get(PATH) == {"kind": "x"}
+
+
+async def test_followed_logs_leave_connections_for_a_rollout(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", f"{PATH}/log", lines(hold=True))
+    server.on("GET", PATH, says({"kind": "x"}))
+    async with AsyncExitStack() as stack:
+        for _ in range(110):
+            await stack.enter_async_context(api.stream(f"{PATH}/log", {}, None))
+        async with asyncio.timeout(10):
+            assert await api.get(PATH) == {"kind": "x"}
+
+
+async def test_a_socket_goes_the_way_of_every_other_request(server: ApiServer, tmp_path: Path) -> None:
+    said = json.loads(server.kubeconfig.read_text())
+    said["clusters"][0]["cluster"] = {"server": "http://cluster.invalid", "proxy-url": f"http://{server.address}"}
+    server.kubeconfig.write_text(json.dumps(said))
+
+    async def hello(request: web.Request) -> web.StreamResponse:
+        channels = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        await channels.prepare(request)
+        await channels.send_bytes(b"hello")
+        await channels.close()
+        return channels
+
+    server.on("GET", PATH, hello)
+    async with Cluster(str(server.kubeconfig)) as api, api.socket(PATH, []) as channels:
+        assert await channels.receive_bytes() == b"hello"

@@ -51,6 +51,14 @@ async def test_a_followed_log_that_ends_is_taken_up_without_a_line_twice(server:
     assert again.query["sinceTime"] == "2026-01-01T00:00:02Z"
 
 
+async def test_no_line_of_one_answer_is_taken_for_one_that_came_before(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PODS, says(a_list("1", a_pod("a"))))
+    said = "2026-01-01T00:00:02Z two\n2026-01-01T00:00:01Z late\n2026-01-01T00:00:02Z two\n"
+    server.on("GET", f"{PODS}/a/log", text(said))
+    async with aclosing(printed(api, PODS, "app=iris", "iris", None)) as found:
+        assert [line async for line in found] == [b"[a] two\n", b"[a] late\n", b"[a] two\n"]
+
+
 async def test_pods_that_come_later_join(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PODS, says(a_list("1", a_pod("a"))))
     server.on("WATCH", PODS, lines(("ADDED", a_pod("b")), hold=True))

@@ -127,6 +127,26 @@ async def test_a_server_that_refuses_ends_the_mirror_with_its_reason(server: Api
     assert len(server.asked) == 1
 
 
+async def test_a_server_that_has_not_read_its_roles_yet_is_asked_again(server: ApiServer, api: Cluster) -> None:
+    forbidden = refuses(403, "Forbidden", "pods is forbidden")
+    server.on("GET", PATH, says(a_list("10", an_item("a"))), forbidden, forbidden, says(a_list("30", an_item("b"))))
+    server.on("WATCH", PATH, lines(drop=True), QUIET)
+    async with seen(api) as eyes:
+        await eyes.until_uids("b")
+    assert eyes.mirror.failure is None
+    assert False in eyes.fresh
+
+
+async def test_a_right_that_was_taken_away_is_told_after_a_while(
+    server: ApiServer, api: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.targets.kube.watch._READING_ROLES_S", 0.3)
+    server.on("GET", PATH, says(a_list("10")), refuses(403, "Forbidden", "pods is forbidden"))
+    server.on("WATCH", PATH, lines(drop=True))
+    async with seen(api) as eyes:
+        await eyes.until(lambda: eyes.mirror.failure is not None)
+
+
 async def test_an_empty_answer_does_not_make_a_storm(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, says(a_list("10")))
     server.on("WATCH", PATH, lines())
