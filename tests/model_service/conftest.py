@@ -13,7 +13,7 @@ from model_service.fitting import fit, measure
 from model_service.manifest import Manifest
 from model_service.service import Service
 from model_service.settings import Settings
-from tests.model_service.tasks import TREES
+from tests.model_service.tasks import TREES, powers
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +53,11 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 def regressor(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     fitted = fit(TREES["regression tree"](0), seed=0)
     return train.write(fitted, tmp_path_factory.mktemp("regressor"), form="auto", metrics=measure(fitted))
+
+
+@pytest.fixture(scope="session")
+def powers_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("powers")
+    fitted = fit(powers(), seed=0)
+    train.write(fitted, out, form="auto", metrics=measure(fitted))
+    return out

@@ -14,7 +14,7 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -46,6 +46,13 @@ def gappy(estimator: Any) -> Task:
     return Task("gappy", rows, np.where(answers, "yes", "no"), ("a", "b", "c", "d"), estimator, bar=0.7)
 
 
+def powers() -> Task:
+    """Has no finite answer for numbers whose ninth power no double holds."""
+    flowers = load_iris()
+    estimator = make_pipeline(StandardScaler(), PolynomialFeatures(9), Ridge(solver="lsqr"))
+    return Task("powers", flowers.data, flowers.target.astype(float), ("a", "b", "c", "d"), estimator)
+
+
 TREES = {
     "tree": lambda seed: iris(DecisionTreeClassifier(random_state=seed)),
     "best-first tree": lambda seed: iris(DecisionTreeClassifier(random_state=seed, max_leaf_nodes=5)),
@@ -66,6 +73,7 @@ TREES = {
 OTHERS = {
     "logistic regression in a pipeline": lambda seed: iris(make_pipeline(StandardScaler(), LogisticRegression())),
     "support vectors without probabilities": lambda seed: iris(SVC(random_state=seed)),
+    "ridge regression over powers": lambda seed: powers(),
     "ridge regression": lambda seed: diabetes(make_pipeline(StandardScaler(), Ridge())),
 }
 

@@ -3,14 +3,18 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from model_service.batching import Batcher
 from model_service.errors import RequestRejected
 from model_service.manifest import Manifest
 from model_service.model import Answer, Row
+from model_service.settings import Settings
+from tests.model_service.conftest import served
 
 
 class Slow:
@@ -107,3 +111,46 @@ async def test_an_answer_too_few_is_an_error_for_all_and_not_a_shift() -> None:
     with pytest.raises(RuntimeError):
         raise said[2]
     await batcher.close()
+
+
+async def test_a_row_that_fails_inside_the_model_costs_no_other_caller_its_answer(
+    powers_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over HTTP and with a real estimator, whose merged call fails as a whole."""
+    async with served(Settings(dir=powers_dir)) as (client, service):
+        model, batcher = service.model, service._batcher
+        assert model is not None
+        assert batcher is not None
+        rows = [[4.0 + i / 4, 3.0, 1.0 + i / 3, i / 8] for i in range(8)]
+        wanted = [model.answers([row])[0].value for row in rows]
+        calls, loop = list[int](), asyncio.get_running_loop()
+        busy, full, go = asyncio.Event(), asyncio.Event(), threading.Event()
+        answers, queue = model.answers, batcher.answers
+        asked = iter(range(1, 11))
+
+        def watched(rows: Sequence[Row]) -> list[Answer]:
+            calls.append(len(rows))
+            loop.call_soon_threadsafe(busy.set)
+            go.wait(60)
+            return answers(rows)
+
+        async def counted(rows: Sequence[Row]) -> list[Answer]:
+            if next(asked) == 10:
+                full.set()
+            return await queue(rows)
+
+        async def ask(row: Row) -> httpx.Response:
+            return await client.post("/predict", json={"instances": [row]})
+
+        monkeypatch.setattr(model, "answers", watched)
+        monkeypatch.setattr(batcher, "answers", counted)
+        tasks = [asyncio.create_task(ask(rows[0]))]
+        await busy.wait()
+        tasks += [asyncio.create_task(ask(row)) for row in (*rows, [3e38] * 4)]
+        await full.wait()
+        go.set()
+        first, *good, bad = await asyncio.gather(*tasks)
+    assert calls == [1, 9, *[1] * 9]
+    assert (bad.status_code, bad.json()["error"]) == (422, "the model has no finite answer for one of the rows")
+    said = [answer.json()["predictions"][0]["value"] for answer in (first, *good)]
+    assert said == pytest.approx([wanted[0], *wanted])

@@ -165,9 +165,9 @@ def pipeline_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_with_batching_on_nobody_pays_for_or_gets_what_another_sent(pipeline_dir: Path) -> None:
-    """Eight callers with rows of their own beside one who sends only faults, against an estimator that is batched."""
-    model = load(pipeline_dir)
+def test_with_batching_on_nobody_pays_for_or_gets_what_another_sent(powers_dir: Path) -> None:
+    """Eight callers with rows of their own beside one who sends only faults, half of them seen only by the estimator."""
+    model = load(powers_dir)
     rows = [[4.0 + i / 4, 3.0, 1.0 + i / 3, i / 8] for i in range(16)]
     wanted = [json.loads(answer.json) for answer in model.answers(rows)]
     faults: list[int] = []
@@ -177,15 +177,16 @@ def test_with_batching_on_nobody_pays_for_or_gets_what_another_sent(pipeline_dir
         with httpx.Client(base_url=service.url) as caller:
             for i in range(turn, turn + 60):
                 answer = caller.post("/predict", json={"instances": [rows[i % 16]]})
-                if answer.status_code != 200 or not agrees(answer.json()["predictions"], [wanted[i % 16]], 1e-12):
+                if answer.status_code != 200 or not agrees(answer.json()["predictions"], [wanted[i % 16]], 1e-9):
                     wrong.append((i, answer.text))
 
     def bad() -> None:
-        bodies = ({"instances": [[1, 2, 3]]}, {"instances": [[1, 2, 3, 1e39]]}, {"instances": [[1, 2, 3, "x"]]})
+        endless = {"instances": [[3e38] * 4]}
+        bodies = ({"instances": [[1, 2, 3]]}, endless, {"instances": [[1, 2, 3, "x"]]}, endless)
         with httpx.Client(base_url=service.url) as caller:
-            faults.extend(caller.post("/predict", json=bodies[i % 3]).status_code for i in range(60))
+            faults.extend(caller.post("/predict", json=bodies[i % 4]).status_code for i in range(60))
 
-    with running(pipeline_dir) as service:
+    with running(powers_dir) as service:
         callers = [threading.Thread(target=good, args=(turn,)) for turn in range(8)] + [threading.Thread(target=bad)]
         for caller in callers:
             caller.start()
