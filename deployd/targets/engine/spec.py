@@ -8,6 +8,9 @@ from typing import Any
 from deployd.config.app import App
 from deployd.domain import Deploy, Image, labels
 
+PORT = "io.deployd.port"
+"""The label with the port at which a container serves, whatever the config says by now."""
+
 _PROCESSES = 4096
 
 
@@ -35,7 +38,7 @@ def container_spec(
     return {
         "Image": image.id or image.reference,
         "Env": [f"{name}={value}" for name, value in {**docker.env, **secrets}.items()],
-        "Labels": labels(placement.instance, app.name, deploy.number, deploy.commit),
+        "Labels": labels(placement.instance, app.name, deploy.number, deploy.commit) | {PORT: str(docker.port)},
         "ExposedPorts": {port: {}},
         "StopTimeout": math.ceil(docker.stop_timeout),
         "NetworkingConfig": {"EndpointsConfig": {placement.network: endpoint}} if endpoint else {},

@@ -33,6 +33,7 @@ def test_a_candidate_is_labelled_unpublished_and_not_restarted_before_it_has_pro
             "io.deployd.app": "iris",
             "io.deployd.deploy": "42",
             "io.deployd.commit": "c0ffee",
+            "io.deployd.port": "5000",
         },
         "ExposedPorts": {"5000/tcp": {}},
         "StopTimeout": 10,
