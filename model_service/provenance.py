@@ -25,8 +25,7 @@ def describe(
     kind = "classifier" if fitted.classifier else "regressor"
     classes = [value.item() if isinstance(value, np.generic) else value for value in fitted.classes]
     features = _features(fitted)
-    inputs = [(feature["name"], feature["missing"]) for feature in features]
-    content_hash = hashlib.sha256(json.dumps([model_hash, kind, classes, fitted.labels, inputs]).encode()).hexdigest()
+    content_hash = _content_hash(model_hash, kind, classes, fitted.labels, features)
     head, dirty = _git_state() if commit is None else (commit, None)
     return {
         "format": form,
@@ -45,7 +44,7 @@ def describe(
         "data": {
             "sha256": _data_hash(fitted),
             "rows": len(fitted.rows),
-            "training_rows": len(fitted.rows) - len(fitted.unseen_rows),
+            "training_rows": len(fitted.seen_rows),
             "held_back_rows": len(fitted.unseen_rows),
         },
         "estimator": {
@@ -58,6 +57,12 @@ def describe(
         "features": features,
         "metrics": metrics,
     }
+
+
+def _content_hash(model_hash: str, kind: str, classes: list[Any], labels: list[str], features: list[Any]) -> str:
+    """Over all that decides what is taken and what is answered."""
+    inputs = [(feature["name"], feature["missing"]) for feature in features]
+    return hashlib.sha256(json.dumps([model_hash, kind, classes, labels, inputs]).encode()).hexdigest()
 
 
 def _features(fitted: Fitted) -> list[dict[str, Any]]:

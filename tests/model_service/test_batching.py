@@ -113,6 +113,10 @@ async def test_an_answer_too_few_is_an_error_for_all_and_not_a_shift() -> None:
     await batcher.close()
 
 
+async def ask(client: httpx.AsyncClient, row: Row) -> httpx.Response:
+    return await client.post("/predict", json={"instances": [row]})
+
+
 async def test_a_row_that_fails_inside_the_model_costs_no_other_caller_its_answer(
     powers_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,14 +143,11 @@ async def test_a_row_that_fails_inside_the_model_costs_no_other_caller_its_answe
                 full.set()
             return await queue(rows)
 
-        async def ask(row: Row) -> httpx.Response:
-            return await client.post("/predict", json={"instances": [row]})
-
         monkeypatch.setattr(model, "answers", watched)
         monkeypatch.setattr(batcher, "answers", counted)
-        tasks = [asyncio.create_task(ask(rows[0]))]
+        tasks = [asyncio.create_task(ask(client, rows[0]))]
         await busy.wait()
-        tasks += [asyncio.create_task(ask(row)) for row in (*rows, [3e38] * 4)]
+        tasks += [asyncio.create_task(ask(client, row)) for row in (*rows, [3e38] * 4)]
         await full.wait()
         go.set()
         first, *good, bad = await asyncio.gather(*tasks)
