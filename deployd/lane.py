@@ -108,6 +108,8 @@ class Lane:
         deploy left half-made goes."""
         live = (await self._store.state(self.app.name)).live
         if live is None:
+            if (serving := await self.target.serving(self.app)) is not None:
+                await self._store.number_above(self.app.name, serving)
             await self.target.sweep(self.app, None, DaemonLog())
         elif await self.target.serving(self.app) != live.number:
             await self._restore(live)

@@ -196,7 +196,10 @@ class Target(Protocol):
         ...
 
     async def sweep(self, app: App, keep: int | None, log: Log) -> None:
-        """Drain, stop and remove all that runs for `app` but deploy `keep`; half-made candidates too. Idempotent."""
+        """Drain, stop and remove all that runs for `app` but deploy `keep` and what serves; half-made candidates too.
+
+        `keep` is None when nothing is known to be live: after a first deploy that failed, or when the state was lost. Idempotent.
+        """
         ...
 
     async def remove(self, app: str) -> None:

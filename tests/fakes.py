@@ -189,11 +189,8 @@ class FakeTarget:
         self._serving[app.name] = deploy.number
 
     async def sweep(self, app: App, keep: int | None, log: Log) -> None:
-        spared = {keep} if keep is None else {keep, self._serving.get(app.name)}
-        for number in self.containers.get(app.name, set()) - spared:
+        for number in self.containers.get(app.name, set()) - {keep, self._serving.get(app.name)}:
             self.containers[app.name].discard(number)
-            if self._serving.get(app.name) == number:
-                del self._serving[app.name]
 
     async def remove(self, app: str) -> None:
         self.containers.pop(app, None)

@@ -562,6 +562,15 @@ async def test_recovery_takes_up_an_interrupted_deploy(bench: Bench, statuses: t
         assert bench.pipeline.began.get_nowait().number == deploy.number
 
 
+async def test_recovery_after_a_loss_of_the_state_numbers_above_what_serves(bench: Bench) -> None:
+    bench.world.number = 7
+    await bench.push(A)
+    async with bench.serving():
+        async with asyncio.timeout(20):
+            deploy = await bench.pipeline.began.get()
+        assert (deploy.number, deploy.commit) == (8, A)
+
+
 async def test_recovery_brings_the_recorded_release_back(bench: Bench) -> None:
     deploy = await _left_at(bench, Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT, Status.LIVE)
     async with bench.serving():

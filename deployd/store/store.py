@@ -220,6 +220,29 @@ class Store(History):
         )
         await self._patiently(lambda connection: connection.execute(query, {"commit": commit, "app": app}).rowcount)
 
+    async def number_above(self, app: str, number: int) -> None:
+        """Something serves under `number` that this store does not know, as its history was lost: no deploy gets that number.
+
+        Those that wait under such a number already get another one.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            (last,) = connection.execute(
+                "SELECT coalesce(max(number), 0) FROM deploys WHERE app = ?", (app,)
+            ).fetchone()
+            begun = connection.execute("SELECT 1 FROM steps WHERE app = ? AND number = ?", (app, number)).fetchone()
+            if last > number or begun is not None:
+                return  # it is no stranger
+            connection.execute(
+                "INSERT INTO apps (name, last_number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE "
+                "SET last_number = excluded.last_number",
+                (app, number),
+            )
+            moved = "UPDATE deploys SET number = number + ? WHERE app = ? AND status = 'queued'"
+            connection.execute(moved, (number, app))
+
+        await self._patiently(work)
+
     async def forget_app(self, app: str) -> None:
         """The app was removed: nothing of it serves or waits any more. Its history stays; its numbers go on."""
 

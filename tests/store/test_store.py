@@ -205,6 +205,24 @@ async def test_lists_go_backwards_in_pages(store: Store) -> None:
     assert [d.number for d in await store.deploys("iris", limit=2, before=2)] == [1]
 
 
+async def test_after_a_loss_of_the_history_no_deploy_gets_the_number_of_what_serves(store: Store) -> None:
+    waiting = [await store.queue(_wanted(A)), await store.queue(_wanted(B))]
+    await store.number_above("iris", 7)
+    assert [(d.number, d.commit) for d in await store.deploys("iris")] == [(9, B), (8, A)]
+    await store.number_above("iris", 7)
+    assert (await store.queue(_wanted(C))).number == 10
+    assert waiting[0].number == 1
+    await store.number_above("rose", 7)
+    assert (await store.queue(_wanted(A, "rose"))).number == 8
+
+
+async def test_a_first_deploy_that_was_interrupted_keeps_its_number_though_it_serves(store: Store) -> None:
+    deploy = await store.queue(_wanted(A))
+    await store.begin_step(deploy, "fetch")
+    await store.number_above("iris", deploy.number)
+    assert [d.number for d in await store.deploys("iris")] == [deploy.number]
+
+
 async def test_a_removed_app_has_nothing_live_and_its_numbers_go_on(store: Store) -> None:
     await _live(store, A)
     await store.queue(_wanted(B))
