@@ -120,7 +120,7 @@ def main() -> int:
     """The command. Returns its exit code."""
     settings = read_settings()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what callers do wrong is told to them
     refusals: list[str] = []
     try:
         uvloop.run(run(settings))
