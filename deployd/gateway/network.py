@@ -4,6 +4,7 @@ An engine gives out addresses anew when it restarts, so that one app's traffic c
 corrected the gateway. Here each container asks for its own address, which needs a network whose subnet was asked for, too.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Collection
 from typing import Any
@@ -37,18 +38,17 @@ class Network:
         self._docker = docker
         self._instance = instance
         self.name = f"deployd-{instance}"
+        self._suggestion = f"{self.name}-range"
+        self._making = asyncio.Lock()
         self._last: str | None = None
 
     async def ensure(self) -> str:
         """Its subnet; the network is made where it is not there."""
         with translated("making the instance's network"):
-            if (found := await self._find()) is None:
-                # The engine knows which range is free on this machine; a second network then asks for that one.
-                await self._create(None)
-                suggested = await self._find()
-                await self.remove()
-                await self._create(suggested["IPAM"]["Config"][0]["Subnet"] if suggested else None)
-                found = await self._find()
+            async with self._making:
+                if (found := await self._find(self.name)) is None:
+                    await self._create(self.name, await self._free_range())
+                    found = await self._find(self.name)
         if found is None:
             raise Unavailable(f"the network {self.name} does not stay")
         if found["Labels"].get("io.deployd.instance") != self._instance:
@@ -73,19 +73,34 @@ class Network:
     async def remove(self) -> None:
         """Take it away, if it is there and nobody is in it."""
         with translated("removing the instance's network"):
-            try:
-                await (await self._docker.networks.get(self.name)).delete()
-            except aiodocker.DockerError as exc:
-                if exc.status not in {403, 404}:
-                    raise
+            await self._delete(self._suggestion)
+            await self._delete(self.name)
 
-    async def _find(self) -> dict[str, Any] | None:
-        found = await self._docker.networks.list(filters={"name": self.name})
-        return next((network for network in found if network["Name"] == self.name), None)
+    async def _free_range(self) -> str | None:
+        """A subnet that nobody on this machine has, as the engine knows: what it gives to a network that asks for none.
 
-    async def _create(self, subnet: str | None) -> None:
+        That one has a name of its own: were we killed here, it must not be taken for the instance's.
+        """
+        await self._delete(self._suggestion)
+        await self._create(self._suggestion, None)
+        suggested = await self._find(self._suggestion)
+        await self._delete(self._suggestion)
+        return str(suggested["IPAM"]["Config"][0]["Subnet"]) if suggested else None
+
+    async def _delete(self, name: str) -> None:
+        try:
+            await (await self._docker.networks.get(name)).delete()
+        except aiodocker.DockerError as exc:
+            if exc.status not in {403, 404}:
+                raise
+
+    async def _find(self, name: str) -> dict[str, Any] | None:
+        found = await self._docker.networks.list(filters={"name": name})
+        return next((network for network in found if network["Name"] == name), None)
+
+    async def _create(self, name: str, subnet: str | None) -> None:
         config: dict[str, Any] = {
-            "Name": self.name,
+            "Name": name,
             "CheckDuplicate": True,
             "Driver": "bridge",
             "Labels": part_labels(self._instance, "network"),

@@ -1,9 +1,15 @@
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployd.demo import images
+from deployd.domain import part_labels
+from deployd.engine import connect
 from deployd.errors import Unavailable
-from deployd.gateway.network import free_address
+from deployd.gateway.network import Network, free_address
+from tests.conftest import Leaks
 
 
 def test_the_first_address_is_the_one_behind_the_network_s_gateway() -> None:
@@ -30,3 +36,35 @@ def test_what_is_given_out_is_free_and_inside(taken: set[int], last: int) -> Non
     found = free_address("172.20.0.0/28", used, f"172.20.0.{last}")
     assert found not in used
     assert 2 <= int(found.rpartition(".")[2]) <= 14
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("base_images")
+async def test_a_network_that_a_killed_deployd_half_made_is_not_taken_for_the_instances(
+    engine: str, instance: str, leaks: Leaks
+) -> None:
+    docker = connect(engine)
+    try:
+        network = Network(docker, instance)
+        await network._create(network._suggestion, None)
+        first, second = await asyncio.gather(network.ensure(), network.ensure())
+        assert first == second
+        assert leaks.present() == [f"network deployd-{instance}"]
+        made = await docker.containers.create(
+            {
+                "Image": images.PYTHON,
+                "Labels": part_labels(instance, "probe"),
+                "HostConfig": {"NetworkMode": network.name},
+                "NetworkingConfig": {
+                    "EndpointsConfig": {network.name: {"IPAMConfig": {"IPv4Address": await network.free_address()}}}
+                },
+            }
+        )
+        try:
+            await made.start()
+        finally:
+            await made.delete(force=True)
+        await network.remove()
+        assert leaks.present() == []
+    finally:
+        await docker.close()
