@@ -1,12 +1,12 @@
 """Builds by BuildKit, through the docker client: cache mounts, build secrets, heredocs, frontends and remote builders.
 
 No value of a build arg or secret ever stands in a command line: args go through the client's environment, secrets through
-private files that live as long as the build. What the client says is not believed: the engine is asked for the image.
+private files that live as long as the build. What the client says is not believed: the engine is asked for the image, or,
+where a remote BuildKit pushes it, the registry (by the target). What a remote one builds for Docker is loaded into the engine.
 """
 
 import asyncio
 import base64
-import hashlib
 import json
 import os
 import re
@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deployd.builders import remote_buildkit
 from deployd.builders.buildkit_output import BuildkitOutput
 from deployd.builders.docker_cli import Client, locate, run, stream
 from deployd.builders.dockerfile import check, parse
 from deployd.builders.outcome import built_before, in_time
+from deployd.builders.remote_buildkit import remote_name
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.config.values import read_secret
 from deployd.domain import Image
@@ -74,24 +76,33 @@ class BuildkitBuilder:
 
     async def find(self, request: BuildRequest) -> Image | None:
         """See ports.Builder."""
-        found = await self._inspect(await self._located(), f"{request.name}:{request.commit}")
-        return built_before(request, found)
+        client = await self._located()
+        if self._pushes(request):
+            with self._private_directory() as directory:
+                environment = {**self._environment, **self._login(directory, None)}
+                ended = await run(remote_buildkit.find_command(client.path, request), environment)
+            return remote_buildkit.found(request, ended.output) if ended.code == 0 else None
+        return built_before(request, await self._inspect(client, f"{request.name}:{request.commit}"))
 
     async def trim(self, limit_bytes: int) -> int:
         """See ports.Builder. BuildKit's cache does not say whose it is: the least used of all goes."""
-        client = await self._located()
-        ours = ["--filter", f"label=io.deployd.instance={self._instance}"]
-        freed = _freed(await self._answer([str(client.path), "image", "prune", "--force", *ours]))
+        client, freed = await self._located(), 0
+        if self._settings.address is None:
+            ours = ["--filter", f"label=io.deployd.instance={self._instance}"]
+            freed = _freed(await self._answer([str(client.path), "image", "prune", "--force", *ours]))
         return freed + _freed(await self._answer(prune_command(client, self._settings.address, limit_bytes)))
 
     async def ping(self) -> None:
-        """Unavailable when there is no client, or no engine that answers it within five seconds."""
-        client = await self._located()
+        """Unavailable when there is no client, or no engine or remote BuildKit that answers it within five seconds."""
+        client, address = await self._located(), self._settings.address
+        command = [str(client.path), "version", "--format", "{{.Server.Version}}"]
+        if address is not None:
+            command = remote_buildkit.answers_command(client.path, address)
         try:
             async with asyncio.timeout(5):
-                await self._answer([str(client.path), "version", "--format", "{{.Server.Version}}"])
+                await self._answer(command)
         except TimeoutError as exc:
-            raise Unavailable("the Docker Engine does not answer") from exc
+            raise Unavailable(f"{address or 'the Docker Engine'} does not answer") from exc
 
     async def _located(self) -> Client:
         if self._client is None:
@@ -107,18 +118,30 @@ class BuildkitBuilder:
             raise ConfigError("builder.address: a remote BuildKit needs the docker client's buildx plugin")
         name = remote_name(address)
         if (await run([str(client.path), "buildx", "inspect", name], self._environment)).code:
-            create = [str(client.path), "buildx", "create", "--name", name, "--driver", "remote", address]
-            await self._answer(create)
+            await self._answer(remote_buildkit.attach_command(client.path, address))
+
+    def _pushes(self, request: BuildRequest) -> bool:
+        """A remote BuildKit gives its image to the registry, where the cluster pulls it; no engine is needed."""
+        return self._settings.address is not None and request.app.target == "kubernetes"
 
     async def _build(self, client: Client, request: BuildRequest, context: Context, log: Log) -> Image:
         output = BuildkitOutput(log)
         with self._private_directory() as directory:
             secrets = _write_secrets(request, directory, log)
-            command = build_command(client, self._settings.address, request, context.dockerfile, directory, secrets)
+            pushes = self._pushes(request)
+            insecure = self._registry is not None and self._registry.insecure
+            out = (
+                remote_buildkit.push_options(directory, insecure=insecure)
+                if pushes
+                else _load_options(client, directory)
+            )
+            command = build_command(client, self._settings.address, request, context.dockerfile, out, secrets)
             environment = {**request.args, "DOCKER_BUILDKIT": "1", **self._environment, **self._login(directory, log)}
             code = await stream(command, environment, context.tar(), output.take, client.patience)
             if code:
-                raise output.failure(code)
+                raise remote_buildkit.push_failed(output.failure(code))
+            if pushes:
+                return remote_buildkit.pushed(request, _read(directory / "metadata"))
             built = _read(directory / "image-id")
         found = await self._inspect(client, f"{request.name}:{request.commit}")
         if found is None or found["Id"] != built:
@@ -156,13 +179,14 @@ class BuildkitBuilder:
             if not self._in_use:
                 self._directory.rmdir()
 
-    def _login(self, directory: Path, log: Log) -> Mapping[str, str]:
+    def _login(self, directory: Path, log: Log | None) -> Mapping[str, str]:
         """A client configuration that knows the registry's password beside what the present one knows."""
         registry = self._registry
         if registry is None or registry.username is None or registry.password is None:
             return {}
         password = read_secret(registry.password, "registry.password")
-        log.hide(password)
+        if log is not None:
+            log.hide(password)
         host = (registry.url.partition("://")[2] or registry.url).split("/")[0]
         present = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
         known = json.loads(_read(present / "config.json") or "{}")
@@ -179,21 +203,15 @@ def build_command(
     address: str | None,
     request: BuildRequest,
     dockerfile: str,
-    directory: Path,
+    output: Sequence[str],
     secrets: Mapping[str, Path],
 ) -> list[str]:
-    """The command line of a build, whose tar comes on standard input. Names only: the values of args are in the environment."""
-    command = [str(client.path), *(["buildx"] if client.buildx else []), "build", "--progress=plain"]
-    if client.buildx:
-        command += ["--load", *(["--builder", remote_name(address)] if address else [])]
-    command += [
-        "--file",
-        dockerfile,
-        "--tag",
-        f"{request.name}:{request.commit}",
-        "--iidfile",
-        str(directory / "image-id"),
-    ]
+    """The command line of a build, whose tar comes on standard input; `output` says where the image goes. Names only: the
+    values of args are in the environment."""
+    command = [str(client.path), *(["buildx"] if client.buildx else []), "build", "--progress=plain", *output]
+    if client.buildx and address:
+        command += ["--builder", remote_name(address)]
+    command += ["--file", dockerfile, "--tag", f"{request.name}:{request.commit}"]
     for key, value in request.image_labels.items():
         command += ["--label", f"{key}={value}"]
     for name in request.args:
@@ -213,9 +231,9 @@ def prune_command(client: Client, address: str | None, limit_bytes: int) -> list
     return [str(client.path), "buildx", "prune", "--force", "--all", "--max-used-space", str(limit_bytes), *builder]
 
 
-def remote_name(address: str) -> str:
-    """What buildx calls the BuildKit at `address`."""
-    return f"deployd-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+def _load_options(client: Client, directory: Path) -> list[str]:
+    """The image goes into the engine."""
+    return [*(["--load"] if client.buildx else []), "--iidfile", str(directory / "image-id")]
 
 
 def _refuse_steering(args: Mapping[str, str]) -> None:

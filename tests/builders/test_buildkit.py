@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from deployd.builders.buildkit import BuildkitBuilder, build_command, prune_command, remote_name
+from deployd.builders.buildkit import BuildkitBuilder, build_command, prune_command
 from deployd.builders.buildkit_output import BuildkitOutput
 from deployd.builders.docker_cli import Client, locate
+from deployd.builders.remote_buildkit import remote_name
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.demo.engine import Engine, buildkit_client
 from deployd.errors import BuildFailed, ConfigError, Unavailable
@@ -159,7 +160,7 @@ PLUGIN, PLAIN = Client(Path("/bin/docker"), buildx=True), Client(Path("/bin/dock
 def test_the_command_line_of_a_build_with_buildx_at_a_remote_address() -> None:
     request = a_request("test", {"TOKEN": "value"}, stage="serve")
     command = build_command(
-        PLUGIN, "tcp://10.0.0.1:1234", request, "svc/Dockerfile", Path("/run/b"), {"npm": Path("/run/b/s")}
+        PLUGIN, "tcp://10.0.0.1:1234", request, "svc/Dockerfile", ["--load"], {"npm": Path("/run/b/s")}
     )
     assert command[:8] == [
         "/bin/docker", "buildx", "build", "--progress=plain", "--load", "--builder", remote_name("tcp://10.0.0.1:1234"), "--file",
@@ -172,9 +173,10 @@ def test_the_command_line_of_a_build_with_buildx_at_a_remote_address() -> None:
 
 
 def test_the_command_line_of_a_build_without_buildx() -> None:
-    command = build_command(PLAIN, None, a_request("test"), "Dockerfile", Path("/run/b"), {})
-    assert command[:5] == ["/bin/docker", "build", "--progress=plain", "--file", "Dockerfile"]
-    assert command[7:9] == ["--iidfile", "/run/b/image-id"]
+    command = build_command(PLAIN, None, a_request("test"), "Dockerfile", ["--iidfile", "/run/b/image-id"], {})
+    assert command[:7] == [
+        "/bin/docker", "build", "--progress=plain", "--iidfile", "/run/b/image-id", "--file", "Dockerfile",
+    ]  # fmt: skip
 
 
 def test_the_command_lines_that_shrink_the_cache() -> None:
