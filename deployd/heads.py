@@ -39,17 +39,18 @@ class Heads:
     async def watch(self, apps: Callable[[], tuple[App, ...]], every: Callable[[], float]) -> None:
         """Poll for ever, each repository by itself; `every` is in seconds, 0 means only at the start."""
         tasks: dict[str, asyncio.Task[None]] = {}
-        looked_at: set[tuple[str, str, str]] = set()
+        looked_at: set[tuple[str, str, str, float]] = set()
         async with asyncio.TaskGroup() as group:
             while True:
                 self._wake.clear()
-                new = {app.repo for app in apps() if _watched(app) not in looked_at}
+                watched = {(app.repo, app.name, app.ref, every()) for app in apps()}
+                new = {repo for repo, *_ in watched - looked_at}
                 gone = tasks.keys() - {app.repo for app in apps()}
                 for repo in (new | gone) & tasks.keys():
                     tasks.pop(repo).cancel()
                 for repo in new:
                     tasks[repo] = group.create_task(self._watch_one(repo, apps, every))
-                looked_at = {_watched(app) for app in apps()}
+                looked_at = watched
                 await self._wake.wait()
 
     async def _watch_one(self, repo: str, apps: Callable[[], tuple[App, ...]], every: Callable[[], float]) -> None:
@@ -63,7 +64,7 @@ class Heads:
             await asyncio.sleep(pause)
 
     def wake(self) -> None:
-        """Look at what no app has watched before, after a reload."""
+        """Look, after a reload, at what no app has watched before or not as often."""
         self._wake.set()
 
     async def look(self, app: App) -> bool:
@@ -151,7 +152,3 @@ async def _is_missing(store: Store, deploy: Deploy, head: str, known: Deploy | N
     if known is not None and known.status is Status.SUPERSEDED:
         return True
     return head != (await store.known_head(deploy.app)).seen
-
-
-def _watched(app: App) -> tuple[str, str, str]:
-    return app.name, app.repo, app.ref

@@ -148,6 +148,21 @@ async def test_an_app_that_a_reload_adds_is_looked_at_at_once_though_its_reposit
     assert source.asked.qsize() == 5
 
 
+async def test_a_poll_that_a_reload_asks_for_begins_at_once(store: Store) -> None:
+    source, pace = FakeSource({REPO: {}}), [0.0]
+    apps = (_app(),)
+    heads = Heads(store, source, store.queue)
+    watching = asyncio.create_task(heads.watch(lambda: apps, lambda: pace[0]))
+    async with asyncio.timeout(20):
+        await source.asked.get()
+        pace[0] = 0.01
+        heads.wake()
+        for _ in range(3):
+            await source.asked.get()
+    watching.cancel()
+    await asyncio.wait({watching})
+
+
 class _HalfAway(FakeSource):
     """One of its repositories does not answer."""
 
