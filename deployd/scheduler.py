@@ -146,9 +146,20 @@ class Scheduler:
             raise RequestRefused(404, f"there is no app {name}", hint="deployd status shows the apps")
         if (lane := self._serving.get(name)) is not None:
             await asyncio.wait({lane})  # a cut-over that it had begun ends first
+        await self._must_be_reached(name)
         for target in self._targets.values():
             await target.remove(name)
         await self._store.forget_app(name)
+
+    async def _must_be_reached(self, name: str) -> None:
+        """Where the app ran is a target of this daemon's, or nothing could be removed: only a pushed image has a digest."""
+        for release in await self._store.released(name, 1):
+            ran_on = "kubernetes" if release.image is not None and release.image.digest else "docker"
+            if ran_on not in self._targets:
+                hint = f"restart deployd with any app of target = {ran_on} in its config, then remove {name}"
+                raise RequestRefused(
+                    409, f"{name} ran on {ran_on}, which no app of this deployd does any more", hint=hint
+                )
 
     def target_of(self, name: str) -> tuple[App, Target]:
         """An app and where it runs; RequestRefused 404."""

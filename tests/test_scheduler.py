@@ -246,6 +246,19 @@ async def test_an_app_is_removed_after_its_lane_has_put_its_things_away(desk: De
         assert desk.world.removed == ["iris"]
 
 
+async def test_an_app_that_runs_where_this_daemon_reaches_nothing_is_not_forgotten(desk: Desk) -> None:
+    async with desk.serving() as scheduler:
+        await _release(desk, A)
+        live = (await desk.store.state("iris")).live
+        assert live is not None
+        await desk.store.record_image(live, Image("registry.example.com/iris", "a", "sha256:1", "sha256:" + "1" * 64))
+        scheduler.reload(_config("rose"))
+        with pytest.raises(RequestRefused, match="ran on kubernetes"):
+            await scheduler.remove("iris")
+        assert (await desk.store.state("iris")).live is not None
+        assert desk.world.removed == []
+
+
 async def test_old_deliveries_that_cannot_be_forgotten_now_stay_for_another_day(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ class DockerTarget:
         await self._open()
         await self._gateway.forget(app)
         await _together(self._stop_and_remove(container) for container in await self._containers.ids(app))
+        await self._images.prune(app, (), 0, 0)
         if not self._gateway.apps:
             await self._gateway.container.remove()
             await self._containers.network.remove()

@@ -94,7 +94,7 @@ async def test_a_secret_reaches_the_container_and_no_log(
 
 
 async def test_an_image_that_is_gone_fails_the_roll_out(target: DockerTarget) -> None:
-    with pytest.raises(RolloutFailed, match="No such image"):
+    with pytest.raises(RolloutFailed, match="not on the engine any more"):
         await roll_out(target, 1, Image(WEB, "never-built", ""), free_port())
 
 
@@ -118,8 +118,11 @@ async def test_only_old_images_of_ours_that_nobody_uses_are_pruned(
     assert api.get(f"/images/{web.reference}/json") is not None
 
 
-async def test_removing_the_last_app_leaves_nothing(target: DockerTarget, web: Image, leaks: Leaks) -> None:
-    await roll_out(target, 1, web, free_port())
+async def test_removing_the_last_app_leaves_nothing(
+    target: DockerTarget, docker_engine: Engine, instance: str, leaks: Leaks
+) -> None:
+    labels = f"LABEL io.deployd.instance={instance} io.deployd.app={NAME}\n"
+    await roll_out(target, 1, world.build(docker_engine, f"remove-{instance}", labels), free_port())
     await target.remove("unknown")
     assert leaks.present() != []
 
