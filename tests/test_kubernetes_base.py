@@ -9,14 +9,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 
 from deployd.config.file import load
 from deployd.demo.engine import Engine
 from deployd.targets.kube import access, adoption
+from deployd.targets.kube.candidate import forwarded
+from deployd.targets.kube.client import Cluster as Client
 from deployd.targets.kubernetes import KubernetesTarget
-from tests.targets.kube.world import World, a_config, forget_dead_registries
+from tests.targets.kube.world import PORT, World, a_config, forget_dead_registries
 from tests.testbed.cluster import Cluster
 from tests.testbed.programs import program
 from tests.testbed.registry import Registry
@@ -138,6 +141,24 @@ async def test_the_account_can_do_all_that_a_target_does(world: World) -> None:
     assert await world.target.execute(app, ["true"], ignore) == 0
     assert await world.target.ping() == {"cluster": "ok"}
     await world.target.remove("iris")
+
+
+@pytest.mark.cluster
+async def test_from_outside_the_account_reaches_pods_with_the_two_verbs_that_the_readme_names(world: World) -> None:
+    here = f"--namespace={world.namespace}"
+    verbs = ("--verb=get", "--verb=create", "--resource=pods/portforward")
+    world.cluster.kubectl("create", "role", "forward", *verbs, here)
+    account = f"--serviceaccount={world.namespace}:deployd"
+    world.cluster.kubectl("create", "rolebinding", "forward", "--role=forward", account, here)
+    assert await world.target.missing(world.app()) == []
+    await world.roll_out(world.app(), 1, world.image("one"))
+    pods = world.cluster.get("pods", "--selector=io.deployd.app=iris", here)["items"]
+    async with (
+        Client(str(world.kubeconfig)) as api,
+        forwarded(api, pods[0], PORT) as port,
+        httpx.AsyncClient() as http,
+    ):
+        assert (await http.get(f"http://127.0.0.1:{port}/")).text == "one"
 
 
 FORBIDDEN = [

@@ -168,6 +168,7 @@ async def test_what_cannot_run_is_told_with_its_cause_and_the_old_release_serves
     settings = dict(settings)
     quota, root = settings.pop("quota", None), settings.pop("root", False)
     good = await world.roll_out(world.app(**NODE_PORT, replicas=2), 1, world.image("one"))
+    template = world.deployment()["spec"]["template"]
     if quota:
         world.kubectl("create", "quota", "small", f"--hard={quota}")
         world.kubectl("wait", "quota/small", "--for=jsonpath={.status.used.pods}=2", "--timeout=60s")
@@ -186,6 +187,7 @@ async def test_what_cannot_run_is_told_with_its_cause_and_the_old_release_serves
     assert "serving" not in progress.told
     assert good.image is not None
     assert world.running_image() == good.image.reference
+    assert world.deployment()["spec"]["template"] == template
     assert await world.target.serving(world.app()) == 1
     assert page(world) == "one"
 
@@ -231,15 +233,21 @@ async def test_a_deadline_that_passed_before_does_not_fail_the_next_deploy(world
 
 
 async def test_an_image_that_cannot_be_pulled_is_told_at_once(world: World) -> None:
-    app = world.app()
+    app = world.app(**NODE_PORT)
     await world.roll_out(app, 1, world.image("one"))
+    before = world.deployment()["spec"]
+    await answering(world)
     world.target._registry = Unpushed()  # type: ignore[assignment]
     loop = asyncio.get_running_loop()
-    began = loop.time()
-    failed, _ = await world.fails(app, 2, world.image("two"))
+    async with asyncio.TaskGroup() as group:
+        served = group.create_task(served_throughout(world))
+        began = loop.time()
+        failed, progress = await world.fails(app, 2, world.image("two"))
+        served.cancel()
     assert "ErrImagePull" in failed.message
     assert "manifest unknown" in failed.message or "not found" in failed.message
-    assert loop.time() - began < 20
+    assert progress.began["back"] - began < 20
+    assert world.deployment()["spec"] == before
     assert await world.target.serving(app) == 1
 
 
@@ -269,8 +277,20 @@ async def test_a_missing_pull_secret_is_told_and_a_right_one_helps(
             f"--docker-username={registry_with_password.username}",
             f"--docker-password={registry_with_password.password}",
         )
-        app = world.app(image_pull_secrets=["pull"])
+        app = world.app(**NODE_PORT, image_pull_secrets=["pull"])
         await world.roll_out(app, 2, image)
+        assert await target.serving(app) == 2
+        await answering(world)
+        # One that is there loses nothing when a later deploy has no secret.
+        before = world.deployment()["spec"]
+        newer = await target._registry.push(world.image("two"), RecordedProgress(a_deploy(3)).log)
+        await target._registry.forget(newer.name, [image], 0, 0)
+        async with asyncio.TaskGroup() as group:
+            served = group.create_task(served_throughout(world))
+            failed, _ = await world.fails(world.app(**NODE_PORT), 3, newer)
+            served.cancel()
+        assert "ErrImagePull" in failed.message
+        assert world.deployment()["spec"] == before
         assert await target.serving(app) == 2
 
 
