@@ -19,7 +19,16 @@ from deployd.events import Events
 from deployd.store.database import Database
 from deployd.store.history import History
 from deployd.store.rows import as_json, deploy_of, gates_json, image_json
-from deployd.store.transitions import advance, decline, deploys_of_delivery, queue, queue_once, remember
+from deployd.store.transitions import (
+    advance,
+    decline,
+    deploys_of_delivery,
+    forget_app,
+    number_above,
+    queue,
+    queue_once,
+    remember,
+)
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -221,49 +230,12 @@ class Store(History):
         await self._patiently(lambda connection: connection.execute(query, {"commit": commit, "app": app}).rowcount)
 
     async def number_above(self, app: str, number: int) -> None:
-        """Something serves under `number` that this store does not know, as its history was lost: no deploy gets that number.
-
-        Those that wait under such a number already get another one.
-        """
-
-        def work(connection: sqlite3.Connection) -> None:
-            (last,) = connection.execute(
-                "SELECT coalesce(max(number), 0) FROM deploys WHERE app = ?", (app,)
-            ).fetchone()
-            begun = connection.execute("SELECT 1 FROM steps WHERE app = ? AND number = ?", (app, number)).fetchone()
-            if last > number or begun is not None:
-                return  # it is no stranger
-            connection.execute(
-                "INSERT INTO apps (name, last_number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE "
-                "SET last_number = excluded.last_number",
-                (app, number),
-            )
-            moved = "UPDATE deploys SET number = number + ? WHERE app = ? AND status = 'queued'"
-            connection.execute(moved, (number, app))
-
-        await self._patiently(work)
+        """Something serves under `number` that this store does not know, as its history was lost: no deploy gets that number."""
+        await self._patiently(lambda connection: number_above(connection, app, number))
 
     async def forget_app(self, app: str) -> None:
         """The app was removed: nothing of it serves or waits any more. Its history stays; its numbers go on."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            now = time.time()
-            connection.execute(
-                "UPDATE deploys SET status = 'cancelled', finished_at = ?, reason = 'the app was removed' "
-                "WHERE app = ? AND status IN ('queued', 'building', 'checking', 'rolling_out')",
-                (now, app),
-            )
-            connection.execute(
-                "UPDATE deploys SET status = 'retired', finished_at = ?, reason = 'the app was removed' "
-                "WHERE app = ? AND status = 'live'",
-                (now, app),
-            )
-            connection.execute(
-                "UPDATE apps SET paused = 0, seen_commit = NULL, declined = NULL, stands_on = NULL WHERE name = ?",
-                (app,),
-            )
-
-        await self._database.write(work)
+        await self._database.write(lambda connection: forget_app(connection, app))
         self._events.publish("app", app, None, {"removed": True})
 
     async def forget_deliveries(self, older_than: float) -> int:

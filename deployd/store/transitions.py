@@ -141,3 +141,36 @@ def advance(
         present = one_deploy(connection, deploy.app, deploy.number)
         raise ValueError(f"{deploy.name} cannot become {to}: it is {present.status if present else 'unknown'}")
     return deploy_of(row), retired
+
+
+def number_above(connection: sqlite3.Connection, app: str, number: int) -> None:
+    """Give no deploy a number up to `number`, which somebody else has; those that wait under one get another."""
+    (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM deploys WHERE app = ?", (app,)).fetchone()
+    begun = connection.execute("SELECT 1 FROM steps WHERE app = ? AND number = ?", (app, number)).fetchone()
+    if last > number or begun is not None:
+        return  # it is no stranger
+    connection.execute(
+        "INSERT INTO apps (name, last_number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE "
+        "SET last_number = excluded.last_number",
+        (app, number),
+    )
+    moved = "UPDATE deploys SET number = number + ? WHERE app = ? AND status = 'queued'"
+    connection.execute(moved, (number, app))
+
+
+def forget_app(connection: sqlite3.Connection, app: str) -> None:
+    """End what waits or runs of a removed app, and what is known of its branch."""
+    now = time.time()
+    connection.execute(
+        "UPDATE deploys SET status = 'cancelled', finished_at = ?, reason = 'the app was removed' "
+        "WHERE app = ? AND status IN ('queued', 'building', 'checking', 'rolling_out')",
+        (now, app),
+    )
+    connection.execute(
+        "UPDATE deploys SET status = 'retired', finished_at = ?, reason = 'the app was removed' "
+        "WHERE app = ? AND status = 'live'",
+        (now, app),
+    )
+    connection.execute(
+        "UPDATE apps SET paused = 0, seen_commit = NULL, declined = NULL, stands_on = NULL WHERE name = ?", (app,)
+    )
