@@ -145,11 +145,12 @@ class GatewayContainer:
             async with asyncio.timeout(_START_SECONDS):
                 while True:
                     try:
-                        if (await (await self.runtime()).workers()).current is not None:
-                            return
+                        await (await self.runtime()).description()
                     except Unavailable:
                         await self._still_alive(made=made)
-                    await asyncio.sleep(0.02)
+                        await asyncio.sleep(0.02)
+                    else:
+                        return
         except TimeoutError as exc:
             raise Unavailable("the gateway does not start", hint=await self.last_words()) from exc
 

@@ -58,8 +58,11 @@ class Runtime:
         return {row["pxname"] for row in rows}
 
     async def description(self) -> str:
-        """What the config that the current worker has read says of itself."""
-        return parse_description(await self._ask(f"{_to((await self.workers()).current)}show info"))
+        """What the config that the current worker has read says of itself. Unavailable while it still reads."""
+        current = (await self.workers()).current
+        if current is None:
+            raise Unavailable("the gateway has no worker")
+        return parse_description(await self._ask(f"{_to(current)}show info"))
 
     async def apply(self, commands: Iterable[str]) -> None:
         """Run the commands in order, all of them in the current worker first, then in those that leave."""
@@ -80,9 +83,19 @@ class Runtime:
             except Unavailable:  # the master executes itself anew and is away meanwhile
                 await asyncio.sleep(0.02)
                 continue
-            if now.reloads != before.reloads:
-                return now.current not in {None, before.current, *before.leaving}
+            if now.reloads != before.reloads and now.current in {None, before.current, *before.leaving}:
+                return False
+            if now.reloads != before.reloads and await self._answers():
+                return True
             await asyncio.sleep(0.02)
+
+    async def _answers(self) -> bool:
+        """The current worker speaks for itself: newer masters name it long before it has read its config."""
+        try:
+            await self.description()
+        except Unavailable:
+            return False
+        return True
 
     async def _ask(self, command: str, *, may_break: bool = False) -> str:
         """One command (or several, separated by semicolons), one connection, the whole answer."""
@@ -121,8 +134,10 @@ def parse_workers(text: str) -> Workers:
 
 def parse_description(text: str) -> str:
     """The description in the answer to `show info`, empty when it has none."""
-    found = (line.partition(": ") for line in text.splitlines())
-    return next((value.strip() for name, _, value in found if name == "description"), "")
+    found = {name: value.strip() for name, _, value in (line.partition(": ") for line in text.splitlines())}
+    if "Name" not in found:
+        raise Unavailable(f"the gateway's worker gives no account of itself: {text[:200]!r}")
+    return found.get("description", "")
 
 
 def parse_slots(text: str) -> tuple[Slot, ...]:

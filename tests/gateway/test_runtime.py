@@ -30,7 +30,8 @@ STATE = """1
 def test_a_config_says_what_it_is_or_nothing() -> None:
     assert parse_description("Name: HAProxy\nnode: here\ndescription: c0ffee\n\n") == "c0ffee"
     assert parse_description("Name: HAProxy\ndescription: \n\n") == ""
-    assert parse_description("") == ""
+    with pytest.raises(Unavailable):
+        parse_description("Can't find the target PID\n")
 
 
 def test_the_worker_forked_last_is_the_current_one() -> None:
@@ -88,3 +89,35 @@ async def test_a_socket_with_a_long_path_is_reached(tmp_path: Path) -> None:
     finally:
         link.unlink()
     assert asked == [b"show proc\n"]
+
+
+class Master:
+    """A master's CLI that gives each command's answers in turn, the last one for ever."""
+
+    def __init__(self, answers: dict[str, list[str]]) -> None:
+        self._answers = answers
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        command = (await reader.read()).decode().strip()
+        answers = self._answers[command]
+        writer.write((answers.pop(0) if len(answers) > 1 else answers[0]).encode())
+        writer.close()
+
+
+def processes(worker: int, reloads: int) -> str:
+    return f"1 master {reloads} 0d00h00m01s 3.2\n{worker} worker 0 0d00h00m01s 3.2\n"
+
+
+async def test_a_reload_is_done_when_the_new_worker_itself_answers(tmp_path: Path) -> None:
+    left = ["", "", "Name: HAProxy\n"]
+    master = Master({"show proc": [processes(7, 0), processes(9, 1)], "reload": [""], "@!9 show info": left})
+    async with await asyncio.start_unix_server(master.answer, tmp_path / "master.sock"):
+        assert await Runtime(tmp_path / "master.sock").reload()
+    assert left == ["Name: HAProxy\n"]
+
+
+async def test_a_new_worker_that_ends_before_it_answers_has_not_been_started(tmp_path: Path) -> None:
+    said = [processes(7, 0), processes(9, 1), processes(9, 1), processes(7, 1)]
+    master = Master({"show proc": said, "reload": [""], "@!9 show info": [""]})
+    async with await asyncio.start_unix_server(master.answer, tmp_path / "master.sock"):
+        assert not await Runtime(tmp_path / "master.sock").reload()
