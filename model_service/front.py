@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from model_service.errors import BodyUnread, RequestRejected
 from model_service.meters import OTHER, ROUTES
 from model_service.model import Answer
+from model_service.parsing import LARGE_BODY, parse_json
 from model_service.patience import Begun, Patience
-from model_service.rows import LARGE_BODY, parse_json
 from model_service.service import Service
 from model_service.v2 import Inference
 

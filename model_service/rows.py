@@ -1,53 +1,21 @@
-"""From a request's bytes to checked rows of numbers, with errors that name the place and what was expected.
+"""From a request's JSON to checked rows of numbers, with errors that name the place and what was expected.
 
 What a row may hold: JSON numbers within ±3.4028234663852886e38 (float32, in which trees compare); `null` for a missing value
 where the training data had missing ones. Never text, booleans, NaN or Infinity. Pure; knows nothing of HTTP but the status
-of a rejection: 400 for what is not JSON at all, 422 for what does not fit this model.
+of a rejection: 422 for what does not fit this model.
 """
 
 import json
 import math
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, NoReturn
-
-import orjson
+from typing import Any
 
 from model_service.errors import RequestRejected
 from model_service.manifest import Manifest
 
 LARGEST = 3.4028234663852886e38
-LARGE_BODY = 256 * 1024  # bytes; what is larger is read beside the event loop, and only once
 _MOST_COMPARED = 2_000  # characters of names to look through for the one that was meant: a few milliseconds
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise RequestRejected(400, f"the body is not JSON: {name} is not a JSON number")
-
-
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def parse_json(body: bytes) -> Any:
-    """The JSON value of a body. Raises RequestRejected 400; NaN and Infinity are not JSON."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        if len(body) > LARGE_BODY:  # the slow parser lets no other thread run meanwhile
-            raise RequestRejected(400, f"the body is not JSON: {exc}") from exc
-        return _parse_slowly(body)
-
-
-def _parse_slowly(body: bytes) -> Any:
-    """What orjson refuses: with the standard library, which takes a little more and says better what is wrong."""
-    try:
-        return _decoder.decode(body.decode())
-    except UnicodeDecodeError as exc:
-        raise RequestRejected(400, f"the body is not UTF-8: byte {exc.start} cannot be decoded") from exc
-    except RecursionError as exc:
-        raise RequestRejected(400, "the body is nested too deeply") from exc
-    except ValueError as exc:
-        raise RequestRejected(400, f"the body is not JSON: {exc}") from exc
 
 
 class RowReader:

@@ -16,7 +16,8 @@ from typing import Any
 from model_service.errors import RequestRejected
 from model_service.manifest import Manifest
 from model_service.model import Answer
-from model_service.rows import RowReader, parse_json
+from model_service.parsing import parse_json
+from model_service.rows import RowReader
 
 INPUT = "features"
 EXTENSIONS = ["binary_tensor_data"]

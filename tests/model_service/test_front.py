@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from model_service import rows
+from model_service import parsing, rows
 from model_service.service import Service
 from model_service.settings import Settings
 from tests.model_service.conftest import served
@@ -122,7 +122,7 @@ async def test_large_and_compressed_bodies_are_read_beside_the_event_loop(
 async def test_a_large_body_that_is_not_json_is_parsed_only_once(
     iris_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "_parse_slowly", lambda _body: pytest.fail("parsed again"))
+    monkeypatch.setattr(parsing, "_parse_slowly", lambda _body: pytest.fail("parsed again"))
     async with served(Settings(dir=iris_dir)) as (client, _):
         answer = await client.post("/predict", content=b'{"instances": [[NaN' + b" " * 300_000)
     assert (answer.status_code, answer.json()["error"][:20]) == (400, "the body is not JSON")

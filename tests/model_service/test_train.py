@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,23 @@ def test_the_same_seed_gives_the_same_model_version_and_another_seed_another(tmp
     first = Manifest.read(iris_dir)
     assert Manifest.read(tmp_path / "again").content_sha256 == first.content_sha256
     assert Manifest.read(tmp_path / "other").content_sha256 != first.content_sha256
+
+
+def test_training_needs_nothing_that_only_serving_has(tmp_path: Path) -> None:
+    """The image trains in an environment of its own."""
+    serving = (Path(train.__file__).parent / "serving.in").read_text()
+    training = (Path(train.__file__).parent / "training.in").read_text()
+    names = {
+        re.split(r"[^a-z_]", line.replace("-", "_"))[0] for line in serving.splitlines() if line.strip()[:1].isalpha()
+    }
+    needed = {re.split(r"[^a-z_]", line.replace("-", "_"))[0] for line in training.splitlines()}
+    absent = sorted(names - needed)
+    assert {"orjson", "fastapi", "uvicorn"} <= set(absent)
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); from model_service.train import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--out", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_estimator_that_is_no_tree_has_a_version_that_does_not_change_either(tmp_path: Path) -> None:
