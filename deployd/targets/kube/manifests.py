@@ -133,10 +133,10 @@ def template(app: App, image: Image, instance: str, offers: Offers) -> Json:
     return {"metadata": {"labels": selector(app) | {INSTANCE: instance} | MANAGED_BY}, "spec": pod}
 
 
-def port_of(template: Json) -> int:
+def port_of(template: Json, container: str) -> int:
     """The port on which the app answers in a pod of a template of our making, which may be older than the config."""
-    ports = template["spec"]["containers"][0]["ports"]
-    return next(int(port["containerPort"]) for port in ports if port["name"] == _HTTP)
+    (ports,) = (item["ports"] for item in template["spec"]["containers"] if item["name"] == container)
+    return next(int(port["containerPort"]) for port in ports if port.get("name") == _HTTP)
 
 
 def service(app: App, instance: str) -> Json | None:

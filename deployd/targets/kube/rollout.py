@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from msgspec import structs
 
 from deployd.domain import Deploy, Image
-from deployd.errors import DeploydError, RolloutFailed
+from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.ports import Candidate, Progress
 from deployd.targets.kube import manifests
 from deployd.targets.kube.candidate import address_of
@@ -66,8 +66,8 @@ class Rollout:
         # A push can take minutes: what is compared with must be what is there now.
         found, _ = await self._placement.examine()
         release = await self._aim_at(image, found)
-        await self._remember(found)
         await self._progress.cutting_over()
+        await self._remember(found)
         try:
             await self._go(release, image, found)
         except BaseException as exc:
@@ -92,7 +92,7 @@ class Rollout:
         if found is not None and self._record.last is None:
             present = self._placement.present(found, self._deploy)
             self._record = self._record.having(present) if present is not None else self._record
-        await asyncio.to_thread(self._releases.write, self._app.name, self._record)
+        await self._write(self._record)
 
     async def _go(self, release: Release, image: Image, found: Json | None) -> None:
         async with self._step("apply"):
@@ -132,7 +132,7 @@ class Rollout:
     async def _prove(self, follower: Follower, aim: Aim, image: Image) -> None:
         """Let the gates ask the first new pod; another one when that goes away meanwhile."""
         settings = self._placement.settings
-        port = manifests.port_of(aim.template) if settings.create else settings.port
+        port = manifests.port_of(aim.template, aim.container) if settings.create else settings.port
         while True:
             if (pod := await follower.candidate(aim)) is None:
                 self._tell("no replicas are wanted: nothing is proven")
@@ -195,8 +195,7 @@ class Rollout:
     async def _return(self, exc: BaseException) -> None:
         if isinstance(exc, RolloutEnded) and not exc.ours:
             self._tell(f"left as it is: {exc.message}")
-            record = replace(self._record, theirs=exc.message)
-            await asyncio.to_thread(self._releases.write, self._app.name, record)
+            await self._write(replace(self._record, theirs=exc.message))
             return
         if (good := self._record.last) is None:
             self._tell("no release was good before: what this one made goes")
@@ -227,8 +226,18 @@ class Rollout:
     async def _good(self, release: Release) -> None:
         """The release is good: remembered first, so that a crash from here on finds it serving."""
         self._record = self._record.having(release)
-        await asyncio.to_thread(self._releases.write, self._app.name, self._record)
-        await self._progress.serving()
+        try:
+            await self._write(self._record)
+        except Unavailable as full:
+            # What is proven is not taken back for that: the store waits for room, and then there is room for this too.
+            self._tell(f"not remembered yet: {full}")
+            await self._progress.serving()
+            await self._write(self._record)
+        else:
+            await self._progress.serving()
+
+    async def _write(self, record: Record) -> None:
+        await asyncio.to_thread(self._releases.write, self._app.name, record)
 
     def _tell(self, text: str) -> None:
         self._progress.log.write(f"{text}\n")

@@ -98,7 +98,8 @@ def test_a_service_is_made_only_when_asked_for() -> None:
 
 def test_a_template_says_itself_on_which_port_it_answers() -> None:
     older = manifests.template(an_app(port=9000), IMAGE, "here", NEW_SERVER)
-    assert manifests.port_of(older) == 9000
+    older["spec"]["containers"].insert(0, {"name": "sidecar", "image": "proxy:1"})
+    assert manifests.port_of(older, "iris") == 9000
 
 
 def test_the_autoscaler_speaks_the_version_that_the_server_offers() -> None:
