@@ -196,13 +196,13 @@ async def _gateway_image(name: str, docker: aiodocker.Docker) -> Finding:
 
 
 async def _builder(config: Config) -> list[Finding]:
-    state, identity, section = config.server.state_dir, config.server.identity, config.builder
+    state, section = config.server.state_dir, config.builder
     if section.kind == "engine":
-        await EngineBuilder(section, identity, state, config.registry).ping()
+        await EngineBuilder(section, state, config.registry).ping()
         return [Finding("builder", "ok", section.kind)]
     from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - one of two
 
-    await BuildkitBuilder(section, identity, state, config.registry).ping()
+    await BuildkitBuilder(section, state, config.registry).ping()
     idle = " and ".join(f"builder.{key}" for key in ("cpus", "memory") if getattr(section, key) is not None)
     hint = "take it out, or limit BuildKit's own daemon"
     limits = [Finding("builder", "warning", f'{idle}: without effect with kind = "buildkit"', hint)] if idle else []

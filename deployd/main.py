@@ -205,12 +205,12 @@ async def _targets(
 
 
 def _builder(config: Config) -> Builder:
-    state, identity = config.server.state_dir, config.server.identity
+    state = config.server.state_dir
     if config.builder.kind == "buildkit":
         from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - one of two
 
-        return BuildkitBuilder(config.builder, identity, state, config.registry)
-    return EngineBuilder(config.builder, identity, state, config.registry)
+        return BuildkitBuilder(config.builder, state, config.registry)
+    return EngineBuilder(config.builder, state, config.registry)
 
 
 def _gates(app: App, readers: Mapping[str, ImageReader]) -> Sequence[Gate]:

@@ -163,7 +163,8 @@ class Pipeline:
     async def _kept_image(self, app: App, deploy: Deploy) -> Image:
         earlier = await self._parts.store.deploy(app.name, deploy.rollback_to or 0)
         if earlier is None or earlier.image is None:
-            raise RequestRefused(409, f"{app.name}/{deploy.rollback_to} left no image to go back to")
+            hint = "deploy its commit again"
+            raise RequestRefused(409, f"{app.name}/{deploy.rollback_to} left no image to go back to", hint=hint)
         return earlier.image
 
 

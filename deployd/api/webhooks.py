@@ -163,11 +163,11 @@ class WebhookDoor:
     def _admit(self, method: str, headers: Headers) -> bool:
         """Whether the body is a form, by what is known before it is read; DeliveryRejected when it need not be read."""
         if method != "POST":
-            raise DeliveryRejected(405, "a delivery is a POST")
+            raise DeliveryRejected(405, "a delivery is a POST", hint="give the forge this address as a webhook's")
         form = _is_form(headers)
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
-            raise DeliveryRejected(400, "Content-Length is malformed")
+            raise DeliveryRejected(400, "Content-Length is malformed", hint="it is the number of the body's bytes")
         if int(length) > self._limit(form=form):
             raise too_large(self._limit(form=form))
         return form

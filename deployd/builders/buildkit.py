@@ -43,7 +43,6 @@ class BuildkitBuilder:
     def __init__(
         self,
         settings: BuilderSection,
-        instance: str,
         state_dir: Path,
         registry: Registry | None = None,
         *,
@@ -53,7 +52,6 @@ class BuildkitBuilder:
         """`client`: the docker client; without it the first on PATH that can build with BuildKit. `url`: the engine's address;
         without it DOCKER_HOST and Docker's own places count."""
         self._settings = settings
-        self._instance = instance
         self._directory = state_dir / "builds"
         self._registry = registry
         self._given = client
@@ -86,11 +84,7 @@ class BuildkitBuilder:
 
     async def trim(self, limit_bytes: int) -> int:
         """See ports.Builder. BuildKit's cache does not say whose it is: the least used of all goes."""
-        client, freed = await self._located(), 0
-        if self._settings.address is None:
-            ours = ["--filter", f"label=io.deployd.instance={self._instance}"]
-            freed = _freed(await self._answer([str(client.path), "image", "prune", "--force", *ours]))
-        return freed + _freed(await self._answer(prune_command(client, self._settings.address, limit_bytes)))
+        return _freed(await self._answer(prune_command(await self._located(), self._settings.address, limit_bytes)))
 
     async def ping(self) -> None:
         """Unavailable when there is no client, or no engine or remote BuildKit that answers it within five seconds."""

@@ -42,7 +42,6 @@ class EngineBuilder:
     def __init__(
         self,
         settings: BuilderSection,
-        instance: str,
         state_dir: Path,
         registry: Registry | None = None,
         *,
@@ -50,7 +49,6 @@ class EngineBuilder:
     ) -> None:
         """`url`: the engine's address; without it DOCKER_HOST and Docker's own places are asked."""
         self._settings = settings
-        self._instance = instance
         self._registry = registry
         self._url = url
         self._leaves = Leaves(state_dir / "unnamed-images")

@@ -31,7 +31,7 @@ def builder(base_images: Engine, leaks: Leaks, tmp_path: Path) -> BuildkitBuilde
     client = buildkit_client()
     if client is None:
         pytest.skip("no docker client here can build with BuildKit")
-    return BuildkitBuilder(BuilderSection(), leaks.instance, tmp_path, client=client, url=base_images.url)
+    return BuildkitBuilder(BuilderSection(), tmp_path, client=client, url=base_images.url)
 
 
 @pytest.mark.engine
@@ -125,7 +125,7 @@ async def test_a_base_image_of_a_private_registry_is_pulled_with_its_credentials
     monkeypatch.setenv("REGISTRY_PASSWORD", registry_with_password.password)
     settings = Registry(url=registry_with_password.url, username="deployd", password="env:REGISTRY_PASSWORD")
     section, client = BuilderSection(), buildkit_client()
-    knowing = BuildkitBuilder(section, leaks.instance, tmp_path, settings, client=client, url=base_images.url)
+    knowing = BuildkitBuilder(section, tmp_path, settings, client=client, url=base_images.url)
     async with a_context(f"FROM {name}\nRUN true") as context:
         with pytest.raises(BuildFailed) as failed:
             await builder.build(a_request(leaks.instance), context, FakeLog())
@@ -139,7 +139,7 @@ async def test_limits_that_buildkit_does_not_know_are_named_in_the_log(
     base_images: Engine, builder: BuildkitBuilder, leaks: Leaks, tmp_path: Path
 ) -> None:
     section = BuilderSection.model_validate({"memory": "1GiB"})
-    limited = BuildkitBuilder(section, leaks.instance, tmp_path, client=buildkit_client(), url=base_images.url)
+    limited = BuildkitBuilder(section, tmp_path, client=buildkit_client(), url=base_images.url)
     log = FakeLog()
     async with a_context("CMD true") as context:
         await limited.build(a_request(leaks.instance), context, log)
@@ -148,7 +148,7 @@ async def test_limits_that_buildkit_does_not_know_are_named_in_the_log(
 
 @pytest.mark.parametrize("name", ["PATH", "DOCKER_HOST", "LD_PRELOAD", "BUILDKIT_HOST", "HOME"])
 async def test_an_arg_that_would_steer_the_client_is_refused(tmp_path: Path, name: str) -> None:
-    builder = BuildkitBuilder(BuilderSection(), "test", tmp_path, client=Path("/nowhere/docker"))
+    builder = BuildkitBuilder(BuilderSection(), tmp_path, client=Path("/nowhere/docker"))
     async with a_context("RUN true") as context:
         with pytest.raises(BuildFailed, match=f"{name} would steer"):
             await builder.build(a_request("test", {name: "x"}), context, FakeLog())
@@ -228,7 +228,7 @@ async def test_a_client_that_cannot_is_named(tmp_path: Path, version: str) -> No
 async def test_a_remote_buildkit_needs_buildx(tmp_path: Path) -> None:
     client = a_client(tmp_path, "20.10.24", buildx=False)
     section = BuilderSection.model_validate({"kind": "buildkit", "address": "tcp://127.0.0.1:1234"})
-    builder = BuildkitBuilder(section, "test", tmp_path / "state", client=client)
+    builder = BuildkitBuilder(section, tmp_path / "state", client=client)
     with pytest.raises(ConfigError, match=r"builder\.address"):
         await builder.ping()
 

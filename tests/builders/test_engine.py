@@ -14,15 +14,14 @@ from deployd.builders.engine import EngineBuilder
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.demo.engine import Engine
 from deployd.errors import BuildFailed, Unavailable
-from deployd.targets.engine.images import Images
 from tests.builders.builds import BUSYBOX, a_context, a_request
 from tests.conftest import Leaks
 from tests.fakes import FakeContext, FakeLog
 from tests.testbed.registry import Registry as RunningRegistry
 
 
-def a_builder(engine: Engine, instance: str, tmp_path: Path, **settings: object) -> EngineBuilder:
-    return EngineBuilder(BuilderSection.model_validate(settings), instance, tmp_path, url=engine.url)
+def a_builder(engine: Engine, tmp_path: Path, **settings: object) -> EngineBuilder:
+    return EngineBuilder(BuilderSection.model_validate(settings), tmp_path, url=engine.url)
 
 
 @pytest.mark.engine
@@ -32,7 +31,7 @@ async def test_the_log_reads_like_dockers_own(base_images: Engine, leaks: Leaks,
     async with a_context(
         f"RUN printf 'first '; sleep 0.2; echo second; sleep 0.2; echo third >&2; : {leaks.instance}"
     ) as context:
-        await a_builder(base_images, leaks.instance, tmp_path).build(a_request(leaks.instance), context, log)
+        await a_builder(base_images, tmp_path).build(a_request(leaks.instance), context, log)
     assert f"Step 1/2 : FROM {BUSYBOX}\n" in log.text
     assert "first second\n" in log.text
     assert "Successfully built " in log.text
@@ -42,7 +41,7 @@ async def test_the_log_reads_like_dockers_own(base_images: Engine, leaks: Leaks,
 async def test_memory_and_processor_limits_hold_for_the_build(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
-    builder = a_builder(base_images, leaks.instance, tmp_path, memory="32MiB", cpus=0.5)
+    builder = a_builder(base_images, tmp_path, memory="32MiB", cpus=0.5)
     log = FakeLog()
     show = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null"
     quota = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null"
@@ -56,7 +55,7 @@ async def test_memory_and_processor_limits_hold_for_the_build(
 
 @pytest.mark.engine
 async def test_what_only_buildkit_can_do_is_refused_before_the_engine_is_asked(tmp_path: Path) -> None:
-    builder = EngineBuilder(BuilderSection(), "test", tmp_path, url="unix:///nowhere.sock")
+    builder = EngineBuilder(BuilderSection(), tmp_path, url="unix:///nowhere.sock")
     async with a_context("RUN --mount=type=cache,target=/x true") as context:
         with pytest.raises(BuildFailed, match=r'Dockerfile, line 2: RUN --mount needs builder\.kind = "buildkit"'):
             await builder.build(a_request("test"), context, FakeLog())
@@ -77,11 +76,11 @@ async def test_a_base_image_of_a_private_registry_is_pulled_with_its_credentials
     monkeypatch.setenv("REGISTRY_PASSWORD", registry_with_password.password)
     settings = Registry(url=registry_with_password.url, username="deployd", password="env:REGISTRY_PASSWORD")
     async with a_context(f"FROM {name}\nRUN true") as context:
-        without = a_builder(base_images, leaks.instance, tmp_path)
+        without = a_builder(base_images, tmp_path)
         with pytest.raises(BuildFailed, match="step 1/2: FROM") as failed:
             await without.build(a_request(leaks.instance), context, FakeLog())
         assert "[registry]" in failed.value.hint
-        builder = EngineBuilder(BuilderSection(), leaks.instance, tmp_path, settings, url=base_images.url)
+        builder = EngineBuilder(BuilderSection(), tmp_path, settings, url=base_images.url)
         log = FakeLog()
         await builder.build(a_request(leaks.instance), context, log)
     assert f"Status: Downloaded newer image for {name}:latest\n" in log.text
@@ -103,7 +102,7 @@ async def test_ends_of_stages_are_kept_as_cache_until_they_are_too_many(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
     leaks.expect("image deployd/iris-*")
-    builder = a_builder(base_images, leaks.instance, tmp_path)
+    builder = a_builder(base_images, tmp_path)
     stages = (
         f"FROM {BUSYBOX} AS build\nARG COMMIT\nRUN dd if=/dev/zero of=/big bs=1M count=8; echo $COMMIT > /id\n"
         "FROM scratch\nCOPY --from=build /id /\n"
@@ -135,7 +134,7 @@ async def test_a_disk_on_which_nothing_can_be_noted_changes_no_builds_end(
 ) -> None:
     leaks.expect("image deployd/iris-*", "image sha256:*")
     (tmp_path / "unnamed-images").mkdir()  # refuses as a full disk does
-    builder = a_builder(base_images, leaks.instance, tmp_path)
+    builder = a_builder(base_images, tmp_path)
     stage = f"FROM {BUSYBOX} AS made\nLABEL io.deployd.instance={leaks.instance}\nRUN echo {leaks.instance} > /id\n"
     request = a_request(leaks.instance)
     async with a_context(f"{stage}FROM scratch\nCOPY --from=made /id /\n") as context:
@@ -151,36 +150,13 @@ async def test_an_image_that_a_build_only_talks_about_is_not_taken_for_its_own(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
     """A build prints what the engine would print for a layer, with the id of somebody else's unnamed image."""
-    builder = a_builder(base_images, leaks.instance, tmp_path)
+    builder = a_builder(base_images, tmp_path)
     base = base_images.api().get(f"/images/{BUSYBOX}/json")["Id"].removeprefix("sha256:")[:12]
     lie = f"RUN echo ' ---> {base}'; echo ' ---> Running in {base}'; exit 1"
     async with a_context(lie) as context:
         with pytest.raises(BuildFailed):
             await builder.build(a_request(leaks.instance), context, FakeLog())
     assert builder._leaves.all() == []
-
-
-@pytest.mark.engine
-async def test_a_release_whose_name_another_build_took_goes_only_when_it_is_not_kept(
-    base_images: Engine, leaks: Leaks, tmp_path: Path
-) -> None:
-    """The same commit, built anew with other args: the first build is still a release to go back to."""
-    leaks.expect("image deployd/iris-*")
-    builder = a_builder(base_images, leaks.instance, tmp_path)
-    request = a_request(leaks.instance)
-    async with a_context("RUN echo 1 > /x") as context:
-        old = await builder.build(request, context, FakeLog())
-    async with a_context("RUN echo 2 > /x") as context:
-        new = await builder.build(request, context, FakeLog())
-    assert await builder.trim(0) == 0
-    assert old.id in unnamed(base_images)
-    async with aiodocker.Docker(url=base_images.url) as docker:
-        images = Images(docker, leaks.instance)
-        await images.prune("iris", [old, new], 0, 0)
-        assert old.id in unnamed(base_images)
-        await images.prune("iris", [new], 0, 0)
-    assert old.id not in unnamed(base_images)
-    assert await builder.find(request) == new
 
 
 class BigContext(FakeContext):
@@ -205,7 +181,7 @@ async def test_a_big_context_neither_fills_memory_nor_holds_up_the_loop(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
     leaks.expect("image deployd/iris-*")
-    builder = a_builder(base_images, leaks.instance, tmp_path)
+    builder = a_builder(base_images, tmp_path)
     big = BigContext("0" * 40, {"Dockerfile": f"FROM {BUSYBOX}\n".encode()})
     worst = 0.0
 
@@ -276,7 +252,7 @@ STAGE = b'{"stream":"Step 1/2 : FROM x"}\r\n{"aux":{"ID":"sha256:' + b"a" * 64 +
 )
 async def test_a_connection_that_breaks_is_not_a_success(tmp_path: Path, answers: tuple[bytes, ...]) -> None:
     with an_engine_that(*answers) as url:
-        builder = EngineBuilder(BuilderSection(), "test", tmp_path, url=url)
+        builder = EngineBuilder(BuilderSection(), tmp_path, url=url)
         async with a_context("RUN true") as context:
             with pytest.raises(Unavailable, match="does not answer"):
                 await builder.build(a_request("test"), context, FakeLog())
@@ -284,7 +260,7 @@ async def test_a_connection_that_breaks_is_not_a_success(tmp_path: Path, answers
 
 async def test_a_stream_that_just_ends_is_not_a_success(tmp_path: Path) -> None:
     with an_engine_that(STAGE, b"") as url:
-        builder = EngineBuilder(BuilderSection(), "test", tmp_path, url=url)
+        builder = EngineBuilder(BuilderSection(), tmp_path, url=url)
         async with a_context("RUN true") as context:
             with pytest.raises(Unavailable, match="without an image"):
                 await builder.build(a_request("test"), context, FakeLog())
@@ -298,7 +274,7 @@ class BrokenContext(FakeContext):
 
 async def test_a_context_that_fails_says_so_itself(tmp_path: Path) -> None:
     with an_engine_that() as url:
-        builder = EngineBuilder(BuilderSection(), "test", tmp_path, url=url)
+        builder = EngineBuilder(BuilderSection(), tmp_path, url=url)
         async with BrokenContext("0" * 40) as context:
             with pytest.raises(BuildFailed, match=r"git\.max_size"):
                 await builder.build(a_request("test"), context, FakeLog())
@@ -326,7 +302,7 @@ async def test_a_build_that_is_cancelled_while_its_context_is_on_the_way_just_en
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
     async with SlowContext() as context:
-        builder = a_builder(base_images, leaks.instance, tmp_path)
+        builder = a_builder(base_images, tmp_path)
         build = asyncio.create_task(builder.build(a_request(leaks.instance), context, FakeLog()))
         async with asyncio.timeout(30):
             await context.stuck.wait()

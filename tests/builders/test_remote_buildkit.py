@@ -83,7 +83,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     )
     section = BuilderSection.model_validate({"kind": "buildkit", "address": ADDRESS})
     registry = Registry(url="registry.example.com/team", username="deployd", password="env:REGISTRY_PASSWORD")
-    builder = BuildkitBuilder(section, "test", tmp_path / "state", registry, client=client)
+    builder = BuildkitBuilder(section, tmp_path / "state", registry, client=client)
     return Bench(tmp_path, builder, on_kubernetes(a_request("test")))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import aiodocker
 import pytest
 
 from deployd.builders.buildkit import BuildkitBuilder
@@ -17,6 +18,7 @@ from deployd.demo.engine import Engine, buildkit_client
 from deployd.errors import BuildFailed, Unavailable
 from deployd.logs import Logs
 from deployd.ports import Builder
+from deployd.targets.engine.images import Images
 from tests.builders.builds import BUSYBOX, TellingLog, a_context, a_request, running
 from tests.conftest import Leaks
 from tests.fakes import FakeLog
@@ -38,11 +40,11 @@ class Bench:
     def one_with(self, url: str | None = None, **settings: object) -> Builder:
         section = BuilderSection.model_validate({"kind": self.kind, **settings})
         if self.kind == "engine":
-            return EngineBuilder(section, self.instance, self._state, url=url or self._url)
+            return EngineBuilder(section, self._state, url=url or self._url)
         client = buildkit_client()
         if client is None:
             pytest.skip("no docker client here can build with BuildKit")
-        return BuildkitBuilder(section, self.instance, self._state, client=client, url=url or self._url)
+        return BuildkitBuilder(section, self._state, client=client, url=url or self._url)
 
 
 @pytest.fixture(params=KINDS)
@@ -230,3 +232,28 @@ async def test_trimming_to_much_more_than_there_is_frees_nothing_of_others(bench
     assert await bench.builder.trim(10**15) >= 0
     assert before <= {image["Id"] for image in base_images.api().get("/images/json?all=0")} | before
     assert BUSYBOX in str(base_images.api().get("/images/json"))
+
+
+async def test_a_release_whose_name_another_build_took_goes_only_when_it_is_not_kept(
+    bench: Bench, base_images: Engine
+) -> None:
+    """The same commit, built anew with other args: the first build is still a release to go back to."""
+    request = a_request(bench.instance)
+    async with a_context("RUN echo 1 > /x") as context:
+        old = await bench.builder.build(request, context, FakeLog())
+    async with a_context("RUN echo 2 > /x") as context:
+        new = await bench.builder.build(request, context, FakeLog())
+    await bench.builder.trim(0)
+    assert old.id in unnamed(base_images)
+    async with aiodocker.Docker(url=base_images.url) as docker:
+        images = Images(docker, bench.instance)
+        await images.prune("iris", [old, new], 0, 0)
+        assert old.id in unnamed(base_images)
+        await images.prune("iris", [new], 0, 0)
+    assert old.id not in unnamed(base_images)
+    assert await bench.builder.find(request) == new
+
+
+def unnamed(engine: Engine) -> set[str]:
+    images = engine.api().get("/images/json")
+    return {image["Id"] for image in images if (image["RepoTags"] or ["<none>:<none>"]) == ["<none>:<none>"]}
