@@ -141,8 +141,10 @@ class Pipeline:
         """The remote shows what was pushed after `deploy`, and not something older that it still shows."""
         if head is None:
             return False
-        known = await self._parts.store.latest_of(app.name, head[1])
-        return known is None or known.number > deploy.number
+        store = self._parts.store
+        if (known := await store.latest_of(app.name, head[1])) is not None:
+            return known.number > deploy.number
+        return not await store.told_before(app.name, head[1], deploy.number)
 
     async def _build(self, app: App, deploy: Deploy, context: Context, log: Log) -> Image:
         request = self._request(app, deploy.commit)

@@ -188,7 +188,8 @@ class Target(Protocol):
         ...
 
     async def serving(self, app: App) -> int | None:
-        """The number of the deploy that the app's traffic goes to now, as the outside says, None when nothing serves."""
+        """The number of the deploy that the app's traffic goes to now, as the outside says; None when nothing serves, or when
+        something unproven is asked for."""
         ...
 
     async def restore(self, app: App, deploy: Deploy) -> None:

@@ -107,12 +107,16 @@ async def test_a_declined_head_of_long_ago_is_forgotten_when_a_wanted_one_comes(
     await shop.serves(docs)
 
 
-async def test_a_push_that_the_remote_shows_a_moment_late_is_deployed(
-    shop: Works, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("built", [True, False], ids=["which serves", "which was never begun"])
+async def test_a_push_that_the_remote_shows_a_moment_late_is_deployed_and_not_the_one_before(
+    shop: Works, monkeypatch: pytest.MonkeyPatch, built: bool
 ) -> None:
+    if not built:
+        await shop.scheduler.pause("iris", paused=True)
     older = shop.commit()
     await shop.told(older)
-    await shop.serves(older)
+    if built:
+        await shop.serves(older)
     newer, asked = shop.commit(), asyncio.Event()
     heads = shop.source.heads
 
@@ -124,7 +128,10 @@ async def test_a_push_that_the_remote_shows_a_moment_late_is_deployed(
         return {MAIN: older}
 
     monkeypatch.setattr(shop.source, "heads", lagging)
-    await shop.becomes(await shop.told(newer), Status.LIVE)
+    deploy = await shop.told(newer)
+    await shop.scheduler.pause("iris", paused=False)
+    await shop.becomes(deploy, Status.LIVE)
+    assert (await shop.store.deploys("iris", 1))[0].number == deploy.number
 
 
 async def test_a_late_delivery_does_not_undo_what_a_person_chose(shop: Works) -> None:

@@ -9,6 +9,7 @@ from deployd.store.database import Database
 from deployd.store.rows import deploy_of
 from deployd.wanted import Known
 
+_LAST = 1000
 _IN_FLIGHT = "status IN ('building', 'checking', 'rolling_out')"
 
 
@@ -40,6 +41,12 @@ class History:
         waiting = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND sha = ? AND status = 'queued'"
         query = f"{begun} UNION ALL {waiting} ORDER BY number DESC LIMIT 1"
         return await self._first(query, (app, commit, app, commit))
+
+    async def told_before(self, app: str, commit: str, number: int) -> bool:
+        """Whether one of the last deploys before `number` was of that commit, be it that it never began."""
+        query = "SELECT 1 FROM deploys WHERE app = ? AND number < ? AND number >= ? AND sha = ?"
+        values = (app, number, number - _LAST, commit)
+        return await self._database.read(lambda connection: connection.execute(query, values).fetchone() is not None)
 
     async def previous(self, app: str, number: int) -> Deploy | None:
         """The newest release before deploy `number` that was live and was not itself taken back."""
