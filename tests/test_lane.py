@@ -64,6 +64,20 @@ class ScriptedPipeline(Pipeline):
         self.pruned.put_nowait(app.name)
 
 
+class Cleaning:
+    """A deploy's script that goes on until it is stopped, and cleans up until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.begun, self.let_end = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, deploy: Deploy) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.begun.set()
+            await self.let_end.wait()
+
+
 class World:
     """What serves, as a target would say."""
 
@@ -167,25 +181,17 @@ async def test_a_newer_push_cancels_the_deploy_in_flight_and_wins(bench: Bench) 
 
 
 async def test_the_next_deploy_begins_only_after_the_clean_up_of_the_cancelled_one(bench: Bench) -> None:
-    cleaning, clean = asyncio.Event(), asyncio.Event()
-
-    async def slow_to_clean(deploy: Deploy) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cleaning.set()
-            await clean.wait()
-
-    bench.pipeline.scripts[A] = slow_to_clean
+    cleaning = Cleaning()
+    bench.pipeline.scripts[A] = cleaning
     async with bench.serving():
         first = await bench.push(A)
         await bench.pipeline.began.get()
         last = first
         for commit in (B, C, B):  # three pushes close together must not cancel the clean-up of the first
             last = await bench.push(commit)
-            await cleaning.wait()
+            await cleaning.begun.wait()
         assert bench.pipeline.began.empty()
-        clean.set()
+        cleaning.let_end.set()
         await bench.ends(last, Status.LIVE)
         assert (await bench.ends(first, Status.SUPERSEDED)).superseded_by == last.number
         assert [(await bench.store.deploy("iris", number)).status for number in (2, 3)] == [Status.SUPERSEDED] * 2  # type: ignore[union-attr]
@@ -294,24 +300,16 @@ async def test_cancelling_by_hand_ends_the_deploy_as_cancelled(bench: Bench) -> 
 
 
 async def test_a_cancellation_by_hand_counts_though_the_deploy_makes_way_already(bench: Bench) -> None:
-    cleaning, clean = asyncio.Event(), asyncio.Event()
-
-    async def slow_to_clean(deploy: Deploy) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cleaning.set()
-            await clean.wait()
-
-    bench.pipeline.scripts[A] = slow_to_clean
+    cleaning = Cleaning()
+    bench.pipeline.scripts[A] = cleaning
     async with bench.serving():
         first = await bench.push(A)
         await bench.pipeline.began.get()
         second = await bench.push(B)
-        await cleaning.wait()
+        await cleaning.begun.wait()
         await bench.store.advance(second, Status.CANCELLED, reason="cancelled by hand")
         assert bench.lane.cancel(first.number)
-        clean.set()
+        cleaning.let_end.set()
         assert (await bench.ends(first, Status.CANCELLED)).reason == "cancelled by hand"
 
 
@@ -332,24 +330,16 @@ async def test_a_deploy_cancelled_in_the_moment_in_which_it_is_taken_up_stays_ca
 
 
 async def test_a_deploy_whose_newer_push_is_cancelled_while_it_makes_way_goes_on(bench: Bench) -> None:
-    cleaning, clean = asyncio.Event(), asyncio.Event()
-
-    async def slow_to_clean(deploy: Deploy) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cleaning.set()
-            await clean.wait()
-
-    bench.pipeline.scripts[A] = slow_to_clean
+    cleaning = Cleaning()
+    bench.pipeline.scripts[A] = cleaning
     async with bench.serving():
         first = await bench.push(A)
         await bench.pipeline.began.get()
         second = await bench.push(B)
-        await cleaning.wait()
+        await cleaning.begun.wait()
         await bench.store.advance(second, Status.CANCELLED, reason="cancelled by hand")
         del bench.pipeline.scripts[A]
-        clean.set()
+        cleaning.let_end.set()
         await bench.ends(first, Status.LIVE)
 
 

@@ -18,7 +18,7 @@ from deployd.scheduler import Scheduler
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.fakes import FakeSource
-from tests.test_lane import ScriptedPipeline, World
+from tests.test_lane import Cleaning, ScriptedPipeline, World
 
 REPO = "https://example.com/acme/iris.git"
 A, B, C = "a" * 40, "b" * 40, "c" * 40
@@ -201,47 +201,31 @@ async def test_a_reload_takes_up_a_new_app(desk: Desk) -> None:
 
 
 async def test_an_app_that_comes_back_waits_until_its_former_lane_is_done(desk: Desk) -> None:
-    cleaning, clean = asyncio.Event(), asyncio.Event()
-
-    async def slow_to_clean(deploy: Deploy) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cleaning.set()
-            await clean.wait()
-
+    cleaning = Cleaning()
     async with desk.serving() as scheduler:
-        desk.pipeline.scripts[A] = slow_to_clean
+        desk.pipeline.scripts[A] = cleaning
         await scheduler.accept(Delivery("github", "1", "push"), _push(A, "iris"))
         await desk.pipeline.began.get()
         scheduler.reload(_config("rose"))
         scheduler.reload(_config("iris", "rose"))
-        await cleaning.wait()
+        await cleaning.begun.wait()
         del desk.pipeline.scripts[A]
-        clean.set()
+        cleaning.let_end.set()
         await desk.becomes("iris/1", Status.LIVE)
 
 
 async def test_an_app_is_removed_after_its_lane_has_put_its_things_away(desk: Desk) -> None:
-    cleaning, clean = asyncio.Event(), asyncio.Event()
-
-    async def slow_to_clean(deploy: Deploy) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cleaning.set()
-            await clean.wait()
-
+    cleaning = Cleaning()
     async with desk.serving() as scheduler:
-        desk.pipeline.scripts[A] = slow_to_clean
+        desk.pipeline.scripts[A] = cleaning
         await scheduler.accept(Delivery("github", "1", "push"), _push(A, "iris"))
         await desk.pipeline.began.get()
         scheduler.reload(_config("rose"))
-        await cleaning.wait()
+        await cleaning.begun.wait()
         removing = asyncio.create_task(scheduler.remove("iris"))
         await desk.store.known_apps()
         assert desk.world.removed == []
-        clean.set()
+        cleaning.let_end.set()
         await removing
         assert desk.world.removed == ["iris"]
 
