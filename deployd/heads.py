@@ -133,7 +133,7 @@ async def make_way(store: Store, deploy: Deploy, head: tuple[str, str] | None) -
     ref, commit = head
     known = await store.latest_of(deploy.app, commit)
     if await _is_missing(store, deploy, commit, known):
-        known = await store.queue(Wanted(deploy.app, commit, ref, Trigger("poll")))
+        known = await store.queue_once(Wanted(deploy.app, commit, ref, Trigger("poll")))
     else:
         await store.see(deploy.app, commit)
     reason = f"{ref} is at {commit[:12]}" + (f": {known.name}" if known else "")

@@ -171,7 +171,7 @@ class Scheduler:
         return await plan(self._app(name), commit, self._source, self._store, self._pipeline)
 
     async def _ask(self, wanted: Wanted) -> Deploy:
-        deploy = await self._store.queue(wanted)
+        deploy = await self._store.queue_once(wanted)
         self._submit(deploy)
         return deploy
 

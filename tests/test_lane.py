@@ -504,7 +504,7 @@ async def test_a_database_that_is_held_while_a_deploy_ends_is_waited_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deployd.lane._RETRY_SECONDS", (0.01,))
-    queue, refused = bench.store.queue, iter([Unavailable("the database is locked")])
+    queue, refused = bench.store.queue_once, iter([Unavailable("the database is locked")])
 
     async def refusing(wanted: Wanted) -> Deploy:
         for exc in refused:
@@ -516,7 +516,7 @@ async def test_a_database_that_is_held_while_a_deploy_ends_is_waited_for(
 
     bench.pipeline.scripts[A] = outdated
     first = await bench.push(A)
-    monkeypatch.setattr(bench.store, "queue", refusing)
+    monkeypatch.setattr(bench.store, "queue_once", refusing)
     async with bench.serving():
         assert (await bench.ends(first, Status.SUPERSEDED)).superseded_by == 2
 

@@ -25,6 +25,7 @@ class Front:
         self.is_closing = is_closing
         self._loop = loop
         self._write: Callable[[bytes], None] = transport.write
+        self._is_over = transport.is_closing
         self._held: list[bytes] = []
         for name in ("get_extra_info", "pause_reading", "resume_reading", "set_protocol"):
             setattr(self, name, getattr(transport, name))
@@ -38,10 +39,11 @@ class Front:
             self.flush()
 
     def flush(self) -> None:
-        """Let go of what is held."""
+        """Let go of what is held; of a client that has gone meanwhile, nothing."""
         if self._held:
             held, self._held = self._held, []
-            self._write(b"".join(held))
+            if not self._is_over():
+                self._write(b"".join(held))
 
     def mute(self) -> None:
         """From now on an application's answer goes nowhere: it comes after the last word."""

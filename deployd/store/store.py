@@ -84,6 +84,16 @@ class Store(History):
         self._tell(deploy)
         return deploy
 
+    async def queue_once(self, wanted: Wanted) -> Deploy:
+        """Queue a head that the poll or a take-up found; the deploy of a push that tells of it at the same moment is the same.
+
+        Raises Unavailable.
+        """
+        deploy, new = await self._database.write(lambda connection: queue_once(connection, wanted))
+        if new:
+            self._tell(deploy)
+        return deploy
+
     async def take_newest(self, app: str) -> Deploy | None:
         """The newest queued deploy; those queued before it are superseded by it. None when paused or nothing waits."""
 

@@ -11,9 +11,14 @@ class Written(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.packets: list[bytes] = []
+        self.closed = False
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # bytes are all that is written
+        assert not self.closed, "as uvloop's: a closed one takes nothing"
         self.packets.append(data)
+
+    def is_closing(self) -> bool:
+        return self.closed
 
 
 @pytest.mark.parametrize(
@@ -39,3 +44,12 @@ async def test_what_is_small_and_written_at_once_leaves_at_once(written: list[by
     front.write(b"too late")
     await asyncio.sleep(0)
     assert left.packets == [*leaves, b"next"]
+
+
+async def test_nothing_is_written_to_a_client_that_went_in_the_same_turn() -> None:
+    left = Written()
+    front = Front(asyncio.get_running_loop(), left, left.close, left.is_closing)
+    front.write(b"an event")
+    left.closed = True
+    front.flush()
+    assert left.packets == []

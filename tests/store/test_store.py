@@ -79,6 +79,13 @@ async def test_the_same_commit_under_another_guid_is_not_queued_twice(store: Sto
     assert (await _accept(store, "4", _wanted(A)))[0].name == "iris/3"
 
 
+async def test_a_head_that_the_poll_finds_as_its_push_arrives_is_queued_once(store: Store) -> None:
+    (told,) = await _accept(store, "1", _wanted(A))
+    assert await store.queue_once(Wanted("iris", A, "refs/heads/main", Trigger("poll"))) == told
+    assert (await store.queue_once(Wanted("iris", B, "refs/heads/main", Trigger("poll")))).name == "iris/2"
+    assert len(await store.deploys("iris")) == 2
+
+
 async def test_taking_the_newest_supersedes_what_waited_before_it(store: Store) -> None:
     for commit in (A, B, C):
         await store.queue(_wanted(commit))

@@ -80,11 +80,18 @@ class SpareEngine:
         for container in self.api().get("/containers/json?all=1"):
             self.api().delete(f"/containers/{container['Id']}?force=1&v=1")
 
+    def remove_networks(self) -> None:
+        """An engine that ends leaves the bridges of its networks, and with them the ranges that no other may take."""
+        for network in self.api().get("/networks"):
+            if network["Driver"] == "bridge" and network["Name"] != "bridge":
+                self.api().delete(f"/networks/{network['Id']}")
+
     def end(self) -> None:
         """Remove all that runs on it, end it, and its containerd."""
         if gone(self._pid):
             self.start()
         self.remove_containers()
+        self.remove_networks()
         self.stop()
         _end(self._containerd, signal.SIGTERM)
 

@@ -1,0 +1,24 @@
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import needed
+from tests.testbed.spare_engine import spare_engine
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+
+def _links() -> set[str]:
+    return {path.name for path in Path("/sys/class/net").iterdir()}
+
+
+@pytest.mark.usefixtures("docker_engine")
+def test_nothing_of_it_is_left_on_this_machine_not_even_of_a_killed_one(tmp_path: Path) -> None:
+    before = _links()
+    with ExitStack() as stack:
+        spare = needed(lambda: stack.enter_context(spare_engine(tmp_path, live_restore=False)))
+        made = spare.api().post("/networks/create", {"Name": "deployd-spare", "CheckDuplicate": True})
+        assert f"br-{made['Id'][:12]}" in _links()
+        spare.kill()
+    assert _links() == before
