@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,10 @@ class EngineApi:
     ) -> Iterator[HTTPResponse]:
         connection = _connection(self.url, self._timeout)
         try:
-            connection.request(method, path, body, headers or {})
+            connection.connect()
+            # Who refuses before having read everything has answered already.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, body, headers or {})
             response = connection.getresponse()
             if silence is not None and connection.sock is not None:
                 connection.sock.settimeout(silence)

@@ -59,6 +59,18 @@ def test_a_refusal_is_told_in_the_engines_words(serve: Callable[[Answer], str]) 
         EngineApi(url).post("/containers/create", {})
 
 
+def test_a_refusal_that_comes_before_all_was_sent_is_told_too(serve: Callable[[Answer], str]) -> None:
+    url = serve(lambda _: http("413 Too Large", b'{"message":"the context is too large"}'))
+    with pytest.raises(Unavailable, match="413: the context is too large"):
+        next(EngineApi(url).stream("/build", [bytes(1 << 20)] * 8))
+
+
+def test_an_engine_that_closes_without_an_answer_is_unavailable(serve: Callable[[Answer], str]) -> None:
+    url = serve(lambda _: b"")
+    with pytest.raises(Unavailable, match="does not answer"):
+        next(EngineApi(url).stream("/build", [bytes(1 << 20)] * 8))
+
+
 def test_a_refusal_that_is_not_json_is_told_too(serve: Callable[[Answer], str]) -> None:
     url = serve(lambda _: http("502 Bad Gateway", b"<html>upstream</html>"))
     with pytest.raises(Unavailable, match="502: <html>upstream"):
