@@ -7,7 +7,7 @@ frozen dataclass's 5 µs, and a push makes six.
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct, field
 
@@ -194,6 +194,13 @@ class Deploy(Struct, frozen=True):
     def name(self) -> str:
         """`iris/42`."""
         return f"{self.app}/{self.number}"
+
+
+class Accepted(NamedTuple):
+    """What came of a delivery: all its deploys, and those of them that are new."""
+
+    deploys: list[Deploy]
+    new: list[Deploy]
 
 
 class AppState(Struct, frozen=True):

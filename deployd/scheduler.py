@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from deployd.config.app import App
 from deployd.config.daemon import Config
-from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
+from deployd.domain import Accepted, Delivery, Deploy, Status, Trigger, Wanted
 from deployd.errors import ConfigError, RequestRefused, Unavailable
 from deployd.heads import Heads
 from deployd.lane import Lane
@@ -69,12 +69,11 @@ class Scheduler:
             lane.look()
         self._heads.wake()
 
-    async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> list[Deploy]:
-        """Take what a delivery asks for; durable when this returns. Raises Unavailable."""
-        deploys, new = await self._store.accept(delivery, wanted)
-        for deploy in new:
-            self._submit(deploy)
-        return deploys
+    def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> asyncio.Future[Accepted]:
+        """Take what a delivery asks for; durable when the future has a result. Raises Unavailable there."""
+        accepted = self._store.accept(delivery, wanted)
+        accepted.add_done_callback(self._submit_new)
+        return accepted
 
     async def deploy(self, name: str, commit: str | None, by: str | None) -> Deploy:
         """Deploy a commit, branch or tag by hand; None means the head of what the app watches."""
@@ -174,6 +173,11 @@ class Scheduler:
         deploy = await self._store.queue_once(wanted)
         self._submit(deploy)
         return deploy
+
+    def _submit_new(self, accepted: asyncio.Future[Accepted]) -> None:
+        if not accepted.cancelled() and accepted.exception() is None:
+            for deploy in accepted.result().new:
+                self._submit(deploy)
 
     def _submit(self, deploy: Deploy) -> None:
         if (lane := self._lanes.get(deploy.app)) is not None:

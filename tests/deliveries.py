@@ -1,12 +1,16 @@
 """Webhook deliveries as GitHub sends them: a push of one's own making, signed by a signer that is not deployd's."""
 
+import asyncio
 import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote_plus
 
 from githubkit.webhooks import sign
 
 from deployd.config.app import App
+from deployd.domain import Accepted, Deploy, Status, Wanted
 
 SECRET = "It's a Secret to Everybody"
 ZEROS = "0" * 40
@@ -18,6 +22,15 @@ def an_app(name: str = "iris", repo: str = "https://example.com/acme/iris.git", 
     """An app that follows `main`, unless `keys` say otherwise."""
     follows = {} if "tag" in keys else {"branch": "main"}
     return App.model_validate({"name": name, "repo": repo, "gateway": {"listen": 8000}} | follows | keys)
+
+
+def queued(wanted: Sequence[Wanted]) -> asyncio.Future[Accepted]:
+    """What a scheduler answers that takes everything: deploys 1, 2, ..., durable already."""
+    now = datetime.now(UTC)
+    deploys = [Deploy(w.app, at, w.commit, w.ref, w.trigger, Status.QUEUED, now) for at, w in enumerate(wanted, 1)]
+    accepted: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+    accepted.set_result(Accepted(deploys, deploys))
+    return accepted
 
 
 def a_commit(message: str = "Prune the tree", sha: str = AFTER, **files: list[str]) -> dict[str, Any]:

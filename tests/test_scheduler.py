@@ -89,7 +89,7 @@ def _push(commit: str, *apps: str) -> list[Wanted]:
 
 async def test_a_delivery_deploys_every_app_of_its_repository(desk: Desk) -> None:
     async with desk.serving() as scheduler:
-        deploys = await scheduler.accept(Delivery("github", "1", "push"), _push(A, "iris"))
+        deploys, _ = await scheduler.accept(Delivery("github", "1", "push"), _push(A, "iris"))
         assert [deploy.name for deploy in deploys] == ["iris/1"]
         await desk.becomes("iris/1", Status.LIVE)
         await scheduler.accept(Delivery("github", "2", "push"), _push(B, "iris", "rose"))
@@ -129,7 +129,7 @@ async def test_an_unknown_app_is_refused_with_the_known_ones(desk: Desk) -> None
 
 
 async def _release(desk: Desk, commit: str) -> Deploy:
-    (deploy,) = await desk.scheduler.accept(Delivery("github", commit, "push"), _push(commit, "iris"))
+    (deploy,), _ = await desk.scheduler.accept(Delivery("github", commit, "push"), _push(commit, "iris"))
     deploy = await desk.becomes(deploy.name, Status.LIVE)
     await desk.store.record_image(deploy, Image("deployd/iris", commit, f"sha256:{commit}"))
     return deploy

@@ -80,13 +80,13 @@ class Works:
         """The forge tells of a push; the (first) deploy that comes of it."""
         guid = str(next(_GUIDS))
         wanted = [Wanted(app, commit, ref, Trigger("push", guid)) for app in apps or ("iris",)]
-        return (await self.scheduler.accept(Delivery("github", guid, "push"), wanted))[0]
+        return (await self.scheduler.accept(Delivery("github", guid, "push"), wanted)).deploys[0]
 
     async def told_in_vain(self, commit: str, before: str, app: str = "iris", *, ref: str = MAIN) -> Deploy | None:
         """The forge tells of a push that the app declines, onto `before`; the deploy that comes of it all the same."""
         guid = str(next(_GUIDS))
         declined = Wanted(app, commit, ref, Trigger("push", guid), before=before, declined=True)
-        deploys = await self.scheduler.accept(Delivery("github", guid, "push"), [declined])
+        deploys, _ = await self.scheduler.accept(Delivery("github", guid, "push"), [declined])
         return deploys[0] if deploys else None
 
     async def polled(self, app: str = "iris") -> bool:

@@ -1,13 +1,14 @@
 """One small request and its answer, each in one piece: what uvicorn's cycle is for streams, for those who need none.
 
 A delivery is a few kilobytes that mean something only when all of them are there. Taken like this it needs no scope, nothing to
-receive and no two messages to send, which together cost as much as all that is done with it.
+receive, no two messages to send and no task of its own, which together cost more than all that is done with it.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 _logger = logging.getLogger(__name__)
 
@@ -28,10 +29,22 @@ class Answer(NamedTuple):
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
+class Later(NamedTuple):
+    """An answer that `answer` gives when `until` is done, whatever came of that."""
+
+    until: asyncio.Future[Any]
+    answer: Callable[[], Answer]
+
+    async def wait(self) -> Answer:
+        """The answer; who is cancelled meanwhile leaves `until` alone."""
+        await asyncio.wait([self.until])
+        return self.answer()
+
+
 class Taker(Protocol):
     """Takes requests that are complete."""
 
-    async def take(self, headers: Headers, body: bytes) -> Answer:
+    def take(self, headers: Headers, body: bytes) -> Answer | Later:
         """Answer a POST, whatever the client sent; `headers` by their lower-case names."""
         ...
 
@@ -50,43 +63,42 @@ def plain(headers: Sequence[tuple[bytes, bytes]]) -> Headers | None:
 
 
 class Exchange:
-    """Stands in for uvicorn's cycle, and for the event by which that hears of its body: `begin` is called when all is there."""
+    """Stands in for uvicorn's cycle, and for the event by which that hears of its body."""
 
-    def __init__(
-        self,
-        taker: Taker,
-        headers: Headers,
-        begin: Callable[["Exchange"], None],
-        write: Callable[[bytes], None],
-        end: Callable[[], None],
-    ) -> None:
+    def __init__(self, taker: Taker, headers: Headers, write: Callable[[bytes], None], end: Callable[[], None]) -> None:
         self.body = bytearray()
         self.more_body = self.keep_alive = True
         self.disconnected = self.response_started = self.response_complete = False
         self.message_event = self
         self._taker = taker
         self._headers = headers
-        self._begin: Callable[[Exchange], None] | None = begin
+        self._taken = False
         self._write = write
         self._end = end
 
     def set(self) -> None:
         """More of the body has come, or the client has gone."""
-        if self._begin is None or (self.more_body and not self.disconnected):
+        if self._taken or (self.more_body and not self.disconnected):
             return
-        begin, self._begin = self._begin, None
+        self._taken = True
         if self.more_body:
             self._taker.hung_up()
         else:
-            begin(self)
+            self._go_on(lambda: self._taker.take(self._headers, bytes(self.body)))
 
-    async def run_asgi(self, _: object) -> None:
-        """Answer; the name is uvicorn's."""
+    def _go_on(self, step: Callable[[], Answer | Later]) -> None:
         try:
-            answer = await self._taker.take(self._headers, bytes(self.body))
+            answer = step()
         except Exception:
             _logger.exception("A bug while a request was taken")
             answer, self.keep_alive = Answer(500, b"Internal Server Error", b"text/plain; charset=utf-8"), False
+        if isinstance(answer, Later):
+            then = answer.answer
+            answer.until.add_done_callback(lambda _: self._go_on(then))
+        else:
+            self._reply(answer)
+
+    def _reply(self, answer: Answer) -> None:
         self.response_started = self.response_complete = True
         if not self.disconnected:
             self._write(self._bytes(answer))

@@ -193,8 +193,7 @@ class Protocol(HttpToolsProtocol):
             self.app = _headers_too_large
         elif (taker := self.takers.get(self.url)) is not None and (headers := self._in_one_piece()) is not None:
             self._head_size = 0
-            end = self._exchanged
-            self.cycle = Exchange(taker, headers, self._begin, self._front.write, end)  # type: ignore[assignment]
+            self.cycle = Exchange(taker, headers, self._front.write, self._exchanged)  # type: ignore[assignment]
             return
         self._head_size = 0
         super().on_headers_complete()
@@ -206,9 +205,6 @@ class Protocol(HttpToolsProtocol):
         idle = self.cycle is None or self.cycle.response_complete
         usual = self.parser.get_method() == b"POST" and self.parser.get_http_version() == "1.1"
         return plain(self.headers) if idle and usual and not self._leaving else None
-
-    def _begin(self, exchange: Exchange) -> None:
-        self._start_asgi_task(exchange, self.app)  # type: ignore[arg-type]
 
     def _exchanged(self) -> None:
         if not self.cycle.keep_alive:

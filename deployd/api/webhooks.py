@@ -7,7 +7,7 @@ becomes of it is `accept`'s; nothing is parsed, kept or logged of bytes that no 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -15,10 +15,10 @@ from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
 from deployd.api.bodies import SMALL, Bodies, Gone, too_large
-from deployd.api.exchange import Answer, Headers
+from deployd.api.exchange import Answer, Headers, Later
 from deployd.api.problems import PROBLEM_JSON, problem
 from deployd.config.app import App
-from deployd.domain import Delivery, Deploy, Ignored, Ping, Push, Trigger, Wanted
+from deployd.domain import Accepted, Delivery, Ignored, Ping, Push, Trigger, Wanted
 from deployd.errors import DeliveryRejected, Unavailable
 from deployd.forges import github
 from deployd.forges.body import decode
@@ -26,7 +26,7 @@ from deployd.forges.filters import follows, refusal, why_ignored
 
 _log = logging.getLogger(__name__)
 
-Accept = Callable[[Delivery, Sequence[Wanted]], Awaitable[Sequence[Deploy]]]
+Accept = Callable[[Delivery, Sequence[Wanted]], asyncio.Future[Accepted]]
 
 JSON = b"application/json"
 _FORMS = {JSON: False, b"application/x-www-form-urlencoded": True}
@@ -111,13 +111,16 @@ class WebhookDoor:
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def take(self, headers: Headers, body: bytes) -> Answer:
+    def take(self, headers: Headers, body: bytes) -> Answer | Later:
         """A delivery that came in one piece; see Taker."""
         try:
             form = self._admit("POST", headers)
         except DeliveryRejected as exc:
             return self._refused(exc)
-        return await self._answer(headers, body, form=form)
+        try:
+            return self._hand_on(self._judgement(body, headers, form=form))
+        except Exception as exc:  # noqa: BLE001 - a bug is raised again
+            return self._failed(exc)
 
     def hung_up(self) -> None:
         """The sender went before all was there."""
@@ -125,25 +128,45 @@ class WebhookDoor:
 
     async def _answer(self, headers: Headers, raw: bytes, *, form: bool) -> Answer:
         try:
-            return await self._take(await self._judge(raw, headers, form=form))
-        except DeliveryRejected as exc:
-            if exc.status != 401:
-                _log.warning("Delivery of %s rejected with %d: %s", self._forge.NAME, exc.status, exc.message)
-            return self._refused(exc)
-        except Unavailable as exc:
-            _log.error("Delivery of %s not taken: %s", self._forge.NAME, exc.message)
-            return self._refused(_busy("the delivery cannot be stored now", retry_after=30))
-        except Exception:
-            self._counts["failed"].inc()
-            raise
+            answer = self._hand_on(await self._judge(raw, headers, form=form))
+        except Exception as exc:  # noqa: BLE001 - a bug is raised again
+            answer = self._failed(exc)
+        return await answer.wait() if isinstance(answer, Later) else answer
 
-    async def _take(self, judgement: _Judgement) -> Answer:
+    def _hand_on(self, judgement: _Judgement) -> Answer | Later:
         """Hand on what is wanted and what is declined; only what was wanted is a deploy."""
-        delivery, wanted, refusal = judgement
-        if wanted and (deploys := await self._accept(delivery, wanted)):
-            self._counts["accepted"].inc()
-            found = [{"app": d.app, "number": d.number, "commit": d.commit, "status": d.status} for d in deploys]
-            return Answer(202, orjson.dumps({"deploys": found}), JSON)
+        if not judgement.wanted:
+            return self._ignored(judgement)
+        accepted = self._accept(judgement.delivery, judgement.wanted)
+        return Later(accepted, lambda: self._handed_on(judgement, accepted))
+
+    def _handed_on(self, judgement: _Judgement, accepted: asyncio.Future[Accepted]) -> Answer:
+        try:
+            deploys = accepted.result().deploys
+        except Exception as exc:  # noqa: BLE001 - a bug is raised again
+            return self._failed(exc)
+        if not deploys:
+            return self._ignored(judgement)
+        self._counts["accepted"].inc()
+        found = [{"app": d.app, "number": d.number, "commit": d.commit, "status": d.status} for d in deploys]
+        return Answer(202, orjson.dumps({"deploys": found}), JSON)
+
+    def _failed(self, exc: Exception) -> Answer:
+        """What is answered when a delivery that was admitted is not taken."""
+        match exc:
+            case DeliveryRejected():
+                if exc.status != 401:
+                    _log.warning("Delivery of %s rejected with %d: %s", self._forge.NAME, exc.status, exc.message)
+                return self._refused(exc)
+            case Unavailable():
+                _log.error("Delivery of %s not taken: %s", self._forge.NAME, exc.message)
+                return self._refused(_busy("the delivery cannot be stored now", retry_after=30))
+            case _:
+                self._counts["failed"].inc()
+                raise exc
+
+    def _ignored(self, judgement: _Judgement) -> Answer:
+        delivery, _, refusal = judgement
         if delivery.event == "ping":
             self._counts["ping"].inc()
             return _PONG

@@ -78,17 +78,17 @@ class Database:
         for connection in [*self._connections, self._writer]:
             connection.close()
 
-    async def write(self, work: Work[T]) -> T:
-        """Run `work` in a transaction and return its result once that is durable.
+    def write(self, work: Work[T]) -> asyncio.Future[T]:
+        """Run `work` in a transaction; the future has its result once that is durable, or Unavailable when the disk refuses.
 
-        Raises Unavailable when the disk refuses. A cancelled caller does not take its write back.
+        Who cancels it does not take the write back.
         """
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.append(_Job(work, future))
         if self._idle.is_set():
             self._idle.clear()
             self._loop.call_soon(self._next)
-        return await future
+        return future
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` on a read-only connection; it sees all that was committed before."""

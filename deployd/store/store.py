@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from deployd.domain import Delivery, Deploy, GateResult, Image, Status, StepStatus, Wanted
+from deployd.domain import Accepted, Delivery, Deploy, GateResult, Image, Status, StepStatus, Wanted
 from deployd.errors import Unavailable
 from deployd.events import Events
 from deployd.store.database import Database
@@ -49,18 +49,18 @@ class Store(History):
         """The daemon stops: from now on a write that the disk refuses is Unavailable, and the next start sees what is so."""
         self._impatient.set()
 
-    async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> tuple[list[Deploy], list[Deploy]]:
-        """Take a delivery and queue what it asks for; durable when this returns. Raises Unavailable.
+    def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> asyncio.Future[Accepted]:
+        """Take a delivery and queue what it asks for; durable when the future has a result. Raises Unavailable there.
 
-        Returns the deploys, and those of them that are new. A repeated GUID gets the deploys of the first time; one that
-        failed runs again, as it is an operator's redelivery. A commit that is already on its way is not queued twice.
+        A repeated GUID gets the deploys of the first time; one that failed runs again, as it is an operator's redelivery. A
+        commit that is already on its way is not queued twice.
         """
 
-        def work(connection: sqlite3.Connection) -> tuple[list[Deploy], list[Deploy]]:
+        def work(connection: sqlite3.Connection) -> Accepted:
             first = deploys_of_delivery(connection, delivery)
             failed = {deploy.app for deploy in first if deploy.status is Status.FAILED}
             if first and not failed:
-                return first, []
+                return Accepted(first, [])
             deploys = [deploy for deploy in first if deploy.app not in failed]
             new: list[Deploy] = []
             for one in wanted:
@@ -71,12 +71,11 @@ class Store(History):
                 if is_new:
                     new.append(deploy)
             remember(connection, delivery, deploys)
-            return deploys, new
+            return Accepted(deploys, new)
 
-        deploys, new = await self._database.write(work)
-        for deploy in new:
-            self._tell(deploy)
-        return deploys, new
+        accepted = self._database.write(work)
+        accepted.add_done_callback(self._tell_of_new)
+        return accepted
 
     async def queue(self, wanted: Wanted) -> Deploy:
         """Queue what a person or the poll asks for. Raises Unavailable."""
@@ -288,6 +287,11 @@ class Store(History):
                     async with asyncio.timeout(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]):
                         await self._impatient.wait()
                 failures += 1
+
+    def _tell_of_new(self, accepted: asyncio.Future[Accepted]) -> None:
+        if not accepted.cancelled() and accepted.exception() is None:
+            for deploy in accepted.result().new:
+                self._tell(deploy)
 
     def _tell(self, deploy: Deploy) -> None:
         data = {"status": deploy.status.value, "commit": deploy.commit, "reason": deploy.reason}

@@ -5,26 +5,37 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from deployd.api.exchange import LARGEST, Answer, Headers, plain
+from deployd.api.exchange import LARGEST, Answer, Headers, Later, plain
 from deployd.api.server import Server, bind
 from tests.api.test_server import Client, connected, hello, request
 
 
 class Echo:
-    """Answers with the body, when it is told to."""
+    """Answers with the body, at once or when it is told to."""
 
     def __init__(self) -> None:
         self.begun: asyncio.Queue[bytes] = asyncio.Queue()
-        self.go_on = asyncio.Event()
-        self.go_on.set()
+        self.until: asyncio.Future[None] | None = None
         self.gone = asyncio.Event()
 
-    async def take(self, headers: Headers, body: bytes) -> Answer:
+    def take(self, headers: Headers, body: bytes) -> Answer | Later:
         self.begun.put_nowait(body)
-        await self.go_on.wait()
-        if body == b"bug":
-            raise ZeroDivisionError
-        return Answer(202, b"took " + body, headers.get(b"content-type", b"text/plain"), ((b"x-more", b"yes"),))
+
+        def answer() -> Answer:
+            if body == b"bug":
+                raise ZeroDivisionError
+            return Answer(202, b"took " + body, headers.get(b"content-type", b"text/plain"), ((b"x-more", b"yes"),))
+
+        return answer() if self.until is None else Later(self.until, answer)
+
+    def wait(self) -> None:
+        """From now on, until told to go on."""
+        self.until = asyncio.get_running_loop().create_future()
+
+    def go_on(self) -> None:
+        if self.until is not None:
+            self.until.set_result(None)
+            self.until = None
 
     def hung_up(self) -> None:
         self.gone.set()
@@ -85,11 +96,11 @@ async def test_a_body_may_come_in_pieces(house: House) -> None:
 
 
 async def test_requests_sent_at_once_are_answered_in_their_order(house: House) -> None:
-    house.echo.go_on.clear()
+    house.echo.wait()
     async with connected(house.port) as client:
         await client.send(request(b"one") + request(b"two") + request(b"three", "Expect: something") + request(b"four"))
         assert await house.echo.begun.get() == b"one"
-        house.echo.go_on.set()
+        house.echo.go_on()
         await took(client, b"one")
         assert await client.answer() == (200, b"3")
         assert await client.answer() == (200, b"5")
@@ -127,20 +138,25 @@ async def test_a_client_that_goes_before_its_body_is_whole_is_told_of(house: Hou
 
 
 async def test_what_was_taken_goes_on_without_its_client(house: House) -> None:
-    house.echo.go_on.clear()
+    house.echo.wait()
     async with connected(house.port) as client:
         await client.send(request(b"one"))
         await house.echo.begun.get()
     async with connected(house.port) as client:
-        house.echo.go_on.set()
+        house.echo.go_on()
         await client.send(request(b"two"))
         await took(client, b"two")
     assert not house.echo.gone.is_set()
 
 
-async def test_a_bug_ends_one_request_only(house: House, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "later"])
+async def test_a_bug_ends_one_request_only(house: House, caplog: pytest.LogCaptureFixture, late: bool) -> None:
     async with connected(house.port) as client:
+        if late:
+            house.echo.wait()
         await client.send(request(b"bug"))
+        assert await house.echo.begun.get() == b"bug"
+        house.echo.go_on()
         assert (await client.answer())[0] == 500
         assert await client.ended() == b""
     assert "ZeroDivisionError" in caplog.text
@@ -151,7 +167,7 @@ async def test_a_bug_ends_one_request_only(house: House, caplog: pytest.LogCaptu
 
 async def test_stopping_finishes_what_was_taken_and_says_that_it_is_the_last() -> None:
     house = House()
-    house.echo.go_on.clear()
+    house.echo.wait()
     serving = asyncio.create_task(house.server.serve([house.bound]))
     await house.server.listening.wait()
     async with connected(house.port) as client:
@@ -159,7 +175,7 @@ async def test_stopping_finishes_what_was_taken_and_says_that_it_is_the_last() -
         await house.echo.begun.get()
         house.server.stop()
         await asyncio.sleep(0)
-        house.echo.go_on.set()
+        house.echo.go_on()
         assert (await client.ended()).endswith(b"connection: close\r\n\r\ntook one")
         await serving
 

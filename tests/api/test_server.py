@@ -1,9 +1,8 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -14,9 +13,8 @@ from deployd.api.bodies import Bodies
 from deployd.api.exchange import Taker
 from deployd.api.server import LARGEST_HEADERS, Protocol, Server, bind
 from deployd.api.webhooks import WebhookDoor
-from deployd.domain import Delivery, Deploy, Status, Wanted
 from deployd.errors import ConfigError
-from tests.deliveries import SECRET, a_push, an_app, headers_of, raw_of
+from tests.deliveries import SECRET, a_push, an_app, headers_of, queued, raw_of
 
 MAX_BODY = 1024 * 1024
 
@@ -61,12 +59,13 @@ async def port() -> AsyncIterator[int]:
 async def door(request: pytest.FixtureRequest) -> AsyncIterator[tuple[WebhookDoor, int]]:
     """A webhook door on a free port that takes every push."""
 
-    async def accept(_: Delivery, wanted: Sequence[Wanted]) -> list[Deploy]:
-        now = datetime.now(UTC)
-        return [Deploy(w.app, 1, w.commit, w.ref, w.trigger, Status.QUEUED, now) for w in wanted]
-
     deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
-    found = WebhookDoor(accept, deliveries, secrets=[SECRET.encode()], apps=[an_app()], max_body=MAX_BODY)
+    found = WebhookDoor(
+        *(lambda _, wanted: queued(wanted), deliveries),
+        secrets=[SECRET.encode()],
+        apps=[an_app()],
+        max_body=MAX_BODY,
+    )
     takers = {"/webhooks/github": found} if request.param == "in one piece" else None
     async with served(found, takers) as (_, at):
         yield found, at

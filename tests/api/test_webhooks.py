@@ -2,7 +2,6 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,9 +13,21 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter
 
 from deployd.api.webhooks import WebhookDoor
-from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
-from deployd.errors import DeliveryRejected, Unavailable
-from tests.deliveries import AFTER, BEFORE, SECRET, ZEROS, a_commit, a_deletion, a_push, an_app, headers_of, raw_of
+from deployd.domain import Accepted, Delivery, Trigger, Wanted
+from deployd.errors import Unavailable
+from tests.deliveries import (
+    AFTER,
+    BEFORE,
+    SECRET,
+    ZEROS,
+    a_commit,
+    a_deletion,
+    a_push,
+    an_app,
+    headers_of,
+    queued,
+    raw_of,
+)
 
 MAX_BODY = 1024 * 1024
 APPS = (an_app(), an_app("rose", paths=["rose/**"]), an_app("lily", repo="git@example.com:acme/lily.git", tag="v*"))
@@ -30,17 +41,16 @@ class Scheduler:
         self.declined: list[str] = []
         self.fails: Exception | None = None
 
-    async def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> list[Deploy]:
+    def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> asyncio.Future[Accepted]:
         if self.fails is not None:
-            raise self.fails
+            failed: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+            failed.set_exception(self.fails)
+            return failed
         asked = [one for one in wanted if not one.declined]
         self.declined += [one.app for one in wanted if one.declined]
         if asked:
             self.taken.append((delivery, asked))
-        now = datetime.now(UTC)
-        return [
-            Deploy(w.app, number, w.commit, w.ref, w.trigger, Status.QUEUED, now) for number, w in enumerate(asked, 1)
-        ]
+        return queued(asked)
 
 
 class House:
@@ -374,13 +384,6 @@ async def test_what_cannot_be_stored_is_not_acknowledged(house: House) -> None:
     assert int(answer.headers["retry-after"]) > 0
     assert "/var/lib" not in answer.text
     assert house.count("unavailable") == 1
-
-
-async def test_what_the_scheduler_refuses_is_answered_as_it_says(house: House) -> None:
-    house.scheduler.fails = DeliveryRejected(429, "too many pushes wait", hint="later", retry_after=7)
-    answer = await house.deliver(a_push())
-    assert is_problem(answer, 429)
-    assert answer.headers["retry-after"] == "7"
 
 
 async def test_a_bug_is_counted_and_the_next_delivery_is_taken(house: House) -> None:

@@ -2,17 +2,16 @@
 
 import os
 from collections import Counter as Tally
-from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from deployd.api.exchange import Later
 from deployd.api.webhooks import WebhookDoor
-from deployd.domain import Delivery, Deploy, Status, Wanted
 from deployd.errors import Unavailable
-from tests.deliveries import SECRET, an_app, headers_of, raw_of
+from tests.deliveries import SECRET, an_app, headers_of, queued, raw_of
 from tests.testbed.payloads import Payload, payloads
 
 REPOSITORY = "https://example.com/codertocat/hello-world.git"
@@ -39,22 +38,21 @@ class InOnePiece(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         headers = {name.lower(): value for name, value in request.headers.raw}
-        answer = await self._door.take(headers, await request.aread())
+        answer = self._door.take(headers, await request.aread())
+        if isinstance(answer, Later):
+            answer = await answer.wait()
         return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
 
 
 @pytest.fixture(params=["in pieces", "in one piece"])
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
     deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
-    door = WebhookDoor(accept, deliveries, secrets=[SECRET.encode()], apps=APPS, max_body=25 * 1024 * 1024)
+    door = WebhookDoor(
+        lambda _, wanted: queued(wanted), deliveries, secrets=[SECRET.encode()], apps=APPS, max_body=25 * 1024 * 1024
+    )
     transport = InOnePiece(door) if request.param == "in one piece" else httpx.ASGITransport(door)
     async with httpx.AsyncClient(transport=transport, base_url="http://deployd.example.com") as found:
         yield found
-
-
-async def accept(_: Delivery, wanted: Sequence[Wanted]) -> list[Deploy]:
-    now = datetime.now(UTC)
-    return [Deploy(w.app, 1, w.commit, w.ref, w.trigger, Status.QUEUED, now) for w in wanted]
 
 
 def expected(example: Payload) -> tuple[int, str]:

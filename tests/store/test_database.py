@@ -56,7 +56,7 @@ async def test_commits_reach_the_disk_before_they_are_answered(tmp_path: Path) -
 
 async def test_a_cancelled_caller_does_not_stop_the_writer(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
-        task = asyncio.create_task(database.write(_insert("iris")))
+        task = database.write(_insert("iris"))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -81,7 +81,7 @@ async def test_while_another_process_holds_the_database_a_write_waits_and_nobody
     async with Database(tmp_path / "db") as database:
         with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            waiting = asyncio.create_task(database.write(_insert("iris")))
+            waiting = database.write(_insert("iris"))
             assert not (await asyncio.wait({waiting}, timeout=0.1))[0]
             assert await _count(database) == 0
             other.execute("ROLLBACK")
