@@ -179,17 +179,15 @@ class Database:
         self._writer.execute("RELEASE job")
 
     def _end(self, refused: sqlite3.Error | None) -> None:
-        """Answer the batch, and go on with the next."""
-        if refused is None:
-            _answer(self._batch)
-            self._next()
-            return
-        if self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
-        for job in self._batch:
-            job.error = _refused(refused)
+        """Answer the batch, and go on with the next when the answers are on their way: while the disk syncs, this thread
+        should have little to do, or the two would contend for the interpreter."""
+        if refused is not None:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            for job in self._batch:
+                job.error = _refused(refused)
         _answer(self._batch)
-        self._loop.call_soon(self._next)  # a refusal may come at once, and again: others must get their turn
+        self._loop.call_soon(self._next)
 
     def _begin(self) -> None:
         self._writer.execute("BEGIN IMMEDIATE")
