@@ -4,12 +4,15 @@ Touches nothing without the label, so tests of others on the same engine are saf
 """
 
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from deployd.demo.api import EngineApi
 from deployd.errors import Unavailable
+
+_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,14 +45,29 @@ def leftovers(api: EngineApi, instance: str) -> list[Leftover]:
     ]
 
 
-def remove(api: EngineApi, instance: str) -> list[Leftover]:
-    """Remove all of it and return what it was; raises Unavailable when something will not go."""
-    found = leftovers(api, instance)
-    for thing in found:
-        api.delete(thing.path)
-    if still := leftovers(api, instance):
-        raise Unavailable(f"cannot be removed: {', '.join(map(str, still))}")
+def remove(api: EngineApi, instance: str, within: float = 30) -> list[Leftover]:
+    """Remove all of it and return what it was; raises Unavailable when something will not go `within` seconds.
+
+    A kubelet starts again what is taken from a pod that has not heard of its end yet.
+    """
+    found = still = leftovers(api, instance)
+    deadline = time.monotonic() + within
+    while still:
+        refusals = [refusal for thing in still if (refusal := _refusal(api, thing))]
+        still = leftovers(api, instance)
+        if still and time.monotonic() > deadline:
+            raise Unavailable(f"cannot be removed: {', '.join(map(str, still))}", hint="; ".join(refusals))
+        if still:
+            time.sleep(_EVERY_S)  # another's doing: no event
     return found
+
+
+def _refusal(api: EngineApi, thing: Leftover) -> str:
+    try:
+        api.delete(thing.path)
+    except Unavailable as exc:
+        return exc.message
+    return ""
 
 
 def _names(image: dict[str, Any]) -> list[str]:

@@ -73,7 +73,7 @@ class Cluster:
         self.kubectl("create", "namespace", name)
         try:
             until(
-                lambda: self.try_kubectl("get", "serviceaccount", "default", f"--namespace={name}").returncode == 0, 30
+                lambda: self.try_kubectl("get", "serviceaccount", "default", f"--namespace={name}").returncode == 0, 120
             )
             yield name
         finally:

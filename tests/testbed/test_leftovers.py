@@ -1,7 +1,9 @@
 import pytest
 
+from deployd.demo.api import EngineApi
 from deployd.demo.engine import Engine
 from deployd.demo.leftovers import leftovers, remove
+from deployd.errors import Unavailable
 from tests.conftest import Leaks
 from tests.testbed.images import BUSYBOX
 
@@ -34,6 +36,33 @@ def test_what_another_instance_made_stays(base_images: Engine, instance: str) ->
     container = start_container(base_images, instance)
     assert remove(api, f"{instance}-other") == []
     assert [str(thing) for thing in leftovers(api, instance)] == [f"container {container}"]
+
+
+class Kubelet(EngineApi):
+    """An engine on which a container comes back when it is removed, a few times."""
+
+    def __init__(self, url: str, returns: int) -> None:
+        super().__init__(url)
+        self.returns = returns
+
+    def delete(self, path: str) -> bool:
+        if path.startswith("/containers/") and self.returns:
+            self.returns -= 1
+            return True
+        return super().delete(path)
+
+
+def test_what_is_started_again_meanwhile_is_removed_again(base_images: Engine, instance: str) -> None:
+    container = start_container(base_images, instance)
+    found = remove(Kubelet(base_images.url, returns=2), instance)
+    assert [str(thing) for thing in found] == [f"container {container}"]
+    assert leftovers(base_images.api(), instance) == []
+
+
+def test_what_will_not_go_is_named(base_images: Engine, instance: str) -> None:
+    container = start_container(base_images, instance)
+    with pytest.raises(Unavailable, match=f"cannot be removed: container {container}"):
+        remove(Kubelet(base_images.url, returns=99), instance, within=0.5)
 
 
 def test_only_what_was_not_expected_counts_as_a_leak(base_images: Engine, leaks: Leaks) -> None:
