@@ -84,12 +84,13 @@ def _prepare(directory: Path, deploys: int, deliveries: int) -> DemoDaemon:
 
 
 async def _measure(daemons: dict[str, DemoDaemon], report: Report, rounds: int, questions: int) -> None:
-    for size, daemon in daemons.items():
-        began = time.monotonic()
-        await daemon.start()
-        await daemon.answering()
-        report.sample(f"start, {size}", time.monotonic() - began, "s")
     try:
+        for _, size in interleaved(rounds, daemons):
+            await daemons[size].stop()
+            began = time.monotonic()
+            await daemons[size].start()
+            await daemons[size].answering()
+            report.sample(f"start, {size}", time.monotonic() - began, "s")
         async with Client(daemons["short"].url) as short, Client(daemons["long"].url) as long:
             clients = {"short": short, "long": long}
             for size, client in clients.items():

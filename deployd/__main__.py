@@ -3,12 +3,14 @@
 The daemon is started without the command line's libraries: they would stay in its memory for as long as it runs.
 """
 
+import gc
 import sys
 
 
 def main() -> None:
     """Run the command that the arguments name; does not return."""
     if sys.argv[1:2] == ["run"]:
+        gc.disable()  # until all is loaded: it would look through the libraries again and again, and find nothing
         sys.modules["rich"] = None  # type: ignore[assignment]  # httpx would load it for a command line of its own
         from deployd.serve import serve  # noqa: PLC0415 - see above
 
