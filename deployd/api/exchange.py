@@ -63,18 +63,27 @@ def plain(headers: Sequence[tuple[bytes, bytes]]) -> Headers | None:
 
 
 class Exchange:
-    """Stands in for uvicorn's cycle, and for the event by which that hears of its body."""
+    """Stands in for uvicorn's cycle, and for the event by which that hears of its body.
 
-    def __init__(self, taker: Taker, headers: Headers, write: Callable[[bytes], None], end: Callable[[], None]) -> None:
+    `end` is told, when the answer is written, whether the connection goes on.
+    """
+
+    def __init__(
+        self, taker: Taker, headers: Headers, write: Callable[[bytes], None], end: Callable[[bool], None]
+    ) -> None:
         self.body = bytearray()
         self.more_body = self.keep_alive = True
         self.disconnected = self.response_started = self.response_complete = False
-        self.message_event = self
         self._taker = taker
         self._headers = headers
         self._taken = False
         self._write = write
         self._end = end
+
+    @property
+    def message_event(self) -> "Exchange":
+        """Itself; kept, it would be a cycle, which only the collector frees."""
+        return self
 
     def set(self) -> None:
         """More of the body has come, or the client has gone."""
@@ -102,7 +111,7 @@ class Exchange:
         self.response_started = self.response_complete = True
         if not self.disconnected:
             self._write(self._bytes(answer))
-        self._end()
+        self._end(self.keep_alive)
 
     def _bytes(self, answer: Answer) -> bytes:
         head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n" % (

@@ -184,11 +184,14 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request's first byte."""
         super().on_message_begin()
+        self._unset_keepalive_if_required()  # one before it may have been answered while this data was parsed
         self._phase = _Phase.HEADERS
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application, unless its headers came in one huge piece."""
         self._phase = _Phase.BODY
+        if self.cycle is not None and self.transport.is_closing():
+            return  # behind the last word
         if self._head_size > LARGEST_HEADERS and _size(self.headers) > LARGEST_HEADERS:
             self.app = _headers_too_large
         elif (taker := self.takers.get(self.url)) is not None and (headers := self._in_one_piece()) is not None:
@@ -202,18 +205,20 @@ class Protocol(HttpToolsProtocol):
 
     def _in_one_piece(self) -> Headers | None:
         """The headers of a request that an Exchange can take; everything unusual is uvicorn's."""
-        idle = self.cycle is None or self.cycle.response_complete
+        idle = (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
         usual = self.parser.get_method() == b"POST" and self.parser.get_http_version() == "1.1"
         return plain(self.headers) if idle and usual and not self._leaving else None
 
-    def _exchanged(self) -> None:
-        if not self.cycle.keep_alive:
+    def _exchanged(self, keep_alive: bool) -> None:
+        if not keep_alive:
             self.transport.close()
         self.on_response_complete()
 
     def on_message_complete(self) -> None:
-        """Nothing more is owed by the client."""
+        """Nothing more is owed by the client; the next request has a clock of its own."""
         self._phase = _Phase.IDLE
+        if self._timed is not _Phase.IDLE:
+            self._timed = None
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

@@ -1,17 +1,19 @@
 """Requests that are taken in one piece, over the wire, and those that are left to the application."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
 
-from deployd.api.exchange import LARGEST, Answer, Headers, Later, plain
-from deployd.api.server import Server, bind
+from deployd.api.exchange import LARGEST, Answer, Exchange, Headers, Later, plain
+from deployd.api.server import Protocol, Server, bind
 from tests.api.test_server import Client, connected, hello, request
 
 
 class Echo:
-    """Answers with the body, at once or when it is told to."""
+    """Answers with the body: at once; or, while it waits or when that begins with `late`, when it is told to go on."""
 
     def __init__(self) -> None:
         self.begun: asyncio.Queue[bytes] = asyncio.Queue()
@@ -20,9 +22,11 @@ class Echo:
 
     def take(self, headers: Headers, body: bytes) -> Answer | Later:
         self.begun.put_nowait(body)
+        if body.startswith(b"late") and self.until is None:
+            self.wait()
 
         def answer() -> Answer:
-            if body == b"bug":
+            if body.endswith(b"bug"):
                 raise ZeroDivisionError
             return Answer(202, b"took " + body, headers.get(b"content-type", b"text/plain"), ((b"x-more", b"yes"),))
 
@@ -49,6 +53,13 @@ class House:
         self.server = Server(hello, takers={"/webhooks/github": self.echo}, stop_within=10)
         self.bound = bind("127.0.0.1", 0)
         self.port: int = self.bound.getsockname()[1]
+
+    @property
+    def connection(self) -> Protocol:
+        """The one that is open."""
+        (only,) = self.server.server_state.connections
+        assert isinstance(only, Protocol)
+        return only
 
 
 @pytest.fixture
@@ -163,6 +174,78 @@ async def test_a_bug_ends_one_request_only(house: House, caplog: pytest.LogCaptu
     async with connected(house.port) as client:
         await client.send(request(b"one"))
         await took(client, b"one")
+
+
+@pytest.mark.parametrize("late", [b"", b"late "], ids=["at once", "later"])
+async def test_nothing_is_answered_behind_the_last_word(house: House, late: bytes) -> None:
+    async with connected(house.port) as client:
+        await client.send(request(late + b"bug") + request(b"two"))
+        assert await house.echo.begun.get() == late + b"bug"
+        house.echo.go_on()
+        assert (await client.answer())[0] == 500
+        assert await client.ended() == b""
+    assert house.echo.begun.empty()
+
+
+async def test_a_request_that_is_to_be_the_last_is_answered_behind_one_that_waited(house: House) -> None:
+    async with connected(house.port) as client:
+        await client.send(request(b"late") + request(b"two", "Connection: close"))
+        await house.echo.begun.get()
+        house.echo.go_on()
+        await took(client, b"late")
+        assert await client.answer() == (200, b"3")
+        assert await client.ended() == b""
+
+
+async def test_no_clock_of_an_idle_connection_runs_while_a_request_behind_an_answered_one_waits(house: House) -> None:
+    async with connected(house.port) as client:
+        await client.send(request(b"one") + request(b"late"))
+        await took(client, b"one")
+        assert [await house.echo.begun.get(), await house.echo.begun.get()] == [b"one", b"late"]
+        assert house.connection.timeout_keep_alive_task is None
+        house.echo.go_on()
+        await took(client, b"late")
+
+
+async def test_each_request_of_a_connection_has_a_clock_of_its_own(house: House) -> None:
+    raw = request(b"one")
+    async with connected(house.port) as client:
+        await client.send(raw + raw[:-1])
+        await took(client, b"one")
+        clocks = {house.connection._timer}
+        for _ in range(2):
+            await client.send(raw[-1:] + raw[:-1])
+            await took(client, b"one")
+            clocks.add(house.connection._timer)
+        assert len(clocks) == 3
+
+
+async def test_who_does_not_read_answers_is_not_taken_from(house: House) -> None:
+    async with connected(house.port) as client:
+        await client.send(request(b"one"))
+        await took(client, b"one")
+        await house.echo.begun.get()
+        house.connection.flow.pause_writing()
+        await client.send(request(b"two"))
+        while isinstance(house.connection.cycle, Exchange):  # noqa: ASYNC110 - it is the server's, and tells nobody
+            await asyncio.sleep(0)
+        house.connection.flow.resume_writing()
+        assert await client.answer() == (200, b"3")
+        assert house.echo.begun.empty()
+
+
+async def test_what_was_answered_is_let_go_without_the_collector_of_cycles(house: House) -> None:
+    gc.disable()
+    try:
+        async with connected(house.port) as client:
+            await client.send(request(b"one"))
+            await took(client, b"one")
+            answered = weakref.ref(house.connection.cycle)
+            await client.send(request(b"two"))
+            await took(client, b"two")
+            assert answered() is None
+    finally:
+        gc.enable()
 
 
 async def test_stopping_finishes_what_was_taken_and_says_that_it_is_the_last() -> None:
