@@ -7,7 +7,6 @@ import asyncio
 import os
 import secrets
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +18,7 @@ import httpx
 from deployd.builders.leaves import Leaves
 from deployd.demo import leftovers
 from deployd.demo.api import EngineApi
+from deployd.demo.ports import free_port
 from deployd.errors import Unavailable
 
 _START_S = 60.0
@@ -84,8 +84,8 @@ class DemoDaemon:
 
     @classmethod
     def prepare(cls, directory: Path, remote: Path, config: str = CONFIG, app: str = "iris-demo") -> "DemoDaemon":
-        """Write its config from a template; two free ports are taken from the kernel."""
-        port, public_port = _free_port(), _free_port()
+        """Write its config from a template; two ports that are free now are taken."""
+        port, public_port = free_port(), free_port()
         instance = f"demo-{secrets.token_hex(4)}"
         daemon = cls(directory, remote, instance, port, public_port, secrets.token_hex(16), app)
         text = config.format(
@@ -157,9 +157,3 @@ class DemoDaemon:
         finally:
             ended.cancel()
         raise Unavailable("deployd did not start", hint=self.log.read_text()[-2000:])
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

@@ -7,9 +7,10 @@ import pytest
 
 from deployd.demo import images
 from deployd.demo.engine import Engine
+from deployd.demo.ports import free_port
 from deployd.demo.progress import Progress
 from deployd.errors import Unavailable
-from tests.testbed.registry import Registry, free_port
+from tests.testbed.registry import Registry
 
 
 def run(engine: Engine, instance: str, image: str, *command: str, entrypoint: list[str] | None = None) -> str:

@@ -19,11 +19,12 @@ import pytest
 from deployd.client import Client
 from deployd.demo.engine import Engine
 from deployd.demo.leftovers import leftovers, remove
+from deployd.demo.ports import free_port
 from deployd.demo.repository import Repository, deliver
 from deployd.domain import Status
 from tests.e2e.world import APP, DOCKERFILE
 from tests.testbed.cluster import Cluster, until
-from tests.testbed.registry import Registry, free_port
+from tests.testbed.registry import Registry
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 

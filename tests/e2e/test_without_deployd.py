@@ -14,11 +14,11 @@ from deployd.demo import images
 from deployd.demo.engine import Engine
 from deployd.demo.leftovers import remove
 from deployd.demo.load import Load
+from deployd.demo.ports import free_port
 from deployd.domain import Status
 from deployd.errors import RequestRefused
 from tests.e2e.world import CONFIG, WHO, World
 from tests.e2e.world import world as make_world
-from tests.targets.docker.world import free_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

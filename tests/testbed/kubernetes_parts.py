@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deployd.demo.ports import free_port
 from tests.testbed import certificates
 from tests.testbed.images import PAUSE
-from tests.testbed.registry import free_port
 
 NODE = "deployd-testbed"
 _SERVICES = "10.96.0.0/16"

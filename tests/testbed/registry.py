@@ -5,7 +5,6 @@ Docker treats 127.0.0.0/8 as an allowed insecure registry, so it serves plain ht
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
 
+from deployd.demo.ports import free_port
 from deployd.errors import Unavailable
 from tests.testbed.programs import program
 
@@ -48,14 +48,6 @@ def registry(*, authenticated: bool = False) -> Iterator[Registry]:
         with Path(directory, "log").open("wb") as log, _running([*command, str(settings)], log.fileno()) as process:
             _wait(process, address, Path(directory, "log"))
             yield Registry(address, _USER, _PASSWORD) if authenticated else Registry(address)
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _settings(directory: Path, address: str, *, authenticated: bool) -> str:

@@ -9,8 +9,9 @@ from urllib.parse import quote
 import pytest
 
 from deployd.demo.engine import Engine
+from deployd.demo.ports import free_port
 from tests.testbed.images import BUSYBOX
-from tests.testbed.registry import Registry, free_port, registry
+from tests.testbed.registry import Registry, registry
 
 KILLED = """
 import time

@@ -8,6 +8,7 @@ import pytest
 
 from deployd.config.daemon import GatewaySection
 from deployd.demo.engine import Engine
+from deployd.demo.ports import free_port
 from deployd.domain import Image
 from deployd.errors import RequestRefused, RolloutFailed
 from deployd.gates.ready import ReadyGate
@@ -17,7 +18,7 @@ from tests.conftest import Leaks
 from tests.fakes import FakeProgress
 from tests.targets.docker import world
 from tests.targets.docker.test_rollout import roll_out
-from tests.targets.docker.world import NAME, WEB, a_deploy, an_app, commit, free_port
+from tests.targets.docker.world import NAME, WEB, a_deploy, an_app, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

@@ -9,6 +9,7 @@ import pytest
 
 from deployd.config.daemon import GatewaySection
 from deployd.demo.engine import Engine
+from deployd.demo.ports import free_port
 from deployd.domain import Image
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker import DockerTarget
@@ -17,7 +18,7 @@ from tests.fakes import FakeLog, FakeProgress
 from tests.targets.docker.load import Load
 from tests.targets.docker.test_faults import answered_503, watched
 from tests.targets.docker.test_rollout import answer, roll_out
-from tests.targets.docker.world import NAME, a_deploy, an_app, commit, free_port
+from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

@@ -13,6 +13,7 @@ from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
 from deployd.demo import images
 from deployd.demo.engine import Engine
+from deployd.demo.ports import free_port
 from deployd.domain import Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gates.ready import ReadyGate
@@ -21,7 +22,7 @@ from tests.conftest import Leaks
 from tests.fakes import FakeLog, FakeProgress
 from tests.targets.docker.load import Load
 from tests.targets.docker.test_rollout import answer, roll_out
-from tests.targets.docker.world import NAME, a_deploy, an_app, commit, free_port
+from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 from tests.testbed.images import BUSYBOX
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

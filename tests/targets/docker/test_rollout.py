@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deployd.demo.ports import free_port
 from deployd.domain import Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gates.ready import ReadyGate
@@ -14,7 +15,7 @@ from deployd.targets.docker import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeLog, FakeProgress
 from tests.targets.docker.load import Load
-from tests.targets.docker.world import NAME, a_deploy, an_app, commit, free_port
+from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

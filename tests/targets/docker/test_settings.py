@@ -13,6 +13,7 @@ import pytest
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
 from deployd.demo.engine import Engine
+from deployd.demo.ports import free_port
 from deployd.domain import Image
 from deployd.errors import Unavailable
 from deployd.gates.ready import ReadyGate
@@ -24,7 +25,7 @@ from tests.targets.docker.load import Load
 from tests.targets.docker.test_doors import certificate
 from tests.targets.docker.test_faults import answered, watched
 from tests.targets.docker.test_rollout import answer
-from tests.targets.docker.world import NAME, a_deploy, an_app, commit, free_port
+from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

@@ -9,6 +9,7 @@ import pytest
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
 from deployd.demo.engine import Engine
+from deployd.demo.ports import free_port
 from deployd.domain import Image
 from deployd.errors import RolloutFailed
 from deployd.gates.ready import ReadyGate
@@ -16,7 +17,7 @@ from deployd.targets.docker import DockerTarget
 from tests.fakes import FakeLog, FakeProgress
 from tests.targets.docker.test_faults import answered, watched
 from tests.targets.docker.test_rollout import answer
-from tests.targets.docker.world import NAME, a_deploy, an_app, commit, free_port
+from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

@@ -1,6 +1,5 @@
 """Apps, deploys and images for tests on a real engine: one image that says whatever commit its environment names."""
 
-import socket
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,13 +24,6 @@ def build(engine: Engine, tag: str = "base", extra: str = "") -> Image:
     api = engine.api(timeout=120)
     images.build(api, f"{WEB}:{tag}", _DOCKERFILE + extra, {"app.py": _APP})
     return Image(WEB, tag, str(api.get(f"/images/{WEB}:{tag}/json")["Id"]))
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def commit(number: int) -> str:
