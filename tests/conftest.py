@@ -12,6 +12,7 @@ from fnmatch import fnmatch
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deployd.demo import engine as engines
 from deployd.demo.leftovers import Leftover, leftovers, remove
@@ -25,6 +26,10 @@ from tests.testbed.registry import Registry
 from tests.testbed.registry import registry as run_registry
 
 T = TypeVar("T")
+
+# A busy machine is no counterexample.
+settings.register_profile("deployd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("deployd")
 
 
 @dataclass

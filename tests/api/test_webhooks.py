@@ -417,7 +417,7 @@ _ANY = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.sampled_from(sorted(a_push())), _ANY)
 async def test_no_value_in_any_field_is_a_server_error(house: House, name: str, value: Any) -> None:
     answer = await house.deliver(a_push(**{name: value}))

@@ -74,7 +74,7 @@ def test_a_manifest_with_other_classes_does_not_fit(model_dir: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_damaged_model_file_is_an_error_even_if_the_manifest_vouches_for_it(
     tmp_path_factory: pytest.TempPathFactory, iris_dir: Path, data: st.DataObject
 ) -> None:
@@ -123,7 +123,7 @@ def test_a_truncated_skops_file_is_an_error(skops_dir: Path, tmp_path: Path, kep
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_damaged_part_of_a_skops_file_is_an_error_even_if_all_its_sums_are_right(
     tmp_path_factory: pytest.TempPathFactory, skops_dir: Path, data: st.DataObject
 ) -> None:

@@ -99,7 +99,7 @@ def small(name: str) -> tuple[Fitted, Trees]:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_answers_equal_scikit_learns_on_any_row(data: st.DataObject) -> None:
     fitted, trees = small(data.draw(st.sampled_from(sorted(TREES))))
     number = st.floats(-LARGEST, LARGEST, allow_nan=False)
@@ -159,7 +159,7 @@ junk = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_damage_anywhere_gives_an_error_or_a_tree_that_answers(data: st.DataObject) -> None:
     document = a_document()
     for _ in range(data.draw(st.integers(1, 3))):

@@ -247,7 +247,7 @@ def damaged(data: st.DataObject) -> Any:
 
 
 @given(data=st.data(), tail=st.binary(max_size=20), header=st.none() | st.integers(-5, 300))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_no_request_whatsoever_is_the_services_fault(
     client: httpx.AsyncClient, data: st.DataObject, tail: bytes, header: int | None
 ) -> None:
