@@ -69,7 +69,7 @@ def run(quick: bool, report: Report) -> None:
         subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
         daemon = DemoDaemon.prepare(directory, remote)
         try:
-            asyncio.run(_measure(daemon, report, rounds=2 if quick else 5, seconds=2 if quick else 5))
+            asyncio.run(_measure(daemon, report, rounds=3 if quick else 11, seconds=1 if quick else 2))
         finally:
             daemon.remove_everything(host.api())
     for at in _AT.values():
