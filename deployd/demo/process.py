@@ -9,14 +9,24 @@ from pathlib import Path
 
 
 def spawn(command: list[str], log: Path, environment: Mapping[str, str] | None = None) -> int:
-    """Start `command` (its first word an absolute path), what it prints appended to `log`; returns its process id."""
+    """Start `command` (its first word an absolute path), what it prints appended to `log`; returns its process id.
+
+    When it returns the process runs `command`: until its exec is done, /proc shows it with the words of its parent.
+    """
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     redirect = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    return os.posix_spawn(command[0], command, environment or os.environ, file_actions=redirect, setsid=True)
+    until_exec, held = os.pipe()  # the exec closes what the child has of it
+    with open(until_exec, "rb") as ended:
+        try:
+            pid = os.posix_spawn(command[0], command, environment or os.environ, file_actions=redirect, setsid=True)
+        finally:
+            os.close(held)
+        ended.read()
+    return pid
 
 
 def gone(pid: int) -> bool:

@@ -37,5 +37,12 @@ def test_its_environment_can_be_given(tmp_path: Path) -> None:
     assert log.read_text() == "deployd\n"
 
 
+def test_a_process_never_shows_the_words_of_the_one_that_started_it(tmp_path: Path) -> None:
+    for _ in range(200):
+        pid = spawn(["/bin/sleep", "0"], tmp_path / "log")
+        assert Path(f"/proc/{pid}/cmdline").read_bytes() in {b"", b"/bin/sleep\x000\x00"}
+        wait_until_gone(pid)
+
+
 def test_a_process_that_never_was_is_gone() -> None:
     assert gone(2**22 + 1)

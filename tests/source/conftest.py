@@ -9,7 +9,7 @@ from deployd.config.daemon import Git
 from deployd.source.source import GitSource
 from tests.source.repositories import Lines, Repository
 
-SETTINGS = Git.model_validate({"allow_file": True, "timeout": "20s", "max_size": "64MiB"})
+SETTINGS = Git.model_validate({"allow_file": True, "timeout": "2m", "max_size": "64MiB"})
 WAITS = (0.01, 0.02, 0.04)
 
 
