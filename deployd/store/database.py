@@ -179,15 +179,17 @@ class Database:
         self._writer.execute("RELEASE job")
 
     def _end(self, refused: sqlite3.Error | None) -> None:
-        """Answer the batch, and go on with the next when the answers are on their way: while the disk syncs, this thread
-        should have little to do, or the two would contend for the interpreter."""
+        """Answer the batch, and go on with the next when the answers are on their way and the loop has heard who came meanwhile.
+
+        They share the next sync, during which this thread should have little to do, or the two contend for the interpreter.
+        """
         if refused is not None:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             for job in self._batch:
                 job.error = _refused(refused)
         _answer(self._batch)
-        self._loop.call_soon(self._next)
+        self._loop.call_soon(self._loop.call_soon, self._next)
 
     def _begin(self) -> None:
         self._writer.execute("BEGIN IMMEDIATE")

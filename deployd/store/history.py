@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from deployd.domain import AppState, Deploy, Image
 from deployd.store.database import Database
 from deployd.store.rows import deploy_of
+from deployd.store.schema import IN_FLIGHT
 from deployd.wanted import Known
 
 _LAST = 1000
-_IN_FLIGHT = "status IN ('building', 'checking', 'rolling_out')"
 
 
 class History:
@@ -105,7 +105,7 @@ class History:
             rows = connection.execute(
                 "SELECT * FROM (SELECT number, image FROM deploys WHERE app = ? AND live_at IS NOT NULL "
                 "ORDER BY number DESC LIMIT 2) "
-                f"UNION SELECT number, image FROM deploys WHERE app = ? AND {_IN_FLIGHT} "
+                f"UNION SELECT number, image FROM deploys WHERE app = ? AND {IN_FLIGHT} "
                 "UNION SELECT number, image FROM deploys WHERE app = ? AND status = 'live' "
                 "UNION SELECT number, image FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'",
                 (app, app, app, app),
@@ -157,7 +157,7 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
         found = connection.execute(f"SELECT * FROM deploys WHERE app = ? AND {condition}", (app,)).fetchone()
         return deploy_of(found) if found else None
 
-    live, in_flight = find("status = 'live'"), find(_IN_FLIGHT)
+    live, in_flight = find("status = 'live'"), find(IN_FLIGHT)
     (queued,) = connection.execute(
         "SELECT count(*) FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'", (app,)
     ).fetchone()

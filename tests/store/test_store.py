@@ -8,6 +8,7 @@ from deployd.domain import Delivery, Deploy, GateResult, Image, Status, Trigger,
 from deployd.events import Events
 from deployd.store.database import Database
 from deployd.store.history import app_state
+from deployd.store.schema import IN_FLIGHT
 from deployd.store.store import Store
 from deployd.wanted import Known
 
@@ -258,6 +259,28 @@ async def test_the_latest_deploy_of_a_commit_waits_or_was_begun(store: Store) ->
     await store.queue(_wanted(B))
     await store.take_newest("iris")
     assert (await store.latest_of("iris", A)).number == 1  # type: ignore[union-attr]
+
+
+async def test_queueing_a_deploy_fills_no_table_of_its_own_for_an_index(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        asked: list[str] = []
+        await database.write(lambda connection: connection.set_trace_callback(asked.append))
+        await Store(database, Events()).queue(_wanted(A))
+        inserts = [query for query in asked if query.startswith("INSERT INTO deploys")]
+
+        def steps(connection: sqlite3.Connection) -> list[str]:
+            return [row["opcode"] for query in inserts for row in connection.execute(f"EXPLAIN {query}")]
+
+        found = await database.read(steps)
+        assert "Insert" in found
+        assert "OpenEphemeral" not in found
+
+
+async def test_what_is_in_flight_is_found_by_its_index(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        query = f"EXPLAIN QUERY PLAN SELECT * FROM deploys WHERE app = 'iris' AND {IN_FLIGHT}"  # noqa: S608 - a constant
+        plan = await database.read(lambda connection: [row["detail"] for row in connection.execute(query)])
+        assert plan == ["SEARCH deploys USING INDEX one_in_flight (app=?)"]
 
 
 async def test_no_question_about_what_waits_reads_the_whole_history(tmp_path: Path) -> None:
