@@ -20,7 +20,7 @@ def spawn(command: list[str], log: Path, environment: Mapping[str, str] | None =
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     until_exec, held = os.pipe()  # the exec closes what the child has of it
-    with open(until_exec, "rb") as ended:
+    with os.fdopen(until_exec, "rb") as ended:
         try:
             pid = os.posix_spawn(command[0], command, environment or os.environ, file_actions=redirect, setsid=True)
         finally:
