@@ -3,7 +3,8 @@
 wrk sends 8 KB push events with distinct GUIDs at 1, 8 and 64 connections. After each round as many of them must be in our
 database as were answered 202; what was under way when wrk stopped, at most one a connection, may be there beside them.
 `webhook` answers first and starts the command afterwards, so that it works on after its last answer: nobody is measured before
-it is done, and `done` counts that time. The bar is on the answers.
+it is done, and `done` counts that time. The bar is on the answers. A round of which the host took too much is run again, for
+both alike.
 """
 
 import asyncio
@@ -17,12 +18,14 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.ground import settled
+from bench.host import Ticks
 from bench.report import Report, interleaved
 from deployd.client import Client
 from deployd.demo import engine, images
@@ -34,6 +37,8 @@ _AT = {connections: f"at {connections}" for connections in (1, 8, 64)}
 _BODIES = 2000
 _BODY_BYTES = 8192
 _AT_REST_S = 0.5
+_CALM = 0.05
+_ATTEMPTS = 3
 
 _SCRIPT = """
 local bodies, signatures = {{}}, {{}}
@@ -90,37 +95,65 @@ def _install(program: str, report: Report) -> None:
 
 
 async def _measure(daemon: DemoDaemon, report: Report, rounds: int, seconds: int) -> None:
-    directory = daemon.directory
-    bodies = _sign(directory / "bodies", daemon.secret)
     names = ["deployd", "webhook"] if shutil.which("webhook") else ["deployd"]
     async with daemon.running():
         async with Client(daemon.url) as client:
             await client.pause(daemon.app)
             await settled(client)
-        with _rival(directory, daemon.secret) as rival:
-            urls = {"deployd": f"{daemon.url}/webhooks/github", "webhook": rival.url}
-            answered: dict[str, int] = {}
-            failed = dict.fromkeys(names, 0)
-            for connections, at in _AT.items():
+        with _rival(daemon.directory, daemon.secret) as rival:
+            course = _Course(daemon, rival, report, seconds)
+            for connections in _AT:
                 for turn, name in interleaved(rounds, names):
-                    script = directory / "wrk.lua"
-                    path = "/" + urls[name].split("/", 3)[3]
-                    guids = f"{connections}-{turn}"
-                    script.write_text(_SCRIPT.format(bodies=bodies, path=path, guids=guids))
-                    round_ = await asyncio.to_thread(_wrk, urls[name], script, connections, seconds)
-                    report.sample(f"{name} {at}", round_.rate, "/s")
-                    report.sample(f"{name} p50 {at}", round_.p50, "ms")
-                    report.sample(f"{name} p99 {at}", round_.p99, "ms")
-                    late = 0.0 if name == "deployd" else await rival.done()
-                    report.sample(f"{name} done {at}", round_.answered / (seconds + late), "/s")
-                    failed[name] += round_.failed
-                    if name == "deployd":
-                        answered[guids] = round_.answered
-    stored = _stored(directory / "state" / "deployd.db", answered)
-    for name, count in failed.items():
-        report.sample(f"{name} failed", count, "")
+                    await course.run(name, connections, turn)
+    answered = course.answered
+    stored = _stored(daemon.directory / "state" / "deployd.db", answered)
+    for name in names:
+        report.sample(f"{name} failed", course.failed[name], "")
     report.sample("lost", sum(max(0, count - stored[guids]) for guids, count in answered.items()), "")
     report.note(f"{sum(answered.values())} deliveries were answered 202, {sum(stored.values())} are on disk")
+    report.note(
+        f"{course.repeated} rounds were run again, as the host had taken more than {_CALM:.0%} of the processors"
+    )
+
+
+class _Course:
+    """Runs the rounds; `answered` by the GUIDs of each run to deployd, `failed` by name."""
+
+    def __init__(self, daemon: DemoDaemon, rival: "_Rival", report: Report, seconds: int) -> None:
+        self.answered: dict[str, int] = {}
+        self.failed: Counter[str] = Counter()
+        self.repeated = 0
+        self._urls = {"deployd": f"{daemon.url}/webhooks/github", "webhook": rival.url}
+        self._bodies = _sign(daemon.directory / "bodies", daemon.secret)
+        self._script = daemon.directory / "wrk.lua"
+        self._rival, self._report, self._seconds = rival, report, seconds
+
+    async def run(self, name: str, connections: int, turn: int) -> None:
+        """One round, in a calm moment: of a few attempts the one of which the host took least."""
+        attempts: list[tuple[float, _Round, float]] = []
+        while len(attempts) < _ATTEMPTS and (not attempts or attempts[-1][0] > _CALM):
+            self.repeated += bool(attempts)
+            attempts.append(await self._attempt(name, connections, f"{connections}-{turn}-{len(attempts)}"))
+        stolen, round_, late = min(attempts)
+        at = _AT[connections]
+        self._report.sample(f"{name} {at}", round_.rate, "/s")
+        self._report.sample(f"{name} p50 {at}", round_.p50, "ms")
+        self._report.sample(f"{name} p99 {at}", round_.p99, "ms")
+        self._report.sample(f"{name} done {at}", round_.answered / (self._seconds + late), "/s")
+        self._report.sample(f"host took {at} from {name}", 100 * stolen, "%")
+
+    async def _attempt(self, name: str, connections: int, guids: str) -> tuple[float, "_Round", float]:
+        """The host's share, what was measured, and for how many seconds more the work went on."""
+        path = "/" + self._urls[name].split("/", 3)[3]
+        self._script.write_text(_SCRIPT.format(bodies=self._bodies, path=path, guids=guids))
+        before = Ticks.now()
+        round_ = await asyncio.to_thread(_wrk, self._urls[name], self._script, connections, self._seconds)
+        stolen = before.stolen_since()
+        self.failed[name] += round_.failed
+        if name == "deployd":
+            self.answered[guids] = round_.answered
+            return stolen, round_, 0.0
+        return stolen, round_, await self._rival.done()
 
 
 def _stored(database: Path, runs: Iterable[str]) -> dict[str, int]:
@@ -221,7 +254,7 @@ def _answering(port: int, process: subprocess.Popen[bytes]) -> None:
     raise Unavailable("webhook did not start")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class _Round:
     """Answers per second, their p50 and p99 in ms; how many were 2xx, and how many were not or never came."""
 

@@ -223,7 +223,7 @@ def root_image(world: World) -> Any:
 
 
 async def test_a_deadline_that_passed_before_does_not_fail_the_next_deploy(world: World) -> None:
-    app = world.app(progress_deadline="6s", replicas=2)
+    app = world.app(progress_deadline="20s", replicas=2)
     await world.roll_out(app, 1, world.image("one"))
     failed, progress = await world.fails(app, 2, world.image("two", HANGS))
     assert "progress deadline" in failed.message
