@@ -6,6 +6,7 @@ Exit 0 whatever the figures are, 1 when a bench itself fails, 2 for an unknown n
 import argparse
 import importlib
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,12 +26,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="few and short rounds: to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
+    end_in_order()
     console = Console(width=None if sys.stdout.isatty() else 160)
     reports = [_run(name, options.quick, console) for name in (there if options.name == "all" else [options.name])]
     if options.json is not None:
         written = [report.as_json() for report in reports]
         options.json.write_text(json.dumps(written if options.name == "all" else written[0], indent=1) + "\n")
     return 0
+
+
+def end_in_order() -> None:
+    """From now on SIGTERM and SIGHUP do what Ctrl-C does: a bench puts its daemons and containers away before it ends."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _run(name: str, quick: bool, console: Console) -> Report:

@@ -6,9 +6,7 @@ Linux counts in /proc/stat, as `steal`, the time for which a processor had work 
 from pathlib import Path
 from typing import NamedTuple
 
-_STEAL = (
-    7  # of the words behind `cpu`: user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already
-)
+_STEAL = 7  # user, nice, system, idle, iowait, irq, softirq, steal; what follows is in user already
 
 
 class Ticks(NamedTuple):
@@ -21,7 +19,12 @@ class Ticks(NamedTuple):
     def now(cls) -> "Ticks":
         """Those until now."""
         with Path("/proc/stat").open() as stat:
-            ticks = [int(word) for word in stat.readline().split()[1 : _STEAL + 2]]
+            return cls.of(stat.readline())
+
+    @classmethod
+    def of(cls, line: str) -> "Ticks":
+        """Those in the first line of /proc/stat, which is of all processors."""
+        ticks = [int(word) for word in line.split()[1 : _STEAL + 2]]
         return cls(ticks[_STEAL], sum(ticks))
 
     def stolen_since(self) -> float:

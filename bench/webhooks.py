@@ -134,7 +134,7 @@ class _Course:
         while len(attempts) < _ATTEMPTS and (not attempts or attempts[-1][0] > _CALM):
             self.repeated += bool(attempts)
             attempts.append(await self._attempt(name, connections, f"{connections}-{turn}-{len(attempts)}"))
-        stolen, round_, late = min(attempts)
+        stolen, round_, late = min(attempts, key=lambda attempt: attempt[0])
         at = _AT[connections]
         self._report.sample(f"{name} {at}", round_.rate, "/s")
         self._report.sample(f"{name} p50 {at}", round_.p50, "ms")
@@ -254,7 +254,7 @@ def _answering(port: int, process: subprocess.Popen[bytes]) -> None:
     raise Unavailable("webhook did not start")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class _Round:
     """Answers per second, their p50 and p99 in ms; how many were 2xx, and how many were not or never came."""
 

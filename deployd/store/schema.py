@@ -6,6 +6,7 @@ The indexes hold two promises on their own: an app has at most one live deploy, 
 import sqlite3
 
 # One by one: for `status IN (...)` every INSERT would fill a table of its own with the three, a third of its time.
+# The index and the questions must say it alike; to change it takes a migration.
 IN_FLIGHT = "(status = 'building' OR status = 'checking' OR status = 'rolling_out')"
 
 MIGRATIONS = (

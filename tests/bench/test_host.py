@@ -1,13 +1,17 @@
 from bench.host import Ticks
 
 
+def test_the_steal_is_the_eighth_of_the_kernels_figures_and_guests_are_not_counted_twice() -> None:
+    assert Ticks.of("cpu  1 2 3 4 5 6 7 8 100 200\n") == Ticks(stolen=8, all=36)
+
+
 def test_what_the_host_took_is_a_share_of_all_processors() -> None:
     before = Ticks.now()
     assert before.all > before.stolen >= 0
     assert 0 <= before.stolen_since() <= 1
 
 
-def test_the_ticks_are_those_of_the_kernels_first_line() -> None:
+def test_the_share_is_of_the_time_since_then() -> None:
     now = Ticks.now()
     long_ago = Ticks(now.stolen - 30, now.all - 120)
     assert long_ago.stolen_since() > 0

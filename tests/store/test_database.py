@@ -43,6 +43,29 @@ async def test_writes_that_wait_together_share_a_commit(tmp_path: Path) -> None:
         assert await _count(database) == 200
 
 
+async def test_who_comes_back_at_once_shares_the_next_commit_with_those_who_waited(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        commits: list[str] = []
+        await database.write(lambda connection: connection.set_trace_callback(commits.append))
+        begun = asyncio.Event()
+
+        def first(connection: sqlite3.Connection) -> int:
+            begun.set()
+            return _insert("first")(connection)
+
+        async def twice() -> None:
+            await database.write(first)
+            await asyncio.sleep(0)
+            await database.write(_insert("second"))
+
+        coming_back = asyncio.create_task(twice())
+        await begun.wait()
+        waiting = database.write(_insert("waits"))
+        commits.clear()
+        await asyncio.gather(coming_back, waiting)
+        assert sum(text.startswith("BEGIN") for text in commits) == 1
+
+
 async def test_commits_reach_the_disk_before_they_are_answered(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
 
