@@ -51,7 +51,7 @@ async def test_who_comes_back_at_once_shares_the_next_commit_with_those_who_wait
 
         def first(connection: sqlite3.Connection) -> int:
             begun.set()
-            return _insert("first")(connection)
+            return int(_insert("first")(connection))
 
         async def twice() -> None:
             await database.write(first)
