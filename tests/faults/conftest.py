@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from deployd.demo.engine import Engine
-from deployd.demo.leftovers import remove
 from tests.e2e.world import CONFIG, World, world
 from tests.faults.proxy import EngineProxy
 
@@ -30,7 +29,7 @@ async def make_world(tmp_path: Path, docker_engine: Engine, base_images: object)
     finally:
         for here in made:
             print(here.daemon.log.read_text()[-30_000:])
-            remove(docker_engine.api(timeout=60), here.daemon.instance)
+            here.daemon.remove_everything(docker_engine.api(timeout=60))
 
 
 @pytest.fixture

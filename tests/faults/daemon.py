@@ -19,11 +19,12 @@ from deployd.domain import Deploy
 from deployd.pipeline import Outrun, Pipeline
 from deployd.store.store import Store
 
+STEPS = ("fetch", "build", "candidate", "ready", "golden", "cut-over", "drain", "prune")
 POINTS = tuple(
     f"{when} {method} {what}"
     for method, names in (
-        ("begin_step", ("fetch", "build", "candidate", "ready", "cut-over", "drain", "prune")),
-        ("end_step", ("fetch", "build", "candidate", "ready", "cut-over", "drain", "prune")),
+        ("begin_step", STEPS),
+        ("end_step", STEPS),
         ("advance", ("building", "checking", "rolling_out", "live")),
     )
     for what in names

@@ -1,14 +1,14 @@
-"""What must hold after a death: the daemon comes back, the head goes live, and the records, the engine and the clients agree."""
+"""A daemon that dies: it comes back, the head goes live, and then the records, the engine and the clients must agree."""
 
 import asyncio
 import json
 import random
 import re
-import sqlite3
+import statistics
 import uuid
-from collections.abc import Mapping
-from contextlib import closing, suppress
-from pathlib import Path
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 
@@ -18,10 +18,37 @@ from deployd.demo.engine import Engine
 from deployd.demo.leftovers import leftovers
 from deployd.demo.load import Load
 from deployd.demo.repository import deliver
-from tests.e2e.world import World
+from deployd.domain import Status
+from tests.e2e.world import DOCKERFILE, WHO, World
+from tests.faults.promises import check_clients, check_taken, check_work, check_world
+from tests.faults.witness import database_of, records
 
 _WITHIN_S = 120.0
-_KEPT_IMAGES = 5  # [retention] images
+_REACTION_S = 0.01  # from the beginning of a step to a kill for it
+
+GOLDEN = '[app.golden]\nfile = "golden.json"\n'
+"""What makes the app's config ask for both gates."""
+
+_ANSWERS = {"cases": [{"request": {}, "response": {"label": "setosa"}}]}
+_GOLDEN_DOCKERFILE = DOCKERFILE.replace("=$COMMIT", """='{"label": "setosa", "commit": "'$COMMIT'"}'""")
+
+# A step that was cut off runs anew with half of its work done: only the first time tells how long it takes.
+_LENGTHS = (
+    "SELECT finished_at - started_at FROM (SELECT *, min(position) FROM steps WHERE name = '{step}' GROUP BY app, number) "
+    "WHERE status = 'done'"
+)
+
+
+@asynccontextmanager
+async def surviving(world: World, engine: Engine, chance: random.Random) -> AsyncIterator["Survivor"]:
+    """A world with GOLDEN in its config: its first release is live, a load is on it, and its daemon can be told where to die."""
+    world.daemon.program = ("-m", "tests.faults.daemon")
+    world.repository.write("golden.json", json.dumps(_ANSWERS))
+    first = await world.ended(await world.push(dockerfile=_GOLDEN_DOCKERFILE))
+    assert first.status is Status.LIVE, first.reason
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO, kept=1, fresh=1):
+        yield Survivor(world, load, engine, chance)
 
 
 class Survivor:
@@ -31,6 +58,10 @@ class Survivor:
         self.world = world
         self.load = load
         self.kills = 0
+        self.points: set[str] = set()  # where it died
+        self.deaths: Counter[str] = Counter()  # what ran when it was killed, by its records
+        self.aimed: Counter[str] = Counter()  # the steps that were to be hit at a random moment,
+        self.hit: Counter[str] = Counter()  # and that ran at that moment
         self.taken: dict[str, tuple[str, list[tuple[str, int]]]] = {}  # what each GUID that got a 202 was answered
         self._log_from = 0
         self._engine = engine
@@ -48,9 +79,13 @@ class Survivor:
         self._log_from = self.daemon.log.stat().st_size
         await self.daemon.start()
 
+    def change(self) -> None:
+        """Write the app anew, as one that passes both gates."""
+        self.world.change(dockerfile=_GOLDEN_DOCKERFILE)
+
     async def push(self) -> str:
         """Commit and push a change, and tell whoever listens; the commit. A dead daemon misses the hook."""
-        self.world.change()
+        self.change()
         payload, guid = await asyncio.to_thread(self.world.repository.push, "Change"), str(uuid.uuid4())
         head = self.world.repository.head
         with suppress(httpx.TransportError):
@@ -69,7 +104,8 @@ class Survivor:
         """The daemon dies at the point that was foreseen, and nowhere else."""
         assert await self.ends() == -9, self.daemon.log.read_text()[-4000:]
         assert self.struck_at() is not None
-        self.kills += 1
+        self.points.add(self.daemon.environment["DEPLOYD_FAULT"])
+        self._count()
 
     def struck_at(self) -> float | None:
         """When, by time.monotonic(), the daemon that runs or ran last came to the point that was foreseen."""
@@ -80,23 +116,33 @@ class Survivor:
         return float(found[1]) if found else None
 
     async def dies_during(self, step: str) -> None:
-        """Kill it at a random moment after `step` of the newest deploy began. What began before we listened counts too."""
+        """Push, and kill it at a random moment of the step of what was pushed, by how long that step usually takes."""
+        usual = statistics.median(length for (length,) in records(self.world, _LENGTHS.format(step=step)))
         async with asyncio.timeout(_WITHIN_S), Client(self.daemon.url) as client:
-            async for _ in client.events(self.world.app):
-                newest = (await client.history(self.world.app, limit=1)).deploys[0]
-                steps = (await client.show(self.world.app, newest.number)).steps
-                if any(one.name == step for one in steps):
+            events = client.events(self.world.app)
+            await anext(events)  # from here on nothing is missed
+            await self.push()
+            async for event in events:
+                if (event["kind"], event.get("name"), event.get("status")) == ("step", step, "running"):
                     break
-        await asyncio.sleep(self._chance.uniform(0, 0.4))
-        await self.kill()
+            await asyncio.sleep(self._chance.uniform(0, max(0, usual - _REACTION_S)))
+            running = await self.kill()
+        self.aimed[step] += 1
+        self.hit[step] += step in running
 
-    async def kill(self) -> None:
-        """SIGKILL, now."""
+    async def kill(self) -> set[str]:
+        """SIGKILL, now; the steps that it cut off."""
         assert self.daemon.process is not None
         if self.daemon.process.returncode is None:
             self.daemon.process.kill()
         assert await self.ends() == -9, self.daemon.log.read_text()[-4000:]
+        return self._count()
+
+    def _count(self) -> set[str]:
+        running = {step for (step,) in records(self.world, "SELECT name FROM steps WHERE status = 'running'")}
         self.kills += 1
+        self.deaths.update(running or {"no step"})
+        return running
 
     async def settles(self) -> None:
         """The head goes live and everything else goes away; then all promises are checked."""
@@ -115,74 +161,16 @@ class Survivor:
         live = await self.world.client.show(self.world.app, app.live.number)
         if not any(step.name == "prune" and step.status == "done" for step in live.steps):
             return False
-        return self._present("container") == [
-            f"container deployd-gateway-{self.daemon.instance}",
-            f"container deployd-{self.world.app}-{live.number}",
+        containers = [
+            thing.name for thing in leftovers(self._engine.api(), self.daemon.instance) if thing.kind == "container"
         ]
+        gateway = f"deployd-gateway-{self.daemon.instance}"
+        return sorted(containers) == [gateway, f"deployd-{self.world.app}-{live.number}"]
 
     def check(self) -> None:
-        """Nobody was refused or went back; what was accepted is known and has its end; no two deploys were worked on at once;
-        the database is sound; on the engine is what serves and what is kept."""
-        assert self.load.failures == []
-        assert not [client.turns for client in self.load.clients if client.went_back]
-        check_records(self._database)
-        check_taken(self._database, self.taken)
+        """Nobody was refused or went back; what was accepted is known and has its end; no commit went live twice and no two
+        deploys were worked on at once; the database is sound; on the engine is what serves and what is kept."""
+        check_clients(self.load)
+        check_world(self.world, self._engine.api())
+        check_taken(database_of(self.world), self.taken)
         check_work(self.daemon.log.read_text())
-        assert self._present("network") == [f"network deployd-{self.daemon.instance}"]
-        assert self._present("volume") == []
-        images = self._present("image")
-        assert f"image deployd/{self.world.app}:{self.world.repository.head}" in images
-        assert len(images) <= _KEPT_IMAGES, images
-
-    @property
-    def _database(self) -> Path:
-        return self.daemon.directory / "state" / "deployd.db"
-
-    def _present(self, kind: str) -> list[str]:
-        found = map(str, leftovers(self._engine.api(), self.daemon.instance))
-        return sorted(name for name in found if name.startswith(kind))
-
-
-def check_records(path: Path) -> None:
-    """The database is sound, and every deploy but the live one came to an end that nobody has to act on.
-
-    That no two are in flight at once need not be looked for here: the database itself refuses it.
-    """
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        open_ones = connection.execute(
-            "SELECT number, status, reason FROM deploys WHERE status NOT IN ('live', 'retired', 'superseded')"
-        ).fetchall()
-        assert open_ones == []
-        assert connection.execute("SELECT count(*) FROM deploys WHERE status = 'live'").fetchone() == (1,)
-        known = {number for (number,) in connection.execute("SELECT number FROM deploys")}
-        for (deploys,) in connection.execute("SELECT deploys FROM deliveries"):
-            assert {number for _, number in json.loads(deploys)} <= known
-
-
-def check_taken(path: Path, taken: Mapping[str, tuple[str, list[tuple[str, int]]]]) -> None:
-    """Every delivery that got a 202 is remembered with the deploys that it was answered, and those are of its commit."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        known = {
-            guid: json.loads(deploys) for guid, deploys in connection.execute("SELECT guid, deploys FROM deliveries")
-        }
-        commits = {
-            (app, number): sha for app, number, sha in connection.execute("SELECT app, number, sha FROM deploys")
-        }
-    for guid, (commit, deploys) in taken.items():
-        assert deploys
-        assert [tuple(deploy) for deploy in known.get(guid, ())] == deploys, f"{guid} got a 202 and is not known"
-        assert {commits[deploy] for deploy in deploys} == {commit}
-
-
-def check_work(log: str) -> None:
-    """By the witness in the daemon: the work at a deploy, its clean-up too, was over before that at another began."""
-    at_work: set[str] = set()
-    for event, deploy in re.findall(r"^witness: (starts|begins|ends)(?: (\S+))?$", log, re.MULTILINE):
-        if event == "starts":
-            at_work.clear()  # the one before is dead
-        elif event == "begins":
-            assert not at_work, f"{deploy} began while {at_work} was worked on"
-            at_work.add(deploy)
-        else:
-            at_work.remove(deploy)

@@ -1,25 +1,20 @@
 """The engine goes away for a while: the app goes on answering, the deploy waits and says why, and goes live when it is back."""
 
 import asyncio
+import time
 
 import pytest
 
 from deployd.demo.engine import Engine
 from deployd.demo.load import Load
 from deployd.domain import Status
-from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
+from tests.e2e.world import CONFIG, DOCKERFILE, WHO
 from tests.faults.conftest import MakeWorld
+from tests.faults.promises import check_clients, check_world
 from tests.faults.proxy import EngineProxy
-from tests.faults.survivor import check_records
 from tests.faults.witness import begins, finishes, readyz, serving, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
-
-
-def _sound(world: World, load: Load) -> None:
-    assert load.failures == []
-    assert not [client.turns for client in load.clients if client.went_back]
-    check_records(world.daemon.directory / "state" / "deployd.db")
 
 
 async def _stopping(engine: Engine, container: str) -> None:
@@ -31,7 +26,7 @@ async def _stopping(engine: Engine, container: str) -> None:
 
 
 async def test_an_engine_that_goes_away_in_the_middle_of_a_build_is_waited_for(
-    make_world: MakeWorld, proxy: EngineProxy
+    make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
 ) -> None:
     world = await make_world(environment=proxy.environment)
     first = await world.ended(await world.push())
@@ -48,11 +43,12 @@ async def test_an_engine_that_goes_away_in_the_middle_of_a_build_is_waited_for(
         await finishes(world, live)
     assert live.status is Status.LIVE
     await readyz(world, "engine", "ok")
-    _sound(world, load)
+    check_clients(load)
+    check_world(world, docker_engine.api())
 
 
 async def test_an_engine_that_goes_away_while_the_candidate_starts_is_waited_for(
-    make_world: MakeWorld, proxy: EngineProxy
+    make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
 ) -> None:
     slow_to_start = DOCKERFILE.replace("CMD [", 'CMD ["sh", "-c", "sleep 3; exec python3 -u /app.py"]\n#')
     world = await make_world(environment=proxy.environment)
@@ -67,7 +63,8 @@ async def test_an_engine_that_goes_away_while_the_candidate_starts_is_waited_for
         live = await world.ended(deploy)
         await finishes(world, live)
     assert live.status is Status.LIVE
-    _sound(world, load)
+    check_clients(load)
+    check_world(world, docker_engine.api())
 
 
 async def test_an_engine_that_goes_away_in_the_middle_of_a_drain_is_waited_for(
@@ -87,10 +84,13 @@ async def test_an_engine_that_goes_away_in_the_middle_of_a_drain_is_waited_for(
         await readyz(world, "engine", "Cannot connect to Docker Engine")
         await proxy.back()
         await finishes(world, live)
-    _sound(world, load)
+    check_clients(load)
+    check_world(world, docker_engine.api())
 
 
-async def test_an_engine_that_is_away_at_the_start_is_waited_for(make_world: MakeWorld, proxy: EngineProxy) -> None:
+async def test_an_engine_that_is_away_at_the_start_is_waited_for(
+    make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
+) -> None:
     world = await make_world(environment=proxy.environment)
     await world.ended(await world.push())
     load = Load(world.daemon.public_url)
@@ -105,10 +105,13 @@ async def test_an_engine_that_is_away_at_the_start_is_waited_for(make_world: Mak
         live = await world.ended(deploy)
         await finishes(world, live)
     assert live.status is Status.LIVE
-    _sound(world, load)
+    check_clients(load)
+    check_world(world, docker_engine.api())
 
 
-async def test_an_engine_that_hangs_says_so_and_is_waited_for(make_world: MakeWorld, proxy: EngineProxy) -> None:
+async def test_an_engine_that_hangs_says_so_and_is_waited_for(
+    make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
+) -> None:
     world = await make_world(environment=proxy.environment)
     await world.ended(await world.push())
     load = Load(world.daemon.public_url)
@@ -121,4 +124,24 @@ async def test_an_engine_that_hangs_says_so_and_is_waited_for(make_world: MakeWo
         live = await world.ended(deploy)
         await finishes(world, live)
     assert live.status is Status.LIVE
-    _sound(world, load)
+    check_clients(load)
+    check_world(world, docker_engine.api())
+
+
+async def test_an_engine_that_hangs_keeps_no_daemon_from_ending_and_the_next_start_goes_on(
+    make_world: MakeWorld, proxy: EngineProxy
+) -> None:
+    world = await make_world(CONFIG.replace("[github]", 'stop_timeout = "1s"\n[github]'), proxy.environment)
+    await world.ended(await world.push())
+    deploy = await world.push(dockerfile=DOCKERFILE + "RUN sleep 5\n")
+    await world.says(deploy, "sleep 5")
+    proxy.hang()
+    began = time.monotonic()
+    await world.daemon.stop()
+    assert time.monotonic() - began < 41  # stop_timeout, 30 s more, and a little
+    assert world.daemon.process is not None
+    assert world.daemon.process.returncode == 1
+    proxy.flow()
+    await world.daemon.start()
+    await world.daemon.answering()
+    assert (await world.ended(deploy)).status is Status.LIVE

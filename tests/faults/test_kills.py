@@ -1,50 +1,41 @@
 """deployd is killed by SIGKILL at every point of its records and at random moments inside every step, under load.
 
-`DEPLOYD_KILLS` says how often at least (40, and 200 by `make faults`); the seed is printed and can be given as `DEPLOYD_SEED`.
+`DEPLOYD_KILLS` says how often at least (without it so often that every point has its turn, 200 by `make faults`); the seed is
+printed and can be given as `DEPLOYD_SEED`.
 """
 
 import os
 import random
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
+from itertools import islice
 
 import pytest
 
-from deployd.demo.daemon import DemoDaemon
 from deployd.demo.engine import Engine
-from deployd.demo.load import Load
 from deployd.errors import Unavailable
-from tests.e2e.world import CONFIG, WHO, world
-from tests.faults.daemon import POINTS
-from tests.faults.survivor import Survivor
+from tests.e2e.world import CONFIG
+from tests.faults.conftest import MakeWorld
+from tests.faults.daemon import POINTS, STEPS
+from tests.faults.survivor import GOLDEN, Survivor, surviving
 from tests.faults.witness import records
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-KILLS = int(os.environ.get("DEPLOYD_KILLS", "40"))
-SEED = int(os.environ.get("DEPLOYD_SEED", str(random.SystemRandom().randrange(1_000_000))))
-_STEPS = ("fetch", "build", "candidate", "ready", "cut-over", "drain")
 _CHAIN = 4
+_ALL_POINTS = -(-len(POINTS) // _CHAIN) * (1 + _CHAIN + 1)  # one at rest, a chain of points, one inside a step
+KILLS = int(os.environ.get("DEPLOYD_KILLS", str(_ALL_POINTS)))
+SEED = int(os.environ.get("DEPLOYD_SEED", str(random.SystemRandom().randrange(1_000_000))))
 
 
 @pytest.fixture
-async def survivor(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[Survivor]:
+async def survivor(make_world: MakeWorld, docker_engine: Engine) -> AsyncIterator[Survivor]:
     """A world with its first release live and a load on it."""
     print(f"seed {SEED}")
-    daemon: DemoDaemon | None = None
-    try:
-        async with world(tmp_path, CONFIG.replace('drain = "5s"', 'drain = "1s"')) as here:
-            daemon = here.daemon
-            here.daemon.program = ("-m", "tests.faults.daemon")
-            await here.ended(await here.push())
-            load = Load(here.daemon.public_url)
-            async with load.running(WHO, kept=1, fresh=1):
-                yield Survivor(here, load, docker_engine, random.Random(SEED))
-            print(here.daemon.log.read_text()[-20_000:])
-    finally:
-        if daemon is not None:
-            daemon.remove_everything(docker_engine.api())
+    world = await make_world(CONFIG.replace('drain = "5s"', 'drain = "1s"') + GOLDEN)
+    async with surviving(world, docker_engine, random.Random(SEED)) as here:
+        yield here
 
 
 async def _restart_to_die(survivor: Survivor, point: str, *, of_a_new_deploy: bool) -> None:
@@ -59,27 +50,34 @@ async def _restart_to_die(survivor: Survivor, point: str, *, of_a_new_deploy: bo
         await survivor.daemon.answering()
 
 
+def _in_turn(names: Sequence[str], chance: random.Random) -> Iterator[str]:
+    """Each once, in whatever order, and again in another."""
+    while True:
+        yield from chance.sample(names, len(names))
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+
+
 @pytest.mark.timeout(6000)
 async def test_whenever_deployd_is_killed_the_head_goes_live_and_no_request_is_lost(survivor: Survivor) -> None:
     chance = random.Random(SEED)
-    points = list(POINTS)
+    points, steps = _in_turn(POINTS, chance), _in_turn(STEPS, chance)
     while survivor.kills < KILLS:
-        chance.shuffle(points)
-        for start in range(0, len(points), _CHAIN):
-            if survivor.kills >= KILLS:
-                break
-            await survivor.kill()
-            for point in points[start : start + _CHAIN]:
-                await _restart_to_die(survivor, point, of_a_new_deploy=chance.random() < 0.5)
-                await survivor.push()
-                await survivor.dies()
-            await survivor.restart()
-            await survivor.settles()
-            step = chance.choice(_STEPS)
+        await survivor.kill()
+        for point in islice(points, _CHAIN):
+            await _restart_to_die(survivor, point, of_a_new_deploy=chance.random() < 0.5)
             await survivor.push()
-            await survivor.dies_during(step)
-            await survivor.restart()
-            await survivor.settles()
+            await survivor.dies()
+        await survivor.restart()
+        await survivor.settles()
+        await survivor.dies_during(next(steps))
+        await survivor.restart()
+        await survivor.settles()
     assert survivor.taken, "no delivery was ever accepted"
     accepted = f"{len(survivor.taken)} deliveries accepted, none lost"
     print(f"{survivor.kills} kills, {accepted}, {survivor.load.sent} requests, {len(survivor.load.failures)} failed")
+    print(f"{len(survivor.points)} of {len(POINTS)} points; what ran at the kills: {_counts(survivor.deaths)}")
+    aimed = (f"{step} {survivor.hit[step]} of {count}" for step, count in survivor.aimed.items())
+    print(f"inside the step at a random moment: {', '.join(aimed)}")

@@ -1,7 +1,11 @@
-"""SIGTERM in each step of a deploy: a cut-over finishes, the rest waits for the restart, nothing is left over, nobody notices."""
+"""SIGTERM in each step of a deploy: a cut-over finishes, the rest waits for the restart, nothing is left over, nobody notices.
+
+In a long build SIGKILL too: its container is the engine's to remove.
+"""
 
 import asyncio
 import random
+import signal
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -10,22 +14,22 @@ import httpx
 import pytest
 
 from deployd.demo.engine import Engine
-from deployd.demo.load import Load
 from deployd.demo.repository import deliver
-from tests.e2e.world import CONFIG, WHO
+from tests.e2e.world import CONFIG
 from tests.faults.conftest import MakeWorld
-from tests.faults.survivor import Survivor
+from tests.faults.survivor import GOLDEN, Survivor, surviving
 from tests.faults.witness import records
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 _STOP_TIMEOUT_S = 10.0
-_CONFIG = CONFIG.replace("[github]", f'stop_timeout = "{_STOP_TIMEOUT_S:.0f}s"\n[github]')
+_CONFIG = CONFIG.replace("[github]", f'stop_timeout = "{_STOP_TIMEOUT_S:.0f}s"\n[github]') + GOLDEN
 _STEPS = {
     "fetch": {"queued"},
     "build": {"queued"},
     "candidate": {"queued"},
     "ready": {"queued", "live"},  # a candidate that is ready at once may have been switched to when the doors are shut
+    "golden": {"queued", "live"},
     "cut-over": {"live"},
     "drain": {"live"},
     "prune": {"live"},
@@ -35,12 +39,8 @@ _STEPS = {
 @pytest.fixture
 async def survivor(make_world: MakeWorld, docker_engine: Engine) -> AsyncIterator[Survivor]:
     """A world with its first release live and a load on it, whose daemon can be told where to get its signal."""
-    world = await make_world(_CONFIG)
-    world.daemon.program = ("-m", "tests.faults.daemon")
-    await world.ended(await world.push())
-    load = Load(world.daemon.public_url)
-    async with load.running(WHO, kept=1, fresh=1):
-        yield Survivor(world, load, docker_engine, random.Random(0))
+    async with surviving(await make_world(_CONFIG), docker_engine, random.Random(0)) as here:
+        yield here
 
 
 @pytest.mark.timeout(600)
@@ -64,28 +64,39 @@ async def test_a_stop_in_whatever_step_is_clean_and_the_restart_goes_on(survivor
         await survivor.settles()
 
 
-async def test_a_stop_in_the_middle_of_a_long_build_takes_its_containers_away(
-    survivor: Survivor, docker_engine: Engine
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+async def test_an_end_in_the_middle_of_a_long_build_takes_its_containers_away(
+    survivor: Survivor, docker_engine: Engine, by: signal.Signals
 ) -> None:
     world = survivor.world
-    deploy = await world.push(dockerfile="FROM python:3.11-slim-bookworm\nRUN sleep 61\n")
-    await world.says(deploy, "sleep 61")
-    began = time.monotonic()
-    await world.daemon.stop()
-    assert time.monotonic() - began < _STOP_TIMEOUT_S
-    assert world.daemon.process is not None
-    assert world.daemon.process.returncode == 0
-    running = docker_engine.api().get("/containers/json?all=1")
-    assert not [one for one in running if "sleep 61" in one["Command"]]
+    long = f"sleep 61; echo {world.daemon.instance}"
+    deploy = await world.push(dockerfile=f"FROM python:3.11-slim-bookworm\nRUN {long}\n")
+    await world.says(deploy, "Running in")
+
+    def building() -> list[str]:
+        containers = docker_engine.api().get("/containers/json?all=1")
+        return [one["Names"][0] for one in containers if long in one["Command"]]
+
+    assert building()
+    if by is signal.SIGKILL:
+        await survivor.kill()
+    else:
+        began = time.monotonic()
+        await world.daemon.stop()
+        assert time.monotonic() - began < _STOP_TIMEOUT_S
+        assert world.daemon.process is not None
+        assert world.daemon.process.returncode == 0
+        assert building() == []
     await survivor.restart()
     await survivor.daemon.answering()
     await survivor.push()
     await survivor.settles()
+    assert building() == [], "that of the end, or of what was taken up after it"
 
 
 async def test_while_it_stops_a_delivery_is_taken_for_good_or_refused(survivor: Survivor) -> None:
     world = survivor.world
-    world.change()
+    survivor.change()
     payload = await asyncio.to_thread(world.repository.push, "Change")
     taken: list[str] = []
     enough, stopping = asyncio.Event(), asyncio.Event()

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -75,8 +76,12 @@ async def answers(world: World) -> str:
             await asyncio.sleep(0.1)  # another process, no event
 
 
+def database_of(world: World) -> Path:
+    """The daemon's database."""
+    return world.daemon.directory / "state" / "deployd.db"
+
+
 def records(world: World, query: str) -> list[tuple[Any, ...]]:
     """Rows of the daemon's database."""
-    path = world.daemon.directory / "state" / "deployd.db"
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"file:{database_of(world)}?mode=ro", uri=True)) as connection:
         return connection.execute(query).fetchall()

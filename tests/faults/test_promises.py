@@ -1,0 +1,154 @@
+"""The checks behind the faults find what they are there to find."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployd.demo.api import EngineApi
+from deployd.demo.daemon import DemoDaemon
+from deployd.store.schema import migrate
+from tests.faults.promises import check_engine, check_records, check_taken, check_work
+
+A, B = "a" * 40, "b" * 40
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """One delivery, `g`, that asked for iris/1 of commit A, which was live until iris/2 of commit B was."""
+    with closing(sqlite3.connect(tmp_path / "db")) as connection:
+        migrate(connection)
+        _add(connection, 1, A, "retired", live_at=1)
+        _add(connection, 2, B, "live", live_at=2)
+        connection.execute("INSERT INTO deliveries VALUES ('github', 'g', 'push', 0, ?)", (json.dumps([["iris", 1]]),))
+        connection.commit()
+    return tmp_path / "db"
+
+
+def _add(connection: sqlite3.Connection, number: int, sha: str, status: str, live_at: float | None) -> None:
+    connection.execute(
+        "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, status, created_at, live_at) "
+        "VALUES ('iris', ?, ?, 'refs/heads/main', '', '', 'push', ?, 0, ?)",
+        (number, sha, status, live_at),
+    )
+
+
+def test_records_of_which_each_commit_went_live_once_are_fine(database: Path) -> None:
+    check_records(database)
+
+
+def test_a_commit_that_was_queued_twice_and_went_live_once_is_fine(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        _add(connection, 3, B, "superseded", live_at=None)
+        connection.commit()
+    check_records(database)
+
+
+def test_a_commit_that_went_live_under_two_numbers_is_found(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        _add(connection, 3, A, "retired", live_at=3)
+        connection.commit()
+    with pytest.raises(AssertionError, match="1,3"):
+        check_records(database)
+
+
+def test_a_deploy_that_never_came_to_its_end_is_found(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        _add(connection, 3, "c" * 40, "queued", live_at=None)
+        connection.commit()
+    with pytest.raises(AssertionError, match="queued"):
+        check_records(database)
+
+
+def test_an_accepted_delivery_that_is_known_is_fine(database: Path) -> None:
+    check_taken(database, {"g": (A, [("iris", 1)])})
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [{"h": (A, [("iris", 1)])}, {"g": (A, [("iris", 2)])}, {"g": (B, [("iris", 1)])}, {"g": (A, [])}],
+    ids=["is not known", "had another answer", "is of another commit", "asked for nothing"],
+)
+def test_an_accepted_delivery_that_is_lost_is_found(
+    database: Path, taken: dict[str, tuple[str, list[tuple[str, int]]]]
+) -> None:
+    with pytest.raises(AssertionError):
+        check_taken(database, taken)
+
+
+def _log(*events: str) -> str:
+    return "".join(f"witness: {event}\n03:57:38 INFO    something else\n" for event in events)
+
+
+def test_work_at_one_deploy_after_the_other_is_fine_and_so_is_work_that_a_death_ended() -> None:
+    check_work(
+        _log("starts", "begins iris/1", "ends iris/1", "begins iris/2", "starts", "begins iris/2", "ends iris/2")
+    )
+
+
+def test_work_at_two_deploys_at_once_is_found() -> None:
+    with pytest.raises(AssertionError, match="iris/2 began while"):
+        check_work(_log("starts", "begins iris/1", "begins iris/2", "ends iris/1"))
+
+
+def test_work_at_one_deploy_twice_at_once_is_found() -> None:
+    with pytest.raises(AssertionError, match="iris/1 began"):
+        check_work(_log("starts", "begins iris/1", "begins iris/1"))
+
+
+class _Engine(EngineApi):
+    """Lists what it is made with, as ours; the network and the volumes too."""
+
+    def __init__(self, *, containers: list[str], images: list[str], volumes: list[str]) -> None:
+        super().__init__("unix:///nowhere")
+        self._listed: dict[str, Any] = {
+            "containers": [{"Id": name, "Names": [f"/{name}"]} for name in containers],
+            "images": [{"Id": name, "RepoTags": [name] if ":" in name else []} for name in images],
+            "networks": [{"Id": "1", "Name": "deployd-demo-1"}],
+            "volumes": {"Volumes": [{"Name": name} for name in volumes]},
+        }
+
+    def get(self, path: str) -> Any:
+        return self._listed[path.split("/")[1].partition("?")[0]]
+
+
+_SERVING = ["deployd-gateway-demo-1", "deployd-iris-2"]
+_KEPT = [f"deployd/iris:{A}", f"deployd/iris:{B}"]
+
+
+def _check_engine(
+    tmp_path: Path, *, containers: list[str] = _SERVING, images: list[str] = _KEPT, volumes: list[str] | None = None
+) -> None:
+    daemon = DemoDaemon(tmp_path, tmp_path, "demo-1", 1, 2, "secret", "iris")
+    api = _Engine(containers=containers, images=images, volumes=volumes or [])
+    check_engine(api, daemon, number=2, commit=B)
+
+
+def test_an_engine_with_what_serves_and_what_is_kept_is_fine(tmp_path: Path) -> None:
+    _check_engine(tmp_path)
+
+
+def test_a_container_that_is_left_over_is_found(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="deployd-iris-1"):
+        _check_engine(tmp_path, containers=[*_SERVING, "deployd-iris-1"])
+
+
+def test_a_release_that_is_not_there_is_found(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="deployd-iris-2"):
+        _check_engine(tmp_path, containers=_SERVING[:1])
+
+
+def test_a_volume_that_is_left_over_is_found(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="volume data"):
+        _check_engine(tmp_path, volumes=["data"])
+
+
+@pytest.mark.parametrize(
+    "images", [_KEPT[:1], [*_KEPT, "1", "2", "3", "4"]], ids=["without that of the release", "more than are kept"]
+)
+def test_images_that_are_not_as_they_should_be_are_found(tmp_path: Path, images: list[str]) -> None:
+    with pytest.raises(AssertionError):
+        _check_engine(tmp_path, images=images)
