@@ -1,19 +1,20 @@
-"""A long history beside a short one: lists and states, the start, 500 followers of one log, and what an idle daemon weighs.
+"""A long history beside a short one: lists and states, the start, 500 followers of a growing log, what an idle daemon weighs.
 
 "Dashboard data" is all that a page of an app is made of: the events, open before anything is asked so that nothing is missed
 (`GET /api/v1/events`), the state of all apps (`/api/v1/apps`), that of the one (`/api/v1/apps/{app}`) and its newest deploys
-(`/api/v1/apps/{app}/deploys`). No page is drawn.
+(`/api/v1/apps/{app}/deploys`). No page is drawn. Each daemon serves a small release that it has built and brought live.
 """
 
 import asyncio
+import hashlib
 import sqlite3
 import statistics
-import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -23,10 +24,19 @@ from bench.report import Report, interleaved
 from deployd.client import Client
 from deployd.demo import engine, images
 from deployd.demo.daemon import DemoDaemon
+from deployd.demo.repository import Repository
+from deployd.domain import Status
 from deployd.store.schema import migrate
+from tests.e2e.world import CONFIG, DOCKERFILE, World
 
 _SIZES = {"short": (100, 1_000), "long": (100_000, 1_000_000)}
 _FOLLOWERS = 500
+_PIECES = 400
+# Ten seconds or so of a build that says 50 lines at a time, and fails: nothing is written behind the end of its log.
+_TALKATIVE = f"""\
+{DOCKERFILE}
+RUN for piece in $(seq {_PIECES}); do yes "a line of a build" | head -50; sleep 0.02; done; exit 3
+"""
 
 
 def run(quick: bool, report: Report) -> None:
@@ -34,9 +44,10 @@ def run(quick: bool, report: Report) -> None:
     host = engine.ensure()
     images.ensure(host)
     with tempfile.TemporaryDirectory() as name:
-        daemons = {size: _prepare(Path(name) / size, *counts) for size, counts in _SIZES.items()}
+        repositories = {size: Repository(Path(name) / size) for size in _SIZES}
+        daemons = {size: _prepare(Path(name) / size, repositories[size], *_SIZES[size]) for size in _SIZES}
         try:
-            asyncio.run(_measure(daemons, report, 3 if quick else 9, 100 if quick else 400))
+            asyncio.run(_measure(daemons, repositories, report, 3 if quick else 9, 100 if quick else 400))
         finally:
             for daemon in daemons.values():
                 daemon.remove_everything(host.api())
@@ -47,11 +58,10 @@ def run(quick: bool, report: Report) -> None:
     report.bar("resident memory, idle, a Docker app", "<=", 80.0, "resident, short", "MB")
 
 
-def _prepare(directory: Path, deploys: int, deliveries: int) -> DemoDaemon:
+def _prepare(directory: Path, repository: Repository, deploys: int, deliveries: int) -> DemoDaemon:
     """A state directory with so long a history, and a daemon for it."""
-    remote = directory / "acme" / "iris.git"
-    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
-    daemon = DemoDaemon.prepare(directory, remote)
+    repository.create()
+    daemon = DemoDaemon.prepare(directory, repository.remote, CONFIG, app=f"iris-{directory.name}")
     (directory / "state").mkdir()
     began = time.time() - deploys
     with closing(sqlite3.connect(directory / "state" / "deployd.db", isolation_level=None)) as connection:
@@ -83,8 +93,12 @@ def _prepare(directory: Path, deploys: int, deliveries: int) -> DemoDaemon:
     return daemon
 
 
-async def _measure(daemons: dict[str, DemoDaemon], report: Report, rounds: int, questions: int) -> None:
+async def _measure(
+    daemons: dict[str, DemoDaemon], repositories: dict[str, Repository], report: Report, rounds: int, questions: int
+) -> None:
     try:
+        for size, daemon in daemons.items():
+            await _bring_live(daemon, repositories[size])
         for _, size in interleaved(rounds, daemons):
             await daemons[size].stop()
             began = time.monotonic()
@@ -98,10 +112,18 @@ async def _measure(daemons: dict[str, DemoDaemon], report: Report, rounds: int, 
                 report.sample(f"resident, {size}", _resident(daemons[size]), "MB")
             for _, size in interleaved(rounds, clients):
                 await _ask(clients[size], daemons[size].app, size, _SIZES[size][0], questions, report)
-        await _follow(daemons["long"], report)
+        await _follow(daemons["long"], repositories["long"], report)
     finally:
         for daemon in daemons.values():
             await daemon.stop()
+
+
+async def _bring_live(daemon: DemoDaemon, repository: Repository) -> None:
+    """What idles later is a daemon that has a release to look after, and what a start finds is one that serves."""
+    async with daemon.running(), Client(daemon.url) as client:
+        here = World(repository, daemon, client)
+        deploy = await here.ended(await here.push())
+        assert deploy.status is Status.LIVE, deploy.reason
 
 
 async def _ask(client: Client, app: str, size: str, deploys: int, questions: int, report: Report) -> None:
@@ -130,25 +152,58 @@ async def _page(client: Client, app: str) -> None:
         await events.aclose()  # type: ignore[attr-defined]
 
 
-async def _follow(daemon: DemoDaemon, report: Report) -> None:
-    """Many followers of one log, all of whom read it to the end."""
-    log = daemon.directory / "state" / "logs" / daemon.app / "1.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("a line of a build\n" * 20_000)
-    limits = httpx.Limits(max_connections=_FOLLOWERS)
-    before = _resident(daemon)
-    began = time.monotonic()
-    async with httpx.AsyncClient(base_url=daemon.url, trust_env=False, limits=limits, timeout=120) as http:
-        path = f"/api/v1/apps/{daemon.app}/deploys/1/log?follow=1"
-        answers = await asyncio.gather(*(http.get(path) for _ in range(_FOLLOWERS)))
-    whole = sum(len(answer.content) == log.stat().st_size for answer in answers)
+async def _follow(daemon: DemoDaemon, repository: Repository, report: Report) -> None:
+    """Many followers of the log of a deploy that waits: it is written under their eyes, and all of them read it to the end."""
+    limits, before = httpx.Limits(max_connections=_FOLLOWERS + 1), _resident(daemon)
+    async with (
+        Client(daemon.url) as client,
+        httpx.AsyncClient(base_url=daemon.url, trust_env=False, limits=limits, timeout=120) as http,
+    ):
+        here = World(repository, daemon, client)
+        await client.pause(daemon.app)
+        deploy = await here.push(dockerfile=_TALKATIVE)
+        path = f"/api/v1/apps/{daemon.app}/deploys/{deploy.number}/log"
+        crowd = _Crowd(http, path)
+        following = asyncio.gather(*(crowd.follow() for _ in range(_FOLLOWERS)))
+        await client.resume(daemon.app)
+        await crowd.complete.wait()
+        at = len((await http.get(path)).content)
+        read = await following
+        had_it_at, ended = datetime.now(UTC), await here.ended(deploy)
+        log = (await http.get(path)).content
+    assert ended.finished_at is not None
+    behind = (had_it_at - ended.finished_at).total_seconds()
+    whole = read.count(hashlib.sha256(log).hexdigest())
     report.sample("followers that got all of one log", whole, "")
-    report.sample("500 followers of a 360 KB log", time.monotonic() - began, "s")
+    report.sample("how much of the log came while all of them followed", 100 * (len(log) - at) / len(log), "%")
+    report.sample("from the log's end until all had it", behind, "s")
     report.sample("memory that 500 followers took", _resident(daemon) - before, "MB")
     report.bar("followers that got all of one log", ">=", _FOLLOWERS, "followers that got all of one log")
 
 
+class _Crowd:
+    """Followers of one log. `complete` once all of them have had its first bytes."""
+
+    def __init__(self, http: httpx.AsyncClient, path: str) -> None:
+        self._http = http
+        self._path = path
+        self._begun = 0
+        self.complete = asyncio.Event()
+
+    async def follow(self) -> str:
+        """Read the log to its end; the digest of what that was."""
+        read = hashlib.sha256()
+        async with self._http.stream("GET", self._path, params={"follow": 1}) as answer:
+            self._begun += 1
+            if self._begun == _FOLLOWERS:
+                self.complete.set()
+            async for block in answer.aiter_raw():
+                read.update(block)
+        return read.hexdigest()
+
+
 def _resident(daemon: DemoDaemon) -> float:
+    """Megabytes, of a million bytes."""
     assert daemon.process is not None
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024 / 1e6
