@@ -4,9 +4,10 @@ Anybody may ask, so the parts themselves are asked at most once a second, howeve
 """
 
 import asyncio
+import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 from deployd.config.daemon import Config
@@ -17,7 +18,7 @@ from deployd.store.store import Store
 WARNING = "warning: "
 
 _FRESH_SECONDS = 1.0
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_SECONDS = 6.0  # longer than a write waits for a lock, so that the answer is the lock
 _LOW_BYTES, _FULL_BYTES = 1024**3, 32 * 1024**2
 
 
@@ -35,9 +36,12 @@ class Readiness:
             if time.monotonic() - self._asked_at > _FRESH_SECONDS:
                 wanted = {app.target for app in config.app} or {"docker"}
                 used = [target for name, target in targets.items() if name in wanted]
-                answers = await asyncio.gather(_store(store), *(_ping(target) for target in used))
+                answers = await asyncio.gather(
+                    _within("store", _store(store)),
+                    *(_within("engine", target.ping()) for target in used),
+                    _within("disk", asyncio.to_thread(_disk, config.server.state_dir)),
+                )
                 self._parts = {part: said for answer in answers for part, said in answer.items()}
-                self._parts["disk"] = _disk(config.server.state_dir)
                 self._asked_at = time.monotonic()
             return self._parts
 
@@ -47,27 +51,28 @@ def is_well(parts: Mapping[str, str]) -> bool:
     return all(said == "ok" or said.startswith(WARNING) for said in parts.values())
 
 
-async def _store(store: Store) -> dict[str, str]:
+async def _within(part: str, asked: Awaitable[Mapping[str, str]]) -> Mapping[str, str]:
     try:
-        await store.known_apps()
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return await asked
+    except TimeoutError:
+        return {part: f"no answer within {_PATIENCE_SECONDS:.0f} s"}
+
+
+async def _store(store: Store) -> Mapping[str, str]:
+    try:
+        await store.ping()
     except Unavailable as exc:
         return {"store": exc.message}
     return {"store": "ok"}
 
 
-async def _ping(target: Target) -> Mapping[str, str]:
+def _disk(state_dir: Path) -> Mapping[str, str]:
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            return await target.ping()
-    except TimeoutError:
-        return {"engine": f"no answer within {_PATIENCE_SECONDS:.0f} s"}
-
-
-def _disk(state_dir: Path) -> str:
-    try:
+        os.utime(state_dir)  # a disk that broke takes an empty transaction, and need not say that it is read-only
         free = shutil.disk_usage(state_dir).free
     except OSError as exc:
-        return f"{state_dir} cannot be looked at: {exc.strerror}"
+        return {"disk": f"{state_dir} cannot be used: {exc.strerror}"}
     if free < _FULL_BYTES:
-        return f"full: {free // 1024**2} MiB are left"
-    return f"{WARNING}{free // 1024**2} MiB are left" if free < _LOW_BYTES else "ok"
+        return {"disk": f"full: {free // 1024**2} MiB are left"}
+    return {"disk": f"{WARNING}{free // 1024**2} MiB are left" if free < _LOW_BYTES else "ok"}

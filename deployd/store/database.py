@@ -17,6 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -141,17 +142,25 @@ class Database:
             self._begin()
         except sqlite3.Error as exc:
             if _code(exc).startswith("SQLITE_BUSY"):
-                self._aside(self._begin_patiently, self._work)
+                self._aside(self._begin_patiently, self._begun)
             else:
                 self._end(exc)
         else:
-            self._work(None)
+            self._work()
 
-    def _work(self, refused: sqlite3.Error | None) -> None:
+    def _begun(self, refused: sqlite3.Error | None) -> None:
+        """Go on after the wait for a lock. When it was in vain, it was so for those who came meanwhile too: they are refused with
+        the batch, as one wait after the other would outlast the patience of a forge."""
+        if refused is None:
+            self._work()
+        else:
+            self._batch += self._jobs
+            self._jobs.clear()
+            self._end(refused)
+
+    def _work(self) -> None:
         """Do what the batch wants. When a job raises, once more with a savepoint for each: only its own work is lost."""
         try:
-            if refused is not None:
-                raise refused
             try:
                 for job in self._batch:
                     job.result = job.work(self._writer)
@@ -185,7 +194,8 @@ class Database:
         """
         if refused is not None:
             if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+                with suppress(sqlite3.Error):  # the next BEGIN is then refused, and comes here again
+                    self._writer.execute("ROLLBACK")
             for job in self._batch:
                 job.error = _refused(refused)
         _answer(self._batch)

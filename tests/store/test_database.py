@@ -100,6 +100,46 @@ async def test_a_locked_database_is_unavailable_and_recovers(tmp_path: Path, mon
         assert await database.write(_insert("iris")) == 1
 
 
+async def test_all_who_wait_for_a_locked_database_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.store.database._BUSY_SECONDS", 0.05)
+    async with Database(tmp_path / "db") as database:
+        statements: list[str] = []
+        await database.write(lambda connection: connection.set_trace_callback(statements.append))
+        statements.clear()
+        with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            writes = [database.write(_insert(f"app{number}")) for number in range(200)]
+            results = await asyncio.gather(*writes, return_exceptions=True)
+            other.execute("ROLLBACK")
+        assert [type(result) for result in results] == [Unavailable] * 200
+        assert statements.count("BEGIN IMMEDIATE") == 2  # without patience, then with it
+        assert await database.write(_insert("iris")) == 1
+
+
+async def test_a_transaction_that_cannot_be_rolled_back_is_answered_and_rolled_back_later(tmp_path: Path) -> None:
+    refusals = [sqlite3.SQLITE_DENY]
+
+    def authorize(action: int, operation: str | None, *_: str | None) -> int:
+        is_rollback = (action, operation) == (sqlite3.SQLITE_TRANSACTION, "ROLLBACK")
+        return refusals.pop() if is_rollback and refusals else sqlite3.SQLITE_OK
+
+    def lost(connection: sqlite3.Connection) -> None:
+        _insert("lost")(connection)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with Database(tmp_path / "db") as database:
+        await database.write(lambda connection: connection.set_authorizer(authorize))
+        with pytest.raises(Unavailable, match="disk I/O error"):
+            await database.write(lost)
+        with pytest.raises(Unavailable, match="within a transaction"):
+            await database.write(_insert("too early"))
+        assert refusals == []
+        assert await database.write(_insert("iris")) == 1
+        assert await _count(database) == 1
+
+
 async def test_while_another_process_holds_the_database_a_write_waits_and_nobody_else(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
