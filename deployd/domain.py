@@ -4,7 +4,7 @@ Plain frozen data without behaviour that reaches outside: no clock, no files, no
 frozen dataclass's 5 µs, and a push makes six.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -139,6 +139,20 @@ class Image(Struct, frozen=True):
     def reference(self) -> str:
         """What an engine or a cluster is asked to run: by digest when there is one."""
         return f"{self.name}@{self.digest}" if self.digest else f"{self.name}:{self.tag}"
+
+
+class Kept(Struct, frozen=True):
+    """Images that stay whatever the limits say: `images`, and all under the tag of one of `commits`, which wait or are in
+    flight and may take up what was built before."""
+
+    images: Sequence[Image] = ()
+    commits: frozenset[str] = frozenset()
+
+    def holds(self, image_id: str, names: Collection[str]) -> bool:
+        """Whether an image with that content id and those names (`name:tag`) stays."""
+        return any(image.id == image_id or f"{image.name}:{image.tag}" in names for image in self.images) or any(
+            name.rpartition(":")[2] in self.commits for name in names
+        )
 
 
 StepStatus = Literal["running", "done", "failed", "cancelled"]

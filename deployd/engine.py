@@ -53,12 +53,21 @@ async def containers(docker: aiodocker.Docker, labels: Mapping[str, str], **filt
 
 
 async def delete(docker: aiodocker.Docker, container: str) -> None:
-    """Remove a container, running or not, with its anonymous volumes; done when it is gone already."""
+    """Remove a container, running or not, with its anonymous volumes; done when it is gone, whoever removed it."""
     try:
-        await docker.containers.container(container).delete(force=True, v=True)
+        await _remove(docker.containers.container(container))
     except aiodocker.DockerError as exc:
         if exc.status != 404:
             raise
+
+
+async def _remove(container: aiodocker.containers.DockerContainer) -> None:
+    try:
+        await container.delete(force=True, v=True)
+    except aiodocker.DockerError as exc:
+        if exc.status != 409:
+            raise
+        await container.wait(condition="removed")  # somebody else removes it already
 
 
 async def events(docker: aiodocker.Docker, filters: Mapping[str, list[str]]) -> AsyncIterator[bytes]:

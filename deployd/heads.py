@@ -10,11 +10,11 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Status, Trigger, Wanted
+from deployd.domain import AppState, Deploy, Status, Trigger, Wanted
 from deployd.errors import DeploydError, Unavailable
-from deployd.metrics import HEAD_LAG
 from deployd.ports import Source
 from deployd.store.store import Store
 from deployd.wanted import wanted_head
@@ -33,7 +33,7 @@ class Heads:
         self._store = store
         self._source = source
         self._ask = ask
-        self._behind_since: dict[str, float] = {}
+        self._behind: dict[str, _Behind] = {}
         self._wake = asyncio.Event()
 
     async def watch(self, apps: Callable[[], tuple[App, ...]], every: Callable[[], float]) -> None:
@@ -43,6 +43,8 @@ class Heads:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._wake.clear()
+                for name in self._behind.keys() - {app.name for app in apps()}:
+                    del self._behind[name]
                 watched = {(app.repo, app.name, app.ref, every()) for app in apps()}
                 new = {repo for repo, *_ in watched - looked_at}
                 gone = tasks.keys() - {app.repo for app in apps()}
@@ -72,24 +74,37 @@ class Heads:
         heads = await self._source.heads(app)
         known = await self._store.known_head(app.name)
         if (found := wanted_head(heads, known)) is None:
+            self._behind.pop(app.name, None)
             return False
         ref, head = found
-        live = (await self._store.state(app.name)).live
-        serves = live is not None and live.commit == head
-        self._note_lag(app.name, behind=head != known.declined and not serves)
+        state = await self._store.state(app.name)
+        serves = state.live is not None and state.live.commit == head
+        await self._note_lag(state, None if serves or head == known.declined else head)
         if head in {known.seen, known.declined} or await self._on_its_way(app.name, head):
             return False
-        if serves:
+        if serves or await self._was_passed_over(app.name, head):
             await self._store.see(app.name, head)
             return False
         await self._ask(Wanted(app.name, head, ref, Trigger("poll")))
         logger.info("The poll found %s at %s", app.name, head[:12])
         return True
 
+    def lag(self, state: AppState) -> float:
+        """For how many seconds an app has not served the head that the last look found; 0 once it does."""
+        behind = self._behind.get(state.app)
+        return 0.0 if behind is None or behind.is_over(state.live) else time.monotonic() - behind.since
+
     async def _on_its_way(self, app: str, commit: str) -> bool:
         """A deploy of that commit waits or is in flight: its take-up sees to the head."""
         latest = await self._store.latest_of(app, commit)
         return latest is not None and (latest.status is Status.QUEUED or latest.status.active)
+
+    async def _was_passed_over(self, app: str, head: str) -> bool:
+        """A person has asked for something else since that head was told of, and that is on its way or serves."""
+        choice = await self._store.choice(app)
+        if choice is None or not (choice.status in {Status.QUEUED, Status.LIVE} or choice.status.active):
+            return False
+        return await _came_before(self._store, choice, head)
 
     async def _poll(self, apps: list[App]) -> bool:
         results = await asyncio.gather(*(self._try(app) for app in apps))
@@ -106,11 +121,18 @@ class Heads:
             return False
         return True
 
-    def _note_lag(self, app: str, *, behind: bool) -> None:
-        if not behind:
-            self._behind_since.pop(app, None)
-        since = self._behind_since.setdefault(app, time.monotonic()) if behind else time.monotonic()
-        HEAD_LAG.labels(app).set(time.monotonic() - since)
+    async def _note_lag(self, state: AppState, head: str | None) -> None:
+        """The app does not serve `head`, or None: there is nothing that it should serve instead."""
+        if head is None:
+            self._behind.pop(state.app, None)
+            return
+        before = self._behind.get(state.app)
+        if before is not None and before.is_over(state.live):
+            before = None
+        if before is None or before.head != head:
+            since = before.since if before is not None else time.monotonic()
+            newest = await self._store.deploys(state.app, 1)
+            self._behind[state.app] = _Behind(head, since, newest[0].number if newest else 0)
 
     @staticmethod
     def _pause(every: float, failures: int) -> float:
@@ -124,15 +146,40 @@ class Heads:
         return float(wait * min(2**failures, _MAX_BACKOFF))
 
 
+class _Behind(NamedTuple):
+    """A head that an app does not serve; since when it serves none; the app's newest deploy when this one was found."""
+
+    head: str
+    since: float
+    newest: int
+
+    def is_over(self, live: Deploy | None) -> bool:
+        """It serves now, or what a push has told of since: that was the head when it was taken up."""
+        if live is None:
+            return False
+        return live.commit == self.head or (live.number > self.newest and live.trigger.kind in {"push", "poll"})
+
+
 async def make_way(store: Store, deploy: Deploy, head: tuple[str, str] | None) -> Status:
-    """End `deploy`, as the branch has another head: that one is deployed, unless it was already seen to."""
+    """End `deploy`, as the branch has another head: that one is deployed, unless it was already seen to.
+
+    What a person had chosen, and what made way for `deploy` alone, is queued again.
+    """
+    choice = await store.choice(deploy.app, deploy.number)
+    if choice is not None and choice.status is not Status.SUPERSEDED:
+        choice = None  # it had its turn
     if head is None:
+        if choice is not None:
+            await store.queue_again(choice)
         await store.see(deploy.app, None)
         await store.advance(deploy, Status.CANCELLED, reason=f"{deploy.ref} is gone from the remote")
         return Status.CANCELLED
     ref, commit = head
     known = await store.latest_of(deploy.app, commit)
-    if await _is_missing(store, deploy, commit, known):
+    if choice is not None and await _came_before(store, choice, commit):
+        await store.see(deploy.app, commit)
+        await store.queue_again(choice)
+    elif await _is_missing(store, deploy, commit, known):
         known = await store.queue_once(Wanted(deploy.app, commit, ref, Trigger("poll")))
     else:
         await store.see(deploy.app, commit)
@@ -140,6 +187,17 @@ async def make_way(store: Store, deploy: Deploy, head: tuple[str, str] | None) -
     by = known.number if known else None
     await store.advance(deploy, Status.SUPERSEDED, superseded_by=by, reason=reason)
     return Status.SUPERSEDED
+
+
+async def _came_before(store: Store, choice: Deploy, head: str) -> bool:
+    """The branch was at `head` already when a person made that choice; it has not come back to it since."""
+    known = await store.latest_of(choice.app, head)
+    if known is not None and known.number > choice.number:
+        return False
+    if head == (await store.known_head(choice.app)).seen:
+        return True
+    gave_way = known is None or known.status is Status.SUPERSEDED
+    return gave_way and await store.told_before(choice.app, head, choice.number)
 
 
 async def _is_missing(store: Store, deploy: Deploy, head: str, known: Deploy | None) -> bool:

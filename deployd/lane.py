@@ -83,9 +83,12 @@ class Lane:
                     await self._wake.wait()
                     self._wake.clear()
                     if self._paused:
+                        self._busy_since = 0.0
                         continue
                     deploy = await self._store.take_newest(self.app.name)
-                    if deploy is not None and not self._too_early(deploy):
+                    if deploy is None:
+                        self._busy_since = 0.0
+                    elif not self._too_early(deploy):
                         await self._serve_one(deploy)
                         if self._unsettled:
                             await self._until_done(self._settle)
@@ -248,7 +251,10 @@ class Lane:
         if self._tidying is not None:
             self._tidying.cancel()
             await asyncio.wait({self._tidying})
-        self._clean_up(partial(self._pipeline.tidy, self.app, live, self.config.retention))
+        self._clean_up(partial(self._pipeline.tidy, self.app, live, self.config.retention, self._number_in_flight))
+
+    def _number_in_flight(self) -> int | None:
+        return self._deploy.number if self._deploy is not None else None
 
     def _prune(self) -> None:
         """Forget what is too old after a deploy that failed too, unless a clean-up is under way that will."""

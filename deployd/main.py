@@ -1,12 +1,14 @@
 """The daemon put together: config -> adapters -> scheduler -> doors; alone knows who does what. Owns the order of its end.
 
-It stops in this order: the doors, then the deploys in flight (a cut-over finishes, the rest goes back to queued), then
-the adapters. A task that crashes takes the whole daemon down, loudly: systemd starts it again and it recovers.
+It stops in this order: the doors and the deploys in flight (a cut-over finishes, the rest goes back to queued), then the
+adapters; what hangs is not waited for. A task that crashes takes the whole daemon down, loudly: systemd starts it again and
+it recovers.
 """
 
 import asyncio
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Any
 
 from deployd import systemd
 from deployd.api.app import WEBHOOKS, create_app
+from deployd.api.ops import sweep_backups
 from deployd.api.server import Server, bind
 from deployd.api.services import Services
 from deployd.api.webhooks import WebhookDoor
@@ -40,6 +43,9 @@ from deployd.targets.docker import DockerTarget
 
 logger = logging.getLogger(__name__)
 
+# What is in flight gets so much beyond the requests: HAProxy is given 20 s to come up, a switch takes milliseconds.
+_CUT_OVER_SECONDS = 30.0
+
 # Handed to what is made at the start, but for the keys that are looked up each time that they are needed.
 _AT_START = ("server", "builder", "gateway", "git", "registry")
 _AT_ONCE = {"server.base_url", "server.allowed_hosts", "server.trusted_proxies", "git.poll_every"}
@@ -64,11 +70,12 @@ async def run(config_path: Path) -> None:
             logger.info("deployd listens on %s", ", ".join(_address(one.getsockname()) for one in sockets))
             await stop.wait()
             systemd.notify("STOPPING=1")
+            asyncio.get_running_loop().call_later(config.server.stop_timeout + _CUT_OVER_SECONDS, _end_at_once)
             daemon.stop_taking()
-            await web
             daemon.services.store.stop_waiting()
             for task in work:
                 task.cancel()
+            await web
     logger.info("deployd has stopped")
 
 
@@ -125,6 +132,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
     """Open everything that `config` needs, and close it again in the opposite order."""
     state = config.server.state_dir
     secrets = webhook_secrets(config)
+    sweep_backups(state)
     async with AsyncExitStack() as stack:
         events = Events()
         store = Store(await stack.enter_async_context(Database(state / "deployd.db")), events)
@@ -237,6 +245,12 @@ async def _feed_the_watchdog() -> None:
         while True:
             systemd.notify("WATCHDOG=1")
             await asyncio.sleep(pause)
+
+
+def _end_at_once() -> None:
+    """Something hangs (an engine that does not answer), and no cancellation ends it. The state is as after a kill: sound."""
+    logger.error("Not everything came to its end in time: the next start takes up what was in flight")
+    os._exit(1)
 
 
 def _address(name: object) -> str:

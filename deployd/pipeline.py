@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from deployd.config.app import App
 from deployd.config.daemon import BuilderSection, Retention
@@ -17,7 +18,7 @@ from deployd.domain import Deploy, Image, Status, labels
 from deployd.errors import DeploydError, RequestRefused
 from deployd.log import DaemonLog
 from deployd.logs import Logs
-from deployd.ports import Builder, BuildRequest, Context, Gate, Log, Source, Target
+from deployd.ports import Builder, BuildRequest, Context, Gate, InFlight, Log, Source, Target
 from deployd.progress import DeployProgress
 from deployd.store.store import Store
 from deployd.wanted import Outdated, wanted_head
@@ -75,19 +76,20 @@ class Pipeline:
                 log.write(f"{deploy.name} was stopped\n")
                 raise
 
-    async def tidy(self, app: App, deploy: Deploy, retention: Retention) -> None:
-        """After `deploy` went live: let what served before drain and go, then forget what is too old."""
+    async def tidy(self, app: App, deploy: Deploy, retention: Retention, in_flight: InFlight) -> None:
+        """After `deploy` went live: let what served before drain and go, then forget what is too old. Runs beside the next
+        deploy, whose number `in_flight` tells."""
         with self._parts.logs.open(app.name, deploy.number) as log:
             progress = DeployProgress(self._parts.store, deploy, log, (), _never)
             async with progress.step("drain"):
-                await self._parts.targets[app.target].sweep(app, deploy.number, log)
+                await self._parts.targets[app.target].sweep(app, deploy.number, log, in_flight)
             async with progress.step("prune"):
                 await self.prune(app, retention, log)
 
     async def prune(self, app: App, retention: Retention, log: Log | None = None) -> None:
         """Forget the app's images and logs past their limits; never an image that is live, previous or in flight."""
-        keep = await self._parts.store.kept_images(app.name)
-        freed = await self._parts.targets[app.target].prune(app, keep, retention.images, retention.image_bytes)
+        kept = partial(self._parts.store.kept, app.name)
+        freed = await self._parts.targets[app.target].prune(app, kept, retention.images, retention.image_bytes)
         freed_logs = await self._parts.logs.prune(retention.logs, retention.log_bytes)
         freed_cache = await self._parts.builder.trim(self._cache_limit)
         found = {"images": freed, "build cache": freed_cache, "logs": freed_logs}

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from deployd.config.app import App
-from deployd.domain import Deploy, GateResult, Image
+from deployd.domain import Deploy, GateResult, Image, Kept
+
+KeptNow = Callable[[], Awaitable[Kept]]
+InFlight = Callable[[], int | None]
+
+
+def none_in_flight() -> int | None:
+    """No deploy of the app is under way."""
+    return None
 
 
 class Log(Protocol):
@@ -196,8 +204,9 @@ class Target(Protocol):
         """Make a recorded release serve again (its container started, or made anew from its image). Idempotent."""
         ...
 
-    async def sweep(self, app: App, keep: int | None, log: Log) -> None:
-        """Drain, stop and remove all that runs for `app` but deploy `keep` and what serves; half-made candidates too.
+    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
+        """Drain, stop and remove all that runs for `app` but deploy `keep`, what serves, and the candidate of the deploy that is
+        `in_flight` meanwhile; half-made candidates that a crash left too.
 
         `keep` is None when nothing is known to be live: after a first deploy that failed, or when the state was lost. Idempotent.
         """
@@ -208,8 +217,11 @@ class Target(Protocol):
         nothing for an app that does not run here."""
         ...
 
-    async def prune(self, app: App, keep: Sequence[Image], images: int, image_bytes: int) -> int:
-        """Remove the app's oldest images past `images` by number or `image_bytes` in all, never one of `keep`; bytes freed."""
+    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
+        """Remove the app's oldest images past `images` by number or `image_bytes` in all; bytes freed.
+
+        Never one that is `kept`, which is asked before each goes: the next deploy may take it up meanwhile.
+        """
         ...
 
     def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:

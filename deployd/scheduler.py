@@ -17,6 +17,7 @@ from deployd.pipeline import Pipeline
 from deployd.plan import Plan, plan
 from deployd.ports import Source, Target
 from deployd.store.store import Store
+from deployd.uninterrupted import uninterrupted
 from deployd.wanted import wanted_head
 
 logger = logging.getLogger(__name__)
@@ -37,14 +38,14 @@ class Scheduler:
         self._targets = targets
         self._lanes: dict[str, Lane] = {}
         self._serving: dict[str, asyncio.Task[None]] = {}
-        self._heads = Heads(store, source, self._ask)
+        self.heads = Heads(store, source, self._ask)
 
     async def serve(self) -> None:
         """Bring every app to where it should be and keep it there."""
         await self._store.end_interrupted_steps()
         async with asyncio.TaskGroup() as self._tasks:
             self.reload(self.config)
-            self._tasks.create_task(self._heads.watch(lambda: self.config.app, lambda: self.config.git.poll_every))
+            self._tasks.create_task(self.heads.watch(lambda: self.config.app, lambda: self.config.git.poll_every))
             self._tasks.create_task(self._forget())
 
     def reload(self, config: Config) -> None:
@@ -67,7 +68,7 @@ class Scheduler:
                 self._serving[app.name] = self._tasks.create_task(_serve_after(before, lane), name=f"lane {app.name}")
             lane.app, lane.config, lane.target = app, config, self._targets[app.target]
             lane.look()
-        self._heads.wake()
+        self.heads.wake()
 
     def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> asyncio.Future[Accepted]:
         """Take what a delivery asks for; durable when the future has a result. Raises Unavailable there."""
@@ -170,9 +171,14 @@ class Scheduler:
         return await plan(self._app(name), commit, self._source, self._store, self._pipeline)
 
     async def _ask(self, wanted: Wanted) -> Deploy:
-        deploy = await self._store.queue_once(wanted)
-        self._submit(deploy)
-        return deploy
+        """Queue what the poll found. A reload may stop the poll in mid-question: what is in the store, a lane knows of."""
+
+        async def ask() -> Deploy:
+            deploy = await self._store.queue_once(wanted)
+            self._submit(deploy)
+            return deploy
+
+        return await uninterrupted(ask())
 
     def _submit_new(self, accepted: asyncio.Future[Accepted]) -> None:
         if not accepted.cancelled() and accepted.exception() is None:

@@ -19,7 +19,7 @@ from deployd.errors import BuildFailed, RequestRefused, Unavailable
 from deployd.events import Events
 from deployd.logs import Logs
 from deployd.pipeline import Parts, Pipeline
-from deployd.ports import BuildRequest, Candidate, Context, Log, Progress
+from deployd.ports import BuildRequest, Candidate, Context, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.scheduler import Scheduler
 from deployd.store.database import Database
 from deployd.store.store import Store
@@ -92,13 +92,13 @@ class FakeTarget:
     async def restore(self, app: App, deploy: Deploy) -> None:
         self.live[app.name] = deploy.number
 
-    async def sweep(self, app: App, keep: int | None, log: Log) -> None:
+    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
         log.write("swept\n")
 
     async def remove(self, app: str) -> None:
         self.removed.append(app)
 
-    async def prune(self, app: App, keep: Sequence[Image], images: int, image_bytes: int) -> int:
+    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
         return 0
 
     async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:

@@ -9,10 +9,19 @@ from fnmatch import fnmatch
 from typing import Any, Self
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Image
+from deployd.domain import Deploy, Image, Kept
 from deployd.errors import RequestRefused, RolloutFailed, Unavailable
-from deployd.ports import Candidate, Context, Gate, Log, Progress
+from deployd.ports import Candidate, Context, Gate, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.uninterrupted import uninterrupted
+
+
+def keeping(*images: Image) -> KeptNow:
+    """What a clean-up of images is told to keep."""
+
+    async def kept() -> Kept:
+        return Kept(images)
+
+    return kept
 
 
 class FakeLog:
@@ -188,15 +197,15 @@ class FakeTarget:
         self.containers.setdefault(app.name, set()).add(deploy.number)
         self._serving[app.name] = deploy.number
 
-    async def sweep(self, app: App, keep: int | None, log: Log) -> None:
-        for number in self.containers.get(app.name, set()) - {keep, self._serving.get(app.name)}:
+    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
+        for number in self.containers.get(app.name, set()) - {keep, self._serving.get(app.name), in_flight()}:
             self.containers[app.name].discard(number)
 
     async def remove(self, app: str) -> None:
         self.containers.pop(app, None)
         self._serving.pop(app, None)
 
-    async def prune(self, app: App, keep: Sequence[Image], images: int, image_bytes: int) -> int:
+    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
         return 0
 
     async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:

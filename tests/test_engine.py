@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -5,8 +6,10 @@ import aiodocker
 import pytest
 from aiohttp import ClientConnectionResetError
 
+from deployd.demo.engine import Engine
 from deployd.engine import connect, containers, delete, inspect, translated
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
+from tests.testbed.images import BUSYBOX
 
 
 @pytest.fixture
@@ -42,3 +45,17 @@ async def test_a_connection_that_breaks_is_unavailable_whatever_was_asked(error:
 async def test_an_address_that_is_none_is_the_operator_s_to_correct() -> None:
     with pytest.raises(ConfigError, match="no Docker Engine"):
         connect("docker.sock")
+
+
+@pytest.mark.engine
+async def test_a_container_that_is_being_removed_already_is_waited_for(
+    base_images: object, docker_engine: Engine
+) -> None:
+    docker = connect(docker_engine.url)
+    try:
+        made = await docker.containers.create({"Image": BUSYBOX, "Cmd": ["sleep", "1000"]})
+        await made.start()
+        await asyncio.gather(*(delete(docker, made.id) for _ in range(8)))
+        assert await inspect(docker, made.id) is None
+    finally:
+        await docker.close()

@@ -1,13 +1,13 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY
 
 from deployd.config.app import App
 from deployd.config.file import parse
-from deployd.domain import Delivery, Status, Trigger, Wanted
+from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
 from deployd.errors import Unavailable
 from deployd.events import Events
 from deployd.heads import Heads
@@ -18,6 +18,7 @@ from tests.fakes import FakeSource
 
 REPO = "https://example.com/acme/iris.git"
 A, B = "a" * 40, "b" * 40
+MAIN = "refs/heads/main"
 
 
 def _app(name: str = "iris", repo: str = REPO, **more: object) -> App:
@@ -35,6 +36,10 @@ async def _live(store: Store, wanted: Wanted) -> None:
     deploy = await store.queue(wanted)
     if wanted.trigger.kind == "poll":
         await store.see(deploy.app, deploy.commit)
+    await _goes_live(store, deploy)
+
+
+async def _goes_live(store: Store, deploy: Deploy) -> None:
     for status in (Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT, Status.LIVE):
         deploy = await store.advance(deploy, status)
 
@@ -82,19 +87,97 @@ async def test_a_branch_that_is_gone_asks_for_nothing(store: Store) -> None:
     assert not await Heads(store, FakeSource({REPO: {}}), store.queue).look(_app())
 
 
-async def test_the_lag_behind_the_head_is_measured(store: Store) -> None:
+async def test_the_lag_grows_while_the_head_does_not_serve_though_the_remote_is_away(store: Store) -> None:
     source = FakeSource({REPO: {"refs/heads/main": A}})
-    heads = Heads(store, source, lambda wanted: _live(store, wanted))
+    heads = Heads(store, source, store.queue)
+    assert heads.lag(await store.state("iris")) == 0
     await heads.look(_app())
-    await heads.look(_app())
-    assert REGISTRY.get_sample_value("deployd_head_lag_seconds", {"app": "iris"}) == pytest.approx(0, abs=1e-3)
-    source.remotes[REPO]["refs/heads/main"] = B
+    first = heads.lag(await store.state("iris"))
+    source.away = True
+    with pytest.raises(Unavailable):
+        await heads.look(_app())
+    assert 0 < first < heads.lag(await store.state("iris"))
+
+
+async def test_the_lag_counts_from_the_first_head_that_did_not_serve(store: Store) -> None:
+    source = FakeSource({REPO: {"refs/heads/main": A}})
     heads = Heads(store, source, store.queue)
     await heads.look(_app())
+    first = heads.lag(await store.state("iris"))
+    source.remotes[REPO]["refs/heads/main"] = B
     await heads.look(_app())
-    lag = REGISTRY.get_sample_value("deployd_head_lag_seconds", {"app": "iris"})
-    assert lag is not None
-    assert lag > 0
+    assert heads.lag(await store.state("iris")) > first
+
+
+async def test_the_lag_ends_without_a_poll_when_the_head_goes_live_and_stays_so_until_the_next_one(
+    store: Store,
+) -> None:
+    source = FakeSource({REPO: {"refs/heads/main": A}})
+    heads = Heads(store, source, store.queue)
+    await heads.look(_app())
+    await _live(store, Wanted("iris", A, MAIN, Trigger("manual")))
+    assert heads.lag(await store.state("iris")) == 0
+    source.remotes[REPO]["refs/heads/main"] = B
+    began = time.monotonic()
+    await heads.look(_app())
+    assert 0 < heads.lag(await store.state("iris")) <= time.monotonic() - began
+
+
+async def test_the_lag_ends_when_a_head_that_a_push_told_of_since_goes_live(store: Store) -> None:
+    heads = Heads(store, FakeSource({REPO: {"refs/heads/main": A}}), store.queue)
+    await heads.look(_app())
+    await _live(store, Wanted("iris", B, MAIN, Trigger("push", "1")))
+    assert heads.lag(await store.state("iris")) == 0
+
+
+async def test_what_was_told_of_before_the_head_or_is_a_persons_choice_does_not_end_the_lag(store: Store) -> None:
+    source = FakeSource({REPO: {"refs/heads/main": A}})
+    heads = Heads(store, source, store.queue)
+    older = await store.queue(Wanted("iris", B, MAIN, Trigger("push", "1")))
+    await heads.look(_app())
+    await _goes_live(store, older)
+    await heads.look(_app())
+    assert heads.lag(await store.state("iris")) > 0
+    await _live(store, Wanted("iris", "c" * 40, MAIN, Trigger("manual")))
+    assert heads.lag(await store.state("iris")) > 0
+
+
+async def test_a_branch_that_is_gone_or_a_head_that_was_declined_is_nothing_to_be_behind_of(store: Store) -> None:
+    source = FakeSource({REPO: {"refs/heads/main": A}})
+    heads = Heads(store, source, store.queue)
+    await heads.look(_app())
+    source.remotes[REPO] = {}
+    await heads.look(_app())
+    assert heads.lag(await store.state("iris")) == 0
+    await _live(store, Wanted("iris", A, MAIN, Trigger("poll")))
+    source.remotes[REPO]["refs/heads/main"] = B
+    await heads.look(_app())
+    assert heads.lag(await store.state("iris")) > 0
+    declined = Wanted("iris", B, MAIN, Trigger("push", "1"), before=A, declined=True)
+    await store.accept(Delivery("github", "1", "push"), [declined])
+    await heads.look(_app())
+    assert heads.lag(await store.state("iris")) == 0
+
+
+async def test_the_lag_of_an_app_that_a_reload_takes_away_is_forgotten(store: Store) -> None:
+    source, apps = FakeSource({REPO: {"refs/heads/main": A}}), [_app()]
+    queued: asyncio.Queue[str] = asyncio.Queue()
+
+    async def ask(wanted: Wanted) -> None:
+        await store.queue(wanted)
+        queued.put_nowait(wanted.app)
+
+    heads = Heads(store, source, ask)
+    watching = asyncio.create_task(heads.watch(lambda: tuple(apps), lambda: 0.0))
+    async with asyncio.timeout(20):
+        assert await queued.get() == "iris"
+        assert heads.lag(await store.state("iris")) > 0
+        apps[0] = _app("rose")
+        heads.wake()
+        assert await queued.get() == "rose"
+    assert heads.lag(await store.state("iris")) == 0
+    watching.cancel()
+    await asyncio.wait({watching})
 
 
 async def test_the_watch_looks_at_the_start_and_goes_on_after_a_failure(store: Store) -> None:

@@ -17,7 +17,7 @@ from deployd.events import Events
 from deployd.lane import Lane
 from deployd.metrics import DEPLOYS
 from deployd.pipeline import Pipeline
-from deployd.ports import Log, Target
+from deployd.ports import InFlight, Log, Target, none_in_flight
 from deployd.store.database import Database, Work
 from deployd.store.store import Store
 from deployd.wanted import Outdated
@@ -37,6 +37,7 @@ class ScriptedPipeline(Pipeline):
         self.outrun: Callable[[], Awaitable[bool]] | None = None
         self.tidied: asyncio.Queue[int] = asyncio.Queue()
         self.pruned: asyncio.Queue[str] = asyncio.Queue()
+        self.in_flight: InFlight = none_in_flight
 
     async def run(self, app: App, deploy: Deploy, outrun: Callable[[], Awaitable[bool]]) -> None:
         assert app.name not in self.running, "two deploys of one app at once"
@@ -57,7 +58,8 @@ class ScriptedPipeline(Pipeline):
         for status in (Status.CHECKING, Status.ROLLING_OUT, Status.LIVE):
             await self.store.advance(deploy, status)
 
-    async def tidy(self, app: App, deploy: Deploy, retention: object) -> None:
+    async def tidy(self, app: App, deploy: Deploy, retention: object, in_flight: InFlight) -> None:
+        self.in_flight = in_flight
         self.tidied.put_nowait(deploy.number)
 
     async def prune(self, app: App, retention: object, log: object = None) -> None:
@@ -166,6 +168,19 @@ async def test_a_push_goes_live_and_the_lane_tidies_up(bench: Bench) -> None:
         deploy = await bench.push(A)
         await bench.ends(deploy, Status.LIVE)
         assert await bench.pipeline.tidied.get() == deploy.number
+
+
+async def test_who_tidies_up_is_told_what_is_in_flight_meanwhile(bench: Bench) -> None:
+    bench.pipeline.scripts[B] = _for_ever
+    async with bench.serving():
+        first = await bench.push(A)
+        await bench.ends(first, Status.LIVE)
+        await bench.pipeline.tidied.get()
+        assert bench.pipeline.in_flight() is None
+        second = await bench.push(B)
+        while await bench.pipeline.began.get() != second:
+            pass
+        assert bench.pipeline.in_flight() == second.number
 
 
 async def test_a_newer_push_cancels_the_deploy_in_flight_and_wins(bench: Bench) -> None:
@@ -425,6 +440,76 @@ async def test_pushes_without_end_let_a_deploy_finish_after_the_guard(bench: Ben
         go_on.set()
         await bench.ends(second, Status.LIVE)
         assert (await bench.ends(first, Status.RETIRED)).live_at is not None
+
+
+class Clock:
+    """The time as the lane sees it, which the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("deployd.lane.time", made)
+    return made
+
+
+async def test_the_guard_counts_from_the_first_of_the_pushes_that_superseded_each_other(
+    bench: Bench, clock: Clock
+) -> None:
+    go_on = asyncio.Event()
+
+    async def long(deploy: Deploy) -> None:
+        await go_on.wait()
+
+    bench.pipeline.scripts = {A: _for_ever, B: long}
+    almost = 0.6 * bench.lane.config.supersede.finish_after
+    async with bench.serving():
+        first = await bench.push(A)
+        await bench.pipeline.began.get()
+        clock.now += almost
+        second = await bench.push(B)
+        await bench.ends(first, Status.SUPERSEDED)
+        await bench.pipeline.began.get()
+        clock.now += almost
+        third = await bench.push(C)
+        go_on.set()
+        await bench.ends(third, Status.LIVE)
+        assert (await bench.ends(second, Status.RETIRED)).live_at is not None
+
+
+async def test_the_guard_begins_anew_when_nothing_waits_any_more(
+    bench: Bench, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle, take_newest = asyncio.Event(), bench.store.take_newest
+
+    async def taken(app: str) -> Deploy | None:
+        if (deploy := await take_newest(app)) is None:
+            idle.set()
+        return deploy
+
+    async def outdated(deploy: Deploy) -> None:
+        raise Outdated(("refs/heads/main", B))
+
+    monkeypatch.setattr(bench.store, "take_newest", taken)
+    bench.pipeline.scripts = {A: outdated, C: _for_ever}
+    async with bench.serving():
+        await bench.ends(await bench.push(B), Status.LIVE)
+        await bench.ends(await bench.push(A), Status.SUPERSEDED)
+        idle.clear()
+        bench.lane.look()
+        await idle.wait()
+        clock.now += 2 * bench.lane.config.supersede.finish_after
+        third = await bench.push(C)
+        while (await bench.pipeline.began.get()).number != third.number:
+            pass
+        await bench.push(A)
+        await bench.ends(third, Status.SUPERSEDED)
 
 
 async def test_pushes_to_a_paused_app_wait_and_the_newest_wins_on_resume(bench: Bench) -> None:

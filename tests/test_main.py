@@ -1,18 +1,51 @@
-"""What a reload takes up, and what it leaves to the next restart."""
+"""What a start clears away; what a reload takes up, and what it leaves to the next restart; how the daemon ends."""
 
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployd.config.daemon import Config
 from deployd.config.file import parse
-from deployd.main import taken_up
+from deployd.demo.daemon import CONFIG, DemoDaemon
+from deployd.main import assemble, taken_up
 
 REGISTRY = {"url": "registry.example.com"}
+
+# The deploys of this daemon do not end when they are told to: they wait for an engine that hangs.
+STUBBORN = """
+import asyncio
+from deployd import main
+from deployd.__main__ import main as deployd
+from deployd.uninterrupted import uninterrupted
+
+async def serve(daemon):
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("the deploys are told to stop", flush=True)
+        await uninterrupted(asyncio.Event().wait())
+
+main.Daemon.serve = serve
+main._CUT_OVER_SECONDS = 1.0
+deployd()
+"""
 
 
 def _config(**sections: Any) -> Config:
     return parse(sections)
+
+
+async def test_a_start_sweeps_what_a_killed_daemon_left_of_a_backup(tmp_path: Path) -> None:
+    left = tmp_path / ".backup-k3x_9qzl"
+    left.mkdir()
+    async with assemble(_config(server={"state_dir": str(tmp_path)}), tmp_path / "config.toml"):
+        assert not left.exists()
 
 
 def test_a_config_that_is_the_same_takes_no_restart() -> None:
@@ -56,3 +89,46 @@ def test_a_registry_that_comes_or_goes_takes_a_restart() -> None:
     without, with_one = _config(), _config(registry=REGISTRY)
     assert taken_up(without, with_one) == (without, ["registry"])
     assert taken_up(with_one, without) == (with_one, ["registry"])
+
+
+@asynccontextmanager
+async def _stubborn(directory: Path, stop_timeout: str) -> AsyncIterator[tuple[DemoDaemon, asyncio.subprocess.Process]]:
+    """A daemon that runs, and its process: its deploys want more time than the second they get beyond the requests."""
+    config = CONFIG.replace("[github]", f'stop_timeout = "{stop_timeout}"\n[github]')
+    daemon = DemoDaemon.prepare(directory, directory / "iris.git", config)
+    daemon.program = ("-c", STUBBORN)
+    daemon.environment = {"DOCKER_HOST": f"unix://{directory}/no-engine.sock"}
+    async with daemon.running():
+        assert daemon.process is not None
+        try:
+            yield daemon, daemon.process
+        finally:
+            if daemon.process.returncode is None:
+                daemon.process.kill()
+
+
+async def test_deploys_are_told_to_stop_while_a_request_may_still_come_to_its_end(tmp_path: Path) -> None:
+    async with _stubborn(tmp_path, "20s") as (daemon, process):
+        reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
+        head = (
+            "POST /webhooks/github HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2"
+        )
+        writer.write(f"{head}\r\n\r\n{{".encode())
+        await daemon.answering()  # by then it has the request's beginning
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            while "the deploys are told to stop" not in daemon.log.read_text():  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+            writer.write(b"}")
+            assert await reader.readline() == b"HTTP/1.1 401 Unauthorized\r\n"  # and not 408: that comes after 9 s
+        writer.close()
+
+
+async def test_a_deploy_that_does_not_end_is_left_to_the_next_start(tmp_path: Path) -> None:
+    async with _stubborn(tmp_path, "1s") as (daemon, process):
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            assert await process.wait() == 1
+        assert time.monotonic() - began >= 2
+        assert "the next start takes up what was in flight" in daemon.log.read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deployd.config.app import App
-from deployd.domain import Status
+from deployd.domain import Delivery, Status, Trigger, Wanted
 from tests.desk import MAIN
 from tests.works import Works, works
 
@@ -141,6 +141,101 @@ async def test_a_late_delivery_does_not_undo_what_a_person_chose(shop: Works) ->
     await shop.becomes(await shop.told(late), Status.SUPERSEDED)
     await shop.serves(good)
     assert not await shop.polled()
+
+
+async def test_a_late_delivery_in_mid_deploy_does_not_undo_what_a_person_chose(shop: Works) -> None:
+    late, good, bad = shop.commit(), shop.commit(), shop.commit()
+    await shop.becomes(await shop.told(bad), Status.LIVE)
+    shop.builder.held[good] = asyncio.Event()
+    chosen = await shop.scheduler.deploy("iris", good, "ada")
+    await shop.becomes(chosen, Status.BUILDING)
+    stale = await shop.told(late)
+    shop.builder.held[good].set()
+    await shop.becomes(chosen, Status.SUPERSEDED)
+    await shop.becomes(stale, Status.SUPERSEDED)
+    await shop.serves(good)
+    assert not await shop.polled()
+
+
+async def test_late_deliveries_do_not_undo_a_rollback_that_waits(shop: Works) -> None:
+    late, good, bad = shop.commit(), shop.commit(), shop.commit()
+    await shop.becomes(await shop.told(good), Status.SUPERSEDED, Status.LIVE)
+    await shop.becomes(await shop.scheduler.deploy("iris", good, "ada"), Status.LIVE)
+    await shop.becomes(await shop.scheduler.deploy("iris", bad, "ada"), Status.LIVE)
+    await shop.scheduler.pause("iris", paused=True)
+    await shop.scheduler.rollback("iris", None, "ada")
+    await shop.told(late)
+    await shop.told(late)
+    await shop.scheduler.pause("iris", paused=False)
+    await shop.serves(good)
+    live = (await shop.store.state("iris")).live
+    assert live is not None
+    assert (live.trigger.kind, live.trigger.by) == ("rollback", "ada")
+    assert not await shop.polled()
+
+
+async def test_a_late_delivery_of_a_branch_that_is_gone_does_not_undo_what_a_person_chose(shop: Works) -> None:
+    late, good = shop.commit(), shop.commit()
+    await shop.scheduler.pause("iris", paused=True)
+    await shop.scheduler.deploy("iris", good, "ada")
+    await shop.told(late)
+    shop.repository.git("update-ref", "-d", "refs/heads/main")
+    await shop.scheduler.pause("iris", paused=False)
+    await shop.serves(good)
+
+
+async def test_a_newer_push_overrides_what_a_person_chose_though_a_late_delivery_follows(shop: Works) -> None:
+    late, good = shop.commit(), shop.commit()
+    await shop.scheduler.pause("iris", paused=True)
+    chosen = await shop.scheduler.deploy("iris", good, "ada")
+    head = shop.commit()
+    await shop.told(head)
+    await shop.told(late)
+    await shop.scheduler.pause("iris", paused=False)
+    await shop.serves(head)
+    await shop.becomes(chosen, Status.SUPERSEDED)
+    assert set(shop.builder.images) == {head}
+
+
+async def test_a_head_that_waited_when_a_person_chose_another_is_not_brought_back_by_the_poll(shop: Works) -> None:
+    good = shop.commit()
+    await shop.becomes(await shop.told(good), Status.LIVE)
+    await shop.scheduler.pause("iris", paused=True)
+    await shop.told(shop.commit())
+    await shop.scheduler.deploy("iris", good, "ada")
+    assert not await shop.polled()
+    await shop.scheduler.pause("iris", paused=False)
+    await shop.serves(good)
+    assert not await shop.polled()
+    newest = shop.commit()
+    assert await shop.polled()
+    await shop.serves(newest)
+
+
+async def test_a_branch_that_goes_back_to_a_former_release_wins_over_what_a_person_chose_before(shop: Works) -> None:
+    former, good, head = shop.commit(), shop.commit(), shop.commit()
+    shop.repository.git("update-ref", "refs/heads/main", former)
+    await shop.becomes(await shop.told(former), Status.LIVE)
+    shop.repository.git("update-ref", "refs/heads/main", head)
+    await shop.becomes(await shop.told(head), Status.LIVE)
+    await shop.becomes(await shop.scheduler.deploy("iris", good, "ada"), Status.LIVE)
+    shop.repository.git("update-ref", "refs/heads/main", former)
+    assert await shop.polled()
+    await shop.serves(former)
+
+
+async def test_a_declined_push_that_is_told_again_long_after_starts_nothing(shop: Works) -> None:
+    first = shop.commit()
+    await shop.becomes(await shop.told(first), Status.LIVE)
+    docs = shop.commit()
+    declined = [Wanted("iris", docs, MAIN, Trigger("push", "guid"), before=first, declined=True)]
+    delivery = Delivery("github", "guid", "push")
+    assert await shop.scheduler.accept(delivery, declined) == ([], [])
+    second, third = shop.commit(), shop.commit()
+    for commit in (second, third):
+        await shop.becomes(await shop.told(commit), Status.SUPERSEDED, Status.LIVE)
+    await shop.serves(third)
+    assert await shop.scheduler.accept(delivery, declined) == ([], [])
 
 
 async def test_a_late_delivery_does_not_bring_back_a_head_that_was_cancelled(shop: Works) -> None:

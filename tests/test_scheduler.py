@@ -19,6 +19,7 @@ from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.fakes import FakeSource
 from tests.test_lane import Cleaning, ScriptedPipeline, World
+from tests.works import works
 
 REPO = "https://example.com/acme/iris.git"
 A, B, C = "a" * 40, "b" * 40, "c" * 40
@@ -266,3 +267,21 @@ async def test_a_reload_that_needs_a_new_target_changes_nothing(desk: Desk) -> N
         with pytest.raises(ConfigError, match=r"app\.lily\.target"):
             scheduler.reload(parse({"app": [app], "registry": {"url": "registry.example.com"}}))
         assert scheduler.config is before
+
+
+async def test_what_the_poll_found_is_deployed_though_a_reload_stops_the_poll(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with works(tmp_path) as shop:
+        head = shop.commit()
+        queue_once = shop.store.queue_once
+
+        async def stopped_meanwhile(wanted: Wanted) -> Deploy:
+            polling.cancel()
+            return await queue_once(wanted)
+
+        monkeypatch.setattr(shop.store, "queue_once", stopped_meanwhile)
+        polling = asyncio.create_task(shop.polled())
+        with pytest.raises(asyncio.CancelledError):
+            await polling
+        await shop.serves(head)

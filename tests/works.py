@@ -92,7 +92,7 @@ class Works:
     async def polled(self, app: str = "iris") -> bool:
         """The poll looks at one app now; whether it queued something."""
         configured, _ = self.scheduler.target_of(app)
-        return await self.scheduler._heads.look(configured)
+        return await self.scheduler.heads.look(configured)
 
     async def becomes(self, deploy: Deploy | str, *statuses: Status) -> Deploy:
         """The deploy (`iris/2`) once it has one of the statuses."""

@@ -1,5 +1,6 @@
 """For those who run deployd: is it alive, is it ready, what does it count, read the config again, copy the state."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -14,11 +15,18 @@ from deployd.api.readiness import is_well
 from deployd.api.services import Given
 from deployd.api.streams import Stream, Write
 from deployd.errors import RequestRefused
-from deployd.metrics import LIVE_INFO, QUEUE_DEPTH
+from deployd.metrics import HEAD_LAG, LIVE_INFO, QUEUE_DEPTH
 
 router = APIRouter()
 
 _BLOCK = 256 * 1024
+_COPY = ".backup-"  # nothing that an operator would call a backup of his own
+
+
+def sweep_backups(state_dir: Path) -> None:
+    """Remove the copies that a killed daemon left; for a start, before anybody can ask for one."""
+    for left in state_dir.glob(f"{_COPY}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @router.head("/healthz", include_in_schema=False)
@@ -39,10 +47,12 @@ async def readyz(services: Given) -> Response:
 @router.get("/metrics", response_class=Response, dependencies=[READS])
 async def metrics(services: Given) -> Response:
     """Prometheus."""
-    QUEUE_DEPTH.clear()
-    LIVE_INFO.clear()
-    for state in await services.store.states([app.name for app in services.config.app]):
+    states = await services.store.states([app.name for app in services.config.app])
+    for gauge in (QUEUE_DEPTH, LIVE_INFO, HEAD_LAG):
+        gauge.clear()
+    for state in states:
         QUEUE_DEPTH.labels(state.app).set(state.queued)
+        HEAD_LAG.labels(state.app).set(services.scheduler.heads.lag(state))
         if state.live is not None:
             LIVE_INFO.labels(state.app, state.live.commit).set(1)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -71,7 +81,7 @@ async def backup(services: Given) -> Response:
     """A consistent copy of the whole state, as one SQLite file."""
 
     async def produce(write: Write) -> None:
-        with tempfile.TemporaryDirectory(dir=services.config.server.state_dir, prefix="backup-") as directory:
+        with tempfile.TemporaryDirectory(dir=services.config.server.state_dir, prefix=_COPY) as directory:
             copy = Path(directory) / "deployd.db"
             await services.store.backup(copy)
             with copy.open("rb") as file:

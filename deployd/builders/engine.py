@@ -176,7 +176,7 @@ class EngineBuilder:
         if began is None or not names:
             return
         try:
-            async with self._engine() as engine:
+            async with self._engine() as engine, asyncio.timeout(_GONE_WITHIN_S):
                 found = [await _inspect(engine, each) for each in names]
         except Unavailable as exc:
             _logger.warning("Cannot note which unnamed images a build left: %s", exc)

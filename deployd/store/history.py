@@ -2,9 +2,9 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from deployd.domain import AppState, Deploy, Image
+from deployd.domain import AppState, Deploy, Image, Kept
 from deployd.store.database import Database
 from deployd.store.rows import deploy_of
 from deployd.store.schema import IN_FLIGHT
@@ -47,6 +47,15 @@ class History:
         query = "SELECT 1 FROM deploys WHERE app = ? AND number < ? AND number >= ? AND sha = ?"
         values = (app, number, number - _LAST, commit)
         return await self._database.read(lambda connection: connection.execute(query, values).fetchone() is not None)
+
+    async def choice(self, app: str, before: int | None = None) -> Deploy | None:
+        """What a person asked for last, by hand or as a rollback, of the live release and what came after it (and has a number
+        below `before`, if given)."""
+        query = (
+            "SELECT * FROM deploys WHERE app = ? AND number < ? AND trigger_kind IN ('manual', 'rollback') AND number >= "
+            "(SELECT coalesce(max(number), 0) FROM deploys WHERE app = ? AND status = 'live') ORDER BY number DESC LIMIT 1"
+        )
+        return await self._first(query, (app, before if before is not None else 1 << 62, app))
 
     async def previous(self, app: str, number: int) -> Deploy | None:
         """The newest release before deploy `number` that was live and was not itself taken back."""
@@ -95,23 +104,25 @@ class History:
 
         return await self._database.read(ask)
 
-    async def kept_images(self, app: str) -> Sequence[Image]:
+    async def kept(self, app: str) -> Kept:
         """The images that must stay: of the live release, of the ones before it, of which one is where a rollback goes, and of
-        what is queued or in flight."""
+        what is queued or in flight; of that the commits, too, as its image may not be recorded yet."""
 
-        def ask(connection: sqlite3.Connection) -> list[Image]:
+        def ask(connection: sqlite3.Connection) -> Kept:
             live = connection.execute("SELECT number FROM deploys WHERE app = ? AND status = 'live'", (app,)).fetchone()
             previous = _release_before(connection, app, live["number"]) if live else None
             rows = connection.execute(
-                "SELECT * FROM (SELECT number, image FROM deploys WHERE app = ? AND live_at IS NOT NULL "
+                "SELECT * FROM (SELECT NULL AS coming, image FROM deploys WHERE app = ? AND live_at IS NOT NULL "
                 "ORDER BY number DESC LIMIT 2) "
-                f"UNION SELECT number, image FROM deploys WHERE app = ? AND {IN_FLIGHT} "
-                "UNION SELECT number, image FROM deploys WHERE app = ? AND status = 'live' "
-                "UNION SELECT number, image FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'",
+                f"UNION SELECT sha, image FROM deploys WHERE app = ? AND {IN_FLIGHT} "
+                "UNION SELECT NULL, image FROM deploys WHERE app = ? AND status = 'live' "
+                "UNION SELECT sha, image FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'",
                 (app, app, app, app),
-            )
-            found = [Image(**json.loads(row["image"])) for row in rows if row["image"]]
-            return [*found, previous.image] if previous is not None and previous.image is not None else found
+            ).fetchall()
+            images = [Image(**json.loads(row["image"])) for row in rows if row["image"]]
+            if previous is not None and previous.image is not None:
+                images.append(previous.image)
+            return Kept(images, frozenset(row["coming"] for row in rows if row["coming"]))
 
         return await self._database.read(ask)
 

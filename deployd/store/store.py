@@ -26,6 +26,7 @@ from deployd.store.transitions import (
     forget_app,
     number_above,
     queue,
+    queue_again,
     queue_once,
     remember,
 )
@@ -58,13 +59,13 @@ class Store(History):
 
         def work(connection: sqlite3.Connection) -> Accepted:
             first = deploys_of_delivery(connection, delivery)
-            failed = {deploy.app for deploy in first if deploy.status is Status.FAILED}
-            if first and not failed:
+            failed = {deploy.app for deploy in first or () if deploy.status is Status.FAILED}
+            if first is not None and not failed:
                 return Accepted(first, [])
-            deploys = [deploy for deploy in first if deploy.app not in failed]
+            deploys = [deploy for deploy in first or () if deploy.app not in failed]
             new: list[Deploy] = []
             for one in wanted:
-                if (first and one.app not in failed) or (one.declined and decline(connection, one)):
+                if (first is not None and one.app not in failed) or (one.declined and decline(connection, one)):
                     continue
                 deploy, is_new = queue_once(connection, one)
                 deploys.append(deploy)
@@ -92,6 +93,12 @@ class Store(History):
         if new:
             self._tell(deploy)
         return deploy
+
+    async def queue_again(self, deploy: Deploy) -> Deploy:
+        """Queue what a person asked for anew, after it had to make way for nothing. Raises Unavailable."""
+        again = await self._database.write(lambda connection: queue_again(connection, deploy))
+        self._tell(again)
+        return again
 
     async def take_newest(self, app: str) -> Deploy | None:
         """The newest queued deploy; those queued before it are superseded by it. None when paused or nothing waits."""
@@ -261,6 +268,10 @@ class Store(History):
         while count := await self._database.write(work):
             gone += count
         return gone
+
+    async def ping(self) -> None:
+        """A write would be taken; else Unavailable, as while another process holds the database."""
+        await self._database.write(lambda _: None)
 
     async def backup(self, to: Any) -> None:
         """Copy the whole database to a file while it is in use."""

@@ -37,12 +37,14 @@ def remember(connection: sqlite3.Connection, delivery: Delivery, deploys: list[D
     )
 
 
-def deploys_of_delivery(connection: sqlite3.Connection, delivery: Delivery) -> list[Deploy]:
-    """What came of a delivery when its GUID came before."""
+def deploys_of_delivery(connection: sqlite3.Connection, delivery: Delivery) -> list[Deploy] | None:
+    """What came of a delivery when its GUID came before, which may be nothing; None when it did not."""
     row = connection.execute(
         "SELECT deploys FROM deliveries WHERE forge = ? AND guid = ?", (delivery.forge, delivery.guid)
     ).fetchone()
-    found = [one_deploy(connection, app, number) for app, number in json.loads(row[0])] if row else []
+    if row is None:
+        return None
+    found = [one_deploy(connection, app, number) for app, number in json.loads(row[0])]
     return [deploy for deploy in found if deploy is not None]
 
 
@@ -72,6 +74,27 @@ def queue_once(connection: sqlite3.Connection, wanted: Wanted) -> tuple[Deploy, 
         assert known is not None  # noqa: S101 - it was read just now, in this transaction
         return known, False
     return _queue(connection, wanted, last + 1), True
+
+
+def queue_again(connection: sqlite3.Connection, deploy: Deploy) -> Deploy:
+    """Queue what a person asked for anew, as it was asked for, under the app's next number."""
+    wanted = Wanted(
+        deploy.app,
+        deploy.commit,
+        deploy.ref,
+        deploy.trigger,
+        deploy.subject,
+        deploy.author,
+        rollback_to=deploy.rollback_to,
+    )
+    again = queue(connection, wanted)
+    if deploy.rollback_to is not None:
+        connection.execute(
+            "UPDATE deploys SET image = (SELECT image FROM deploys WHERE app = :app AND number = :earlier) "
+            "WHERE app = :app AND number = :again",
+            {"app": deploy.app, "earlier": deploy.number, "again": again.number},
+        )
+    return again
 
 
 def _newest(connection: sqlite3.Connection, app: str) -> tuple[int, str | None, str | None, str | None]:

@@ -14,11 +14,11 @@ from typing import Any, Self
 
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
-from deployd.domain import Deploy, Image
+from deployd.domain import Deploy, Image, Kept
 from deployd.engine import connect, translated
 from deployd.errors import DeploydError, RequestRefused
 from deployd.gateway.gateway import Gateway
-from deployd.ports import Candidate, Log, Progress
+from deployd.ports import Candidate, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.targets.engine import output
 from deployd.targets.engine.containers import Containers, Held
 from deployd.targets.engine.drain import drain
@@ -77,12 +77,15 @@ class DockerTarget:
         await self._gateway.ensure([app])
         await restore(app, deploy, self._containers, self._gateway)
 
-    async def sweep(self, app: App, keep: int | None, log: Log) -> None:
+    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
         """See ports.Target."""
         await self._open()
-        serving = await self._serving(app)
-        spared = {keep} if serving is None else {keep, serving.number}
-        going = [container for container in await self._containers.of(app) if container.number not in spared]
+        # In this order: what is found and not in flight any more either serves by now or is left over.
+        found = await self._containers.of(app)
+        spared = {keep, in_flight()}
+        if (serving := await self._serving(app)) is not None:
+            spared.add(serving.number)
+        going = [container for container in found if container.number not in spared]
         await _together(drain(app, container, self._containers, self._gateway, log) for container in going)
 
     async def remove(self, app: str) -> None:
@@ -90,15 +93,15 @@ class DockerTarget:
         await self._open()
         await self._gateway.forget(app)
         await _together(self._stop_and_remove(container) for container in await self._containers.ids(app))
-        await self._images.prune(app, (), 0, 0)
+        await self._images.prune(app, _none_kept, 0, 0)
         if not self._gateway.apps:
             await self._gateway.container.remove()
             await self._containers.network.remove()
             self._opened = False
 
-    async def prune(self, app: App, keep: Sequence[Image], images: int, image_bytes: int) -> int:
+    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
         """See ports.Target."""
-        return await self._images.prune(app.name, keep, images, image_bytes)
+        return await self._images.prune(app.name, kept, images, image_bytes)
 
     async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
         """See ports.Target. Ends with the container; RequestRefused 409 when nothing runs."""
@@ -205,6 +208,10 @@ class DockerTarget:
     async def _ping_engine(self) -> None:
         with translated("asking the engine"):
             await self._docker.version()
+
+
+async def _none_kept() -> Kept:
+    return Kept()
 
 
 async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -16,7 +16,7 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.domain import Deploy, Image, Status, Trigger
 from deployd.errors import ConfigError, DeploydError, RequestRefused, RolloutFailed
-from deployd.ports import Candidate, Log, Progress
+from deployd.ports import Candidate, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.targets.kube import access, describe, execute, manifests, output
 from deployd.targets.kube.adoption import selector_of
 from deployd.targets.kube.client import Cluster, Json, Refused
@@ -99,7 +99,13 @@ class KubernetesTarget:
         if record.last != release:
             await asyncio.to_thread(self._releases.write, app.name, record.having(release))
 
-    async def sweep(self, app: App, keep: int | None, log: Log) -> None:
+    async def sweep(
+        self,
+        app: App,
+        keep: int | None,
+        log: Log,
+        in_flight: InFlight = none_in_flight,  # noqa: ARG002 - the port's signature
+    ) -> None:
         """Old pods drain and go by Kubernetes' own doing. When nothing is to be kept, what an unproven first deploy left
         goes: a Deployment of our making, or the image in somebody else's. One that was good is left even then: only a deployd
         that lost its state would ask for that."""
@@ -138,9 +144,9 @@ class KubernetesTarget:
                 await cluster.merge(path, {"metadata": {"annotations": marks}})
         await asyncio.to_thread(self._releases.forget, app)
 
-    async def prune(self, app: App, keep: Sequence[Image], images: int, image_bytes: int) -> int:
+    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
         """Only the engine's own copies go: what the registry keeps is the registry's affair."""
-        return await self._registry.forget(f"{self._registry.prefix}/{app.name}", keep, images, image_bytes)
+        return await self._registry.forget(f"{self._registry.prefix}/{app.name}", kept, images, image_bytes)
 
     async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncGenerator[bytes]:
         """What all pods print, each line under its pod's name."""

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +22,7 @@ from deployd.config.values import read_secret
 from deployd.domain import Image
 from deployd.engine import connect, translated
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
-from deployd.ports import Log
+from deployd.ports import KeptNow, Log
 
 logger = logging.getLogger(__name__)
 
@@ -78,12 +78,11 @@ class Registry:
             if answer.status_code >= 400:
                 raise Unavailable(f"the registry {self.prefix} answers {answer.status_code}", hint="see [registry]")
 
-    async def forget(self, name: str, keep: Sequence[Image], images: int, image_bytes: int) -> int:
-        """Remove the engine's own copies of `name` past the newest `images` or `image_bytes` in all, never one of `keep`.
+    async def forget(self, name: str, kept: KeptNow, images: int, image_bytes: int) -> int:
+        """Remove the engine's own copies of `name` past the newest `images` or `image_bytes` in all, never one that is `kept`.
 
         The bytes freed; 0 where there is no engine. The registry itself is left alone.
         """
-        kept_tags = {f"{image.name}:{image.tag}" for image in keep}
         try:
             docker = connect(None)
         except ConfigError:
@@ -95,7 +94,7 @@ class Registry:
                 for item in sorted(found, key=lambda item: int(item["Created"]), reverse=True):
                     count, total = count + 1, total + item["Size"]
                     tags = item.get("RepoTags") or []
-                    if (count <= images and total <= image_bytes) or kept_tags & set(tags):
+                    if (count <= images and total <= image_bytes) or (await kept()).holds(item["Id"], tags):
                         continue
                     for tag in tags or [item["Id"]]:
                         await docker.images.delete(tag)

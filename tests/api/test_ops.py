@@ -1,13 +1,20 @@
 """Health, readiness, metrics, the badge, a reload, a backup."""
 
+import asyncio
+import errno
+import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
+from deployd.api.ops import sweep_backups
+from deployd.domain import Status
 from deployd.errors import ConfigError
 from tests.desk import MAIN, REPO, A, B, Desk, config_of, settings
 
@@ -42,6 +49,39 @@ async def test_a_disk_that_fills_is_told_before_it_is_full(
     assert (ready.status_code, ready.json()["disk"][: len(begins)]) == (code, begins)
 
 
+async def test_a_state_directory_that_takes_no_write_makes_it_unready(
+    browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "utime", refused)
+    ready = await browser.get("/readyz")
+    assert ready.status_code == 503
+    assert ready.json()["disk"].endswith("cannot be used: Read-only file system")
+
+
+async def test_a_database_that_somebody_holds_makes_it_unready(
+    daemon: Desk, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.store.database._BUSY_SECONDS", 0.05)
+    with closing(sqlite3.connect(daemon.directory / "deployd.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ready = await browser.get("/readyz")
+        other.execute("ROLLBACK")
+    assert (ready.status_code, ready.json()["store"]) == (503, "the state cannot be written: database is locked")
+
+
+async def test_a_part_that_does_not_answer_is_named(
+    daemon: Desk, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.api.readiness._PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(daemon.target, "ping", asyncio.Event().wait)
+    monkeypatch.setattr(daemon.store, "ping", asyncio.Event().wait)
+    parts = (await browser.get("/readyz")).json()
+    assert {part for part, said in parts.items() if said.startswith("no answer within")} == {"store", "engine"}
+
+
 async def test_metrics_tell_what_waits_and_what_serves(daemon: Desk, browser: httpx.AsyncClient) -> None:
     await daemon.deployed(A)
     await daemon.scheduler.pause("iris", paused=True)
@@ -51,6 +91,34 @@ async def test_metrics_tell_what_waits_and_what_serves(daemon: Desk, browser: ht
     assert 'deployd_queue_depth{app="iris"} 1.0' in text
     assert f'deployd_live_info{{app="iris",commit="{A}"}} 1.0' in text
     assert 'deployd_deploys_total{app="iris",status="live"}' in text
+
+
+async def test_metrics_tell_how_long_the_head_does_not_serve_until_it_does(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
+    await daemon.deployed(A)
+    daemon.source.remotes[REPO][MAIN] = B
+    daemon.builder.held[B] = asyncio.Event()
+    app, _ = daemon.scheduler.target_of("iris")
+    await daemon.scheduler.heads.look(app)
+    first = await _lag(browser, "iris")
+    daemon.source.away = True
+    second = await _lag(browser, "iris")
+    assert first is not None
+    assert second is not None
+    assert 0 < first < second
+    daemon.source.away = False
+    daemon.builder.held[B].set()
+    await daemon.becomes("iris", 2, Status.LIVE)
+    assert await _lag(browser, "iris") == 0
+    daemon.next_config = config_of(settings("rose"))
+    await browser.post("/api/v1/reload")
+    assert (await _lag(browser, "iris"), await _lag(browser, "rose")) == (None, 0)
+
+
+async def _lag(browser: httpx.AsyncClient, app: str) -> float | None:
+    await browser.get("/metrics")
+    return REGISTRY.get_sample_value("deployd_head_lag_seconds", {"app": app})
 
 
 async def test_the_badge_shows_the_state(daemon: Desk, browser: httpx.AsyncClient) -> None:
@@ -88,7 +156,15 @@ async def test_a_backup_is_a_whole_database(daemon: Desk, browser: httpx.AsyncCl
     with sqlite3.connect(copy) as database:
         assert database.execute("SELECT sha, status FROM deploys").fetchall() == [(A, "live")]
     database.close()
-    assert not list(daemon.directory.glob("backup-*"))
+    assert not list(daemon.directory.glob("*backup-*"))
+
+
+def test_what_a_killed_daemon_left_of_a_backup_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    for directory in (".backup-k3x_9qzl", "backup-of-monday", "logs"):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "deployd.db").touch()
+    sweep_backups(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"backup-of-monday", "logs"}
 
 
 async def test_the_index_says_where_things_are(browser: httpx.AsyncClient) -> None:

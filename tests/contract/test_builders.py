@@ -21,7 +21,7 @@ from deployd.ports import Builder
 from deployd.targets.engine.images import Images
 from tests.builders.builds import BUSYBOX, TellingLog, a_context, a_request, running
 from tests.conftest import Leaks
-from tests.fakes import FakeLog
+from tests.fakes import FakeLog, keeping
 
 pytestmark = pytest.mark.engine
 
@@ -247,9 +247,9 @@ async def test_a_release_whose_name_another_build_took_goes_only_when_it_is_not_
     assert old.id in unnamed(base_images)
     async with aiodocker.Docker(url=base_images.url) as docker:
         images = Images(docker, bench.instance)
-        await images.prune("iris", [old, new], 0, 0)
+        await images.prune("iris", keeping(old, new), 0, 0)
         assert old.id in unnamed(base_images)
-        await images.prune("iris", [new], 0, 0)
+        await images.prune("iris", keeping(new), 0, 0)
     assert old.id not in unnamed(base_images)
     assert await bench.builder.find(request) == new
 

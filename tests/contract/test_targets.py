@@ -19,7 +19,7 @@ from deployd.demo.engine import Engine
 from deployd.domain import Deploy, Image, Status, Trigger
 from deployd.errors import RequestRefused, RolloutFailed
 from deployd.gates.ready import ReadyGate
-from deployd.ports import Target
+from deployd.ports import Candidate, Target
 from deployd.targets.docker import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeLog, FakeProgress, FakeTarget
@@ -204,6 +204,12 @@ async def test_a_sweep_spares_what_serves_in_place_of_what_is_kept(world: World)
     assert await world.serving() == 1
 
 
+async def test_a_sweep_behind_a_release_spares_the_candidate_of_the_deploy_that_is_in_flight(world: World) -> None:
+    await world.roll_out(1)
+    await world.roll_out(2, SweptMeanwhile(world))
+    assert await world.serving() == 2
+
+
 async def test_a_sweep_by_a_deployd_that_lost_its_state_leaves_what_serves(world: World) -> None:
     await world.roll_out(1)
     await world.target.sweep(world.app, None, FakeLog())
@@ -242,6 +248,19 @@ async def test_nothing_can_be_asked_of_what_does_not_run(world: World) -> None:
 async def test_a_ping_names_its_parts(world: World) -> None:
     await world.roll_out(1)
     assert set((await world.target.ping()).values()) == {"ok"}
+
+
+class SweptMeanwhile(FakeProgress):
+    """The clean-up behind the release before is tried again while the next one proves itself."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.progress().gate)
+        self._world = world
+
+    async def prove(self, candidate: Candidate) -> None:
+        number = candidate.deploy.number
+        await self._world.target.sweep(self._world.app, number - 1, FakeLog(), lambda: number)
+        await super().prove(candidate)
 
 
 class CancelledAtCutOver(FakeProgress):

@@ -28,7 +28,7 @@ async def _released(store: Store, commit: str, image: str) -> Deploy:
 
 
 async def _kept(store: Store) -> set[str]:
-    return {image.id for image in await store.kept_images("iris")}
+    return {image.id for image in (await store.kept("iris")).images}
 
 
 async def test_the_image_that_a_rollback_goes_to_is_kept_however_often_the_live_commit_was_deployed(

@@ -197,7 +197,10 @@ async def test_images_of_the_live_the_previous_and_the_coming_release_are_kept(s
     coming = await store.queue(_wanted(A))
     await store.advance(coming, Status.BUILDING)
     await store.record_image(coming, Image("deployd/iris", "d" * 40, "sha256:9"))
-    assert {image.id for image in await store.kept_images("iris")} == {"sha256:1", "sha256:2", "sha256:9"}
+    waiting = await store.queue(_wanted(B))
+    kept = await store.kept("iris")
+    assert {image.id for image in kept.images} == {"sha256:1", "sha256:2", "sha256:9"}
+    assert kept.commits == {coming.commit, waiting.commit}
 
 
 async def test_old_deliveries_are_forgotten_and_young_ones_stay(store: Store) -> None:

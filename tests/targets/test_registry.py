@@ -14,7 +14,7 @@ from deployd.domain import Image
 from deployd.engine import connect
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
 from deployd.targets.registry import Registry, _push_failed, _spoken
-from tests.fakes import FakeLog
+from tests.fakes import FakeLog, keeping
 from tests.targets.kube.api_server import ApiServer, api_server, says
 from tests.testbed.images import BUSYBOX
 from tests.testbed.registry import Registry as RealRegistry
@@ -118,9 +118,9 @@ def test_plain_http_must_be_asked_for() -> None:
 
 async def test_without_an_engine_there_is_nothing_to_forget(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "nonsense")
-    assert await a_registry(server).forget("registry.example.com/iris", [], 0, 0) == 0
+    assert await a_registry(server).forget("registry.example.com/iris", keeping(), 0, 0) == 0
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
-    assert await a_registry(server).forget("registry.example.com/iris", [], 0, 0) == 0
+    assert await a_registry(server).forget("registry.example.com/iris", keeping(), 0, 0) == 0
 
 
 async def a_tagged_image(engine: str, name: str) -> Image:
@@ -144,8 +144,8 @@ async def test_an_image_is_pushed_and_its_digest_proven(
     assert pushed.digest is not None
     assert pushed.digest in log.text
     assert await pusher.push(pushed, log) == pushed
-    assert await pusher.forget(image.name, [], 0, 0) > 0
-    assert await pusher.forget(image.name, [], 0, 0) == 0
+    assert await pusher.forget(image.name, keeping(), 0, 0) > 0
+    assert await pusher.forget(image.name, keeping(), 0, 0) == 0
 
 
 @pytest.mark.engine
@@ -163,8 +163,8 @@ async def test_a_registry_with_a_password_takes_only_the_right_one(
     assert "testbed" not in log.text
     with pytest.raises(RolloutFailed, match="not pushed"):
         await Registry(Settings.model_validate(settings)).push(image, FakeLog())
-    assert await right.forget(image.name, [image], 0, 0) == 0
-    assert await right.forget(image.name, [], 0, 0) > 0
+    assert await right.forget(image.name, keeping(image), 0, 0) == 0
+    assert await right.forget(image.name, keeping(), 0, 0) > 0
 
 
 @pytest.mark.parametrize(

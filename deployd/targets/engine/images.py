@@ -5,8 +5,9 @@ from typing import Any
 
 import aiodocker
 
-from deployd.domain import Image, labels
+from deployd.domain import labels
 from deployd.engine import containers, request, translated
+from deployd.ports import KeptNow
 
 
 def to_prune(
@@ -34,24 +35,30 @@ class Images:
         self._docker = docker
         self._instance = instance
 
-    async def prune(self, app: str, keep: Sequence[Image], images: int, image_bytes: int) -> int:
-        """Remove what is past the limits, but nothing that a container uses; the bytes freed."""
+    async def prune(self, app: str, kept: KeptNow, images: int, image_bytes: int) -> int:
+        """Remove what is past the limits, but nothing that is `kept` or that a container uses; the bytes freed."""
         with translated(f"pruning images of {app}"):
             wanted = [f"{key}={value}" for key, value in labels(self._instance, app).items()]
             listed = await self._docker.images.list(filters={"label": wanted})
             used = {str(container["ImageID"]) for container in await containers(self._docker, {})}
+            now = await kept()
+            held = {image["Id"] for image in listed if now.holds(image["Id"], _names(image))}
             freed = 0
-            for image in to_prune(listed, used | {image.id for image in keep}, images, image_bytes):
-                freed += await self._remove(image)
+            for image in to_prune(listed, used | held, images, image_bytes):
+                if not (await kept()).holds(image["Id"], _names(image)):
+                    freed += await self._remove(image)
         return freed
 
     async def _remove(self, image: Mapping[str, Any]) -> int:
-        names = [tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"]
         try:
-            for name in names or [image["Id"]]:
+            for name in _names(image) or [image["Id"]]:
                 await request(self._docker, f"images/{name}", "DELETE")
         except aiodocker.DockerError as exc:
             if exc.status not in {404, 409}:  # gone already, or taken into use meanwhile
                 raise
             return 0
         return int(image["Size"])
+
+
+def _names(image: Mapping[str, Any]) -> list[str]:
+    return [tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"]

@@ -9,13 +9,13 @@ import pytest
 from deployd.config.daemon import GatewaySection
 from deployd.demo.engine import Engine
 from deployd.demo.ports import free_port
-from deployd.domain import Image
+from deployd.domain import Image, Kept
 from deployd.errors import RequestRefused, RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.ports import Candidate
 from deployd.targets.docker import DockerTarget
 from tests.conftest import Leaks
-from tests.fakes import FakeProgress
+from tests.fakes import FakeProgress, keeping
 from tests.targets.docker import world
 from tests.targets.docker.test_rollout import roll_out
 from tests.targets.docker.world import NAME, WEB, a_deploy, an_app, commit
@@ -110,7 +110,7 @@ async def test_only_old_images_of_ours_that_nobody_uses_are_pruned(
     port = free_port()
     await roll_out(target, 1, images[0], port)
 
-    freed = await target.prune(an_app(1, listen=port), [images[1]], 3, 2**40)
+    freed = await target.prune(an_app(1, listen=port), keeping(images[1]), 3, 2**40)
 
     api = docker_engine.api()
     left = [n for n, image in enumerate(images) if api.get(f"/images/{image.reference}/json") is not None]
@@ -140,3 +140,24 @@ async def execute(target: DockerTarget, script: str) -> tuple[int, str]:
 
     code = await target.execute(an_app(1, listen=1), ["sh", "-c", script], keep)
     return code, b"".join(out).decode()
+
+
+async def test_an_image_that_the_next_deploy_takes_up_while_others_are_pruned_stays(
+    target: DockerTarget, docker_engine: Engine, web: Image, instance: str
+) -> None:
+    labels = f"LABEL io.deployd.instance={instance} io.deployd.app={NAME}\n"
+    old, recorded, waiting = (
+        world.build(docker_engine, f"taken-{n}-{instance}", f"RUN echo {n} > /made\n{labels}") for n in range(3)
+    )
+    asked = 0
+
+    async def kept() -> Kept:
+        nonlocal asked
+        asked += 1
+        return Kept() if asked == 1 else Kept([recorded], frozenset({waiting.tag}))
+
+    await target.prune(an_app(1), kept, 0, 0)
+
+    api = docker_engine.api()
+    left = [image for image in (old, recorded, waiting) if api.get(f"/images/{image.reference}/json") is not None]
+    assert left == [recorded, waiting]
