@@ -110,6 +110,16 @@ def test_it_is_small_and_has_what_it_needs(image: str) -> None:
     assert deployd == importlib.metadata.version("deployd")
 
 
+def test_it_ends_though_it_is_told_to_before_it_has_begun(image: str) -> None:
+    name = f"deployd-test-{secrets.token_hex(4)}"
+    try:
+        _docker("run", "--detach", "--name", name, image)
+        _docker("kill", "--signal", "TERM", name)
+        assert _docker("wait", name) == "143"
+    finally:
+        _docker("rm", "--force", name)
+
+
 async def test_a_push_through_it_is_live_and_outlives_it(inside: World) -> None:
     deploy = await inside.ended(await inside.push())
     assert deploy.status is Status.LIVE, deploy.reason

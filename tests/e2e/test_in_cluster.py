@@ -101,8 +101,9 @@ async def api(
     finally:
         print(cluster.try_kubectl("logs", "deployment/deployd", "--tail=100", here).stdout)
         print(cluster.try_kubectl("describe", "pods", "--selector=app.kubernetes.io/name=deployd", here).stdout)
-        cluster.kubectl("delete", "deployments", "--all", here)
-        cluster.kubectl("delete", "pods", "--all", "--force", "--grace-period=0", here)
+        for name in ("deployd", "iris"):  # each with its pods: a daemon made anew would find the head and deploy it
+            gone = ("delete", "deployment", name, "--cascade=foreground", "--ignore-not-found", "--timeout=90s", here)
+            cluster.kubectl(*gone)
         until(lambda: not any(one.kind == "container" for one in leftovers(base_images.api(), instance)), within=60)
         remove(base_images.api(), instance)
 
