@@ -14,6 +14,7 @@ from deployd.targets.kube.watch import Mirror, watching
 
 _QUEUED_LINES = 1000
 _AGAIN_S = 1.0
+_REMOVED = "unable to retrieve container logs for "  # what a kubelet says in a log's place, with status 200
 
 
 async def printed(
@@ -55,7 +56,7 @@ async def followed(
 
 async def last_lines(cluster: Cluster, pod: str, container: str | None, tail: int) -> str:
     """The last words of a container that ended, or of the one that runs when none ended; empty when there are none."""
-    for previous in ("true", "false"):
+    for previous in ("true", "false", "true"):  # the one before may have been removed just now, as the next one fell
         query = {"tailLines": str(tail), "limitBytes": "16384", "previous": previous}
         if container is not None:
             query["container"] = container
@@ -64,7 +65,7 @@ async def last_lines(cluster: Cluster, pod: str, container: str | None, tail: in
                 text = (await lines.read(16384)).decode("utf-8", "replace")
         except (Refused, Unavailable):
             continue
-        if text.strip():
+        if text.strip() and not text.startswith(_REMOVED):
             return text
     return ""
 

@@ -76,6 +76,16 @@ async def test_the_last_words_are_those_of_the_container_that_fell(server: ApiSe
     assert await last_lines(api, f"{PODS}/a", "iris", 5) == "boom\n"
 
 
+async def test_the_last_words_are_asked_for_again_when_the_container_that_fell_has_just_been_replaced(
+    server: ApiServer, api: Cluster
+) -> None:
+    gone = text("unable to retrieve container logs for docker://996858e5cac5")
+    server.on("GET", f"{PODS}/a/log", gone, text(""), text("boom\n"))
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == "boom\n"
+    server.on("GET", f"{PODS}/a/log", gone)
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == ""
+
+
 async def test_without_a_fallen_container_the_running_one_speaks(server: ApiServer, api: Cluster) -> None:
     server.on("GET", f"{PODS}/a/log", refuses(400, "BadRequest", "previous terminated not found"), text("now\n"))
     assert await last_lines(api, f"{PODS}/a", "iris", 5) == "now\n"

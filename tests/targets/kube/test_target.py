@@ -41,6 +41,7 @@ async def test_a_first_deploy_makes_everything_and_serves(world: World) -> None:
     assert "proven passed" in progress.told
     assert "2 of 2 updated, 2 available" in progress.text
     assert await world.target.serving(app) == 1
+    await answering(world)
     assert page(world) == "one"
     found = world.deployment()
     assert found["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "deployd"
