@@ -5,9 +5,9 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from deployd.bringup import engine, images
+from deployd.bringup.daemon import DemoDaemon
 from deployd.client import Client
-from deployd.demo import engine, images
-from deployd.demo.daemon import DemoDaemon
 from tests.e2e.world import CONFIG, World, world
 
 Measure = Callable[[World], Awaitable[None]]

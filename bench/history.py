@@ -21,10 +21,10 @@ import httpx
 
 from bench.ground import settled
 from bench.report import Report, interleaved
+from deployd.bringup import engine, images
+from deployd.bringup.daemon import DemoDaemon
+from deployd.bringup.repository import Repository
 from deployd.client import Client
-from deployd.demo import engine, images
-from deployd.demo.daemon import DemoDaemon
-from deployd.demo.repository import Repository
 from deployd.domain import Status
 from deployd.store.schema import migrate
 from tests.e2e.world import CONFIG, DOCKERFILE, World

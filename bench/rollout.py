@@ -18,12 +18,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from bench.report import Report, interleaved
-from deployd.demo import engine as engines
-from deployd.demo.progress import Progress
+from deployd.bringup import engine as engines
+from deployd.bringup.progress import Progress
 from deployd.domain import Image
 from deployd.errors import Unavailable
-from deployd.targets.kubernetes import KubernetesTarget
-from tests.targets.kube.world import World, a_config
+from deployd.targets.kubernetes.target import KubernetesTarget
+from tests.targets.kubernetes.world import World, a_config
 from tests.testbed import cluster as clusters
 from tests.testbed import images
 from tests.testbed.registry import registry as run_registry

@@ -6,8 +6,8 @@ from functools import partial
 
 from bench.ground import on_an_engine
 from bench.report import Report
-from deployd.demo import engine
-from deployd.demo.engine import Engine
+from deployd.bringup import engine
+from deployd.bringup.engine import Engine
 from tests.e2e.world import DOCKERFILE, World
 
 

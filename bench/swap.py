@@ -7,7 +7,7 @@ from functools import partial
 from bench.ground import on_an_engine
 from bench.recipe import Recipe
 from bench.report import Report
-from deployd.demo.load import Load
+from deployd.bringup.load import Load
 from deployd.domain import Status
 from tests.e2e.world import WHO, World
 

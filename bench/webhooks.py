@@ -27,10 +27,10 @@ from pathlib import Path
 from bench.ground import settled
 from bench.host import Ticks
 from bench.report import Report, interleaved
+from deployd.bringup import engine, images
+from deployd.bringup.daemon import DemoDaemon
+from deployd.bringup.packages import ensure_packages
 from deployd.client import Client
-from deployd.demo import engine, images
-from deployd.demo.daemon import DemoDaemon
-from deployd.demo.packages import ensure_packages
 from deployd.errors import Unavailable
 
 _AT = {connections: f"at {connections}" for connections in (1, 8, 64)}

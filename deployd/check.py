@@ -212,7 +212,7 @@ async def _builder(config: Config) -> list[Finding]:
 async def _cluster(config: Config) -> AsyncIterator[Finding]:
     if not any(app.target == "kubernetes" for app in config.app):
         return
-    from deployd.targets.kubernetes import KubernetesTarget  # noqa: PLC0415 - large, and only for those who use it
+    from deployd.targets.kubernetes.target import KubernetesTarget  # noqa: PLC0415 - large, and only for those who use it
 
     try:
         async with KubernetesTarget(config, config.server.state_dir / "kubernetes") as target:

@@ -17,7 +17,7 @@ from deployd.config.daemon import Config
 from deployd.domain import Deploy, Status
 from deployd.errors import DeploydError, Unavailable
 from deployd.heads import make_way
-from deployd.log import DaemonLog, fields
+from deployd.logs.log import DaemonLog, fields
 from deployd.metrics import DEPLOYS
 from deployd.pipeline import Pipeline
 from deployd.ports import Target

@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployd import systemd
 from deployd.api.app import WEBHOOKS, create_app
 from deployd.api.ops import sweep_backups
-from deployd.api.server import Server, bind
 from deployd.api.services import Services
 from deployd.api.webhooks import WebhookDoor
 from deployd.builders.engine import EngineBuilder
@@ -30,16 +28,18 @@ from deployd.errors import ConfigError, DeploydError
 from deployd.events import Events
 from deployd.gates.golden import GoldenGate, ImageReader
 from deployd.gates.ready import ReadyGate
-from deployd.logs import Logs
+from deployd.host import systemd
+from deployd.host.process import only_one, signals
+from deployd.http.server import Server, bind
+from deployd.logs.logs import Logs
 from deployd.metrics import DELIVERIES
 from deployd.pipeline import Parts, Pipeline
 from deployd.ports import Builder, Gate, Target
-from deployd.process import only_one, signals
 from deployd.scheduler import Scheduler
 from deployd.source.source import GitSource
 from deployd.store.database import Database
 from deployd.store.store import Store
-from deployd.targets.docker import DockerTarget
+from deployd.targets.docker.target import DockerTarget
 
 logger = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ async def _targets(
     if "docker" in used or not used:
         targets["docker"] = docker
     if "kubernetes" in used:
-        from deployd.targets.kubernetes import KubernetesTarget  # noqa: PLC0415 - see above
+        from deployd.targets.kubernetes.target import KubernetesTarget  # noqa: PLC0415 - see above
 
         kubernetes = KubernetesTarget(config, config.server.state_dir / "kubernetes")
         targets["kubernetes"] = await stack.enter_async_context(kubernetes)

@@ -16,8 +16,8 @@ from deployd.config.app import App
 from deployd.config.daemon import BuilderSection, Retention
 from deployd.domain import Deploy, Image, Status, labels
 from deployd.errors import DeploydError, RequestRefused
-from deployd.log import DaemonLog
-from deployd.logs import Logs
+from deployd.logs.log import DaemonLog
+from deployd.logs.logs import Logs
 from deployd.ports import Builder, BuildRequest, Context, Gate, InFlight, Log, Source, Target
 from deployd.progress import DeployProgress
 from deployd.store.store import Store

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import uvloop
 
-from deployd import log
 from deployd.config.file import default_path
 from deployd.errors import DeploydError
 from deployd.exits import expected_in, told
+from deployd.logs import log
 from deployd.main import run
 
 _EXAMPLE = "example: deployd run --config /etc/deployd/config.toml"

@@ -14,10 +14,10 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from deployd.demo import engine as engines
-from deployd.demo.leftovers import Leftover, leftovers, remove
-from deployd.demo.packages import can_install
-from deployd.demo.progress import Progress
+from deployd.bringup import engine as engines
+from deployd.bringup.leftovers import Leftover, leftovers, remove
+from deployd.bringup.packages import can_install
+from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed import cluster as clusters
 from tests.testbed import images

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 
 from deployd.api.app import create_app
-from deployd.api.server import Server, bind
 from deployd.api.services import Services
 from deployd.config.app import App
 from deployd.config.daemon import Config
@@ -17,7 +16,8 @@ from deployd.config.file import parse
 from deployd.domain import Deploy, Image, Status
 from deployd.errors import BuildFailed, RequestRefused, Unavailable
 from deployd.events import Events
-from deployd.logs import Logs
+from deployd.http.server import Server, bind
+from deployd.logs.logs import Logs
 from deployd.pipeline import Parts, Pipeline
 from deployd.ports import BuildRequest, Candidate, Context, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.scheduler import Scheduler

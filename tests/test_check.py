@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
+from deployd.bringup.engine import Engine
 from deployd.builders.buildkit import BuildkitBuilder
 from deployd.check import Finding, _builder, _port, check
 from deployd.config.file import parse
-from deployd.demo.engine import Engine
 from deployd.engine import connect
 from tests.testbed.images import BUSYBOX
 from tests.testbed.registry import Registry

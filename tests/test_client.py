@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deployd.api.server import bind
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.errors import RequestRefused, Unavailable
+from deployd.http.server import bind
 from tests.desk import MAIN, REPO, A, B, Desk, config_of, desk, settings
 
 

@@ -6,7 +6,7 @@ import aiodocker
 import pytest
 from aiohttp import ClientConnectionResetError
 
-from deployd.demo.engine import Engine
+from deployd.bringup.engine import Engine
 from deployd.engine import connect, containers, delete, inspect, translated
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
 from tests.testbed.images import BUSYBOX

@@ -13,13 +13,13 @@ import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from deployd.bringup.engine import Engine
 from deployd.config.file import load
-from deployd.demo.engine import Engine
-from deployd.targets.kube import access, adoption
-from deployd.targets.kube.candidate import forwarded
-from deployd.targets.kube.client import Cluster as Client
-from deployd.targets.kubernetes import KubernetesTarget
-from tests.targets.kube.world import PORT, World, a_config, forget_dead_registries
+from deployd.targets.kubernetes import access, adoption
+from deployd.targets.kubernetes.candidate import forwarded
+from deployd.targets.kubernetes.client import Cluster as Client
+from deployd.targets.kubernetes.target import KubernetesTarget
+from tests.targets.kubernetes.world import PORT, World, a_config, forget_dead_registries
 from tests.testbed.cluster import Cluster
 from tests.testbed.programs import program
 from tests.testbed.registry import Registry

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from deployd.bringup.daemon import CONFIG, DemoDaemon
 from deployd.config.daemon import Config
 from deployd.config.file import parse
-from deployd.demo.daemon import CONFIG, DemoDaemon
 from deployd.main import assemble, taken_up
 
 REGISTRY = {"url": "registry.example.com"}

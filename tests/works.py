@@ -12,7 +12,7 @@ from deployd.config.daemon import Git
 from deployd.config.file import parse
 from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
 from deployd.events import Events
-from deployd.logs import Logs
+from deployd.logs.logs import Logs
 from deployd.pipeline import Parts, Pipeline
 from deployd.ports import Gate
 from deployd.scheduler import Scheduler

@@ -10,10 +10,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployd.api import deploys, ops, streams
-from deployd.api.guard import Guard
-from deployd.api.problems import PROBLEM_JSON, problem
 from deployd.api.services import Services
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
+from deployd.http.guard import Guard
+from deployd.http.problems import PROBLEM_JSON, problem
 
 # What to do about an error that does not say so itself.
 _HINTS = {

@@ -22,10 +22,10 @@ from deployd.api.answers import (
     live_of,
 )
 from deployd.api.auth import DEPLOYS, READS, RULES, Deployer
+from deployd.api.differences import differences
 from deployd.api.paths import Number, NumberQuery
 from deployd.api.services import Given, Services
 from deployd.config.urls import public_urls
-from deployd.differences import differences
 from deployd.domain import AppState, Deploy
 from deployd.errors import RequestRefused
 

@@ -16,7 +16,7 @@ from deployd.api.readiness import Readiness
 from deployd.config.daemon import Config
 from deployd.errors import RequestRefused
 from deployd.events import Events
-from deployd.logs import Logs
+from deployd.logs.logs import Logs
 from deployd.ports import Target
 from deployd.scheduler import Scheduler
 from deployd.store.store import Store

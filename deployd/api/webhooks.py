@@ -14,15 +14,15 @@ import orjson
 from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
-from deployd.api.bodies import SMALL, Bodies, Gone, too_large
-from deployd.api.exchange import Answer, Headers, Later
-from deployd.api.problems import PROBLEM_JSON, problem
 from deployd.config.app import App
 from deployd.domain import Accepted, Delivery, Ignored, Ping, Push, Trigger, Wanted
 from deployd.errors import DeliveryRejected, Unavailable
 from deployd.forges import github
 from deployd.forges.body import decode
 from deployd.forges.filters import follows, refusal, why_ignored
+from deployd.http.bodies import SMALL, Bodies, Gone, too_large
+from deployd.http.exchange import Answer, Headers, Later
+from deployd.http.problems import PROBLEM_JSON, problem
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from deployd.cli.speaking import AppName, AsJson, ago, asking, out, said_status,
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.exits import FAILED
-from deployd.log import printable
+from deployd.logs.log import printable
 
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Show the steps and end with the deploy: 0 live, 1 not.")]
 

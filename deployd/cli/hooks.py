@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deployd import github_hooks
+from deployd.cli import github_hooks
 from deployd.cli.running import ConfigPath
 from deployd.cli.speaking import AppName, out
 from deployd.config.daemon import Config

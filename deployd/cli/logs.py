@@ -11,7 +11,7 @@ from deployd.cli.deploys import named
 from deployd.cli.speaking import AppName, aside, asking, out, said_status
 from deployd.client import Client
 from deployd.errors import RequestRefused
-from deployd.log import printable
+from deployd.logs.log import printable
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on while more comes.")]
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from deployd.client import DEFAULT_URL, Client
 from deployd.domain import Status
 from deployd.errors import Unavailable
-from deployd.log import printable
+from deployd.logs.log import printable
 
 T = TypeVar("T")
 

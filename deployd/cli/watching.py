@@ -11,7 +11,7 @@ from deployd.api.answers import DeployAnswer, StepAnswer
 from deployd.cli.speaking import aside, took
 from deployd.client import Client
 from deployd.domain import Status
-from deployd.log import printable
+from deployd.logs.log import printable
 
 _USUAL_STEPS = 6
 _LAST_LINES = 15

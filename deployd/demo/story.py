@@ -20,12 +20,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from deployd.api.answers import DeployAnswer, StepAnswer
+from deployd.bringup import engine, images
+from deployd.bringup.daemon import DemoDaemon
+from deployd.bringup.load import Call, Load
+from deployd.bringup.progress import Progress
+from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
-from deployd.demo import engine, images
-from deployd.demo.daemon import DemoDaemon
-from deployd.demo.load import Call, Load
-from deployd.demo.progress import Progress
-from deployd.demo.repository import Repository, deliver
 from deployd.domain import Status
 from deployd.errors import DeploydError
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from deployd.config.app import App
 from deployd.config.globs import ref_matches, touches
 from deployd.domain import Push
-from deployd.log import printable
+from deployd.logs.log import printable
 
 _EVERYTHING = ("**",)
 # What git itself refuses in a ref name, and the direction marks that can make one read as another.

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, ValidationError, convert
 
 from deployd.domain import Delivery, Ignored, Ping, Push
 from deployd.errors import DeliveryRejected
-from deployd.log import printable
+from deployd.logs.log import printable
 
 NAME = "github"
 

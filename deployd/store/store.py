@@ -18,7 +18,7 @@ from deployd.errors import Unavailable
 from deployd.events import Events
 from deployd.store.database import Database
 from deployd.store.history import History
-from deployd.store.rows import as_json, deploy_of, gates_json, image_json
+from deployd.store.rows import as_json, gates_json, image_json
 from deployd.store.transitions import (
     advance,
     decline,
@@ -29,6 +29,7 @@ from deployd.store.transitions import (
     queue_again,
     queue_once,
     remember,
+    take_newest,
 )
 
 T = TypeVar("T")
@@ -103,22 +104,7 @@ class Store(History):
     async def take_newest(self, app: str) -> Deploy | None:
         """The newest queued deploy; those queued before it are superseded by it. None when paused or nothing waits."""
 
-        def work(connection: sqlite3.Connection) -> tuple[Deploy | None, list[int]]:
-            paused = connection.execute("SELECT paused FROM apps WHERE name = ?", (app,)).fetchone()
-            row = connection.execute(
-                "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued' ORDER BY number DESC LIMIT 1",
-                (app,),
-            ).fetchone()
-            if row is None or (paused and paused[0]):
-                return None, []
-            older = connection.execute(
-                "UPDATE deploys INDEXED BY waiting SET status = 'superseded', superseded_by = ?, finished_at = ?, reason = ? "
-                "WHERE app = ? AND status = 'queued' AND number < ? RETURNING number",
-                (row["number"], time.time(), f"a newer push came: {app}/{row['number']}", app, row["number"]),
-            ).fetchall()
-            return deploy_of(row), sorted(number for (number,) in older)
-
-        newest, older = await self._patiently(work)
+        newest, older = await self._patiently(lambda connection: take_newest(connection, app))
         for number in older:
             self._events.publish(
                 "deploy.status", app, number, {"status": "superseded", "superseded_by": newest and newest.number}

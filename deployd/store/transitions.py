@@ -97,6 +97,23 @@ def queue_again(connection: sqlite3.Connection, deploy: Deploy) -> Deploy:
     return again
 
 
+def take_newest(connection: sqlite3.Connection, app: str) -> tuple[Deploy | None, list[int]]:
+    """The newest queued deploy, and the numbers of those before it, which it supersedes; None when paused or none waits."""
+    paused = connection.execute("SELECT paused FROM apps WHERE name = ?", (app,)).fetchone()
+    row = connection.execute(
+        "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued' ORDER BY number DESC LIMIT 1",
+        (app,),
+    ).fetchone()
+    if row is None or (paused and paused[0]):
+        return None, []
+    older = connection.execute(
+        "UPDATE deploys INDEXED BY waiting SET status = 'superseded', superseded_by = ?, finished_at = ?, reason = ? "
+        "WHERE app = ? AND status = 'queued' AND number < ? RETURNING number",
+        (row["number"], time.time(), f"a newer push came: {app}/{row['number']}", app, row["number"]),
+    ).fetchall()
+    return deploy_of(row), sorted(number for (number,) in older)
+
+
 def _newest(connection: sqlite3.Connection, app: str) -> tuple[int, str | None, str | None, str | None]:
     """The app's last number, and the commit, ref and status of that deploy, if there was one."""
     row: tuple[int, str | None, str | None, str | None] | None = connection.execute(_NEWEST, (app,)).fetchone()

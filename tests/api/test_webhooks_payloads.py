@@ -8,9 +8,9 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from deployd.api.exchange import Later
 from deployd.api.webhooks import WebhookDoor
 from deployd.errors import Unavailable
+from deployd.http.exchange import Later
 from tests.deliveries import SECRET, an_app, headers_of, queued, raw_of
 from tests.testbed.payloads import Payload, payloads
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from deployd.bringup.engine import Engine, buildkit_client
 from deployd.builders.buildkit import BuildkitBuilder, build_command, prune_command
 from deployd.builders.buildkit_output import BuildkitOutput
 from deployd.builders.docker_cli import Client, locate
 from deployd.builders.remote_buildkit import remote_name
 from deployd.config.daemon import BuilderSection, Registry
-from deployd.demo.engine import Engine, buildkit_client
 from deployd.errors import BuildFailed, ConfigError, Unavailable
-from deployd.logs import Logs
+from deployd.logs.logs import Logs
 from tests.builders.builds import BUSYBOX, TellingLog, a_context, a_request
 from tests.builders.test_engine import push
 from tests.conftest import Leaks

@@ -10,9 +10,9 @@ from pathlib import Path
 import aiodocker
 import pytest
 
+from deployd.bringup.engine import Engine
 from deployd.builders.engine import EngineBuilder
 from deployd.config.daemon import BuilderSection, Registry
-from deployd.demo.engine import Engine
 from deployd.errors import BuildFailed, Unavailable
 from tests.builders.builds import BUSYBOX, a_context, a_request
 from tests.conftest import Leaks

@@ -12,8 +12,8 @@ import pytest
 import typer
 from typer.testing import Result
 
-from deployd.api.server import bind
 from deployd.cli.app import app
+from deployd.http.server import bind
 from tests.cli.conftest import Neighbour
 from tests.desk import MAIN, REPO, A
 

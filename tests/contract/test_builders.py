@@ -11,14 +11,14 @@ from pathlib import Path
 import aiodocker
 import pytest
 
+from deployd.bringup.engine import Engine, buildkit_client
 from deployd.builders.buildkit import BuildkitBuilder
 from deployd.builders.engine import EngineBuilder
 from deployd.config.daemon import BuilderSection
-from deployd.demo.engine import Engine, buildkit_client
 from deployd.errors import BuildFailed, Unavailable
-from deployd.logs import Logs
+from deployd.logs.logs import Logs
 from deployd.ports import Builder
-from deployd.targets.engine.images import Images
+from deployd.targets.docker.images import Images
 from tests.builders.builds import BUSYBOX, TellingLog, a_context, a_request, running
 from tests.conftest import Leaks
 from tests.fakes import FakeLog, keeping

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from deployd.bringup import images
+from deployd.bringup.engine import Engine
 from deployd.config.app import App
 from deployd.config.daemon import Config, GatewaySection
-from deployd.demo import images
-from deployd.demo.engine import Engine
 from deployd.domain import Deploy, Image, Status, Trigger
 from deployd.errors import RequestRefused, RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.ports import Candidate, Target
-from deployd.targets.docker import DockerTarget
+from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeLog, FakeProgress, FakeTarget
 from tests.testbed.registry import Registry
@@ -110,7 +110,7 @@ async def _docker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 @asynccontextmanager
 async def _kubernetes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     # Its client library is large: other worlds do not wait for it.
-    from deployd.targets.kubernetes import KubernetesTarget  # noqa: PLC0415
+    from deployd.targets.kubernetes.target import KubernetesTarget  # noqa: PLC0415
 
     engine: Engine = request.getfixturevalue("base_images")
     instance: str = request.getfixturevalue("instance")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deployd.demo.engine import Engine
+from deployd.bringup.engine import Engine
 from tests.e2e.world import World
 from tests.e2e.world import world as make_world
 

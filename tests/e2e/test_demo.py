@@ -12,8 +12,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from deployd.demo.engine import Engine
-from deployd.demo.leftovers import leftovers, remove
+from deployd.bringup.engine import Engine
+from deployd.bringup.leftovers import leftovers, remove
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from deployd.bringup.engine import Engine
+from deployd.bringup.leftovers import leftovers, remove
+from deployd.bringup.ports import free_port
+from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
-from deployd.demo.engine import Engine
-from deployd.demo.leftovers import leftovers, remove
-from deployd.demo.ports import free_port
-from deployd.demo.repository import Repository, deliver
 from deployd.domain import Status
 from tests.e2e.world import APP, DOCKERFILE
 from tests.testbed.cluster import Cluster, until

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deployd.bringup.daemon import DemoDaemon
+from deployd.bringup.engine import Engine
+from deployd.bringup.repository import Repository
 from deployd.client import Client
-from deployd.demo.daemon import DemoDaemon
-from deployd.demo.engine import Engine
-from deployd.demo.repository import Repository
 from deployd.domain import Status
 from tests.e2e.world import World
 

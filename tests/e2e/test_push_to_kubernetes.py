@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deployd.demo.engine import Engine
-from deployd.demo.leftovers import leftovers, remove
-from deployd.demo.load import Load
+from deployd.bringup.engine import Engine
+from deployd.bringup.leftovers import leftovers, remove
+from deployd.bringup.load import Load
 from deployd.domain import Status
 from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
 from tests.e2e.world import world as make_world

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from deployd.demo.engine import Engine
-from deployd.demo.leftovers import leftovers
-from deployd.demo.load import Load
+from deployd.bringup.engine import Engine
+from deployd.bringup.leftovers import leftovers
+from deployd.bringup.load import Load
 from deployd.domain import Status
 from tests.e2e.world import DOCKERFILE, WHO, World
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deployd.bringup import images
+from deployd.bringup.engine import Engine
+from deployd.bringup.leftovers import remove
+from deployd.bringup.load import Load
+from deployd.bringup.ports import free_port
 from deployd.client import Client
-from deployd.demo import images
-from deployd.demo.engine import Engine
-from deployd.demo.leftovers import remove
-from deployd.demo.load import Load
-from deployd.demo.ports import free_port
 from deployd.domain import Status
 from deployd.errors import RequestRefused
 from tests.e2e.world import CONFIG, WHO, World

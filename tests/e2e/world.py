@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from deployd.api.answers import DeployAnswer
+from deployd.bringup.daemon import DemoDaemon
+from deployd.bringup.load import Call
+from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
-from deployd.demo.daemon import DemoDaemon
-from deployd.demo.load import Call
-from deployd.demo.repository import Repository, deliver
 
 CONFIG = """\
 [server]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployd.demo.engine import Engine
+from deployd.bringup.engine import Engine
 from tests.e2e.world import CONFIG, World, world
 from tests.faults.proxy import EngineProxy
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from deployd.demo.api import EngineApi
-from deployd.demo.daemon import DemoDaemon
-from deployd.demo.leftovers import leftovers
-from deployd.demo.load import Load
+from deployd.bringup.api import EngineApi
+from deployd.bringup.daemon import DemoDaemon
+from deployd.bringup.leftovers import leftovers
+from deployd.bringup.load import Load
 from tests.e2e.world import World
 from tests.faults.witness import database_of, records
 

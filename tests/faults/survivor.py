@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx
 
+from deployd.bringup.daemon import DemoDaemon
+from deployd.bringup.engine import Engine
+from deployd.bringup.leftovers import leftovers
+from deployd.bringup.load import Load
+from deployd.bringup.repository import deliver
 from deployd.client import Client
-from deployd.demo.daemon import DemoDaemon
-from deployd.demo.engine import Engine
-from deployd.demo.leftovers import leftovers
-from deployd.demo.load import Load
-from deployd.demo.repository import deliver
 from deployd.domain import Status
 from tests.e2e.world import DOCKERFILE, WHO, World
 from tests.faults.promises import check_clients, check_taken, check_work, check_world

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deployd.demo.engine import Engine
-from deployd.demo.load import Load
+from deployd.bringup.engine import Engine
+from deployd.bringup.load import Load
 from deployd.domain import Status
 from tests.conftest import needed
 from tests.e2e.world import DOCKERFILE, WHO

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from deployd.demo.engine import Engine
-from deployd.demo.load import Load
+from deployd.bringup.engine import Engine
+from deployd.bringup.load import Load
 from deployd.domain import Status
 from tests.e2e.world import CONFIG, DOCKERFILE, WHO
 from tests.faults.conftest import MakeWorld

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deployd.demo.engine import Engine
-from deployd.demo.images import HAPROXY, PYTHON
-from deployd.demo.load import Load
+from deployd.bringup.engine import Engine
+from deployd.bringup.images import HAPROXY, PYTHON
+from deployd.bringup.load import Load
 from deployd.domain import Status
 from tests.conftest import needed
 from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World, world

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from deployd.api.answers import DeployAnswer
-from deployd.demo.engine import Engine
-from deployd.demo.load import Load
+from deployd.bringup.engine import Engine
+from deployd.bringup.load import Load
 from deployd.domain import Status
 from tests.e2e.world import CONFIG, WHO, World
 from tests.faults.conftest import MakeWorld

@@ -13,7 +13,7 @@ from itertools import islice
 
 import pytest
 
-from deployd.demo.engine import Engine
+from deployd.bringup.engine import Engine
 from deployd.errors import Unavailable
 from tests.e2e.world import CONFIG
 from tests.faults.conftest import MakeWorld

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from deployd.demo.api import EngineApi
-from deployd.demo.daemon import DemoDaemon
+from deployd.bringup.api import EngineApi
+from deployd.bringup.daemon import DemoDaemon
 from deployd.store.schema import migrate
 from tests.faults.promises import check_engine, check_records, check_taken, check_work
 

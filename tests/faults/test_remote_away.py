@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deployd.demo.engine import Engine
-from deployd.demo.load import Load
+from deployd.bringup.engine import Engine
+from deployd.bringup.load import Load
 from deployd.domain import Status
 from tests.e2e.world import CONFIG, WHO
 from tests.faults.conftest import MakeWorld

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from deployd.api.answers import DeployAnswer
-from deployd.demo.engine import Engine
-from deployd.demo.load import Load
-from deployd.demo.repository import deliver
+from deployd.bringup.engine import Engine
+from deployd.bringup.load import Load
+from deployd.bringup.repository import deliver
 from deployd.domain import Status
 from deployd.errors import Unavailable
 from tests.conftest import needed

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from deployd.demo.engine import Engine
-from deployd.demo.repository import deliver
+from deployd.bringup.engine import Engine
+from deployd.bringup.repository import deliver
 from tests.e2e.world import CONFIG
 from tests.faults.conftest import MakeWorld
 from tests.faults.survivor import GOLDEN, Survivor, surviving

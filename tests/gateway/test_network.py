@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployd.demo import images
+from deployd.bringup import images
 from deployd.domain import part_labels
 from deployd.engine import connect
 from deployd.errors import Unavailable

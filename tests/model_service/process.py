@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from deployd.demo.ports import free_port
+from deployd.bringup.ports import free_port
 
 
 @dataclass

@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from deployd.demo import engine as engines
+from deployd.bringup import engine as engines
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]

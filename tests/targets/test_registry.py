@@ -15,7 +15,7 @@ from deployd.engine import connect
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
 from deployd.targets.registry import Registry, _push_failed, _spoken
 from tests.fakes import FakeLog, keeping
-from tests.targets.kube.api_server import ApiServer, api_server, says
+from tests.targets.kubernetes.api_server import ApiServer, api_server, says
 from tests.testbed.images import BUSYBOX
 from tests.testbed.registry import Registry as RealRegistry
 

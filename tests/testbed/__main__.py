@@ -6,8 +6,8 @@ What this machine cannot have is named with what is missing; the exit code is 0 
 import argparse
 from collections.abc import Callable
 
-from deployd.demo import engine
-from deployd.demo.progress import Progress
+from deployd.bringup import engine
+from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed import images, payloads
 from tests.testbed.cluster import cluster, stop

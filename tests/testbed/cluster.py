@@ -20,10 +20,10 @@ from time import monotonic, sleep
 from typing import Any
 from urllib.parse import quote
 
-from deployd.demo import engine as engines
-from deployd.demo.cache import directory, locked
-from deployd.demo.packages import can_install, ensure_packages
-from deployd.demo.progress import Progress
+from deployd.bringup import engine as engines
+from deployd.bringup.cache import directory, locked
+from deployd.bringup.packages import can_install, ensure_packages
+from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed import images, kubernetes_binaries
 from tests.testbed.kubernetes_parts import Ground, write

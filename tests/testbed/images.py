@@ -6,12 +6,12 @@ Made of Debian's static busybox from scratch or, where that cannot be installed,
 from pathlib import Path
 from urllib.parse import quote
 
-from deployd.demo import images
-from deployd.demo.api import EngineApi
-from deployd.demo.cache import locked
-from deployd.demo.engine import Engine
-from deployd.demo.packages import can_install, ensure_packages
-from deployd.demo.progress import Progress
+from deployd.bringup import images
+from deployd.bringup.api import EngineApi
+from deployd.bringup.cache import locked
+from deployd.bringup.engine import Engine
+from deployd.bringup.packages import can_install, ensure_packages
+from deployd.bringup.progress import Progress
 
 BUSYBOX = "deployd-testbed/busybox:latest"
 PAUSE = "deployd-testbed/pause:latest"

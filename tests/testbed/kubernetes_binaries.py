@@ -9,9 +9,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deployd.demo.cache import directory, locked
-from deployd.demo.packages import ensure_packages, mirror
-from deployd.demo.progress import Progress
+from deployd.bringup.cache import directory, locked
+from deployd.bringup.packages import ensure_packages, mirror
+from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed.programs import unpacked
 

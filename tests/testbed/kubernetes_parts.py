@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployd.demo.ports import free_port
+from deployd.bringup.ports import free_port
 from tests.testbed import certificates
 from tests.testbed.images import PAUSE
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 
-from deployd.demo.process import gone, spawn
+from deployd.bringup.process import gone, spawn
 from deployd.errors import Unavailable
 
 

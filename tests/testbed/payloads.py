@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from deployd.demo.cache import directory, locked
-from deployd.demo.packages import ensure_packages
-from deployd.demo.progress import Progress
+from deployd.bringup.cache import directory, locked
+from deployd.bringup.packages import ensure_packages
+from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 
 PACKAGE = "@octokit/webhooks-examples@7.6.1"

@@ -8,8 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from deployd.demo.cache import directory, locked
-from deployd.demo.packages import can_install, known, refresh
+from deployd.bringup.cache import directory, locked
+from deployd.bringup.packages import can_install, known, refresh
 from deployd.errors import Unavailable
 
 

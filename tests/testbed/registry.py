@@ -14,7 +14,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
 
-from deployd.demo.ports import free_port
+from deployd.bringup.ports import free_port
 from deployd.errors import Unavailable
 from tests.testbed.programs import program
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
-from deployd.demo.api import EngineApi
-from deployd.demo.engine import Engine, runtime_options
-from deployd.demo.packages import can_install, ensure_packages
-from deployd.demo.process import gone, spawn
+from deployd.bringup.api import EngineApi
+from deployd.bringup.engine import Engine, runtime_options
+from deployd.bringup.packages import can_install, ensure_packages
+from deployd.bringup.process import gone, spawn
 from deployd.errors import Unavailable
 
 _DOCKERD = Path("/usr/sbin/dockerd")

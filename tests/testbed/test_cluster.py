@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deployd.demo.progress import Progress
+from deployd.bringup.progress import Progress
 from tests.testbed import cluster as clusters
 from tests.testbed.cluster import Cluster, until
 from tests.testbed.images import BUSYBOX

@@ -1,8 +1,8 @@
 import pytest
 
-from deployd.demo.api import EngineApi
-from deployd.demo.engine import Engine
-from deployd.demo.leftovers import leftovers, remove
+from deployd.bringup.api import EngineApi
+from deployd.bringup.engine import Engine
+from deployd.bringup.leftovers import leftovers, remove
 from deployd.errors import Unavailable
 from tests.conftest import Leaks
 from tests.testbed.images import BUSYBOX

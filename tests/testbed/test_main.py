@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from deployd.demo.progress import Progress
+from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed import __main__ as command
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deployd.demo import packages
+from deployd.bringup import packages
 from deployd.errors import Unavailable
 from tests.testbed.programs import program, unpacked
 

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from deployd.demo.engine import Engine
-from deployd.demo.ports import free_port
+from deployd.bringup.engine import Engine
+from deployd.bringup.ports import free_port
 from tests.testbed.images import BUSYBOX
 from tests.testbed.registry import Registry, registry
 

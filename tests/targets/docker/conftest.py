@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from deployd.bringup.engine import Engine
 from deployd.config.daemon import GatewaySection
-from deployd.demo.engine import Engine
 from deployd.domain import Image
-from deployd.targets.docker import DockerTarget
+from deployd.targets.docker.target import DockerTarget
 from tests.targets.docker import world
 
 

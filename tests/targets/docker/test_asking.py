@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from deployd.bringup.engine import Engine
+from deployd.bringup.ports import free_port
 from deployd.config.daemon import GatewaySection
-from deployd.demo.engine import Engine
-from deployd.demo.ports import free_port
 from deployd.domain import Image, Kept
 from deployd.errors import RequestRefused, RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.ports import Candidate
-from deployd.targets.docker import DockerTarget
+from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeProgress, keeping
 from tests.targets.docker import world

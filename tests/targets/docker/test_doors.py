@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deployd.bringup.engine import Engine
+from deployd.bringup.ports import free_port
 from deployd.config.daemon import GatewaySection
-from deployd.demo.engine import Engine
-from deployd.demo.ports import free_port
 from deployd.domain import Image
 from deployd.gates.ready import ReadyGate
-from deployd.targets.docker import DockerTarget
+from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeLog, FakeProgress
 from tests.targets.docker.load import Load

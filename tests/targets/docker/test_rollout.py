@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from deployd.demo.ports import free_port
+from deployd.bringup.ports import free_port
 from deployd.domain import Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gates.ready import ReadyGate
-from deployd.targets.docker import DockerTarget
+from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeLog, FakeProgress
 from tests.targets.docker.load import Load

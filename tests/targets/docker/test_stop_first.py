@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from deployd.bringup.engine import Engine
+from deployd.bringup.ports import free_port
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
-from deployd.demo.engine import Engine
-from deployd.demo.ports import free_port
 from deployd.domain import Image
 from deployd.errors import RolloutFailed
 from deployd.gates.ready import ReadyGate
-from deployd.targets.docker import DockerTarget
+from deployd.targets.docker.target import DockerTarget
 from tests.fakes import FakeLog, FakeProgress
 from tests.targets.docker.test_faults import answered, watched
 from tests.targets.docker.test_rollout import answer

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from deployd.bringup import images
+from deployd.bringup.engine import Engine
 from deployd.config.app import App
-from deployd.demo import images
-from deployd.demo.engine import Engine
 from deployd.domain import Deploy, Image, Status, Trigger
 
 WEB = "deployd-test/web"

@@ -1,0 +1,159 @@
+"""A deployd of its own for the demo, as a process: its config, its start, its end, and that nothing of it stays.
+
+Everything it makes on the engine carries an instance name that nobody else has; by that name all of it is found and removed.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from deployd.bringup import leftovers
+from deployd.bringup.api import EngineApi
+from deployd.bringup.ports import free_port
+from deployd.builders.leaves import Leaves
+from deployd.errors import Unavailable
+
+_START_S = 60.0
+_STOP_S = 60.0
+
+CONFIG = """\
+[server]
+port = {port}
+state_dir = "{state}"
+instance = "{instance}"
+
+[github]
+secrets = ["env:DEPLOYD_DEMO_SECRET"]
+
+[git]
+allow_file = true
+poll_every = "1h"
+
+[[app]]
+name = "{app}"
+repo = "file://{remote}"
+branch = "main"
+[app.docker]
+port = 5000
+drain = "5s"
+[app.gateway]
+listen = {public_port}
+[app.ready]
+path = "/v2/health/ready"
+commit_path = "/version"
+"""
+
+
+@dataclass(slots=True)
+class DemoDaemon:
+    """Where it listens, where its app is reached, its secret and its process."""
+
+    directory: Path
+    remote: Path
+    instance: str
+    port: int
+    public_port: int
+    secret: str
+    app: str = "iris-demo"
+    program: tuple[str, ...] = ("-m", "deployd")
+    environment: dict[str, str] = field(default_factory=dict)
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        """Its API and webhooks."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def public_url(self) -> str:
+        """Its app, as clients reach it."""
+        return f"http://127.0.0.1:{self.public_port}"
+
+    @property
+    def log(self) -> Path:
+        """What it says itself."""
+        return self.directory / "deployd.logs.log"
+
+    @classmethod
+    def prepare(cls, directory: Path, remote: Path, config: str = CONFIG, app: str = "iris-demo") -> "DemoDaemon":
+        """Write its config from a template; two ports that are free now are taken."""
+        port, public_port = free_port(), free_port()
+        instance = f"demo-{secrets.token_hex(4)}"
+        daemon = cls(directory, remote, instance, port, public_port, secrets.token_hex(16), app)
+        text = config.format(
+            port=port, state=directory / "state", instance=instance, remote=remote, public_port=public_port, app=app
+        )
+        (directory / "config.toml").write_text(text)
+        return daemon
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["DemoDaemon"]:
+        """Start it and wait until it answers; stop it at the end."""
+        try:
+            await self.start()
+            await self.answering()
+            yield self
+        finally:
+            await self.stop()
+
+    async def start(self) -> None:
+        """Start the process, without waiting for it."""
+        environment = {**os.environ, **self.environment, "DEPLOYD_DEMO_SECRET": self.secret}
+        command = (sys.executable, *self.program, "run", "--config", str(self.directory / "config.toml"))
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *command,
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def stop(self) -> None:
+        """End it by SIGTERM, as systemd would; by SIGKILL when it does not listen."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+    def remove_everything(self, api: EngineApi) -> list[str]:
+        """Take all that it made off the engine, the unnamed ends of its builds too; what that was."""
+        removed = [str(thing) for thing in leftovers.remove(api, self.instance)]
+        for unnamed in reversed(Leaves(self.directory / "state" / "unnamed-images").all()):
+            with suppress(Unavailable):  # somebody else's image stands on it
+                if api.delete(f"/images/{unnamed}"):
+                    removed.append(f"image {unnamed[:19]}")
+        return removed
+
+    async def answering(self) -> None:
+        """Wait until it answers; Unavailable with its last words when it ends instead."""
+        assert self.process is not None  # noqa: S101 - only `running` calls this
+        ended = asyncio.create_task(self.process.wait())
+        try:
+            async with asyncio.timeout(_START_S), httpx.AsyncClient(trust_env=False) as client:
+                while not ended.done():
+                    try:
+                        await client.get(f"{self.url}/healthz")
+                    except httpx.TransportError:
+                        await asyncio.wait({ended}, timeout=0.05)
+                    else:
+                        return
+        except TimeoutError:
+            pass
+        finally:
+            ended.cancel()
+        raise Unavailable("deployd did not start", hint=self.log.read_text()[-2000:])

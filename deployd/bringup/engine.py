@@ -1,0 +1,157 @@
+"""A running Docker Engine: the one that is there or, as root on Debian, Debian's own, installed and started.
+
+Owns how an engine is found, brought up and waited for, and which docker client can build with BuildKit. Makes no image and
+never stops an engine.
+"""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from time import monotonic, sleep
+
+from deployd.bringup.api import EngineApi
+from deployd.bringup.cache import directory, locked
+from deployd.bringup.packages import can_install, ensure_packages, known, refresh
+from deployd.bringup.process import gone, spawn
+from deployd.bringup.progress import Progress
+from deployd.errors import Unavailable
+
+LOG = Path("/var/log/deployd-dockerd.log")
+SOCKETS = (Path("/var/run/docker.sock"),)
+SYSTEM_CLIENTS = Path("/usr/bin")
+_CAP_SYS_RESOURCE = 24
+
+# What runc cannot give without CAP_SYS_RESOURCE, and kubelet asks for.
+RUNTIME = """#!/bin/sh
+bundle=. previous=
+for argument in "$@"; do
+    case $previous in --bundle|-b) bundle=$argument ;; esac
+    case $argument in --bundle=*) bundle=${argument#--bundle=} ;; esac
+    previous=$argument
+done
+if [ -f "$bundle/config.json" ]; then
+    sed -i 's/"oomScoreAdj": *-[0-9]*/"oomScoreAdj":0/' "$bundle/config.json"
+fi
+exec runc "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine that answers at `url`, the form in which DOCKER_HOST and aiodocker take it."""
+
+    url: str
+    version: str
+
+    def api(self, timeout: float = 30) -> EngineApi:
+        """Speak to it without a client, waiting `timeout` seconds for each answer."""
+        return EngineApi(self.url, timeout)
+
+
+def find() -> Engine | None:
+    """The engine that DOCKER_HOST names or, without it, the first that answers on a usual socket; None when none does."""
+    for url in _urls():
+        api = EngineApi(url, timeout=3)
+        if api.ping():
+            return Engine(url, str(api.get("/version")["Version"]))
+    return None
+
+
+def ensure(progress: Progress | None = None) -> Engine:
+    """A running engine, installed and started if need be; raises Unavailable with what to do where that cannot be."""
+    if found := find():
+        return found
+    if host := os.environ.get("DOCKER_HOST"):
+        raise Unavailable(f"no Docker Engine answers at DOCKER_HOST={host}", hint="start it, or unset DOCKER_HOST")
+    if not can_install():
+        raise Unavailable("no Docker Engine answers", hint=_hint())
+    progress = progress or Progress()
+    with locked("engine"):
+        return find() or _bring_up(progress)
+
+
+@cache
+def buildkit_client() -> Path | None:
+    """The first docker client on PATH that can build with BuildKit (DOCKER_BUILDKIT=1); None when none can."""
+    places = [*os.environ.get("PATH", "").split(os.pathsep), str(SYSTEM_CLIENTS)]
+    clients = (Path(place) / "docker" for place in dict.fromkeys(places) if place)
+    return next((client for client in clients if os.access(client, os.X_OK) and _builds_with_buildkit(client)), None)
+
+
+def _urls() -> list[str]:
+    if host := os.environ.get("DOCKER_HOST"):
+        return [host]
+    runtime = os.environ.get("XDGRUNTIME_DIR", f"/run/user/{os.geteuid()}")
+    sockets = [*SOCKETS, Path(runtime) / "docker.sock", Path.home() / ".docker/run/docker.sock"]
+    return [f"unix://{path}" for path in sockets if path.is_socket()]
+
+
+def _hint() -> str:
+    shut = [url for url in _urls() if not os.access(url.removeprefix("unix://"), os.W_OK)]
+    if shut:
+        return f"you may not use {shut[0].removeprefix('unix://')}: join the group docker and log in again"
+    return "install and start Docker, or run this as root on Debian, where it is done for you"
+
+
+def _bring_up(progress: Progress) -> Engine:
+    if not Path("/usr/sbin/dockerd").exists():
+        progress.say("No Docker Engine answers: installing Debian's docker.io and starting it")
+        refresh()
+        # Since Debian 13 the client and its BuildKit plugin are packages of their own.
+        ensure_packages("docker.io", *filter(known, ("docker-cli", "docker-buildx")), progress=progress)
+    with progress.step("starting the Docker Engine"):
+        return _answering(None if _systemd() else _start(), within=60)
+
+
+def _systemd() -> bool:
+    """Start it the host's own way where there is one."""
+    if not Path("/run/systemd/system").is_dir():
+        return False
+    return subprocess.run(["systemctl", "start", "docker"], check=False).returncode == 0
+
+
+def _start() -> int:
+    return spawn(["/usr/sbin/dockerd", *runtime_options()], LOG)
+
+
+def runtime_options() -> list[str]:
+    """What dockerd must be told where this process may not lower an OOM score."""
+    if _may_lower_oom_score():
+        return []
+    script = directory() / "runc-without-negative-oom-score"
+    script.write_text(RUNTIME)
+    script.chmod(0o755)
+    return ["--add-runtime", f"wrap={script}", "--default-runtime", "wrap"]
+
+
+def _may_lower_oom_score() -> bool:
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return match is not None and bool(int(match[1], 16) >> _CAP_SYS_RESOURCE & 1)
+
+
+def _answering(pid: int | None, within: float) -> Engine:
+    deadline = monotonic() + within
+    while monotonic() < deadline:
+        if found := find():
+            return found
+        if pid is not None and gone(pid):
+            break
+        sleep(0.1)
+    tail = LOG.read_text(errors="replace")[-2000:] if LOG.exists() else ""
+    raise Unavailable("the Docker Engine did not start", hint=tail or "see journalctl -u docker")
+
+
+def _builds_with_buildkit(client: Path) -> bool:
+    """Clients from 18.09 to 22 have BuildKit inside; later ones need the buildx plugin."""
+    if _answer(client, "buildx", "version"):
+        return True
+    version = re.search(r"version (\d+)\.(\d+)", _answer(client, "--version"))
+    return version is not None and (18, 9) <= (int(version[1]), int(version[2])) < (23, 0)
+
+
+def _answer(client: Path, *arguments: str) -> str:
+    done = subprocess.run([client, *arguments], capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else ""

@@ -1,0 +1,75 @@
+"""What one instance of deployd left behind on an engine: all that carries its label, listed and removed.
+
+Touches nothing without the label, so tests of others on the same engine are safe.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from deployd.bringup.api import EngineApi
+from deployd.errors import Unavailable
+
+_EVERY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Leftover:
+    """One thing on the engine. `str()` is what a test names it by: `container deployd-iris-1`, `image deployd/iris:0f3c…`."""
+
+    kind: str
+    name: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+def leftovers(api: EngineApi, instance: str) -> list[Leftover]:
+    """Everything that carries `io.deployd.instance=<instance>`, in the order in which it can be removed."""
+    filters = quote(json.dumps({"label": [f"io.deployd.instance={instance}"]}))
+    containers: list[dict[str, Any]] = api.get(f"/containers/json?all=1&filters={filters}")
+    images: list[dict[str, Any]] = api.get(f"/images/json?filters={filters}")
+    networks: list[dict[str, Any]] = api.get(f"/networks?filters={filters}")
+    volumes: list[dict[str, Any]] = api.get(f"/volumes?filters={filters}")["Volumes"] or []
+    return [
+        *(
+            Leftover("container", c["Names"][0].removeprefix("/"), f"/containers/{c['Id']}?force=1&v=1")
+            for c in containers
+        ),
+        *(Leftover("image", name, f"/images/{name}?force=1") for image in images for name in _names(image)),
+        *(Leftover("network", n["Name"], f"/networks/{n['Id']}") for n in networks),
+        *(Leftover("volume", v["Name"], f"/volumes/{v['Name']}?force=1") for v in volumes),
+    ]
+
+
+def remove(api: EngineApi, instance: str, within: float = 30) -> list[Leftover]:
+    """Remove all of it and return what it was; raises Unavailable when something will not go `within` seconds.
+
+    A kubelet starts again what is taken from a pod that has not heard of its end yet.
+    """
+    found = still = leftovers(api, instance)
+    deadline = time.monotonic() + within
+    while still:
+        refusals = [refusal for thing in still if (refusal := _refusal(api, thing))]
+        still = leftovers(api, instance)
+        if still and time.monotonic() > deadline:
+            raise Unavailable(f"cannot be removed: {', '.join(map(str, still))}", hint="; ".join(refusals))
+        if still:
+            time.sleep(_EVERY_S)  # another's doing: no event
+    return found
+
+
+def _refusal(api: EngineApi, thing: Leftover) -> str:
+    try:
+        api.delete(thing.path)
+    except Unavailable as exc:
+        return exc.message
+    return ""
+
+
+def _names(image: dict[str, Any]) -> list[str]:
+    tags = [tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"]
+    return tags or [str(image["Id"])]

@@ -1,0 +1,79 @@
+"""Debian's own packages: whether we may install them, installing what is missing, and the mirror this machine uses.
+
+Only for setting up a demo or a test machine; the daemon installs nothing.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from deployd.bringup.cache import locked
+from deployd.bringup.progress import Progress
+from deployd.errors import Unavailable
+
+
+def can_install() -> bool:
+    """Root on a Debian: the only case in which anything is installed."""
+    return os.geteuid() == 0 and Path("/usr/bin/apt-get").exists() and _release().get("ID") == "debian"
+
+
+def ensure_packages(*names: str, progress: Progress | None = None) -> None:
+    """Install the Debian packages that are missing, after saying which; raises Unavailable where that cannot be."""
+    missing = [name for name in names if not _installed(name)]
+    if not missing:
+        return
+    if not can_install():
+        hint = "install them yourself, or run this as root on Debian"
+        raise Unavailable(f"these Debian packages are needed: {' '.join(missing)}", hint=hint)
+    with locked("apt"), (progress or Progress()).step(f"installing {' '.join(missing)} by apt"):
+        refresh()
+        _apt("install", "--yes", "--no-install-recommends", *missing)
+
+
+def refresh() -> None:
+    """Fetch the package lists: those of a machine that was just made are missing or old."""
+    _apt("update")
+
+
+def known(name: str) -> bool:
+    """Whether this Debian release has a package of that name."""
+    answer = subprocess.run(["apt-cache", "policy", name], capture_output=True, text=True, check=False)
+    return "Candidate:" in answer.stdout and "Candidate: (none)" not in answer.stdout
+
+
+def mirror() -> str:
+    """The address of Debian's main archive as this machine's apt sources give it; raises Unavailable where there is none."""
+    fields = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
+    targets = subprocess.run(
+        ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    for line in targets.splitlines():
+        origin, label, address = line.split("|", 2)
+        if (origin, label) == ("Debian", "Debian"):
+            return address
+    raise Unavailable("no apt source of this machine is a Debian archive", hint="check /etc/apt/sources.list.d")
+
+
+def _release() -> dict[str, str]:
+    text = Path("/etc/os-release")
+    lines = text.read_text().splitlines() if text.exists() else []
+    return {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
+
+
+def _installed(name: str) -> bool:
+    query = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}", name]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=False).stdout == "installed"
+    except FileNotFoundError:
+        return False
+
+
+def _apt(*arguments: str) -> None:
+    command = ["apt-get", "--quiet=2", "-o", "DPkg::Lock::Timeout=300", *arguments]
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise Unavailable(f"apt-get {arguments[0]} failed", hint=(done.stderr or done.stdout).strip()[-2000:])

@@ -1,0 +1,63 @@
+"""A root file system of Debian, made by debootstrap from the machine's own mirror and kept as a tar.
+
+Made once a machine in about a minute; holds nothing of this host.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deployd.bringup.cache import directory
+from deployd.bringup.packages import ensure_packages, mirror
+from deployd.bringup.progress import Progress
+from deployd.errors import Unavailable
+
+_CONTENTS = "python3,python3-venv,python3-pip,ca-certificates"
+_LINES = 580  # what debootstrap prints for these contents, for the bar
+_LEFT_OUT = ("dev/*", "proc/*", "sys/*", "var/cache/apt/*", "var/lib/apt/lists/*", "var/log/*")
+_LEFT_OUT_DOCUMENTS = ("usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*")
+
+
+def debian_root(suite: str, progress: Progress) -> Path:
+    """The tar of a minimal Debian `suite` with Python; made if it is not there. Needs root on Debian."""
+    kept = directory() / f"debian-{suite}.tar"
+    if kept.exists():
+        return kept
+    ensure_packages("debootstrap", progress=progress)
+    with _scratch() as root:
+        with progress.step(f"making a Debian {suite} by debootstrap", total=_LINES) as step:
+            _run(
+                ["debootstrap", "--variant=minbase", f"--include={_CONTENTS}", suite, str(root), mirror()], step.advance
+            )
+        unfinished = kept.with_suffix(f".{os.getpid()}")
+        left_out = [f"--exclude=./{path}" for path in (*_LEFT_OUT, *_LEFT_OUT_DOCUMENTS)]
+        subprocess.run(["tar", "-C", root, *left_out, "-cf", unfinished, "."], check=True)
+        unfinished.replace(kept)
+    return kept
+
+
+def _run(command: list[str], each_line: Callable[[], None]) -> None:
+    lines: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            each_line()
+    if process.returncode:
+        raise Unavailable(f"{command[0]} failed", hint="".join(lines[-10:]))
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory that is emptied again, once nothing of the host is mounted inside."""
+    path = Path(tempfile.mkdtemp(prefix="root-", dir=directory()))
+    try:
+        yield path
+    finally:
+        for inner in ("proc", "sys"):
+            subprocess.run(["umount", "--lazy", path / inner], capture_output=True, check=False)
+        if not any((path / inner).is_mount() for inner in ("proc", "sys")):
+            shutil.rmtree(path)

@@ -1,0 +1,119 @@
+"""What every request of the API must be before anybody looks at what it asks: meant for us, and not sent by a foreign page.
+
+A bare ASGI layer. A Host that is not ours is refused (a foreign name that resolves to this machine could make a browser read
+from us), and so is a change that a page of another site asks for.
+"""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployd.config.daemon import Config
+from deployd.http.problems import PROBLEM_JSON, problem
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_MAX_BODY = 64 * 1024
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+
+
+class Guard:
+    """In front of `app`; `config` gives the config that counts now."""
+
+    def __init__(self, app: ASGIApp, config: Callable[[], Config]) -> None:
+        self._app = app
+        self._config = config
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if (refusal := self._refusal(scope)) is not None:
+            await _answer(send, *refusal)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+            await send(message)
+
+        await self._app(scope, _bounded(receive), send_guarded)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not _allowed(_host(hosts[0]), scope, self._config()):
+            return 400, "this Host is not served here", "name it in allowed_hosts of [server]"
+        if scope["method"] in _SAFE:
+            return None
+        if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or not self._own_origin(
+            headers, hosts[0]
+        ):
+            return 403, "a page of another site may not ask for this", "behind a proxy, set base_url in [server]"
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        if _size(headers) > _MAX_BODY:
+            return 413, f"the body is larger than {_MAX_BODY} bytes", "no request of the API needs so much"
+        if (has_body or kind) and kind != "application/json":
+            return 415, "the body must be application/json", "send Content-Type: application/json"
+        return None
+
+    def _own_origin(self, headers: Headers, host: str) -> bool:
+        """The page is one of ours: of this Host, or of base_url where a proxy hides that it is the same."""
+        origin = headers.get("origin")
+        ours = {host.lower(), urlsplit(self._config().server.base_url).netloc.lower()} - {""}
+        return origin is None or urlsplit(origin).netloc.lower() in ours
+
+
+def _bounded(receive: Receive) -> Receive:
+    """`receive`, for a body that does not say beforehand how long it is."""
+    size = 0
+
+    async def bounded() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > _MAX_BODY:
+            raise HTTPException(413, f"the body is larger than {_MAX_BODY} bytes")
+        return message
+
+    return bounded
+
+
+def _size(headers: Headers) -> int:
+    said = headers.get("content-length", "0")
+    return int(said) if said.isascii() and said.isdecimal() and len(said) < 20 else _MAX_BODY + 1
+
+
+def _host(value: str) -> str:
+    """The name in a Host header without its port, "" when it is malformed."""
+    name, _, port = value.rpartition(":") if ":" in value and not value.endswith("]") else (value, "", "")
+    name = name.lower()
+    bracketed = name.startswith("[") and name.endswith("]")
+    inner = name[1:-1] if bracketed else name
+    allowed = "0123456789abcdefghijklmnopqrstuvwxyz.-_" + (":" if bracketed else "")
+    well_formed = inner and all(sign in allowed for sign in inner) and (not port or port.isdecimal())
+    return name if well_formed else ""
+
+
+def _allowed(host: str, scope: Scope, config: Config) -> bool:
+    if not host:
+        return False
+    arrived_at = (scope.get("server") or ("",))[0]
+    names = {*_LOOPBACK_NAMES, *(name.lower() for name in config.server.allowed_hosts)}
+    names |= {arrived_at, f"[{arrived_at}]", urlsplit(config.server.base_url).hostname or ""}
+    return host in names or "*" in names or any(name[:2] == "*." and host.endswith(name[1:]) for name in names)
+
+
+async def _answer(send: Send, status: int, detail: str, hint: str) -> None:
+    body = problem(status, detail, hint)
+    headers = [(b"content-type", PROBLEM_JSON), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

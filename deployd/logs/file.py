@@ -1,0 +1,180 @@
+"""One log of a deploy while it is written, and the news of it for those who follow.
+
+Plain UTF-8 text, redacted and bounded. Followers are told that there is more; what there is they read from the file, so that a
+slow one costs nothing and a late one misses nothing.
+"""
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from deployd.logs.redaction import Redactor, SafeStream
+
+_logger = logging.getLogger(__name__)
+
+_BLOCK = 64 * 1024
+_PAUSE_S = 0.05
+_REMEMBERED_LINES = 200
+_LONGEST_LINE = 2000
+
+
+class LogFile:
+    """One log while it is written. Everything written is in the file when `write` returns (not yet safe from power loss)."""
+
+    def __init__(self, path: Path, redactor: Redactor, limit: int, feed: "Feed") -> None:
+        self._limit = limit
+        # Room for the closing words and, after them, for the last lines: they say why a noisy build failed.
+        self._reserve = min(16 * 1024, limit // 2)
+        self._feed = feed
+        self._stream = SafeStream(redactor)
+        self._lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
+        self._line = ""
+        self._left_out = 0
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        self._size = os.fstat(self._fd).st_size
+        self._full = self._size > limit - self._reserve
+        self._broken = False
+        # A crash may have cut the last line, even inside a character.
+        self._inside_line = self._size > 0 and os.pread(self._fd, 1, self._size - 1) != b"\n"
+        self._end_line()
+
+    def write(self, text: str) -> None:
+        """Append `text` without secrets, control sequences and what goes past the limit. A disk that fails loses the log,
+        not the deploy. ValueError once closed."""
+        if self._fd < 0:
+            raise ValueError("the log is closed")
+        self._put(self._stream.feed(text))
+
+    def hide(self, secret: str) -> None:
+        """Mask `secret` from here on."""
+        self._stream.redactor = self._stream.redactor.knowing(secret)
+
+    def redact(self, text: str) -> str:
+        """`text` with what the log masks masked."""
+        return self._stream.redactor.redact(text)
+
+    def tail(self, lines: int = 10) -> str:
+        """The last lines written by this process, at most 200, as they stand in the log."""
+        known = [*self._lines, self._line] if self._line else list(self._lines)
+        return "\n".join(known[-lines:]) if lines > 0 else ""
+
+    def close(self) -> None:
+        """Write what was held back and let the followers end. Idempotent."""
+        if self._fd < 0:
+            return
+        self._put(self._stream.end())
+        if self._left_out:
+            self._append_last_lines()
+        self._end_line()
+        os.close(self._fd)
+        self._fd = -1
+        self._feed.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _put(self, text: str) -> None:
+        if not text:
+            return
+        self._remember(text)
+        data = text.encode("utf-8", "backslashreplace")
+        room = self._limit - self._reserve - self._size
+        if self._full:
+            self._left_out += len(data)
+        elif len(data) <= room:
+            self._append(data)
+        else:
+            self._full = True
+            kept = data[:room].decode("utf-8", "ignore").encode()
+            self._left_out += len(data) - len(kept)
+            self._append(kept)
+            self._end_line()
+            self._append(f"-- the limit of {self._limit} bytes is reached: only the last lines follow --\n".encode())
+
+    def _append_last_lines(self) -> None:
+        notice = f"-- {self._left_out} bytes left out --\n"
+        last = self.tail(_REMEMBERED_LINES).encode("utf-8", "backslashreplace")
+        room = self._limit - self._size - len(notice) - 1
+        if room > 0:
+            kept = last[-min(room, len(last)) :].decode("utf-8", "ignore")
+            self._append(f"{notice}{kept}\n".encode())
+
+    def _remember(self, text: str) -> None:
+        *complete, rest = text.split("\n")
+        for line in complete[-_REMEMBERED_LINES:]:
+            self._lines.append((self._line + line)[:_LONGEST_LINE])
+            self._line = ""
+        self._line = (self._line + rest)[:_LONGEST_LINE]
+
+    def _end_line(self) -> None:
+        if self._inside_line:
+            self._append(b"\n")
+
+    def _append(self, data: bytes) -> None:
+        try:
+            while data and not self._broken:
+                written = os.write(self._fd, data)
+                self._size += written
+                self._inside_line = data[written - 1 : written] != b"\n"
+                data = data[written:]
+        except OSError as exc:
+            self._broken = True
+            _logger.warning("Cannot write the log of a deploy, the rest of it is lost: %s", exc.strerror)
+        self._feed.tell()
+
+
+class Feed:
+    """The news of one log that is open or expected. Followers in step share one read of the file."""
+
+    def __init__(self, forget: Callable[[], object]) -> None:
+        self.open = self.ended = False
+        self.followers = 0
+        self.news = asyncio.Event()
+        self._forget = forget
+        self._last: tuple[int, bytes] = (0, b"")
+        self._told_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def tell(self) -> None:
+        """There is more. Followers hear of it at once, but of many pieces in a row together: a build may print thousands of
+        lines in a second."""
+        if self.followers and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, self._told_at + _PAUSE_S - loop.time()), self._wake, loop)
+
+    def end(self) -> None:
+        """There will be no more."""
+        self.open, self.ended = False, True
+        self.news.set()
+        self._forget()
+
+    def block(self, path: Path, offset: int) -> bytes:
+        """The file from `offset` on, at most one block; nothing at its end."""
+        if self._last[0] != offset or not self._last[1]:
+            self._last = (offset, block_at(path, offset))
+        return self._last[1]
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer, self._told_at = None, loop.time()
+        self.news.set()
+        self.news = asyncio.Event()
+
+
+def block_at(path: Path, offset: int) -> bytes:
+    """At most one block: of a local file, mostly still in memory."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.pread(fd, _BLOCK, offset)
+    finally:
+        os.close(fd)

@@ -1,0 +1,159 @@
+"""The log of each deploy, `<app>/<number>.log`: opened, read, followed while it grows, pruned.
+
+A log is for everybody who may see the deploy, of which it knows only the name.
+"""
+
+import asyncio
+import os
+import re
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+
+from deployd.errors import RequestRefused, Unavailable
+from deployd.logs.file import Feed, LogFile, block_at
+from deployd.logs.redaction import Redactor
+
+_APP = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+
+Key = tuple[str, int]
+
+
+class Logs:
+    """All logs below one directory."""
+
+    def __init__(self, directory: Path, secrets: Iterable[str] = (), *, limit: int = 16 * 1024**2) -> None:
+        """`limit`: bytes that one log may have."""
+        self._directory = directory
+        self._limit = limit
+        self._redactor = Redactor(secrets)
+        self._feeds: dict[Key, Feed] = {}
+        self._pruning = threading.Lock()
+
+    def open(self, app: str, number: int) -> LogFile:
+        """The log of `app/number`, to append to; one writer at a time. Unavailable when the disk refuses."""
+        path, key = self._path(app, number), (app, number)
+        feed = self._feeds.get(key) or Feed(partial(self._feeds.pop, key))
+        if feed.open:
+            raise ValueError(f"the log of {app}/{number} is open already")
+        try:
+            log = LogFile(path, self._redactor, self._limit, feed)
+        except OSError as exc:
+            raise Unavailable(f"cannot open the log of {app}/{number}: {exc.strerror}", hint=str(path)) from exc
+        feed.open = True
+        self._feeds[key] = feed
+        return log
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Mask these too, in logs opened from here on."""
+        for secret in secrets:
+            self._redactor = self._redactor.knowing(secret)
+
+    def redact(self, text: str) -> str:
+        """`text` with the known secrets masked, for reasons and hints."""
+        return self._redactor.redact(text)
+
+    def exists(self, app: str, number: int) -> bool:
+        """Whether there is a log (not yet begun, or pruned: there is none)."""
+        return self._path(app, number).is_file()
+
+    async def read(self, app: str, number: int, start_byte: int = 0) -> AsyncIterator[bytes]:
+        """What the log holds now, in blocks."""
+        path, offset = self._path(app, number), _within(start_byte)
+        while block := block_at(path, offset):
+            yield block
+            offset += len(block)
+
+    async def follow(
+        self, app: str, number: int, start_byte: int = 0, *, expected: bool = False
+    ) -> AsyncIterator[bytes]:
+        """The log from `start_byte` on, and what is appended as it comes, until the log is closed.
+
+        A log that nobody has open ends at once, unless it is `expected`: then it is waited for, until it was opened and
+        closed, or `give_up` says that it never will be.
+        """
+        path, offset = self._path(app, number), _within(start_byte)
+        with self._following((app, number), expected=expected) as feed:
+            while True:
+                news, ended = feed.news, feed.ended
+                if block := feed.block(path, offset):
+                    offset += len(block)
+                    yield block
+                elif ended:
+                    return
+                else:
+                    await news.wait()
+
+    def give_up(self, app: str, number: int) -> None:
+        """Release those who expect a log that will not be opened, of a deploy that ended while it was queued."""
+        feed = self._feeds.get((app, number))
+        if feed is not None and not feed.open:
+            feed.end()
+
+    async def prune(self, count: int, total_bytes: int) -> int:
+        """Remove each app's oldest logs past `count`, then the oldest of all past `total_bytes`; the bytes freed.
+
+        Logs that are open, and the newest of each app, stay. Unavailable when the disk refuses.
+        """
+        return await asyncio.to_thread(self._prune, count, total_bytes)
+
+    def _path(self, app: str, number: int) -> Path:
+        if not _APP.fullmatch(app) or type(number) is not int or number < 1:
+            raise RequestRefused(404, "there is no such log")
+        return self._directory / app / f"{number}.log"
+
+    @contextmanager
+    def _following(self, key: Key, *, expected: bool) -> Iterator[Feed]:
+        feed = self._feeds.get(key)
+        if feed is None:
+            feed = Feed(partial(self._feeds.pop, key))
+            if expected:
+                self._feeds[key] = feed
+            else:
+                feed.ended = True
+        feed.followers += 1
+        try:
+            yield feed
+        finally:
+            feed.followers -= 1
+            if not feed.followers and not feed.open and not feed.ended:
+                feed.end()
+
+    def _prune(self, count: int, total_bytes: int) -> int:
+        try:
+            # In the thread: whoever waits for it may be cancelled, and it goes on all the same.
+            with self._pruning:
+                return self._remove_stale(count, total_bytes)
+        except OSError as exc:
+            raise Unavailable(f"cannot remove old logs: {exc.strerror}", hint=str(self._directory)) from exc
+
+    def _remove_stale(self, count: int, total_bytes: int) -> int:
+        stale: list[tuple[float, int, Path]] = []
+        total = freed = 0
+        for directory in self._directory.iterdir() if self._directory.is_dir() else ():
+            logs = sorted(_logs_of(directory), key=itemgetter(0), reverse=True)
+            for place, (number, path, stat) in enumerate(logs):
+                total += stat.st_size
+                if place > 0 and (directory.name, number) not in self._feeds:
+                    age = float("-inf") if place >= count else stat.st_mtime
+                    stale.append((age, stat.st_size, path))
+        for age, size, path in sorted(stale):
+            if age == float("-inf") or total - freed > total_bytes:
+                path.unlink(missing_ok=True)
+                freed += size
+        return freed
+
+
+def _within(start_byte: int) -> int:
+    """A position that a file can have."""
+    return min(max(0, start_byte), 2**62)
+
+
+def _logs_of(directory: Path) -> Iterator[tuple[int, Path, os.stat_result]]:
+    for path in directory.glob("*.log"):
+        if path.stem.isdecimal():
+            with suppress(FileNotFoundError):
+                yield int(path.stem), path, path.stat()

@@ -1,0 +1,245 @@
+"""The containers of one instance's apps on the engine: made, found, watched, stopped, removed; always by our labels.
+
+Knows nothing of traffic or of what a deploy has to prove.
+"""
+
+import asyncio
+import math
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import aiodocker
+
+from deployd.config.app import App
+from deployd.config.values import read_secret
+from deployd.domain import Deploy, Image, labels
+from deployd.engine import containers, delete, inspect, request, translated
+from deployd.errors import RolloutFailed
+from deployd.gateway.network import Network
+from deployd.gateway.slots import Endpoint
+from deployd.ports import Log
+from deployd.targets.docker.spec import PORT, Placement, container_name, container_spec, ending, number_of
+
+LAST_LINES = 20
+"""How much of its output says why a container failed."""
+
+_HOST = "host"
+_ALWAYS = frozenset({"always", "unless-stopped"})
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A container of an app. `endpoint` is where HAProxy reaches it, None when it does not run or is not in our network."""
+
+    id: str
+    number: int
+    endpoint: Endpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A container that should run and does not; `host` is the address at which HAProxy had and will have it."""
+
+    id: str
+    app: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A container that runs. `endpoint` is where HAProxy reaches it, `address` its base URL for deployd."""
+
+    id: str
+    number: int
+    endpoint: Endpoint
+    address: str
+
+
+class Containers:
+    """Containers of one instance. `published`: deployd reaches them by a loopback port, as on Docker Desktop."""
+
+    def __init__(self, docker: aiodocker.Docker, instance: str) -> None:
+        self._docker = docker
+        self._instance = instance
+        self.network = Network(docker, instance)
+        self.published = False
+
+    async def make(self, app: App, deploy: Deploy, image: Image, log: Log | None = None) -> str:
+        """Make the deploy's container, not started yet, in place of one that a crash left; its id."""
+        name = container_name(app.name, deploy.number)
+        await self._clear(name, app.name)
+        secrets = self._secrets(app, log)
+        placement = await self._place(app)
+        spec = container_spec(app, deploy, image, placement, secrets)
+        with translated(f"making {name}", RolloutFailed):
+            try:
+                made = await self._docker.containers.create(spec, name=name)
+            except aiodocker.DockerError as exc:
+                if exc.status != 404:
+                    raise
+                gone = f"the image of {deploy.name} is not on the engine any more"
+                raise RolloutFailed(gone, hint="deploy its commit again") from exc
+            if app.docker.network not in {None, _HOST}:
+                join = {"Container": made.id}
+                await request(self._docker, f"networks/{app.docker.network}/connect", "POST", data=join)
+        return made.id
+
+    async def start(self, app: App, number: int) -> Running:
+        """Start a deploy's container. RolloutFailed when the engine cannot start it or it ends at once."""
+        name = container_name(app.name, number)
+        with translated(f"starting {name}", RolloutFailed):
+            await self._docker.containers.container(name).start()
+            found = await inspect(self._docker, name)
+        if found is None:
+            raise RolloutFailed(f"{name} was removed while it started")
+        if (endpoint := self._endpoint(found, app)) is None:
+            raise RolloutFailed(f"{name} {ending(found)}", hint=await self.tail(found["Id"], LAST_LINES))
+        return Running(found["Id"], number, endpoint, self._address(found, endpoint))
+
+    async def of(self, app: App) -> list[Held]:
+        """The containers of an app by their numbers, oldest first."""
+        with translated(f"looking for containers of {app.name}"):
+            listed = await containers(self._docker, labels(self._instance, app.name))
+            found = [await inspect(self._docker, item["Id"]) for item in listed]
+        held = [
+            Held(item["Id"], number, self._endpoint(item, app))
+            for item in found
+            if item is not None and (number := number_of(item)) is not None
+        ]
+        return sorted(held, key=lambda container: container.number)
+
+    async def ended(self) -> list[Ended]:
+        """Those that have ended though the engine was to keep them running: it leaves alone what was killed by hand."""
+        with translated("looking for what has ended"):
+            listed = await containers(self._docker, {"io.deployd.instance": self._instance})
+            # The list is behind when an event says that something died; a container itself is not.
+            found = [await inspect(self._docker, item["Id"]) for item in listed if "io.deployd.app" in item["Labels"]]
+        return [
+            Ended(item["Id"], item["Config"]["Labels"]["io.deployd.app"], self._host(item))
+            for item in found
+            if item is not None
+            and item["State"]["Status"] == "exited"
+            and item["HostConfig"]["RestartPolicy"]["Name"] in _ALWAYS
+        ]
+
+    async def start_again(self, container_id: str) -> None:
+        """Start a container that has ended, as it was."""
+        with translated("starting what has ended again"):
+            await self._docker.containers.container(container_id).start()
+
+    async def ids(self, app: str) -> list[str]:
+        """The ids of all containers of an app, which need not be configured any more."""
+        with translated(f"looking for containers of {app}"):
+            return [str(item["Id"]) for item in await containers(self._docker, labels(self._instance, app))]
+
+    async def find(self, app: App, number: int) -> Held | None:
+        """The container of one deploy."""
+        return next((container for container in await self.of(app) if container.number == number), None)
+
+    async def unless_ended(self, running: Running, name: str, work: Coroutine[Any, Any, object]) -> None:
+        """Do `work` as long as the container runs; its end is a RolloutFailed at once, of `name`."""
+        doing = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(self._wait_exit(running.id))
+        try:
+            await asyncio.wait({doing, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                raise RolloutFailed(f"{name} {ended.result()}", hint=await self.tail(running.id, LAST_LINES))
+            doing.result()
+        finally:
+            for task in (doing, ended):
+                task.cancel()
+            await asyncio.gather(doing, ended, return_exceptions=True)
+
+    async def _wait_exit(self, container_id: str) -> str:
+        """Until it has ended; why."""
+        with translated("waiting for the container's end"):
+            await self._docker.containers.container(container_id).wait()
+            found = await inspect(self._docker, container_id)
+        return "was removed" if found is None else ending(found)
+
+    async def inspected(self, container_id: str) -> dict[str, Any] | None:
+        """All that the engine says of it."""
+        with translated("looking at the container"):
+            return await inspect(self._docker, container_id)
+
+    async def tail(self, container_id: str, lines: int) -> str:
+        """The last lines that it printed; nothing when it is gone."""
+        with translated("reading the container's output"):
+            if await inspect(self._docker, container_id) is None:
+                return ""
+            container = self._docker.containers.container(container_id)
+            return "".join(await container.log(stdout=True, stderr=True, tail=lines)).rstrip("\n")
+
+    async def keep(self, container_id: str, restart: str) -> None:
+        """Let the engine start it again by itself from now on, as the app's restart policy says."""
+        with translated("setting the restart policy"):
+            await request(
+                self._docker, f"containers/{container_id}/update", "POST", data={"RestartPolicy": {"Name": restart}}
+            )
+
+    async def stop(self, container_id: str, timeout_s: float | None = None) -> None:
+        """SIGTERM, then SIGKILL after `timeout_s` (None: as the container says); done when it does not run or is gone."""
+        with translated("stopping the container"):
+            try:
+                container = self._docker.containers.container(container_id)
+                await container.stop(t=None if timeout_s is None else math.ceil(timeout_s))
+            except aiodocker.DockerError as exc:
+                if exc.status not in {304, 404}:
+                    raise
+
+    async def remove(self, container_id: str) -> None:
+        """Kill and remove it with its anonymous volumes."""
+        with translated("removing the container"):
+            await delete(self._docker, container_id)
+
+    async def remove_named(self, app: App, number: int) -> None:
+        """Remove a deploy's container, if there is one and it is ours."""
+        await self._clear(container_name(app.name, number), app.name)
+
+    async def _clear(self, name: str, app: str) -> None:
+        with translated(f"looking for {name}"):
+            found = await inspect(self._docker, name)
+            if found is None:
+                return
+            has = found["Config"]["Labels"] or {}
+            if any(has.get(key) != value for key, value in labels(self._instance, app).items()):
+                raise RolloutFailed(
+                    f"a container {name} exists that is not this deployd's",
+                    hint="remove or rename it, or give this daemon's apps other names",
+                )
+            await delete(self._docker, str(found["Id"]))
+
+    async def _place(self, app: App) -> Placement:
+        if app.docker.network == _HOST:
+            if self.published:
+                hint = "take docker.network away, or let the gateway be on the host's network, too"
+                raise RolloutFailed("the gateway is on a bridge and cannot reach the host's network", hint=hint)
+            return Placement(self._instance, _HOST, None)
+        return Placement(self._instance, self.network.name, await self.network.free_address(), self.published)
+
+    def _secrets(self, app: App, log: Log | None) -> dict[str, str]:
+        found = {
+            name: read_secret(reference, f"app.{app.name}.docker.env_secrets.{name}")
+            for name, reference in app.docker.env_secrets.items()
+        }
+        if log is not None:
+            for secret in found.values():
+                log.hide(secret)
+        return found
+
+    def _endpoint(self, found: dict[str, Any], app: App) -> Endpoint | None:
+        if not found["State"]["Running"]:
+            return None
+        host = self._host(found)
+        port = (found["Config"]["Labels"] or {}).get(PORT)
+        return Endpoint(host, int(port) if port else app.docker.port) if host else None
+
+    def _host(self, found: dict[str, Any]) -> str:
+        """The address of a container, running or not, for HAProxy; empty when it has none."""
+        return _LOOPBACK if found["HostConfig"]["NetworkMode"] == _HOST else self.network.address(found)
+
+    def _address(self, found: dict[str, Any], endpoint: Endpoint) -> str:
+        published = (found["NetworkSettings"]["Ports"] or {}).get(f"{endpoint.port}/tcp") if self.published else None
+        return f"http://{_LOOPBACK}:{published[0]['HostPort']}" if published else f"http://{endpoint}"

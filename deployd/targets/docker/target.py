@@ -1,0 +1,232 @@
+"""A Docker Engine with HAProxy before it: new containers prove themselves beside the old one, then the traffic is switched.
+
+The order is the promise: nothing that serves is touched before the candidate has proven itself, switch and record are one
+uninterruptible step, and only then does the old one drain. Which release serves is read from HAProxy and the engine, never
+from memory, so a daemon that starts anew knows as much as one that has been there all along.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from deployd.config.app import App
+from deployd.config.daemon import GatewaySection
+from deployd.domain import Deploy, Image, Kept
+from deployd.engine import connect, translated
+from deployd.errors import DeploydError, RequestRefused
+from deployd.gateway.gateway import Gateway
+from deployd.ports import Candidate, InFlight, KeptNow, Log, Progress, none_in_flight
+from deployd.targets.docker import output
+from deployd.targets.docker.containers import Containers, Held
+from deployd.targets.docker.drain import drain
+from deployd.targets.docker.images import Images
+from deployd.targets.docker.restore import restore
+from deployd.targets.docker.rollout import Rollout
+from deployd.targets.docker.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+
+class DockerTarget:
+    """Implements ports.Target for the apps of one instance. Use it as an async context manager."""
+
+    def __init__(self, instance: str, section: GatewaySection, directory: Path, docker_url: str | None = None) -> None:
+        self._docker = connect(docker_url)
+        self._docker_url = docker_url
+        self._containers = Containers(self._docker, instance)
+        self._images = Images(self._docker, instance)
+        self._gateway = Gateway(self._docker, instance, section, directory)
+        self._watch = Watch(docker_url, instance, self._settle)
+        self._apps: tuple[App, ...] = ()
+        self._opened = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._docker.close()
+
+    def expect(self, apps: Iterable[App]) -> None:
+        """These are the configured apps from now on: `watch` opens their doors, behind which a 503 waits for a release."""
+        self._apps = tuple(app for app in apps if app.target == "docker")
+        self._watch.look()
+
+    async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        """See ports.Target."""
+        await self._open()
+        await self._gateway.ensure([app])
+        await self._gateway.fit()
+        rollout = Rollout(app, deploy, image, progress, self._containers, self._gateway)
+        if app.docker.start == "stop-first" and (old := await self._predecessor(app, deploy)) is not None:
+            await rollout.in_place_of(old)
+        else:
+            await rollout.beside()
+
+    async def serving(self, app: App) -> int | None:
+        """See ports.Target."""
+        await self._open()
+        found = await self._serving(app)
+        return found.number if found is not None else None
+
+    async def restore(self, app: App, deploy: Deploy) -> None:
+        """See ports.Target. RolloutFailed when neither container nor image is left, or when it does not get ready."""
+        await self._open()
+        await self._gateway.ensure([app])
+        await restore(app, deploy, self._containers, self._gateway)
+
+    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
+        """See ports.Target."""
+        await self._open()
+        # In this order: what is found and not in flight any more either serves by now or is left over.
+        found = await self._containers.of(app)
+        spared = {keep, in_flight()}
+        if (serving := await self._serving(app)) is not None:
+            spared.add(serving.number)
+        going = [container for container in found if container.number not in spared]
+        await _together(drain(app, container, self._containers, self._gateway, log) for container in going)
+
+    async def remove(self, app: str) -> None:
+        """See ports.Target."""
+        await self._open()
+        await self._gateway.forget(app)
+        await _together(self._stop_and_remove(container) for container in await self._containers.ids(app))
+        await self._images.prune(app, _none_kept, 0, 0)
+        if not self._gateway.apps:
+            await self._gateway.container.remove()
+            await self._containers.network.remove()
+            self._opened = False
+
+    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
+        """See ports.Target."""
+        return await self._images.prune(app.name, kept, images, image_bytes)
+
+    async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
+        """See ports.Target. Ends with the container; RequestRefused 409 when nothing runs."""
+        container = await self._running(app)
+        if follow:
+            async with contextlib.aclosing(output.follow(self._docker_url, container.id, tail)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        else:
+            for chunk in await output.printed(self._docker, container.id, tail):
+                yield chunk
+
+    async def describe(self, app: App) -> Mapping[str, Any]:
+        """See ports.Target."""
+        serving, sessions = await self.serving(app), await self._gateway.sessions(app.name)
+        return {
+            "target": "docker",
+            "gateway": {
+                "listen": app.gateway.listen,
+                "hosts": app.gateway.hosts,
+                "path_prefix": app.gateway.path_prefix,
+            },
+            "serving": serving,
+            "containers": [
+                output.description(
+                    inspected, container, sessions.get(container.endpoint, 0) if container.endpoint else 0
+                )
+                for container in await self._containers.of(app)
+                if (inspected := await self._containers.inspected(container.id)) is not None
+            ],
+        }
+
+    async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
+        """See ports.Target."""
+        container = await self._running(app)
+        return await output.execute(self._docker, container.id, command, out)
+
+    async def scale(self, app: App, replicas: int) -> None:  # noqa: ARG002 - the port's signature
+        """See ports.Target."""
+        raise RequestRefused(
+            409, f"{app.name} runs on one Docker Engine and has no replicas", hint="target = kubernetes has"
+        )
+
+    async def ping(self) -> Mapping[str, str]:
+        """See ports.Target."""
+        return {"engine": await _health(self._ping_engine()), "gateway": await _health(self._gateway.ping())}
+
+    async def read(self, candidate: Candidate, path: str) -> bytes | None:
+        """A file of a candidate's image, by its path from the image's working directory; None when it is not there."""
+        container = await self._containers.find(candidate.app, candidate.deploy.number)
+        return await output.read(self._docker, container.id, path) if container is not None else None
+
+    async def watch(self) -> None:
+        """Until cancelled: correct the gateway whenever something dies or comes back, whoever did it."""
+        await self._watch.serve()
+
+    async def _open(self) -> None:
+        if not self._opened:
+            await self._gateway.open()
+            self._containers.published = self._gateway.container.bridge
+            self._opened = True
+
+    async def _settle(self) -> None:
+        """The gateway is as it should be; at last with what [gateway] asks for, which may not be to be had."""
+        await self._open()
+        await self._gateway.reconcile()
+        await self._bring_back()
+        await self._gateway.ensure(self._apps)
+        await self._gateway.upgrade()
+
+    async def _bring_back(self) -> None:
+        """What has the traffic runs, even when somebody has killed it by hand."""
+        for ended in await self._containers.ended():
+            serving = await self._gateway.serving(ended.app)
+            if serving is not None and serving.host == ended.host:
+                logger.warning("What serves %s was killed: starting it again", ended.app)
+                await self._containers.start_again(ended.id)
+
+    async def _serving(self, app: App) -> Held | None:
+        """The container that has the app's traffic."""
+        endpoint = await self._gateway.serving(app.name)
+        return next(
+            (c for c in await self._containers.of(app) if c.endpoint is not None and c.endpoint == endpoint), None
+        )
+
+    async def _predecessor(self, app: App, deploy: Deploy) -> Held | None:
+        """What serves, else the newest release that is left: it may run without traffic, or have to come back."""
+        if (serving := await self._serving(app)) is not None:
+            return serving
+        others = [container for container in await self._containers.of(app) if container.number != deploy.number]
+        return others[-1] if others else None
+
+    async def _running(self, app: App) -> Held:
+        await self._open()
+        if (container := await self._serving(app)) is None:
+            hint = f"deployd history {app.name} says why, deployd deploy {app.name} makes one"
+            raise RequestRefused(409, f"{app.name} has no running release", hint=hint)
+        return container
+
+    async def _stop_and_remove(self, container_id: str) -> None:
+        await self._containers.stop(container_id)
+        await self._containers.remove(container_id)
+
+    async def _ping_engine(self) -> None:
+        with translated("asking the engine"):
+            await self._docker.version()
+
+
+async def _none_kept() -> Kept:
+    return Kept()
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All of it at once; when something fails, the rest is cancelled and the first error is raised as what it is."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for one in work:
+                tasks.create_task(one)
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group
+
+
+async def _health(asking: Awaitable[None]) -> str:
+    try:
+        await asking
+    except DeploydError as exc:
+        return exc.message
+    return "ok"

@@ -1,0 +1,50 @@
+"""What a deployd may have to ask of the API server, and which of it its account may not: a list that the Role mirrors."""
+
+from deployd.config.app import App
+from deployd.targets.kubernetes import manifests
+from deployd.targets.kubernetes.client import Cluster
+
+# Group, resource (with its subresource), verbs. The base in kubernetes/ grants exactly these.
+FOR_ANY = (
+    ("apps", "deployments", ("get", "list", "watch", "patch")),
+    ("apps", "replicasets", ("list", "watch")),
+    ("", "pods", ("list", "watch")),
+    ("", "events", ("list", "watch")),
+    ("", "pods/log", ("get",)),
+    ("", "services", ("get",)),
+    ("autoscaling", "horizontalpodautoscalers", ("get",)),
+)
+FOR_CREATED = (
+    ("apps", "deployments", ("create", "delete")),
+    ("apps", "deployments/scale", ("patch",)),
+    ("", "services", ("create", "patch", "delete")),
+    ("autoscaling", "horizontalpodautoscalers", ("create", "patch", "delete")),
+)
+_REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+async def missing(cluster: Cluster, app: App) -> list[str]:
+    """What the account may not do in the app's namespace though a deploy needs it: `patch deployments`, in order."""
+    settings = manifests.settings_of(app)
+    wanted = FOR_ANY + (FOR_CREATED if settings.create else ())
+    if not cluster.inside:
+        # Opened as a WebSocket it counts as `get`, and from 1.35 on as `create` as well.
+        wanted += (("", "pods/portforward", ("get", "create")),)
+    return [
+        f"{verb} {resource}"
+        for group, resource, verbs in wanted
+        for verb in verbs
+        if not await _may(cluster, settings.namespace, group, resource, verb)
+    ]
+
+
+async def _may(cluster: Cluster, namespace: str, group: str, resource: str, verb: str) -> bool:
+    name, _, below = resource.partition("/")
+    attributes = {"namespace": namespace, "group": group, "resource": name, "subresource": below, "verb": verb}
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = await cluster.create(_REVIEW, body)
+    return bool(answer.get("status", {}).get("allowed"))

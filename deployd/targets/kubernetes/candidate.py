@@ -1,0 +1,104 @@
+"""How deployd reaches one new pod before the rollout is complete: by its own address, or by port-forward through the API.
+
+Its own address is used only where it surely means this pod: inside the cluster, or on the pod's own node. From anywhere else
+the same address may be another machine's, and the gates would then prove a stranger.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from deployd.errors import DeploydError
+from deployd.logs.log import printable
+from deployd.targets.kubernetes.client import Cluster, Json
+
+_CHUNK = 64 * 1024
+_DATA = b"\x00"
+
+
+@asynccontextmanager
+async def address_of(cluster: Cluster, pod: Json, port: int) -> AsyncIterator[str]:
+    """A base URL for `port` of the pod, good inside the block."""
+    if cluster.inside or _ours(pod.get("status", {}).get("hostIP", "")):
+        yield f"http://{_host(pod['status']['podIP'])}:{port}"
+        return
+    async with forwarded(cluster, pod, port) as local:
+        yield f"http://127.0.0.1:{local}"
+
+
+@asynccontextmanager
+async def forwarded(cluster: Cluster, pod: Json, port: int) -> AsyncIterator[int]:
+    """A loopback port whose connections reach `port` of the pod, each through a WebSocket of its own."""
+    meta = pod["metadata"]
+    path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/portforward"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with cluster.socket(path, [("ports", str(port))]) as channels:
+                await _pump(reader, writer, channels)
+        except (DeploydError, ConnectionError):
+            # The caller sees its connection end, as with a pod that is not there.
+            writer.transport.abort()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, channels: aiohttp.ClientWebSocketResponse
+) -> None:
+    """Carry bytes both ways until one side ends."""
+    works = {asyncio.ensure_future(_up(reader, channels)), asyncio.ensure_future(_down(channels, writer))}
+    try:
+        done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+        for work in done:
+            work.result()
+    finally:
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+
+
+async def _up(reader: asyncio.StreamReader, channels: aiohttp.ClientWebSocketResponse) -> None:
+    while data := await reader.read(_CHUNK):
+        await channels.send_bytes(_DATA + data)
+
+
+async def _down(channels: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
+    # The first message of each of the two channels only repeats the port.
+    greeted: set[bytes] = set()
+    async for message in channels:
+        if not isinstance(message.data, bytes):
+            continue
+        channel, data = message.data[:1], message.data[1:]
+        if channel not in greeted:
+            greeted.add(channel)
+        elif channel != _DATA:
+            raise ConnectionResetError(printable(data.decode("utf-8", "replace")))
+        else:
+            writer.write(data)
+            await writer.drain()
+
+
+def _ours(host: str) -> bool:
+    """Whether `host` is an address of this machine."""
+    if not host:
+        return False
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -1,0 +1,43 @@
+"""A command in a running container: its output as it comes, and its exit code.
+
+Speaks the channel protocol of the API server's exec: each message begins with the number of its channel.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+
+from deployd.errors import RequestRefused, Unavailable
+from deployd.targets.kubernetes.client import Cluster
+
+_OUT, _ERR, _STATUS = 1, 2, 3
+
+
+async def run(
+    cluster: Cluster, pod: str, container: str, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]
+) -> int:
+    """Run `command` in `container` of the pod at the path `pod`. RequestRefused 409 when it cannot be started."""
+    query = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", part) for part in command)]
+    async with cluster.socket(f"{pod}/exec", query) as channels:
+        async for message in channels:
+            data = message.data
+            if not isinstance(data, bytes) or not data:
+                continue
+            if data[0] in {_OUT, _ERR} and len(data) > 1:
+                await out(data[1:])
+            elif data[0] == _STATUS:
+                return exit_code(data[1:])
+    raise Unavailable("the connection ended before the command did")
+
+
+def exit_code(status: bytes) -> int:
+    """What the status channel says: 0, the command's own code, or RequestRefused when it never ran."""
+    try:
+        said = json.loads(status)
+    except ValueError as exc:
+        raise Unavailable(f"the cluster does not say how the command ended: {status[:200]!r}") from exc
+    if said.get("status") == "Success":
+        return 0
+    for cause in (said.get("details") or {}).get("causes") or []:
+        if cause.get("reason") == "ExitCode":
+            return int(cause["message"])
+    raise RequestRefused(409, f"the command did not start: {said.get('message', 'no reason given')}")

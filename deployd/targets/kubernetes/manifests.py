@@ -1,0 +1,218 @@
+"""What deployd asks a cluster for: Deployment, Service and autoscaler of an app, as plain manifests. Pure.
+
+They are what server-side apply sends, so a field stands here only if deployd decides it. Two do not: `replicas` (a person or
+the autoscaler scales between deploys), with the annotation of what the config last wanted, and the pod template's labels and
+annotations of one deploy (an equal template lets Kubernetes take an old ReplicaSet back into service at once).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from deployd.config.app import App, KubernetesApp
+from deployd.domain import Deploy, Image, labels
+from deployd.errors import ConfigError
+from deployd.logs.log import printable
+
+Json = dict[str, Any]
+
+MANAGED_BY = {"app.kubernetes.io/managed-by": "deployd"}
+DEPLOY = "io.deployd.deploy"
+COMMIT = "io.deployd.commit"
+IMAGE = "io.deployd.image"
+INSTANCE = "io.deployd.instance"
+LAST_GOOD = "io.deployd.last-good"
+REPLICAS = "io.deployd.replicas"
+CHANGE_CAUSE = "kubernetes.io/change-cause"
+
+# A pod that is told to end serves on for so long: until every proxy has heard that it is gone.
+LINGER_S = 5
+_GRACE_S = LINGER_S + 30
+_HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What this server can do: `minor` of its version, and whether it serves autoscaling/v2."""
+
+    minor: int
+    autoscaling_v2: bool
+
+
+def settings_of(app: App) -> KubernetesApp:
+    """`[app.kubernetes]`, which an app on this target always has."""
+    if app.kubernetes is None:
+        raise ConfigError(f"app.{app.name}.kubernetes: the table is missing")
+    return app.kubernetes
+
+
+def names(app: App) -> tuple[str, str]:
+    """Namespace and name of the app's Deployment."""
+    settings = settings_of(app)
+    return settings.namespace, settings.deployment or app.name
+
+
+def path(app: App, kind: str = "deployments", name: str | None = None) -> str:
+    """The URL path of one of the app's objects; `kind` is the plural, with its subresource after a slash."""
+    namespace, deployment = names(app)
+    plural, _, below = kind.partition("/")
+    group = {"deployments": "/apis/apps/v1", "replicasets": "/apis/apps/v1"}.get(plural, "/api/v1")
+    return f"{group}/namespaces/{namespace}/{plural}/{name or deployment}" + (f"/{below}" if below else "")
+
+
+def collection(app: App, plural: str) -> str:
+    """The URL path of a list in the app's namespace."""
+    return path(app, plural, "-").removesuffix("/-")
+
+
+def autoscaler_path(app: App, offers: Offers) -> str:
+    """The URL path of the app's HorizontalPodAutoscaler, in the version that the server offers."""
+    namespace, name = names(app)
+    version = "v2" if offers.autoscaling_v2 else "v1"
+    return f"/apis/autoscaling/{version}/namespaces/{namespace}/horizontalpodautoscalers/{name}"
+
+
+def annotations(deploy: Deploy, image: str, good: str = "") -> dict[str, str]:
+    """What the Deployment says of the deploy; on its metadata, never on the pod template.
+
+    `image` stands there too: where the template runs another one, somebody else set it. `good` is the number and image of
+    the release that was good before, for a deployd that lost its state.
+    """
+    return {
+        DEPLOY: str(deploy.number),
+        COMMIT: deploy.commit,
+        IMAGE: image,
+        LAST_GOOD: good,
+        CHANGE_CAUSE: printable(f"deployd {deploy.name}: {deploy.commit[:12]} {deploy.subject}".strip(), 200),
+    }
+
+
+def deployment(app: App, deploy: Deploy, template: Json, instance: str, good: str = "") -> Json:
+    """The Deployment that serves `template`; `good` as for `annotations`."""
+    settings = settings_of(app)
+    manifest = _object("apps/v1", "Deployment", app, instance)
+    image = template["spec"]["containers"][0]["image"]
+    manifest["metadata"]["annotations"] = annotations(deploy, image, good)
+    manifest["spec"] = {
+        "selector": {"matchLabels": selector(app)},
+        "revisionHistoryLimit": 10,
+        "progressDeadlineSeconds": max(1, math.ceil(settings.progress_deadline)),
+        # Never fewer than wanted: a release that does not start costs no capacity.
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+        "template": template,
+    }
+    return manifest
+
+
+def template(app: App, image: Image, instance: str, offers: Offers) -> Json:
+    """The pod template: probes that gate the traffic, an end that loses no request, and no root."""
+    settings = settings_of(app)
+    container: Json = {
+        "name": container_name(app),
+        "image": image.reference,
+        "ports": [{"name": _HTTP, "containerPort": settings.port, "protocol": "TCP"}],
+        "env": [{"name": key, "value": value} for key, value in sorted(settings.env.items())],
+        "resources": settings.resources.model_dump(exclude_defaults=True),
+        "lifecycle": {"preStop": _linger(offers)},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        **_probes(app),
+    }
+    if settings.allow_root:
+        del container["securityContext"]
+    pod: Json = {
+        "containers": [container],
+        "terminationGracePeriodSeconds": _GRACE_S,
+        "automountServiceAccountToken": False,
+        # Else every Service of the namespace sets variables in the pod: MODEL_PORT=tcp://…, for one that is named model.
+        "enableServiceLinks": False,
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}
+        | ({} if settings.allow_root else {"runAsNonRoot": True}),
+    }
+    if settings.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    return {"metadata": {"labels": selector(app) | {INSTANCE: instance} | MANAGED_BY}, "spec": pod}
+
+
+def port_of(template: Json, container: str) -> int:
+    """The port on which the app answers in a pod of a template of our making, which may be older than the config."""
+    (ports,) = (item["ports"] for item in template["spec"]["containers"] if item["name"] == container)
+    return next(int(port["containerPort"]) for port in ports if port.get("name") == _HTTP)
+
+
+def service(app: App, instance: str) -> Json | None:
+    """The Service in front of the pods, None when the app wants none."""
+    settings = settings_of(app)
+    if settings.service is None:
+        return None
+    # By name: in a rollout that changes the number, each pod is asked on its own.
+    port: Json = {"name": "http", "port": settings.service.port, "targetPort": _HTTP, "protocol": "TCP"}
+    if settings.service.node_port is not None:
+        port["nodePort"] = settings.service.node_port
+    manifest = _object("v1", "Service", app, instance)
+    manifest["spec"] = {"type": settings.service.type, "selector": selector(app), "ports": [port]}
+    return manifest
+
+
+def autoscaler(app: App, instance: str, offers: Offers) -> Json | None:
+    """The HorizontalPodAutoscaler, None when the app wants none."""
+    settings = settings_of(app)
+    if settings.autoscale is None:
+        return None
+    _, name = names(app)
+    wanted = settings.autoscale
+    manifest = _object(
+        f"autoscaling/{'v2' if offers.autoscaling_v2 else 'v1'}", "HorizontalPodAutoscaler", app, instance
+    )
+    manifest["spec"] = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+        "minReplicas": wanted.min,
+        "maxReplicas": wanted.max,
+    }
+    if offers.autoscaling_v2:
+        target = {"type": "Utilization", "averageUtilization": wanted.cpu}
+        manifest["spec"]["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    else:
+        manifest["spec"]["targetCPUUtilizationPercentage"] = wanted.cpu
+    return manifest
+
+
+def selector(app: App) -> dict[str, str]:
+    """What picks the app's pods; a Deployment can never change it, so it holds nothing that may change."""
+    return {"io.deployd.app": app.name}
+
+
+def container_name(app: App) -> str:
+    """The container that runs the app in a Deployment of our making."""
+    settings = settings_of(app)
+    return settings.container or app.name
+
+
+def _object(version: str, kind: str, app: App, instance: str) -> Json:
+    namespace, name = names(app)
+    marks = labels(instance, app.name) | MANAGED_BY | {"app.kubernetes.io/name": app.name}
+    return {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace, "labels": marks},
+    }
+
+
+def _linger(offers: Offers) -> Json:
+    # The sleep action needs no program in the image; servers before 1.30 do not know it.
+    if offers.minor >= 30:
+        return {"sleep": {"seconds": LINGER_S}}
+    return {"exec": {"command": ["sleep", str(LINGER_S)]}}
+
+
+def _probes(app: App) -> Json:
+    settings = settings_of(app)
+    ready: Json = {"httpGet": {"path": app.ready.path, "port": settings.port}, "periodSeconds": 1, "timeoutSeconds": 2}
+    live: Json = {"tcpSocket": {"port": settings.port}}
+    if app.ready.path == "/v2/health/ready":
+        live = {"httpGet": {"path": "/v2/health/live", "port": settings.port}}
+    return {
+        "startupProbe": ready | {"failureThreshold": max(1, math.ceil(app.ready.within))},
+        "readinessProbe": ready | {"failureThreshold": 3},
+        # Shallow and patient: it ends a process that is stuck, not one that is busy.
+        "livenessProbe": live | {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
+    }

@@ -1,0 +1,319 @@
+"""Logs on a real disk: what is kept, what is hidden, who hears of it, what a crash leaves."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from deployd.errors import RequestRefused, Unavailable
+from deployd.logs.logs import Logs
+
+
+async def whole(logs: Logs, app: str = "iris", number: int = 1, start: int = 0) -> str:
+    return b"".join([block async for block in logs.read(app, number, start)]).decode()
+
+
+async def followed(logs: Logs, *, start: int = 0, expected: bool = False) -> str:
+    return b"".join([block async for block in logs.follow("iris", 1, start, expected=expected)]).decode()
+
+
+async def until(tasks: list[asyncio.Task[str]], logs: Logs) -> None:
+    """Every task follows: each has had its turn."""
+    await asyncio.sleep(0)
+    assert logs._feeds["iris", 1].followers == len(tasks)
+
+
+async def test_what_is_written_can_be_read_at_once(tmp_path: Path) -> None:
+    logs = Logs(tmp_path / "logs")
+    log = logs.open("iris", 1)
+    log.write("fetch\nü build\n")
+    assert await whole(logs) == "fetch\nü build\n"
+    assert await whole(logs, start=6) == "ü build\n"
+    assert await whole(logs, start=10**30) == ""
+    assert (tmp_path / "logs/iris/1.log").stat().st_mode & 0o777 == 0o600
+    log.close()
+
+
+async def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    assert not logs.exists("iris", 1)
+    assert await whole(logs) == ""
+    assert await followed(logs) == ""
+
+
+async def test_secrets_stay_out_even_when_cut_in_two(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, ["hunter22"])
+    with logs.open("iris", 1) as log:
+        log.write("password hun")
+        log.write("ter22 and ")
+        log.hide("late-secret")
+        log.write("late-sec")
+        log.write("ret.\n")
+        assert log.tail() == "password *** and ***."
+    assert await whole(logs) == "password *** and ***.\n"
+    assert logs.redact("hunter22") == "***"
+
+
+async def test_secrets_that_become_known_later_are_hidden_in_later_logs(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    logs.hide(["rotated-1"])
+    with logs.open("iris", 1) as log:
+        log.write("rotated-1\n")
+    assert await whole(logs) == "***\n"
+
+
+async def test_a_log_past_its_limit_ends_with_a_notice_and_the_last_lines(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, limit=4000)
+    with logs.open("iris", 1) as log:
+        for number in range(1000):
+            log.write(f"line {number} ü\n")
+        log.write("error: no space\n")
+        assert log.tail(2) == "line 999 ü\nerror: no space"
+    text = await whole(logs)
+    assert len(text.encode()) <= 4000
+    assert text.startswith("line 0 ü\nline 1 ü\n")
+    assert "-- the limit of 4000 bytes is reached: only the last lines follow --\n" in text
+    assert " bytes left out --\n" in text
+    assert text.endswith("line 999 ü\nerror: no space\n")
+
+
+async def test_a_full_log_stays_within_its_limit_however_often_it_is_opened(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, limit=1000)
+    for _ in range(20):
+        with logs.open("iris", 1) as log:
+            log.write("x" * 5000)
+    assert len(await whole(logs)) <= 1001
+
+
+async def test_after_a_crash_the_log_goes_on_on_a_new_line(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    (tmp_path / "iris").mkdir()
+    (tmp_path / "iris/1.log").write_bytes("step 1\nstep ü".encode()[:-1])
+    with logs.open("iris", 1) as log:
+        log.write("again\n")
+    assert b"".join([block async for block in logs.read("iris", 1)]) == b"step 1\nstep \xc3\nagain\n"
+
+
+async def test_a_closed_log_takes_no_more(tmp_path: Path) -> None:
+    log = Logs(tmp_path).open("iris", 1)
+    log.close()
+    log.close()
+    with pytest.raises(ValueError, match="closed"):
+        log.write("late")
+
+
+async def test_a_log_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    log = logs.open("iris", 1)
+    with pytest.raises(ValueError, match="open already"):
+        logs.open("iris", 1)
+    log.close()
+    logs.open("iris", 1).close()
+
+
+async def test_lone_surrogates_do_not_break_a_log(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    with logs.open("iris", 1) as log:
+        log.write("bad \udc80 byte\n")
+    assert await whole(logs) == "bad \\udc80 byte\n"
+
+
+@pytest.mark.parametrize("app", ["..", "../x", "a/b", "", "Iris", "iris\n", "-iris", "x" * 41, "iris\x00"])
+async def test_only_the_name_of_an_app_leads_to_a_log(tmp_path: Path, app: str) -> None:
+    logs = Logs(tmp_path / "logs")
+    with pytest.raises(RequestRefused) as refused:
+        logs.open(app, 1)
+    assert refused.value.status == 404
+    with pytest.raises(RequestRefused):
+        await whole(logs, app)
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("number", [0, -1, True, "1", "../1"])
+async def test_only_a_number_leads_to_a_log(tmp_path: Path, number: int) -> None:
+    with pytest.raises(RequestRefused):
+        Logs(tmp_path).open("iris", number)
+
+
+async def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "iris").mkdir()
+    (tmp_path / "iris/1.log").symlink_to("/etc/hostname")
+    with pytest.raises(Unavailable, match="iris/1"):
+        Logs(tmp_path).open("iris", 1)
+
+
+async def test_a_follower_gets_all_of_it_and_ends_with_it(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    log = logs.open("iris", 1)
+    log.write("before\n")
+    task = asyncio.create_task(followed(logs))
+    await until([task], logs)
+    log.write("during\n")
+    await asyncio.sleep(0.01)
+    log.write("then\n")
+    log.close()
+    assert await task == "before\nduring\nthen\n"
+    assert logs._feeds == {}
+
+
+async def test_a_follower_sees_a_line_at_once(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    log = logs.open("iris", 1)
+    lines = logs.follow("iris", 1)
+    first = asyncio.ensure_future(anext(lines))
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    log.write("now\n")
+    assert await first == b"now\n"
+    assert time.monotonic() - began < 0.5
+    await lines.aclose()  # type: ignore[attr-defined]
+    assert logs._feeds["iris", 1].followers == 0
+    log.close()
+
+
+async def test_a_follower_that_leaves_does_not_disturb_the_others(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    log = logs.open("iris", 1)
+    tasks = [asyncio.create_task(followed(logs)) for _ in range(3)]
+    await until(tasks, logs)
+    tasks[0].cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await tasks[0]
+    log.write("still here\n")
+    log.close()
+    assert await asyncio.gather(*tasks[1:]) == ["still here\n"] * 2
+
+
+async def test_an_expected_log_is_waited_for(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    task = asyncio.create_task(followed(logs, expected=True))
+    await asyncio.sleep(0)
+    with logs.open("iris", 1) as log:
+        log.write("here\n")
+    assert await task == "here\n"
+    assert logs._feeds == {}
+
+
+async def test_who_expects_a_log_that_never_comes_is_released(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    tasks = [asyncio.create_task(followed(logs, expected=True)) for _ in range(3)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    logs.give_up("iris", 1)
+    assert await asyncio.gather(*tasks, return_exceptions=True) == [tasks[0].exception, "", ""] or tasks[0].cancelled()
+    assert logs._feeds == {}
+
+
+async def test_five_hundred_followers_of_a_noisy_build_are_cheap(tmp_path: Path) -> None:
+    """Processor time, not wall time: 20,000 lines to 500 followers, who each get all of them."""
+    logs = Logs(tmp_path, ["a secret that is not there"])
+    log = logs.open("iris", 1)
+    tasks = [asyncio.create_task(followed(logs)) for _ in range(500)]
+    await until(tasks, logs)
+    began = time.process_time()
+    for number in range(20_000):
+        log.write(f"#7 {number} Collecting scikit-learn\n")
+        if number % 100 == 0:
+            await asyncio.sleep(0)
+    log.close()
+    texts = await asyncio.gather(*tasks)
+    assert time.process_time() - began < 10
+    assert len(set(texts)) == 1
+    assert texts[0].endswith("#7 19999 Collecting scikit-learn\n")
+    assert len(os.listdir("/proc/self/fd")) < 100  # noqa: PTH208 - of this process, once
+
+
+async def test_a_disk_that_fails_loses_the_log_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logs = Logs(tmp_path)
+    log = logs.open("iris", 1)
+    log.write("kept\n")
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, log._fd)
+    os.close(full)
+    log.write("lost\n")
+    log.write("lost too\n")
+    assert log.tail(1) == "lost too"
+    log.close()
+    assert await whole(logs) == "kept\n"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def a_log(directory: Path, app: str, number: int, size: int, age: int) -> None:
+    path = directory / app / f"{number}.log"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x" * size)
+    os.utime(path, (time.time() - age, time.time() - age))
+
+
+def names(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*.log")}
+
+
+async def test_old_logs_go_by_number(tmp_path: Path) -> None:
+    for number in range(1, 13):
+        a_log(tmp_path, "iris", number, 10, 100 - number)
+    a_log(tmp_path, "wine", 1, 10, 1000)
+    logs = Logs(tmp_path)
+    assert await logs.prune(3, 10**9) == 90
+    assert names(tmp_path) == {"iris/10.log", "iris/11.log", "iris/12.log", "wine/1.log"}
+
+
+async def test_old_logs_go_by_size_the_oldest_of_all_apps_first(tmp_path: Path) -> None:
+    a_log(tmp_path, "iris", 1, 100, 50)
+    a_log(tmp_path, "iris", 2, 100, 40)
+    a_log(tmp_path, "iris", 3, 100, 30)
+    a_log(tmp_path, "wine", 7, 100, 60)
+    a_log(tmp_path, "wine", 8, 100, 45)
+    logs = Logs(tmp_path)
+    assert await logs.prune(100, 350) == 200
+    assert names(tmp_path) == {"iris/2.log", "iris/3.log", "wine/8.log"}
+
+
+async def test_open_logs_and_the_newest_of_an_app_are_never_pruned(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        a_log(tmp_path, "iris", number, 10, 0)
+    (tmp_path / "iris/notes.txt").write_text("not ours")
+    logs = Logs(tmp_path)
+    with logs.open("iris", 1):
+        assert await logs.prune(0, 0) == 10
+    assert names(tmp_path) == {"iris/1.log", "iris/3.log"}
+    assert (tmp_path / "iris/notes.txt").exists()
+    assert await Logs(tmp_path / "nowhere").prune(0, 0) == 0
+
+
+async def test_prunings_at_the_same_time_free_each_log_once(tmp_path: Path) -> None:
+    for app in ("iris", "wine"):
+        for number in range(1, 302):
+            a_log(tmp_path, app, number, 10, 0)
+    logs = Logs(tmp_path)
+    freed = await asyncio.gather(*(logs.prune(1, 10**9) for _ in range(8)))
+    assert sum(freed) == 2 * 300 * 10
+    assert names(tmp_path) == {"iris/301.log", "wine/301.log"}
+
+
+async def test_a_log_that_goes_while_logs_are_pruned_is_passed_over(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        a_log(tmp_path, "iris", number, 10, 0)
+    (tmp_path / "iris/4.log").symlink_to("gone")  # listed, and not there when it is looked at
+    assert await Logs(tmp_path).prune(1, 10**9) == 20
+    assert (tmp_path / "iris/3.log").exists()
+
+
+async def test_a_disk_that_lets_nothing_go_can_be_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2):
+        a_log(tmp_path, "iris", number, 10, 0)
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        with pytest.raises(Unavailable, match="cannot remove old logs: Read-only file system"):
+            await Logs(tmp_path).prune(1, 0)
+    assert await Logs(tmp_path).prune(1, 0) == 10

@@ -1,0 +1,103 @@
+"""Whatever the secret, however it is spelled, wherever the text is cut: it does not come through."""
+
+import base64
+import json
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployd.logs.redaction import MASK, Redactor, SafeStream
+
+TOKEN = "p4ss+w/rd&ü ghp_0123456789"
+KEY = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7\nq9Zs1b/+xKw==\n-----END KEY-----\n"
+
+
+def through(redactor: Redactor, *pieces: str) -> str:
+    stream = SafeStream(redactor)
+    return "".join([*map(stream.feed, pieces), stream.end()])
+
+
+SPELLINGS = {
+    "plain": TOKEN,
+    "url": quote(TOKEN, safe=""),
+    "url_path": quote(TOKEN),
+    "url_lower_case": quote(TOKEN, safe="").lower().replace(TOKEN[9:].lower(), TOKEN[9:]),
+    "form": quote_plus(TOKEN),
+    "user_information": quote(TOKEN, safe="!$&'()*+,;="),
+    "json": json.dumps(TOKEN)[1:-1],
+    "base64": base64.b64encode(TOKEN.encode()).decode(),
+    "base64_for_urls": base64.urlsafe_b64encode(TOKEN.encode()).decode(),
+    "base64_after_a_user": base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode(),
+    "base64_in_the_middle": base64.b64encode(f"user:{TOKEN}:more".encode()).decode(),
+    "base64_at_another_offset": base64.b64encode(f"u:{TOKEN}\n".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+def test_a_secret_is_masked_in_every_usual_spelling_wherever_it_is_cut(spelling: str) -> None:
+    text = f"before {spelling} after\n"
+    redactor = Redactor([TOKEN, "another secret"])
+    whole = redactor.redact(text)
+    assert MASK in whole
+    assert whole.startswith("before ")
+    assert whole.endswith(" after\n")
+    inside = range(len(spelling) * 2 // 5, len(spelling) - 12)
+    assert all(spelling[at : at + 8] not in whole for at in inside)
+    for cut in range(len(text)):
+        assert through(redactor, text[:cut], text[cut:]) == whole
+    assert through(redactor, *text) == whole
+
+
+def test_each_line_of_a_key_is_a_secret() -> None:
+    shown = through(Redactor([KEY]), "key:\n    MIIEpAIBAAKCAQEA7\n", "    q9Zs1b/", "+xKw==\n", json.dumps(KEY), "\n")
+    assert shown.startswith(f"key:\n    {MASK}\n    {MASK}\n")
+    assert "MIIE" not in shown
+    assert "q9Zs" not in shown
+
+
+def test_what_is_too_short_to_hide_is_shown() -> None:
+    assert Redactor(["", "a", "abc"]).redact("abcabc") == "abcabc"
+
+
+def test_the_longest_of_overlapping_secrets_wins() -> None:
+    redactor = Redactor(["abcd", "abcdefgh"])
+    assert through(redactor, "abcd", "efgh abcde\n") == f"{MASK} {MASK}e\n"
+
+
+def test_only_what_may_begin_a_secret_waits_for_the_next_piece() -> None:
+    stream = SafeStream(Redactor(["secret"]))
+    assert stream.feed("progress: 10% se") == "progress: 10% "
+    assert stream.feed("veral") == "several"
+
+
+def test_a_text_that_ends_inside_a_secret_hides_what_it_has_of_it() -> None:
+    assert through(Redactor(["0123456789"]), "token 01234567") == f"token {MASK}"
+    assert through(Redactor(["0123456789"]), "token 01") == "token 01"
+
+
+def test_control_sequences_are_taken_out_wherever_they_are_cut() -> None:
+    text = "\x1b[1;31mred\x1b[0m\r\n10%\r20%\n\x1b]0;title\x07bell\x07 \x9b2J nul\x00 tab\t\x1b(B x\u202ey\n"
+    plain = "red\n10%\n20%\nbell 2J nul tab\t x\\u202ey\n"
+    redactor = Redactor()
+    assert through(redactor, text) == plain
+    for cut in range(len(text)):
+        assert through(redactor, text[:cut], text[cut:]) == plain
+
+
+def test_a_secret_cannot_hide_behind_colours() -> None:
+    assert through(Redactor(["secret"]), "sec\x1b[", "1mret\n") == f"{MASK}\n"
+
+
+letters = st.text("ab\n", max_size=12)
+
+
+@given(st.lists(st.text("ab", min_size=4, max_size=6), max_size=3), st.lists(letters, max_size=6))
+def test_pieces_come_out_as_the_whole_does(secrets: list[str], pieces: list[str]) -> None:
+    redactor = Redactor(secrets)
+    stream = SafeStream(redactor)
+    shown = "".join(map(stream.feed, pieces))
+    whole = redactor.redact("".join(pieces))
+    assert whole.startswith(shown)
+    assert len(stream.end()) <= 5

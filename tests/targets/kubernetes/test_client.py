@@ -1,0 +1,157 @@
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from deployd.errors import ConfigError, Unavailable
+from deployd.targets.kubernetes.client import Cluster, Gone, Refused
+from tests.targets.kubernetes.api_server import ApiServer, lines, refuses, says
+
+PATH = "/apis/apps/v1/namespaces/ml/deployments/iris"
+
+
+async def test_an_object_comes_as_plain_json(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, says({"kind": "Deployment", "odd": None}))
+    assert await api.get(PATH) == {"kind": "Deployment", "odd": None}
+    assert server.asked[0].headers["Authorization"] == "Bearer first"
+    assert server.asked[0].headers["User-Agent"] == "deployd"
+
+
+async def test_what_is_not_there_is_none(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, refuses(404, "NotFound", "not found"))
+    assert await api.find(PATH) is None
+    with pytest.raises(Refused, match="not found"):
+        await api.get(PATH)
+
+
+async def test_a_forbidden_request_names_the_role(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, refuses(403, "Forbidden", "deployments is forbidden"))
+    with pytest.raises(Refused, match="is forbidden") as caught:
+        await api.find(PATH)
+    assert caught.value.status == 403
+    assert "Role" in caught.value.hint
+
+
+async def test_each_kind_of_patch_has_its_content_type(server: ApiServer, api: Cluster) -> None:
+    server.on("PATCH", PATH, says({}))
+    await api.patch(PATH, [{"op": "test", "path": "/a", "value": 1}])
+    await api.merge(PATH, {"metadata": {"annotations": {"a": None}}})
+    await api.apply(PATH, {"kind": "Deployment"}, force=True)
+    assert [request.headers["Content-Type"] for request in server.asked] == [
+        "application/json-patch+json",
+        "application/merge-patch+json",
+        "application/apply-patch+yaml",
+    ]
+    assert {request.query["fieldManager"] for request in server.asked} == {"deployd"}
+    assert server.asked[2].query["force"] == "true"
+    assert server.bodies[1] == {"metadata": {"annotations": {"a": None}}}
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_passing_trouble_is_tried_again(server: ApiServer, api: Cluster, status: int) -> None:
+    server.on("GET", PATH, refuses(status, "Busy", "later"), refuses(status, "Busy", "later"), says({"kind": "x"}))
+    assert await api.get(PATH) == {"kind": "x"}
+    assert len(server.asked) == 3
+
+
+async def test_trouble_that_lasts_is_unavailable(server: ApiServer, api: Cluster) -> None:
+    server.on("PATCH", PATH, refuses(503, "ServiceUnavailable", "etcd is away"))
+    with pytest.raises(Unavailable, match="etcd is away"):
+        await api.merge(PATH, {}, within=0.5)
+
+
+async def test_a_page_of_a_proxy_is_unavailable(server: ApiServer, api: Cluster) -> None:
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>sign in</html>", content_type="text/html")
+
+    server.on("PATCH", PATH, page)
+    with pytest.raises(Unavailable):
+        await api.merge(PATH, {}, within=0.1)
+
+
+async def test_expired_credentials_are_read_anew(server: ApiServer, api: Cluster) -> None:
+    async def only_second(request: web.Request) -> web.StreamResponse:
+        if request.headers["Authorization"] != "Bearer second":
+            return web.json_response({"message": "Unauthorized"}, status=401)
+        return web.json_response({"kind": "x"})
+
+    server.on("GET", PATH, only_second)
+    server.give_token("second")
+    assert await api.get(PATH) == {"kind": "x"}
+
+
+async def test_credentials_that_stay_wrong_are_unavailable(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, refuses(401, "Unauthorized", "no"))
+    with pytest.raises(Unavailable, match="401"):
+        await api.get(PATH)
+    assert len(server.asked) == 2
+
+
+async def test_a_history_that_is_gone_is_told_apart(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, refuses(410, "Expired", "too old"))
+    with pytest.raises(Gone):
+        await api.get(PATH)
+
+
+async def test_deleting_what_is_not_there_is_fine(server: ApiServer, api: Cluster) -> None:
+    server.on("DELETE", PATH, refuses(404, "NotFound", "not found"))
+    await api.delete(PATH)
+    assert server.asked[0].query["propagationPolicy"] == "Background"
+
+
+async def test_a_missing_kubeconfig_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="credentials cannot be read"):
+        async with Cluster(str(tmp_path / "nothing")):
+            pass
+
+
+async def test_many_requests_survive_that_the_credentials_are_read_anew(server: ApiServer, api: Cluster) -> None:
+    async def only_second(request: web.Request) -> web.StreamResponse:
+        if request.headers["Authorization"] != "Bearer second":
+            return web.json_response({"message": "Unauthorized"}, status=401)
+        return web.json_response({"kind": "x"})
+
+    server.on("GET", PATH, only_second)
+    server.give_token("second")
+    answers = await asyncio.gather(*(api.get(PATH) for _ in range(20)))
+    assert answers == [{"kind": "x"}] * 20
+
+
+async def test_credentials_that_cannot_be_renewed_for_once_are_passing_trouble(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, refuses(401, "Unauthorized", "expired"), says({"kind": "x"}))
+    good = server.kubeconfig.read_text()
+    server.kubeconfig.write_text("")
+    with pytest.raises(Unavailable, match="credentials cannot be read"):
+        await api.get(PATH)
+    server.kubeconfig.write_text(good)
+    assert await api.get(PATH) == {"kind": "x"}
+
+
+async def test_followed_logs_leave_connections_for_a_rollout(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", f"{PATH}/log", lines(hold=True))
+    server.on("GET", PATH, says({"kind": "x"}))
+    async with AsyncExitStack() as stack:
+        for _ in range(110):
+            await stack.enter_async_context(api.stream(f"{PATH}/log", {}, None))
+        async with asyncio.timeout(10):
+            assert await api.get(PATH) == {"kind": "x"}
+
+
+async def test_a_socket_goes_the_way_of_every_other_request(server: ApiServer, tmp_path: Path) -> None:
+    said = json.loads(server.kubeconfig.read_text())
+    said["clusters"][0]["cluster"] = {"server": "http://cluster.invalid", "proxy-url": f"http://{server.address}"}
+    server.kubeconfig.write_text(json.dumps(said))
+
+    async def hello(request: web.Request) -> web.StreamResponse:
+        channels = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        await channels.prepare(request)
+        await channels.send_bytes(b"hello")
+        await channels.close()
+        return channels
+
+    server.on("GET", PATH, hello)
+    async with Cluster(str(server.kubeconfig)) as api, api.socket(PATH, []) as channels:
+        assert await channels.receive_bytes() == b"hello"

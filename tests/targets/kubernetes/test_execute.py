@@ -1,0 +1,77 @@
+import json
+
+import pytest
+from aiohttp import web
+
+from deployd.errors import RequestRefused, Unavailable
+from deployd.targets.kubernetes import execute
+from deployd.targets.kubernetes.client import Cluster, Refused
+from tests.targets.kubernetes.api_server import Answer, ApiServer, refuses
+
+POD = "/api/v1/namespaces/ml/pods/iris-1"
+
+
+def speaks(*messages: bytes) -> Answer:
+    """Take the WebSocket and send those messages."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        channels = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        await channels.prepare(request)
+        for message in messages:
+            await channels.send_bytes(message)
+        await channels.close()
+        return channels
+
+    return answer
+
+
+def exited(code: int) -> bytes:
+    cause = {"reason": "ExitCode", "message": str(code)}
+    return b"\x03" + json.dumps({"status": "Failure", "details": {"causes": [cause]}}).encode()
+
+
+async def run(api: Cluster) -> tuple[int, bytes]:
+    said: list[bytes] = []
+
+    async def out(data: bytes) -> None:
+        said.append(data)
+
+    return await execute.run(api, POD, "iris", ["echo", "a b"], out), b"".join(said)
+
+
+async def test_output_and_exit_code_come_as_they_are(server: ApiServer, api: Cluster) -> None:
+    half, other = "é".encode()[:1], "é".encode()[1:]
+    server.on("GET", f"{POD}/exec", speaks(b"\x01", b"\x01" + half, b"\x02oops", b"\x01" + other, exited(7)))
+    assert await run(api) == (7, half + b"oops" + other)
+    asked = server.asked[0]
+    assert asked.query.getall("command") == ["echo", "a b"]
+    assert asked.query["container"] == "iris"
+    assert asked.headers["Authorization"] == "Bearer first"
+
+
+async def test_success_is_zero(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", f"{POD}/exec", speaks(b'\x03{"status": "Success"}'))
+    assert await run(api) == (0, b"")
+
+
+async def test_a_command_that_cannot_start_says_why(server: ApiServer, api: Cluster) -> None:
+    status = b'\x03{"status": "Failure", "message": "exec: no such file", "details": {"causes": [{"message": "x"}]}}'
+    server.on("GET", f"{POD}/exec", speaks(status))
+    with pytest.raises(RequestRefused, match="no such file"):
+        await run(api)
+
+
+@pytest.mark.parametrize("messages", [(b"\x01half",), (b"\x03not json",)])
+async def test_a_connection_that_ends_early_is_no_exit_code(
+    server: ApiServer, api: Cluster, messages: tuple[bytes, ...]
+) -> None:
+    server.on("GET", f"{POD}/exec", speaks(*messages))
+    with pytest.raises(Unavailable):
+        await run(api)
+
+
+async def test_a_refused_handshake_is_told(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", f"{POD}/exec", refuses(403, "Forbidden", "pods/exec is forbidden"))
+    with pytest.raises(Refused) as caught:
+        await run(api)
+    assert caught.value.status == 403

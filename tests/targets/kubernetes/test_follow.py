@@ -1,0 +1,262 @@
+"""Following a rollout through a server that speaks lists and watches, with the controller's part played by the test."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+
+from deployd.targets.kubernetes.client import Cluster
+from deployd.targets.kubernetes.follow import Follower, RolloutEnded, following
+from tests.targets.kubernetes.api_server import Answer, ApiServer, a_list, lines, refuses, says
+from tests.targets.kubernetes.apps import an_app
+from tests.targets.kubernetes.objects import AIM, OLD, Json, a_deployment, a_pod, a_replica_set, waiting
+
+CORE, APPS = "/api/v1/namespaces/ml", "/apis/apps/v1/namespaces/ml"
+HALF: Json = {"total": 4, "updated": 1, "available": 3}
+
+
+def shows(server: ApiServer, deployment: Json, *pods: Json, then: tuple[Answer, ...] = ()) -> None:
+    """What lists answer; `then` is what the watches of the Deployment do, in turn, the last for good."""
+    server.on("GET", f"{APPS}/deployments", says(a_list("1", deployment)))
+    server.on("WATCH", f"{APPS}/deployments", *(then or (lines(hold=True),)))
+    for path, items in (
+        (f"{APPS}/replicasets", (a_replica_set("old", "1", OLD), a_replica_set())),
+        (f"{CORE}/pods", pods),
+        (f"{CORE}/events", ()),
+    ):
+        server.on("GET", path, says(a_list("1", *items)))
+        server.on("WATCH", path, lines(hold=True))
+
+
+def later(event: asyncio.Event, answer: Answer) -> Answer:
+    """Answer so, but only once `event` is set."""
+
+    async def wait(request: web.Request) -> web.StreamResponse:
+        await event.wait()
+        return await answer(request)
+
+    return wait
+
+
+@asynccontextmanager
+async def follower_of(api: Cluster) -> AsyncIterator[Follower]:
+    async with asyncio.timeout(30), following(api, an_app(), a_deployment()) as follower:
+        yield follower
+
+
+async def test_what_is_told_is_what_changes_until_it_is_complete(server: ApiServer, api: Cluster) -> None:
+    half_told = asyncio.Event()
+    shows(server, a_deployment(**HALF), then=(later(half_told, lines(("MODIFIED", a_deployment()), hold=True)),))
+    told: list[str] = []
+
+    async def tell(text: str) -> None:
+        told.append(text)
+        if "1 of 3" in text:
+            half_told.set()
+
+    async with follower_of(api) as follower:
+        await follower.complete(AIM, 60, tell)
+    assert told[-2:] == ["1 of 3 updated, 3 available, 3 old", "3 of 3 updated, 3 available"]
+    assert len(set(told)) == len(told)
+    asked = next(request for request in server.asked if request.path.endswith("/deployments"))
+    assert asked.query["fieldSelector"] == "metadata.name=iris"
+
+
+async def test_a_change_that_comes_while_somebody_is_told_is_not_slept_over(server: ApiServer, api: Cluster) -> None:
+    half_told = asyncio.Event()
+    pod = a_pod()
+    shows(server, a_deployment(**HALF), pod, then=(later(half_told, lines(("MODIFIED", a_deployment()), hold=True)),))
+
+    async with follower_of(api) as follower:
+        waiters: list[asyncio.Task[None]] = []
+
+        async def tell(text: str) -> None:
+            if "1 of 3" in text:
+                await asyncio.sleep(0.5)  # the other watches begin: from here on nothing else wakes anybody
+                waiters.append(asyncio.create_task(follower.gone(pod)))
+                half_told.set()
+                while follower.view.deployment != a_deployment():  # noqa: ASYNC110 - only the other waiter is woken
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)  # the other waiter takes the news
+
+        async with asyncio.timeout(10):
+            await follower.complete(AIM, 60, tell)
+        (leaving,) = waiters
+        assert not leaving.done()
+        leaving.cancel()
+
+
+async def test_a_suspicious_pod_is_believed_after_the_grace_though_nothing_changes(
+    server: ApiServer, api: Cluster
+) -> None:
+    shows(server, a_deployment(**HALF), a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1}))
+    loop = asyncio.get_running_loop()
+    async with follower_of(api) as follower:
+        began = loop.time()
+        with pytest.raises(RolloutEnded, match="exited with code 1") as caught:
+            await follower.complete(replace(AIM, patience=1.0), 60, _ignore)
+    assert loop.time() - began >= 1.0
+    assert caught.value.ours
+
+
+async def test_a_rollout_that_stands_still_ends_by_itself(server: ApiServer, api: Cluster) -> None:
+    shows(server, a_deployment(**HALF), a_pod())
+    async with follower_of(api) as follower:
+        with pytest.raises(RolloutEnded, match="no progress for 1 s: 1 of 3 updated"):
+            await follower.complete(AIM, 1.0, _ignore)
+
+
+async def test_nothing_is_judged_while_the_server_is_away(server: ApiServer, api: Cluster) -> None:
+    shows(server, a_deployment(**HALF), a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1}))
+    told: list[str] = []
+    going, away = asyncio.Event(), asyncio.Event()
+
+    async def tell(text: str) -> None:
+        told.append(text)
+        if "updated" in text:
+            going.set()
+        elif going.is_set():
+            away.set()
+
+    patience = 4.0  # the server must be gone before it is over
+    async with follower_of(api) as follower:
+        ending = asyncio.create_task(follower.complete(replace(AIM, patience=patience), patience, tell))
+        await going.wait()
+        await server.stop()
+        await away.wait()
+        await asyncio.sleep(patience + 0.5)
+        assert not ending.done()
+        shows(server, a_deployment())
+        await server.start()
+        await ending
+    assert told[-2:] == ["waiting for the API server", "3 of 3 updated, 3 available"]
+
+
+async def test_somebody_elses_change_is_not_ours_to_undo(server: ApiServer, api: Cluster) -> None:
+    shows(server, a_deployment(**HALF), then=(lines(("MODIFIED", a_deployment(image="other:1")), hold=True),))
+    async with follower_of(api) as follower:
+        with pytest.raises(RolloutEnded, match="other:1") as caught:
+            await follower.complete(AIM, 60, _ignore)
+    assert not caught.value.ours
+
+
+async def test_a_deployment_that_is_deleted_ends_it(server: ApiServer, api: Cluster) -> None:
+    shows(server, a_deployment(**HALF), then=(lines(("DELETED", a_deployment(**HALF)), hold=True),))
+    async with follower_of(api) as follower:
+        with pytest.raises(RolloutEnded, match="deleted"):
+            await follower.complete(AIM, 60, _ignore)
+
+
+async def test_an_account_that_may_not_watch_is_told_so(server: ApiServer, api: Cluster) -> None:
+    shows(server, a_deployment(**HALF))
+    server.on("GET", f"{CORE}/events", refuses(403, "Forbidden", "events is forbidden"))
+    async with follower_of(api) as follower:
+        with pytest.raises(Exception, match="events is forbidden"):
+            await follower.complete(AIM, 60, _ignore)
+
+
+async def test_the_candidate_is_a_new_pod_that_runs_and_has_an_address(server: ApiServer, api: Cluster) -> None:
+    old = a_pod("iris-old-1", owner="old")
+    starting = a_pod("iris-new-1", phase="Pending", podIP=None)
+    shows(server, a_deployment(**HALF), old, starting, a_pod("iris-new-2"))
+    async with follower_of(api) as follower:
+        pod = await follower.candidate(AIM)
+        assert pod is not None
+        assert pod["metadata"]["name"] == "iris-new-2"
+
+
+async def test_there_is_no_candidate_where_a_rollout_comes_to_an_end_with_no_replicas(
+    server: ApiServer, api: Cluster
+) -> None:
+    none = a_deployment(replicas=0, total=0, updated=0, available=0, generation=3, observed=3)
+    scaled, looking = asyncio.Event(), asyncio.Event()
+    shows(server, a_deployment(**HALF), then=(later(scaled, lines(("MODIFIED", none), hold=True)),))
+
+    async def tell(_: str) -> None:
+        looking.set()
+
+    async with follower_of(api) as follower:
+        ending = asyncio.create_task(follower.complete(AIM, 60, tell))
+        candidate = asyncio.create_task(follower.candidate(AIM))
+        await looking.wait()
+        assert not candidate.done()
+        scaled.set()
+        assert await candidate is None
+        await ending
+
+
+async def test_a_candidate_that_goes_is_noticed(server: ApiServer, api: Cluster) -> None:
+    pod, goes = a_pod("iris-new-1"), asyncio.Event()
+    shows(server, a_deployment(**HALF), pod)
+    server.on("WATCH", f"{CORE}/pods", later(goes, lines(("DELETED", pod), hold=True)))
+    async with follower_of(api) as follower:
+        candidate = await follower.candidate(AIM)
+        assert candidate is not None
+        assert candidate["metadata"] == pod["metadata"]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await follower.gone(pod)
+        goes.set()
+        await follower.gone(pod)
+
+
+async def test_a_bake_ends_well_when_its_time_is_over(server: ApiServer, api: Cluster) -> None:
+    shows(server, a_deployment(), a_pod(ready=True))
+    async with follower_of(api) as follower:
+        await follower.complete(AIM, 60, _ignore)
+        await follower.bake(AIM, 0.3)
+
+
+async def test_a_trouble_has_no_age_of_the_time_in_which_nobody_looked(server: ApiServer, api: Cluster) -> None:
+    crashed = a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1})
+    mended, said = asyncio.Event(), asyncio.Event()
+    shows(server, a_deployment(**HALF), crashed)
+    told: list[str] = []
+
+    async def tell(text: str) -> None:
+        told.append(text)
+        said.set()
+
+    async def until_said(words: str) -> None:
+        while words not in told[-1:]:
+            said.clear()
+            await said.wait()
+
+    patience = 2.0
+    async with follower_of(api) as follower, asyncio.TaskGroup() as group:
+        group.create_task(follower.complete(replace(AIM, patience=patience), 60, tell))
+        await until_said("1 of 3 updated, 3 available, 3 old")
+        await server.stop()
+        await until_said("waiting for the API server")
+        await asyncio.sleep(patience + 0.5)
+        # What the first list shows is from before the outage; a moment later the truth comes.
+        shows(
+            server, a_deployment(**HALF), crashed, then=(later(mended, lines(("MODIFIED", a_deployment()), hold=True)),)
+        )
+        await server.start()
+        await until_said("1 of 3 updated, 3 available, 3 old")
+        mended.set()
+    assert told[-1] == "3 of 3 updated, 3 available"
+
+
+async def test_a_bake_does_not_pass_while_nobody_looks(server: ApiServer, api: Cluster) -> None:
+    ready = a_pod(ready=True)
+    shows(server, a_deployment(), ready)
+    async with follower_of(api) as follower:
+        await follower.complete(AIM, 60, _ignore)
+        baking = asyncio.create_task(follower.bake(AIM, 1.5))
+        await asyncio.sleep(0.1)
+        await server.stop()
+        await asyncio.sleep(2.5)
+        assert not baking.done()
+        shows(server, a_deployment(), a_pod(ready=True, restarts=1))
+        await server.start()
+        with pytest.raises(RolloutEnded, match="restarted soon after"):
+            await baking
+
+
+async def _ignore(_: str) -> None:
+    return

@@ -1,0 +1,93 @@
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+from aiohttp import web
+
+from deployd.targets.kubernetes.client import Cluster
+from deployd.targets.kubernetes.output import followed, last_lines, printed
+from tests.targets.kubernetes.api_server import Answer, ApiServer, a_list, lines, refuses, says
+
+PODS = "/api/v1/namespaces/ml/pods"
+
+
+def a_pod(name: str, phase: str = "Running") -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "uid": name, "resourceVersion": "1"},
+        "status": {"phase": phase, "containerStatuses": [{"state": {"running": {}}}]},
+    }
+
+
+def text(body: str, *, hold: bool = False) -> Answer:
+    """A log as the kubelet sends it."""
+    return lines(body.encode(), hold=hold)
+
+
+async def test_each_line_bears_its_pod(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PODS, says(a_list("1", a_pod("b"), a_pod("a"), a_pod("c"))))
+    server.on("GET", f"{PODS}/a/log", text("2026-01-01T00:00:01Z one\n2026-01-01T00:00:01Z two\n"))
+    server.on("GET", f"{PODS}/b/log", text("2026-01-01T00:00:00Z three\n"))
+    server.on("GET", f"{PODS}/c/log", refuses(400, "BadRequest", "container is waiting to start"))
+    async with aclosing(printed(api, PODS, "app=iris", "iris", 10)) as found:
+        assert [line async for line in found] == [b"[a] one\n", b"[a] two\n", b"[b] three\n"]
+    logs = [request for request in server.asked if request.path.endswith("/log")]
+    assert {request.query["tailLines"] for request in logs} == {"10"}
+    assert {request.query["container"] for request in logs} == {"iris"}
+
+
+async def test_a_followed_log_that_ends_is_taken_up_without_a_line_twice(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PODS, says(a_list("1", a_pod("a"))))
+    server.on("WATCH", PODS, lines(hold=True))
+    server.on(
+        "GET",
+        f"{PODS}/a/log",
+        text("2026-01-01T00:00:01Z one\n2026-01-01T00:00:02Z two\n"),
+        text("2026-01-01T00:00:02Z two\n2026-01-01T00:00:02Z three\n2026-01-01T00:00:03Z four\n", hold=True),
+    )
+    async with asyncio.timeout(20), aclosing(followed(api, PODS, "app=iris", "iris", None)) as found:
+        seen = [await anext(found) for _ in range(4)]
+    assert seen == [b"[a] one\n", b"[a] two\n", b"[a] three\n", b"[a] four\n"]
+    again = [request for request in server.asked if request.path.endswith("/log")][1]
+    assert again.query["sinceTime"] == "2026-01-01T00:00:02Z"
+
+
+async def test_no_line_of_one_answer_is_taken_for_one_that_came_before(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PODS, says(a_list("1", a_pod("a"))))
+    said = "2026-01-01T00:00:02Z two\n2026-01-01T00:00:01Z late\n2026-01-01T00:00:02Z two\n"
+    server.on("GET", f"{PODS}/a/log", text(said))
+    async with aclosing(printed(api, PODS, "app=iris", "iris", None)) as found:
+        assert [line async for line in found] == [b"[a] two\n", b"[a] late\n", b"[a] two\n"]
+
+
+async def test_pods_that_come_later_join(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PODS, says(a_list("1", a_pod("a"))))
+    server.on("WATCH", PODS, lines(("ADDED", a_pod("b")), hold=True))
+    server.on("GET", f"{PODS}/a/log", text("2026-01-01T00:00:01Z one\n", hold=True))
+    server.on("GET", f"{PODS}/b/log", text("2026-01-01T00:00:01Z two\n", hold=True))
+    async with asyncio.timeout(20), aclosing(followed(api, PODS, "app=iris", "iris", 5)) as found:
+        assert {await anext(found), await anext(found)} == {b"[a] one\n", b"[b] two\n"}
+
+
+async def test_the_last_words_are_those_of_the_container_that_fell(server: ApiServer, api: Cluster) -> None:
+    async def previous_only(request: web.Request) -> web.StreamResponse:
+        return web.Response(text="boom\n" if request.query["previous"] == "true" else "fresh\n")
+
+    server.on("GET", f"{PODS}/a/log", previous_only)
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == "boom\n"
+
+
+async def test_the_last_words_are_asked_for_again_when_the_container_that_fell_has_just_been_replaced(
+    server: ApiServer, api: Cluster
+) -> None:
+    gone = text("unable to retrieve container logs for docker://996858e5cac5")
+    server.on("GET", f"{PODS}/a/log", gone, text(""), text("boom\n"))
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == "boom\n"
+    server.on("GET", f"{PODS}/a/log", gone)
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == ""
+
+
+async def test_without_a_fallen_container_the_running_one_speaks(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", f"{PODS}/a/log", refuses(400, "BadRequest", "previous terminated not found"), text("now\n"))
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == "now\n"
+    server.on("GET", f"{PODS}/a/log", refuses(404, "NotFound", "gone"))
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == ""

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from deployd.errors import Unavailable
+from deployd.targets.kubernetes.releases import KEPT, Place, Record, Release, Releases
+
+PLACE = Place(None, "kind", "ml", "iris", created=True)
+
+
+def a_release(number: int | None) -> Release:
+    return Release(number, "c0ffee", "iris", f"image:{number}", {"spec": {}})
+
+
+def test_an_app_that_never_ran_has_no_record(tmp_path: Path) -> None:
+    assert Releases(tmp_path / "kubernetes").read("iris") is None
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    record = Record(PLACE).having(a_release(1)).having(a_release(2))
+    Releases(tmp_path / "kubernetes").write("iris", record)
+    found = Releases(tmp_path / "kubernetes").read("iris")
+    assert found == record
+    assert found is not None
+    assert found.last == a_release(2)
+    assert found.of(1) == a_release(1)
+    assert found.of(9) is None
+
+
+def test_a_release_is_remembered_once_and_old_ones_are_forgotten() -> None:
+    record = Record(PLACE)
+    for number in [*range(KEPT + 5), 3 + KEPT]:
+        record = record.having(a_release(number))
+    numbers = [release.number for release in record.releases]
+    assert numbers[:2] == [KEPT + 3, KEPT + 4]
+    assert len(set(numbers)) == len(numbers) == KEPT
+
+
+def test_a_write_that_was_cut_short_leaves_the_old_record(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    releases.write("iris", Record(PLACE).having(a_release(1)))
+    (tmp_path / "iris.new").write_text('{"place": {"kubec')
+    assert releases.read("iris") == Record(PLACE).having(a_release(1))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"place": {}}', "\x00"])
+def test_a_damaged_record_says_what_to_do(tmp_path: Path, text: str) -> None:
+    (tmp_path / "iris.json").write_text(text)
+    with pytest.raises(Unavailable) as caught:
+        Releases(tmp_path).read("iris")
+    assert "remove it" in caught.value.hint
+
+
+def test_forgetting_twice_is_fine(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    releases.write("iris", Record(PLACE))
+    releases.forget("iris")
+    releases.forget("iris")
+    assert releases.read("iris") is None

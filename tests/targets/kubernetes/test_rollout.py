@@ -1,0 +1,100 @@
+"""The ends of a roll-out that a real cluster does not bring about at will."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from deployd.domain import Image
+from deployd.errors import RolloutFailed, Unavailable
+from deployd.targets.kubernetes.client import Cluster
+from deployd.targets.kubernetes.placement import Placement
+from deployd.targets.kubernetes.releases import Record, Release, Releases
+from deployd.targets.kubernetes.rollout import Rollout
+from tests.fakes import FakeProgress
+from tests.targets.kubernetes.api_server import ApiServer, refuses, says
+from tests.targets.kubernetes.apps import IMAGE, a_deploy, an_app
+from tests.targets.kubernetes.objects import NEW, OLD, a_template
+from tests.targets.kubernetes.test_placement import PATH, marked, serves_nothing_around
+from tests.targets.kubernetes.test_standing import follows
+
+RELEASE = Release(7, "c0ffee", "iris", NEW, a_template(NEW))
+
+
+class MemoryReleases(Releases):
+    """Records in memory, on a disk that is full for as many writes as `full` says."""
+
+    def __init__(self, *, full: int = 0) -> None:
+        self.written: list[Record] = []
+        self.full = full
+
+    def read(self, app: str) -> Record | None:
+        return self.written[-1] if self.written else None
+
+    def write(self, app: str, record: Record) -> None:
+        if self.full:
+            self.full -= 1
+            raise Unavailable("the disk is full")
+        self.written.append(record)
+
+
+class PushedAlready:
+    """A registry that has the image."""
+
+    async def push(self, image: Image, log: object) -> Image:
+        return image
+
+
+def a_rollout(api: Cluster, progress: FakeProgress, releases: Releases) -> Rollout:
+    return Rollout(Placement(api, an_app(), "here"), a_deploy(7), progress, releases)
+
+
+async def test_what_is_proven_goes_live_though_the_disk_is_full_at_that_moment(api: Cluster) -> None:
+    progress, releases = FakeProgress(), MemoryReleases(full=1)
+    await progress.cutting_over()
+    await a_rollout(api, progress, releases)._good(RELEASE)
+    assert progress.said[-1] == "live"
+    assert releases.written[-1].last == RELEASE
+
+
+async def test_a_deploy_that_is_outrun_leaves_what_somebody_took_over_theirs(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, says(marked(OLD)))
+    serves_nothing_around(server)
+    progress, releases = FakeProgress(), MemoryReleases()
+    rollout = a_rollout(api, progress, releases)
+    theirs = Record(rollout._placement.place, (RELEASE,), "somebody paused the Deployment")
+    releases.write("iris", theirs)
+    progress.outrun = True
+    with pytest.raises(asyncio.CancelledError):
+        await rollout.run(IMAGE, PushedAlready())
+    assert releases.written == [theirs]
+
+
+async def test_the_good_release_is_asked_for_before_a_full_disk_can_hold_its_record_up(
+    server: ApiServer, api: Cluster
+) -> None:
+    """The step that fails waits for the disk; by then the good template stands again."""
+    server.on("GET", PATH, says(marked(OLD)))
+    serves_nothing_around(server)
+    # The patch is taken, the scaling refused: the step fails.
+    server.on("PATCH", PATH, says(marked(NEW, deploy="7")), refuses(403, "Forbidden", "no"), says(marked(OLD)))
+    releases, order = MemoryReleases(), list[str]()
+    good = Release(6, "c0ffee", "iris", OLD, a_template(OLD))
+
+    class WaitsForTheDisk(FakeProgress):
+        @asynccontextmanager
+        async def step(self, name: str) -> AsyncIterator[None]:
+            self.said.append(name)
+            try:
+                yield
+            finally:
+                patched = [body for body in server.bodies if body is not None and "template" in body.get("spec", {})]
+                order.append(f"{name} recorded after {len(patched)} patches")
+
+    follows(server, marked(OLD))
+    rollout = a_rollout(api, WaitsForTheDisk(), releases)
+    releases.write("iris", Record(rollout._placement.place, (good,)))
+    with pytest.raises(RolloutFailed):
+        await rollout.run(IMAGE, PushedAlready())
+    assert order[1] == "apply recorded after 2 patches"

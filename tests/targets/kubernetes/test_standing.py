@@ -1,0 +1,132 @@
+"""What the target says of a Deployment that asks for something else than the last good release, and what it does about it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deployd.config.app import App
+from deployd.config.daemon import Config
+from deployd.errors import RolloutFailed
+from deployd.targets.kubernetes.releases import Place, Record, Release, Releases
+from deployd.targets.kubernetes.target import KubernetesTarget
+from tests.fakes import FakeLog
+from tests.targets.kubernetes.api_server import ApiServer, a_list, lines, refuses, says
+from tests.targets.kubernetes.apps import a_deploy, an_app
+from tests.targets.kubernetes.objects import NEW, OLD, Json, a_deployment, a_template
+from tests.targets.kubernetes.test_placement import PATH, marked
+
+GOOD = Release(6, "c0ffee", "iris", OLD, a_template(OLD))
+BEFORE = Release(None, "", "iris", OLD, None)
+
+
+@pytest.fixture
+def app(server: ApiServer) -> App:
+    return an_app(kubeconfig=str(server.kubeconfig))
+
+
+@pytest.fixture
+async def target(tmp_path: Path) -> AsyncIterator[KubernetesTarget]:
+    said = {"server": {"state_dir": str(tmp_path), "instance": "here"}, "registry": {"url": "registry.example.com"}}
+    async with KubernetesTarget(Config.model_validate(said), tmp_path / "kubernetes") as target:
+        yield target
+
+
+def remember(tmp_path: Path, *releases: Release, created: bool = True, theirs: str = "") -> None:
+    """What an earlier life recorded."""
+    place = Place(None, None, "ml", "iris", created)
+    Releases(tmp_path / "kubernetes").write("iris", Record(place, releases, theirs))
+
+
+def follows(server: ApiServer, deployment: Json) -> None:
+    """Let a rollout be followed that is complete at once."""
+    for path in (PATH.rpartition("/")[0], "/apis/apps/v1/namespaces/ml/replicasets"):
+        server.on("GET", path, says(a_list("1", *([deployment] if "deployments" in path else []))))
+        server.on("WATCH", path, lines(hold=True))
+    for path in ("/api/v1/namespaces/ml/pods", "/api/v1/namespaces/ml/events"):
+        server.on("GET", path, says(a_list("1")))
+        server.on("WATCH", path, lines(hold=True))
+
+
+async def test_the_last_good_release_serves_while_the_deployment_asks_for_it(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path
+) -> None:
+    remember(tmp_path, GOOD)
+    server.on("GET", PATH, says(marked(OLD)))
+    assert await target.serving(app) == 6
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        marked(NEW, deploy="7", updated=1),
+        marked(NEW, deploy="7"),
+        marked(OLD, deploy="7"),
+        marked(NEW, asked=OLD),
+        a_deployment(image=OLD),
+        marked(OLD, available=0),
+    ],
+    ids=["rolling", "rolled", "same image", "by hand", "a namesake", "nothing available"],
+)
+async def test_nothing_proven_serves_while_the_deployment_asks_for_anything_else(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path, found: Json
+) -> None:
+    remember(tmp_path, GOOD)
+    server.on("GET", PATH, says(found))
+    assert await target.serving(app) is None
+
+
+async def test_a_deployd_that_lost_its_state_knows_an_unproven_patch(
+    server: ApiServer, target: KubernetesTarget, app: App
+) -> None:
+    server.on("GET", PATH, says(marked(OLD)), says(marked(NEW, deploy="7", good=f"6 {OLD}", updated=1)))
+    assert await target.serving(app) == 6
+    assert await target.serving(app) is None
+
+
+async def test_a_restore_asks_for_the_good_template_over_an_unproven_patch(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path
+) -> None:
+    remember(tmp_path, GOOD)
+    server.on("GET", PATH, says(marked(NEW, deploy="7")))
+    server.on("PATCH", PATH, says(marked(OLD)))
+    follows(server, marked(OLD))
+    await target.restore(app, a_deploy(6))
+    sent = next(body for body in server.bodies if body is not None)
+    assert sent["spec"]["template"] == GOOD.template
+    assert sent["metadata"]["annotations"]["io.deployd.deploy"] == "6"
+
+
+async def test_what_somebody_else_took_over_in_mid_rollout_is_theirs_until_the_next_deploy(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path
+) -> None:
+    remember(tmp_path, GOOD, theirs="somebody else changed the pod template")
+    server.on("GET", PATH, says(marked(NEW, deploy="7")))
+    assert await target.serving(app) is None
+    with pytest.raises(RolloutFailed, match="changed the pod template"):
+        await target.restore(app, a_deploy(6))
+
+
+async def test_a_first_deploy_that_somebody_took_over_is_not_swept_away(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path
+) -> None:
+    remember(tmp_path, theirs="somebody paused the Deployment")
+    await target.sweep(app, None, FakeLog())
+    assert server.asked == []
+
+
+async def test_what_ran_before_the_first_deploy_of_an_adopted_app_comes_back(
+    server: ApiServer, target: KubernetesTarget, tmp_path: Path
+) -> None:
+    app = an_app(kubeconfig=str(server.kubeconfig), create=False)
+    remember(tmp_path, BEFORE, created=False)
+    server.on("GET", PATH, says(marked(NEW, deploy="1")))
+    server.on("PATCH", PATH, says(marked(OLD, deploy="0")))
+    log = FakeLog()
+    await target.sweep(app, None, log)
+    assert OLD in log.text
+    (sent,) = [body for body in server.bodies if body is not None]
+    assert {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": OLD} in sent
+    server.on("GET", PATH, says(marked(OLD, deploy="0")), refuses(500, "", "asked twice"))
+    await target.sweep(app, None, log)
+    assert len([body for body in server.bodies if body is not None]) == 1
