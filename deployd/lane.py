@@ -22,7 +22,7 @@ from deployd.metrics import DEPLOYS
 from deployd.pipeline import Pipeline
 from deployd.ports import Target
 from deployd.store.store import Store
-from deployd.uninterrupted import cancel_once
+from deployd.tasks import cancel_once
 from deployd.wanted import Outdated
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from deployd.pipeline import Pipeline
 from deployd.plan import Plan, plan
 from deployd.ports import Source, Target
 from deployd.store.store import Store
-from deployd.uninterrupted import uninterrupted
+from deployd.tasks import uninterrupted
 from deployd.wanted import wanted_head
 
 logger = logging.getLogger(__name__)

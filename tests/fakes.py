@@ -12,7 +12,7 @@ from deployd.config.app import App
 from deployd.domain import Deploy, Image, Kept
 from deployd.errors import RequestRefused, RolloutFailed, Unavailable
 from deployd.ports import Candidate, Context, Gate, InFlight, KeptNow, Log, Progress, none_in_flight
-from deployd.uninterrupted import uninterrupted
+from deployd.tasks import uninterrupted
 
 
 def keeping(*images: Image) -> KeptNow:

@@ -22,7 +22,7 @@ STUBBORN = """
 import asyncio
 from deployd import main
 from deployd.__main__ import main as deployd
-from deployd.uninterrupted import uninterrupted
+from deployd.tasks import uninterrupted
 
 async def serve(daemon):
     try:

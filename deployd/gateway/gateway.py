@@ -23,7 +23,7 @@ from deployd.gateway.file import ConfigFile
 from deployd.gateway.runtime import Runtime
 from deployd.gateway.slots import Endpoint, Route, commands, held, learned, switched, without
 from deployd.gateway.text import Doors, read, read_doors, render, shape
-from deployd.uninterrupted import uninterrupted
+from deployd.tasks import uninterrupted
 
 logger = logging.getLogger(__name__)
 

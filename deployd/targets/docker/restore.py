@@ -12,7 +12,7 @@ from deployd.gateway.gateway import Gateway
 from deployd.probe import until_ready
 from deployd.targets.docker.containers import Containers, Held
 from deployd.targets.docker.drain import emptied
-from deployd.uninterrupted import uninterrupted
+from deployd.tasks import uninterrupted
 
 logger = logging.getLogger(__name__)
 

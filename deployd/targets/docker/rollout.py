@@ -14,7 +14,7 @@ from deployd.gateway.slots import Endpoint
 from deployd.ports import Candidate, Progress
 from deployd.targets.docker.containers import LAST_LINES, Containers, Held, Running
 from deployd.targets.docker.restore import bring_back, stop_release
-from deployd.uninterrupted import uninterrupted
+from deployd.tasks import uninterrupted
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from deployd.targets.kubernetes.placement import Placement
 from deployd.targets.kubernetes.releases import Record, Release, Releases
 from deployd.targets.kubernetes.symptoms import Symptom
 from deployd.targets.kubernetes.verdict import Aim, stale_deadline
-from deployd.uninterrupted import uninterrupted
+from deployd.tasks import uninterrupted
 
 # What the controller does not end itself (it is down, or the deadline already stood) ends so long after the deadline.
 _SLACK_S = 30.0
