@@ -21,7 +21,9 @@ NAMES = ("swap", "supersede", "overhead", "webhooks", "history", "rollout", "rol
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit code."""
     there = [name for name in NAMES if (Path(__file__).parent / f"{name}.py").exists()]
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Proves the figures that the README promises.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measures the figures of docs/what-it-costs.md."
+    )
     parser.add_argument("name", choices=[*there, "all"], help="which bench")
     parser.add_argument("--quick", action="store_true", help="few and short rounds: to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")

@@ -1,4 +1,4 @@
-"""deployd from its image, run as the README says: non-root, on the host's network, with the engine's socket mounted."""
+"""deployd from its image, run as docs/container.md says: non-root, on the host's network, with the engine's socket mounted."""
 
 import asyncio
 import importlib.metadata
@@ -35,7 +35,7 @@ class Container(DemoDaemon):
 
     @property
     def command(self) -> list[str]:
-        """As the README has it, with the repository mounted beside."""
+        """As docs/container.md has it, with the repository mounted beside."""
         state = self.directory / "state"
         return [
             *("docker", "run", "--name", self.name, "--network", "host"),

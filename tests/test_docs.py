@@ -1,0 +1,193 @@
+"""README, docs/ and the pages that they link to: what they say can be typed, followed and written into a config."""
+
+import importlib.util
+import re
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import typer
+from pydantic import BaseModel
+from typer.main import get_command
+
+from bench.__main__ import NAMES as BENCHES
+from deployd.cli.app import app
+from deployd.config.daemon import Config
+from deployd.config.file import parse
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "kubernetes/README.md", ROOT / "model_service/README.md"]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
+
+
+def _fences(page: Path) -> Iterator[tuple[str, str]]:
+    """The language and the text of each fenced block, without its indentation."""
+    for _, language, block in re.findall(r"^( *)```(\w*)\n(.*?)^\1```", page.read_text(), re.MULTILINE | re.DOTALL):
+        yield language, textwrap.dedent(block)
+
+
+def _inline(page: Path) -> list[str]:
+    """What stands between backticks outside of the fences, on one line or over two."""
+    text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(found.split()) for found in re.findall(r"`([^`]+)`", text)]
+
+
+def _typed(page: Path) -> Iterator[str]:
+    """Every line that a reader is told to type: no remark behind it, and one line where a backslash goes on to the next."""
+    for language, block in _fences(page):
+        if not language:
+            for line in re.sub(r"\\\n\s*", "", block).splitlines():
+                yield from (part.strip() for part in re.sub(r"\s{2,}\S.*|#.*", "", line).split("&&"))
+
+
+def _arguments(line: str) -> tuple[str, ...]:
+    """What follows `deployd` in a line that starts it, by itself or by systemd-run or docker exec; empty in any other."""
+    words = line.split()
+    places = [at for at, word in enumerate(words) if PurePosixPath(word).name == "deployd"]
+    if places and (words[0] in {"deployd", "systemd-run"} or words[:2] == ["docker", "exec"]):
+        return tuple(words[places[-1] + 1 :])
+    return ()
+
+
+TYPED = sorted({_arguments(line) for page in PAGES for line in _typed(page)} - {()})
+NAMED = sorted({_arguments(text) for page in PAGES for text in _inline(page)} - {(), ("COMMAND", "--help")})
+
+
+@pytest.mark.parametrize("words", sorted({*TYPED, *(words for words in NAMED if len(words) > 1)}), ids=" ".join)
+def test_every_command_that_is_shown_can_be_typed(words: tuple[str, ...]) -> None:
+    _parse(get_command(app), list(words))
+
+
+@pytest.mark.parametrize("name", sorted({words[0] for words in NAMED}))
+def test_every_command_that_is_named_is_there(name: str) -> None:
+    assert name in get_command(app).commands  # type: ignore[attr-defined]
+
+
+def _parse(command: Any, words: list[str], context: typer.Context | None = None) -> None:
+    context = typer.Context(command, info_name="deployd", parent=context)
+    if not hasattr(command, "commands"):
+        command.parse_args(context, words)
+    else:
+        assert words, "the name of a command is missing"
+        assert words[0] in command.commands, f"deployd has no command {words[0]}"
+        _parse(command.commands[words[0]], words[1:], context)
+
+
+def test_the_pages_show_the_commands_that_one_needs() -> None:
+    assert {words[0] for words in TYPED} >= {
+        *("backup", "check", "deploy", "history", "hook", "logs", "reload", "rollback", "status", "token"),
+    }
+
+
+@every_page
+def test_every_target_of_make_is_there(page: Path) -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    said = [words.split() for words in [*_typed(page), *_inline(page)]]
+    assert {words[1] for words in said if words[:1] == ["make"] and len(words) > 1} <= targets
+
+
+@every_page
+def test_every_module_that_python_is_to_run_is_there(page: Path) -> None:
+    for words in (line.split() for line in [*_typed(page), *_inline(page)]):
+        if words[:2] == ["python", "-m"]:
+            assert importlib.util.find_spec(words[2]) is not None, words
+            if words[2] == "bench":
+                assert words[3] in {*BENCHES, "NAME"}
+
+
+@every_page
+def test_every_link_leads_to_a_file_and_to_a_heading_of_it(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        name, _, heading = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        assert not heading or heading in _headings(file), target
+
+
+def _headings(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, new = set(), {README}
+    while new:
+        page = new.pop()
+        reached.add(page)
+        links = re.findall(r"\]\(([^)#]+\.md)[^)]*\)", page.read_text())
+        new |= {(page.parent / link).resolve() for link in links} - reached
+    assert {*PAGES, ROOT / "CHANGELOG.md"} <= reached
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 150
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    name = re.compile(r"(?:[\w.-]+/)*(?:[A-Z]\w+\.\w+|[\w-]+\.(?:toml|lock|md|service|socket)|[\w-]+/)")
+    for found in filter(name.fullmatch, _inline(README)):
+        assert (ROOT / found).exists() or (ROOT / "systemd" / found).exists(), found
+
+
+@every_page
+def test_every_unit_and_manifest_that_is_used_is_there(page: Path) -> None:
+    for line in _typed(page):
+        for name in re.findall(r"(?<![\w/])(?:systemd|kubernetes)/[\w.-]*", line):
+            assert (ROOT / name).exists(), name
+
+
+@every_page
+def test_every_config_that_is_shown_can_be_used(page: Path) -> None:
+    for language, block in _fences(page):
+        if language == "toml":
+            data = tomllib.loads(block)
+            assert [path for path in _paths(data) if path not in KEYS] == []
+            if isinstance(data.get("app"), list):
+                parse(data)
+
+
+@every_page
+def test_every_config_key_that_is_named_is_there(page: Path) -> None:
+    for text in _inline(page):
+        if (table := re.match(r"\[\[?([a-z_.]+)\]?\](?: ([a-z_]+))?(?!\w)", text)) is not None:
+            assert ".".join(filter(None, table.groups())) in KEYS, text
+        elif (key := re.match(r"([a-z_]+) = ", text)) is not None:
+            assert any(known.rpartition(".")[2] == key[1] for known in KEYS), text
+
+
+def _known(model: type[BaseModel], path: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield f"{path}{name}"
+        if (inner := _section(field.annotation)) is not None:
+            yield from _known(inner, f"{path}{name}.")
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for one in getattr(annotation, "__args__", ()) if (found := _section(one))), None)
+
+
+KEYS = frozenset(_known(Config))
+_FREE = frozenset(path for path in KEYS if path.rpartition(".")[2] in {"args", "env", "env_secrets"}) | {
+    "app.build.secrets",
+    "app.kubernetes.resources.requests",
+    "app.kubernetes.resources.limits",
+}
+
+
+def _paths(table: Any, path: str = "") -> Iterator[str]:
+    """The path of every key in a config; what a table of free names holds is its own affair."""
+    for name, value in table.items():
+        yield f"{path}{name}"
+        if f"{path}{name}" not in _FREE:
+            for inner in value if isinstance(value, list) else [value]:
+                if isinstance(inner, dict):
+                    yield from _paths(inner, f"{path}{name}.")
