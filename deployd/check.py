@@ -25,7 +25,7 @@ from deployd.domain import part_labels
 from deployd.engine import connect, containers, request, translated
 from deployd.errors import ConfigError, DeploydError, RequestRefused
 from deployd.source.source import GitSource
-from deployd.wanted import wanted_head
+from deployd.order.decide import head_of
 
 Verdict = Literal["ok", "warning", "wrong"]
 
@@ -232,7 +232,7 @@ async def _app(config: Config, app: App) -> list[Finding]:
         try:
             async with GitSource(config.git, Path(scratch)) as source:
                 await source.ping(app)
-                head = wanted_head(await source.heads(app))
+                head = head_of(await source.heads(app))
         except RequestRefused as exc:
             return [Finding(what, "wrong", exc.message, exc.hint)]
         except DeploydError as exc:
@@ -240,4 +240,4 @@ async def _app(config: Config, app: App) -> list[Finding]:
     if head is None:
         return [Finding(what, "wrong", f"{app.repo} has no {app.ref}", "push it, or change branch or tag")]
     where = ", ".join(public_urls(config, app)) or app.target
-    return [Finding(what, "ok", f"{head[0]} of {app.repo} is at {head[1][:12]}: it would serve on {where}")]
+    return [Finding(what, "ok", f"{head.ref} of {app.repo} is at {head.commit[:12]}: it would serve on {where}")]

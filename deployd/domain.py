@@ -7,7 +7,7 @@ frozen dataclass's 5 µs, and a push makes six.
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -61,23 +61,15 @@ def can_become(now: Status, then: Status) -> bool:
 
 
 class Push(Struct, frozen=True):
-    """One parsed push event. `ref` is full (`refs/heads/main`); `after` a full SHA, all zeros when deleted.
+    """What a push event says: a hint to look at `repository` (`github.com/acme/iris`, host and full path in lower case).
 
-    `paths` holds every file that the push touches, or None when that is unknown (forced, or past the forge's limits):
-    then everything counts as changed. `skip` is the marker in the head commit that asks not to be deployed.
+    `ref` is full (`refs/heads/main`), `commit` the full SHA that it points to now.
     """
 
     repository: str
     ref: str
-    before: str
-    after: str
-    created: bool = False
+    commit: str
     deleted: bool = False
-    forced: bool = False
-    paths: frozenset[str] | None = None
-    subject: str = ""
-    author: str = ""
-    skip: str | None = None
 
 
 class Ping(Struct, frozen=True):
@@ -108,13 +100,21 @@ class Trigger(Struct, frozen=True):
     delivery: str | None = None
     by: str | None = None
 
+    @property
+    def automatic(self) -> bool:
+        """It comes from a look at the remote, not from a person."""
+        return self.kind in {"push", "poll"}
+
+
+class Head(Struct, frozen=True):
+    """What the remote shows for what an app follows: the full ref and the commit that it points to."""
+
+    ref: str
+    commit: str
+
 
 class Wanted(Struct, frozen=True):
-    """A commit that an app should serve, as a push, the poll or a person asked for it; the store makes a Deploy of it.
-
-    A `declined` one is a head that the app does not want (nothing of it was touched, or it asks to be skipped): the store
-    remembers that, or the poll would take it for a push whose hook was missed. `before` is the head that it was pushed onto.
-    """
+    """A commit that an app should serve, as a look or a person wants it; the store makes a Deploy of it."""
 
     app: str
     commit: str
@@ -122,9 +122,60 @@ class Wanted(Struct, frozen=True):
     trigger: Trigger
     subject: str = ""
     author: str = ""
+    target: str = "docker"
     rollback_to: int | None = None
-    before: str = ""
-    declined: bool = False
+
+
+class Skip(Struct, frozen=True):
+    """A head that the app does not want, and why."""
+
+    reason: str
+
+
+class Owed(Struct, frozen=True):
+    """A delivery that no look has answered yet. `id` grows with each delivery that is stored."""
+
+    id: int
+    guid: str
+    commit: str
+
+    @property
+    def deleted(self) -> bool:
+        """It tells of a ref that was deleted, and so names no commit."""
+        return not self.commit.strip("0")
+
+
+class Known(Struct, frozen=True):
+    """What an app remembers of its remote: the head that was decided upon last, the commit that was wanted last, and the
+    deliveries that owe it a look: the newest of them, oldest first."""
+
+    decided: str | None = None
+    wanted: str | None = None
+    owed: tuple[Owed, ...] = ()
+
+
+class Outcome(Struct, frozen=True):
+    """What came of a delivery for one app: the deploy's number, or why there is none.
+
+    `looked_at` is None while the look is owed.
+    """
+
+    app: str
+    looked_at: datetime | None = None
+    commit: str | None = None
+    number: int | None = None
+    reason: str = ""
+
+
+class Received(Struct, frozen=True):
+    """A delivery that was accepted, and what came of it."""
+
+    delivery: Delivery
+    received_at: datetime
+    repository: str
+    ref: str
+    commit: str
+    outcomes: tuple[Outcome, ...] = ()
 
 
 class Image(Struct, frozen=True):
@@ -192,6 +243,7 @@ class Deploy(Struct, frozen=True):
     created_at: datetime
     subject: str = ""
     author: str = ""
+    target: str = "docker"
     rollback_to: int | None = None
     superseded_by: int | None = None
     reason: str = ""
@@ -210,23 +262,35 @@ class Deploy(Struct, frozen=True):
         return f"{self.app}/{self.number}"
 
 
-class Accepted(NamedTuple):
-    """What came of a delivery: all its deploys, and those of them that are new."""
-
-    deploys: list[Deploy]
-    new: list[Deploy]
-
-
 class AppState(Struct, frozen=True):
-    """What is remembered of an app beside its config: paused by hand; held at its release after `held_commit` failed."""
+    """What is remembered of an app beside its config.
+
+    `wanted` is the head that was wanted last, since `wanted_at`. When it does not serve and nothing waits or is in flight, the
+    app is held: `held_reason` says why. `owed_since`: since when a delivery owes it a look.
+    """
 
     app: str
     paused: bool = False
-    held_commit: str | None = None
-    held_reason: str = ""
     live: Deploy | None = None
     in_flight: Deploy | None = None
     queued: int = 0
+    wanted: str | None = None
+    wanted_at: datetime | None = None
+    held_reason: str = ""
+    owed_since: datetime | None = None
+
+    @property
+    def held_commit(self) -> str | None:
+        """The commit that the app does not go to by itself."""
+        return self.wanted if self.held_reason else None
+
+    def behind_since(self) -> datetime | None:
+        """Since when the app has not served what its remote wants, as far as that is known; None when it does."""
+        since = [] if self.owed_since is None else [self.owed_since]
+        if self.wanted_at is not None and (self.live is None or self.live.commit != self.wanted):
+            went_live = self.live.live_at if self.live is not None else None
+            since.append(max(self.wanted_at, went_live) if self.held_reason and went_live else self.wanted_at)
+        return min(since, default=None)
 
 
 class Event(Struct, frozen=True):

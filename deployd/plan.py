@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deployd.config.app import App
-from deployd.config.globs import touches
-from deployd.domain import AppState, Deploy, Image
+from deployd.domain import AppState, Deploy, Head, Image
+from deployd.order.decide import decide, head_of, needs_diff
 from deployd.pipeline import Pipeline
 from deployd.ports import Source
 from deployd.store.store import Store
-from deployd.wanted import wanted_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +26,22 @@ class Plan:
 async def plan(app: App, name: str, source: Source, store: Store, pipeline: Pipeline) -> Plan:
     """What deploying `name` (a branch, tag or SHA) to `app` would do. Raises RequestRefused 404, Unavailable."""
     commit = await source.resolve(app, name)
-    head = wanted_head(await source.heads(app))
+    head = head_of(await source.heads(app))
     image = await pipeline.built(app, commit)
     known = await store.latest_of(app.name, commit)
     state = await store.state(app.name)
-    steps = (*await _filtered(app, commit, state.live, source), *_steps(app, commit, image, state))
-    return Plan(commit, head[1] if head else None, known, image, steps)
+    steps = (await _decision(app, commit, state.wanted, source), *_steps(app, commit, image, state))
+    return Plan(commit, head.commit if head else None, known, image, steps)
 
 
-async def _filtered(app: App, commit: str, live: Deploy | None, source: Source) -> list[str]:
-    """What the path filters would say if it were pushed; a deploy by hand does not ask them."""
-    if app.paths == ("**",) or live is None:
-        return []
-    paths = await source.changed(app, live.commit, commit)
-    if paths is None:
-        return ["pass the path filters: what it touches is not known"]
-    if touches(app.paths, paths):
-        return [f"pass the path filters: they name some of the {len(paths)} files that differ from {live.name}"]
-    return [f"be let through by hand: a push of it would be ignored, none of the {len(paths)} files that differ counts"]
+async def _decision(app: App, commit: str, wanted: str | None, source: Source) -> str:
+    """What a look would decide if the commit were the head now; a deploy by hand is not asked."""
+    facts = await source.facts(app, Head(app.ref, commit))
+    changed = None
+    if wanted is not None and needs_diff(app):
+        changed = await source.changed(app, wanted, commit)
+    skip = decide(app, facts.message, changed)
+    return f"be deployed by hand only: as a head it would be skipped, {skip.reason}" if skip else "be wanted as a head"
 
 
 def _steps(app: App, commit: str, image: Image | None, state: AppState) -> Iterator[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from deployd.config.app import App
-from deployd.domain import Deploy, GateResult, Image, Kept
+from deployd.domain import Deploy, GateResult, Head, Image, Kept
 
 KeptNow = Callable[[], Awaitable[Kept]]
 InFlight = Callable[[], int | None]
@@ -68,6 +68,15 @@ class Context(Protocol):
     async def __aexit__(self, *exc: object) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class CommitFacts:
+    """What a commit says of itself: its whole message; subject (200 characters) and author (100) on one line each."""
+
+    message: str
+    subject: str
+    author: str
+
+
 class Source(Protocol):
     """Where commits come from."""
 
@@ -88,8 +97,12 @@ class Source(Protocol):
         """The paths that differ between two commits of the remote; None when one of them is not to be had."""
         ...
 
-    async def subject(self, app: App, commit: str) -> tuple[str, str]:
-        """Subject line and author name of a fetched commit."""
+    async def facts(self, app: App, head: Head) -> CommitFacts:
+        """What the commit says of itself. It is fetched; Unavailable or BuildFailed when that cannot be done."""
+        ...
+
+    async def contains(self, app: App, head: Head, commit: str) -> bool:
+        """Whether `commit` is one of the last thousand ancestors of `head` (or the head itself), as far as the remote says."""
         ...
 
     async def ping(self, app: App) -> None:

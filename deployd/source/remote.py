@@ -27,9 +27,11 @@ _STALL_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What one network command needs: a hardened Git (on no repository yet) and the secrets to keep out of all that it says."""
+    """What one network command needs: a hardened Git (on no repository yet), a private directory that ends with the session, and
+    the secrets to keep out of all that git says."""
 
     git: Git
+    private: Path
     secrets: tuple[str, ...]
 
     def on(self, directory: Path) -> Git:
@@ -98,7 +100,7 @@ class Remote:
                 "GIT_SSH_COMMAND": shlex.join(self._ssh(private, root)),
                 "GIT_SSH_VARIANT": "ssh",
             }
-            yield Session(Git(None, settings, environment), secrets)
+            yield Session(Git(None, settings, environment), private, secrets)
         finally:
             shutil.rmtree(private, ignore_errors=True)
 

@@ -17,11 +17,13 @@ from deployd.config.app import App
 from deployd.config.daemon import Git as GitConfig
 from deployd.config.globs import ref_matches
 from deployd.errors import BuildFailed, RequestRefused, Unavailable
-from deployd.ports import Log
+from deployd.domain import Head
+from deployd.ports import CommitFacts, Log
 from deployd.source import tree
 from deployd.source.context import CommitContext, Origin, doubting, opened
 from deployd.source.gathering import Gathering
 from deployd.source.git import GitFailed
+from deployd.source.ancestry import contains
 from deployd.source.mirror import Limits, Mirror
 from deployd.source.refs import Refs
 from deployd.source.remote import Remote
@@ -82,7 +84,7 @@ class GitSource:
         if not _COMMIT.fullmatch(commit):
             raise BuildFailed(f"{commit[:100]!r} is no full commit SHA")
         log.write(f"Fetching {commit} of {ref!r}\n")
-        remote = Remote.of(app, allow_file=self._allow_file)
+        remote = self._remote(app)
         with _on_disk(), ExitStack() as held:
             gathering = Gathering(self._mirror, app.build, log, held)
             with doubting(gathering.mirrors):
@@ -103,10 +105,20 @@ class GitSource:
             return None
         return frozenset(os.fsdecode(path) for path in listed.split(b"\0") if path)
 
-    async def subject(self, app: App, commit: str) -> tuple[str, str]:
-        """Subject line (200 characters) and author (100) of a fetched commit, free of control characters."""
-        facts = await tree.facts(self._mirror(app.repo, len(commit)).git, commit)
-        return facts.subject, facts.author
+    async def facts(self, app: App, head: Head) -> CommitFacts:
+        """What a commit says of itself, free of control characters; see ports.Source."""
+        mirror = self._mirror(app.repo, len(head.commit))
+        with _on_disk(), doubting([mirror]):
+            await mirror.fetch(self._remote(app), head.commit, app.ref, _Silent(), patient=False)
+            found = await tree.facts(mirror.git, head.commit)
+        return CommitFacts(found.message, found.subject, found.author)
+
+    async def contains(self, app: App, head: Head, commit: str) -> bool:
+        """Whether `commit` is an ancestor of `head`; see ports.Source. A remote that cannot say so does not have it."""
+        if len(commit) != len(head.commit) or not _COMMIT.fullmatch(commit):
+            return False
+        with _on_disk():
+            return await contains(self._remote(app), self._directory, head, commit, self._limits.timeout)
 
     async def ping(self, app: App) -> None:
         """The remote answers and has the watched branch or tag; else Unavailable with the reason."""
@@ -118,17 +130,20 @@ class GitSource:
 
     async def _all_refs(self, app: App) -> Mapping[str, str]:
         with _on_disk():
-            return await self._refs.of(Remote.of(app, allow_file=self._allow_file))
+            return await self._refs.of(self._remote(app))
 
     async def _known(self, app: App, commit: str) -> str:
         """`commit`, once it is sure that the remote has it: it is fetched, as it will be needed."""
         try:
             with _on_disk():
-                mirror, remote = self._mirror(app.repo, len(commit)), Remote.of(app, allow_file=self._allow_file)
-                await mirror.fetch(remote, commit, app.ref, _Silent(), patient=False)
+                mirror = self._mirror(app.repo, len(commit))
+                await mirror.fetch(self._remote(app), commit, app.ref, _Silent(), patient=False)
         except BuildFailed as exc:
             raise RequestRefused(404, f"{app.name}'s repository has no commit {commit}", hint=exc.hint) from exc
         return commit
+
+    def _remote(self, app: App) -> Remote:
+        return Remote.of(app, allow_file=self._allow_file)
 
     def _mirror(self, url: str, digits: int) -> Mirror:
         key = (url, digits)

@@ -52,6 +52,7 @@ class Facts:
     subject: str
     author: str
     committed_at: int
+    message: str
 
 
 async def listed(git: Git, commit: str, context: str = ".") -> list[Entry]:
@@ -88,16 +89,18 @@ async def contents(git: Git, commit: str, *paths: str) -> list[bytes | None]:
 
 
 async def facts(git: Git, commit: str) -> Facts:
-    """Subject, author and time of a commit that was fetched."""
-    form = "--format=%ct%x00%s%x00%an"
+    """Subject, author, time and message of a commit that was fetched."""
+    form = "--format=%ct%x00%s%x00%an%x00%B"
     try:
         answer = await git.run(
             "show", "--no-patch", "--no-notes", "--no-show-signature", form, "--end-of-options", commit
         )
     except GitFailed as exc:
         raise damaged(exc) from exc
-    committed, subject, author = answer.decode("utf-8", "replace").split("\0", 2)
-    return Facts(_one_line(subject, _SUBJECT), _one_line(author, _AUTHOR), min(max(0, int(committed)), _LATEST))
+    committed, subject, author, message = answer.decode("utf-8", "replace").split("\0", 3)
+    return Facts(
+        _one_line(subject, _SUBJECT), _one_line(author, _AUTHOR), min(max(0, int(committed)), _LATEST), message
+    )
 
 
 class Damaged(Unavailable):

@@ -29,6 +29,7 @@ def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
         created_at=datetime.fromtimestamp(row["created_at"], UTC),
         subject=row["subject"],
         author=row["author"],
+        target=row["target"],
         rollback_to=row["rollback_to"],
         superseded_by=row["superseded_by"],
         reason=row["reason"],

@@ -71,6 +71,68 @@ MIGRATIONS = (
     "ALTER TABLE steps ADD COLUMN detail TEXT NOT NULL DEFAULT '';",  # how far a step has come
     "ALTER TABLE apps ADD COLUMN stands_on TEXT;",  # the wanted commit below the declined one
     f"DROP INDEX one_in_flight; CREATE UNIQUE INDEX one_in_flight ON deploys (app) WHERE {IN_FLIGHT};",
+    # Deliveries are hints: they owe looks. A head is decided upon once.
+    """
+    ALTER TABLE deploys ADD COLUMN target TEXT NOT NULL DEFAULT 'docker';
+    UPDATE deploys SET target = 'kubernetes' WHERE json_extract(image, '$.digest') IS NOT NULL;
+    ALTER TABLE apps RENAME TO apps_before;
+    CREATE TABLE apps (
+        name          TEXT PRIMARY KEY,
+        last_number   INTEGER NOT NULL DEFAULT 0,  -- numbers up to this are taken, whatever the history holds
+        paused        INTEGER NOT NULL DEFAULT 0,
+        decided       TEXT,                        -- the head that was decided upon last
+        skip_reason   TEXT NOT NULL DEFAULT '',    -- why it is not wanted, if it is not
+        wanted        TEXT,                        -- the head that was wanted last,
+        wanted_number INTEGER NOT NULL DEFAULT 0,  -- its deploy,
+        wanted_at     REAL,                        -- and when that was queued
+        owed          INTEGER NOT NULL DEFAULT 0,  -- the last delivery that owes a look
+        owed_since    REAL,
+        looked        INTEGER NOT NULL DEFAULT 0   -- the last delivery that a look answered
+    ) WITHOUT ROWID, STRICT;
+    INSERT INTO apps (name, last_number, paused, decided, wanted)
+        SELECT name, last_number, paused, coalesce(declined, seen_commit), coalesce(stands_on, seen_commit)
+        FROM apps_before;
+    UPDATE apps SET (wanted_number, wanted_at) = (SELECT number, created_at FROM deploys
+        WHERE app = name AND sha = wanted ORDER BY number DESC LIMIT 1)
+        WHERE EXISTS (SELECT 1 FROM deploys WHERE app = name AND sha = wanted);
+    UPDATE apps SET wanted = NULL WHERE wanted_number = 0;
+    UPDATE apps SET skip_reason = 'it was not wanted' WHERE decided IS NOT wanted;
+    DROP TABLE apps_before;
+    ALTER TABLE deliveries RENAME TO deliveries_before;
+    DROP INDEX deliveries_by_age;
+    CREATE TABLE deliveries (
+        id          INTEGER PRIMARY KEY AUTOINCREMENT,
+        forge       TEXT NOT NULL,
+        guid        TEXT NOT NULL,
+        event       TEXT NOT NULL,
+        received_at REAL NOT NULL,
+        repository  TEXT NOT NULL,
+        ref         TEXT NOT NULL,
+        sha         TEXT NOT NULL,
+        apps        TEXT NOT NULL,                 -- ["iris", ...]: those that follow the ref
+        UNIQUE (guid, forge)
+    ) STRICT;
+    CREATE INDEX deliveries_by_age ON deliveries (received_at);
+    CREATE TABLE looks (
+        app    TEXT NOT NULL,
+        upto   INTEGER NOT NULL,                   -- the last delivery that this look answers
+        at     REAL NOT NULL,
+        sha    TEXT,                               -- the head that it found
+        number INTEGER,                            -- what that head became,
+        reason TEXT NOT NULL,                      -- or why nothing
+        PRIMARY KEY (app, upto)
+    ) WITHOUT ROWID, STRICT;
+    CREATE INDEX looks_by_age ON looks (at);
+    INSERT INTO deliveries (forge, guid, event, received_at, repository, ref, sha, apps)
+        SELECT forge, guid, event, received_at, '', '', '',
+            (SELECT json_group_array(DISTINCT json_extract(value, '$[0]')) FROM json_each(deploys))
+        FROM deliveries_before ORDER BY received_at;
+    INSERT OR REPLACE INTO looks (app, upto, at, sha, number, reason)
+        SELECT json_extract(value, '$[0]'), deliveries.id, deliveries.received_at, NULL, json_extract(value, '$[1]'), ''
+        FROM deliveries JOIN deliveries_before USING (forge, guid), json_each(deliveries_before.deploys);
+    UPDATE apps SET (owed, looked) = (SELECT coalesce(max(upto), 0), coalesce(max(upto), 0) FROM looks WHERE app = name);
+    DROP TABLE deliveries_before;
+    """,
 )
 
 

@@ -1,0 +1,66 @@
+"""A deploy in flight, and how it ends: what the end of its task means for the deploy. Pure but for the cancellation.
+
+Who asked for a cancellation is our own record, never read from the exception.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+from deployd.domain import Deploy, Status
+from deployd.errors import DeploydError, Unavailable
+from deployd.tasks import cancel_once
+
+Asker = Literal["newer", "hand", "stop"]
+
+
+@dataclass(slots=True)
+class Flight:
+    """One deploy, the task that runs it, and who asked to stop it: something newer, a person, or the end of the daemon."""
+
+    deploy: Deploy
+    task: asyncio.Task[None]
+    asked: Asker | None = None
+
+    def stop(self, asked: Asker) -> None:
+        """Cancel the task, once. A person goes before something newer, the end of the daemon before both."""
+        if self.asked is None or asked != "newer":
+            self.asked = asked
+            cancel_once(self.task)
+
+    def error(self) -> BaseException | None:
+        """What the task that has ended raised; None when it did not, or was cancelled."""
+        return None if self.task.cancelled() else self.task.exception()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a deploy becomes."""
+
+    status: Status
+    reason: str = ""
+    hint: str = ""
+    superseded_by: int | None = None
+
+
+def ending(deploy: Deploy, error: BaseException | None, asked: Asker | None, newest_waiting: int) -> Ending | None:
+    """How `deploy` (as it is recorded now) ends; None when nothing is to be recorded any more.
+
+    `error` is what its task raised (None: nothing, or it was cancelled), `newest_waiting` the highest number that waits, or 0.
+    """
+    if deploy.status.ended:
+        return None
+    if isinstance(error, Unavailable):
+        return Ending(Status.QUEUED, error.message, error.hint)
+    if isinstance(error, DeploydError):
+        return Ending(Status.FAILED, error.message, error.hint)
+    if error is not None:
+        return Ending(Status.FAILED, f"a bug in deployd: {error!r}", "the daemon's log has the traceback")
+    if asked == "stop":
+        return Ending(Status.QUEUED, "deployd was stopped")
+    if asked == "hand":
+        return Ending(Status.CANCELLED, "cancelled by hand")
+    if newest_waiting > deploy.number:
+        reason = f"a newer deploy came: {deploy.app}/{newest_waiting}"
+        return Ending(Status.SUPERSEDED, reason, superseded_by=newest_waiting)
+    return Ending(Status.QUEUED, "the newer deploy was cancelled")

@@ -1,0 +1,234 @@
+"""Looks at the remotes: what is the head now, and does the app want it? A webhook, the poll, the start, a reload and a
+redelivery are only reasons to look.
+
+One look at a time for each repository; what asks for one meanwhile causes one more. A look asks the remote for its heads once.
+An app whose head is not the one that was decided upon last gets a decision, and a head is decided upon once.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple
+
+from deployd.backoff import Backoff
+from deployd.config.app import App
+from deployd.config.running import Running
+from deployd.domain import Deploy, Head, Known, Owed, Skip, Trigger, Wanted
+from deployd.errors import DeploydError, Unavailable
+from deployd.order.decide import decide, head_of, needs_diff
+from deployd.ports import Source
+from deployd.store.store import Store
+from deployd.tasks import together, uninterrupted
+
+logger = logging.getLogger(__name__)
+
+_JITTER = 0.1
+_APART_S = 0.2  # a flood of deliveries is no reason to flood the remote
+_OFTEN = 10  # so many failures in a row are tried again at least every minute
+_WAITS = (0.5, 1.0, 2.0, 4.0)
+
+
+class Trouble(NamedTuple):
+    """Why the last looks at a repository failed, and since when."""
+
+    since: datetime
+    reason: str
+
+
+class Looks:
+    """Looks at the repositories of all apps, and hands `submit` each deploy that is queued."""
+
+    def __init__(
+        self,
+        running: Running,
+        store: Store,
+        source: Source,
+        submit: Callable[[Deploy], None],
+        waits: Sequence[float] = _WAITS,
+    ) -> None:
+        """`waits`: the seconds between looks at a remote that does not show a commit yet that a delivery names."""
+        self._running = running
+        self._make = partial(_Repository, store, source, submit, waits)
+        self._repositories: dict[object, _Repository] = {}
+        self._serving: dict[object, asyncio.Task[None]] = {}
+
+    async def serve(self) -> None:
+        """Look at the start, whenever something asks for it, and every `git.poll_every`; runs until it is cancelled."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self.reload()
+            await asyncio.Event().wait()
+
+    def reload(self) -> None:
+        """Look at the repositories of the config as it is now."""
+        every = self._running.config.git.poll_every
+        apps: dict[object, list[App]] = {}
+        for app in self._running.apps:
+            apps.setdefault(_remote(app), []).append(app)
+        for gone in self._repositories.keys() - apps.keys():
+            del self._repositories[gone]
+            self._serving.pop(gone).cancel()
+        for remote, its in apps.items():
+            if (repository := self._repositories.get(remote)) is None:
+                repository = self._repositories[remote] = self._make()
+                self._serving[remote] = self._tasks.create_task(repository.serve(), name=f"looks at {its[0].repo}")
+            repository.apps, repository.every = its, every
+            repository.ask()
+
+    def ask(self, apps: Iterable[str]) -> None:
+        """A delivery owes a look for these apps."""
+        for app in map(self._running.app, apps):
+            if app is not None and (repository := self._repositories.get(_remote(app))) is not None:
+                repository.ask()
+
+    def trouble(self, app: str) -> Trouble | None:
+        """Why the app's repository cannot be looked at now; None when it can."""
+        configured = self._running.app(app)
+        repository = self._repositories.get(_remote(configured)) if configured is not None else None
+        return repository.trouble if repository is not None else None
+
+
+class _Repository:
+    """The looks at one repository, one after the other."""
+
+    def __init__(
+        self, store: Store, source: Source, submit: Callable[[Deploy], None], waits: Sequence[float]
+    ) -> None:
+        self.apps: list[App] = []
+        self.every = 0.0
+        self.trouble: Trouble | None = None
+        self._store = store
+        self._source = source
+        self._submit = submit
+        self._waits = waits
+        self._asked = asyncio.Event()
+        self._backoff = Backoff()
+        self._absent: set[tuple[str, str]] = set()  # (head, commit) that is no ancestor of it
+
+    def ask(self) -> None:
+        """Something may have changed."""
+        self._asked.set()
+
+    async def serve(self) -> None:
+        """Look, then wait until something asks for it or it is time."""
+        waits: list[float] = []
+        while True:
+            if self._asked.is_set():
+                waits = list(self._waits)
+                self._absent.clear()
+            self._asked.clear()
+            began = time.monotonic()
+            pause = await self._try(waits)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._asked.wait()
+            await asyncio.sleep(began + _APART_S - time.monotonic())
+
+    async def _try(self, waits: list[float]) -> float | None:
+        """Look once; the seconds until the next look, None when only a reason brings one.
+
+        `waits` are those that are left for a commit that the remote does not show yet.
+        """
+        try:
+            late = await self.look(final=not waits)
+        except DeploydError as exc:
+            since = self.trouble.since if self.trouble is not None else datetime.now(UTC)
+            self.trouble = Trouble(since, exc.message)
+            pause = self._backoff.fail()
+            if self._backoff.failures > _OFTEN:
+                pause = max(pause, self.every)
+            level = logging.WARNING if isinstance(exc, Unavailable) else logging.ERROR
+            repo, hint = self.apps[0].repo, f" ({exc.hint})" if exc.hint else ""
+            logger.log(level, "Cannot look at %s: %s%s; trying again in %.0f s", repo, exc, hint, pause)
+            return pause
+        self.trouble = None
+        self._backoff.reset()
+        if late:
+            return waits.pop(0)
+        spread = self.every * _JITTER  # so that many daemons do not ask at once
+        return self.every + random.uniform(-spread, spread) if self.every else None  # noqa: S311 - no secret
+
+    async def look(self, *, final: bool) -> bool:
+        """Ask the remote for its heads and decide upon those that are new.
+
+        True: a delivery names a commit that the remote does not show yet, and this was not the `final` look for it. Raises what
+        kept it from an app's decision, when all apps had theirs.
+        """
+        apps = list(self.apps)
+        known = await self._store.known(app.name for app in apps)
+        refs = await together(*(self._source.heads(app) for app in apps))
+        late, failed = False, None
+        for app, found in zip(apps, refs, strict=True):
+            try:
+                late |= await self._look_for(app, head_of(found), known[app.name], final=final)
+            except DeploydError as exc:
+                failed = exc
+        if failed is not None:
+            raise failed
+        return late
+
+    async def _look_for(self, app: App, head: Head | None, known: Known, *, final: bool) -> bool:
+        upto = known.owed[-1].id if known.owed else None
+        if head is not None and head.commit != known.decided:
+            shown = all(one.commit == head.commit for one in known.owed)
+            await self._decide(app, head, known, upto if shown else None)
+            if shown:
+                return False
+        if (missing := await self._missing(app, head, known.owed)) is not None:
+            if not final:
+                return True
+            reason = f"the remote did not show {missing.commit[:12]}"
+            await self._store.answer(app.name, head, upto, reason)
+        elif known.owed or (head is None and known.decided is not None):
+            await self._store.answer(app.name, head, upto, "" if head else f"the remote has no {app.ref}: what runs stays")
+        return False
+
+    async def _decide(self, app: App, head: Head, known: Known, upto: int | None) -> None:
+        """Deploy the head or skip it. A reload may stop this in the middle: a lane hears of what is in the store."""
+        facts = await self._source.facts(app, head)
+        changed = None
+        if known.wanted is not None and needs_diff(app):
+            changed = await self._source.changed(app, known.wanted, head.commit)
+        skip = decide(app, facts.message, changed)
+        verdict = skip or _wanted(app, head, known.owed, facts.subject, facts.author)
+
+        async def record() -> None:
+            deploy = await self._store.decide(app.name, head, verdict, upto)
+            if deploy is not None:
+                self._submit(deploy)
+
+        await uninterrupted(record())
+        if isinstance(verdict, Skip):
+            logger.info("%s skips %s of %s: %s", app.name, head.commit[:12], head.ref, verdict.reason)
+
+    async def _missing(self, app: App, head: Head | None, owed: Iterable[Owed]) -> Owed | None:
+        """A delivery that names a commit which is neither the head nor an ancestor of it; None when the head explains all."""
+        for one in owed:
+            if one.deleted or (head is not None and head.commit == one.commit):
+                continue
+            if head is None or not await self._contains(app, head, one.commit):
+                return one
+        return None
+
+    async def _contains(self, app: App, head: Head, commit: str) -> bool:
+        if (head.commit, commit) in self._absent:
+            return False
+        if found := await self._source.contains(app, head, commit):
+            return found
+        self._absent.add((head.commit, commit))
+        return False
+
+
+def _remote(app: App) -> object:
+    """What tells one remote from another: two apps with other credentials may be shown other refs."""
+    return (app.repo, app.credentials, app.ssh_key, app.known_hosts)
+
+
+def _wanted(app: App, head: Head, owed: Sequence[Owed], subject: str, author: str) -> Wanted:
+    named = [one for one in owed if one.commit == head.commit]
+    trigger = Trigger("push", delivery=(named or owed)[-1].guid) if owed else Trigger("poll")
+    return Wanted(app.name, head.commit, head.ref, trigger, subject, author, target=app.target)

@@ -1,0 +1,129 @@
+"""The deliveries that were accepted, and the looks that they owe: a delivery is answered by the first look that begins after it.
+
+A delivery has an id that grows; an app remembers the last id that owes it a look and the last one that was answered. What came
+of a delivery is what the first look said whose `upto` is not below its id.
+"""
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from deployd.domain import Delivery, Outcome, Push, Received, Status
+from deployd.store.rows import as_json, moment
+from deployd.store.table import Table
+
+_FORGOTTEN_AT_ONCE = 500  # nothing else is done meanwhile
+
+_OWED = (
+    "INSERT INTO apps (name, owed, owed_since) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE "
+    "SET owed = ?2, owed_since = coalesce(owed_since, ?3)"
+)
+
+
+class Deliveries(Table):
+    """One row for each delivery, by its forge and GUID."""
+
+    def accept(self, delivery: Delivery, push: Push, apps: Sequence[str]) -> asyncio.Future[list[str]]:
+        """Store a delivery and that `apps` owe a look; the names to answer, once that is durable. Raises Unavailable there.
+
+        A GUID that comes again answers as the first time and owes nothing, unless its deploy failed and its commit is still
+        the last head that was decided: then that head is decided anew.
+        """
+        return self._database.write(lambda connection: _accept(connection, delivery, push, apps))
+
+    async def deliveries(self, limit: int = 50, before: int | None = None) -> list[Received]:
+        """The newest deliveries first, with ids below `before` if given."""
+        query = "SELECT * FROM deliveries WHERE id < ? ORDER BY id DESC LIMIT ?"
+        values = (before if before is not None else 1 << 62, limit)
+        return await self._database.read(
+            lambda connection: [_received(connection, row) for row in connection.execute(query, values).fetchall()]
+        )
+
+    async def delivery(self, guid: str) -> Received | None:
+        """The newest delivery with that GUID, of whichever forge."""
+        query = "SELECT * FROM deliveries WHERE guid = ? ORDER BY id DESC LIMIT 1"
+
+        def ask(connection: sqlite3.Connection) -> Received | None:
+            row = connection.execute(query, (guid,)).fetchone()
+            return _received(connection, row) if row else None
+
+        return await self._database.read(ask)
+
+    async def forget_deliveries(self, older_than: float) -> int:
+        """Forget the deliveries (and looks) older than so many seconds, a bounded number at a time; how many went."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            old = time.time() - older_than
+            connection.execute(
+                "DELETE FROM looks WHERE (app, upto) IN (SELECT app, upto FROM looks WHERE at < ? LIMIT ?)",
+                (old, _FORGOTTEN_AT_ONCE),
+            )
+            return connection.execute(
+                "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE received_at < ? LIMIT ?)",
+                (old, _FORGOTTEN_AT_ONCE),
+            ).rowcount
+
+        gone = 0
+        while count := await self._database.write(work):
+            gone += count
+        return gone
+
+
+def _accept(connection: sqlite3.Connection, delivery: Delivery, push: Push, apps: Sequence[str]) -> list[str]:
+    first = connection.execute(
+        "SELECT apps FROM deliveries WHERE forge = ? AND guid = ?", (delivery.forge, delivery.guid)
+    ).fetchone()
+    names = list(apps)
+    if first is not None:
+        names = json.loads(first["apps"])
+        if not any([_decide_anew(connection, name, push.commit) for name in names]):  # each of them, not only the first
+            return names
+    now = time.time()
+    row = (delivery.forge, delivery.guid, delivery.event, now, push.repository, push.ref, push.commit, as_json(names))
+    (number,) = connection.execute(
+        "INSERT OR REPLACE INTO deliveries (forge, guid, event, received_at, repository, ref, sha, apps) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        row,
+    ).fetchone()
+    for name in names:
+        connection.execute(_OWED, (name, number, now))
+    return names
+
+
+def _decide_anew(connection: sqlite3.Connection, app: str, commit: str) -> bool:
+    """Forget that `commit` was decided, if its deploy failed; whether that was so.
+
+    Without the commit that was wanted last, all files count as changed: the failed deploy brought none of them.
+    """
+    return (
+        connection.execute(
+            "UPDATE apps SET decided = NULL, wanted = NULL WHERE name = ? AND decided = ? AND wanted = decided "
+            "AND (SELECT status FROM deploys WHERE app = name AND number = wanted_number) = ?",
+            (app, commit, Status.FAILED.value),
+        ).rowcount
+        > 0
+    )
+
+
+def _received(connection: sqlite3.Connection, row: sqlite3.Row) -> Received:
+    at = moment(row["received_at"])
+    assert at is not None  # noqa: S101 - the column is NOT NULL
+    return Received(
+        delivery=Delivery(row["forge"], row["guid"], row["event"]),
+        received_at=at,
+        repository=row["repository"],
+        ref=row["ref"],
+        commit=row["sha"],
+        outcomes=tuple(_outcome(connection, name, row["id"]) for name in json.loads(row["apps"])),
+    )
+
+
+def _outcome(connection: sqlite3.Connection, app: str, delivery: int) -> Outcome:
+    query = "SELECT * FROM looks WHERE app = ? AND upto >= ? ORDER BY upto LIMIT 1"
+    row: Any = connection.execute(query, (app, delivery)).fetchone()
+    if row is None:
+        return Outcome(app)
+    return Outcome(app, moment(row["at"]), row["sha"], row["number"], row["reason"])

@@ -1,0 +1,246 @@
+"""The deploys: queued under the app's next number, moved by the table of transitions, and asked for.
+
+The only writer of a status. Questions are cheap however long the history is.
+"""
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from deployd.domain import TRANSITIONS, Deploy, GateResult, Image, Kept, Status, Wanted
+from deployd.store.rows import as_json, deploy_of, gates_json, image_json
+from deployd.store.schema import IN_FLIGHT
+from deployd.store.table import Table
+
+logger = logging.getLogger(__name__)
+
+_QUEUED = (
+    "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
+    "target, rollback_to, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?)"
+)
+
+
+class Deploys(Table):
+    """One method, one short transaction."""
+
+    async def queue(self, wanted: Wanted) -> Deploy:
+        """Queue what a person asks for. Raises Unavailable."""
+        deploy = await self._database.write(lambda connection: queue(connection, wanted))
+        self._tell(deploy)
+        return deploy
+
+    async def take_newest(self, app: str) -> Deploy | None:
+        """The newest queued deploy; those queued before it are superseded by it. None when paused or nothing waits."""
+        newest, older = await self._patiently(lambda connection: _take_newest(connection, app))
+        for number in older:
+            data = {"status": "superseded", "superseded_by": newest and newest.number}
+            self._events.publish("deploy.status", app, number, data)
+        if older:
+            names = ", ".join(f"{app}/{number}" for number in older[-5:])
+            logger.info("Superseded what was queued before it: %s", names)
+        return newest
+
+    async def advance(
+        self, deploy: Deploy, to: Status, *, reason: str = "", hint: str = "", superseded_by: int | None = None
+    ) -> Deploy:
+        """Move a deploy to `to`: the only change of a status, compared with what the table of transitions allows.
+
+        Going live retires the release that was live, in the same transaction. Returns the deploy as it is then. A transition
+        that is not in the table is a bug and raises ValueError.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[Deploy, list[int]]:
+            return _advance(connection, deploy, to, reason=reason, hint=hint, superseded_by=superseded_by)
+
+        after, retired = await self._patiently(work)
+        for number in retired:
+            self._events.publish("deploy.status", deploy.app, number, {"status": "retired"})
+        self._tell(after)
+        logger.info("Deploy %s is %s%s", after.name, to, f": {reason}" if reason else "")
+        return after
+
+    async def record_image(self, deploy: Deploy, image: Image) -> None:
+        """What was built (or pushed: then with its digest)."""
+        await self._update(deploy, "image = ?", image_json(image))
+
+    async def record_subject(self, deploy: Deploy, subject: str, author: str) -> None:
+        """What the commit says of itself, where that was not known when it was queued."""
+        await self._update(deploy, "(subject, author) = (?, ?)", subject, author)
+
+    async def record_target(self, deploy: Deploy, target: str) -> None:
+        """Where it runs, when that is not where it was queued for."""
+        await self._update(deploy, "target = ?", target)
+
+    async def record_gates(self, deploy: Deploy, gates: Sequence[GateResult]) -> None:
+        """What the gates said so far."""
+        await self._update(deploy, "gates = ?", gates_json(gates))
+        self._events.publish("gate", deploy.app, deploy.number, {"gates": json.loads(gates_json(gates))})
+
+    async def record_model(self, deploy: Deploy, model: dict[str, Any]) -> None:
+        """What the candidate says of the model it serves."""
+        await self._update(deploy, "model = ?", as_json(model))
+
+    async def deploys(self, app: str, limit: int = 50, before: int | None = None) -> list[Deploy]:
+        """The app's newest deploys first, those with a number below `before` if given; without their steps."""
+        query = "SELECT * FROM deploys WHERE app = ? AND number < ? ORDER BY number DESC LIMIT ?"
+        return await self._all(query, (app, before if before is not None else 1 << 62, limit))
+
+    async def deploy(self, app: str, number: int) -> Deploy | None:
+        """One deploy with its steps."""
+        return await self._database.read(lambda connection: one_deploy(connection, app, number))
+
+    async def latest_of(self, app: str, commit: str) -> Deploy | None:
+        """The newest deploy of that commit, but not one that was superseded while it waited."""
+        begun = "SELECT * FROM deploys INDEXED BY by_commit WHERE app = ? AND sha = ? AND started_at IS NOT NULL"
+        waiting = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND sha = ? AND status = 'queued'"
+        query = f"{begun} UNION ALL {waiting} ORDER BY number DESC LIMIT 1"
+        return next(iter(await self._all(query, (app, commit, app, commit))), None)
+
+    async def previous(self, app: str, number: int) -> Deploy | None:
+        """The newest release before deploy `number` that was live and did not fail its watch."""
+        return await self._database.read(lambda connection: _release_before(connection, app, number))
+
+    async def released(self, app: str, limit: int = 50) -> list[Deploy]:
+        """Deploys that are or were live, newest first: what can be gone back to."""
+        query = "SELECT * FROM deploys WHERE app = ? AND live_at IS NOT NULL ORDER BY number DESC LIMIT ?"
+        return await self._all(query, (app, limit))
+
+    async def newest_waiting(self, app: str) -> int:
+        """The number of the newest queued deploy, 0 when nothing waits."""
+        query = "SELECT max(number) FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'"
+        return await self._database.read(lambda connection: connection.execute(query, (app,)).fetchone()[0] or 0)
+
+    async def kept(self, app: str) -> Kept:
+        """The images that must stay: of the live release, of the ones before it, of which one is where a rollback goes, and of
+        what is queued or in flight; of that the commits, too, as its image may not be recorded yet."""
+        return await self._database.read(lambda connection: _kept(connection, app))
+
+    async def _update(self, deploy: Deploy, change: str, *values: str) -> None:
+        query = f"UPDATE deploys SET {change} WHERE app = ? AND number = ?"
+        row = (*values, deploy.app, deploy.number)
+        await self._patiently(lambda connection: connection.execute(query, row).rowcount)
+
+    async def _all(self, query: str, values: tuple[object, ...]) -> list[Deploy]:
+        return await self._database.read(lambda connection: [deploy_of(row) for row in connection.execute(query, values)])
+
+
+def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
+    """Queue a deploy under the app's next number, whatever is on its way. What is written is not read back."""
+    trigger, now, number = wanted.trigger, time.time(), _last_number(connection, wanted.app) + 1
+    connection.execute(
+        _QUEUED,
+        (
+            *(wanted.app, number, wanted.commit, wanted.ref, wanted.subject, wanted.author),
+            *(trigger.kind, trigger.delivery, trigger.by, wanted.target, wanted.rollback_to, now),
+        ),
+    )
+    return Deploy(
+        app=wanted.app,
+        number=number,
+        commit=wanted.commit,
+        ref=wanted.ref,
+        trigger=trigger,
+        status=Status.QUEUED,
+        created_at=datetime.fromtimestamp(now, UTC),
+        subject=wanted.subject,
+        author=wanted.author,
+        target=wanted.target,
+        rollback_to=wanted.rollback_to,
+    )
+
+
+def one_deploy(connection: sqlite3.Connection, app: str, number: int) -> Deploy | None:
+    """A deploy with its steps, on any connection."""
+    row = connection.execute("SELECT * FROM deploys WHERE app = ? AND number = ?", (app, number)).fetchone()
+    if row is None:
+        return None
+    steps = connection.execute("SELECT * FROM steps WHERE app = ? AND number = ? ORDER BY position", (app, number))
+    return deploy_of(row, steps)
+
+
+def _last_number(connection: sqlite3.Connection, app: str) -> int:
+    row = connection.execute("SELECT number FROM deploys WHERE app = ? ORDER BY number DESC LIMIT 1", (app,)).fetchone()
+    if row is None:
+        connection.execute("INSERT OR IGNORE INTO apps (name) VALUES (?)", (app,))
+        row = connection.execute("SELECT last_number FROM apps WHERE name = ?", (app,)).fetchone()
+    return int(row[0])
+
+
+def _take_newest(connection: sqlite3.Connection, app: str) -> tuple[Deploy | None, list[int]]:
+    """The newest queued deploy, and the numbers of those before it, which it supersedes; None when paused or none waits."""
+    paused = connection.execute("SELECT paused FROM apps WHERE name = ?", (app,)).fetchone()
+    row = connection.execute(
+        "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued' ORDER BY number DESC LIMIT 1",
+        (app,),
+    ).fetchone()
+    if row is None or (paused and paused[0]):
+        return None, []
+    older = connection.execute(
+        "UPDATE deploys INDEXED BY waiting SET status = 'superseded', superseded_by = ?, finished_at = ?, reason = ? "
+        "WHERE app = ? AND status = 'queued' AND number < ? RETURNING number",
+        (row["number"], time.time(), f"a newer deploy came: {app}/{row['number']}", app, row["number"]),
+    ).fetchall()
+    return deploy_of(row), sorted(number for (number,) in older)
+
+
+def _advance(
+    connection: sqlite3.Connection, deploy: Deploy, to: Status, *, reason: str, hint: str, superseded_by: int | None
+) -> tuple[Deploy, list[int]]:
+    """Change a status if the table of transitions allows it (else ValueError); the deploy then, and who was retired by it."""
+    now = time.time()
+    retired: list[int] = []
+    if not to.active and to is not Status.LIVE:
+        ended = "UPDATE steps SET status = 'cancelled', finished_at = ? WHERE app = ? AND number = ? AND status = 'running'"
+        connection.execute(ended, (now, deploy.app, deploy.number))
+    if to is Status.LIVE:
+        rows = connection.execute(
+            "UPDATE deploys SET status = 'retired', finished_at = ? WHERE app = ? AND status = 'live' AND number != ? "
+            "RETURNING number",
+            (now, deploy.app, deploy.number),
+        )
+        retired = [number for (number,) in rows.fetchall()]
+    before = sorted(status.value for status in Status if to in TRANSITIONS[status])
+    row = connection.execute(
+        "UPDATE deploys SET status = ?, reason = ?, hint = ?, superseded_by = ?, "
+        "started_at = CASE WHEN ? THEN NULL ELSE coalesce(started_at, ?) END, "
+        "live_at = CASE WHEN ? THEN ? ELSE live_at END, finished_at = CASE WHEN ? THEN ? ELSE finished_at END "
+        f"WHERE app = ? AND number = ? AND status IN ({','.join('?' * len(before))}) RETURNING *",
+        (
+            *(to.value, reason, hint, superseded_by, to is Status.QUEUED, now, to is Status.LIVE, now),
+            *(to.ended and to is not Status.LIVE, now, deploy.app, deploy.number, *before),
+        ),
+    ).fetchone()
+    if row is None:
+        present = one_deploy(connection, deploy.app, deploy.number)
+        raise ValueError(f"{deploy.name} cannot become {to}: it is {present.status if present else 'unknown'}")
+    return deploy_of(row), retired
+
+
+def _release_before(connection: sqlite3.Connection, app: str, number: int) -> Deploy | None:
+    row = connection.execute(
+        "SELECT * FROM deploys WHERE app = ? AND number < ? AND live_at IS NOT NULL AND status = 'retired' "
+        "AND sha != (SELECT sha FROM deploys WHERE app = ? AND number = ?) ORDER BY number DESC LIMIT 1",
+        (app, number, app, number),
+    ).fetchone()
+    return deploy_of(row) if row else None
+
+
+def _kept(connection: sqlite3.Connection, app: str) -> Kept:
+    live = connection.execute("SELECT number FROM deploys WHERE app = ? AND status = 'live'", (app,)).fetchone()
+    previous = _release_before(connection, app, live["number"]) if live else None
+    rows = connection.execute(
+        "SELECT * FROM (SELECT NULL AS coming, image FROM deploys WHERE app = ? AND live_at IS NOT NULL "
+        "ORDER BY number DESC LIMIT 2) "
+        f"UNION SELECT sha, image FROM deploys WHERE app = ? AND {IN_FLIGHT} "
+        "UNION SELECT NULL, image FROM deploys WHERE app = ? AND status = 'live' "
+        "UNION SELECT sha, image FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'",
+        (app, app, app, app),
+    ).fetchall()
+    images = [Image(**json.loads(row["image"])) for row in rows if row["image"]]
+    if previous is not None and previous.image is not None:
+        images.append(previous.image)
+    return Kept(images, frozenset(row["coming"] for row in rows if row["coming"]))

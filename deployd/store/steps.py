@@ -1,0 +1,56 @@
+"""The steps of deploys: what ran, from when to when, and how far it has come."""
+
+import logging
+import sqlite3
+import time
+
+from deployd.domain import Deploy, StepStatus
+from deployd.errors import Unavailable
+from deployd.store.table import Table
+
+logger = logging.getLogger(__name__)
+
+
+class Steps(Table):
+    """Recorded as they begin and end."""
+
+    async def begin_step(self, deploy: Deploy, name: str) -> int:
+        """Record that a step runs; returns its position for `end_step`."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            (position,) = connection.execute(
+                "SELECT coalesce(max(position), 0) + 1 FROM steps WHERE app = ? AND number = ?",
+                (deploy.app, deploy.number),
+            ).fetchone()
+            connection.execute(
+                "INSERT INTO steps (app, number, position, name, status, started_at) VALUES (?, ?, ?, ?, 'running', ?)",
+                (deploy.app, deploy.number, position, name, time.time()),
+            )
+            return int(position)
+
+        position = await self._patiently(work)
+        self._events.publish("step", deploy.app, deploy.number, {"name": name, "status": "running"})
+        return position
+
+    async def record_detail(self, deploy: Deploy, position: int, name: str, detail: str) -> None:
+        """Record how far a step has come. A hint: a disk that refuses it holds nothing up."""
+        query = "UPDATE steps SET detail = ? WHERE app = ? AND number = ? AND position = ?"
+        values = (detail, deploy.app, deploy.number, position)
+        try:
+            await self._database.write(lambda connection: connection.execute(query, values).rowcount)
+        except Unavailable as exc:
+            logger.warning("Cannot record how far a step has come: %s (%s)", exc, exc.hint)
+        data = {"name": name, "status": "running", "detail": detail}
+        self._events.publish("step", deploy.app, deploy.number, data)
+
+    async def end_step(self, deploy: Deploy, position: int, name: str, status: StepStatus) -> None:
+        """Record how a step ended."""
+        query = "UPDATE steps SET status = ?, finished_at = ? WHERE app = ? AND number = ? AND position = ?"
+        values = (status, time.time(), deploy.app, deploy.number, position)
+        await self._patiently(lambda connection: connection.execute(query, values).rowcount)
+        self._events.publish("step", deploy.app, deploy.number, {"name": name, "status": status})
+
+    async def end_interrupted_steps(self) -> None:
+        """At start: no step runs. Those that did when the last daemon died were cut off."""
+        query = "UPDATE steps SET status = 'cancelled', finished_at = ? WHERE status = 'running'"
+        await self._patiently(lambda connection: connection.execute(query, (time.time(),)).rowcount)
