@@ -24,8 +24,8 @@ from deployd.config.values import read_secret
 from deployd.domain import part_labels
 from deployd.engine import connect, containers, request, translated
 from deployd.errors import ConfigError, DeploydError, RequestRefused
-from deployd.source.source import GitSource
 from deployd.order.decide import head_of
+from deployd.source.source import GitSource
 
 Verdict = Literal["ok", "warning", "wrong"]
 

@@ -19,6 +19,8 @@ from deployd.api.answers import (
     Answer,
     AppAnswer,
     AppsAnswer,
+    DeliveriesAnswer,
+    DeliveryAnswer,
     DeployAnswer,
     DeploysAnswer,
     DescribeAnswer,
@@ -122,6 +124,15 @@ class Client:
     async def plan(self, app: str, commit: str) -> PlanAnswer:
         """What deploying `commit` would do."""
         return await self._get(PlanAnswer, _path(app, "plan"), {"commit": commit})
+
+    async def delivery(self, guid: str) -> DeliveryAnswer:
+        """What came of a delivery, by its forge's GUID."""
+        return await self._get(DeliveryAnswer, f"/api/v1/deliveries/{quote(guid, safe='')}")
+
+    async def deliveries(self, limit: int = 50, before: int | None = None) -> DeliveriesAnswer:
+        """The accepted deliveries, newest first."""
+        asked = {"limit": limit} | ({"before": before} if before is not None else {})
+        return await self._get(DeliveriesAnswer, "/api/v1/deliveries", asked)
 
     async def diff(self, app: str, before: int, after: int) -> DiffAnswer:
         """What differs between two deploys."""

@@ -170,6 +170,7 @@ class Outcome(Struct, frozen=True):
 class Received(Struct, frozen=True):
     """A delivery that was accepted, and what came of it."""
 
+    id: int
     delivery: Delivery
     received_at: datetime
     repository: str
@@ -294,7 +295,7 @@ class AppState(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """Something that happened, in order of `id`: kind is deploy.status, step, gate or app."""
+    """Something that happened, in order of `id`: kind is deploy.status, step, gate, look or app."""
 
     id: int
     at: datetime

@@ -50,12 +50,15 @@ def ending(deploy: Deploy, error: BaseException | None, asked: Asker | None, new
     """
     if deploy.status.ended:
         return None
-    if isinstance(error, Unavailable):
-        return Ending(Status.QUEUED, error.message, error.hint)
     if isinstance(error, DeploydError):
-        return Ending(Status.FAILED, error.message, error.hint)
+        status = Status.QUEUED if isinstance(error, Unavailable) else Status.FAILED
+        return Ending(status, error.message, error.hint)
     if error is not None:
         return Ending(Status.FAILED, f"a bug in deployd: {error!r}", "the daemon's log has the traceback")
+    return _stopped(deploy, asked, newest_waiting)
+
+
+def _stopped(deploy: Deploy, asked: Asker | None, newest_waiting: int) -> Ending:
     if asked == "stop":
         return Ending(Status.QUEUED, "deployd was stopped")
     if asked == "hand":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deployd.aftermath import Aftermath
 from deployd.api.app import WEBHOOKS, create_app
 from deployd.api.ops import sweep_backups
 from deployd.api.services import Services
@@ -23,6 +24,7 @@ from deployd.builders.engine import EngineBuilder
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
+from deployd.config.running import Running
 from deployd.config.values import read_secret
 from deployd.errors import ConfigError, DeploydError
 from deployd.events import Events
@@ -107,17 +109,14 @@ class Daemon:
     async def reload(self) -> Sequence[str]:
         """Use the config file as it is now; the keys that changed and take a restart. ConfigError when it is broken: then the
         old one stays."""
-        config, waiting = taken_up(self.services.config, await asyncio.to_thread(load, self.config_path))
+        config, waiting = taken_up(self.services.running.config, await asyncio.to_thread(load, self.config_path))
         secrets = webhook_secrets(config)
         if missing := {app.target for app in config.app} - self.services.targets.keys():
             raise ConfigError(f"the first app with target = {missing.pop()} takes a restart", hint="restart deployd")
         for key in waiting:
             logger.warning("%s has changed: that takes effect at the next restart", key)
-        self.services.scheduler.reload(config)
-        self.docker.expect(config.app)
         self.services.logs.hide(secrets)
-        self.services.config = config
-        self.webhooks.reload(secrets=[secret.encode() for secret in secrets], apps=config.app)
+        self.services.running.replace(config)
         logger.info("Reloaded %s", self.config_path)
         return waiting
 
@@ -142,11 +141,15 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
             DockerTarget(config.server.identity, config.gateway, state / "gateway")
         )
         docker.expect(config.app)
+        running = Running(config)
+        running.tell(lambda new: docker.expect(new.app))
         targets, readers = await _targets(config, docker, stack)
-        parts = Parts(store, logs, source, _builder(config), targets, lambda app: _gates(app, readers))
+        builder = _builder(config)
+        parts = Parts(store, logs, source, builder, targets, lambda app: _gates(app, readers))
         registry = config.registry.prefix if config.registry else None
         pipeline = Pipeline(parts, instance=config.server.identity, builder=config.builder, registry=registry)
-        scheduler = Scheduler(config, store, source, pipeline, targets)
+        aftermath = Aftermath(store, logs, targets, builder, config.builder.cache_limit)
+        scheduler = Scheduler(running, store, source, pipeline, aftermath, targets)
         webhooks = WebhookDoor(
             scheduler.accept,
             DELIVERIES,
@@ -158,7 +161,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         async def reload() -> Sequence[str]:
             return await daemon.reload()
 
-        services = Services(config, scheduler, store, events, logs, targets, reload)
+        services = Services(running, scheduler, store, events, logs, targets, reload)
         daemon = Daemon(config_path, services, webhooks, _server(config, services, webhooks), docker)
         yield daemon
 

@@ -11,10 +11,10 @@ from deployd.aftermath import Aftermath
 from deployd.config.app import App
 from deployd.config.running import Running
 from deployd.domain import Delivery, Deploy, Head, Push, Status, Trigger, Wanted
-from deployd.errors import ConfigError, RequestRefused, Unavailable
+from deployd.errors import RequestRefused, Unavailable
 from deployd.lane import Lane
 from deployd.order.decide import head_of
-from deployd.order.look import Looks
+from deployd.order.look import WAITS, Looks
 from deployd.pipeline import Pipeline
 from deployd.plan import Plan, plan
 from deployd.ports import Source, Target
@@ -36,7 +36,10 @@ class Scheduler:
         pipeline: Pipeline,
         aftermath: Aftermath,
         targets: Mapping[str, Target],
+        *,
+        waits: Sequence[float] = WAITS,
     ) -> None:
+        """`waits`: see Looks."""
         self._running = running
         self._store = store
         self._source = source
@@ -45,7 +48,8 @@ class Scheduler:
         self._targets = targets
         self._lanes: dict[str, Lane] = {}
         self._serving: dict[str, asyncio.Task[None]] = {}
-        self.looks = Looks(running, store, source, self._submit)
+        self.looks = Looks(running, store, source, self._submit, waits)
+        running.tell(lambda _: self._reload())
 
     async def serve(self) -> None:
         """Bring every app to where it should be and keep it there."""
@@ -55,8 +59,8 @@ class Scheduler:
             self._tasks.create_task(self.looks.serve())
             self._tasks.create_task(self._forget())
 
-    def reload(self) -> None:
-        """Use the running config as it is now. An app that is gone from it keeps serving, and takes no more."""
+    def _reload(self) -> None:
+        """Follow the running config. An app that is gone from it keeps serving, and takes no more."""
         self._open_lanes()
         self.looks.reload()
 
@@ -68,17 +72,16 @@ class Scheduler:
         for app in self._running.apps:
             if (lane := self._lanes.get(app.name)) is None:
                 lane = self._lanes[app.name] = Lane(
-                    app, self._running, self._store, self._pipeline, self._aftermath, lambda one: self._targets[one.target]
+                    app,
+                    self._running,
+                    self._store,
+                    self._pipeline,
+                    self._aftermath,
+                    lambda one: self._targets[one.target],
                 )
                 before = self._serving.get(app.name)
                 self._serving[app.name] = self._tasks.create_task(_serve_after(before, lane), name=f"lane {app.name}")
             lane.look()
-
-    def check(self, apps: Sequence[App]) -> None:
-        """ConfigError when one of `apps`, of a config to come, needs a target that was not there at the start."""
-        for app in apps:
-            if app.target not in self._targets:
-                raise ConfigError(f"app.{app.name}.target: {app.target} is new here", hint="restart deployd to load it")
 
     async def accept(self, delivery: Delivery, push: Push, apps: Sequence[str]) -> list[str]:
         """Take a delivery: the apps that follow its ref owe a look once that is durable; their names. Raises Unavailable."""

@@ -8,11 +8,13 @@ from typing import Any
 
 import httpx
 
+from deployd.aftermath import Aftermath
 from deployd.api.app import create_app
 from deployd.api.services import Services
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import parse
+from deployd.config.running import Running
 from deployd.domain import Deploy, Image, Status
 from deployd.errors import BuildFailed, RequestRefused, Unavailable
 from deployd.events import Events
@@ -144,13 +146,14 @@ class Desk:
         targets = {"docker": self.target}
         parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: ())
         pipeline = Pipeline(parts, instance="test", builder=config.builder, registry=None)
-        self.scheduler = Scheduler(config, store, self.source, pipeline, targets)
-        self.services = Services(config, self.scheduler, store, events, self.logs, targets, self._reload)
+        aftermath = Aftermath(store, self.logs, targets, self.builder, config.builder.cache_limit)
+        running = Running(config)
+        self.scheduler = Scheduler(running, store, self.source, pipeline, aftermath, targets)
+        self.services = Services(running, self.scheduler, store, events, self.logs, targets, self._reload)
         self.app = create_app(self.services, _no_webhooks)
 
     async def _reload(self) -> list[str]:
-        self.services.config = self.next_config
-        self.scheduler.reload(self.next_config)
+        self.services.running.replace(self.next_config)
         return self.needs_restart
 
     async def becomes(self, app: str, number: int, *statuses: Status) -> Deploy:

@@ -9,9 +9,9 @@ from fnmatch import fnmatch
 from typing import Any, Self
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Image, Kept
+from deployd.domain import Deploy, Head, Image, Kept
 from deployd.errors import RequestRefused, RolloutFailed, Unavailable
-from deployd.ports import Candidate, Context, Gate, InFlight, KeptNow, Log, Progress, none_in_flight
+from deployd.ports import Candidate, CommitFacts, Context, Gate, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.tasks import uninterrupted
 
 
@@ -89,6 +89,8 @@ class FakeSource:
         self.asked: asyncio.Queue[str] = asyncio.Queue()
         self.away = False
         self.touched: frozenset[str] | None = frozenset({"README.md"})
+        self.messages: dict[str, str] = {}
+        self.ancestors: dict[str, set[str]] = {}
 
     async def heads(self, app: App) -> Mapping[str, str]:
         self.asked.put_nowait(app.repo)
@@ -114,8 +116,14 @@ class FakeSource:
         await self.ping(app)
         return self.touched if before != after else frozenset()
 
-    async def subject(self, app: App, commit: str) -> tuple[str, str]:
-        return f"Subject of {commit[:7]}", "Ada"
+    async def facts(self, app: App, head: Head) -> CommitFacts:
+        await self.ping(app)
+        message = self.messages.get(head.commit, f"Subject of {head.commit[:7]}")
+        return CommitFacts(message, message.partition("\n")[0], "Ada")
+
+    async def contains(self, app: App, head: Head, commit: str) -> bool:
+        await self.ping(app)
+        return commit in self.ancestors.get(head.commit, ())
 
     async def ping(self, app: App) -> None:
         if self.away:

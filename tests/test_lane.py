@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from deployd.wanted import Outdated
 
 from deployd.config.app import App
 from deployd.config.daemon import Config
@@ -20,7 +21,6 @@ from deployd.pipeline import Pipeline
 from deployd.ports import InFlight, Log, Target, none_in_flight
 from deployd.store.database import Database, Work
 from deployd.store.store import Store
-from deployd.wanted import Outdated
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 Script = Callable[[Deploy], Awaitable[None]]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from deployd.progress import DeployProgress
 
 from deployd.domain import Deploy, GateResult, Image, Status, Trigger, Wanted
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.events import Events
 from deployd.ports import Candidate, Context, Gate, Log
-from deployd.progress import DeployProgress
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.fakes import FakeLog

@@ -7,10 +7,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from deployd.aftermath import Aftermath
 from deployd.config.app import App
 from deployd.config.daemon import Git
 from deployd.config.file import parse
-from deployd.domain import Delivery, Deploy, Status, Trigger, Wanted
+from deployd.config.running import Running
+from deployd.domain import Delivery, Deploy, Outcome, Push, Status
 from deployd.events import Events
 from deployd.logs.logs import Logs
 from deployd.pipeline import Parts, Pipeline
@@ -66,33 +68,86 @@ class Works:
         self.source = _Source(self.config.git, directory / "git")
         targets = {"docker": self.target}
         parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: self.gates)
-        self.pipeline = Pipeline(parts, instance="test", builder=self.config.builder, registry=None, waits=(0.01, 0.01))
-        self.scheduler = Scheduler(self.config, store, self.source, self.pipeline, targets)
+        self.pipeline = Pipeline(parts, instance="test", builder=self.config.builder, registry=None)
+        aftermath = Aftermath(store, self.logs, targets, self.builder, self.config.builder.cache_limit)
+        self.running = Running(self.config)
+        self.scheduler = Scheduler(
+            self.running, store, self.source, self.pipeline, aftermath, targets, waits=(0.01, 0.01)
+        )
         self._written = 0
+        self._model = b""
 
-    def commit(self, branch: str = "main") -> str:
-        """A new commit at the tip of a branch, of which nobody is told."""
+    def commit(
+        self,
+        branch: str = "main",
+        *,
+        subject: str = "",
+        model: bytes | None = None,
+        more: Mapping[str, bytes] | None = None,
+    ) -> str:
+        """A new commit at the tip of a branch, of which nobody is told. With `more` files the others stay as they are, unless
+        `model` says what stands in that file."""
         self._written += 1
-        files = {"Dockerfile": b"FROM scratch\n", "model": str(self._written).encode()}
-        return self.repository.commit(files, branch=branch, subject=f"Change {self._written}")
+        if model is not None:
+            self._model = model
+        elif more is None:
+            self._model = str(self._written).encode()
+        files = {"Dockerfile": b"FROM scratch\n", "model": self._model, **(more or {})}
+        return self.repository.commit(files, branch=branch, subject=subject or f"Change {self._written}")
 
-    async def told(self, commit: str, *apps: str, ref: str = MAIN) -> Deploy:
-        """The forge tells of a push; the (first) deploy that comes of it."""
-        guid = str(next(_GUIDS))
-        wanted = [Wanted(app, commit, ref, Trigger("push", guid)) for app in apps or ("iris",)]
-        return (await self.scheduler.accept(Delivery("github", guid, "push"), wanted)).deploys[0]
+    def head(self, branch: str = "main") -> str:
+        """The commit at the tip of a branch."""
+        return self.repository.git("rev-parse", f"refs/heads/{branch}")
 
-    async def told_in_vain(self, commit: str, before: str, app: str = "iris", *, ref: str = MAIN) -> Deploy | None:
-        """The forge tells of a push that the app declines, onto `before`; the deploy that comes of it all the same."""
-        guid = str(next(_GUIDS))
-        declined = Wanted(app, commit, ref, Trigger("push", guid), before=before, declined=True)
-        deploys, _ = await self.scheduler.accept(Delivery("github", guid, "push"), [declined])
-        return deploys[0] if deploys else None
+    def move(self, commit: str, branch: str = "main") -> None:
+        """Force a branch to a commit."""
+        self.repository.git("update-ref", f"refs/heads/{branch}", commit)
+
+    def delete(self, branch: str = "main") -> None:
+        """Take a branch away."""
+        self.repository.git("update-ref", "-d", f"refs/heads/{branch}")
+
+    def forget_everything_but_the_head(self) -> None:
+        """A forced push of a commit without a parent; the commits before it are collected, at the remote and in the mirror."""
+        orphan = self.repository.commit({"Dockerfile": b"FROM scratch\n", **{"docs/index.md": b"x"}}, branch=None)
+        self.move(orphan)
+        self.repository.git("reflog", "expire", "--expire=now", "--all")
+        self.repository.git("gc", "--quiet", "--prune=now")
+        for mirror in self.source._mirrors.values():
+            mirror.suspect()
+
+    async def told(self, commit: str, *apps: str, ref: str = MAIN, guid: str | None = None) -> Outcome:
+        """The forge tells of a push; what came of it for the (first) app, once that was looked at."""
+        guid = guid or str(next(_GUIDS))
+        push = Push("example.com/acme/iris", ref, commit)
+        await self.scheduler.accept(Delivery("github", guid, "push"), push, apps or ("iris",))
+        return await self.answered(guid)
+
+    async def deployed(self, commit: str, *apps: str, ref: str = MAIN) -> Deploy:
+        """The forge tells of a push; the deploy that came of it for the (first) app."""
+        app = apps[0] if apps else "iris"
+        outcome = await self.told(commit, *apps, ref=ref)
+        assert outcome.number is not None, outcome
+        deploy = await self.store.deploy(app, outcome.number)
+        assert deploy is not None
+        return deploy
+
+    async def answered(self, guid: str) -> Outcome:
+        """What came of a delivery for its first app, once no app of it owes a look any more."""
+        async with asyncio.timeout(30):
+            watch = self.events.watch(after=0)
+            while True:
+                received = await self.store.delivery(guid)
+                if received is not None and all(one.looked_at is not None for one in received.outcomes):
+                    return received.outcomes[0]
+                await anext(watch)
 
     async def polled(self, app: str = "iris") -> bool:
-        """The poll looks at one app now; whether it queued something."""
-        configured, _ = self.scheduler.target_of(app)
-        return await self.scheduler.heads.look(configured)
+        """A look is taken now, for no other reason than that it is time; whether it queued something."""
+        before = await self.store.deploys(app, 1)
+        repository = next(iter(self.scheduler.looks._repositories.values()))
+        await repository.look(final=True)
+        return await self.store.deploys(app, 1) != before
 
     async def becomes(self, deploy: Deploy | str, *statuses: Status) -> Deploy:
         """The deploy (`iris/2`) once it has one of the statuses."""

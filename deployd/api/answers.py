@@ -99,6 +99,13 @@ class HeldAnswer(Answer):
     reason: str
 
 
+class OwedAnswer(Answer):
+    """A look at the app's remote is owed since then, and why it has not been taken."""
+
+    since: datetime
+    reason: str
+
+
 class AppAnswer(Answer):
     """One app. `configured` is false for one that serves although it is gone from the config."""
 
@@ -110,6 +117,7 @@ class AppAnswer(Answer):
     tag: str | None = None
     paused: bool = False
     held: HeldAnswer | None = None
+    owed: OwedAnswer | None = None
     live: LiveAnswer | None = None
     in_flight: DeployAnswer | None = None
     queued: int = 0
@@ -138,6 +146,40 @@ class DeploysAnswer(Answer):
     """A page of history, newest first; `before` asks for the next page, null on the last."""
 
     deploys: list[DeployAnswer]
+    before: int | None = None
+
+
+class OutcomeAnswer(Answer):
+    """What came of a delivery for one app: a deploy by its number, or the reason for none.
+
+    `looked_at` is null while the look is owed; `commit` is the head that the look found.
+    """
+
+    app: str
+    looked_at: datetime | None = None
+    commit: str | None = None
+    deploy: int | None = None
+    reason: str = ""
+
+
+class DeliveryAnswer(Answer):
+    """One accepted delivery. `commit` is what it named, of `ref` in `repository`."""
+
+    id: int
+    guid: str
+    forge: str
+    event: str
+    received_at: datetime
+    repository: str
+    ref: str
+    commit: str
+    apps: list[OutcomeAnswer]
+
+
+class DeliveriesAnswer(Answer):
+    """A page of deliveries, newest first; `before` asks for the next page, null on the last."""
+
+    deliveries: list[DeliveryAnswer]
     before: int | None = None
 
 

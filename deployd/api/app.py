@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployd.api import deploys, ops, streams
+from deployd.api import deliveries, deploys, ops, streams
 from deployd.api.services import Services
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.http.guard import Guard
@@ -55,7 +55,7 @@ def create_api(services: Services) -> FastAPI:
     """The API alone, for who wants its OpenAPI."""
     api = FastAPI(title="deployd", docs_url=None, redoc_url=None, openapi_url=None)
     api.state.services = services
-    for part in (ops, deploys, streams):
+    for part in (ops, deploys, deliveries, streams):
         api.include_router(part.router, responses=_PROBLEMS)
     api.exception_handler(DeploydError)(_expected)
     api.exception_handler(HTTPException)(_http)

@@ -15,6 +15,7 @@ from deployd.api.answers import (
     DiffAnswer,
     DifferenceAnswer,
     HeldAnswer,
+    OwedAnswer,
     PlanAnswer,
     RollbackAsked,
     ScaleAsked,
@@ -162,6 +163,9 @@ async def _must_be_known(services: Services, app: str) -> None:
 def _app_answer(services: Services, state: AppState) -> AppAnswer:
     app = services.config.find(state.app)
     held = HeldAnswer(commit=state.held_commit, reason=state.held_reason) if state.held_commit else None
+    trouble = services.scheduler.looks.trouble(state.app)
+    owed_since = state.owed_since or (trouble.since if trouble is not None else None)
+    why = trouble.reason if trouble is not None else "the remote is being looked at"
     return AppAnswer(
         name=state.app,
         configured=app is not None,
@@ -171,6 +175,7 @@ def _app_answer(services: Services, state: AppState) -> AppAnswer:
         tag=app.tag if app else None,
         paused=state.paused,
         held=held,
+        owed=OwedAnswer(since=owed_since, reason=why) if owed_since is not None else None,
         live=live_of(state),
         in_flight=DeployAnswer.of(state.in_flight) if state.in_flight else None,
         queued=state.queued,

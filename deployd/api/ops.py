@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -11,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from deployd.api.answers import HealthAnswer, ReloadAnswer
 from deployd.api.auth import READS, RULES
 from deployd.api.badge import badge
-from deployd.api.readiness import is_well
+from deployd.api.readiness import WARNING, is_well
 from deployd.api.services import Given
 from deployd.api.streams import Stream, Write
 from deployd.errors import RequestRefused
@@ -39,8 +40,14 @@ async def healthz() -> HealthAnswer:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 async def readyz(services: Given) -> Response:
-    """Every part that deploys need, `ok` or what is wrong with it; 503 when one is away."""
-    parts = await services.readiness.parts(services.config, services.store, services.targets)
+    """Every part that deploys need, `ok` or what is wrong with it; 503 when one is away.
+
+    A remote that is away is a warning: it holds up its own apps alone, and hooks have to be taken meanwhile.
+    """
+    parts = dict(await services.readiness.parts(services.config, services.store, services.targets))
+    for app in services.config.app:
+        if (trouble := services.scheduler.looks.trouble(app.name)) is not None:
+            parts[f"git {app.name}"] = f"{WARNING}no look since {trouble.since:%Y-%m-%d %H:%M:%S} UTC: {trouble.reason}"
     return JSONResponse(parts, 200 if is_well(parts) else 503, {"Cache-Control": "no-store"})
 
 
@@ -52,7 +59,8 @@ async def metrics(services: Given) -> Response:
         gauge.clear()
     for state in states:
         QUEUE_DEPTH.labels(state.app).set(state.queued)
-        HEAD_LAG.labels(state.app).set(services.scheduler.heads.lag(state))
+        behind = state.behind_since()
+        HEAD_LAG.labels(state.app).set((datetime.now(UTC) - behind).total_seconds() if behind is not None else 0.0)
         if state.live is not None:
             LIVE_INFO.labels(state.app, state.live.commit).set(1)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

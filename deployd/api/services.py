@@ -1,7 +1,6 @@
 """What the doors of the API hand requests to, put together once by main.py.
 
-Holds no logic, and no state of its own but the config that counts now and what the open streams and the last check of the
-parts have in common.
+Holds no logic, and no state of its own but what the open streams and the last check of the parts have in common.
 """
 
 import asyncio
@@ -14,6 +13,7 @@ from fastapi import Depends, Request
 
 from deployd.api.readiness import Readiness
 from deployd.config.daemon import Config
+from deployd.config.running import Running
 from deployd.errors import RequestRefused
 from deployd.events import Events
 from deployd.logs.logs import Logs
@@ -45,10 +45,10 @@ class Streams:
 
 @dataclass(slots=True)
 class Services:
-    """`reload` reads the file again, replaces `config` and names what takes a restart. Once `stopping` is set every stream
-    ends."""
+    """`reload` reads the file again, replaces the running config and names what takes a restart. Once `stopping` is set every
+    stream ends."""
 
-    config: Config
+    running: Running
     scheduler: Scheduler
     store: Store
     events: Events
@@ -58,6 +58,11 @@ class Services:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: Streams = field(default_factory=Streams)
     readiness: Readiness = field(default_factory=Readiness)
+
+    @property
+    def config(self) -> Config:
+        """The config that counts now."""
+        return self.running.config
 
 
 async def _services(request: Request) -> Services:

@@ -1,14 +1,17 @@
-"""The config that counts now. It has one owner, and a reload replaces it as a whole; everybody else reads it when they need it."""
+"""The config that counts now. A reload replaces it as a whole; everybody reads it when they need it."""
+
+from collections.abc import Callable
 
 from deployd.config.app import App
 from deployd.config.daemon import Config
 
 
 class Running:
-    """Holds the config; what is derived from it is not kept anywhere."""
+    """Holds the config, and tells those who have to act when it is replaced."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._told: list[Callable[[Config], object]] = []
 
     @property
     def apps(self) -> tuple[App, ...]:
@@ -18,3 +21,13 @@ class Running:
     def app(self, name: str) -> App | None:
         """One app by its name; None when it is not configured."""
         return self.config.find(name)
+
+    def tell(self, act: Callable[[Config], object]) -> None:
+        """Call `act` with each config that comes, in the order in which they were added here."""
+        self._told.append(act)
+
+    def replace(self, config: Config) -> None:
+        """From now on `config` counts."""
+        self.config = config
+        for act in self._told:
+            act(config)

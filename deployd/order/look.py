@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _JITTER = 0.1
 _APART_S = 0.2  # a flood of deliveries is no reason to flood the remote
 _OFTEN = 10  # so many failures in a row are tried again at least every minute
-_WAITS = (0.5, 1.0, 2.0, 4.0)
+WAITS = (0.5, 1.0, 2.0, 4.0)
 
 
 class Trouble(NamedTuple):
@@ -49,7 +49,7 @@ class Looks:
         store: Store,
         source: Source,
         submit: Callable[[Deploy], None],
-        waits: Sequence[float] = _WAITS,
+        waits: Sequence[float] = WAITS,
     ) -> None:
         """`waits`: the seconds between looks at a remote that does not show a commit yet that a delivery names."""
         self._running = running
@@ -95,9 +95,7 @@ class Looks:
 class _Repository:
     """The looks at one repository, one after the other."""
 
-    def __init__(
-        self, store: Store, source: Source, submit: Callable[[Deploy], None], waits: Sequence[float]
-    ) -> None:
+    def __init__(self, store: Store, source: Source, submit: Callable[[Deploy], None], waits: Sequence[float]) -> None:
         self.apps: list[App] = []
         self.every = 0.0
         self.trouble: Trouble | None = None
@@ -184,7 +182,9 @@ class _Repository:
             reason = f"the remote did not show {missing.commit[:12]}"
             await self._store.answer(app.name, head, upto, reason)
         elif known.owed or (head is None and known.decided is not None):
-            await self._store.answer(app.name, head, upto, "" if head else f"the remote has no {app.ref}: what runs stays")
+            await self._store.answer(
+                app.name, head, upto, "" if head else f"the remote has no {app.ref}: what runs stays"
+            )
         return False
 
     async def _decide(self, app: App, head: Head, known: Known, upto: int | None) -> None:

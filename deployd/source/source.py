@@ -16,14 +16,14 @@ from typing import Self
 from deployd.config.app import App
 from deployd.config.daemon import Git as GitConfig
 from deployd.config.globs import ref_matches
-from deployd.errors import BuildFailed, RequestRefused, Unavailable
 from deployd.domain import Head
+from deployd.errors import BuildFailed, RequestRefused, Unavailable
 from deployd.ports import CommitFacts, Log
 from deployd.source import tree
+from deployd.source.ancestry import contains
 from deployd.source.context import CommitContext, Origin, doubting, opened
 from deployd.source.gathering import Gathering
 from deployd.source.git import GitFailed
-from deployd.source.ancestry import contains
 from deployd.source.mirror import Limits, Mirror
 from deployd.source.refs import Refs
 from deployd.source.remote import Remote

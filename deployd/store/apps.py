@@ -5,13 +5,15 @@ import sqlite3
 import time
 from collections.abc import Iterable
 
-from deployd.domain import AppState, Deploy, Head, Known, Owed, Skip, Wanted
+from deployd.domain import AppState, Deploy, Head, Known, Owed, Skip, Status, Wanted
 from deployd.store.deploys import queue
 from deployd.store.rows import deploy_of, moment
 from deployd.store.schema import IN_FLIGHT
 from deployd.store.table import Table
 
 _MOST_OWED = 200
+_NEWEST = "SELECT number, sha, status FROM deploys WHERE app = ? ORDER BY number DESC LIMIT 1"
+_ON_THEIR_WAY = frozenset(status.value for status in Status if status.active or status in {Status.QUEUED, Status.LIVE})
 
 
 class Apps(Table):
@@ -24,10 +26,14 @@ class Apps(Table):
 
     async def decide(self, app: str, head: Head, verdict: Wanted | Skip, upto: int | None) -> Deploy | None:
         """Record the decision upon `head` and queue its deploy if it is wanted, in one transaction, which also answers the
-        deliveries up to the id `upto` (None: none). Raises Unavailable."""
+        deliveries up to the id `upto` (None: none). Raises Unavailable.
+
+        None when it is skipped, and when the app's newest deploy is of that very commit and waits, is in flight or serves.
+        """
         deploy = await self._database.write(lambda connection: _decide(connection, app, head, verdict, upto))
         if deploy is not None:
             self._tell(deploy)
+        self._tell_of_look(app, head)
         return deploy
 
     async def answer(self, app: str, head: Head | None, upto: int | None, reason: str = "") -> None:
@@ -43,6 +49,7 @@ class Apps(Table):
                 _answer(connection, app, head.commit if head else None, upto, reason)
 
         await self._database.write(work)
+        self._tell_of_look(app, head)
 
     async def state(self, app: str) -> AppState:
         """What is remembered of one app; an app never seen before is just empty."""
@@ -60,7 +67,9 @@ class Apps(Table):
 
     async def pause(self, app: str, *, paused: bool) -> None:
         """Let queued deploys of the app wait, or no longer."""
-        query = "INSERT INTO apps (name, paused) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused"
+        query = (
+            "INSERT INTO apps (name, paused) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused"
+        )
         await self._database.write(lambda connection: connection.execute(query, (app, int(paused))).rowcount)
         self._events.publish("app", app, None, {"paused": paused})
 
@@ -72,6 +81,9 @@ class Apps(Table):
         """The app was removed: nothing of it serves or waits any more. Its history stays; its numbers go on."""
         await self._database.write(lambda connection: _forget_app(connection, app))
         self._events.publish("app", app, None, {"removed": True})
+
+    def _tell_of_look(self, app: str, head: Head | None) -> None:
+        self._events.publish("look", app, None, {"commit": head.commit if head is not None else None})
 
 
 def _known(connection: sqlite3.Connection, app: str) -> Known:
@@ -90,16 +102,19 @@ def _decide(
     connection: sqlite3.Connection, app: str, head: Head, verdict: Wanted | Skip, upto: int | None
 ) -> Deploy | None:
     connection.execute("INSERT OR IGNORE INTO apps (name) VALUES (?)", (app,))
-    deploy: Deploy | None = None
     if isinstance(verdict, Skip):
+        deploy = None
         change = "UPDATE apps SET decided = ?, skip_reason = ? WHERE name = ?"
         connection.execute(change, (head.commit, verdict.reason, app))
     else:
-        deploy = queue(connection, verdict)
+        newest = connection.execute(_NEWEST, (app,)).fetchone()
+        known = newest is not None and newest["sha"] == head.commit and newest["status"] in _ON_THEIR_WAY
+        deploy = None if known else queue(connection, verdict)
         change = (
             "UPDATE apps SET decided = ?1, wanted = ?1, skip_reason = '', wanted_number = ?2, wanted_at = ?3 WHERE name = ?4"
         )
-        connection.execute(change, (head.commit, deploy.number, deploy.created_at.timestamp(), app))
+        number = newest["number"] if deploy is None else deploy.number
+        connection.execute(change, (head.commit, number, time.time(), app))
     if upto is not None:
         _answer(connection, app, head.commit, upto, "")
     return deploy

@@ -76,10 +76,10 @@ def _accept(connection: sqlite3.Connection, delivery: Delivery, push: Push, apps
     first = connection.execute(
         "SELECT apps FROM deliveries WHERE forge = ? AND guid = ?", (delivery.forge, delivery.guid)
     ).fetchone()
-    names = list(apps)
+    names: list[str] = list(apps)
     if first is not None:
         names = json.loads(first["apps"])
-        if not any([_decide_anew(connection, name, push.commit) for name in names]):  # each of them, not only the first
+        if not sum(_decide_anew(connection, name, push.commit) for name in names):
             return names
     now = time.time()
     row = (delivery.forge, delivery.guid, delivery.event, now, push.repository, push.ref, push.commit, as_json(names))
@@ -112,6 +112,7 @@ def _received(connection: sqlite3.Connection, row: sqlite3.Row) -> Received:
     at = moment(row["received_at"])
     assert at is not None  # noqa: S101 - the column is NOT NULL
     return Received(
+        id=row["id"],
         delivery=Delivery(row["forge"], row["guid"], row["event"]),
         received_at=at,
         repository=row["repository"],

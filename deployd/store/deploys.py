@@ -125,7 +125,9 @@ class Deploys(Table):
         await self._patiently(lambda connection: connection.execute(query, row).rowcount)
 
     async def _all(self, query: str, values: tuple[object, ...]) -> list[Deploy]:
-        return await self._database.read(lambda connection: [deploy_of(row) for row in connection.execute(query, values)])
+        return await self._database.read(
+            lambda connection: [deploy_of(row) for row in connection.execute(query, values)]
+        )
 
 
 def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
@@ -194,7 +196,9 @@ def _advance(
     now = time.time()
     retired: list[int] = []
     if not to.active and to is not Status.LIVE:
-        ended = "UPDATE steps SET status = 'cancelled', finished_at = ? WHERE app = ? AND number = ? AND status = 'running'"
+        ended = (
+            "UPDATE steps SET status = 'cancelled', finished_at = ? WHERE app = ? AND number = ? AND status = 'running'"
+        )
         connection.execute(ended, (now, deploy.app, deploy.number))
     if to is Status.LIVE:
         rows = connection.execute(

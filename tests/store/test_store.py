@@ -3,14 +3,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from deployd.store.history import app_state
+from deployd.wanted import Known
 
 from deployd.domain import Delivery, Deploy, GateResult, Image, Status, Trigger, Wanted
 from deployd.events import Events
 from deployd.store.database import Database
-from deployd.store.history import app_state
 from deployd.store.schema import IN_FLIGHT
 from deployd.store.store import Store
-from deployd.wanted import Known
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 IMAGE = Image("deployd/iris", A, "sha256:1", "sha256:2")

@@ -1,0 +1,60 @@
+"""The deliveries that were accepted: what came of each, or why the look that it owes has not been taken."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from deployd.api.answers import DeliveriesAnswer, DeliveryAnswer, OutcomeAnswer
+from deployd.api.auth import READS
+from deployd.api.services import Given, Services
+from deployd.domain import Outcome, Received
+from deployd.errors import RequestRefused
+
+router = APIRouter(prefix="/api/v1/deliveries")
+
+
+@router.get("", dependencies=[READS])
+async def deliveries(
+    services: Given,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+) -> DeliveriesAnswer:
+    """The accepted deliveries, newest first."""
+    found = await services.store.deliveries(limit, before)
+    more = found[-1].id if len(found) == limit else None
+    return DeliveriesAnswer(deliveries=[_answer(services, one) for one in found], before=more)
+
+
+@router.get("/{guid}", dependencies=[READS])
+async def one_delivery(
+    guid: Annotated[str, Path(max_length=200, description="the delivery's GUID")], services: Given
+) -> DeliveryAnswer:
+    """One delivery by the GUID that its forge gave it."""
+    if (found := await services.store.delivery(guid)) is None:
+        hint = "one that was refused or ignored is not kept; see the forge's own list of deliveries"
+        raise RequestRefused(404, f"there is no delivery {guid}", hint=hint)
+    return _answer(services, found)
+
+
+def _answer(services: Services, received: Received) -> DeliveryAnswer:
+    return DeliveryAnswer(
+        id=received.id,
+        guid=received.delivery.guid,
+        forge=received.delivery.forge,
+        event=received.delivery.event,
+        received_at=received.received_at,
+        repository=received.repository,
+        ref=received.ref,
+        commit=received.commit,
+        apps=[_outcome(services, one) for one in received.outcomes],
+    )
+
+
+def _outcome(services: Services, outcome: Outcome) -> OutcomeAnswer:
+    reason = outcome.reason
+    if outcome.looked_at is None:
+        trouble = services.scheduler.looks.trouble(outcome.app)
+        reason = f"the look is owed: {trouble.reason}" if trouble is not None else "the look is owed"
+    return OutcomeAnswer(
+        app=outcome.app, looked_at=outcome.looked_at, commit=outcome.commit, deploy=outcome.number, reason=reason
+    )
