@@ -24,7 +24,7 @@ from deployd.config.values import read_secret
 from deployd.domain import part_labels
 from deployd.engine import connect, containers, request, translated
 from deployd.errors import ConfigError, DeploydError, RequestRefused
-from deployd.order.decide import head_of
+from deployd.order.decide import head_of, why_no_head
 from deployd.source.source import GitSource
 
 Verdict = Literal["ok", "warning", "wrong"]
@@ -232,12 +232,13 @@ async def _app(config: Config, app: App) -> list[Finding]:
         try:
             async with GitSource(config.git, Path(scratch)) as source:
                 await source.ping(app)
-                head = head_of(await source.heads(app))
+                refs = await source.heads(app)
+                head = head_of(app, refs)
         except RequestRefused as exc:
             return [Finding(what, "wrong", exc.message, exc.hint)]
         except DeploydError as exc:
             return [Finding.fault(what, exc)]
     if head is None:
-        return [Finding(what, "wrong", f"{app.repo} has no {app.ref}", "push it, or change branch or tag")]
+        return [Finding(what, "wrong", f"{app.repo}: {why_no_head(app, refs)}", "push it, or change branch or tag")]
     where = ", ".join(public_urls(config, app)) or app.target
     return [Finding(what, "ok", f"{head.ref} of {app.repo} is at {head.commit[:12]}: it would serve on {where}")]

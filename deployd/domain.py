@@ -40,9 +40,10 @@ class Status(StrEnum):
 ACTIVE = frozenset({Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT})
 _ENDS = frozenset({Status.FAILED, Status.SUPERSEDED, Status.CANCELLED})
 
-# An active deploy goes back to queued when the daemon stops. A rollback skips building; Kubernetes checks while it rolls out.
+# An active deploy goes back to queued when the daemon stops, one that had not begun stays so. A rollback skips building;
+# Kubernetes checks while it rolls out.
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
-    Status.QUEUED: ACTIVE | _ENDS,
+    Status.QUEUED: ACTIVE | {Status.QUEUED} | _ENDS,
     Status.BUILDING: frozenset({Status.CHECKING, Status.ROLLING_OUT, Status.QUEUED}) | _ENDS,
     Status.CHECKING: frozenset({Status.ROLLING_OUT, Status.QUEUED}) | _ENDS,
     Status.ROLLING_OUT: frozenset({Status.LIVE, Status.QUEUED}) | _ENDS,
@@ -146,11 +147,12 @@ class Owed(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """What an app remembers of its remote: the head that was decided upon last, the commit that was wanted last, and the
-    deliveries that owe it a look: the newest of them, oldest first."""
+    """What an app remembers of its remote: the head that was decided upon last, the commit that was wanted last and its ref, and
+    the deliveries that owe it a look: the newest of them, oldest first."""
 
     decided: str | None = None
     wanted: str | None = None
+    wanted_ref: str | None = None
     owed: tuple[Owed, ...] = ()
 
 

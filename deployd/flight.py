@@ -11,22 +11,22 @@ from deployd.domain import Deploy, Status
 from deployd.errors import DeploydError, Unavailable
 from deployd.tasks import cancel_once
 
-Asker = Literal["newer", "hand", "stop"]
+Asker = Literal["newer", "stop", "hand"]
+_WEAKEST_FIRST: tuple[Asker, ...] = ("newer", "stop", "hand")
 
 
 @dataclass(slots=True)
 class Flight:
-    """One deploy, the task that runs it, and who asked to stop it: something newer, a person, or the end of the daemon."""
+    """One deploy, the task that runs it, and who asked to stop it: something newer, the end of the daemon, or a person."""
 
     deploy: Deploy
     task: asyncio.Task[None]
     asked: Asker | None = None
 
     def stop(self, asked: Asker) -> None:
-        """Cancel the task, once. A person goes before something newer, the end of the daemon before both."""
-        if self.asked is None or asked != "newer":
-            self.asked = asked
-            cancel_once(self.task)
+        """Cancel the task, once. The end of the daemon goes before something newer, a person before both."""
+        self.asked = max(self.asked or asked, asked, key=_WEAKEST_FIRST.index)
+        cancel_once(self.task)
 
     def error(self) -> BaseException | None:
         """What the task that has ended raised; None when it did not, or was cancelled."""

@@ -17,7 +17,7 @@ from deployd.config.app import App
 from deployd.config.running import Running
 from deployd.domain import Deploy, Status
 from deployd.errors import DeploydError, Unavailable
-from deployd.flight import Asker, Flight, ending
+from deployd.flight import Flight, ending
 from deployd.logs.log import fields
 from deployd.metrics import DEPLOYS
 from deployd.pipeline import Pipeline
@@ -120,14 +120,14 @@ class Lane:
                 flight.stop("stop")
                 await asyncio.wait({task})
                 with _excused():
-                    await self._land(flight)
+                    await self._land(flight, stopping=True)
                 raise
             finally:
                 self._flight = None
             await self._until_done(partial(self._land, flight))
 
-    async def _land(self, flight: Flight) -> None:
-        """Record how a flight ended, and go on from there."""
+    async def _land(self, flight: Flight, *, stopping: bool = False) -> None:
+        """Record how a flight ended, and go on from there; a stop leaves what comes next to the next start."""
         deploy = await self._store.deploy(flight.deploy.app, flight.deploy.number) or flight.deploy
         error, waiting = flight.error(), await self._store.newest_waiting(deploy.app)
         end = ending(deploy, error, flight.asked, waiting)
@@ -142,14 +142,14 @@ class Lane:
             self._busy_since = 0.0
         if status is not Status.QUEUED:
             DEPLOYS.labels(deploy.app, status.value).inc()
-        await self._afterwards(deploy, status, flight.asked)
-        if error is not None and not isinstance(error, DeploydError):
+        if not stopping:
+            await self._afterwards(deploy, status)
+        withdrawn = deploy.status is Status.CANCELLED  # by hand, in the moment in which it was taken up
+        if error is not None and not isinstance(error, DeploydError) and not withdrawn:
             raise error
 
-    async def _afterwards(self, deploy: Deploy, status: Status, asked: Asker | None) -> None:
-        """What the end of a deploy asks for: a clean-up, or that the live release serves again. A stop leaves it to the start."""
-        if asked == "stop":
-            return
+    async def _afterwards(self, deploy: Deploy, status: Status) -> None:
+        """What the end of a deploy asks for: a clean-up, or that the live release serves again."""
         if status is Status.LIVE:
             self._backoff.reset()
             await self._clean_up_behind(deploy)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deployd.config.app import App
-from deployd.domain import AppState, Deploy, Head, Image
+from deployd.domain import AppState, Deploy, Head, Image, Known
 from deployd.order.decide import decide, head_of, needs_diff
 from deployd.pipeline import Pipeline
 from deployd.ports import Source
@@ -26,21 +26,24 @@ class Plan:
 async def plan(app: App, name: str, source: Source, store: Store, pipeline: Pipeline) -> Plan:
     """What deploying `name` (a branch, tag or SHA) to `app` would do. Raises RequestRefused 404, Unavailable."""
     commit = await source.resolve(app, name)
-    head = head_of(await source.heads(app))
+    refs = await source.heads(app)
+    head = head_of(app, refs)
     image = await pipeline.built(app, commit)
     known = await store.latest_of(app.name, commit)
     state = await store.state(app.name)
-    steps = (await _decision(app, commit, state.wanted, source), *_steps(app, commit, image, state))
+    ref = next((ref for ref, one in refs.items() if one == commit), app.ref)
+    remembered = (await store.known([app.name]))[app.name]
+    steps = (await _decision(app, Head(ref, commit), remembered, source), *_steps(app, commit, image, state))
     return Plan(commit, head.commit if head else None, known, image, steps)
 
 
-async def _decision(app: App, commit: str, wanted: str | None, source: Source) -> str:
-    """What a look would decide if the commit were the head now; a deploy by hand is not asked."""
-    facts = await source.facts(app, Head(app.ref, commit))
+async def _decision(app: App, head: Head, known: Known, source: Source) -> str:
+    """What a look would decide if the commit were the head now; a deploy by hand does not ask."""
+    facts = await source.facts(app, head)
     changed = None
-    if wanted is not None and needs_diff(app):
-        changed = await source.changed(app, wanted, commit)
-    skip = decide(app, facts.message, changed)
+    if known.wanted is not None and needs_diff(app):
+        changed = await source.changed(app, known.wanted, head.commit)
+    skip = decide(app, head, known.wanted_ref, facts.message, changed)
     return f"be deployed by hand only: as a head it would be skipped, {skip.reason}" if skip else "be wanted as a head"
 
 

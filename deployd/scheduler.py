@@ -13,7 +13,7 @@ from deployd.config.running import Running
 from deployd.domain import Delivery, Deploy, Head, Push, Status, Trigger, Wanted
 from deployd.errors import RequestRefused, Unavailable
 from deployd.lane import Lane
-from deployd.order.decide import head_of
+from deployd.order.decide import head_of, why_no_head
 from deployd.order.look import WAITS, Looks
 from deployd.pipeline import Pipeline
 from deployd.plan import Plan, plan
@@ -93,9 +93,10 @@ class Scheduler:
         """Deploy a commit, branch or tag by hand; None means the head of what the app follows."""
         app = self._app(name)
         if commit is None:
-            if (head := head_of(await self._source.heads(app))) is None:
+            refs = await self._source.heads(app)
+            if (head := head_of(app, refs)) is None:
                 hint = "push it, or change the app's branch or tag"
-                raise RequestRefused(409, f"the remote has no {app.ref}", hint=hint)
+                raise RequestRefused(409, why_no_head(app, refs), hint=hint)
         else:
             head = Head(app.ref, await self._source.resolve(app, commit))
         wanted = Wanted(name, head.commit, head.ref, Trigger("manual", by=by), target=app.target)

@@ -109,7 +109,7 @@ class Works:
 
     def forget_everything_but_the_head(self) -> None:
         """A forced push of a commit without a parent; the commits before it are collected, at the remote and in the mirror."""
-        orphan = self.repository.commit({"Dockerfile": b"FROM scratch\n", **{"docs/index.md": b"x"}}, branch=None)
+        orphan = self.repository.commit({"Dockerfile": b"FROM scratch\n", "docs/index.md": b"x"}, branch=None)
         self.move(orphan)
         self.repository.git("reflog", "expire", "--expire=now", "--all")
         self.repository.git("gc", "--quiet", "--prune=now")

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +20,7 @@ from deployd.config.app import App
 from deployd.config.running import Running
 from deployd.domain import Deploy, Head, Known, Owed, Skip, Trigger, Wanted
 from deployd.errors import DeploydError, Unavailable
-from deployd.order.decide import decide, head_of, needs_diff
+from deployd.order.decide import decide, head_of, needs_diff, why_no_head
 from deployd.ports import Source
 from deployd.store.store import Store
 from deployd.tasks import together, uninterrupted
@@ -162,28 +162,30 @@ class _Repository:
         late, failed = False, None
         for app, found in zip(apps, refs, strict=True):
             try:
-                late |= await self._look_for(app, head_of(found), known[app.name], final=final)
+                late |= await self._look_for(app, found, known[app.name], final=final)
             except DeploydError as exc:
                 failed = exc
         if failed is not None:
             raise failed
         return late
 
-    async def _look_for(self, app: App, head: Head | None, known: Known, *, final: bool) -> bool:
+    async def _look_for(self, app: App, refs: Mapping[str, str], known: Known, *, final: bool) -> bool:
+        head = head_of(app, refs)
         upto = known.owed[-1].id if known.owed else None
         if head is not None and head.commit != known.decided:
             shown = all(one.commit == head.commit for one in known.owed)
             await self._decide(app, head, known, upto if shown else None)
             if shown:
                 return False
-        if (missing := await self._missing(app, head, known.owed)) is not None:
-            if not final:
-                return True
-            reason = f"the remote did not show {missing.commit[:12]}"
-            await self._store.answer(app.name, head, upto, reason)
-        elif known.owed or (head is None and known.decided is not None):
+        missing = [one for one in known.owed if not one.deleted and one.commit not in refs.values()]
+        late = await self._first_absent(app, head, missing)
+        if late is not None and not final:
+            return True
+        if head is None and (known.owed or known.decided is not None):
+            await self._store.answer(app.name, None, upto, f"{why_no_head(app, refs)}; what runs stays")
+        elif known.owed:
             await self._store.answer(
-                app.name, head, upto, "" if head else f"the remote has no {app.ref}: what runs stays"
+                app.name, head, upto, f"the remote did not show {late.commit[:12]}" if late else ""
             )
         return False
 
@@ -193,7 +195,7 @@ class _Repository:
         changed = None
         if known.wanted is not None and needs_diff(app):
             changed = await self._source.changed(app, known.wanted, head.commit)
-        skip = decide(app, facts.message, changed)
+        skip = decide(app, head, known.wanted_ref, facts.message, changed)
         verdict = skip or _wanted(app, head, known.owed, facts.subject, facts.author)
 
         async def record() -> None:
@@ -205,11 +207,9 @@ class _Repository:
         if isinstance(verdict, Skip):
             logger.info("%s skips %s of %s: %s", app.name, head.commit[:12], head.ref, verdict.reason)
 
-    async def _missing(self, app: App, head: Head | None, owed: Iterable[Owed]) -> Owed | None:
-        """A delivery that names a commit which is neither the head nor an ancestor of it; None when the head explains all."""
-        for one in owed:
-            if one.deleted or (head is not None and head.commit == one.commit):
-                continue
+    async def _first_absent(self, app: App, head: Head | None, missing: Iterable[Owed]) -> Owed | None:
+        """The first delivery that names a commit which is no ancestor of the head either; None when the head explains all."""
+        for one in missing:
             if head is None or not await self._contains(app, head, one.commit):
                 return one
         return None

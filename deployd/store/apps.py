@@ -87,7 +87,11 @@ class Apps(Table):
 
 
 def _known(connection: sqlite3.Connection, app: str) -> Known:
-    row = connection.execute("SELECT decided, wanted, owed, looked FROM apps WHERE name = ?", (app,)).fetchone()
+    row = connection.execute(
+        "SELECT decided, wanted, owed, looked, "
+        "(SELECT ref FROM deploys WHERE app = name AND number = wanted_number) AS wanted_ref FROM apps WHERE name = ?",
+        (app,),
+    ).fetchone()
     if row is None:
         return Known()
     owed: list[Owed] = []
@@ -95,7 +99,7 @@ def _known(connection: sqlite3.Connection, app: str) -> Known:
         query = "SELECT id, guid, sha, apps FROM deliveries WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT ?"
         found = connection.execute(query, (row["looked"], row["owed"], _MOST_OWED)).fetchall()
         owed = [Owed(one["id"], one["guid"], one["sha"]) for one in reversed(found) if app in json.loads(one["apps"])]
-    return Known(row["decided"], row["wanted"], tuple(owed))
+    return Known(row["decided"], row["wanted"], row["wanted_ref"], tuple(owed))
 
 
 def _decide(
@@ -110,9 +114,7 @@ def _decide(
         newest = connection.execute(_NEWEST, (app,)).fetchone()
         known = newest is not None and newest["sha"] == head.commit and newest["status"] in _ON_THEIR_WAY
         deploy = None if known else queue(connection, verdict)
-        change = (
-            "UPDATE apps SET decided = ?1, wanted = ?1, skip_reason = '', wanted_number = ?2, wanted_at = ?3 WHERE name = ?4"
-        )
+        change = "UPDATE apps SET decided = ?1, wanted = ?1, skip_reason = '', wanted_number = ?2, wanted_at = ?3 WHERE name = ?4"
         number = newest["number"] if deploy is None else deploy.number
         connection.execute(change, (head.commit, number, time.time(), app))
     if upto is not None:
