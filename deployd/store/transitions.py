@@ -8,8 +8,6 @@ import sqlite3
 import time
 from datetime import UTC, datetime
 
-import orjson
-
 from deployd.domain import TRANSITIONS, Delivery, Deploy, Status, Wanted
 from deployd.store.history import known_head, one_deploy
 from deployd.store.rows import deploy_of
@@ -30,7 +28,7 @@ _QUEUED = (
 
 def remember(connection: sqlite3.Connection, delivery: Delivery, deploys: list[Deploy]) -> None:
     """Keep a delivery's GUID, and what came of it."""
-    came_of_it = orjson.dumps([(d.app, d.number) for d in deploys]).decode()
+    came_of_it = json.dumps([(d.app, d.number) for d in deploys])
     connection.execute(
         "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)",
         (delivery.forge, delivery.guid, delivery.event, time.time(), came_of_it),

@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, Counter
 
 from deployd.api.webhooks import WebhookDoor
 from deployd.errors import Unavailable
-from deployd.http.exchange import Later
 from tests.deliveries import SECRET, an_app, headers_of, queued, raw_of
 from tests.testbed.payloads import Payload, payloads
 
@@ -30,27 +29,13 @@ def examples() -> tuple[Payload, ...]:
     pytest.skip(reason)
 
 
-class InOnePiece(httpx.AsyncBaseTransport):
-    """Hands the door each request as the server hands it a small one."""
-
-    def __init__(self, door: WebhookDoor) -> None:
-        self._door = door
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        headers = {name.lower(): value for name, value in request.headers.raw}
-        answer = self._door.take(headers, await request.aread())
-        if isinstance(answer, Later):
-            answer = await answer.wait()
-        return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
-
-
-@pytest.fixture(params=["in pieces", "in one piece"])
-async def client(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
     deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
     door = WebhookDoor(
         lambda _, wanted: queued(wanted), deliveries, secrets=[SECRET.encode()], apps=APPS, max_body=25 * 1024 * 1024
     )
-    transport = InOnePiece(door) if request.param == "in one piece" else httpx.ASGITransport(door)
+    transport = httpx.ASGITransport(door)
     async with httpx.AsyncClient(transport=transport, base_url="http://deployd.example.com") as found:
         yield found
 
