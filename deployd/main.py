@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deployd.aftermath import Aftermath
-from deployd.api.app import WEBHOOKS, create_app
+from deployd.api.app import create_app
 from deployd.api.ops import sweep_backups
 from deployd.api.services import Services
 from deployd.api.webhooks import WebhookDoor
@@ -193,8 +193,7 @@ def webhook_secrets(config: Config) -> list[str]:
 def _server(config: Config, services: Services, webhooks: WebhookDoor) -> Server:
     tls = config.server.tls
     files: dict[str, Any] = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)} if tls else {}
-    takers = dict.fromkeys(WEBHOOKS, webhooks)
-    return Server(create_app(services, webhooks), takers=takers, stop_within=config.server.stop_timeout, **files)
+    return Server(create_app(services, webhooks), stop_within=config.server.stop_timeout, **files)
 
 
 async def _targets(

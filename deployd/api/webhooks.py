@@ -1,36 +1,33 @@
 """The door for forges: from one POST to a durable answer, or to a refusal that says why.
 
-A bare ASGI callable in front of the application, as every layer between costs more than all that is done here: one read, one
-HMAC for each secret, one parse, one await, one write. What a delivery means is the forge's and the filters' to say, what
-becomes of it is `accept`'s; nothing is parsed, kept or logged of bytes that no secret vouches for.
+A bare ASGI callable in front of the application. What a delivery means is the forge's and the filters' to say, what becomes
+of it is `accept`'s; nothing is parsed, kept or logged of bytes that no secret vouches for.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
-import orjson
 from prometheus_client import Counter
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from deployd.config.app import App
 from deployd.domain import Accepted, Delivery, Ignored, Ping, Push, Trigger, Wanted
 from deployd.errors import DeliveryRejected, Unavailable
 from deployd.forges import github
-from deployd.forges.body import decode
 from deployd.forges.filters import follows, refusal, why_ignored
 from deployd.http.bodies import SMALL, Bodies, Gone, too_large
-from deployd.http.exchange import Answer, Headers, Later
 from deployd.http.problems import PROBLEM_JSON, problem
 
 _log = logging.getLogger(__name__)
 
+Headers = Mapping[bytes, bytes]
 Accept = Callable[[Delivery, Sequence[Wanted]], asyncio.Future[Accepted]]
 
-JSON = b"application/json"
-_FORMS = {JSON: False, b"application/x-www-form-urlencoded": True}
-_OUTCOMES = {
+_FORMS = {b"application/json": False, b"application/x-www-form-urlencoded": True}
+_REFUSED_AS = {
     400: "malformed",
     401: "unverified",
     405: "unsupported",
@@ -39,6 +36,7 @@ _OUTCOMES = {
     429: "unavailable",
     503: "unavailable",
 }
+_OUTCOMES = ("accepted", "ignored", "ping", "aborted", "failed", "rejected", *_REFUSED_AS.values())
 _LARGE_AT_ONCE = 4
 
 
@@ -51,15 +49,7 @@ class Forge(Protocol):
 
     def delivery(self, headers: Headers) -> Delivery: ...
 
-    def parse(self, event: str, body: Mapping[str, Any]) -> Push | Ping | Ignored: ...
-
-
-class _Judgement(NamedTuple):
-    """What a delivery asks for, and why not if that is nothing."""
-
-    delivery: Delivery
-    wanted: Sequence[Wanted] = ()
-    refusal: str = ""
+    def parse(self, event: str, raw: bytes, *, form: bool) -> Push | Ping | Ignored: ...
 
 
 class WebhookDoor:
@@ -80,8 +70,7 @@ class WebhookDoor:
         self._max_body = max_body
         self._bodies = Bodies(most_held=_LARGE_AT_ONCE * max_body)
         self._one_large = asyncio.Lock()
-        names = ("accepted", "ignored", "ping", "aborted", "failed", "rejected", *_OUTCOMES.values())
-        self._counts = {name: deliveries.labels(forge.NAME, name) for name in names}
+        self._counts = {outcome: deliveries.labels(forge.NAME, outcome) for outcome in _OUTCOMES}
         self.reload(secrets=secrets, apps=apps)
 
     def reload(self, *, secrets: Sequence[bytes], apps: Sequence[App]) -> None:
@@ -93,95 +82,80 @@ class WebhookDoor:
         self._apps = by_repository
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A delivery as an ASGI application gets it, in pieces."""
+        """Answer one request."""
         headers = _headers(scope["headers"])
         try:
             form = self._admit(scope["method"], headers)
-            raw = await self._bodies.read(receive, self._limit(form=form))
-        except DeliveryRejected as exc:
-            # The rest of the body is unread, so that the connection cannot go on.
-            answer = self._refused(exc, (b"connection", b"close"))
+            async with self._bodies.read(receive, self._limit(form=form)) as raw:
+                answer = await self._answer(raw, headers, form=form)
         except Gone:
-            self.hung_up()
+            self._counts["aborted"].inc()
             return
-        else:
-            answer = await self._answer(headers, raw, form=form)
-        length = str(len(answer.body)).encode()
-        head = [(b"content-type", answer.media_type), (b"content-length", length), *answer.headers]
-        await send({"type": "http.response.start", "status": answer.status, "headers": head})
-        await send({"type": "http.response.body", "body": answer.body})
-
-    def take(self, headers: Headers, body: bytes) -> Answer | Later:
-        """A delivery that came in one piece; see Taker."""
-        try:
-            form = self._admit("POST", headers)
         except DeliveryRejected as exc:
+            answer = self._refused(exc)
+            answer.headers["connection"] = "close"  # the rest of the body is not read
+        await answer(scope, receive, send)
+
+    async def _answer(self, raw: bytes, headers: Headers, *, form: bool) -> Response:
+        try:
+            delivery, found = await self._read(raw, headers, form=form)
+            match found:
+                case Ping():
+                    self._counts["ping"].inc()
+                    return JSONResponse({"pong": True})
+                case Ignored(reason):
+                    return self._ignored(reason)
+                case Push():
+                    return await self._hand_on(delivery, found)
+        except DeliveryRejected as exc:
+            if exc.status != 401:
+                _log.warning("Delivery of %s rejected with %d: %s", self._forge.NAME, exc.status, exc.message)
             return self._refused(exc)
-        try:
-            return self._hand_on(self._judgement(body, headers, form=form))
-        except Exception as exc:  # noqa: BLE001 - a bug is raised again
-            return self._failed(exc)
+        except Unavailable as exc:
+            _log.error("Delivery of %s not taken: %s", self._forge.NAME, exc.message)
+            hint = "redeliver it in a moment"
+            return self._refused(DeliveryRejected(503, "the delivery cannot be stored now", hint=hint, retry_after=30))
+        except Exception:
+            self._counts["failed"].inc()
+            raise
 
-    def hung_up(self) -> None:
-        """The sender went before all was there."""
-        self._counts["aborted"].inc()
+    async def _read(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, Push | Ping | Ignored]:
+        """Verify, then parse; a large body in a thread, one at a time, as 25 MB take tens of milliseconds."""
+        if len(raw) <= SMALL:
+            return self._read_now(raw, headers, form=form)
+        async with self._one_large:
+            return await asyncio.to_thread(self._read_now, raw, headers, form=form)
 
-    async def _answer(self, headers: Headers, raw: bytes, *, form: bool) -> Answer:
-        try:
-            answer = self._hand_on(await self._judge(raw, headers, form=form))
-        except Exception as exc:  # noqa: BLE001 - a bug is raised again
-            answer = self._failed(exc)
-        return await answer.wait() if isinstance(answer, Later) else answer
+    def _read_now(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, Push | Ping | Ignored]:
+        forge = self._forge
+        if not forge.verify(raw, headers, self._secrets):
+            hint = f"the webhook's secret must be one of secrets in [{forge.NAME}], and its body must arrive unchanged"
+            raise DeliveryRejected(401, "the signature is missing or wrong", hint=hint)
+        delivery = forge.delivery(headers)
+        return delivery, forge.parse(delivery.event, raw, form=form)
 
-    def _hand_on(self, judgement: _Judgement) -> Answer | Later:
+    async def _hand_on(self, delivery: Delivery, push: Push) -> Response:
         """Hand on what is wanted and what is declined; only what was wanted is a deploy."""
-        if not judgement.wanted:
-            return self._ignored(judgement)
-        accepted = self._accept(judgement.delivery, judgement.wanted)
-        return Later(accepted, lambda: self._handed_on(judgement, accepted))
-
-    def _handed_on(self, judgement: _Judgement, accepted: asyncio.Future[Accepted]) -> Answer:
-        try:
-            deploys = accepted.result().deploys
-        except Exception as exc:  # noqa: BLE001 - a bug is raised again
-            return self._failed(exc)
+        wanted, refusal = self._wanted(delivery, push)
+        # Who is cancelled meanwhile, as the daemon stops, leaves the transaction alone.
+        deploys = (await asyncio.shield(self._accept(delivery, wanted))).deploys if wanted else []
         if not deploys:
-            return self._ignored(judgement)
+            _log.info("Delivery %s ignored: %s", delivery.guid, refusal)
+            return self._ignored(refusal)
         self._counts["accepted"].inc()
         found = [{"app": d.app, "number": d.number, "commit": d.commit, "status": d.status} for d in deploys]
-        return Answer(202, orjson.dumps({"deploys": found}), JSON)
+        return JSONResponse({"deploys": found}, 202)
 
-    def _failed(self, exc: Exception) -> Answer:
-        """What is answered when a delivery that was admitted is not taken."""
-        match exc:
-            case DeliveryRejected():
-                if exc.status != 401:
-                    _log.warning("Delivery of %s rejected with %d: %s", self._forge.NAME, exc.status, exc.message)
-                return self._refused(exc)
-            case Unavailable():
-                _log.error("Delivery of %s not taken: %s", self._forge.NAME, exc.message)
-                return self._refused(_busy("the delivery cannot be stored now", retry_after=30))
-            case _:
-                self._counts["failed"].inc()
-                raise exc
-
-    def _ignored(self, judgement: _Judgement) -> Answer:
-        delivery, _, refusal = judgement
-        if delivery.event == "ping":
-            self._counts["ping"].inc()
-            return _PONG
-        if delivery.event == "push":
-            _log.info("Delivery %s ignored: %s", delivery.guid, refusal)
+    def _ignored(self, reason: str) -> Response:
         self._counts["ignored"].inc()
-        return Answer(200, orjson.dumps({"ignored": refusal}), JSON)
+        return JSONResponse({"ignored": reason})
 
-    def _refused(self, exc: DeliveryRejected, *headers: tuple[bytes, bytes]) -> Answer:
-        self._counts[_OUTCOMES.get(exc.status, "rejected")].inc()
-        if exc.status == 405:
-            headers = (*headers, (b"allow", b"POST"))
+    def _refused(self, exc: DeliveryRejected) -> Response:
+        self._counts[_REFUSED_AS.get(exc.status, "rejected")].inc()
+        headers = {"allow": "POST"} if exc.status == 405 else {}
         if exc.retry_after is not None:
-            headers = (*headers, (b"retry-after", str(exc.retry_after).encode()))
-        return Answer(exc.status, problem(exc.status, exc.message, exc.hint), PROBLEM_JSON, headers)
+            headers["retry-after"] = str(exc.retry_after)
+        return Response(problem(exc.status, exc.message, exc.hint), exc.status, headers, PROBLEM_JSON.decode())
 
     def _admit(self, method: str, headers: Headers) -> bool:
         """Whether the body is a form, by what is known before it is read; DeliveryRejected when it need not be read."""
@@ -197,30 +171,6 @@ class WebhookDoor:
 
     def _limit(self, *, form: bool) -> int:
         return self._max_body * 3 // 2 if form else self._max_body
-
-    async def _judge(self, raw: bytes, headers: Headers, *, form: bool) -> _Judgement:
-        if len(raw) <= SMALL:
-            return self._judgement(raw, headers, form=form)
-        try:
-            async with self._one_large:
-                return await asyncio.to_thread(self._judgement, raw, headers, form=form)
-        finally:
-            self._bodies.release(raw)
-
-    def _judgement(self, raw: bytes, headers: Headers, *, form: bool) -> _Judgement:
-        """What the delivery asks for. Pure; runs in a thread when `raw` is large."""
-        forge = self._forge
-        if not forge.verify(raw, headers, self._secrets):
-            hint = f"the webhook's secret must be one of secrets in [{forge.NAME}], and its body must arrive unchanged"
-            raise DeliveryRejected(401, "the signature is missing or wrong", hint=hint)
-        delivery = forge.delivery(headers)
-        match forge.parse(delivery.event, decode(raw, form=form, large=len(raw) > SMALL)):
-            case Ping():
-                return _Judgement(delivery)
-            case Ignored(reason):
-                return _Judgement(delivery, refusal=reason)
-            case Push() as push:
-                return _Judgement(delivery, *self._wanted(delivery, push))
 
     def _wanted(self, delivery: Delivery, push: Push) -> tuple[list[Wanted], str]:
         """What the apps of the push's repository want or decline of it, and why not if none wants it."""
@@ -263,10 +213,3 @@ def _is_form(headers: Headers) -> bool:
         hint = "set the webhook's content type to application/json, or application/x-www-form-urlencoded"
         raise DeliveryRejected(415, "the content type is not one that is taken", hint=hint)
     return form
-
-
-def _busy(detail: str, *, retry_after: int) -> DeliveryRejected:
-    return DeliveryRejected(503, detail, hint="redeliver it in a moment", retry_after=retry_after)
-
-
-_PONG = Answer(200, b'{"pong":true}', JSON)

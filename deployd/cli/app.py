@@ -1,4 +1,4 @@
-"""The command line, put together. What fails as expected ends in `error:` and `hint:` on standard error, never in a traceback."""
+"""The command line, put together. An expected failure ends in `error:` and `hint:` on standard error, never in a traceback."""
 
 import importlib.metadata
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="DEPLOYD_URL and DEPLOYD_TOKEN say which daemon is spoken to, DEPLOYD_CONFIG where its config is.",
+    epilog="DEPLOYD_URL names the daemon to ask, DEPLOYD_TOKEN holds the token for it, DEPLOYD_CONFIG names the config file.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -48,7 +48,7 @@ def _root(
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Turns git push into a live, proven model service."""
+    """Turn git push into a live, proven model service."""
 
 
 for part in (running, apps, deploys, deliveries, logs, operator):
@@ -58,5 +58,5 @@ app.add_typer(hooks.app, name="hook")
 
 
 def run() -> None:
-    """Run the command that the arguments of the process name; does not return."""
+    """Run the command that the arguments of the process name. Does not return."""
     app()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from deployd.api.answers import AppAnswer
+from deployd.api.answers import AppAnswer, HeldAnswer
 from deployd.cli.speaking import AppName, AsJson, ago, asking, out, said_status, say_json, say_table
 from deployd.client import Client
 from deployd.domain import Status
@@ -25,9 +25,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(
-    app: Annotated[str | None, typer.Argument(metavar="[APP]", help="Only this app.")] = None, as_json: AsJson = False
+    app: Annotated[str | None, typer.Argument(metavar="APP", help="Only this app.")] = None, as_json: AsJson = False
 ) -> None:
-    """What every app serves, and what is on its way."""
+    """Show what each app serves, and what is in flight."""
 
     async def ask(client: Client) -> list[AppAnswer]:
         return await client.apps() if app is None else [await client.app(app)]
@@ -36,14 +36,14 @@ def status(
     if as_json:
         say_json(apps[0] if app is not None else apps)
         return
-    say_table(("APP", "STATE", "LIVE", "COMMIT", "SINCE", "ON ITS WAY", "URL"), [_row(one) for one in apps])
+    say_table(("APP", "STATE", "LIVE", "COMMIT", "SINCE", "IN FLIGHT", "URL"), [_row(one) for one in apps])
     for one in apps:
         if one.held is not None:
-            out().print(f"{one.name} is held: not at {one.held.commit[:12]}, {one.held.reason}", style="yellow")
+            out().print(_held(one, one.held), style="yellow", soft_wrap=True)
 
 
 def describe(app: AppName, as_json: AsJson = False) -> None:
-    """The app, and what runs of it."""
+    """Show what runs of an app. That is its container or pods, with labels, addresses and last events."""
     answer = asking(lambda client: client.describe(app))
     if as_json:
         say_json(answer)
@@ -55,27 +55,30 @@ def describe(app: AppName, as_json: AsJson = False) -> None:
 
 
 def pause(app: AppName) -> None:
-    """Let the app's deploys wait."""
+    """Let an app's new deploys wait."""
     asking(lambda client: client.pause(app))
-    out().print(f"{app} is paused: pushes wait until `deployd resume {app}`")
+    out().print(f"{app} is paused: new deploys wait until `deployd resume {app}`")
 
 
 def resume(app: AppName) -> None:
-    """Take the app's deploys up again: the newest wins."""
+    """Take deploys again; of those that wait, the newest wins."""
     asking(lambda client: client.resume(app))
     out().print(f"{app} takes deploys again")
 
 
-def scale(app: AppName, replicas: Annotated[int, typer.Argument(min=0, max=1000, help="How many.")]) -> None:
-    """Let so many copies of the app run (Kubernetes only)."""
+def scale(
+    app: AppName, replicas: Annotated[int, typer.Argument(metavar="N", min=0, max=1000, help="The number of pods.")]
+) -> None:
+    """Set the number of an app's pods (Kubernetes only)."""
     asking(lambda client: client.scale(app, replicas))
-    out().print(f"{app} is scaled to {replicas}")
+    out().print(f"{app} is scaled to {replicas} pods")
 
 
 def execute(
-    app: AppName, command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="What to run.")]
+    app: AppName,
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The command and its arguments.")],
 ) -> None:
-    """Run a command beside the app's live release; its exit code becomes ours."""
+    """Run a command in the live release. Its exit code becomes that of `deployd exec`."""
 
     async def ask(client: Client) -> int:
         code = 1
@@ -91,21 +94,26 @@ def execute(
 
 
 def remove(app: AppName) -> None:
-    """Take an app that is gone from the config off the machine; its history stays."""
+    """Remove what runs of an app that is gone from the config. Its history stays."""
     asking(lambda client: client.remove(app))
     out().print(f"{app} is removed; its history stays")
 
 
+def _held(app: AppAnswer, held: HeldAnswer) -> str:
+    where = f" at #{app.live.number}" if app.live else ""
+    return f"{app.name} is held{where}: {held.reason}. The next push, or `deployd deploy {app.name}`, ends it."
+
+
 def _row(app: AppAnswer) -> tuple[str | Text, ...]:
-    live, on_its_way = app.live, app.in_flight
-    moving = Text(f"{on_its_way.name} ", "blue") + said_status(on_its_way.status) if on_its_way else Text("-", "dim")
+    live, in_flight = app.live, app.in_flight
+    moving = Text(f"{in_flight.name} ", "blue") + said_status(in_flight.status) if in_flight else Text("-", "dim")
     return (
         app.name,
         _state(app),
         f"#{live.number}" if live else "-",
         live.commit[:12] if live else "-",
         ago(live.since) if live else "-",
-        moving if on_its_way or not app.queued else Text(f"{app.queued} queued", "yellow"),
+        moving if in_flight or not app.queued else Text(f"{app.queued} queued", "yellow"),
         " ".join(app.urls) or "-",
     )
 

@@ -1,4 +1,4 @@
-"""How `deployd check` tells what it found."""
+"""How `deployd check` prints what it found."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "
 
 
 def say(found: Sequence[Finding], *, as_json: bool) -> None:
-    """A line for each finding, the hint below it."""
+    """Print a line for each finding, with its hint below."""
     if as_json:
         print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
         return
@@ -26,5 +26,5 @@ def say(found: Sequence[Finding], *, as_json: bool) -> None:
 
 
 def say_schema() -> None:
-    """The JSON Schema of config.toml, for editors."""
+    """Print the JSON Schema of config.toml, for editors."""
     print(json.dumps(Config.model_json_schema(), indent=2))

@@ -8,13 +8,16 @@ from rich.text import Text
 
 from deployd.api.answers import DeployAnswer
 from deployd.cli import watching
-from deployd.cli.speaking import AppName, AsJson, ago, asking, out, said_status, say_json, say_table, took
+from deployd.cli.speaking import AppName, AsJson, ago, asking, in_words, out, said_status, say_json, say_table, took
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.exits import FAILED
 from deployd.logs.log import printable
 
-Wait = Annotated[bool, typer.Option("--wait", "-w", help="Show the steps and end with the deploy: 0 live, 1 not.")]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", "-w", help="Show the steps until the deploy ends. Exits 0 when it is live, 1 when not."),
+]
 
 _DEPLOY = re.compile(r"([^/]+)/(\d+)")
 
@@ -30,19 +33,19 @@ def add_to(app: typer.Typer) -> None:
 
 
 def named(value: str) -> tuple[str, int]:
-    """`iris/42` as its parts."""
+    """Split `iris/42` into the app and the number."""
     if (match := _DEPLOY.fullmatch(value)) is None:
-        raise typer.BadParameter(f"{value} does not name a deploy; expected APP/NUMBER, such as iris/42")
+        raise typer.BadParameter(f"{value} names no deploy; write APP/NUMBER, such as iris/42")
     return match[1], int(match[2])
 
 
 def deploy(
     app: AppName,
-    commit: Annotated[str | None, typer.Argument(metavar="[COMMIT]", help="A SHA, branch or tag.")] = None,
+    commit: Annotated[str | None, typer.Argument(metavar="COMMIT", help="A SHA, branch or tag.")] = None,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Deploy a commit; without one, the head of what the app watches."""
+    """Deploy a commit, or the head of what the app follows."""
 
     async def ask(client: Client) -> DeployAnswer:
         asked = await client.deploy(app, commit)
@@ -53,11 +56,13 @@ def deploy(
 
 def rollback(
     app: AppName,
-    to: Annotated[int | None, typer.Option(min=1, help="The number of the release (default: the one before).")] = None,
+    to: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The number of the release; default: the one before.")
+    ] = None,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go back to an earlier release, by its kept image."""
+    """Go back to an earlier release, from its kept image."""
 
     async def ask(client: Client) -> DeployAnswer:
         asked = await client.rollback(app, to)
@@ -75,11 +80,11 @@ def cancel(name: Annotated[str, typer.Argument(metavar="APP/N", help="The deploy
 
 def history(
     app: AppName,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="How many.")] = 20,
-    before: Annotated[int | None, typer.Option(min=1, help="Only those with a number below.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=500, help="How many deploys.")] = 20,
+    before: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only deploys with a lower number.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The app's deploys, newest first."""
+    """List an app's deploys, newest first."""
     page = asking(lambda client: client.history(app, limit, before))
     if as_json:
         say_json(page)
@@ -90,10 +95,10 @@ def history(
 def diff(
     app: AppName,
     before: Annotated[int, typer.Argument(metavar="A", min=1, help="The number of a deploy.")],
-    after: Annotated[int, typer.Argument(metavar="B", min=1, help="The number of another.")],
+    after: Annotated[int, typer.Argument(metavar="B", min=1, help="The number of the other.")],
     as_json: AsJson = False,
 ) -> None:
-    """What differs between two deploys."""
+    """Show what differs between two deploys."""
     answer = asking(lambda client: client.diff(app, before, after))
     if as_json:
         say_json(answer)
@@ -110,17 +115,16 @@ def plan(
     commit: Annotated[str, typer.Argument(metavar="COMMIT", help="A SHA, branch or tag.")],
     as_json: AsJson = False,
 ) -> None:
-    """What deploying a commit would do; nothing is done."""
+    """Show what deploying a commit would do. Nothing is done."""
     answer = asking(lambda client: client.plan(app, commit))
     if as_json:
         say_json(answer)
         return
-    head = (
-        "the head of what the app watches" if answer.head == answer.commit else "not the head of what the app watches"
-    )
-    out().print(f"{app} {answer.commit[:12]}, {head}", style="bold")
+    followed = answer.app.branch or answer.app.tag or "the app's ref"
+    head = "the head" if answer.head == answer.commit else "not the head"
+    out().print(f"{app} {answer.commit[:12]}, {head} of {followed}", style="bold")
     if answer.known is not None:
-        out().print(f"deployed before: {answer.known.name}, {answer.known.status}")
+        out().print(f"deployed before: {in_words(answer.known)}")
     for number, step in enumerate(answer.steps, start=1):
         out().print(f"{number}. {printable(step)}", soft_wrap=True)
 
@@ -129,7 +133,7 @@ def _tell(told: DeployAnswer, *, waited: bool, as_json: bool) -> None:
     if as_json:
         say_json(told)
     elif not waited:
-        out().print(f"{told.name} is {told.status}: {told.commit[:12]}; follow it with: deployd logs {told.name} -f")
+        out().print(f"{in_words(told)}: {told.commit[:12]}; follow it with: deployd logs {told.name} -f")
     if waited and told.status not in {Status.LIVE, Status.RETIRED}:
         raise typer.Exit(FAILED)
 

@@ -1,4 +1,4 @@
-"""A repository's webhooks by GitHub's API: made, kept up to date, and asked for what they failed to deliver."""
+"""A repository's webhooks, through GitHub's API: make one, bring it up to date, redeliver what never arrived."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _SUCCESS = range(200, 400)
 
 @dataclass(frozen=True, slots=True)
 class LostDelivery:
-    """The newest attempt of a delivery that never succeeded. `path` is where it is asked for again."""
+    """The newest attempt of a delivery that never succeeded. A POST to `path` redelivers it."""
 
     guid: str
     event: str
@@ -43,7 +43,7 @@ class Hooks:
         self._http.close()
 
     def install(self, url: str, secret: str) -> tuple[int, bool]:
-        """The id of the hook to `url`, and whether it is new; an older one gets the secret and the settings."""
+        """Make the hook to `url`, or give an older one the secret and the settings; its id, and whether it is new."""
         config = {"url": url, "content_type": "json", "secret": secret, "insecure_ssl": "0"}
         wanted = {"config": config, "events": ["push"], "active": True}
         if (found := self._find(url)) is not None:
@@ -52,7 +52,7 @@ class Hooks:
         return int(self._ask("POST", self._hooks, {"name": "web", **wanted})["id"]), True
 
     def lost(self, url: str) -> list[LostDelivery]:
-        """The deliveries to `url` of which no attempt succeeded, oldest first. RequestRefused when there is no such hook."""
+        """The deliveries to `url` that never succeeded, oldest first. RequestRefused when there is no such hook."""
         if (hook := self._find(url)) is None:
             raise RequestRefused(404, f"{self._repository} has no webhook to {url}", hint="deployd hook install APP")
         path = f"{self._hooks}/{hook}/deliveries"
@@ -69,7 +69,7 @@ class Hooks:
         ]
 
     def redeliver(self, delivery: LostDelivery) -> None:
-        """Ask for it again; GitHub sends it with the same GUID."""
+        """Redeliver it; GitHub sends it with the same GUID."""
         self._ask("POST", delivery.path)
 
     @property
@@ -81,7 +81,7 @@ class Hooks:
         return next((int(hook["id"]) for hook in hooks if hook.get("config", {}).get("url") == url), None)
 
     def _attempts(self, path: str) -> Iterator[Mapping[str, Any]]:
-        """Newest first, page by page; the address of the next page is GitHub's to say, its host is not."""
+        """Newest first, page by page. Of the address of the next page only the cursor is used, not the host."""
         following = f"{path}?per_page=100"
         for _ in range(_MOST_PAGES):
             response = self._send("GET", following)
@@ -101,11 +101,11 @@ class Hooks:
         if response.status_code in {401, 403, 404}:
             raise RequestRefused(
                 response.status_code,
-                f"GitHub does not let this token at the webhooks of {self._repository} ({response.status_code})",
+                f"GitHub refuses this token the webhooks of {self._repository} ({response.status_code})",
                 hint="it needs the permission `Webhooks: read and write` (classic: admin:repo_hook)",
             )
         if not response.is_success:
-            raise Unavailable(f"GitHub answers {response.status_code} to {method} {path}", hint=response.text[:300])
+            raise Unavailable(f"GitHub answered {response.status_code} to {method} {path}", hint=response.text[:300])
         return response
 
     @contextmanager
@@ -113,4 +113,6 @@ class Hooks:
         try:
             yield
         except httpx.HTTPError as exc:
-            raise Unavailable(f"GitHub at {self._http.base_url} does not answer: {exc}") from exc
+            raise Unavailable(
+                f"GitHub at {self._http.base_url} does not answer: {str(exc) or type(exc).__name__}"
+            ) from exc

@@ -1,4 +1,4 @@
-"""`deployd hook`: the webhook on GitHub's side, made or looked after from here."""
+"""`deployd hook`: make and maintain the webhook on GitHub."""
 
 from typing import Annotated
 
@@ -12,14 +12,14 @@ from deployd.config.file import default_path, load
 from deployd.config.values import read_secret
 from deployd.errors import ConfigError, RequestRefused
 
-app = typer.Typer(no_args_is_help=True, help="The webhook on GitHub's side.", rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, help="The webhook on GitHub.", rich_markup_mode=None)
 
 _PATH = "/webhooks/github"
 
 
 @app.command(epilog="Example: deployd hook install iris")
 def install(app: AppName, config: ConfigPath = None) -> None:
-    """Make the app's webhook on GitHub, or bring it up to date; without a token, print what to fill in."""
+    """Make an app's webhook on GitHub, or bring it up to date. Without a token, print the fields of its form."""
     settings = load(config or default_path())
     repository = _repository(settings, app)
     if settings.github.token is None:
@@ -31,20 +31,20 @@ def install(app: AppName, config: ConfigPath = None) -> None:
         settings.github.api_url, read_secret(settings.github.token, "github.token"), repository
     ) as hooks:
         number, new = hooks.install(_url(settings), read_secret(settings.github.secrets[0], "github.secrets[0]"))
-    out().print(f"webhook {number} of {repository} {'is made' if new else 'is up to date'}: {_url(settings)}")
+    out().print(f"webhook {number} of {repository} {'is new' if new else 'is up to date'}: {_url(settings)}")
 
 
 @app.command(epilog="Example: deployd hook redeliver iris")
 def redeliver(
     app: AppName,
     config: ConfigPath = None,
-    dry: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
 ) -> None:
-    """Ask GitHub for the deliveries again of which no attempt has succeeded."""
+    """Ask GitHub again for the deliveries that never succeeded."""
     settings = load(config or default_path())
     repository = _repository(settings, app)
     if settings.github.token is None:
-        raise ConfigError("github.token: asking GitHub needs a token", hint='token = "env:GITHUB_TOKEN" in [github]')
+        raise ConfigError("github.token: this needs a token for GitHub", hint='token = "env:GITHUB_TOKEN" in [github]')
     with github_hooks.Hooks(
         settings.github.api_url, read_secret(settings.github.token, "github.token"), repository
     ) as hooks:
@@ -53,7 +53,8 @@ def redeliver(
             out().print(f"{delivery.guid} {delivery.event} {delivery.delivered_at} {delivery.status}")
             if not dry:
                 hooks.redeliver(delivery)
-    out().print(f"{len(lost)} lost deliveries" + (" asked for again" if lost and not dry else ""))
+    count = f"{len(lost)} {'delivery' if len(lost) == 1 else 'deliveries'} never succeeded"
+    out().print(count if dry or not lost else f"{count}; GitHub was asked to send them again")
 
 
 def _repository(config: Config, name: str) -> str:
@@ -62,28 +63,28 @@ def _repository(config: Config, name: str) -> str:
         known = ", ".join(one.name for one in config.app) or "none"
         raise RequestRefused(404, f"there is no app {name} in the config", hint=f"configured apps: {known}")
     if app.repo.startswith(("/", ".", "file:")):
-        raise RequestRefused(409, f"{name} comes from {app.repo}, which GitHub does not have")
+        raise RequestRefused(409, f"the repository of {name} is {app.repo}, which is not on GitHub")
     return app.repository
 
 
 def _url(config: Config) -> str:
     if not config.server.base_url:
         raise ConfigError(
-            "server.base_url: GitHub must know where deployd is reached",
-            hint='base_url = "https://deployd.example.com" in [server]; behind NAT, polling needs no webhook',
+            "server.base_url: GitHub needs the address of deployd",
+            hint='set base_url = "https://deployd.example.com" in [server]; behind NAT, deployd needs no webhook',
         )
     return config.server.base_url.rstrip("/") + _PATH
 
 
 def _say_fields(config: Config, repository: str) -> None:
     secret = (
-        f"what {config.github.secrets[0]} holds"
+        f"the value of {config.github.secrets[0]}"
         if config.github.secrets
-        else "a long random text, also in [github] secrets"
+        else "a long random text; name it in [github] secrets too"
     )
-    base = config.server.base_url.rstrip("/") or "https://deployd.example.com"
+    base = config.server.base_url.rstrip("/") or "https://HOST"
     out().print(
-        f"No token in [github]: fill in the form of {repository}, Settings > Webhooks > Add webhook", style="bold"
+        f"There is no [github] token: fill in the form of {repository}, Settings > Webhooks > Add webhook", style="bold"
     )
     fields = {
         "Payload URL": base + _PATH,

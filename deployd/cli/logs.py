@@ -1,4 +1,4 @@
-"""The commands that print logs: logs (of a deploy), applog (of what runs)."""
+"""The commands that print logs: logs (of a deploy), applog (of the running release)."""
 
 import codecs
 import sys
@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from deployd.cli.deploys import named
-from deployd.cli.speaking import AppName, aside, asking, out, said_status
+from deployd.cli.speaking import COLOURS, AppName, aside, asking, in_words, out
 from deployd.client import Client
 from deployd.errors import RequestRefused
 from deployd.logs.log import printable
 
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on while more comes.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Print what comes, until the end.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,17 +23,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def logs(
-    name: Annotated[str, typer.Argument(metavar="APP[/N]", help="A deploy; of an app, its newest.")],
+    name: Annotated[str, typer.Argument(metavar="APP[/N]", help="A deploy, or an app for its newest deploy.")],
     follow: Follow = False,
 ) -> None:
-    """The log of a deploy."""
+    """Print the log of a deploy."""
 
     async def ask(client: Client) -> None:
         app, number = named(name) if "/" in name else (name, await _newest(client, name))
         await _print(client.log(app, number, follow=follow))
         if follow:
             deploy = await client.show(app, number)
-            aside().print(f"{deploy.name} is", said_status(deploy.status), printable(deploy.reason), soft_wrap=True)
+            reason = f": {printable(deploy.reason)}" if deploy.reason else ""
+            aside().print(f"{in_words(deploy)}{reason}", style=COLOURS[deploy.status], soft_wrap=True)
 
     asking(ask)
 
@@ -41,20 +42,20 @@ def logs(
 def applog(
     app: AppName,
     follow: Follow = False,
-    tail: Annotated[int | None, typer.Option("--tail", "-n", min=0, help="Only the last so many lines.")] = None,
+    tail: Annotated[int | None, typer.Option("--tail", "-n", metavar="N", min=0, help="Only the last N lines.")] = None,
 ) -> None:
-    """What the app's running release prints."""
+    """Print the output of the running release."""
     asking(lambda client: _print(client.app_log(app, follow=follow, tail=tail)))
 
 
 async def _newest(client: Client, app: str) -> int:
     if not (found := (await client.history(app, 1)).deploys):
-        raise RequestRefused(404, f"{app} was never deployed", hint=f"deployd deploy {app}")
+        raise RequestRefused(404, f"{app} has no deploys", hint=f"deployd deploy {app}")
     return found[0].number
 
 
 async def _print(blocks: AsyncIterator[bytes]) -> None:
-    """Text as it comes. On a terminal by whole lines, so that the steps stand out."""
+    """Print text as it comes; on a terminal by whole lines, so that the steps can have a colour."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     line = ""
     async for block in blocks:

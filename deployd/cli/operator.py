@@ -1,4 +1,4 @@
-"""The commands of who runs the daemon: reload, backup."""
+"""The commands for the operator of the daemon: reload, backup."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,16 +15,16 @@ def add_to(app: typer.Typer) -> None:
 
 
 def reload() -> None:
-    """Let the daemon read its config again; a wrong one is refused and the present one stays."""
+    """Let the daemon read its config again. A wrong config is refused, and the present one stays."""
     answer = asking(lambda client: client.reload())
     out().print(f"reloaded: {', '.join(answer.apps) or 'no apps'}")
     if answer.needs_restart:
-        out().print(f"at the next restart: {', '.join(answer.needs_restart)}")
+        out().print(f"these changes need a restart: {', '.join(answer.needs_restart)}")
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; an existing file is replaced.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; an existing one is replaced.")],
 ) -> None:
-    """Copy the daemon's whole state to a file, while it runs."""
+    """Copy the daemon's database to a file, while it runs."""
     size = asking(lambda client: client.backup(file))
-    out().print(f"{file}: {size} bytes")
+    out().print(f"{file} is written: {size} bytes")

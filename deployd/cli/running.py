@@ -11,7 +11,10 @@ from deployd.config.file import default_path
 from deployd.exits import CONFIG, FAILED
 
 ConfigPath = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The config file (default: DEPLOYD_CONFIG, then ./config.toml).")
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="The config file; default: DEPLOYD_CONFIG, ./config.toml, /etc/deployd/config.toml."
+    ),
 ]
 
 
@@ -25,8 +28,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(ctx: typer.Context) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP reloads the config."""
-    from deployd.serve import serve  # noqa: PLC0415 - the daemon is large, and the other commands do without it
+    """Run the daemon until SIGTERM or SIGINT. SIGHUP reloads the config."""
+    from deployd.serve import serve  # noqa: PLC0415 - the daemon is large, and no other command needs it
 
     raise typer.Exit(serve(ctx.args))
 
@@ -36,11 +39,11 @@ def check(
     schema: Annotated[bool, typer.Option("--schema", help="Print the config's JSON Schema instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Try everything that deploys will need, and say what deployd would do.
+    """Try everything that a deploy needs. Each fault comes with what to do about it.
 
     Exits 78 when the config is wrong, 1 when something cannot be reached.
     """
-    from deployd.check import check as tried  # noqa: PLC0415 - brings the adapters of the daemon
+    from deployd.check import check as tried  # noqa: PLC0415 - loads the adapters of the daemon
     from deployd.cli import checking  # noqa: PLC0415 - the same
 
     if schema:
@@ -52,18 +55,25 @@ def check(
         raise typer.Exit(CONFIG if any(finding.in_config for finding in findings) else FAILED)
 
 
-def demo(once: Annotated[bool, typer.Option("--once", help="End when the story is told.")] = False) -> None:
-    """Push, serve, break and supersede a model on this machine's Docker Engine, told as it happens; nothing stays."""
-    from deployd.demo import story  # noqa: PLC0415 - brings the demo's parts
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the last chapter, without waiting for Ctrl-C.")
+    ] = False,
+) -> None:
+    """Show what deployd does, with a model of its own.
+
+    Pushes, serves, breaks and supersedes it on this machine's Docker Engine, and removes everything at the end.
+    """
+    from deployd.demo import story  # noqa: PLC0415 - loads the parts of the demo
 
     raise typer.Exit(story.run(once=once))
 
 
 def init(
     path: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("config.toml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a commented config.toml for the repository in the current directory."""
+    """Write a config.toml for the repository in the current directory."""
     from deployd.cli import starting  # noqa: PLC0415 - only here
 
     starting.write(path, force=force)

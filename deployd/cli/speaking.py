@@ -1,4 +1,4 @@
-"""What commands have in common: the daemon they speak to, and how they speak to the person or script that asked."""
+"""What the commands share: the daemon that they ask, and how they print for a person or a script."""
 
 import asyncio
 import os
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deployd.api.answers import DeployAnswer
 from deployd.client import DEFAULT_URL, Client
 from deployd.domain import Status
 from deployd.errors import Unavailable
@@ -40,7 +41,7 @@ _WIDE = 220
 
 
 def asking(work: Callable[[Client], Awaitable[T]]) -> T:
-    """Run `work` with a client of the daemon that the environment names."""
+    """Run `work` with a client for the daemon that the environment names."""
 
     async def ask() -> T:
         url, token = os.environ.get("DEPLOYD_URL") or DEFAULT_URL, os.environ.get("DEPLOYD_TOKEN") or None
@@ -56,24 +57,24 @@ def _say_away(exc: Unavailable) -> None:
 
 @cache
 def console(*, stderr: bool) -> Console:
-    """One for each stream, made when it is first used."""
+    """The console of a stream, made when it is first used."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _WIDE
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
 
 
 def out() -> Console:
-    """For what was asked for: standard output, in colours only on a terminal."""
+    """Standard output, for what was asked for; in colours only on a terminal."""
     return console(stderr=False)
 
 
 def aside() -> Console:
-    """For what is said on the way: standard error."""
+    """Standard error, for everything else."""
     return console(stderr=True)
 
 
 def say_json(answer: BaseModel | Iterable[BaseModel]) -> None:
-    """An answer as the API gave it."""
+    """Print an answer as the API gave it."""
     if isinstance(answer, BaseModel):
         print(answer.model_dump_json(indent=2))
     else:
@@ -81,7 +82,7 @@ def say_json(answer: BaseModel | Iterable[BaseModel]) -> None:
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, whole: bool = False) -> None:
-    """Columns without frames, which a person reads and `awk` can split. `whole`: what is too wide is wrapped, not cut."""
+    """Print columns without frames, for people and for `awk`. `whole`: wrap wide cells instead of cutting them."""
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in table.columns:
         column.overflow = "fold" if whole else "ellipsis"
@@ -95,13 +96,27 @@ def said_status(status: Status) -> Text:
     return Text(status.value.replace("_", " "), COLOURS[status])
 
 
+def in_words(deploy: DeployAnswer) -> str:
+    """`iris/42 is live`, `iris/42 failed`, `iris/42 was cancelled`."""
+    match deploy.status:
+        case Status.FAILED:
+            return f"{deploy.name} failed"
+        case Status.SUPERSEDED | Status.CANCELLED | Status.RETIRED | Status.REVERTED:
+            return f"{deploy.name} was {deploy.status}"
+        case _:
+            return f"{deploy.name} is {deploy.status.value.replace('_', ' ')}"
+
+
 def ago(moment: datetime | None) -> str:
-    """`3m ago`."""
-    return f"{took((datetime.now(UTC) - moment).total_seconds())} ago" if moment else "-"
+    """`9s ago`, `3m ago`."""
+    if moment is None:
+        return "-"
+    seconds = max((datetime.now(UTC) - moment).total_seconds(), 0)
+    return f"{seconds:.0f}s ago" if seconds < 10 else f"{took(seconds)} ago"
 
 
 def took(seconds: float) -> str:
-    """`0.31s`, `42s`, `5m`, `3h`, `12d`: as exact as it matters."""
+    """`0.31s`, `42s`, `5m`, `3h`, `12d`."""
     if seconds < 10:
         return f"{max(seconds, 0):.2f}s"
     for unit, length in (("d", 172800), ("h", 7200), ("m", 120)):

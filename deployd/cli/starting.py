@@ -1,4 +1,4 @@
-"""`deployd init`: a first config.toml for the repository at hand, from what can be seen in it."""
+"""`deployd init`: write a first config.toml, from what the repository shows."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ _LISTEN = 8000
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the repository tells: where it comes from, what is built, on which port it listens."""
+    """What the repository shows: its remote, its Dockerfile, the port that it listens on."""
 
     name: str
     repo: str
@@ -32,28 +32,31 @@ class Seen:
 
 
 def write(path: Path, *, force: bool) -> None:
-    """Write the config to `path`, and say what is left to do. RequestRefused when it is there already."""
+    """Write the config to `path`, and print what is left to do. RequestRefused when the file exists."""
     seen = look(Path())
     text = rendered(seen)
     if path.exists() and not force:
-        raise RequestRefused(
-            409, f"{path} is there already", hint="--force replaces it, --output FILE writes elsewhere"
-        )
+        raise RequestRefused(409, f"{path} exists", hint="--force replaces it, --output FILE writes another file")
     try:
         path.write_text(text, "utf-8")
     except OSError as exc:
         raise RequestRefused(409, f"{path} cannot be written: {exc.strerror}") from exc
-    out().print(f"{path} is written: {seen.name} from {seen.branch} of {seen.repo}, to port {_LISTEN}", soft_wrap=True)
+    out().print(
+        f"{path} is written: branch {seen.branch} of {seen.repo} is served as {seen.name} on port {_LISTEN}",
+        soft_wrap=True,
+    )
     if seen.dockerfile is None:
-        out().print("There is no Dockerfile in it yet: name it in [app.build] when there is.", style="yellow")
+        out().print("The repository has no Dockerfile yet: add one, or name it in [app.build].", style="yellow")
     out().print(f"Next: export DEPLOYD_WEBHOOK_SECRET=…, then: deployd check -c {path}, deployd run -c {path}")
 
 
 def look(directory: Path) -> Seen:
-    """What can be seen in the repository that `directory` is in. RequestRefused when it is in none."""
+    """Look at the repository that `directory` is in. RequestRefused when it is in none."""
     top = _git(directory, "rev-parse", "--show-toplevel")
     if top is None:
-        raise RequestRefused(409, f"{directory.absolute()} is in no git repository", hint="git init, or change there")
+        raise RequestRefused(
+            409, f"{directory.absolute()} is in no git repository", hint="change to the repository, or run git init"
+        )
     root = Path(top)
     remote = _without_password(_git(root, "config", "--get", "remote.origin.url") or "")
     dockerfile = next((name for name in ("Dockerfile", "docker/Dockerfile") if (root / name).is_file()), None)
@@ -70,29 +73,29 @@ def look(directory: Path) -> Seen:
 
 
 def rendered(seen: Seen) -> str:
-    """The config file's text."""
+    """The text of the config file."""
     local = (
         "\n[git]\nallow_file = true                   # the repository is on this machine\n" if seen.is_local else ""
     )
     golden = (
-        '\n[app.golden]                        # requests and the answers that they must get\nfile = "golden.json"\n'
+        '\n[app.golden]                        # requests, and the answers that they must get\nfile = "golden.json"\n'
     )
     dockerfile = seen.dockerfile or "Dockerfile"
     return f"""\
-# deployd for {seen.name}. The config.toml of deployd's own repository explains every key;
-# `deployd check` tries this one.
+# deployd for {seen.name}. The config.toml of deployd's own repository explains every key.
+# `deployd check` tries this file.
 
 [server]
-# base_url = "https://deployd.example.com"   # where GitHub and people reach deployd
+# base_url = "https://deployd.example.com"   # the public address of deployd
 
 [github]
-secrets = ["env:DEPLOYD_WEBHOOK_SECRET"]    # the secret of the webhook, never the value itself
+secrets = ["env:DEPLOYD_WEBHOOK_SECRET"]    # where the secret is, never its value; credential:NAME under systemd
 {local}
 [[app]]
 name = "{seen.name}"
 repo = "{seen.repo}"
 branch = "{seen.branch}"
-paths = ["**"]                              # only pushes that touch these
+paths = ["**"]                              # only changes to these files count
 # credentials = "env:GIT_TOKEN"             # for https; ssh_key = "file:PATH" for ssh
 
 [app.build]
@@ -102,7 +105,7 @@ dockerfile = "{dockerfile}"
 port = {seen.port}                                 # where the container listens
 
 [app.gateway]
-listen = {_LISTEN}                               # where it is served
+listen = {_LISTEN}                               # the port that clients use
 
 [app.ready]
 path = "/v2/health/ready"                   # must answer 2xx before the container gets traffic
@@ -118,7 +121,7 @@ def _git(directory: Path, *arguments: str) -> str | None:
 
 
 def _without_password(url: str) -> str:
-    """The address without a user name or token: those do not belong into a config file."""
+    """The address without a user name or token: a config file must not hold them."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
         return url

@@ -1,4 +1,4 @@
-"""`deployd token`: tokens for the API. The token is shown once; the config holds only its SHA-256."""
+"""`deployd token`: tokens for the API. A token is shown once; the config holds only its SHA-256."""
 
 import hashlib
 import secrets
@@ -17,19 +17,22 @@ _BYTES = 32
 
 @app.callback()
 def _token() -> None:
-    """Keeps `new` a command of its own."""
+    """Typer would make a single command the whole group; this keeps `new` a command."""
 
 
 @app.command(epilog="Example: deployd token new ci --role deploy")
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is: a DNS label.")],
-    role: Annotated[Literal["read", "deploy", "admin"], typer.Option(help="What it may do.")] = "read",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who gets it: lower-case letters, digits and hyphens.")],
+    role: Annotated[Literal["read", "deploy", "admin"], typer.Option(help="What it allows.")] = "read",
 ) -> None:
-    """Make a token: it is printed, and the lines that belong into config.toml."""
+    """Make a token, and print it with the lines for config.toml."""
     token = secrets.token_urlsafe(_BYTES)
     digest = hashlib.sha256(token.encode()).hexdigest()
     parse({"auth": {"tokens": [{"name": name, "role": role, "sha256": digest}]}}, "token")
     made = Token(name=name, role=role, sha256=digest)
     typer.echo(token)
-    aside().print("Keep it: it is not shown again. Into config.toml, then `deployd reload`:", style="bold")
+    aside().print(
+        "Keep the token: it is not shown again. Put these lines into config.toml, then run `deployd reload`:",
+        style="bold",
+    )
     typer.echo(f'\n[[auth.tokens]]\nname = "{made.name}"\nrole = "{made.role}"\nsha256 = "{made.sha256}"', err=True)

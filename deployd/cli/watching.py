@@ -1,4 +1,4 @@
-"""A deploy as it happens: a bar of its steps on a terminal, plain lines elsewhere; then how it ended, and why."""
+"""Show a deploy as it happens: a progress bar on a terminal, plain lines elsewhere; then how it ended, and why."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from deployd.api.answers import DeployAnswer, StepAnswer
-from deployd.cli.speaking import aside, took
+from deployd.cli.speaking import aside, in_words, took
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.logs.log import printable
@@ -23,7 +23,7 @@ class _View(Protocol):
 
 
 async def wait(client: Client, deploy: DeployAnswer) -> DeployAnswer:
-    """Show `deploy` until it ended, over restarts of the daemon; the deploy as it is then."""
+    """Show `deploy` until it has ended, across restarts of the daemon. Returns the deploy as it is then."""
     aside().print(f"{deploy.name} {deploy.commit[:12]} {printable(deploy.subject)}".rstrip())
     with _view(await _expected_steps(client, deploy.app)) as view:
         async for deploy in client.follow(deploy.app, deploy.number):  # noqa: B020, PLR1704 - the same deploy, later
@@ -33,7 +33,7 @@ async def wait(client: Client, deploy: DeployAnswer) -> DeployAnswer:
 
 
 async def _expected_steps(client: Client, app: str) -> int:
-    """As many as the live release took."""
+    """The number of steps that the live release took."""
     live = (await client.app(app)).live
     if live is None:
         return _USUAL_STEPS
@@ -56,7 +56,7 @@ def _view(expected: int) -> Iterator[_View]:
 
 
 class _Lines:
-    """A line for each step that ended, each change of status and each word of how far a step has come."""
+    """Prints a line for each step that ended, each change of status and each report of progress."""
 
     def __init__(self) -> None:
         self._told: set[tuple[str, object]] = set()
@@ -76,7 +76,7 @@ class _Lines:
 
 
 class _Bar:
-    """A bar below the steps that ended."""
+    """Draws a bar below the steps that ended."""
 
     def __init__(self, progress: Progress, expected: int) -> None:
         self._progress = progress
@@ -97,14 +97,14 @@ class _Bar:
 
 
 def new_steps(deploy: DeployAnswer, told: set[tuple[str, object]]) -> list[StepAnswer]:
-    """The steps that ended and are not among `told` yet; they are then."""
+    """The steps that have ended and are not in `told` yet; adds them to it."""
     found = [step for step in _steps(deploy) if step.status != "running" and (step.name, step.started_at) not in told]
     told.update((step.name, step.started_at) for step in found)
     return found
 
 
 def _detail(deploy: DeployAnswer) -> str:
-    """How far the step under way has come, if one says so."""
+    """The progress that the running step reports, if it does."""
     said = [
         f"{step.name}: {printable(step.detail, 100)}"
         for step in _steps(deploy)
@@ -127,11 +127,11 @@ async def _tell_end(client: Client, deploy: DeployAnswer) -> None:
         for url in (await client.app(deploy.app)).urls:
             console.print(f"  {url}")
         return
-    console.print(f"{deploy.name} {deploy.status}: {printable(deploy.reason)}", style="red", soft_wrap=True)
-    if deploy.hint and "\n" not in deploy.hint:  # more than a line is the end of the log, which follows
+    console.print(f"{in_words(deploy)}: {printable(deploy.reason)}", style="red", soft_wrap=True)
+    if deploy.hint and "\n" not in deploy.hint:  # a longer hint is the end of the log, which follows
         console.print(f"hint: {printable(deploy.hint)}", soft_wrap=True)
     if deploy.status is Status.FAILED:
         text = b"".join([block async for block in client.log(deploy.app, deploy.number)]).decode("utf-8", "replace")
-        console.print(f"the last lines of its log (deployd logs {deploy.name} has all):", style="bold")
+        console.print(f"the last lines of its log (deployd logs {deploy.name} prints all of it):", style="bold")
         for line in text.splitlines()[-_LAST_LINES:]:
             console.print(f"  {printable(line)}", soft_wrap=True)

@@ -7,12 +7,13 @@ when it comes twice. What GitHub does not sign (event name, GUID) is checked aga
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-from msgspec import Meta, Struct, ValidationError, convert
+from msgspec import DecodeError, Meta, Struct, json
 
 from deployd.domain import Delivery, Ignored, Ping, Push
 from deployd.errors import DeliveryRejected
+from deployd.forges.form import payload
 from deployd.logs.log import printable
 
 NAME = "github"
@@ -71,6 +72,13 @@ class _PingEvent(Struct):
     hook_id: int
 
 
+class _AnyEvent(Struct):
+    """Any other: an object of which nothing is read."""
+
+
+_EVENTS: Mapping[str, type[Struct]] = {"push": _PushEvent, "ping": _PingEvent}
+
+
 def verify(raw: bytes, headers: Mapping[bytes, bytes], secrets: Sequence[bytes]) -> bool:
     """Whether `raw` was signed with one of `secrets` by HMAC-SHA256. All are tried, in constant time; SHA-1 never counts."""
     given = headers.get(b"x-hub-signature-256", b"")
@@ -97,20 +105,22 @@ def delivery(headers: Mapping[bytes, bytes]) -> Delivery:
     return Delivery(NAME, guid.decode("ascii"), event.decode("ascii"))
 
 
-def parse(event: str, body: Mapping[str, Any]) -> Push | Ping | Ignored:
-    """What the verified body of that event says; DeliveryRejected 400 when it has not the event's shape.
+def parse(event: str, raw: bytes, *, form: bool = False) -> Push | Ping | Ignored:
+    """What the verified body of that event says, JSON or a form that holds it; DeliveryRejected 400 when it says nothing.
 
-    For a tag `after` is the commit that it leads to, where the payload's own `after` may be the tag object.
+    For a tag `after` is the commit that it leads to, where the payload's own `after` may be the tag object. Of a key that
+    is there twice the last counts: the signature vouches for whoever wrote it.
     """
+    text = payload(raw) if form else raw
     try:
-        if event == "push":
-            return _push(convert(body, _PushEvent))
-        if event == "ping":
-            convert(body, _PingEvent)
-            return Ping()
-    except ValidationError as exc:
+        found = json.decode(text, type=_EVENTS.get(event, _AnyEvent))
+    except (DecodeError, UnicodeDecodeError, RecursionError) as exc:
         hint = "the body must be what GitHub sends with the event that X-GitHub-Event names"
-        raise DeliveryRejected(400, f"the body has not the shape of its event: {exc}", hint=hint) from exc
+        raise DeliveryRejected(400, f"the body does not look like a {event} event: {exc}", hint=hint) from exc
+    if isinstance(found, _PushEvent):
+        return _push(found)
+    if isinstance(found, _PingEvent):
+        return Ping()
     return Ignored(f"event {event} does not deploy")
 
 

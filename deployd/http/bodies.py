@@ -1,14 +1,14 @@
-"""Reading a request's body from someone nobody has vouched for: bounded in size, and in all bodies together.
+"""Reading a request's body from a client that nobody has vouched for: bounded in size, and in all bodies together.
 
 Knows nothing of what is in them; how long one may take is the server's to say. Sizes are bytes.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.types import Receive
 
 from deployd.errors import DeliveryRejected
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # Up to here a body is neither counted nor worth a thread: the number of open connections bounds what such bodies hold.
 SMALL = 64 * 1024
@@ -19,53 +19,42 @@ class Gone(Exception):
 
 
 class Bodies:
-    """All the bodies that are being read, `held` bytes of them at most `most_held` at once."""
+    """All the bodies that are held, at most `most_held` bytes of them at once; small ones do not count."""
 
     def __init__(self, *, most_held: int) -> None:
+        self.held = 0
         self._most_held = most_held
-        self._held = 0
 
-    async def read(self, receive: Receive, limit: int) -> bytes:
-        """The whole body. DeliveryRejected 413, or 503 when too many large ones are held; Gone.
-
-        One of more than SMALL bytes counts as held until it is given to `release`.
-        """
+    @asynccontextmanager
+    async def read(self, receive: Receive, limit: int) -> AsyncIterator[bytes]:
+        """The whole body, held for the length of the block. DeliveryRejected 413, or 503 when too much is held; Gone."""
         chunks: list[bytes] = []
-        size, more = 0, True
+        size, counted, more = 0, 0, True
         try:
             while more:
                 message = await receive()
                 if message["type"] != "http.request":
                     raise Gone
-                chunk = message.get("body", b"")
-                self._count(size, size + len(chunk), limit)
-                size += len(chunk)
-                chunks.append(chunk)
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                if size > limit:
+                    raise too_large(limit)
+                if size > SMALL:
+                    self._hold(size - counted)
+                    counted = size
                 more = message.get("more_body", False)
+            body = b"".join(chunks)
+            chunks.clear()
+            yield body
         finally:
-            if more:
-                self._release(size)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self.held -= counted
 
-    def release(self, body: bytes) -> None:
-        """Give back what `read` counted for `body`."""
-        self._release(len(body))
-
-    def _count(self, before: int, after: int, limit: int) -> None:
-        if after > limit:
-            raise too_large(limit)
-        if after <= SMALL:
-            return
-        growth = after - (before if before > SMALL else 0)
-        if self._held + growth > self._most_held:
+    def _hold(self, size: int) -> None:
+        if self.held + size > self._most_held:
             raise DeliveryRejected(
                 503, "too many large bodies at once", hint="redeliver it in a moment", retry_after=10
             )
-        self._held += growth
-
-    def _release(self, size: int) -> None:
-        if size > SMALL:
-            self._held -= size
+        self.held += size
 
 
 def too_large(limit: int) -> DeliveryRejected:

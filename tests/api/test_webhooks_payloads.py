@@ -1,6 +1,5 @@
 """The webhook door against every payload that GitHub's own client library is tested with."""
 
-import os
 from collections import Counter as Tally
 from collections.abc import AsyncIterator
 
@@ -9,8 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from deployd.api.webhooks import WebhookDoor
-from deployd.errors import Unavailable
-from deployd.http.exchange import Later
+from tests.conftest import needed
 from tests.deliveries import SECRET, an_app, headers_of, queued, raw_of
 from tests.testbed.payloads import Payload, payloads
 
@@ -20,37 +18,17 @@ APPS = (an_app(repo=REPOSITORY, branch="master"), an_app("rose", repo=REPOSITORY
 
 @pytest.fixture(scope="module")
 def examples() -> tuple[Payload, ...]:
-    """All the payloads; skipped where they cannot be had, which is a failure with CI=true."""
-    try:
-        return payloads()
-    except Unavailable as exc:
-        reason = f"{exc.message} ({exc.hint})"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+    """All the payloads."""
+    return needed(payloads)
 
 
-class InOnePiece(httpx.AsyncBaseTransport):
-    """Hands the door each request as the server hands it a small one."""
-
-    def __init__(self, door: WebhookDoor) -> None:
-        self._door = door
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        headers = {name.lower(): value for name, value in request.headers.raw}
-        answer = self._door.take(headers, await request.aread())
-        if isinstance(answer, Later):
-            answer = await answer.wait()
-        return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
-
-
-@pytest.fixture(params=["in pieces", "in one piece"])
-async def client(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
     deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
     door = WebhookDoor(
         lambda _, wanted: queued(wanted), deliveries, secrets=[SECRET.encode()], apps=APPS, max_body=25 * 1024 * 1024
     )
-    transport = InOnePiece(door) if request.param == "in one piece" else httpx.ASGITransport(door)
+    transport = httpx.ASGITransport(door)
     async with httpx.AsyncClient(transport=transport, base_url="http://deployd.example.com") as found:
         yield found
 

@@ -55,6 +55,13 @@ def test_deploy_wait_tells_why_it_failed_with_the_last_lines_of_the_log(daemon: 
         assert words in result.stderr
 
 
+def test_logs_that_are_followed_end_with_why_the_deploy_failed(daemon: Neighbour, command: Command) -> None:
+    daemon.desk.source.remotes[REPO][MAIN] = A
+    daemon.desk.builder.broken.add(A)
+    command("deploy", "iris", "--wait")
+    assert "iris/1 failed: the command returned 1" in command("logs", "iris", "-f").stderr
+
+
 def test_deploy_wait_tells_of_a_deploy_that_was_cancelled(daemon: Neighbour, command: Command) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     daemon.do(daemon.desk.scheduler.pause("iris", paused=True))
@@ -79,7 +86,7 @@ def test_deploy_as_json(daemon: Neighbour, command: Command) -> None:
 def test_status_tells_what_serves(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     lines = command("status").stdout.splitlines()
-    assert lines[0].split() == ["APP", "STATE", "LIVE", "COMMIT", "SINCE", "ON", "ITS", "WAY", "URL"]
+    assert lines[0].split() == ["APP", "STATE", "LIVE", "COMMIT", "SINCE", "IN", "FLIGHT", "URL"]
     assert lines[1].split()[:4] == ["iris", "live", "#1", A[:12]]
     assert "nothing live" in lines[2]
     assert [app["name"] for app in json.loads(command("status", "--json").stdout)] == ["iris", "rose"]
@@ -118,7 +125,7 @@ def test_logs_of_a_deploy_and_of_the_newest(daemon: Neighbour, command: Command)
     followed = command("logs", "iris", "-f")
     assert "iris/1 is live\n" in followed.stdout
     assert "iris/1 is live" in followed.stderr
-    assert command("logs", "rose").stderr.startswith("error: rose was never deployed\nhint: deployd deploy rose")
+    assert command("logs", "rose").stderr.startswith("error: rose has no deploys\nhint: deployd deploy rose")
     assert command("logs", "iris/x").exit_code == 2
 
 
@@ -147,7 +154,7 @@ def test_pause_resume_scale_reload_backup_remove(daemon: Neighbour, command: Com
     daemon.desk.next_config = config_of(settings("rose"))
     assert command("reload").stdout == "reloaded: rose\n"
     daemon.desk.needs_restart = ["git.timeout", "registry"]
-    assert command("reload").stdout == "reloaded: rose\nat the next restart: git.timeout, registry\n"
+    assert command("reload").stdout == "reloaded: rose\nthese changes need a restart: git.timeout, registry\n"
     assert "not configured" in command("status").stdout
     assert command("remove", "iris").exit_code == 0
     assert "iris" not in command("status").stdout

@@ -60,7 +60,7 @@ def test_a_token_that_may_not_is_told_what_it_needs(hub: GitHub) -> None:
     for token, repository in (("wrong", "acme/iris"), ("token", "acme/other")):
         with (
             Hooks(hub.url, token, repository) as hooks,
-            pytest.raises(RequestRefused, match="does not let this token") as no,
+            pytest.raises(RequestRefused, match="refuses this token") as no,
         ):
             hooks.install(URL, "secret")
         assert "Webhooks: read and write" in no.value.hint

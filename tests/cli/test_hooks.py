@@ -32,7 +32,7 @@ def config(hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def test_install_makes_the_webhook(hub: GitHub, config: Path, command: Command) -> None:
     first = command("hook", "install", "iris", "-c", str(config))
-    assert (first.exit_code, "is made" in first.stdout) == (0, True), first.output
+    assert (first.exit_code, "is new" in first.stdout) == (0, True), first.output
     assert "is up to date" in command("hook", "install", "iris", "-c", str(config)).stdout
     assert hub.hooks[1]["config"]["url"] == "https://deployd.example.com/webhooks/github"
     assert hub.hooks[1]["config"]["secret"] == "hook-secret"
@@ -43,9 +43,17 @@ def test_without_a_token_the_fields_of_the_form_are_printed(config: Path, comman
     config.write_text(config.read_text().replace('token = "env:HUB_TOKEN"', ""))
     told = command("hook", "install", "iris", "-c", str(config))
     assert told.exit_code == 0
-    for words in ("https://deployd.example.com/webhooks/github", "application/json", "what env:HOOK_SECRET holds"):
+    for words in ("https://deployd.example.com/webhooks/github", "application/json", "the value of env:HOOK_SECRET"):
         assert words in told.stdout
     assert "hook-secret" not in told.output
+
+
+def test_without_an_address_the_form_shows_a_place_for_it(config: Path, command: Command) -> None:
+    text = config.read_text().replace('token = "env:HUB_TOKEN"', "")
+    config.write_text(text.replace('base_url = "https://deployd.example.com/"', ""))
+    told = command("hook", "install", "iris", "-c", str(config))
+    assert "https://HOST/webhooks/github" in told.stdout
+    assert "deployd.example.com" not in told.stdout
 
 
 def test_redeliver_asks_again_for_what_was_lost(hub: GitHub, config: Path, command: Command) -> None:
@@ -53,9 +61,9 @@ def test_redeliver_asks_again_for_what_was_lost(hub: GitHub, config: Path, comma
     command("hook", "install", "iris", "-c", str(config))
     lost = {"guid": "g", "event": "push", "delivered_at": "today", "status": "timed out", "status_code": 0}
     hub.deliveries = [{"id": 4, **lost}]
-    assert "1 lost deliveries\n" in command("hook", "redeliver", "iris", "--dry-run", "-c", str(config)).stdout
+    assert "1 delivery never succeeded\n" in command("hook", "redeliver", "iris", "--dry-run", "-c", str(config)).stdout
     assert hub.redelivered == []
-    assert "asked for again" in command("hook", "redeliver", "iris", "-c", str(config)).stdout
+    assert "GitHub was asked to send them again" in command("hook", "redeliver", "iris", "-c", str(config)).stdout
     assert hub.redelivered == [4]
 
 

@@ -2,6 +2,7 @@ import copy
 import hashlib
 import hmac
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from deployd.domain import Delivery, Ignored, Ping, Push
 from deployd.errors import DeliveryRejected
 from deployd.forges import github
-from tests.deliveries import AFTER, BEFORE, SECRET, ZEROS, a_commit, a_deletion, a_push, headers_of
+from tests.deliveries import AFTER, BEFORE, SECRET, ZEROS, a_commit, a_deletion, a_push, headers_of, raw_of
 
 RAW = b"Hello, World!"
 # The example that GitHub's documentation gives.
@@ -20,7 +21,7 @@ REQUIRED = ("ref", "before", "after", "created", "deleted", "forced", "commits",
 
 
 def pushed(**changes: Any) -> Push:
-    found = github.parse("push", a_push(**changes))
+    found = github.parse("push", raw_of(a_push(**changes)))
     assert isinstance(found, Push)
     return found
 
@@ -135,7 +136,7 @@ def test_past_the_limits_of_the_payload_anything_may_be_touched() -> None:
 
 
 def test_a_deletion_is_known_by_its_flag_or_its_zeros() -> None:
-    found = github.parse("push", a_deletion())
+    found = github.parse("push", raw_of(a_deletion()))
     assert isinstance(found, Push)
     assert found.deleted
     assert pushed(after=ZEROS, deleted=False, head_commit=None, commits=[]).deleted
@@ -190,30 +191,32 @@ def test_subject_and_author_are_one_short_printable_line() -> None:
 
 
 def test_a_ping_is_a_ping() -> None:
-    assert github.parse("ping", {"zen": "Keep it logically awesome.", "hook_id": 1, "hook": {}}) == Ping()
+    assert github.parse("ping", raw_of({"zen": "Keep it logically awesome.", "hook_id": 1, "hook": {}})) == Ping()
 
 
 @pytest.mark.parametrize("event", ["create", "delete", "pull_request", "workflow_run", "not_yet_invented"])
 def test_any_other_event_is_ignored_with_its_name(event: str) -> None:
-    assert github.parse(event, {}) == Ignored(f"event {event} does not deploy")
+    assert github.parse(event, b"{}") == Ignored(f"event {event} does not deploy")
 
 
-def malformed(event: str, body: Any) -> None:
-    with pytest.raises(DeliveryRejected) as refused:
-        github.parse(event, body)
-    assert refused.value.status == 400
+def malformed(event: str, raw: bytes) -> None:
+    for body, form in ((raw, False), (b"payload=" + quote_plus(raw).encode(), True)):
+        with pytest.raises(DeliveryRejected) as refused:
+            github.parse(event, body, form=form)
+        assert refused.value.status == 400
+        assert refused.value.message.startswith(f"the body does not look like a {event} event: ")
 
 
 def test_a_body_of_another_event_is_malformed() -> None:
-    malformed("ping", a_push())
-    malformed("push", {"zen": "x", "hook_id": 1, "hook": {}, "repository": {"full_name": "acme/iris"}})
+    malformed("ping", raw_of(a_push()))
+    malformed("push", raw_of({"zen": "x", "hook_id": 1, "hook": {}, "repository": {"full_name": "acme/iris"}}))
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_push_without_a_required_key_is_malformed(name: str) -> None:
     body = a_push()
     del body[name]
-    malformed("push", body)
+    malformed("push", raw_of(body))
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -229,9 +232,9 @@ def test_a_push_with_a_value_of_the_wrong_type_is_malformed_or_read_as_it_is(nam
     }
     body = a_push() | {name: value}
     if any(value == fit or (isinstance(fit, type) and type(value) is fit) for fit in fits.get(name, ())):
-        assert isinstance(github.parse("push", body), Push)
+        assert isinstance(github.parse("push", raw_of(body)), Push)
     else:
-        malformed("push", body)
+        malformed("push", raw_of(body))
 
 
 @pytest.mark.parametrize(
@@ -239,12 +242,68 @@ def test_a_push_with_a_value_of_the_wrong_type_is_malformed_or_read_as_it_is(nam
 )
 @pytest.mark.parametrize("name", ["before", "after"])
 def test_a_commit_name_that_is_none_is_malformed(name: str, sha: str) -> None:
-    malformed("push", a_push(**{name: sha}))
+    malformed("push", raw_of(a_push(**{name: sha})))
 
 
 @pytest.mark.parametrize("name", ["", "iris", "/iris", "acme/", "a/b/c", "acme/ir is", "acme/iris\n", "x" * 300])
 def test_a_repository_that_is_none_is_malformed(name: str) -> None:
-    malformed("push", a_push(repository=name))
+    malformed("push", raw_of(a_push(repository=name)))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b" ",
+        b"{",
+        b'{"a":1} x',
+        b"[]",
+        b"null",
+        b'"text"',
+        b'{"a":NaN}',
+        b'{"a":Infinity}',
+        b'{"a":"\\ud800"}',
+        b'{"a":"\n"}',
+        b"\xef\xbb\xbf{}",
+        "{}".encode("utf-16"),
+        "{}".encode("utf-32"),
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"a":' + b"[" * 2000 + b"]" * 2000 + b"}",
+        b"[" * 1_000_000,
+        b'{"a":01}',
+        b"{'a':1}",
+        b'{"a":1,}',
+        b'{"a":1 /* b */}',
+    ],
+)
+@pytest.mark.parametrize("event", ["push", "ping", "star"])
+def test_what_is_no_json_object_is_malformed_whatever_the_event(event: str, raw: bytes) -> None:
+    malformed(event, raw)
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"1e999", b"9" * 5000, b'"\xff"', b'"\\ud800"', b"[" * 5000 + b"]" * 5000])
+@pytest.mark.parametrize("name", ["ref", "after"])
+def test_a_value_that_is_read_must_be_sound(name: str, value: bytes) -> None:
+    malformed("push", raw_of(a_push(**{name: "here"})).replace(b'"here"', value))
+
+
+def test_a_key_that_is_there_twice_is_no_harm() -> None:
+    raw = raw_of(a_push()).replace(b'{"ref":', b'{"ref":"refs/heads/other","ref":')
+    assert github.parse("push", raw) == pushed()
+
+
+def test_a_form_says_the_same_as_json() -> None:
+    assert github.parse("push", raw_of(a_push(), form=True), form=True) == pushed()
+
+
+@given(st.binary(max_size=200) | st.text('{}[]":,\\ud80eE9.-NaInfty ', max_size=40).map(str.encode), st.booleans())
+def test_no_bytes_break_the_reading(raw: bytes, form: bool) -> None:
+    status = 0
+    try:
+        github.parse("push", raw, form=form)
+    except DeliveryRejected as exc:
+        status = exc.status
+    assert status == 400
 
 
 _ANY = st.recursive(
@@ -267,7 +326,7 @@ def test_no_change_of_any_field_breaks_the_reading(data: st.DataObject) -> None:
     at[key] = data.draw(_ANY)
     status = 0
     try:
-        assert isinstance(github.parse("push", body), Push)
+        assert isinstance(github.parse("push", raw_of(body)), Push)
     except DeliveryRejected as exc:
         status = exc.status
     assert status in {0, 400}

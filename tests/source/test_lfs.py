@@ -13,11 +13,18 @@ from deployd.errors import BuildFailed
 from deployd.ports import Context
 from deployd.source.lfs import Pointer, pointer
 from deployd.source.source import GitSource
+from tests.conftest import needed
 from tests.source.repositories import Content, Lines, Repository, an_app
+from tests.testbed.programs import program
 
 DOCKERFILE = b"FROM scratch\n"
 
-needs_lfs = pytest.mark.skipif(shutil.which("git-lfs") is None, reason="needs git-lfs")
+
+@pytest.fixture
+def git_lfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real git-lfs on PATH."""
+    directory = needed(lambda: program("git-lfs", "git-lfs")).parent
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{directory}")
 
 
 def a_pointer(content: bytes) -> bytes:
@@ -66,7 +73,7 @@ async def test_pointers_stay_pointers_unless_asked_for_and_the_log_warns_once(
     assert lines.text.count("Warning: 1 files are LFS pointers") == 1
 
 
-@needs_lfs
+@pytest.mark.usefixtures("git_lfs")
 async def test_large_files_stand_in_the_context_when_the_app_asks_for_them(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
@@ -80,7 +87,7 @@ async def test_large_files_stand_in_the_context_when_the_app_asks_for_them(
     assert "Warning" not in lines.text
 
 
-@needs_lfs
+@pytest.mark.usefixtures("git_lfs")
 async def test_a_large_file_that_the_remote_does_not_have_fails_the_build(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:

@@ -1,15 +1,10 @@
 """Who we say we are, to whom, and what comes back: credentials, redirects, refusals, ssh."""
 
 import asyncio
-import getpass
 import os
-import shutil
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,8 +13,10 @@ from deployd.errors import BuildFailed, ConfigError, Unavailable
 from deployd.source.complaints import Cause, trouble
 from deployd.source.remote import Remote
 from deployd.source.source import GitSource
+from tests.conftest import needed
 from tests.source.repositories import Lines, Repository, Submodule, an_app
 from tests.source.servers import Manners, a_git_server
+from tests.source.ssh_server import SshServer, a_key, an_ssh_server
 
 DOCKERFILE = b"FROM scratch\n"
 TOKEN = "s3cr3t-t0ken"
@@ -196,103 +193,49 @@ def test_what_git_says_is_shown_without_secrets_and_control_characters(
     assert list(tmp_path.iterdir()) == []
 
 
-@dataclass
-class SshServer:
-    """An sshd of our own on loopback: its address, its host key, and a user key that opens it."""
-
-    port: int
-    host_key: str
-    user_key: str
-
-    def url(self, path: Path) -> str:
-        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{path}"
-
-
-def a_key(path: Path) -> Path:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
-    return path
-
-
-@contextmanager
-def an_ssh_server(directory: Path) -> Iterator[SshServer]:
-    directory.mkdir()
-    for name in ("host", "user"):
-        a_key(directory / name)
-    (directory / "authorized").write_text((directory / "user.pub").read_text())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = {
-        "Port": str(port),
-        "ListenAddress": "127.0.0.1",
-        "HostKey": str(directory / "host"),
-        "AuthorizedKeysFile": str(directory / "authorized"),
-        "PidFile": "none",
-        "StrictModes": "no",
-        "UsePAM": "no",
-        "PasswordAuthentication": "no",
-        "PermitRootLogin": "yes",
-    }
-    config = directory / "config"
-    config.write_text("".join(f"{key} {value}\n" for key, value in options.items()))
-    Path("/run/sshd").mkdir(exist_ok=True)
-    sshd = shutil.which("sshd") or "/usr/sbin/sshd"
-    process = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        kind, key = (directory / "host.pub").read_text().split()[:2]
-        yield SshServer(port, f"[127.0.0.1]:{port} {kind} {key}\n", (directory / "user").read_text())
-    finally:
-        process.terminate()
-        process.wait()
-
-
-needs_sshd = pytest.mark.skipif(
-    not (os.geteuid() == 0 and Path("/usr/sbin/sshd").exists()), reason="needs root and an sshd (openssh-server)"
-)
+@pytest.fixture
+def ssh_server(tmp_path: Path) -> Iterator[SshServer]:
+    """A real OpenSSH server."""
+    with ExitStack() as stack:
+        yield needed(lambda: stack.enter_context(an_ssh_server(tmp_path / "ssh")))
 
 
 @pytest.mark.slow
-@needs_sshd
 async def test_a_deploy_key_opens_a_repository_over_ssh(
-    source: GitSource, repository: Repository, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: GitSource,
+    repository: Repository,
+    lines: Lines,
+    ssh_server: SshServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE})
-    with an_ssh_server(tmp_path / "ssh") as server:
-        monkeypatch.setenv("IRIS_KEY", server.user_key.rstrip("\n"))
-        monkeypatch.setenv("IRIS_HOSTS", server.host_key)
-        url = server.url(repository.path)
-        strict = an_app(url, ssh_key="env:IRIS_KEY", known_hosts="env:IRIS_HOSTS")
-        async with await source.fetch(strict, commit, "refs/heads/main", lines) as context:
-            assert await context.read("Dockerfile") == DOCKERFILE
-        assert not (tmp_path / "mirrors/known_hosts").exists()
+    monkeypatch.setenv("IRIS_KEY", ssh_server.user_key.rstrip("\n"))
+    monkeypatch.setenv("IRIS_HOSTS", ssh_server.host_key)
+    url = ssh_server.url(repository.path)
+    strict = an_app(url, ssh_key="env:IRIS_KEY", known_hosts="env:IRIS_HOSTS")
+    async with await source.fetch(strict, commit, "refs/heads/main", lines) as context:
+        assert await context.read("Dockerfile") == DOCKERFILE
+    assert not (tmp_path / "mirrors/known_hosts").exists()
 
-        trusting = an_app(url, ssh_key="env:IRIS_KEY")
-        assert await source.heads(trusting) == {"refs/heads/main": commit}
-        assert f"[127.0.0.1]:{server.port}" in (tmp_path / "mirrors/known_hosts").read_text()
+    trusting = an_app(url, ssh_key="env:IRIS_KEY")
+    assert await source.heads(trusting) == {"refs/heads/main": commit}
+    assert f"[127.0.0.1]:{ssh_server.port}" in (tmp_path / "mirrors/known_hosts").read_text()
 
-        monkeypatch.setenv("IRIS_HOSTS", server.host_key.rstrip()[:-6] + "AAAAAA\n")
-        with pytest.raises(Unavailable, match="host key") as unknown:
-            await source.heads(strict)
-        assert "app.iris.known_hosts" in unknown.value.hint
+    monkeypatch.setenv("IRIS_HOSTS", ssh_server.host_key.rstrip()[:-6] + "AAAAAA\n")
+    with pytest.raises(Unavailable, match="host key") as unknown:
+        await source.heads(strict)
+    assert "app.iris.known_hosts" in unknown.value.hint
     assert not list((tmp_path / "mirrors").glob("session-*"))
-    assert server.user_key.splitlines()[1] not in command_lines_and_files(tmp_path / "mirrors")
+    assert ssh_server.user_key.splitlines()[1] not in command_lines_and_files(tmp_path / "mirrors")
 
 
 @pytest.mark.slow
-@needs_sshd
 async def test_a_key_that_the_server_does_not_know_names_the_key_to_look_at(
-    source: GitSource, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: GitSource, repository: Repository, ssh_server: SshServer, tmp_path: Path
 ) -> None:
-    with an_ssh_server(tmp_path / "ssh") as server:
-        other = a_key(tmp_path / "other")
-        app = an_app(server.url(repository.path), ssh_key=f"file:{other}")
-        with pytest.raises(Unavailable, match="does not let us in") as refused:
-            await asyncio.wait_for(source.heads(app), 30)
+    other = a_key(tmp_path / "other")
+    app = an_app(ssh_server.url(repository.path), ssh_key=f"file:{other}")
+    with pytest.raises(Unavailable, match="does not let us in") as refused:
+        await asyncio.wait_for(source.heads(app), 30)
     assert "app.iris.ssh_key" in refused.value.hint

@@ -1,4 +1,4 @@
-"""`python -m tests.testbed [engine|images|registry|payloads|cluster|all]` brings up what the tests need; `stop` ends the cluster.
+"""`python -m tests.testbed [PART|all]` brings up what the tests need, or one part of it; `stop` ends the cluster.
 
 What this machine cannot have is named with what is missing; the exit code is 0 all the same, as the tests then skip.
 """
@@ -11,6 +11,7 @@ from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed import images, payloads
 from tests.testbed.cluster import cluster, stop
+from tests.testbed.programs import program, unpacked
 from tests.testbed.registry import registry
 
 
@@ -53,6 +54,11 @@ def _payloads(progress: Progress) -> str:
     return f"{payloads.PACKAGE} is in the cache"
 
 
+def _programs(_: Progress) -> str:
+    found = [program("git-lfs", "git-lfs"), program("sshd", "openssh-server"), unpacked("libfaketime")]
+    return ", ".join(path.name for path in found)
+
+
 def _cluster(progress: Progress) -> str:
     found = cluster(progress)
     return f"Kubernetes answers, kubeconfig {found.kubeconfig}"
@@ -63,6 +69,7 @@ _PARTS: dict[str, Callable[[Progress], str]] = {
     "images": _images,
     "registry": _registry,
     "payloads": _payloads,
+    "programs": _programs,
     "cluster": _cluster,
 }
 

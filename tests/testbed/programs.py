@@ -1,8 +1,9 @@
 """Programs of Debian packages that only tests run, unpacked into the cache and not installed.
 
-Installing `docker-registry` or `etcd-server` would start a service of the same name on a host with systemd.
+Installing `docker-registry`, `etcd-server` or `openssh-server` would start a service of that name on a host with systemd.
 """
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -12,12 +13,15 @@ from deployd.bringup.cache import directory, locked
 from deployd.bringup.packages import can_install, known, refresh
 from deployd.errors import Unavailable
 
+_ADMINS = "/usr/local/sbin:/usr/sbin:/sbin"  # not everybody has them on PATH
+
 
 def program(name: str, package: str) -> Path:
     """Where the program is: on PATH, or unpacked out of `package`; raises Unavailable where it can be had neither way."""
-    if found := shutil.which(name):
+    if found := shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_ADMINS}"):
         return Path(found)
-    return unpacked(package) / "usr/bin" / name
+    contents = unpacked(package)
+    return next(path for path in (contents / "usr/bin" / name, contents / "usr/sbin" / name) if path.exists())
 
 
 def unpacked(package: str) -> Path:

@@ -17,6 +17,16 @@ def test_a_program_on_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert program("tool", "a-package") == tool
 
 
+def test_a_program_of_an_unpacked_package_is_found_wherever_the_package_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    daemon = tmp_path / "deployd-testbed/packages/a-package/usr/sbin/no-such-daemon"
+    daemon.parent.mkdir(parents=True)
+    daemon.touch()
+    assert program("no-such-daemon", "a-package") == daemon
+
+
 def test_without_apt_one_is_told_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
