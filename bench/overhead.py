@@ -46,4 +46,4 @@ async def _deploy(here: World, report: Report | None = None) -> float:
     for step in deploy.steps if report is not None else ():
         if report is not None and step.finished_at is not None and step.finished_at <= deploy.live_at:
             report.sample(f"step {step.name}", (step.finished_at - step.started_at).total_seconds(), "s")
-    return (deploy.live_at - deploy.created_at).total_seconds()
+    return (deploy.live_at - here.received_at).total_seconds()

@@ -134,6 +134,21 @@ class Client:
         asked = {"limit": limit} | ({"before": before} if before is not None else {})
         return await self._get(DeliveriesAnswer, "/api/v1/deliveries", asked)
 
+    async def answered(self, guid: str) -> DeliveryAnswer:
+        """What came of a delivery, once the looks that it owes have been taken."""
+        patience = _Patience(self._patience, self._away)
+        while True:
+            try:
+                async for event in self.events():
+                    patience.restore()
+                    if event["kind"] in {"open", "reset", "look"}:
+                        delivery = await self.delivery(guid)
+                        if all(one.looked_at is not None for one in delivery.apps):
+                            return delivery
+            except Unavailable as exc:
+                patience.spend(exc)
+            await asyncio.sleep(_AGAIN_SECONDS)
+
     async def diff(self, app: str, before: int, after: int) -> DiffAnswer:
         """What differs between two deploys."""
         return await self._get(DiffAnswer, _path(app, "diff"), {"before": before, "after": after})

@@ -50,6 +50,8 @@ def ending(deploy: Deploy, error: BaseException | None, asked: Asker | None, new
     """
     if deploy.status.ended:
         return None
+    if asked == "hand" and (error is None or isinstance(error, Unavailable)):
+        return Ending(Status.CANCELLED, "cancelled by hand")
     if isinstance(error, DeploydError):
         status = Status.QUEUED if isinstance(error, Unavailable) else Status.FAILED
         return Ending(status, error.message, error.hint)
@@ -61,8 +63,6 @@ def ending(deploy: Deploy, error: BaseException | None, asked: Asker | None, new
 def _stopped(deploy: Deploy, asked: Asker | None, newest_waiting: int) -> Ending:
     if asked == "stop":
         return Ending(Status.QUEUED, "deployd was stopped")
-    if asked == "hand":
-        return Ending(Status.CANCELLED, "cancelled by hand")
     if newest_waiting > deploy.number:
         reason = f"a newer deploy came: {deploy.app}/{newest_waiting}"
         return Ending(Status.SUPERSEDED, reason, superseded_by=newest_waiting)

@@ -162,9 +162,8 @@ class Lane:
     async def _wait_for_the_world(self, deploy: Deploy, error: Unavailable) -> None:
         delay = self._backoff.fail()
         self._retry = (deploy.number, time.monotonic() + 0.9 * delay)  # so that the wake-up never comes too early
-        if deploy.status is not Status.QUEUED:
-            reason = f"{error.message}; trying again in {delay:.0f} s"
-            await self._store.advance(deploy, Status.QUEUED, reason=reason, hint=error.hint)
+        reason = f"{error.message}; trying again in {delay:.0f} s"
+        await self._store.advance(deploy, Status.QUEUED, reason=reason, hint=error.hint)
         asyncio.get_running_loop().call_later(delay, self._wake.set)
 
     def _too_early(self, deploy: Deploy) -> bool:

@@ -45,9 +45,10 @@ async def readyz(services: Given) -> Response:
     A remote that is away is a warning: it holds up its own apps alone, and hooks have to be taken meanwhile.
     """
     parts = dict(await services.readiness.parts(services.config, services.store, services.targets))
-    for app in services.config.app:
-        if (trouble := services.scheduler.looks.trouble(app.name)) is not None:
-            parts[f"git {app.name}"] = f"{WARNING}no look since {trouble.since:%Y-%m-%d %H:%M:%S} UTC: {trouble.reason}"
+    if troubled := services.scheduler.looks.troubled():
+        since = min(trouble.since for trouble in troubled.values())
+        names = ", ".join(sorted(troubled))
+        parts["git"] = f"{WARNING}no look at the remote of {names} since {since:%Y-%m-%d %H:%M:%S} UTC; see deployd status"
     return JSONResponse(parts, 200 if is_well(parts) else 503, {"Cache-Control": "no-store"})
 
 

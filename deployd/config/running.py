@@ -10,8 +10,8 @@ class Running:
     """Holds the config, and tells those who have to act when it is replaced."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
         self._told: list[Callable[[Config], object]] = []
+        self.replace(config)
 
     @property
     def apps(self) -> tuple[App, ...]:
@@ -20,7 +20,7 @@ class Running:
 
     def app(self, name: str) -> App | None:
         """One app by its name; None when it is not configured."""
-        return self.config.find(name)
+        return self._by_name.get(name)
 
     def tell(self, act: Callable[[Config], object]) -> None:
         """Call `act` with each config that comes, in the order in which they were added here."""
@@ -29,5 +29,6 @@ class Running:
     def replace(self, config: Config) -> None:
         """From now on `config` counts."""
         self.config = config
+        self._by_name = {app.name: app for app in config.app}
         for act in self._told:
             act(config)

@@ -27,7 +27,7 @@ from deployd.bringup.progress import Progress
 from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
 from deployd.domain import Status
-from deployd.errors import DeploydError
+from deployd.errors import DeploydError, Unavailable
 
 _FLOWER = b'{"instances": [[5.8, 4.0, 1.2, 0.2]]}'
 _TREE = "DecisionTreeClassifier(random_state=seed"
@@ -208,8 +208,11 @@ class Story:
         self._say(
             f"git push {payload['after'][:12]} “{subject}”; a signed webhook: {answer.status_code} in {took:.0f} ms"
         )
-        (deploy,) = answer.raise_for_status().json()["deploys"]
-        return await self._client.show(deploy["app"], deploy["number"])
+        delivery = await self._client.answered(answer.raise_for_status().json()["delivery"])
+        (outcome,) = delivery.apps
+        if outcome.deploy is None:
+            raise Unavailable(f"the push came to nothing: {outcome.reason}", hint="see `deployd delivery`")
+        return await self._client.show(outcome.app, outcome.deploy)
 
     async def _follow(self, deploy: DeployAnswer, *, show: bool = False) -> DeployAnswer:
         """Wait for the deploy's end, with its log or with its statuses; then remember its steps."""

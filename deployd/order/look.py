@@ -91,6 +91,11 @@ class Looks:
         repository = self._repositories.get(_remote(configured)) if configured is not None else None
         return repository.trouble if repository is not None else None
 
+    def troubled(self) -> Mapping[str, Trouble]:
+        """The apps whose repositories cannot be looked at now, and why."""
+        found = {app.name: self.trouble(app.name) for app in self._running.apps}
+        return {app: trouble for app, trouble in found.items() if trouble is not None}
+
 
 class _Repository:
     """The looks at one repository, one after the other."""

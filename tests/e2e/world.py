@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from deployd.api.answers import DeployAnswer
@@ -102,7 +103,8 @@ class World:
         self.daemon = daemon
         self.client = client
         self._changes = 0
-        self.answered_at = 0.0  # when the last delivery was answered, by time.monotonic()
+        self.answered_at = 0.0  # when the last delivery was answered, by time.monotonic(),
+        self.received_at = datetime.now(UTC)  # and when it was received, by the daemon's clock
 
     @property
     def app(self) -> str:
@@ -129,8 +131,16 @@ class World:
         answer = await deliver(self.daemon.url, self.daemon.secret, payload)
         self.answered_at = time.monotonic()
         assert answer.status_code == 202, answer.text
-        (deploy,) = answer.json()["deploys"]
-        return await self.client.show(deploy["app"], deploy["number"])
+        return await self.came_of(answer.json()["delivery"])
+
+    async def came_of(self, guid: str) -> DeployAnswer:
+        """The deploy that came of a delivery, once its look is taken."""
+        async with asyncio.timeout(60):
+            delivery = await self.client.answered(guid)
+        (outcome,) = delivery.apps
+        assert outcome.deploy is not None, outcome
+        self.received_at = delivery.received_at
+        return await self.client.show(outcome.app, outcome.deploy)
 
     async def ended(self, deploy: DeployAnswer, within: float = 120) -> DeployAnswer:
         """The deploy once it is live or has ended."""

@@ -1,15 +1,16 @@
 """deployd, with a death foreseen and a witness of its work: both say so in its log, in lines of their own.
 
-It sends itself SIGKILL at one exact point of its records: `DEPLOYD_FAULT` names it: `after begin_step build`, `before advance
-live`, ..., `DEPLOYD_FAULT_SIGNAL` another signal and `DEPLOYD_FAULT_FROM` the first deploy that is meant: at a start the live one
-is tidied again. And it tells when the work at a deploy begins and when all of it is over. The product knows nothing of this.
+It sends itself SIGKILL at one exact point of its records: `DEPLOYD_FAULT` names it: `after accept delivery`, `before decide head`,
+`after begin_step build`, `before advance live`, ..., `DEPLOYD_FAULT_SIGNAL` another signal and `DEPLOYD_FAULT_FROM` the first deploy
+that is meant: at a start the live one is cleaned up behind again. It also tells when the work at a deploy begins and when all of it
+is over. The product knows nothing of this.
 """
 
 import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -23,6 +24,8 @@ STEPS = ("fetch", "build", "candidate", "ready", "golden", "cut-over", "drain", 
 POINTS = tuple(
     f"{when} {method} {what}"
     for method, names in (
+        ("accept", ("delivery",)),
+        ("decide", ("head",)),
         ("begin_step", STEPS),
         ("end_step", STEPS),
         ("advance", ("building", "checking", "rolling_out", "live")),
@@ -44,12 +47,18 @@ def foresee(point: str, by: signal.Signals, first: int) -> None:
         _say(f"{point} at {time.monotonic()}")
         os.kill(os.getpid(), by)
 
+    def meant(values: Sequence[object]) -> bool:
+        if method in {"accept", "decide"}:
+            return True
+        deploy, *others = values
+        return isinstance(deploy, Deploy) and deploy.number >= first and what in {str(value) for value in others}
+
     @wraps(record)
-    async def fatal(store: Store, deploy: Deploy, *values: object, **more: object) -> Any:
-        hit = deploy.number >= first and what in {str(value) for value in values}
+    async def fatal(store: Store, *values: object, **more: object) -> Any:
+        hit = meant(values)
         if hit and when == "before":
             strike()
-        result = await record(store, deploy, *values, **more)
+        result = await record(store, *values, **more)
         if hit and when == "after":
             strike()
         return result

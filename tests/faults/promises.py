@@ -1,6 +1,5 @@
 """What must hold in the end, whatever was done: by the records, the engine, the clients, and the witness of the work."""
 
-import json
 import re
 import sqlite3
 from collections.abc import Mapping
@@ -68,26 +67,25 @@ def check_records(path: Path) -> None:
             "SELECT app, sha, group_concat(number) FROM deploys WHERE live_at IS NOT NULL GROUP BY app, sha HAVING count(*) > 1"
         ).fetchall()
         assert not twice, f"went live under more than one number: {twice}"
-        known = {number for (number,) in connection.execute("SELECT number FROM deploys")}
-        for (deploys,) in connection.execute("SELECT deploys FROM deliveries"):
-            assert {number for _, number in json.loads(deploys)} <= known, (
-                f"a delivery names what is not known: {deploys}"
-            )
+        unknown = connection.execute(
+            "SELECT app, number FROM looks WHERE number IS NOT NULL AND (app, number) NOT IN (SELECT app, number FROM deploys)"
+        ).fetchall()
+        assert not unknown, f"a look names deploys that are not known: {unknown}"
 
 
-def check_taken(path: Path, taken: Mapping[str, tuple[str, list[tuple[str, int]]]]) -> None:
-    """Every delivery that got a 202 is remembered with the deploys that it was answered, and those are of its commit."""
+def check_taken(path: Path, app: str, taken: Mapping[str, str]) -> None:
+    """Every delivery that got a 202 is remembered with its commit and was answered by a look: with a deploy of that commit or of
+    a later one."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        known = {
-            guid: json.loads(deploys) for guid, deploys in connection.execute("SELECT guid, deploys FROM deliveries")
-        }
-        commits = {
-            (app, number): sha for app, number, sha in connection.execute("SELECT app, number, sha FROM deploys")
-        }
-    for guid, (commit, deploys) in taken.items():
-        assert deploys, f"{guid} got a 202 and asked for nothing"
-        assert [tuple(deploy) for deploy in known.get(guid, ())] == deploys, f"{guid} got a 202 and is not known"
-        assert {commits[deploy] for deploy in deploys} == {commit}, f"{deploys} of {guid} are not of {commit}"
+        known = {guid: (number, sha) for number, guid, sha in connection.execute("SELECT id, guid, sha FROM deliveries")}
+        for guid, commit in taken.items():
+            assert guid in known, f"{guid} got a 202 and is not known"
+            number, sha = known[guid]
+            assert sha == commit, f"{guid} named {commit}, and {sha} is remembered"
+            query = "SELECT number FROM looks WHERE app = ? AND upto >= ? ORDER BY upto LIMIT 1"
+            answer = connection.execute(query, (app, number)).fetchone()
+            assert answer is not None, f"{guid} still owes a look"
+            assert answer[0] is not None, f"{guid} came to nothing"
 
 
 def check_work(log: str) -> None:

@@ -62,7 +62,7 @@ class Survivor:
         self.deaths: Counter[str] = Counter()  # what ran when it was killed, by its records
         self.aimed: Counter[str] = Counter()  # the steps that were to be hit at a random moment,
         self.hit: Counter[str] = Counter()  # and that ran at that moment
-        self.taken: dict[str, tuple[str, list[tuple[str, int]]]] = {}  # what each GUID that got a 202 was answered
+        self.taken: dict[str, str] = {}  # the commit that each delivery named which got a 202, by its GUID
         self._log_from = 0
         self._engine = engine
         self._chance = chance
@@ -91,7 +91,8 @@ class Survivor:
         with suppress(httpx.TransportError):
             answer = await deliver(self.daemon.url, self.daemon.secret, payload, guid)
             assert answer.status_code == 202, answer.text
-            self.taken[guid] = (head, [(deploy["app"], deploy["number"]) for deploy in answer.json()["deploys"]])
+            assert answer.json() == {"delivery": guid, "apps": [self.world.app]}
+            self.taken[guid] = head
         return head
 
     async def ends(self, within: float = _WITHIN_S) -> int:
@@ -172,5 +173,5 @@ class Survivor:
         deploys were worked on at once; the database is sound; on the engine is what serves and what is kept."""
         check_clients(self.load)
         check_world(self.world, self._engine.api())
-        check_taken(database_of(self.world), self.taken)
+        check_taken(database_of(self.world), self.world.app, self.taken)
         check_work(self.daemon.log.read_text())

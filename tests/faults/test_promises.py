@@ -1,6 +1,5 @@
 """The checks behind the faults find what they are there to find."""
 
-import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -18,12 +17,18 @@ A, B = "a" * 40, "b" * 40
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    """One delivery, `g`, that asked for iris/1 of commit A, which was live until iris/2 of commit B was."""
+    """One delivery, `g`, of commit A, that became iris/1, which was live until iris/2 of commit B was; and `h`, not looked at."""
     with closing(sqlite3.connect(tmp_path / "db")) as connection:
         migrate(connection)
         _add(connection, 1, A, "retired", live_at=1)
         _add(connection, 2, B, "live", live_at=2)
-        connection.execute("INSERT INTO deliveries VALUES ('github', 'g', 'push', 0, ?)", (json.dumps([["iris", 1]]),))
+        for guid in ("g", "h"):
+            connection.execute(
+                "INSERT INTO deliveries (forge, guid, event, received_at, repository, ref, sha, apps) "
+                "VALUES ('github', ?, 'push', 0, '', '', ?, '[\"iris\"]')",
+                (guid, A),
+            )
+        connection.execute("INSERT INTO looks VALUES ('iris', 1, 0, ?, 1, '')", (A,))
         connection.commit()
     return tmp_path / "db"
 
@@ -64,19 +69,31 @@ def test_a_deploy_that_never_came_to_its_end_is_found(database: Path) -> None:
 
 
 def test_an_accepted_delivery_that_is_known_is_fine(database: Path) -> None:
-    check_taken(database, {"g": (A, [("iris", 1)])})
+    check_taken(database, "iris", {"g": A})
 
 
 @pytest.mark.parametrize(
-    "taken",
-    [{"h": (A, [("iris", 1)])}, {"g": (A, [("iris", 2)])}, {"g": (B, [("iris", 1)])}, {"g": (A, [])}],
-    ids=["is not known", "had another answer", "is of another commit", "asked for nothing"],
+    "taken", [{"i": A}, {"g": B}, {"h": A}], ids=["is not known", "named another commit", "still owes a look"]
 )
-def test_an_accepted_delivery_that_is_lost_is_found(
-    database: Path, taken: dict[str, tuple[str, list[tuple[str, int]]]]
-) -> None:
+def test_an_accepted_delivery_that_is_lost_is_found(database: Path, taken: dict[str, str]) -> None:
     with pytest.raises(AssertionError):
-        check_taken(database, taken)
+        check_taken(database, "iris", taken)
+
+
+def test_a_delivery_that_came_to_nothing_is_found(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE looks SET number = NULL")
+        connection.commit()
+    with pytest.raises(AssertionError, match="nothing"):
+        check_taken(database, "iris", {"g": A})
+
+
+def test_a_look_that_names_an_unknown_deploy_is_found(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE looks SET number = 9")
+        connection.commit()
+    with pytest.raises(AssertionError, match="9"):
+        check_records(database)
 
 
 def _log(*events: str) -> str:

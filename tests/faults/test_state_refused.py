@@ -178,7 +178,6 @@ async def _taken(world: World, payload: Mapping[str, Any], guid: str) -> DeployA
     """Redeliver the same push, until it is taken; the release that comes of it."""
     answer = await deliver(world.daemon.url, world.daemon.secret, payload, guid)
     assert answer.status_code == 202, answer.text
-    (deploy,) = answer.json()["deploys"]
-    live = await world.ended(await world.client.show(deploy["app"], deploy["number"]))
+    live = await world.ended(await world.came_of(guid))
     assert live.status is Status.LIVE, live.reason
     return live
