@@ -1,0 +1,220 @@
+"""A lane over a real store; pipeline, target and aftermath are scripted: each deploy goes as far as the test lets it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from deployd.aftermath import Aftermath
+from deployd.backoff import Backoff
+from deployd.config.app import App
+from deployd.config.daemon import Config, Retention
+from deployd.config.file import parse
+from deployd.config.running import Running
+from deployd.domain import Deploy, Status, Trigger, Wanted
+from deployd.errors import DeploydError, Unavailable
+from deployd.events import Events
+from deployd.lane import Lane
+from deployd.pipeline import Pipeline
+from deployd.ports import InFlight, Log, Target, none_in_flight
+from deployd.store.database import Database
+from deployd.store.store import Store
+
+A, B, C = "a" * 40, "b" * 40, "c" * 40
+MAIN = "refs/heads/main"
+Outrun = Callable[[], Awaitable[bool]]
+Script = Callable[[Deploy], Awaitable[None]]
+
+
+async def for_ever(_: Deploy) -> None:
+    """The script of a deploy that only a cancellation ends."""
+    await asyncio.Event().wait()
+
+
+def failing(*errors: DeploydError) -> Script:
+    """The script of a deploy that fails with each of the errors in turn, and then goes live."""
+    left = list(errors)
+
+    async def fail(_: Deploy) -> None:
+        if left:
+            raise left.pop(0)
+
+    return fail
+
+
+class Cleaning:
+    """The script of a deploy that goes on until it is stopped, and cleans up until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.begun, self.let_end = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, deploy: Deploy) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.begun.set()
+            await self.let_end.wait()
+
+
+class ScriptedPipeline(Pipeline):
+    """Does for each deploy what `scripts` says of its commit; without a script it goes live at once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.scripts: dict[str, Script] = {}
+        self.began: asyncio.Queue[Deploy] = asyncio.Queue()
+        self.running: set[str] = set()
+
+    async def run(self, app: App, deploy: Deploy, outrun: Outrun) -> None:
+        assert app.name not in self.running, "two deploys of one app at once"
+        self.running.add(app.name)
+        try:
+            await self.store.advance(deploy, Status.BUILDING)
+            self.began.put_nowait(deploy)
+            if (script := self.scripts.get(deploy.commit)) is not None:
+                await script(deploy)
+            if await outrun():
+                raise asyncio.CancelledError
+            await self.go_live(deploy)
+        finally:
+            self.running.remove(app.name)
+
+    async def go_live(self, deploy: Deploy) -> None:
+        """What is left of the way, in one go."""
+        for status in (Status.CHECKING, Status.ROLLING_OUT, Status.LIVE):
+            await self.store.advance(deploy, status)
+
+
+class ScriptedAftermath(Aftermath):
+    """Notes which releases it followed, and for which apps it pruned."""
+
+    def __init__(self) -> None:
+        self.followed: asyncio.Queue[int] = asyncio.Queue()
+        self.pruned: asyncio.Queue[str] = asyncio.Queue()
+        self.in_flight: InFlight = none_in_flight
+
+    async def follow(self, app: App, deploy: Deploy, retention: Retention, in_flight: InFlight) -> None:
+        self.in_flight = in_flight
+        self.followed.put_nowait(deploy.number)
+
+    async def prune(self, app: App, retention: Retention, log: Log | None = None) -> None:
+        self.pruned.put_nowait(app.name)
+
+
+class World:
+    """What serves, as a target would say."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.restored: list[int] = []
+        self.removed: list[str] = []
+        self.trouble: list[DeploydError] = []  # what the next questions are answered with
+        self.refused: list[DeploydError] = []  # what the next restores end with
+        self.swept = asyncio.Event()
+
+    async def serving(self, app: App) -> int | None:
+        if self.trouble:
+            raise self.trouble.pop(0)
+        return self.number
+
+    async def restore(self, app: App, deploy: Deploy) -> None:
+        if self.refused:
+            raise self.refused.pop(0)
+        self.restored.append(deploy.number)
+        self.number = deploy.number
+
+    async def sweep(self, app: App, keep: int | None, log: Log) -> None:
+        assert keep is None
+        if self.trouble:
+            raise self.trouble.pop(0)
+        self.swept.set()
+
+    async def remove(self, app: str) -> None:
+        self.removed.append(app)
+
+
+class Bench:
+    """A store, a lane of the app `iris`, and what is around it."""
+
+    def __init__(self, store: Store, events: Events, config: Config) -> None:
+        self.store, self.events = store, events
+        self.pipeline, self.aftermath, self.world = ScriptedPipeline(store), ScriptedAftermath(), World()
+        self.running = Running(config)
+        target = cast("Target", self.world)
+        self.lane = Lane(config.app[0], self.running, store, self.pipeline, self.aftermath, lambda _: target)
+
+    async def queued(self, commit: str) -> Deploy:
+        """A deploy that waits in the store, of which the lane was not told."""
+        return await self.store.queue(Wanted("iris", commit, MAIN, Trigger("push", "guid")))
+
+    async def push(self, commit: str) -> Deploy:
+        """A deploy that waits, of which the lane was told."""
+        deploy = await self.queued(commit)
+        self.lane.submit(deploy)
+        return deploy
+
+    async def begins(self, commit: str) -> Deploy:
+        """The same, once the pipeline runs it."""
+        deploy = await self.push(commit)
+        async with asyncio.timeout(20):
+            while (await self.pipeline.began.get()).number != deploy.number:
+                pass
+        return deploy
+
+    async def left_at(self, *statuses: Status) -> Deploy:
+        """A deploy that went through `statuses` in an earlier life of the daemon."""
+        deploy = await self.queued(A)
+        for status in statuses:
+            deploy = await self.store.advance(deploy, status)
+        return deploy
+
+    async def pause(self, *, paused: bool) -> None:
+        """As the scheduler does it."""
+        await self.store.pause("iris", paused=paused)
+        self.lane.pause(paused=paused)
+
+    async def becomes(self, deploy: Deploy | str, *statuses: Status) -> Deploy:
+        """The deploy (`iris/2`) once it has one of the statuses."""
+        return await becomes(self.store, self.events, deploy, *statuses)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """The lane serves for the length of the block, and ends by nothing but its cancellation."""
+        task = asyncio.create_task(self.lane.serve())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+        assert task.cancelled(), task.exception()
+
+
+async def becomes(store: Store, events: Events, deploy: Deploy | str, *statuses: Status) -> Deploy:
+    """The deploy (`iris/2`) once it has one of the statuses."""
+    app, _, number = (deploy if isinstance(deploy, str) else deploy.name).partition("/")
+    async with asyncio.timeout(20):
+        watch = events.watch(after=0)
+        while True:
+            now = await store.deploy(app, int(number))
+            if now is not None and now.status in statuses:
+                return now
+            await anext(watch)
+
+
+def away(number: int = 1) -> list[DeploydError]:
+    """So many answers of an engine that is away."""
+    return [Unavailable("the engine is away") for _ in range(number)]
+
+
+@asynccontextmanager
+async def a_bench(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    """A bench for the length of the block; what is away is asked again at once."""
+    monkeypatch.setattr("deployd.lane.Backoff", partial(Backoff, (0.01,)))
+    app = {"name": "iris", "repo": "https://example.com/acme/iris.git", "branch": "main", "gateway": {"listen": 8000}}
+    events = Events()
+    async with Database(directory / "db") as database:
+        yield Bench(Store(database, events), events, parse({"app": [app]}))
