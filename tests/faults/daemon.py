@@ -1,9 +1,9 @@
 """deployd, with a death foreseen and a witness of its work: both say so in its log, in lines of their own.
 
-It sends itself SIGKILL at one exact point of its records: `DEPLOYD_FAULT` names it: `after accept delivery`, `before decide head`,
-`after begin_step build`, `before advance live`, ..., `DEPLOYD_FAULT_SIGNAL` another signal and `DEPLOYD_FAULT_FROM` the first deploy
-that is meant: at a start the live one is cleaned up behind again. It also tells when the work at a deploy begins and when all of it
-is over. The product knows nothing of this.
+It sends itself SIGKILL at one exact point of its records, which `DEPLOYD_FAULT` names: `after accept delivery`,
+`before decide head`, `after begin_step build`, `before advance live`, ... `DEPLOYD_FAULT_SIGNAL` is another signal, and
+`DEPLOYD_FAULT_FROM` the first deploy that is meant: at a start the live one is cleaned up behind again. It also tells when the
+work at a deploy begins and when all of it is over. The product knows nothing of this.
 """
 
 import os

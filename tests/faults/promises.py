@@ -77,7 +77,9 @@ def check_taken(path: Path, app: str, taken: Mapping[str, str]) -> None:
     """Every delivery that got a 202 is remembered with its commit and was answered by a look: with a deploy of that commit or of
     a later one."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        known = {guid: (number, sha) for number, guid, sha in connection.execute("SELECT id, guid, sha FROM deliveries")}
+        known = {
+            guid: (number, sha) for number, guid, sha in connection.execute("SELECT id, guid, sha FROM deliveries")
+        }
         for guid, commit in taken.items():
             assert guid in known, f"{guid} got a 202 and is not known"
             number, sha = known[guid]
