@@ -50,7 +50,7 @@ class Aftermath:
             (log or DaemonLog()).write(f"freed {said}\n")
 
     async def _leave_former_targets(self, app: App, deploy: Deploy) -> None:
-        """An app whose `target` changed goes away from where its release before ran."""
-        before = {release.target for release in await self._store.released(app.name, 2)} - {deploy.target}
-        for name in before & self._targets.keys():
+        """An app whose `target` changed goes away from where its earlier releases ran; not from where its next one will."""
+        before = {release.target for release in await self._store.released(app.name)}
+        for name in (before - {deploy.target, app.target}) & self._targets.keys():
             await self._targets[name].remove(app.name)
