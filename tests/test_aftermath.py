@@ -1,0 +1,179 @@
+"""What comes after the switch, over a real store and real logs; targets and builder note what they are asked."""
+
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from deployd.aftermath import Aftermath
+from deployd.config.app import App
+from deployd.config.daemon import Retention
+from deployd.domain import Deploy, Image, Status, Trigger, Wanted
+from deployd.errors import RolloutFailed
+from deployd.events import Events
+from deployd.logs.logs import Logs
+from deployd.ports import Builder, InFlight, KeptNow, Log, Target, none_in_flight
+from deployd.store.database import Database
+from deployd.store.store import Store
+from tests.desk import REPO
+from tests.lanes import A, B
+
+RETENTION = Retention.model_validate({"images": 3, "image_bytes": "1GB", "logs": 5, "log_bytes": "100MB"})
+CACHE_LIMIT = 10**7
+
+
+class Place:
+    """A target, or a builder, that notes in `said` what it is asked; `freed` bytes come of each clean-up."""
+
+    def __init__(self, name: str, said: list[str]) -> None:
+        self.name, self.said = name, said
+        self.freed = 0
+        self.broken = False
+        self.kept: set[str] = set()
+        self.in_flight: InFlight = none_in_flight
+
+    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight) -> None:
+        if self.broken:
+            raise RolloutFailed("the containers cannot be listed")
+        self.in_flight = in_flight
+        self.said.append(f"{self.name} sweeps {app.name} but {keep}")
+        log.write("swept\n")
+
+    async def remove(self, app: str) -> None:
+        self.said.append(f"{self.name} removes {app}")
+
+    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
+        self.kept = {image.id for image in (await kept()).images}
+        self.said.append(f"{self.name} prunes {app.name} to {images} images, {image_bytes} bytes")
+        return self.freed
+
+    async def trim(self, limit_bytes: int) -> int:
+        self.said.append(f"{self.name} trims to {limit_bytes} bytes")
+        return self.freed
+
+
+class World:
+    """An aftermath and all that it works with."""
+
+    def __init__(self, directory: Path, store: Store) -> None:
+        self.store, self.logs = store, Logs(directory / "logs")
+        self.said: list[str] = []
+        self.docker, self.kubernetes = Place("docker", self.said), Place("kubernetes", self.said)
+        self.builder = Place("builder", self.said)
+        self.aftermath = self.over(docker=self.docker, kubernetes=self.kubernetes)
+
+    def over(self, **targets: Place) -> Aftermath:
+        """An aftermath that knows these targets."""
+        known = {name: cast("Target", target) for name, target in targets.items()}
+        return Aftermath(self.store, self.logs, known, cast("Builder", self.builder), CACHE_LIMIT)
+
+    async def released(self, target: str = "docker", commit: str = A) -> Deploy:
+        """A deploy that is live now."""
+        wanted = Wanted("iris", commit, "refs/heads/main", Trigger("push"), target=target)
+        deploy = await self.store.queue(wanted)
+        for status in (Status.BUILDING, Status.ROLLING_OUT, Status.LIVE):
+            deploy = await self.store.advance(deploy, status)
+        await self.store.record_image(deploy, Image("deployd/iris", commit, f"sha256:{commit}"))
+        return deploy
+
+    async def log(self, deploy: Deploy) -> str:
+        return b"".join([block async for block in self.logs.read(deploy.app, deploy.number)]).decode()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with Database(tmp_path / "db") as database:
+        yield World(tmp_path, Store(database, Events()))
+
+
+def _app(target: str = "docker") -> App:
+    section: dict[str, object] = {"gateway": {"listen": 8000}} if target == "docker" else {"kubernetes": {}}
+    return App.model_validate({"name": "iris", "repo": REPO, "branch": "main", "target": target, **section})
+
+
+async def test_what_served_before_is_drained_and_then_what_is_too_old_is_pruned(world: World) -> None:
+    deploy = await world.released()
+    await world.aftermath.follow(_app(), deploy, RETENTION, lambda: 7)
+    assert world.said == [
+        "docker sweeps iris but 1",
+        "docker prunes iris to 3 images, 1000000000 bytes",
+        "builder trims to 10000000 bytes",
+    ]
+    assert world.docker.in_flight() == 7
+    now = await world.store.deploy("iris", 1)
+    assert now is not None
+    assert [(step.name, step.status) for step in now.steps] == [("drain", "done"), ("prune", "done")]
+    assert (await world.log(deploy)).startswith("==> drain\nswept\n<== drain took ")
+
+
+async def test_a_drain_that_fails_is_recorded_and_nothing_is_pruned(world: World) -> None:
+    deploy = await world.released()
+    world.docker.broken = True
+    with pytest.raises(RolloutFailed):
+        await world.aftermath.follow(_app(), deploy, RETENTION, none_in_flight)
+    now = await world.store.deploy("iris", 1)
+    assert now is not None
+    assert [(step.name, step.status) for step in now.steps] == [("drain", "failed")]
+    assert world.said == []
+
+
+async def test_the_images_of_the_live_and_the_previous_release_are_kept(world: World) -> None:
+    await world.released(commit=A)
+    deploy = await world.released(commit=B)
+    await world.aftermath.follow(_app(), deploy, RETENTION, none_in_flight)
+    assert world.docker.kept == {f"sha256:{A}", f"sha256:{B}"}
+
+
+async def test_what_was_freed_is_written_to_the_log_of_the_deploy(world: World) -> None:
+    world.docker.freed, world.builder.freed = 2_500_000, 1_000_000
+    deploy = await world.released()
+    await world.aftermath.follow(_app(), deploy, RETENTION, none_in_flight)
+    assert "freed 2.5 MB of images, 1.0 MB of build cache\n" in await world.log(deploy)
+
+
+async def test_nothing_is_written_about_freed_bytes_when_nothing_was_freed(world: World) -> None:
+    deploy = await world.released()
+    await world.aftermath.follow(_app(), deploy, RETENTION, none_in_flight)
+    assert "freed" not in await world.log(deploy)
+
+
+async def test_what_is_freed_after_no_release_is_written_to_the_daemons_log(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.docker.freed = 1_000_000
+    with caplog.at_level(logging.INFO):
+        await world.aftermath.prune(_app(), RETENTION)
+    assert "freed 1.0 MB of images" in caplog.text
+
+
+async def test_an_app_whose_target_changed_goes_from_where_its_release_before_ran(world: World) -> None:
+    await world.released("docker")
+    deploy = await world.released("kubernetes")
+    await world.aftermath.follow(_app("kubernetes"), deploy, RETENTION, none_in_flight)
+    assert world.said[:2] == ["docker removes iris", "kubernetes sweeps iris but 2"]
+
+
+async def test_a_former_target_is_left_though_the_clean_up_of_the_release_between_was_cut_short(world: World) -> None:
+    await world.released("docker")
+    await world.released("kubernetes", A)
+    deploy = await world.released("kubernetes", B)
+    await world.aftermath.follow(_app("kubernetes"), deploy, RETENTION, none_in_flight)
+    assert world.said[0] == "docker removes iris"
+
+
+async def test_an_app_that_goes_back_to_a_former_target_is_not_removed_there_under_the_deploy_to_come(
+    world: World,
+) -> None:
+    await world.released("docker")
+    deploy = await world.released("kubernetes")
+    await world.aftermath.follow(_app("docker"), deploy, RETENTION, none_in_flight)
+    assert "docker removes iris" not in world.said
+
+
+async def test_a_former_target_that_this_daemon_does_not_reach_is_left_alone(world: World) -> None:
+    await world.released("docker")
+    deploy = await world.released("kubernetes")
+    await world.over(kubernetes=world.kubernetes).follow(_app("kubernetes"), deploy, RETENTION, none_in_flight)
+    assert world.said[0] == "kubernetes sweeps iris but 2"
