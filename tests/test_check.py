@@ -76,7 +76,7 @@ async def test_every_secret_is_read(tmp_path: Path, repository: Path, monkeypatc
     more = '[app.build]\nsecrets = { TOKEN = "env:ONE" }\n[app.docker]\nenv_secrets = { KEY = "env:TWO" }\n'
     verdicts = {one.detail: one.verdict for one in await _found(_config(tmp_path, repository, more), "secret")}
     assert verdicts == {
-        "app.iris.build.secrets.TOKEN: env:ONE is there": "ok",
+        "app.iris.build.secrets.TOKEN: env:ONE can be read": "ok",
         "app.iris.docker.env_secrets.KEY: the environment variable TWO is not set": "wrong",
     }
 
@@ -111,12 +111,12 @@ def test_a_port_that_only_haproxy_may_bind_is_no_fault_of_the_app(monkeypatch: p
     monkeypatch.setattr(socket.socket, "bind", refused)
     assert _port("app port", "0.0.0.0", 80, ours=False, by_haproxy=True).verdict == "ok"
     own = _port("api port", "0.0.0.0", 80, ours=False)
-    assert (own.verdict, own.hint) == ("wrong", "take one above 1023, or systemd's socket")
+    assert (own.verdict, own.hint) == ("wrong", "use a port above 1023, or systemd's socket")
 
 
 def test_an_address_of_another_machine_is_told() -> None:
     found = _port("app port", "192.0.2.1", 8000, ours=False, by_haproxy=True)
-    assert (found.verdict, found.hint) == ("wrong", "is it an address of this machine?")
+    assert (found.verdict, found.hint) == ("wrong", "use an address of this machine")
 
 
 async def test_limits_that_buildkit_does_not_know_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ async def test_limits_that_buildkit_does_not_know_are_told(monkeypatch: pytest.M
     limited = parse({"builder": {"kind": "buildkit", "cpus": 1.5, "memory": "2GiB"}})
     ok, warned = await _builder(limited)
     assert (ok.verdict, warned.verdict) == ("ok", "warning")
-    assert warned.detail == 'builder.cpus and builder.memory: without effect with kind = "buildkit"'
+    assert warned.detail == 'builder.cpus and builder.memory: no effect with kind = "buildkit"'
     assert [one.verdict for one in await _builder(parse({"builder": {"kind": "buildkit"}}))] == ["ok"]
 
 
@@ -139,7 +139,7 @@ async def test_an_image_of_the_gateway_that_cannot_be_had_is_told(
     file = _config(tmp_path, repository, '[gateway]\nimage = "127.0.0.1:1/nothing/haproxy:lts"\n')
     (found,) = await _found(file, "gateway")
     assert found.verdict == "wrong"
-    assert "is not there and cannot be pulled: asking its registry: " in found.detail
+    assert "and cannot pull it: asking its registry: " in found.detail
     assert "gateway.image" in found.hint
 
 
@@ -157,7 +157,7 @@ async def test_an_image_of_the_gateway_that_its_registry_has_need_not_be_there(
     file = _config(tmp_path, repository, f'[gateway]\nimage = "{name}:there"\n')
 
     (found,) = await _found(file, "gateway")
-    assert (found.verdict, found.detail) == ("ok", f"image {name}:there is pulled at the start: its registry has it")
+    assert (found.verdict, found.detail) == ("ok", f"the engine will pull the image {name}:there at the start")
 
 
 @pytest.mark.engine

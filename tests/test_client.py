@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -145,6 +146,15 @@ async def test_a_follower_survives_a_restart_of_the_daemon(daemon: Desk) -> None
                 await reading
     assert text.count(b"==> fetch") == 1
     assert b"iris/1 is live" in text
+
+
+async def test_a_daemon_that_hangs_is_told_apart_from_one_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployd.client._TIMEOUT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        async with Client(f"http://127.0.0.1:{hangs.getsockname()[1]}") as client:
+            with pytest.raises(Unavailable, match="did not answer in time") as refused:
+                await client.apps()
+    assert "systemctl status" in refused.value.hint
 
 
 @pytest.mark.parametrize("url", ["localhost:8081", "http://[", "http://a b", "", "ftp://example.com"])

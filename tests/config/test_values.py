@@ -55,4 +55,11 @@ def test_a_secret_that_is_missing_or_empty_is_an_error_with_the_key(
     (tmp_path / "EMPTY").write_text("\n")
     with pytest.raises(ConfigError, match=r"^github\.secrets\[0\]: ") as refused:
         read_secret(reference.replace("EMPTY", str(tmp_path / "EMPTY")), "github.secrets[0]")
-    assert "must lead to the secret" in refused.value.hint
+    assert refused.value.hint.startswith(("set ", "write the secret into that file"))
+
+
+def test_a_credential_that_is_missing_says_what_the_unit_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/nowhere")
+    with pytest.raises(ConfigError, match=r"cannot read /nowhere/token: No such file") as refused:
+        read_secret("credential:token", "app.iris.credentials")
+    assert refused.value.hint == "set it, or add LoadCredential=token:FILE to the unit and restart deployd"
