@@ -80,13 +80,13 @@ def test_a_wrong_key_is_named_with_its_path(data: dict[str, Any], words: str) ->
     assert words in refused.value.message
 
 
-def test_every_wrong_key_is_told_at_once() -> None:
+def test_one_error_lists_every_wrong_key() -> None:
     with pytest.raises(ConfigError) as refused:
         parse({"server": {"prot": 1, "port": "x"}, "git": {"poll_every": "often"}})
     assert len(refused.value.message.splitlines()) == 3
 
 
-def test_the_secret_that_stands_where_a_reference_should_is_not_repeated() -> None:
+def test_a_secret_in_place_of_a_reference_is_not_repeated_in_the_error() -> None:
     with pytest.raises(ConfigError) as refused:
         parse({"github": {"secrets": ["hunter2"]}})
     assert "hunter2" not in refused.value.message + refused.value.hint
@@ -147,7 +147,7 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
             load(file)
 
 
-def test_a_file_that_this_user_may_not_read_says_whose_it_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_this_user_may_not_read_gives_a_hint_about_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> str:
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -157,7 +157,7 @@ def test_a_file_that_this_user_may_not_read_says_whose_it_must_be(monkeypatch: p
     assert "chown root:deployd /etc/deployd/config.toml" in refused.value.hint
 
 
-def test_a_relative_repository_is_taken_from_the_files_own_directory(tmp_path: Path) -> None:
+def test_a_relative_repository_is_relative_to_the_config_file(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     text = (
         '[git]\nallow_file = true\n[[app]]\nname = "x"\nrepo = "./sub"\nbranch = "main"\ngateway = { listen = 8000 }\n'
@@ -166,7 +166,7 @@ def test_a_relative_repository_is_taken_from_the_files_own_directory(tmp_path: P
     assert load(file).app[0].repo == str(tmp_path / "sub")
 
 
-def test_the_file_is_found_where_it_usually_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_config_file_is_looked_for_in_the_usual_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DEPLOYD_CONFIG", raising=False)
     assert default_path() == Path("/etc/deployd/config.toml")
