@@ -8,7 +8,7 @@ RUN python3 -m venv /opt/training && python3 -m venv --without-pip /opt/serving
 COPY model_service/serving.lock model_service/training.lock /locks/
 RUN /opt/training/bin/pip --python /opt/serving/bin/python install --require-hashes -r /locks/serving.lock
 RUN /opt/training/bin/pip install --require-hashes -r /locks/training.lock
-# All of the above stays cached until a lock changes; from here on a change of the code trains anew.
+# Everything above stays cached until a lock changes. A change of the code trains anew from here.
 WORKDIR /srv
 COPY model_service model_service
 ARG TASK=model_service.iris
@@ -26,7 +26,7 @@ ENV PATH=/opt/serving/bin:$PATH PYTHONPATH=/srv PYTHONUNBUFFERED=1 MODEL_DIR=/sr
 USER 10001:10001
 EXPOSE 5000
 CMD ["python", "-m", "model_service"]
-# Last, so that a commit which leaves the model alone reuses every layer above.
+# Last, so that a commit which does not change the model reuses every layer above.
 ARG COMMIT=
 ENV MODEL_COMMIT=$COMMIT
 LABEL org.opencontainers.image.revision=$COMMIT

@@ -1,6 +1,6 @@
-"""`deployd check`: everything that deploys will need, tried before they need it, and each fault with what to do about it.
+"""`deployd check`: tries everything that a deploy needs, and says for each fault what to do about it.
 
-Changes nothing: no container, no file but a mirror's scratch directory, which goes again.
+It changes nothing: it makes no container, and no file but a temporary mirror, which it removes.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _REGISTRY_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was tried, and what came of it. `in_config`: the config file has to change."""
+    """One thing that was tried, and the result. `in_config`: the config file has to change."""
 
     what: str
     verdict: Verdict
@@ -49,7 +49,7 @@ class Finding:
 
 
 async def check(path: Path) -> list[Finding]:
-    """Try everything; in the order in which a person would fix it."""
+    """Try everything, in the order in which a person would fix it."""
     try:
         config = load(path)
     except ConfigError as exc:
@@ -62,7 +62,7 @@ async def check(path: Path) -> list[Finding]:
 
 
 def references(config: Config) -> Iterator[tuple[str, str]]:
-    """Key path and reference of every secret that the config names."""
+    """The key path and the reference of every secret in the config."""
     yield from ((f"github.secrets[{at}]", one) for at, one in enumerate(config.github.secrets))
     if config.github.token is not None:
         yield "github.token", config.github.token
@@ -88,16 +88,20 @@ def _secrets(config: Config) -> Iterator[Finding]:
         except ConfigError as exc:
             yield Finding.fault("secret", exc)
         else:
-            yield Finding("secret", "ok", f"{key}: {reference} is there")
+            yield Finding("secret", "ok", f"{key}: {reference} can be read")
 
 
 def _access(config: Config) -> Iterator[Finding]:
     if not config.github.secrets:
         yield Finding(
-            "webhooks", "warning", "no secret: every webhook is refused, commits come by polling", "github.secrets"
+            "webhooks",
+            "warning",
+            "no secret: every webhook is refused, only the timer finds pushes",
+            "set github.secrets",
         )
     if not config.auth.tokens:
-        yield Finding("tokens", "warning", "none: only requests from this machine are served", "deployd token new NAME")
+        said = "none: every account on this machine may do everything, and nobody else anything"
+        yield Finding("tokens", "warning", said, "deployd token new NAME makes one")
     else:
         yield Finding("tokens", "ok", ", ".join(f"{token.name} ({token.role})" for token in config.auth.tokens))
     if config.server.tls is not None:
@@ -116,10 +120,10 @@ def _state(config: Config) -> Finding:
 
 
 def _port(what: str, host: str, port: int, *, ours: bool, by_haproxy: bool = False) -> Finding:
-    """Whether a port is to be had. What only a right of this user is in the way of, HAProxy, which is root, does have."""
+    """Whether a port can be used. HAProxy starts as root, so a port that this user may not bind is free for it."""
     where = f"{host}:{port}"
     if port == 0 or ours:
-        return Finding(what, "ok", where + (" is deployd's already" if ours else ""))
+        return Finding(what, "ok", where + (" is in use by deployd" if ours else ""))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -127,16 +131,20 @@ def _port(what: str, host: str, port: int, *, ours: bool, by_haproxy: bool = Fal
             probe.bind((host, port))
         except OSError as exc:
             if exc.errno != errno.EACCES:
-                hint = "who has it? ss -ltnp" if exc.errno == errno.EADDRINUSE else "is it an address of this machine?"
+                hint = (
+                    "find its user with: ss -ltnp"
+                    if exc.errno == errno.EADDRINUSE
+                    else "use an address of this machine"
+                )
                 return Finding(what, "wrong", f"{where}: {exc.strerror}", hint)
             if not by_haproxy:
-                hint = "take one above 1023, or systemd's socket"
+                hint = "use a port above 1023, or systemd's socket"
                 return Finding(what, "wrong", f"{where}: {exc.strerror}", hint)
     return Finding(what, "ok", f"{where} is free")
 
 
 def _answers_as_deployd(config: Config) -> bool:
-    """Whether a deployd holds our state directory: then it also holds the API's port."""
+    """Whether a running deployd has locked this state directory: then it also has the API's port."""
     lock = config.server.state_dir / "lock"
     try:
         return lock.read_text().strip().isdecimal() and Path(f"/proc/{lock.read_text().strip()}").exists()
@@ -164,7 +172,7 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
             for finding in await _builder(config):
                 yield finding
         except DeploydError as exc:
-            yield Finding("engine", "wrong", exc.message, exc.hint or "is it running? DOCKER_HOST says where")
+            yield Finding("engine", "wrong", exc.message, exc.hint or "start it, or set DOCKER_HOST to its address")
     async for finding in _cluster(config):
         yield finding
 
@@ -178,11 +186,11 @@ async def _gateway(config: Config, docker: aiodocker.Docker) -> list[Finding]:
 
 
 async def _gateway_image(name: str, docker: aiodocker.Docker) -> Finding:
-    """Whether the engine has the image, or can get it: its registry is asked, nothing is pulled."""
+    """Whether the engine has the image, or can pull it. Only asks the registry, and pulls nothing."""
     with translated("looking for the gateway's image"):
         try:
             await docker.images.inspect(name)
-            return Finding("gateway", "ok", f"image {name} is there")
+            return Finding("gateway", "ok", f"the engine has the image {name}")
         except aiodocker.DockerError as exc:
             if exc.status != 404:
                 raise
@@ -190,9 +198,9 @@ async def _gateway_image(name: str, docker: aiodocker.Docker) -> Finding:
         with translated("asking its registry"):
             await asyncio.wait_for(request(docker, f"distribution/{name}/json"), _REGISTRY_SECONDS)
     except DeploydError as exc:
-        hint = f"docker pull {name}, or name one in gateway.image that this machine has or can get"
-        return Finding("gateway", "wrong", f"image {name} is not there and cannot be pulled: {exc.message}", hint)
-    return Finding("gateway", "ok", f"image {name} is pulled at the start: its registry has it")
+        hint = f"docker pull {name}, or set gateway.image to an image that this machine has or can pull"
+        return Finding("gateway", "wrong", f"the engine has no image {name} and cannot pull it: {exc.message}", hint)
+    return Finding("gateway", "ok", f"the engine will pull the image {name} at the start")
 
 
 async def _builder(config: Config) -> list[Finding]:
@@ -200,19 +208,19 @@ async def _builder(config: Config) -> list[Finding]:
     if section.kind == "engine":
         await EngineBuilder(section, state, config.registry).ping()
         return [Finding("builder", "ok", section.kind)]
-    from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - one of two
+    from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - only where it is used
 
     await BuildkitBuilder(section, state, config.registry).ping()
-    idle = " and ".join(f"builder.{key}" for key in ("cpus", "memory") if getattr(section, key) is not None)
-    hint = "take it out, or limit BuildKit's own daemon"
-    limits = [Finding("builder", "warning", f'{idle}: without effect with kind = "buildkit"', hint)] if idle else []
+    unused = " and ".join(f"builder.{key}" for key in ("cpus", "memory") if getattr(section, key) is not None)
+    hint = "remove them, or limit BuildKit's own daemon"
+    limits = [Finding("builder", "warning", f'{unused}: no effect with kind = "buildkit"', hint)] if unused else []
     return [Finding("builder", "ok", section.kind), *limits]
 
 
 async def _cluster(config: Config) -> AsyncIterator[Finding]:
     if not any(app.target == "kubernetes" for app in config.app):
         return
-    from deployd.targets.kubernetes.target import KubernetesTarget  # noqa: PLC0415 - large, and only for those who use it
+    from deployd.targets.kubernetes.target import KubernetesTarget  # noqa: PLC0415 - large, and only needed where an app uses it
 
     try:
         async with KubernetesTarget(config, config.server.state_dir / "kubernetes") as target:
@@ -220,8 +228,10 @@ async def _cluster(config: Config) -> AsyncIterator[Finding]:
                 yield Finding(part, "ok" if said == "ok" else "wrong", said)
             for app in (app for app in config.app if app.target == "kubernetes"):
                 if missing := await target.missing(app):
-                    hint = "bind the Role in kubernetes/ to its account, in the app's namespace"
-                    yield Finding(f"app {app.name}", "wrong", f"the cluster does not allow: {', '.join(missing)}", hint)
+                    hint = "bind the Role in kubernetes/role.yaml to its account, in the namespace of the app"
+                    yield Finding(
+                        f"app {app.name}", "wrong", f"the account on the cluster may not: {', '.join(missing)}", hint
+                    )
     except DeploydError as exc:
         yield Finding.fault("cluster", exc)
 
@@ -239,6 +249,10 @@ async def _app(config: Config, app: App) -> list[Finding]:
         except DeploydError as exc:
             return [Finding.fault(what, exc)]
     if head is None:
-        return [Finding(what, "wrong", f"{app.repo}: {why_no_head(app, refs)}", "push it, or change branch or tag")]
+        return [
+            Finding(
+                what, "wrong", f"{app.repo}: {why_no_head(app, refs)}", "push it, or change the app's branch or tag"
+            )
+        ]
     where = ", ".join(public_urls(config, app)) or app.target
     return [Finding(what, "ok", f"{head.ref} of {app.repo} is at {head.commit[:12]}: it would serve on {where}")]

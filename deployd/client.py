@@ -273,13 +273,17 @@ class Client:
         """The one door for httpx's errors."""
         try:
             yield
+        except httpx.TimeoutException as exc:
+            raise DaemonAway(
+                f"deployd at {self.url} did not answer in time", hint="systemctl status deployd.service shows how it is"
+            ) from exc
         except httpx.TransportError as exc:
             raise DaemonAway(
                 f"deployd at {self.url} does not answer: {str(exc) or type(exc).__name__}",
-                hint="is it running? DEPLOYD_URL says where",
+                hint="start it, or set DEPLOYD_URL to its address",
             ) from exc
         except httpx.InvalidURL as exc:
-            raise DaemonAway(f"{self.url} is no address: {exc}", hint="DEPLOYD_URL, such as " + DEFAULT_URL) from exc
+            raise DaemonAway(f"{self.url} is not a URL: {exc}", hint=f"set DEPLOYD_URL, for example to {DEFAULT_URL}") from exc
 
 
 class _Patience:
@@ -315,8 +319,8 @@ def _check(response: httpx.Response) -> None:
         said = response.json()
         detail, hint = str(said["detail"]), str(said.get("hint", ""))
     except (ValueError, KeyError, TypeError):
-        detail = f"{response.url} answers {response.status_code} {response.reason_phrase}"
-        hint = "is that deployd? DEPLOYD_URL says where it is"
+        detail = f"{response.url} answered {response.status_code} {response.reason_phrase}"
+        hint = "that may not be deployd: DEPLOYD_URL names its address"
     raise RequestRefused(response.status_code, detail, hint=hint)
 
 

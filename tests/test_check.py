@@ -48,7 +48,7 @@ def _away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", NO_ENGINE)
 
 
-async def test_the_head_of_every_app_is_looked_up(tmp_path: Path, repository: Path) -> None:
+async def test_the_head_of_every_app_is_shown(tmp_path: Path, repository: Path) -> None:
     head = (repository / ".git/refs/heads/main").read_text()
     (found,) = await _found(_config(tmp_path, repository), "app iris")
     assert found.verdict == "ok"
@@ -57,7 +57,7 @@ async def test_the_head_of_every_app_is_looked_up(tmp_path: Path, repository: Pa
 
 
 @pytest.mark.parametrize(("branch", "repo"), [("nope", ""), ("main", "/gone")])
-async def test_a_branch_or_a_repository_that_is_not_there_is_told(
+async def test_a_missing_branch_or_repository_is_a_fault(
     tmp_path: Path, repository: Path, branch: str, repo: str
 ) -> None:
     where = tmp_path / "gone" if repo else repository
@@ -65,7 +65,7 @@ async def test_a_branch_or_a_repository_that_is_not_there_is_told(
     assert (found.verdict, found.in_config) == ("wrong", False)
 
 
-async def test_a_config_that_cannot_be_used_is_all_that_is_told(tmp_path: Path, repository: Path) -> None:
+async def test_a_wrong_config_is_the_only_finding(tmp_path: Path, repository: Path) -> None:
     (found,) = await check(_config(tmp_path, repository, server="prot = 1"))
     assert (found.what, found.verdict, found.in_config) == ("config", "wrong", True)
     assert "server.prot: unknown key" in found.detail
@@ -76,12 +76,12 @@ async def test_every_secret_is_read(tmp_path: Path, repository: Path, monkeypatc
     more = '[app.build]\nsecrets = { TOKEN = "env:ONE" }\n[app.docker]\nenv_secrets = { KEY = "env:TWO" }\n'
     verdicts = {one.detail: one.verdict for one in await _found(_config(tmp_path, repository, more), "secret")}
     assert verdicts == {
-        "app.iris.build.secrets.TOKEN: env:ONE is there": "ok",
+        "app.iris.build.secrets.TOKEN: env:ONE can be read": "ok",
         "app.iris.docker.env_secrets.KEY: the environment variable TWO is not set": "wrong",
     }
 
 
-async def test_a_port_that_another_program_has_is_told(tmp_path: Path, repository: Path) -> None:
+async def test_a_port_in_use_by_another_program_is_a_fault(tmp_path: Path, repository: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         (found,) = await _found(_config(tmp_path, repository, server=f"port = {port}"), "api port")
@@ -90,12 +90,12 @@ async def test_a_port_that_another_program_has_is_told(tmp_path: Path, repositor
     assert found.verdict == "ok"
 
 
-async def test_an_engine_that_is_away_is_told_with_a_hint(tmp_path: Path, repository: Path) -> None:
+async def test_an_engine_that_does_not_answer_is_a_fault_with_a_hint(tmp_path: Path, repository: Path) -> None:
     (found,) = await _found(_config(tmp_path, repository), "engine")
     assert (found.verdict, "DOCKER_HOST" in found.hint) == ("wrong", True)
 
 
-async def test_who_is_let_in_is_told(tmp_path: Path, repository: Path) -> None:
+async def test_missing_tokens_and_webhook_secrets_are_warnings(tmp_path: Path, repository: Path) -> None:
     file = _config(tmp_path, repository)
     assert [one.verdict for one in await _found(file, "tokens")] == ["warning"]
     assert [one.verdict for one in await _found(file, "webhooks")] == ["warning"]
@@ -104,22 +104,22 @@ async def test_who_is_let_in_is_told(tmp_path: Path, repository: Path) -> None:
     assert [one.detail for one in await _found(file, "tokens")] == ["ci (deploy)"]
 
 
-def test_a_port_that_only_haproxy_may_bind_is_no_fault_of_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_below_1024_is_free_for_haproxy_but_not_for_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_: socket.socket, address: tuple[str, int]) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(socket.socket, "bind", refused)
     assert _port("app port", "0.0.0.0", 80, ours=False, by_haproxy=True).verdict == "ok"
     own = _port("api port", "0.0.0.0", 80, ours=False)
-    assert (own.verdict, own.hint) == ("wrong", "take one above 1023, or systemd's socket")
+    assert (own.verdict, own.hint) == ("wrong", "use a port above 1023, or systemd's socket")
 
 
-def test_an_address_of_another_machine_is_told() -> None:
+def test_an_address_of_another_machine_is_a_fault() -> None:
     found = _port("app port", "192.0.2.1", 8000, ours=False, by_haproxy=True)
-    assert (found.verdict, found.hint) == ("wrong", "is it an address of this machine?")
+    assert (found.verdict, found.hint) == ("wrong", "use an address of this machine")
 
 
-async def test_limits_that_buildkit_does_not_know_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_limits_that_have_no_effect_with_buildkit_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     async def answers(_: BuildkitBuilder) -> None:
         pass
 
@@ -127,24 +127,24 @@ async def test_limits_that_buildkit_does_not_know_are_told(monkeypatch: pytest.M
     limited = parse({"builder": {"kind": "buildkit", "cpus": 1.5, "memory": "2GiB"}})
     ok, warned = await _builder(limited)
     assert (ok.verdict, warned.verdict) == ("ok", "warning")
-    assert warned.detail == 'builder.cpus and builder.memory: without effect with kind = "buildkit"'
+    assert warned.detail == 'builder.cpus and builder.memory: no effect with kind = "buildkit"'
     assert [one.verdict for one in await _builder(parse({"builder": {"kind": "buildkit"}}))] == ["ok"]
 
 
 @pytest.mark.engine
-async def test_an_image_of_the_gateway_that_cannot_be_had_is_told(
+async def test_a_gateway_image_that_cannot_be_pulled_is_a_fault(
     tmp_path: Path, repository: Path, docker_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
     file = _config(tmp_path, repository, '[gateway]\nimage = "127.0.0.1:1/nothing/haproxy:lts"\n')
     (found,) = await _found(file, "gateway")
     assert found.verdict == "wrong"
-    assert "is not there and cannot be pulled: asking its registry: " in found.detail
+    assert "and cannot pull it: asking its registry: " in found.detail
     assert "gateway.image" in found.hint
 
 
 @pytest.mark.engine
-async def test_an_image_of_the_gateway_that_its_registry_has_need_not_be_there(
+async def test_a_gateway_image_that_can_be_pulled_is_no_fault(
     tmp_path: Path, repository: Path, base_images: Engine, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", base_images.url)
@@ -157,7 +157,7 @@ async def test_an_image_of_the_gateway_that_its_registry_has_need_not_be_there(
     file = _config(tmp_path, repository, f'[gateway]\nimage = "{name}:there"\n')
 
     (found,) = await _found(file, "gateway")
-    assert (found.verdict, found.detail) == ("ok", f"image {name}:there is pulled at the start: its registry has it")
+    assert (found.verdict, found.detail) == ("ok", f"the engine will pull the image {name}:there at the start")
 
 
 @pytest.mark.engine

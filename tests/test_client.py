@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -28,7 +29,7 @@ async def client(daemon: Desk) -> AsyncIterator[Client]:
         yield connected
 
 
-async def test_a_deploy_is_asked_for_followed_and_looked_at(daemon: Desk, client: Client) -> None:
+async def test_a_deploy_can_be_started_followed_and_shown(daemon: Desk, client: Client) -> None:
     daemon.source.remotes[REPO][MAIN] = A
     deploy = await client.deploy("iris")
     async with asyncio.timeout(20):
@@ -39,13 +40,13 @@ async def test_a_deploy_is_asked_for_followed_and_looked_at(daemon: Desk, client
     assert (await client.show("iris", 1)).commit == A
 
 
-async def test_what_has_ended_is_followed_only_once(daemon: Desk, client: Client) -> None:
+async def test_following_a_deploy_that_has_ended_yields_it_once(daemon: Desk, client: Client) -> None:
     await daemon.deployed(A)
     async with asyncio.timeout(20):
         assert [now.status async for now in client.follow("iris", 1)] == [Status.LIVE]
 
 
-async def test_everything_else_that_can_be_asked(daemon: Desk, client: Client, tmp_path: Path) -> None:
+async def test_every_other_call(daemon: Desk, client: Client, tmp_path: Path) -> None:
     await daemon.deployed(A)
     await daemon.deployed(B)
     assert (await client.diff("iris", 1, 2)).differences[0].after == B
@@ -70,7 +71,7 @@ async def test_everything_else_that_can_be_asked(daemon: Desk, client: Client, t
     assert daemon.target.removed == ["iris"]
 
 
-async def test_a_refusal_carries_the_daemons_words(client: Client) -> None:
+async def test_a_refusal_has_the_message_and_hint_of_the_daemon(client: Client) -> None:
     with pytest.raises(RequestRefused, match="iris/9 never was live") as refused:
         await client.rollback("iris", to=9)
     assert (refused.value.status, refused.value.hint) == (409, "deployd history iris shows what there is")
@@ -90,7 +91,7 @@ async def test_the_token_is_sent(tmp_path: Path) -> None:
                 await client.app("iris")
 
 
-async def test_a_daemon_that_is_not_there_is_unavailable() -> None:
+async def test_a_daemon_that_does_not_run_is_unavailable() -> None:
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
     async with Client(f"http://127.0.0.1:{port}", patience=0) as client:
@@ -100,7 +101,7 @@ async def test_a_daemon_that_is_not_there_is_unavailable() -> None:
             _ = [now async for now in client.follow("iris", 1)]
 
 
-async def test_a_build_that_prints_nothing_for_long_is_no_daemon_that_is_away(
+async def test_a_build_that_prints_nothing_for_long_is_still_followed(
     daemon: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deployd.client._SILENCE_SECONDS", 0.2)
@@ -147,15 +148,24 @@ async def test_a_follower_survives_a_restart_of_the_daemon(daemon: Desk) -> None
     assert b"iris/1 is live" in text
 
 
+async def test_a_daemon_that_hangs_has_a_message_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployd.client._TIMEOUT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        async with Client(f"http://127.0.0.1:{hangs.getsockname()[1]}") as client:
+            with pytest.raises(Unavailable, match="did not answer in time") as refused:
+                await client.apps()
+    assert "systemctl status" in refused.value.hint
+
+
 @pytest.mark.parametrize("url", ["localhost:8081", "http://[", "http://a b", "", "ftp://example.com"])
-async def test_what_is_no_address_is_told(url: str) -> None:
+async def test_a_url_that_cannot_be_used_is_an_error_with_a_hint(url: str) -> None:
     with pytest.raises(Unavailable) as refused:
         async with Client(url) as client:
             await client.apps()
     assert "DEPLOYD_URL" in refused.value.hint
 
 
-async def test_a_token_is_taken_without_the_newline_of_its_file_and_never_shown() -> None:
+async def test_the_newline_of_a_tokens_file_is_ignored_and_the_token_never_shown() -> None:
     async with Client("http://127.0.0.1:1", "tökén\n") as client:
         with pytest.raises(Unavailable) as refused:
             await client.apps()

@@ -21,7 +21,7 @@ NO_DEFAULT = {"server.state_dir"}
 
 
 def _whole() -> dict[str, Any]:
-    """The manual with all that is commented out taken in."""
+    """The manual with every commented line uncommented."""
     lines = MANUAL.read_text().splitlines()
     return tomllib.loads("\n".join(re.sub(r"^#(?=\[|\w+ = )", "", line) for line in lines))
 
@@ -72,7 +72,7 @@ def _paths(table: Any, model: type[BaseModel], path: str = "") -> Iterator[str]:
             yield from _paths(value, inner, f"{path}{name}.")
 
 
-def test_what_is_commented_out_is_the_default_or_could_be_a_value() -> None:
+def test_what_is_commented_out_is_the_default_or_a_valid_example() -> None:
     running = tomllib.loads(MANUAL.read_text())
     for path, field, inner in _fields(Config):
         if inner is not None or path in NO_DEFAULT:
@@ -87,9 +87,9 @@ def test_what_is_commented_out_is_the_default_or_could_be_a_value() -> None:
             assert value == field.default, f"{path} is {field.default!r} by default, not {value!r}"
 
 
-def test_every_key_is_told_of() -> None:
+def test_every_key_is_explained() -> None:
     bare = re.compile(r"^#?(\w+) = (?!.*#)")
     explained_by_name = {"dockerfile", "env", "image_pull_secrets", "namespace", "name", "certificate", "key", "within"}
     explained_by_name |= {"every", "url", "username", "password", "role", "min", "max", "requests", "limits", "port"}
-    untold = {match[1] for line in MANUAL.read_text().splitlines() if (match := bare.match(line))}
-    assert untold <= explained_by_name
+    unexplained = {match[1] for line in MANUAL.read_text().splitlines() if (match := bare.match(line))}
+    assert unexplained <= explained_by_name

@@ -6,14 +6,14 @@ from deployd.errors import BuildFailed, ConfigError, Unavailable
 from deployd.exits import expected_in, told
 
 
-def test_a_failure_is_told_with_its_hint_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_and_its_hint_are_printed_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert told(BuildFailed("it does not build", hint="see the log")) == 1
     assert capsys.readouterr() == ("", "error: it does not build\nhint: see the log\n")
     assert told(ConfigError("server.port: no")) == 78
     assert capsys.readouterr().err == "error: server.port: no\n"
 
 
-def test_a_group_of_expected_failures_is_one() -> None:
+def test_a_group_of_expected_failures_is_an_expected_failure() -> None:
     failure = Unavailable("away")
     assert expected_in(BaseExceptionGroup("g", [BaseExceptionGroup("h", [failure]), ConfigError("x")])) is failure
 

@@ -42,7 +42,7 @@ def test_every_file_of_the_base_is_rendered() -> None:
     ] == []
 
 
-def test_the_role_grants_what_the_code_asks_for_and_no_more() -> None:
+def test_the_role_grants_exactly_what_the_code_uses() -> None:
     granted = {
         (group, resource, verb)
         for rule in yaml.safe_load((BASE / "role.yaml").read_text())["rules"]
@@ -56,22 +56,20 @@ def test_the_role_grants_what_the_code_asks_for_and_no_more() -> None:
     assert granted == asked
 
 
-def test_a_deployment_of_ones_own_gives_no_cause_for_warnings() -> None:
+def test_the_example_deployment_causes_no_warnings() -> None:
     deployment = yaml.safe_load((BASE / "iris" / "deployment.yaml").read_text())
     assert adoption.warnings(deployment, adoption.pick_container(deployment, None)) == []
 
 
 @pytest.mark.cluster
-def test_the_model_services_own_manifests_are_taken_by_a_cluster(
-    cluster: Cluster, namespace: str, tmp_path: Path
-) -> None:
+def test_a_cluster_accepts_the_manifests_of_the_model_service(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     base = shutil.copytree(BASE / "iris", tmp_path / "iris")
     settings = base / "kustomization.yaml"
     settings.write_text(settings.read_text().replace("namespace: models", f"namespace: {namespace}"))
     cluster.kubectl("apply", "--dry-run=server", "--kustomize", str(base))
 
 
-def test_no_rule_reads_secrets_or_takes_all() -> None:
+def test_no_rule_reads_secrets_or_has_a_wildcard() -> None:
     for path in BASE.glob("role*.yaml"):
         rules = [line.strip() for line in path.read_text().splitlines() if not line.startswith("#")]
         assert not any("secrets" in line or "*" in line for line in rules), path.name
@@ -179,7 +177,7 @@ FORBIDDEN = [
 
 
 @pytest.mark.cluster
-async def test_the_account_can_do_no_more(world: World) -> None:
+async def test_the_account_can_do_nothing_else(world: World) -> None:
     for question in FORBIDDEN:
         where = () if "--" in question else (f"--namespace={world.namespace}",)
         command = [

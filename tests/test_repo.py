@@ -23,7 +23,7 @@ def _files() -> list[Path]:
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
-async def test_the_repositorys_own_config_lacks_nothing_but_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_config_of_the_repository_needs_nothing_but_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DEPLOYD_WEBHOOK_SECRET", raising=False)
     before = [finding for finding in await check(ROOT / "config.toml") if finding.in_config]
     assert [finding.what for finding in before if finding.what != "state"] == ["secret"]
@@ -33,7 +33,7 @@ async def test_the_repositorys_own_config_lacks_nothing_but_its_secret(monkeypat
 
 
 @pytest.mark.parametrize("word", [*HOSTS, *PLACES])
-def test_no_file_speaks_of_a_registry_or_of_one_machine(word: str) -> None:
+def test_no_file_names_a_package_registry_or_the_paths_of_one_machine(word: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}: {line.strip()[:100]}"
         for path in _files()

@@ -40,7 +40,7 @@ branch = "main"
 listen = 8000
 """
 
-# What systemd does between fork and exec: the socket becomes descriptor 3, and the process is told that it is meant.
+# What systemd does between fork and exec: the socket becomes descriptor 3, and LISTEN_PID names the process.
 ACTIVATE = """\
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -50,7 +50,7 @@ os.execv(sys.executable, [sys.executable, "-m", "deployd", *sys.argv[2:]])
 
 
 class Systemd:
-    """What of systemd a daemon meets: a listening socket that outlives it, a notify socket, a credential."""
+    """What systemd gives to a daemon: a listening socket that outlives it, a notify socket, a credential."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -86,7 +86,7 @@ class Systemd:
             print((self.directory / "log").read_text())
 
     def told(self, state: str) -> None:
-        """Wait until the daemon says `state`; whatever it says before is passed over."""
+        """Wait until the daemon says `state`; ignore what it says before."""
         deadline = monotonic() + WITHIN
         while monotonic() < deadline:
             if state in self.notified.recv(4096).decode().splitlines():
@@ -94,7 +94,7 @@ class Systemd:
         raise AssertionError(f"the daemon never said {state}")
 
     def close(self) -> None:
-        """Close what systemd would hold for as long as the units are active."""
+        """Close what systemd keeps open while the units are active."""
         self.listening.close()
         self.notified.close()
 
@@ -128,10 +128,10 @@ def _deliver(url: str, number: int) -> int:
 
 
 def _queued(listening: socket.socket, wanted: int) -> None:
-    """Wait until so many connections stand in the backlog, by the kernel's own account (tcpi_unacked of a listening socket)."""
+    """Wait until so many connections wait in the backlog, by the kernel's own account (tcpi_unacked of a listening socket)."""
     deadline = monotonic() + WITHIN
     while int.from_bytes(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)[24:], sys.byteorder) < wanted:
-        assert monotonic() < deadline, "the connections never came"
+        assert monotonic() < deadline, "the connections never arrived"
         sleep(0.01)
 
 
@@ -157,14 +157,14 @@ def test_systemd_finds_no_fault_with_the_units(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_end_of_a_cut_over_is_waited_for(service: configparser.SectionProxy) -> None:
+def test_systemd_waits_for_the_end_of_a_cut_over(service: configparser.SectionProxy) -> None:
     # 30 s beyond the requests in flight: HAProxy is given 20 s to come up, a switch takes milliseconds.
     assert seconds(f"{service['TimeoutStopSec']}s") >= Server().stop_timeout + 30
     assert service["KillMode"] == "mixed"
     assert service["Type"] == "notify"
 
 
-def test_a_config_that_cannot_be_used_is_not_tried_again(service: configparser.SectionProxy) -> None:
+def test_systemd_does_not_restart_a_daemon_with_a_wrong_config(service: configparser.SectionProxy) -> None:
     assert service["RestartPreventExitStatus"] == str(CONFIG_EXIT)
     assert service["Restart"] == "on-failure"
 
@@ -173,7 +173,7 @@ def test_the_socket_listens_where_the_daemon_would_by_itself() -> None:
     assert _unit("deployd.socket")["Socket"]["ListenStream"] == f"{Server().host}:{Server().port}"
 
 
-def test_systemd_is_told_of_the_start_the_life_and_the_end(systemd: Systemd) -> None:
+def test_the_daemon_notifies_systemd_when_it_is_ready_alive_and_stopping(systemd: Systemd) -> None:
     with systemd.started() as daemon:
         systemd.told("READY=1")
         assert httpx.get(f"{systemd.url}/healthz", trust_env=False).status_code == 200
@@ -184,13 +184,13 @@ def test_systemd_is_told_of_the_start_the_life_and_the_end(systemd: Systemd) -> 
         assert daemon.wait(WITHIN) == 0
 
 
-def test_a_secret_is_taken_from_the_credentials(systemd: Systemd) -> None:
+def test_a_secret_is_read_from_the_credentials(systemd: Systemd) -> None:
     with systemd.started():
         systemd.told("READY=1")
         assert _deliver(systemd.url, 1) == 202
 
 
-def test_without_its_credential_the_daemon_says_so_and_does_not_start(systemd: Systemd) -> None:
+def test_without_its_credential_the_daemon_exits_and_names_the_key(systemd: Systemd) -> None:
     (systemd.directory / "credentials/webhook_secret").unlink()
     with systemd.started() as daemon:
         assert daemon.wait(WITHIN) == CONFIG_EXIT
@@ -212,7 +212,7 @@ def test_deliveries_wait_for_a_daemon_that_restarts(systemd: Systemd) -> None:
 
 
 @pytest.mark.slow
-def test_no_delivery_is_turned_away_that_comes_with_the_signal(systemd: Systemd) -> None:
+def test_a_delivery_that_arrives_with_the_stop_signal_is_accepted(systemd: Systemd) -> None:
     with ThreadPoolExecutor(40) as forge:
         with systemd.started() as daemon:
             systemd.told("READY=1")

@@ -1,10 +1,10 @@
-"""What config.toml says of one app: where its commits come from, how it is built, where it runs, what it must prove."""
+"""The part of config.toml about one app: where its commits come from, how it is built, where it runs, what it must prove."""
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
 
@@ -15,7 +15,7 @@ def _repository(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if separator and scheme in {"https", "ssh", "http", "file"}:
         if scheme in {"https", "http"} and "@" in rest.split("/")[0]:
-            raise ValueError("a URL must not hold a user name or token; use `credentials`")
+            raise ValueError("must not hold a user name or token; set credentials instead")
         return url
     if _SCP.fullmatch(url) or url.startswith(("/", ".")):
         return url
@@ -39,9 +39,24 @@ def _ref_part(name: str) -> str:
     return name
 
 
+def _http_path(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError("must begin with /")
+    if re.search(r"\s", path):
+        raise ValueError("must not hold a space")
+    return path
+
+
+def _gpus(value: Any) -> Any:
+    if value != "all" and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ValueError('expected "all" or a number')
+    return value
+
+
 Inside = Annotated[str, AfterValidator(_inside)]
 RefName = Annotated[str, AfterValidator(_ref_part)]
-HttpPath = Annotated[str, Field(pattern=r"^/[^\s]*$")]
+HttpPath = Annotated[str, AfterValidator(_http_path), WithJsonSchema({"type": "string", "pattern": r"^/[^\s]*$"})]
+Gpus = Annotated[Literal["all"] | int, BeforeValidator(_gpus)]
 
 
 class Build(Section):
@@ -66,7 +81,7 @@ class DockerApp(Section):
     memory: Size | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
     network: str | None = None
-    gpus: Literal["all"] | Count | None = None
+    gpus: Gpus | None = None
     restart: Literal["no", "on-failure", "always", "unless-stopped"] = "unless-stopped"
     stop_timeout: Duration = 10.0
     drain: Duration = 30.0
@@ -166,20 +181,22 @@ class App(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.branch is None) == (self.tag is None):
-            raise ValueError("exactly one of branch and tag says which pushes count")
+            raise ValueError("needs either branch or tag, and not both")
         if self.target == "kubernetes" and self.kubernetes is None:
             raise ValueError('target = "kubernetes" needs a table [app.kubernetes]')
         if self.target == "docker" and self.gateway.listen is None and not self.gateway.hosts:
-            raise ValueError("[app.gateway] needs listen (a port) or hosts, or nobody can reach the app")
+            raise ValueError("[app.gateway] needs listen (a port) or hosts, so that clients can reach the app")
         if self.target == "docker" and self.docker.network == "host" and self.docker.start == "first":
-            raise ValueError('docker.network = "host" has one port for two releases: docker.start must be "stop-first"')
+            raise ValueError(
+                'docker.network = "host" gives two releases the same port, so docker.start must be "stop-first"'
+            )
         if self.credentials and self.ssh_key:
-            raise ValueError("credentials (https) and ssh_key (ssh) exclude each other")
+            raise ValueError("set either credentials (for https) or ssh_key (for ssh), not both")
         return self
 
     @property
     def ref(self) -> str:
-        """The full ref that is watched; for tags a pattern, `refs/tags/v*`."""
+        """The full ref that the app follows; for tags a pattern, `refs/tags/v*`."""
         return f"refs/heads/{self.branch}" if self.branch is not None else f"refs/tags/{self.tag}"
 
     @property

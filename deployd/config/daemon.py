@@ -1,18 +1,19 @@
-"""What config.toml says of the daemon itself: its doors, its state, its builder, its gateway, its limits."""
+"""The part of config.toml about the daemon: its address, its state, its builder, its gateway, its limits."""
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from deployd.config.app import App
 from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
 
 
 def default_state_dir() -> Path:
-    """systemd's StateDirectory, else /var/lib for root, else the user's own state directory."""
+    """systemd's StateDirectory, else /var/lib/deployd for root, else the user's own state directory."""
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given.split(":")[0])
     if os.geteuid() == 0:
@@ -43,16 +44,25 @@ class Server(Section):
 
     @property
     def identity(self) -> str:
-        """What the label `io.deployd.instance` says: this daemon's name among others on one engine."""
+        """The value of the label `io.deployd.instance`: it tells the daemons on one engine apart."""
         return self.instance or hashlib.sha256(str(self.state_dir.absolute()).encode()).hexdigest()[:12]
 
 
+def _digest(text: str) -> str:
+    if re.fullmatch("[0-9a-f]{64}", text) is None:
+        raise ValueError("expected 64 hexadecimal digits, as `deployd token new` prints them")
+    return text
+
+
+Digest = Annotated[str, AfterValidator(_digest), WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{64}$"})]
+
+
 class Token(Section):
-    """One of `[auth] tokens`: only the SHA-256 of the token is written down."""
+    """One of `[auth] tokens`. Only the SHA-256 of the token is stored."""
 
     name: Name
     role: Literal["read", "deploy", "admin"]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Digest
 
 
 class Auth(Section):
@@ -100,7 +110,7 @@ class Registry(Section):
 
     @property
     def prefix(self) -> str:
-        """What the names of all images begin with: `registry.example.com:5000/team`."""
+        """The beginning of every image's name: `registry.example.com:5000/team`."""
         return self.url.partition("://")[2].rstrip("/") if "://" in self.url else self.url.rstrip("/")
 
 
@@ -162,14 +172,14 @@ class Config(Section):
             ours += [f"{host}{app.gateway.path_prefix}" for host in app.gateway.hosts]
             for claim in ours:
                 if claim in taken:
-                    raise ValueError(f"{claim} is claimed by two apps ({taken[claim]} and {app.name})")
+                    raise ValueError(f"{claim} is used by two apps ({taken[claim]} and {app.name})")
                 taken[claim] = app.name
             if app.target == "kubernetes" and self.registry is None:
                 raise ValueError(
-                    f"app {app.name} runs on Kubernetes, which pulls its image: a table [registry] is needed"
+                    f"app {app.name} runs on Kubernetes, which pulls its image from a registry: add a table [registry]"
                 )
             if app.gateway.hosts and self.gateway.http_port is None and self.gateway.https_port is None:
-                raise ValueError(f"app {app.name} is reached by host name: [gateway] needs http_port or https_port")
+                raise ValueError(f"app {app.name} has hosts: [gateway] needs http_port or https_port")
         return self
 
     def find(self, name: str) -> App | None:

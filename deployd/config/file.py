@@ -1,20 +1,19 @@
-"""From the bytes of config.toml to a Config, or to one error that names the key, what is wrong and what to do."""
+"""Read config.toml: a Config, or one error that names each wrong key, what is wrong and what to do."""
 
-import difflib
 import os
 import tomllib
-import typing
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from deployd.config.daemon import Config
+from deployd.config.faults import faults
 from deployd.errors import ConfigError
 
 
 def default_path() -> Path:
-    """DEPLOYD_CONFIG, else config.toml in the current directory, else the system's."""
+    """DEPLOYD_CONFIG, else config.toml in the current directory, else /etc/deployd/config.toml."""
     if given := os.environ.get("DEPLOYD_CONFIG"):
         return Path(given)
     here = Path("config.toml")
@@ -22,13 +21,16 @@ def default_path() -> Path:
 
 
 def load(path: Path) -> Config:
-    """Read and validate `path`. Relative repositories are taken from the file's own directory."""
+    """Read and validate `path`. A relative repository is relative to the file's directory."""
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except OSError as exc:
-        raise ConfigError(f"{path}: {exc.strerror}", hint="name the file with --config or DEPLOYD_CONFIG") from exc
+        named = "name the file with --config or DEPLOYD_CONFIG"
+        unreadable = f"let the user of deployd read it: chown root:deployd {path}, chmod 0640 {path}"
+        hint = unreadable if isinstance(exc, PermissionError) else named
+        raise ConfigError(f"{path}: {exc.strerror}", hint=hint) from exc
     except UnicodeDecodeError as exc:
-        raise ConfigError(f"{path}: not UTF-8 at byte {exc.start}") from exc
+        raise ConfigError(f"{path}: not UTF-8 text (byte {exc.start})") from exc
     except tomllib.TOMLDecodeError as exc:
         raise ConfigError(f"{path}: not TOML: {exc}") from exc
     for app in data.get("app", []) if isinstance(data.get("app"), list) else []:
@@ -38,62 +40,17 @@ def load(path: Path) -> Config:
 
 
 def parse(data: dict[str, Any], name: str = "config") -> Config:
-    """Validate parsed TOML; the error lists every wrong key with its path."""
+    """Validate parsed TOML. The error lists every wrong key with its path."""
     try:
         config = Config.model_validate(data)
     except ValidationError as exc:
-        problems = [_problem(error["loc"], error["type"], error["msg"], data) for error in exc.errors()]
         raise ConfigError(
-            f"{name}: " + "\n  ".join(problems), hint="config.toml in the repository explains every key"
+            f"{name}: " + "\n  ".join(faults(exc, data)), hint="config.toml in deployd's repository explains every key"
         ) from exc
     for app in config.app:
         if app.repo.startswith(("/", "file:")) and not config.git.allow_file:
             raise ConfigError(
-                f"{name}: app.{app.name}.repo: {app.repo} is on this machine",
-                hint="set allow_file = true in [git] if you mean it",
+                f"{name}: app.{app.name}.repo: {app.repo} is a path on this machine, which is not allowed",
+                hint="set allow_file = true in [git] to allow it",
             )
     return config
-
-
-def _problem(where: tuple[int | str, ...], kind: str, message: str, data: dict[str, Any]) -> str:
-    path = _path(where, data)
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(where[-1]), _known(where[:-1]), n=1)
-        return f"{path}: unknown key" + (f" (did you mean {near[0]}?)" if near else "")
-    return f"{path}: {message.removeprefix('Value error, ')}".removeprefix(": ")
-
-
-def _path(where: tuple[int | str, ...], data: Any) -> str:
-    """`app.iris.build.args`: apps by name where they have one, as people think of them."""
-    parts: list[str] = []
-    for part in where:
-        data = _get(data, part)
-        name = data.get("name") if isinstance(part, int) and isinstance(data, dict) else None
-        parts.append(name if isinstance(name, str) else str(part))
-    return ".".join(parts)
-
-
-def _get(data: Any, part: int | str) -> Any:
-    if isinstance(data, dict):
-        return data.get(part)
-    return data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
-
-
-def _known(where: tuple[int | str, ...]) -> list[str]:
-    """The names of the keys that the table at `where` may hold."""
-    model: Any = Config
-    for part in where:
-        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[part].annotation if part in model.model_fields else None
-        model = _model_in(model)
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-
-
-def _model_in(annotation: Any) -> Any:
-    """The section inside `Section | None` or `tuple[Section, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in typing.get_args(annotation):
-        if (found := _model_in(inner)) is not None:
-            return found
-    return None

@@ -1,4 +1,4 @@
-"""Where the config says that an app answers its users. Pure; whether it does answer is not asked here."""
+"""The addresses of an app, from the config alone. Whether something answers there is not asked here."""
 
 from urllib.parse import urlsplit
 
@@ -9,7 +9,7 @@ _ANYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, not 
 
 
 def public_urls(config: Config, app: App) -> list[str]:
-    """The app's own port first, then each of its host names; empty where the cluster alone knows."""
+    """The app's own port first, then each of its host names; none for an app on Kubernetes, where only the cluster knows."""
     if app.target != "docker":
         return []
     gateway = config.gateway

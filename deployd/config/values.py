@@ -1,4 +1,4 @@
-"""The kinds of value that a config key can hold: durations, sizes, references to secrets, names, globs.
+"""The kinds of value that a config key can hold: durations, sizes, references to secrets, names, ports.
 
 Durations become seconds (float), sizes bytes (int). A secret is always a reference and is read when it is needed.
 """
@@ -20,7 +20,15 @@ _BYTES = {
     for base, units in ((1000, ("B", "KB", "MB", "GB", "TB")), (1024, ("B", "KiB", "MiB", "GiB", "TiB")))
     for power, unit in enumerate(units)
 }
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _REFERENCE = re.compile(r"(env|file|credential):(.+)")
+
+# What to do about a secret that cannot be read, by the kind of its reference.
+_HINTS = {
+    "env": "set {name} in the environment of deployd",
+    "file": "write the secret into that file, and let the user of deployd read it",
+    "credential": "set it, or add LoadCredential={name}:FILE to the unit and restart deployd",
+}
 
 
 def seconds(text: Any) -> float:
@@ -49,9 +57,15 @@ def _reference(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise ValueError("expected lower-case letters, digits and hyphens, at most 40, with no hyphen at either end")
+    return text
+
+
 def _not_negative(number: int) -> int:
     if number < 0:
-        raise ValueError("expected a number of at least 0")
+        raise ValueError("must be at least 0")
     return number
 
 
@@ -63,12 +77,12 @@ Duration = Annotated[
 Size = Annotated[int, BeforeValidator(size), WithJsonSchema({"type": "string", "pattern": _SIZE.pattern})]
 Reference = Annotated[str, AfterValidator(_reference)]
 Count = Annotated[int, AfterValidator(_not_negative)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$", description="a DNS label")]
+Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Section(BaseModel):
-    """A table of config.toml: frozen, and an unknown key is an error."""
+    """A table of config.toml. It is frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,25 +90,25 @@ class Section(BaseModel):
 def read_secret(reference: str, key: str) -> str:
     """The value behind a reference, without the newline that editors add.
 
-    `key` is the path of the config key that holds the reference, for the error. An empty secret is an error: a check
-    against it would let everybody in.
+    `key` is the path of the config key, for the error. An empty secret is an error, since a signature made with it proves
+    nothing.
     """
     kind, _, name = reference.partition(":")
-    if kind == "env":
-        value = os.environ.get(name)
-        missing = f"the environment variable {name} is not set"
-    else:
-        path = (
-            Path(name) if kind == "file" else Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials")) / name
-        )
-        missing = f"{path} cannot be read"
-        try:
-            value = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"{key}: {missing}", hint=f"{reference} must lead to the secret") from exc
-    if value is None or not value.strip():
-        raise ConfigError(
-            f"{key}: {missing if value is None else f'{reference} is empty'}",
-            hint=f"{reference} must lead to the secret",
-        )
+    hint = _HINTS[kind].format(name=name)
+    try:
+        value = os.environ[name] if kind == "env" else _file(kind, name).read_text("utf-8")
+    except KeyError as exc:
+        raise ConfigError(f"{key}: the environment variable {name} is not set", hint=hint) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{key}: {_file(kind, name)} is not UTF-8 text", hint=hint) from exc
+    except OSError as exc:
+        raise ConfigError(f"{key}: cannot read {_file(kind, name)}: {exc.strerror}", hint=hint) from exc
+    if not value.strip():
+        raise ConfigError(f"{key}: {reference} is empty", hint=hint)
     return value.strip("\r\n") if kind == "env" else value.rstrip("\r\n")
+
+
+def _file(kind: str, name: str) -> Path:
+    if kind == "file":
+        return Path(name)
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials")) / name

@@ -47,7 +47,7 @@ def test_every_command_shows_an_example_of_itself() -> None:
         assert command.help, name
 
 
-def test_an_unreachable_daemon_is_69_with_a_hint_and_no_traceback() -> None:
+def test_a_daemon_that_cannot_be_reached_gives_exit_code_69_and_a_hint() -> None:
     with bind("127.0.0.1", 0) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     done = _deployd("status", DEPLOYD_URL=url)
@@ -56,7 +56,7 @@ def test_an_unreachable_daemon_is_69_with_a_hint_and_no_traceback() -> None:
     assert done.stderr.splitlines()[1].startswith("hint: ")
 
 
-def test_a_wrong_config_is_78(tmp_path: Path) -> None:
+def test_a_wrong_config_gives_exit_code_78(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text("[server]\nprot = 1\n")
     for command in (["run", "--config", str(config)], ["check", "--config", str(config)]):
@@ -66,12 +66,12 @@ def test_a_wrong_config_is_78(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_wrong_usage_is_2(command: Callable[..., Result]) -> None:
+def test_wrong_usage_gives_exit_code_2(command: Callable[..., Result]) -> None:
     for arguments in (["deploy"], ["nope"], ["cancel", "iris"], ["scale", "iris", "many"]):
         assert command(*arguments).exit_code == 2, arguments
 
 
-def test_a_deploy_that_does_not_go_live_is_1_and_json_goes_to_standard_output(daemon: Neighbour) -> None:
+def test_a_deploy_that_fails_gives_exit_code_1_and_prints_json_on_standard_output(daemon: Neighbour) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     daemon.desk.builder.broken.add(A)
     done = _deployd("deploy", "iris", "--wait", "--json", DEPLOYD_URL=daemon.url)
@@ -80,7 +80,7 @@ def test_a_deploy_that_does_not_go_live_is_1_and_json_goes_to_standard_output(da
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_the_version_is_the_packages(command: Callable[..., Result]) -> None:
+def test_the_version_is_that_of_the_package(command: Callable[..., Result]) -> None:
     assert command("--version").stdout.strip().count(".") == 2
 
 

@@ -34,7 +34,7 @@ def test_deploy_wait_shows_the_steps_and_ends_live(daemon: Neighbour, command: C
     assert result.stdout == ""
 
 
-def test_deploy_wait_says_how_far_a_step_has_come(daemon: Neighbour) -> None:
+def test_deploy_wait_shows_the_progress_of_a_step(daemon: Neighbour) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     halfway = daemon.desk.target.halfway = asyncio.Event()
     waiting = [sys.executable, "-m", "deployd", "deploy", "iris", "--wait"]
@@ -46,7 +46,7 @@ def test_deploy_wait_says_how_far_a_step_has_come(daemon: Neighbour) -> None:
     assert process.returncode == 0
 
 
-def test_deploy_wait_tells_why_it_failed_with_the_last_lines_of_the_log(daemon: Neighbour, command: Command) -> None:
+def test_deploy_wait_says_why_it_failed_and_prints_the_end_of_the_log(daemon: Neighbour, command: Command) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     daemon.desk.builder.broken.add(A)
     result = command("deploy", "iris", "--wait")
@@ -62,7 +62,7 @@ def test_logs_that_are_followed_end_with_why_the_deploy_failed(daemon: Neighbour
     assert "iris/1 failed: the command returned 1" in command("logs", "iris", "-f").stderr
 
 
-def test_deploy_wait_tells_of_a_deploy_that_was_cancelled(daemon: Neighbour, command: Command) -> None:
+def test_history_shows_a_deploy_that_was_cancelled(daemon: Neighbour, command: Command) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     daemon.do(daemon.desk.scheduler.pause("iris", paused=True))
     command("deploy", "iris")
@@ -83,7 +83,7 @@ def test_deploy_as_json(daemon: Neighbour, command: Command) -> None:
     assert (told["number"], told["status"], told["commit"]) == (1, "live", A)
 
 
-def test_status_tells_what_serves(daemon: Neighbour, command: Command) -> None:
+def test_status_shows_what_serves(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     lines = command("status").stdout.splitlines()
     assert lines[0].split() == ["APP", "STATE", "LIVE", "COMMIT", "SINCE", "IN", "FLIGHT", "URL"]
@@ -107,7 +107,7 @@ def test_history_diff_and_plan(daemon: Neighbour, command: Command) -> None:
     assert json.loads(command("plan", "iris", "main", "--json").stdout)["commit"] == B
 
 
-def test_rollback_wait_goes_back(daemon: Neighbour, command: Command) -> None:
+def test_rollback_goes_back_to_the_release_before(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     daemon.do(daemon.desk.deployed(B))
     assert command("rollback", "iris", "--wait").exit_code == 0

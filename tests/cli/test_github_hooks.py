@@ -29,7 +29,7 @@ def _attempt(number: int, guid: str, code: int) -> dict[str, object]:
     }
 
 
-def test_a_webhook_is_made_once_and_kept_up_to_date(hub: GitHub) -> None:
+def test_install_makes_one_webhook_and_then_updates_it(hub: GitHub) -> None:
     hub.hooks[1] = {"config": {"url": "https://elsewhere.example.com"}, "events": ["push"]}
     with Hooks(hub.url, "token", "acme/iris") as hooks:
         assert hooks.install(URL, "old") == (2, True)
@@ -56,7 +56,7 @@ def test_a_delivery_is_lost_when_no_attempt_succeeded(hub: GitHub) -> None:
     assert hub.redelivered == [7, 9]
 
 
-def test_a_token_that_may_not_is_told_what_it_needs(hub: GitHub) -> None:
+def test_a_token_without_the_right_is_refused_with_the_right_that_it_needs(hub: GitHub) -> None:
     for token, repository in (("wrong", "acme/iris"), ("token", "acme/other")):
         with (
             Hooks(hub.url, token, repository) as hooks,
@@ -66,12 +66,12 @@ def test_a_token_that_may_not_is_told_what_it_needs(hub: GitHub) -> None:
         assert "Webhooks: read and write" in no.value.hint
 
 
-def test_a_webhook_that_is_not_there_lost_nothing_and_says_so(hub: GitHub) -> None:
+def test_asking_for_lost_deliveries_of_a_missing_webhook_is_an_error(hub: GitHub) -> None:
     with Hooks(hub.url, "token", "acme/iris") as hooks, pytest.raises(RequestRefused, match="has no webhook"):
         hooks.lost(URL)
 
 
-def test_a_github_that_is_away_is_unavailable() -> None:
+def test_a_github_that_does_not_answer_is_unavailable() -> None:
     with github("token", "acme/iris") as hub:
         pass
     with Hooks(hub.url, "token", "acme/iris") as hooks, pytest.raises(Unavailable, match="does not answer"):

@@ -56,7 +56,7 @@ def test_without_an_address_the_form_shows_a_place_for_it(config: Path, command:
     assert "deployd.example.com" not in told.stdout
 
 
-def test_redeliver_asks_again_for_what_was_lost(hub: GitHub, config: Path, command: Command) -> None:
+def test_redeliver_asks_for_the_lost_deliveries(hub: GitHub, config: Path, command: Command) -> None:
     assert command("hook", "redeliver", "iris", "-c", str(config)).exit_code == 1
     command("hook", "install", "iris", "-c", str(config))
     lost = {"guid": "g", "event": "push", "delivered_at": "today", "status": "timed out", "status_code": 0}

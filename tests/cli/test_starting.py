@@ -58,7 +58,7 @@ def test_init_outside_of_a_repository_is_refused(
     assert "is in no git repository" in command("init").stderr
 
 
-def test_a_new_token_is_printed_once_with_what_belongs_into_the_config(command: Command) -> None:
+def test_a_new_token_is_printed_with_its_lines_for_the_config(command: Command) -> None:
     made = command("token", "new", "ci", "--role", "deploy")
     token = made.stdout.strip()
     assert len(token) >= 40

@@ -32,7 +32,7 @@ def test_deploy_wait_draws_a_bar_of_the_steps(daemon: Neighbour) -> None:
         assert words in seen
 
 
-def test_logs_make_the_steps_stand_out(daemon: Neighbour) -> None:
+def test_logs_show_the_steps_in_colour(daemon: Neighbour) -> None:
     daemon.do(daemon.desk.deployed(A))
     code, seen = _on_a_terminal(daemon.url, "logs", "iris/1", "-f")
     assert code == 0

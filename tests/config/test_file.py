@@ -1,10 +1,17 @@
 """From the bytes of a config to a Config, or to an error that names the key."""
 
+import copy
+import errno
+import re
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from deployd.config.daemon import Config
 from deployd.config.file import default_path, load, parse
 from deployd.errors import ConfigError
 
@@ -26,22 +33,44 @@ def _app(**changes: Any) -> dict[str, Any]:
         (_app(docker={"memory": "12"}), "app.iris.docker.memory: expected a size with a unit"),
         (_app(credentials="hunter2"), "app.iris.credentials: expected a reference to a secret"),
         (_app(repo="ftp://example.com/x"), "app.iris.repo: expected an https, ssh or file URL"),
-        (_app(repo="https://user:pw@example.com/x"), "app.iris.repo: a URL must not hold a user name or token"),
-        (_app(repo="/srv/iris"), "app.iris.repo: /srv/iris is on this machine"),
+        (_app(repo="https://user:pw@example.com/x"), "app.iris.repo: must not hold a user name or token"),
+        (_app(repo="/srv/iris"), "app.iris.repo: /srv/iris is a path on this machine"),
         (_app(branch="--upload-pack=x"), "app.iris.branch: expected a plain branch or tag name"),
-        (_app(tag="v*"), "app.iris: exactly one of branch and tag"),
+        (_app(tag="v*"), "app.iris: needs either branch or tag"),
         (_app(build={"context": "../x"}), "app.iris.build.context: expected a path inside the repository"),
         (_app(gateway={}), "app.iris: [app.gateway] needs listen (a port) or hosts"),
-        (_app(docker={"network": "host"}), 'app.iris: docker.network = "host" has one port for two releases'),
+        (_app(docker={"network": "host"}), 'app.iris: docker.network = "host" gives two releases the same port'),
         (_app(target="kubernetes"), 'app.iris: target = "kubernetes" needs a table [app.kubernetes]'),
-        (_app(name="Iris_1"), "name: String should match"),
-        ({"app": [APP, {**APP, "name": "rose"}]}, "port 8000 is claimed by two apps (iris and rose)"),
-        ({"app": [APP, APP]}, "the name iris is claimed by two apps"),
+        (_app(name="Iris_1"), "app.Iris_1.name: expected lower-case letters, digits and hyphens"),
+        (_app(name=5), 'app.0.name: expected text in quotes, such as "5000"'),
+        (_app(docker={"env": {"PORT": 5000}}), 'app.iris.docker.env.PORT: expected text in quotes, such as "5000"'),
+        (_app(docker={"gpus": "two"}), 'app.iris.docker.gpus: expected "all" or a number'),
+        (_app(docker={"gpus": -1}), 'app.iris.docker.gpus: expected "all" or a number'),
+        (_app(docker={"cpus": 0}), "app.iris.docker.cpus: must be more than 0"),
+        (_app(ready={"path": "v2"}), "app.iris.ready.path: must begin with /"),
+        (_app(ready={"path": "/a b"}), "app.iris.ready.path: must not hold a space"),
+        (_app(paths="docs/"), "app.iris.paths: expected a list in brackets"),
+        (_app(target="podman"), 'app.iris.target: expected "docker" or "kubernetes"'),
+        (
+            _app(kubernetes={"resources": {"limits": {"gpu": "1"}}}),
+            'app.iris.kubernetes.resources.limits.gpu: expected "cpu" or "memory"',
+        ),
+        (_app(kubernetes={"replicas": 1.5}), "app.iris.kubernetes.replicas: expected a whole number"),
+        (_app(build={"submodules": 3}), "app.iris.build.submodules: expected true or false"),
+        ({"app": [{}]}, "app.0.name: is required"),
+        ({"server": {"port": 70000}}, "server.port: must be at most 65535"),
+        ({"server": {"port": "x"}}, "server.port: expected a whole number"),
+        ({"server": 5}, "server: expected a table"),
+        ({"app": APP}, "app: expected [[app]], with two brackets"),
+        ({"server": {"state_dir": 5}}, "server.state_dir: expected a path in quotes"),
+        ({"builder": {"concurrency": 0}}, "builder.concurrency: must be at least 1"),
+        ({"app": [APP, {**APP, "name": "rose"}]}, "port 8000 is used by two apps (iris and rose)"),
+        ({"app": [APP, APP]}, "the name iris is used by two apps"),
         (_app(gateway={"hosts": ["a.example.com"]}), "[gateway] needs http_port or https_port"),
         ({"gateway": {"https_port": 443}}, "gateway: https_port needs certificates"),
         (
             {"auth": {"tokens": [{"name": "ci", "role": "root", "sha256": "0" * 64}]}},
-            "auth.tokens.ci.role: Input should be",
+            'auth.tokens.ci.role: expected "read", "deploy" or "admin"',
         ),
     ],
 )
@@ -51,13 +80,13 @@ def test_a_wrong_key_is_named_with_its_path(data: dict[str, Any], words: str) ->
     assert words in refused.value.message
 
 
-def test_every_wrong_key_is_told_at_once() -> None:
+def test_one_error_lists_every_wrong_key() -> None:
     with pytest.raises(ConfigError) as refused:
         parse({"server": {"prot": 1, "port": "x"}, "git": {"poll_every": "often"}})
     assert len(refused.value.message.splitlines()) == 3
 
 
-def test_the_secret_that_stands_where_a_reference_should_is_not_repeated() -> None:
+def test_a_secret_in_place_of_a_reference_is_not_repeated_in_the_error() -> None:
     with pytest.raises(ConfigError) as refused:
         parse({"github": {"secrets": ["hunter2"]}})
     assert "hunter2" not in refused.value.message + refused.value.hint
@@ -70,6 +99,39 @@ def test_an_app_has_the_ref_and_the_repository_that_webhooks_name() -> None:
     assert app.ref == "refs/tags/v*"
 
 
+def test_the_hash_of_a_token_is_64_digits() -> None:
+    with pytest.raises(ConfigError, match=r"auth\.tokens\.ci\.sha256: expected 64 hexadecimal digits"):
+        parse({"auth": {"tokens": [{"name": "ci", "role": "read", "sha256": "abc"}]}})
+
+
+@pytest.mark.parametrize("junk", [5.5, -1, "no such", "", True, ["x", 1], {"x": {}}], ids=repr)
+def test_whatever_a_key_is_set_to_the_fault_is_told_in_our_words(junk: object) -> None:
+    for path in _keys(Config):
+        try:
+            parse(_with(path, junk))
+        except ConfigError as exc:
+            for line in exc.message.splitlines():
+                assert re.search(r"Input|should|valid|function-|literal\[|\[key\]", line) is None, line
+
+
+def _keys(model: type[BaseModel], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        yield (*before, name)
+        for inner in (field.annotation, *typing.get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _keys(inner, (*before, name))
+
+
+def _with(path: tuple[str, ...], value: object) -> dict[str, Any]:
+    data: dict[str, Any] = copy.deepcopy({"app": [APP]})
+    table = data
+    for name in path[:-1]:
+        table = table.setdefault(name, {})
+        table = table[0] if isinstance(table, list) else table
+    table[path[-1]] = value
+    return data
+
+
 def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     with pytest.raises(ConfigError, match="No such file") as refused:
@@ -77,7 +139,7 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     assert "DEPLOYD_CONFIG" in refused.value.hint
     for content, words in (
         (b"[server", "not TOML"),
-        (b"\xff", "not UTF-8 at byte 0"),
+        (b"\xff", r"not UTF-8 text \(byte 0\)"),
         (b"[server]\nport = 1\nport = 2", "not TOML"),
     ):
         file.write_bytes(content)
@@ -85,7 +147,17 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
             load(file)
 
 
-def test_a_relative_repository_is_taken_from_the_files_own_directory(tmp_path: Path) -> None:
+def test_a_file_that_this_user_may_not_read_gives_a_hint_about_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(ConfigError, match="Permission denied") as refused:
+        load(Path("/etc/deployd/config.toml"))
+    assert "chown root:deployd /etc/deployd/config.toml" in refused.value.hint
+
+
+def test_a_relative_repository_is_relative_to_the_config_file(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     text = (
         '[git]\nallow_file = true\n[[app]]\nname = "x"\nrepo = "./sub"\nbranch = "main"\ngateway = { listen = 8000 }\n'
@@ -94,7 +166,7 @@ def test_a_relative_repository_is_taken_from_the_files_own_directory(tmp_path: P
     assert load(file).app[0].repo == str(tmp_path / "sub")
 
 
-def test_the_file_is_found_where_it_usually_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_config_file_is_looked_for_in_the_usual_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DEPLOYD_CONFIG", raising=False)
     assert default_path() == Path("/etc/deployd/config.toml")

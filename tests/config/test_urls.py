@@ -25,7 +25,7 @@ APP = {"name": "iris", "repo": "https://example.com/acme/iris.git", "branch": "m
         ),
     ],
 )
-def test_an_app_is_served_on_its_port_and_under_its_names(
+def test_an_app_has_a_url_for_its_port_and_for_each_host_name(
     app: dict[str, Any], sections: dict[str, Any], urls: list[str]
 ) -> None:
     config = parse({"app": [{**APP, "gateway": app}], **sections})

@@ -1,0 +1,89 @@
+"""What is wrong with a config, in our words: one line for each key, which begins with the key's path."""
+
+import difflib
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from deployd.config.daemon import Config
+
+_Context = Mapping[str, Any]
+
+# By pydantic's name of the fault; what is not here keeps pydantic's words.
+_WORDS: Mapping[str, Callable[[_Context], str]] = {
+    "missing": lambda _: "is required",
+    "string_type": lambda _: 'expected text in quotes, such as "5000"',
+    "int_type": lambda _: "expected a whole number",
+    "int_parsing": lambda _: "expected a whole number",
+    "int_from_float": lambda _: "expected a whole number",
+    "float_type": lambda _: "expected a number",
+    "float_parsing": lambda _: "expected a number",
+    "bool_type": lambda _: "expected true or false",
+    "bool_parsing": lambda _: "expected true or false",
+    "path_type": lambda _: "expected a path in quotes",
+    "tuple_type": lambda _: "expected a list in brackets",
+    "dict_type": lambda _: "expected a table",
+    "model_type": lambda _: "expected a table",
+    "greater_than": lambda context: f"must be more than {context['gt']:g}",
+    "greater_than_equal": lambda context: f"must be at least {context['ge']:g}",
+    "less_than_equal": lambda context: f"must be at most {context['le']:g}",
+    "literal_error": lambda context: f"expected {context['expected'].replace(chr(39), chr(34))}",
+    "value_error": lambda context: str(context["error"]),
+}
+
+
+def faults(exc: ValidationError, data: Any) -> list[str]:
+    """A line for each wrong key of `data`."""
+    return [
+        _fault(error["loc"], error["type"], error.get("ctx", {}), error["msg"], data)
+        for error in exc.errors(include_url=False)
+    ]
+
+
+def _fault(where: tuple[int | str, ...], kind: str, context: _Context, message: str, data: Any) -> str:
+    path = _path([part for part in where if part != "[key]"], data)
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(where[-1]), _known(where[:-1]), n=1)
+        return f"{path}: unknown key" + (f" (did you mean {near[0]}?)" if near else "")
+    if kind == "tuple_type" and _known(where):
+        return f"{path}: expected [[{path}]], with two brackets"
+    words = _WORDS[kind](context) if kind in _WORDS else message
+    return f"{path}: {words}" if path else words
+
+
+def _path(where: typing.Iterable[int | str], data: Any) -> str:
+    """`app.iris.build.args`: an app is named by its name, where it has one."""
+    parts: list[str] = []
+    for part in where:
+        data = _get(data, part)
+        name = data.get("name") if isinstance(part, int) and isinstance(data, dict) else None
+        parts.append(name if isinstance(name, str) else str(part))
+    return ".".join(parts)
+
+
+def _get(data: Any, part: int | str) -> Any:
+    if isinstance(data, dict):
+        return data.get(part)
+    return data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
+
+
+def _known(where: tuple[int | str, ...]) -> list[str]:
+    """The names of the keys that the table at `where` may have."""
+    model: Any = Config
+    for part in where:
+        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[part].annotation if part in model.model_fields else None
+        model = _model_in(model)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _model_in(annotation: Any) -> Any:
+    """The section inside `Section | None` or `tuple[Section, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in typing.get_args(annotation):
+        if (found := _model_in(inner)) is not None:
+            return found
+    return None
