@@ -49,7 +49,7 @@ async def _run(daemon: Works, rollout: Rollout | None = None, *, outrun: bool = 
         return outrun
 
     if rollout is not None:
-        daemon.target.roll_out = rollout  # type: ignore[method-assign]
+        daemon.target.roll_out = rollout  # type: ignore[assignment,method-assign]
     deploy = await daemon.store.queue(Wanted("iris", daemon.commit(), MAIN, Trigger("manual")))
     await daemon.pipeline.run(daemon.config.app[0], deploy, newer)
     return await _now(daemon)
