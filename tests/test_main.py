@@ -13,9 +13,20 @@ import pytest
 from deployd.bringup.daemon import CONFIG, DemoDaemon
 from deployd.config.daemon import Config
 from deployd.config.file import parse
+from deployd.errors import ConfigError
 from deployd.main import assemble, taken_up
 
 REGISTRY = {"url": "registry.example.com"}
+KUBERNETES = """
+[registry]
+url = "registry.example.com"
+[[app]]
+name = "iris"
+repo = "https://example.com/acme/iris.git"
+branch = "main"
+target = "kubernetes"
+[app.kubernetes]
+"""
 
 # The deploys of this daemon do not end when they are told to: they wait for an engine that hangs.
 STUBBORN = """
@@ -89,6 +100,23 @@ def test_a_registry_that_comes_or_goes_takes_a_restart() -> None:
     without, with_one = _config(), _config(registry=REGISTRY)
     assert taken_up(without, with_one) == (without, ["registry"])
     assert taken_up(with_one, without) == (with_one, ["registry"])
+
+
+async def test_a_reload_takes_the_file_as_it_is_now_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    async with assemble(_config(server={"state_dir": str(tmp_path)}), path) as daemon:
+        running = daemon.services.running
+        told: list[Config] = []
+        running._told = [told.append]
+        path.write_text(f'[server]\nstate_dir = "{tmp_path}"\nport = 9\n[git]\npoll_every = "1h"\n')
+        assert await daemon.reload() == ["server.port"]
+        assert running.config.git.poll_every == 3600
+        assert told == [running.config]
+        for broken, words in (("[git]\npoll = 1\n", "poll: unknown key"), (KUBERNETES, "takes a restart")):
+            path.write_text(broken)
+            with pytest.raises(ConfigError, match=words):
+                await daemon.reload()
+        assert told == [running.config]
 
 
 @asynccontextmanager

@@ -5,15 +5,19 @@ import sqlite3
 import time
 from collections.abc import Iterable
 
-from deployd.domain import AppState, Deploy, Head, Known, Owed, Skip, Status, Wanted
+from deployd.domain import AppState, Deploy, Head, Known, Owed, Skip, Wanted
 from deployd.store.deploys import queue
 from deployd.store.rows import deploy_of, moment
 from deployd.store.schema import IN_FLIGHT
 from deployd.store.table import Table
 
 _MOST_OWED = 200
-_NEWEST = "SELECT number, sha, status FROM deploys WHERE app = ? ORDER BY number DESC LIMIT 1"
-_ON_THEIR_WAY = frozenset(status.value for status in Status if status.active or status in {Status.QUEUED, Status.LIVE})
+_NEWEST = (
+    "SELECT number, sha FROM deploys WHERE app = ?1 AND status = 'live' "
+    f"UNION ALL SELECT number, sha FROM deploys WHERE app = ?1 AND {IN_FLIGHT} "
+    "UNION ALL SELECT number, sha FROM deploys INDEXED BY waiting WHERE app = ?1 AND status = 'queued' "
+    "ORDER BY number DESC LIMIT 1"
+)
 
 
 class Apps(Table):
@@ -28,7 +32,7 @@ class Apps(Table):
         """Record the decision upon `head` and queue its deploy if it is wanted, in one transaction, which also answers the
         deliveries up to the id `upto` (None: none). Raises Unavailable.
 
-        None when it is skipped, and when the app's newest deploy is of that very commit and waits, is in flight or serves.
+        None when it is skipped, and when the newest deploy that waits, is in flight or serves is of that very commit.
         """
         deploy = await self._database.write(lambda connection: _decide(connection, app, head, verdict, upto))
         if deploy is not None:
@@ -112,7 +116,7 @@ def _decide(
         connection.execute(change, (head.commit, verdict.reason, app))
     else:
         newest = connection.execute(_NEWEST, (app,)).fetchone()
-        known = newest is not None and newest["sha"] == head.commit and newest["status"] in _ON_THEIR_WAY
+        known = newest is not None and newest["sha"] == head.commit
         deploy = None if known else queue(connection, verdict)
         change = "UPDATE apps SET decided = ?1, wanted = ?1, skip_reason = '', wanted_number = ?2, wanted_at = ?3 WHERE name = ?4"
         number = newest["number"] if deploy is None else deploy.number
@@ -132,7 +136,8 @@ def _answer(connection: sqlite3.Connection, app: str, commit: str | None, upto: 
     )
     connection.execute(
         "UPDATE apps SET looked = max(looked, ?1), owed_since = iif(owed > ?1, "
-        "(SELECT min(received_at) FROM deliveries WHERE id > ?1), NULL) WHERE name = ?2",
+        "(SELECT min(received_at) FROM deliveries, json_each(deliveries.apps) WHERE deliveries.id > ?1 AND value = ?2), NULL) "
+        "WHERE name = ?2",
         (upto, app),
     )
 
@@ -189,11 +194,13 @@ def _number_above(connection: sqlite3.Connection, app: str, number: int) -> None
         "SET last_number = excluded.last_number",
         (app, number),
     )
-    moved = "UPDATE deploys SET number = number + ? WHERE app = ? AND status = 'queued'"
-    connection.execute(moved, (number, app))
-    connection.execute(
-        "UPDATE apps SET wanted_number = wanted_number + ? WHERE name = ? AND wanted_number > 0", (number, app)
-    )
+    waiting = "(SELECT number FROM deploys INDEXED BY waiting WHERE app = ?2 AND status = 'queued')"
+    for moved in (
+        f"UPDATE apps SET wanted_number = wanted_number + ?1 WHERE name = ?2 AND wanted_number IN {waiting}",
+        f"UPDATE looks SET number = number + ?1 WHERE app = ?2 AND number IN {waiting}",
+        "UPDATE deploys SET number = number + ?1 WHERE app = ?2 AND status = 'queued'",
+    ):
+        connection.execute(moved, (number, app))
 
 
 def _forget_app(connection: sqlite3.Connection, app: str) -> None:
@@ -207,6 +214,11 @@ def _forget_app(connection: sqlite3.Connection, app: str) -> None:
     connection.execute(
         "UPDATE deploys SET status = 'retired', finished_at = ?, reason = 'the app was removed' "
         "WHERE app = ? AND status = 'live'",
+        (now, app),
+    )
+    connection.execute(
+        "INSERT INTO looks (app, upto, at, reason) SELECT name, owed, ?, 'the app was removed' FROM apps "
+        "WHERE name = ? AND owed > looked",
         (now, app),
     )
     connection.execute(

@@ -53,23 +53,14 @@ class Deliveries(Table):
         return await self._database.read(ask)
 
     async def forget_deliveries(self, older_than: float) -> int:
-        """Forget the deliveries (and looks) older than so many seconds, a bounded number at a time; how many went."""
-
-        def work(connection: sqlite3.Connection) -> int:
-            old = time.time() - older_than
-            connection.execute(
-                "DELETE FROM looks WHERE (app, upto) IN (SELECT app, upto FROM looks WHERE at < ? LIMIT ?)",
-                (old, _FORGOTTEN_AT_ONCE),
-            )
-            return connection.execute(
-                "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE received_at < ? LIMIT ?)",
-                (old, _FORGOTTEN_AT_ONCE),
-            ).rowcount
-
-        gone = 0
-        while count := await self._database.write(work):
-            gone += count
-        return gone
+        """Forget the deliveries (and looks) older than so many seconds, a bounded number at a time; how many went. What was
+        forgotten is owed no more."""
+        old, gone = time.time() - older_than, 0
+        while True:
+            deliveries, looks = await self._database.write(lambda connection: _forget(connection, old))
+            gone += deliveries
+            if not deliveries and not looks:
+                return gone
 
 
 def _accept(connection: sqlite3.Connection, delivery: Delivery, push: Push, apps: Sequence[str]) -> list[str]:
@@ -91,6 +82,22 @@ def _accept(connection: sqlite3.Connection, delivery: Delivery, push: Push, apps
     for name in names:
         connection.execute(_OWED, (name, number, now))
     return names
+
+
+def _forget(connection: sqlite3.Connection, before: float) -> tuple[int, int]:
+    """Forget some deliveries and looks from before that time; how many of each."""
+    looks = connection.execute(
+        "DELETE FROM looks WHERE (app, upto) IN (SELECT app, upto FROM looks WHERE at < ? LIMIT ?)",
+        (before, _FORGOTTEN_AT_ONCE),
+    ).rowcount
+    deliveries = connection.execute(
+        "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE received_at < ? LIMIT ?)",
+        (before, _FORGOTTEN_AT_ONCE),
+    ).rowcount
+    connection.execute(
+        "UPDATE apps SET looked = owed, owed_since = NULL WHERE owed > looked AND owed NOT IN (SELECT id FROM deliveries)"
+    )
+    return deliveries, looks
 
 
 def _decide_anew(connection: sqlite3.Connection, app: str, commit: str) -> bool:

@@ -165,10 +165,13 @@ def one_deploy(connection: sqlite3.Connection, app: str, number: int) -> Deploy 
 
 
 def _last_number(connection: sqlite3.Connection, app: str) -> int:
-    row = connection.execute("SELECT number FROM deploys WHERE app = ? ORDER BY number DESC LIMIT 1", (app,)).fetchone()
-    if row is None:
-        connection.execute("INSERT OR IGNORE INTO apps (name) VALUES (?)", (app,))
-        row = connection.execute("SELECT last_number FROM apps WHERE name = ?", (app,)).fetchone()
+    query = (
+        "SELECT max(last_number, coalesce((SELECT number FROM deploys WHERE app = name ORDER BY number DESC LIMIT 1), 0)) "
+        "FROM apps WHERE name = ?"
+    )
+    if (row := connection.execute(query, (app,)).fetchone()) is None:
+        connection.execute("INSERT INTO apps (name) VALUES (?)", (app,))
+        row = connection.execute(query, (app,)).fetchone()
     return int(row[0])
 
 

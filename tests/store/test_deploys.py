@@ -1,0 +1,194 @@
+"""The deploys: their numbers, what they may become, and what is asked of their history."""
+
+import pytest
+
+from deployd.domain import Deploy, GateResult, Image, Status
+from deployd.store.store import Store
+from tests.store.given import A, B, C, gone, live, wanted
+
+IMAGE = Image("deployd/iris", A, "sha256:1", "sha256:2")
+
+
+async def _deploy(store: Store, number: int) -> Deploy:
+    found = await store.deploy("iris", number)
+    assert found is not None
+    return found
+
+
+async def _released(store: Store, commit: str, image: str) -> Deploy:
+    deploy = await live(store, commit, by_hand=True)
+    await store.record_image(deploy, Image("deployd/iris", commit, image))
+    return deploy
+
+
+async def _kept(store: Store) -> set[str]:
+    return {image.id for image in (await store.kept("iris")).images}
+
+
+async def test_what_is_queued_has_the_next_number_of_its_app(store: Store) -> None:
+    queued = [await store.queue(one) for one in (wanted(A), wanted(B), wanted(B, "rose"))]
+    assert [(one.name, one.status, one.commit) for one in queued] == [
+        ("iris/1", Status.QUEUED, A),
+        ("iris/2", Status.QUEUED, B),
+        ("rose/1", Status.QUEUED, B),
+    ]
+    assert await store.deploy("iris", 2) == queued[1]
+    assert (queued[1].subject, queued[1].author, queued[1].trigger.delivery) == ("Subject", "Author", "g")
+
+
+async def test_taking_the_newest_supersedes_what_waited_before_it(store: Store) -> None:
+    for commit in (A, B, C):
+        await store.queue(wanted(commit))
+    newest = await store.take_newest("iris")
+    assert newest is not None
+    assert newest.commit == C
+    ends = [(one.status, one.superseded_by) for one in await store.deploys("iris")]
+    assert ends == [(Status.QUEUED, None), (Status.SUPERSEDED, 3), (Status.SUPERSEDED, 3)]
+    assert (await _deploy(store, 1)).reason == "a newer deploy came: iris/3"
+    assert await store.take_newest("rose") is None
+
+
+async def test_a_paused_app_lets_its_deploys_wait(store: Store) -> None:
+    await store.pause("iris", paused=True)
+    await store.queue(wanted(A))
+    assert await store.take_newest("iris") is None
+    await store.pause("iris", paused=False)
+    assert (await store.take_newest("iris")) is not None
+
+
+async def test_going_live_retires_the_release_before(store: Store) -> None:
+    await live(store, A)
+    second = await live(store, B)
+    assert [one.status for one in await store.deploys("iris")] == [Status.LIVE, Status.RETIRED]
+    assert second.live_at is not None
+    assert (await _deploy(store, 1)).finished_at is not None
+
+
+@pytest.mark.parametrize("to", [Status.LIVE, Status.RETIRED, Status.REVERTED])
+async def test_a_transition_outside_the_table_is_refused_and_changes_nothing(store: Store, to: Status) -> None:
+    deploy = await store.queue(wanted(A))
+    with pytest.raises(ValueError, match="iris/1 cannot become"):
+        await store.advance(deploy, to)
+    assert (await _deploy(store, 1)).status is Status.QUEUED
+
+
+@pytest.mark.parametrize("end", [Status.FAILED, Status.SUPERSEDED, Status.CANCELLED])
+async def test_ends_never_change(store: Store, end: Status) -> None:
+    deploy = await gone(store, await store.queue(wanted(A)), end)
+    for to in Status:
+        with pytest.raises(ValueError, match="cannot become"):
+            await store.advance(deploy, to)
+
+
+async def test_a_refused_transition_to_live_leaves_the_live_release_alone(store: Store) -> None:
+    await live(store, A)
+    waiting = await store.queue(wanted(B))
+    with pytest.raises(ValueError, match="cannot become live"):
+        await store.advance(waiting, Status.LIVE)
+    assert (await _deploy(store, 1)).status is Status.LIVE
+
+
+async def test_a_deploy_that_was_stopped_before_it_began_stays_queued_and_says_why(store: Store) -> None:
+    deploy = await store.queue(wanted(A))
+    await store.advance(deploy, Status.QUEUED, reason="deployd was stopped")
+    now = await _deploy(store, 1)
+    assert (now.status, now.reason, now.started_at) == (Status.QUEUED, "deployd was stopped", None)
+
+
+async def test_what_is_recorded_of_a_deploy_is_kept(store: Store) -> None:
+    deploy = await store.queue(wanted(A))
+    await store.record_image(deploy, IMAGE)
+    await store.record_gates(deploy, [GateResult("ready", "passed", "after 1 s")])
+    await store.record_model(deploy, {"version": "1"})
+    await store.record_subject(deploy, "New subject", "New author")
+    await store.record_target(deploy, "kubernetes")
+    after = await _deploy(store, 1)
+    assert after.image == IMAGE
+    assert after.gates == (GateResult("ready", "passed", "after 1 s"),)
+    assert (after.model, after.subject, after.author) == ({"version": "1"}, "New subject", "New author")
+    assert (deploy.target, after.target) == ("docker", "kubernetes")
+
+
+async def test_lists_go_backwards_in_pages(store: Store) -> None:
+    for commit in (A, B, C):
+        await store.queue(wanted(commit))
+    assert [one.number for one in await store.deploys("iris", limit=2)] == [3, 2]
+    assert [one.number for one in await store.deploys("iris", limit=2, before=2)] == [1]
+
+
+async def test_the_latest_deploy_of_a_commit_waits_or_was_begun(store: Store) -> None:
+    assert await store.latest_of("iris", A) is None
+    first = await store.queue(wanted(A))
+    assert await store.latest_of("iris", A) == first
+    await store.advance(first, Status.BUILDING)
+    again = await store.queue(wanted(A))
+    assert await store.latest_of("iris", A) == again
+    await store.queue(wanted(B))
+    await store.take_newest("iris")
+    latest = await store.latest_of("iris", A)
+    assert latest is not None
+    assert latest.number == 1
+
+
+async def test_the_newest_that_waits_is_known_by_its_number(store: Store) -> None:
+    assert await store.newest_waiting("iris") == 0
+    for commit in (A, B):
+        await store.queue(wanted(commit))
+    assert await store.newest_waiting("iris") == 2
+
+
+async def test_the_previous_release_is_the_last_one_with_another_commit(store: Store) -> None:
+    await live(store, A)
+    await live(store, B)
+    newest = await live(store, B, by_hand=True)
+    previous = await store.previous("iris", newest.number)
+    assert previous is not None
+    assert previous.commit == A
+
+
+async def test_what_was_live_can_be_gone_back_to(store: Store) -> None:
+    await live(store, A)
+    await gone(store, await store.queue(wanted(B)), Status.FAILED)
+    await live(store, C)
+    assert [one.number for one in await store.released("iris")] == [3, 1]
+    assert [one.number for one in await store.released("iris", 1)] == [3]
+
+
+async def test_images_of_the_live_the_previous_and_the_coming_release_are_kept(store: Store) -> None:
+    for number, commit in enumerate((A, B, C)):
+        await _released(store, commit, f"sha256:{number}")
+    coming = await gone(store, await store.queue(wanted(A)), Status.BUILDING)
+    await store.record_image(coming, Image("deployd/iris", "d" * 40, "sha256:9"))
+    waiting = await store.queue(wanted(B))
+    kept = await store.kept("iris")
+    assert {image.id for image in kept.images} == {"sha256:1", "sha256:2", "sha256:9"}
+    assert kept.commits == {coming.commit, waiting.commit}
+
+
+async def test_the_image_that_a_rollback_goes_to_is_kept_however_often_the_live_commit_was_deployed(
+    store: Store,
+) -> None:
+    await _released(store, C, "sha256:c")
+    await _released(store, A, "sha256:a")
+    await _released(store, B, "sha256:b")
+    newest = await _released(store, B, "sha256:b")
+    previous = await store.previous("iris", newest.number)
+    assert previous is not None
+    assert previous.image is not None
+    assert previous.image.id == "sha256:a"
+    assert await _kept(store) == {"sha256:a", "sha256:b"}
+
+
+async def test_the_first_release_is_kept_though_nothing_was_before_it(store: Store) -> None:
+    assert await _kept(store) == set()
+    await _released(store, A, "sha256:a")
+    assert await _kept(store) == {"sha256:a"}
+
+
+async def test_a_release_that_was_reverted_is_not_what_is_kept_as_the_one_before(store: Store) -> None:
+    await _released(store, A, "sha256:a")
+    bad = await _released(store, B, "sha256:b")
+    await store.advance(bad, Status.REVERTED, reason="too many errors")
+    await _released(store, C, "sha256:c1")
+    await _released(store, C, "sha256:c2")
+    assert "sha256:a" in await _kept(store)
