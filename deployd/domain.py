@@ -61,23 +61,16 @@ def can_become(now: Status, then: Status) -> bool:
 
 
 class Push(Struct, frozen=True):
-    """One parsed push event. `ref` is full (`refs/heads/main`); `after` a full SHA, all zeros when deleted.
+    """One parsed push event: the ref of the repository has moved to `commit`, or was deleted.
 
-    `paths` holds every file that the push touches, or None when that is unknown (forced, or past the forge's limits):
-    then everything counts as changed. `skip` is the marker in the head commit that asks not to be deployed.
+    `repository` is its host and full path in lower case (`github.com/acme/iris`), `ref` is full (`refs/heads/main`). A hint:
+    what is deployed is read from the repository itself.
     """
 
     repository: str
     ref: str
-    before: str
-    after: str
-    created: bool = False
+    commit: str
     deleted: bool = False
-    forced: bool = False
-    paths: frozenset[str] | None = None
-    subject: str = ""
-    author: str = ""
-    skip: str | None = None
 
 
 class Ping(Struct, frozen=True):

@@ -18,14 +18,16 @@ from typing import Any
 from deployd.api.app import create_app
 from deployd.api.ops import sweep_backups
 from deployd.api.services import Services
-from deployd.api.webhooks import WebhookDoor
+from deployd.api.webhooks import Accept, WebhookDoor
 from deployd.builders.engine import EngineBuilder
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.values import read_secret
+from deployd.domain import Delivery, Push, Trigger, Wanted
 from deployd.errors import ConfigError, DeploydError
 from deployd.events import Events
+from deployd.forges.github import GitHub
 from deployd.gates.golden import GoldenGate, ImageReader
 from deployd.gates.ready import ReadyGate
 from deployd.host import systemd
@@ -117,7 +119,7 @@ class Daemon:
         self.docker.expect(config.app)
         self.services.logs.hide(secrets)
         self.services.config = config
-        self.webhooks.reload(secrets=[secret.encode() for secret in secrets], apps=config.app)
+        self.webhooks.reload(_github(secrets), config.app)
         logger.info("Reloaded %s", self.config_path)
         return waiting
 
@@ -148,11 +150,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         pipeline = Pipeline(parts, instance=config.server.identity, builder=config.builder, registry=registry)
         scheduler = Scheduler(config, store, source, pipeline, targets)
         webhooks = WebhookDoor(
-            scheduler.accept,
-            DELIVERIES,
-            secrets=[secret.encode() for secret in secrets],
-            apps=config.app,
-            max_body=config.server.max_body,
+            _github(secrets), _accept(scheduler), DELIVERIES, apps=config.app, max_body=config.server.max_body
         )
 
         async def reload() -> Sequence[str]:
@@ -187,10 +185,27 @@ def webhook_secrets(config: Config) -> list[str]:
     return [read_secret(reference, "github.secrets") for reference in config.github.secrets]
 
 
+def _github(secrets: Sequence[str]) -> GitHub:
+    return GitHub([secret.encode() for secret in secrets])
+
+
+def _accept(scheduler: Scheduler) -> Accept:
+    async def accept(delivery: Delivery, push: Push, apps: Sequence[str]) -> Sequence[str]:
+        """Queue the commit of the push, for as long as nobody looks at the repository itself."""
+        if push.deleted:
+            return apps
+        trigger = Trigger("push", delivery=delivery.guid)
+        wanted = [Wanted(app, push.commit, push.ref, trigger) for app in apps]
+        return [deploy.app for deploy in (await asyncio.shield(scheduler.accept(delivery, wanted))).deploys]
+
+    return accept
+
+
 def _server(config: Config, services: Services, webhooks: WebhookDoor) -> Server:
     tls = config.server.tls
     files: dict[str, Any] = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)} if tls else {}
-    return Server(create_app(services, webhooks), stop_within=config.server.stop_timeout, **files)
+    doors = dict.fromkeys(GitHub.paths, webhooks)
+    return Server(create_app(services, doors), stop_within=config.server.stop_timeout, **files)
 
 
 async def _targets(

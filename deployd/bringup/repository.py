@@ -3,6 +3,7 @@
 It stands for what a team has on GitHub, and sends the webhook that GitHub would send.
 """
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -16,8 +17,11 @@ from typing import Any
 
 import httpx
 
-from deployd.errors import ConfigError
+from deployd.api.answers import DeployAnswer
+from deployd.client import Client
+from deployd.errors import ConfigError, Unavailable
 
+_WITHIN_S = 60.0
 _FILES = ("Dockerfile", ".dockerignore", "model_service")
 _IDENTITY = {
     f"GIT_{who}_{what}": value
@@ -27,7 +31,7 @@ _IDENTITY = {
 
 
 class Repository:
-    """`acme/iris`: a remote and a working copy."""
+    """`github.com/acme/iris`: a remote and a working copy."""
 
     def __init__(self, directory: Path) -> None:
         self.remote = directory / "acme" / "iris.git"
@@ -66,22 +70,12 @@ class Repository:
         (self.work / path).write_text(text.replace(old, new))
 
     def push(self, subject: str) -> dict[str, Any]:
-        """Commit all that changed and push it; returns the payload of GitHub's push event."""
+        """Commit all that changed and push it; returns what is read of the payload of GitHub's push event, and a little more."""
         before = self.head
         self._git("add", "--all", cwd=self.work)
         self._git("commit", "--quiet", "--allow-empty", "-m", subject, cwd=self.work)
         self._git("push", "--quiet", "origin", "main", cwd=self.work)
         self.head = self._git("rev-parse", "HEAD", cwd=self.work).strip()
-        changed = self._git("show", "--name-only", "--format=", "HEAD", cwd=self.work).split()
-        commit = {
-            "id": self.head,
-            "message": subject,
-            "timestamp": "2026-01-01T00:00:00Z",
-            "author": {"name": "Ada", "email": "ada@example.com"},
-            "added": [],
-            "removed": [],
-            "modified": changed,
-        }
         return {
             "ref": "refs/heads/main",
             "before": before,
@@ -91,9 +85,8 @@ class Repository:
             "forced": False,
             "base_ref": None,
             "compare": "",
-            "commits": [commit],
-            "head_commit": commit,
-            "repository": {"id": 1, "full_name": "acme/iris", "clone_url": f"file://{self.remote}"},
+            "head_commit": {"id": self.head, "message": subject},
+            "repository": {"id": 1, "full_name": "acme/iris", "html_url": "https://github.com/acme/iris"},
             "pusher": {"name": "ada"},
         }
 
@@ -119,3 +112,14 @@ async def deliver(url: str, secret: str, payload: Mapping[str, Any], guid: str |
     }
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         return await client.post(f"{url}/webhooks/github", content=body, headers=headers)
+
+
+async def deploy_of(client: Client, app: str, commit: str) -> DeployAnswer:
+    """The newest deploy of that commit, as soon as there is one: a webhook is answered before anything comes of it."""
+    async with asyncio.timeout(_WITHIN_S):
+        async for _ in client.events(app):
+            newest = (await client.history(app, 10)).deploys
+            for deploy in newest:
+                if deploy.commit == commit:
+                    return await client.show(app, deploy.number)
+    raise Unavailable(f"deployd ended before it made a deploy of {commit[:12]}")

@@ -24,7 +24,7 @@ from deployd.bringup import engine, images
 from deployd.bringup.daemon import DemoDaemon
 from deployd.bringup.load import Call, Load
 from deployd.bringup.progress import Progress
-from deployd.bringup.repository import Repository, deliver
+from deployd.bringup.repository import Repository, deliver, deploy_of
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.errors import DeploydError
@@ -208,8 +208,8 @@ class Story:
         self._say(
             f"git push {payload['after'][:12]} “{subject}”; a signed webhook: {answer.status_code} in {took:.0f} ms"
         )
-        (deploy,) = answer.raise_for_status().json()["deploys"]
-        return await self._client.show(deploy["app"], deploy["number"])
+        answer.raise_for_status()
+        return await deploy_of(self._client, self._daemon.app, payload["after"])
 
     async def _follow(self, deploy: DeployAnswer, *, show: bool = False) -> DeployAnswer:
         """Wait for the deploy's end, with its log or with its statuses; then remember its steps."""

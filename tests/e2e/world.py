@@ -8,12 +8,13 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from deployd.api.answers import DeployAnswer
 from deployd.bringup.daemon import DemoDaemon
 from deployd.bringup.load import Call
-from deployd.bringup.repository import Repository, deliver
+from deployd.bringup.repository import Repository, deliver, deploy_of
 from deployd.client import Client
 
 CONFIG = """\
@@ -31,6 +32,7 @@ finish_after = "10m"
 [[app]]
 name = "{app}"
 repo = "file://{remote}"
+webhook = "github.com/acme/iris"
 branch = "main"
 [app.docker]
 drain = "5s"
@@ -102,7 +104,8 @@ class World:
         self.daemon = daemon
         self.client = client
         self._changes = 0
-        self.answered_at = 0.0  # when the last delivery was answered, by time.monotonic()
+        self.delivered_at = datetime.now(UTC)  # when the last delivery was sent,
+        self.answered_at = 0.0  # and answered, by time.monotonic()
 
     @property
     def app(self) -> str:
@@ -112,7 +115,7 @@ class World:
     async def push(
         self, subject: str = "Change", *, behaviour: str = "well", dockerfile: str = DOCKERFILE
     ) -> DeployAnswer:
-        """Commit an app that behaves so, push it, send the webhook; the deploy that was queued."""
+        """Commit an app that behaves so, push it, send the webhook; the deploy that comes of it."""
         self.change(behaviour=behaviour, dockerfile=dockerfile)
         return await self.deliver(subject)
 
@@ -124,13 +127,14 @@ class World:
         self.repository.write("Dockerfile", dockerfile)
 
     async def deliver(self, subject: str) -> DeployAnswer:
-        """Commit the working copy as it is, push it, send the webhook; the deploy that was queued."""
+        """Commit the working copy as it is, push it, send the webhook; the deploy that comes of it."""
         payload = await asyncio.to_thread(self.repository.push, subject)
+        self.delivered_at = datetime.now(UTC)
         answer = await deliver(self.daemon.url, self.daemon.secret, payload)
         self.answered_at = time.monotonic()
         assert answer.status_code == 202, answer.text
-        (deploy,) = answer.json()["deploys"]
-        return await self.client.show(deploy["app"], deploy["number"])
+        assert answer.json()["apps"] == [self.app]
+        return await deploy_of(self.client, self.app, payload["after"])
 
     async def ended(self, deploy: DeployAnswer, within: float = 120) -> DeployAnswer:
         """The deploy once it is live or has ended."""

@@ -62,7 +62,9 @@ class Survivor:
         self.deaths: Counter[str] = Counter()  # what ran when it was killed, by its records
         self.aimed: Counter[str] = Counter()  # the steps that were to be hit at a random moment,
         self.hit: Counter[str] = Counter()  # and that ran at that moment
-        self.taken: dict[str, tuple[str, list[tuple[str, int]]]] = {}  # what each GUID that got a 202 was answered
+        self.taken: dict[
+            str, tuple[str, list[str]]
+        ] = {}  # of each GUID that got a 202, the commit and the apps that were answered
         self._log_from = 0
         self._engine = engine
         self._chance = chance
@@ -91,7 +93,7 @@ class Survivor:
         with suppress(httpx.TransportError):
             answer = await deliver(self.daemon.url, self.daemon.secret, payload, guid)
             assert answer.status_code == 202, answer.text
-            self.taken[guid] = (head, [(deploy["app"], deploy["number"]) for deploy in answer.json()["deploys"]])
+            self.taken[guid] = (head, answer.json()["apps"])
         return head
 
     async def ends(self, within: float = _WITHIN_S) -> int:

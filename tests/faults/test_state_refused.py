@@ -14,7 +14,7 @@ import pytest
 from deployd.api.answers import DeployAnswer
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
-from deployd.bringup.repository import deliver
+from deployd.bringup.repository import deliver, deploy_of
 from deployd.domain import Status
 from deployd.errors import Unavailable
 from tests.conftest import needed
@@ -178,7 +178,6 @@ async def _taken(world: World, payload: Mapping[str, Any], guid: str) -> DeployA
     """Redeliver the same push, until it is taken; the release that comes of it."""
     answer = await deliver(world.daemon.url, world.daemon.secret, payload, guid)
     assert answer.status_code == 202, answer.text
-    (deploy,) = answer.json()["deploys"]
-    live = await world.ended(await world.client.show(deploy["app"], deploy["number"]))
+    live = await world.ended(await deploy_of(world.client, world.app, payload["after"]))
     assert live.status is Status.LIVE, live.reason
     return live
