@@ -37,7 +37,7 @@ async def _measure(report: Report, here: World, *, rounds: int) -> None:
 
 
 async def _deploy(here: World, report: Report | None = None) -> float:
-    """Push an empty commit and wait until it is live: seconds from the delivery, by the daemon's own clock."""
+    """Push an empty commit and wait until it is live: seconds from the delivery, by the clock of this machine."""
     here.repository.write("app.py", APP)
     here.repository.write("Dockerfile", _DOCKERFILE)
     deploy = await here.ended(await here.deliver("Change nothing"))
@@ -46,4 +46,4 @@ async def _deploy(here: World, report: Report | None = None) -> float:
     for step in deploy.steps if report is not None else ():
         if report is not None and step.finished_at is not None and step.finished_at <= deploy.live_at:
             report.sample(f"step {step.name}", (step.finished_at - step.started_at).total_seconds(), "s")
-    return (deploy.live_at - here.received_at).total_seconds()
+    return (deploy.live_at - here.delivered_at).total_seconds()

@@ -62,9 +62,10 @@ def can_become(now: Status, then: Status) -> bool:
 
 
 class Push(Struct, frozen=True):
-    """What a push event says: a hint to look at `repository` (`github.com/acme/iris`, host and full path in lower case).
+    """One parsed push event: the ref of the repository has moved to `commit`, or was deleted.
 
-    `ref` is full (`refs/heads/main`), `commit` the full SHA that it points to now.
+    `repository` is its host and full path in lower case (`github.com/acme/iris`), `ref` is full (`refs/heads/main`). A hint:
+    what is deployed is read from the repository itself.
     """
 
     repository: str

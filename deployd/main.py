@@ -28,6 +28,7 @@ from deployd.config.running import Running
 from deployd.config.values import read_secret
 from deployd.errors import ConfigError, DeploydError
 from deployd.events import Events
+from deployd.forges.github import GitHub
 from deployd.gates.golden import GoldenGate, ImageReader
 from deployd.gates.ready import ReadyGate
 from deployd.host import systemd
@@ -116,6 +117,7 @@ class Daemon:
         for key in waiting:
             logger.warning("%s has changed: that takes effect at the next restart", key)
         self.services.logs.hide(secrets)
+        self.webhooks.trust(_github(secrets))
         self.services.running.replace(config)
         logger.info("Reloaded %s", self.config_path)
         return waiting
@@ -151,12 +153,9 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         aftermath = Aftermath(store, logs, targets, builder, config.builder.cache_limit)
         scheduler = Scheduler(running, store, source, pipeline, aftermath, targets)
         webhooks = WebhookDoor(
-            scheduler.accept,
-            DELIVERIES,
-            secrets=[secret.encode() for secret in secrets],
-            apps=config.app,
-            max_body=config.server.max_body,
+            _github(secrets), scheduler.accept, DELIVERIES, apps=config.app, max_body=config.server.max_body
         )
+        running.tell(lambda new: webhooks.follow(new.app))
 
         async def reload() -> Sequence[str]:
             return await daemon.reload()
@@ -190,10 +189,15 @@ def webhook_secrets(config: Config) -> list[str]:
     return [read_secret(reference, "github.secrets") for reference in config.github.secrets]
 
 
+def _github(secrets: Sequence[str]) -> GitHub:
+    return GitHub([secret.encode() for secret in secrets])
+
+
 def _server(config: Config, services: Services, webhooks: WebhookDoor) -> Server:
     tls = config.server.tls
     files: dict[str, Any] = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)} if tls else {}
-    return Server(create_app(services, webhooks), stop_within=config.server.stop_timeout, **files)
+    doors = dict.fromkeys(GitHub.paths, webhooks)
+    return Server(create_app(services, doors), stop_within=config.server.stop_timeout, **files)
 
 
 async def _targets(

@@ -1,36 +1,31 @@
 """Webhook deliveries as GitHub sends them: a push of one's own making, signed by a signer that is not deployd's."""
 
-import asyncio
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote_plus
 
 from githubkit.webhooks import sign
 
 from deployd.config.app import App
-from deployd.domain import Accepted, Deploy, Status, Wanted
+from deployd.domain import Delivery, Push
 
 SECRET = "It's a Secret to Everybody"
 ZEROS = "0" * 40
 BEFORE = "1" * 40
 AFTER = "2" * 40
+GUID = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
 
 
-def an_app(name: str = "iris", repo: str = "https://example.com/acme/iris.git", **keys: Any) -> App:
+def an_app(name: str = "iris", repo: str = "https://github.com/acme/iris.git", **keys: Any) -> App:
     """An app that follows `main`, unless `keys` say otherwise."""
     follows = {} if "tag" in keys else {"branch": "main"}
     return App.model_validate({"name": name, "repo": repo, "gateway": {"listen": 8000}} | follows | keys)
 
 
-def queued(wanted: Sequence[Wanted]) -> asyncio.Future[Accepted]:
-    """What a scheduler answers that takes everything: deploys 1, 2, ..., durable already."""
-    now = datetime.now(UTC)
-    deploys = [Deploy(w.app, at, w.commit, w.ref, w.trigger, Status.QUEUED, now) for at, w in enumerate(wanted, 1)]
-    accepted: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-    accepted.set_result(Accepted(deploys, deploys))
-    return accepted
+async def taken(_delivery: Delivery, _push: Push, apps: Sequence[str]) -> Sequence[str]:
+    """Takes every push, as a scheduler with a store would."""
+    return apps
 
 
 def a_commit(message: str = "Prune the tree", sha: str = AFTER, **files: list[str]) -> dict[str, Any]:
@@ -51,7 +46,9 @@ def a_commit(message: str = "Prune the tree", sha: str = AFTER, **files: list[st
     } | files
 
 
-def a_push(ref: str = "refs/heads/main", *, repository: str = "acme/iris", **changes: Any) -> dict[str, Any]:
+def a_push(
+    ref: str = "refs/heads/main", *, repository: str = "acme/iris", host: str = "github.com", **changes: Any
+) -> dict[str, Any]:
     """The body of a push of one commit onto an existing branch, with `changes`."""
     commit = a_commit()
     return {
@@ -61,6 +58,7 @@ def a_push(ref: str = "refs/heads/main", *, repository: str = "acme/iris", **cha
         "repository": {
             "id": 1,
             "full_name": repository,
+            "html_url": f"https://{host}/{repository}",
             "clone_url": "https://evil.example.com/x.git",
             "created_at": 1557933565,
             "pushed_at": 1557933657,
@@ -88,9 +86,7 @@ def raw_of(body: Any, *, form: bool = False) -> bytes:
     return f"payload={quote_plus(text)}".encode() if form else text.encode()
 
 
-def headers_of(
-    raw: bytes, event: str = "push", guid: str = "72d3162e-cc78-11e3-81ab-4c9367dc0958", *, form: bool = False
-) -> dict[str, str]:
+def headers_of(raw: bytes, event: str = "push", guid: str = GUID, *, form: bool = False) -> dict[str, str]:
     """The headers of a genuine delivery of `raw`."""
     return {
         "Content-Type": "application/x-www-form-urlencoded" if form else "application/json",

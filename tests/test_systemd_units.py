@@ -35,6 +35,7 @@ allow_file = true
 [[app]]
 name = "iris"
 repo = "{remote}"
+webhook = "github.com/acme/iris"
 branch = "main"
 [app.gateway]
 listen = 8000

@@ -1,5 +1,6 @@
 """The HTTP face, put together: the webhook door in front, the guard, then the API. Every error is a problem (RFC 9457)."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -25,9 +26,6 @@ _HINTS = {
     503: "try again in a moment; GET /readyz says which part is away",
 }
 
-# Beside our own, the path of the old recipe and the one that Jenkins uses: no hook has to be changed.
-WEBHOOKS = frozenset({"/webhooks/github", "/github_webhook", "/github-webhook/"})
-
 _PROBLEM_SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -40,12 +38,15 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(services: Services, webhooks: ASGIApp) -> ASGIApp:
-    """Everything that deployd serves, with the door for GitHub's deliveries in front; no lifespan is needed."""
+def create_app(services: Services, doors: Mapping[str, ASGIApp]) -> ASGIApp:
+    """Everything that deployd serves, with the doors for webhooks in front, by their paths; no lifespan is needed.
+
+    A slash at the end of a webhook's path makes no difference.
+    """
     guarded = Guard(create_api(services), lambda: services.config)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        door = webhooks if scope["type"] == "http" and scope["path"] in WEBHOOKS else guarded
+        door = doors.get(scope["path"].rstrip("/"), guarded) if scope["type"] == "http" else guarded
         await door(scope, receive, send)
 
     return app

@@ -48,7 +48,9 @@ async def readyz(services: Given) -> Response:
     if troubled := services.scheduler.looks.troubled():
         since = min(trouble.since for trouble in troubled.values())
         names = ", ".join(sorted(troubled))
-        parts["git"] = f"{WARNING}no look at the remote of {names} since {since:%Y-%m-%d %H:%M:%S} UTC; see deployd status"
+        parts["git"] = (
+            f"{WARNING}no look at the remote of {names} since {since:%Y-%m-%d %H:%M:%S} UTC; see deployd status"
+        )
     return JSONResponse(parts, 200 if is_well(parts) else 503, {"Cache-Control": "no-store"})
 
 

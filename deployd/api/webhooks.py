@@ -1,30 +1,30 @@
 """The door for forges: from one POST to a durable answer, or to a refusal that says why.
 
-A bare ASGI callable in front of the application. What a delivery means is the forge's and the filters' to say, what becomes
-of it is `accept`'s; nothing is parsed, kept or logged of bytes that no secret vouches for.
+A bare ASGI callable in front of the application. What a delivery means is the forge's to say, who follows its ref the config's,
+what comes of it `accept`'s; nothing is parsed, kept or logged of bytes that no secret vouches for.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import Counter
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from deployd.config.app import App
-from deployd.domain import Accepted, Delivery, Ignored, Ping, Push, Trigger, Wanted
+from deployd.domain import Delivery, Ignored, Ping, Push
 from deployd.errors import DeliveryRejected, Unavailable
-from deployd.forges import github
-from deployd.forges.filters import follows, refusal, why_ignored
+from deployd.forges.filters import follows, why_ignored
+from deployd.forges.forge import Forge, Headers
 from deployd.http.bodies import SMALL, Bodies, Gone, too_large
 from deployd.http.problems import PROBLEM_JSON, problem
 
 _log = logging.getLogger(__name__)
 
-Headers = Mapping[bytes, bytes]
-Accept = Callable[[Delivery, Sequence[Wanted]], asyncio.Future[Accepted]]
+Accept = Callable[[Delivery, Push, Sequence[str]], Awaitable[Sequence[str]]]
+"""Takes a push and the names of the apps that follow its ref. Returns, once that is durable, the names to answer: of a delivery
+that came before, those of the first time. Raises Unavailable."""
 
 _FORMS = {b"application/json": False, b"application/x-www-form-urlencoded": True}
 _REFUSED_AS = {
@@ -40,46 +40,29 @@ _OUTCOMES = ("accepted", "ignored", "ping", "aborted", "failed", "rejected", *_R
 _LARGE_AT_ONCE = 4
 
 
-class Forge(Protocol):
-    """What a module of `deployd.forges` offers."""
-
-    NAME: str
-
-    def verify(self, raw: bytes, headers: Headers, secrets: Sequence[bytes]) -> bool: ...
-
-    def delivery(self, headers: Headers) -> Delivery: ...
-
-    def parse(self, event: str, raw: bytes, *, form: bool) -> Push | Ping | Ignored: ...
-
-
 class WebhookDoor:
     """Takes one forge's deliveries. Without secrets it takes none: every delivery is refused with 401."""
 
     def __init__(
-        self,
-        accept: Accept,
-        deliveries: Counter,
-        *,
-        secrets: Sequence[bytes],
-        apps: Sequence[App],
-        max_body: int,
-        forge: Forge = github,
+        self, forge: Forge, accept: Accept, deliveries: Counter, *, apps: Sequence[App], max_body: int
     ) -> None:
         self._accept = accept
-        self._forge = forge
         self._max_body = max_body
         self._bodies = Bodies(most_held=_LARGE_AT_ONCE * max_body)
         self._one_large = asyncio.Lock()
-        self._counts = {outcome: deliveries.labels(forge.NAME, outcome) for outcome in _OUTCOMES}
-        self.reload(secrets=secrets, apps=apps)
+        self._counts = {outcome: deliveries.labels(forge.name, outcome) for outcome in _OUTCOMES}
+        self.trust(forge)
+        self.follow(apps)
 
-    def reload(self, *, secrets: Sequence[bytes], apps: Sequence[App]) -> None:
-        """From now on these secrets vouch, and these apps want; a secret that is left out is refused at once."""
-        self._secrets = tuple(secret for secret in secrets if secret)
-        by_repository: dict[str, list[App]] = {}
+    def trust(self, forge: Forge) -> None:
+        """From now on the secrets of `forge` count; one that is left out is refused at once."""
+        self._forge = forge
+
+    def follow(self, apps: Sequence[App]) -> None:
+        """From now on these are the apps."""
+        self._apps: dict[str | None, list[App]] = {}
         for app in apps:
-            by_repository.setdefault(app.repository, []).append(app)
-        self._apps = by_repository
+            self._apps.setdefault(app.hooked_as, []).append(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -109,10 +92,10 @@ class WebhookDoor:
                     return await self._hand_on(delivery, found)
         except DeliveryRejected as exc:
             if exc.status != 401:
-                _log.warning("Delivery of %s rejected with %d: %s", self._forge.NAME, exc.status, exc.message)
+                _log.warning("Delivery of %s rejected with %d: %s", self._forge.name, exc.status, exc.message)
             return self._refused(exc)
         except Unavailable as exc:
-            _log.error("Delivery of %s not taken: %s", self._forge.NAME, exc.message)
+            _log.error("Delivery of %s not taken: %s", self._forge.name, exc.message)
             hint = "redeliver it in a moment"
             return self._refused(DeliveryRejected(503, "the delivery cannot be stored now", hint=hint, retry_after=30))
         except Exception:
@@ -128,23 +111,22 @@ class WebhookDoor:
 
     def _read_now(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, Push | Ping | Ignored]:
         forge = self._forge
-        if not forge.verify(raw, headers, self._secrets):
-            hint = f"the webhook's secret must be one of secrets in [{forge.NAME}], and its body must arrive unchanged"
+        if not forge.verify(raw, headers):
+            hint = f"the webhook's secret must be one of secrets in [{forge.name}], and its body must arrive unchanged"
             raise DeliveryRejected(401, "the signature is missing or wrong", hint=hint)
         delivery = forge.delivery(headers)
         return delivery, forge.parse(delivery.event, raw, form=form)
 
     async def _hand_on(self, delivery: Delivery, push: Push) -> Response:
-        """Hand on what is wanted and what is declined; only what was wanted is a deploy."""
-        wanted, refusal = self._wanted(delivery, push)
-        # Who is cancelled meanwhile, as the daemon stops, leaves the transaction alone.
-        deploys = (await asyncio.shield(self._accept(delivery, wanted))).deploys if wanted else []
-        if not deploys:
-            _log.info("Delivery %s ignored: %s", delivery.guid, refusal)
-            return self._ignored(refusal)
+        apps = self._apps.get(push.repository, ())
+        following = [app.name for app in apps if follows(app, push.ref)]
+        if not following:
+            reason = why_ignored(push, apps)
+            _log.info("Delivery %s ignored: %s", delivery.guid, reason)
+            return self._ignored(reason)
+        names = await self._accept(delivery, push, following)
         self._counts["accepted"].inc()
-        found = [{"app": d.app, "number": d.number, "commit": d.commit, "status": d.status} for d in deploys]
-        return JSONResponse({"deploys": found}, 202)
+        return JSONResponse({"delivery": delivery.guid, "apps": list(names)}, 202)
 
     def _ignored(self, reason: str) -> Response:
         self._counts["ignored"].inc()
@@ -171,25 +153,6 @@ class WebhookDoor:
 
     def _limit(self, *, form: bool) -> int:
         return self._max_body * 3 // 2 if form else self._max_body
-
-    def _wanted(self, delivery: Delivery, push: Push) -> tuple[list[Wanted], str]:
-        """What the apps of the push's repository want or decline of it, and why not if none wants it."""
-        wanted: list[Wanted] = []
-        refusals: list[tuple[App, str]] = []
-        trigger = Trigger("push", delivery=delivery.guid)
-        for app in self._apps.get(push.repository.lower(), ()):
-            if (reason := refusal(app, push)) is not None:
-                refusals.append((app, reason))
-                if not follows(app, push):
-                    continue
-            wanted.append(
-                Wanted(
-                    *(app.name, push.after, push.ref, trigger, push.subject, push.author),
-                    before=push.before,
-                    declined=reason is not None,
-                )
-            )
-        return wanted, why_ignored(push, refusals) if refusals or not wanted else ""
 
 
 def _headers(pairs: Sequence[tuple[bytes, bytes]]) -> Headers:

@@ -40,6 +40,7 @@ poll_every = "1h"
 [[app]]
 name = "{app}"
 repo = "file://{remote}"
+webhook = "github.com/acme/iris"
 branch = "main"
 [app.docker]
 port = 5000

@@ -18,6 +18,7 @@ import httpx
 
 from deployd.errors import ConfigError
 
+_WITHIN_S = 60.0
 _FILES = ("Dockerfile", ".dockerignore", "model_service")
 _IDENTITY = {
     f"GIT_{who}_{what}": value
@@ -27,7 +28,7 @@ _IDENTITY = {
 
 
 class Repository:
-    """`acme/iris`: a remote and a working copy."""
+    """`github.com/acme/iris`: a remote and a working copy."""
 
     def __init__(self, directory: Path) -> None:
         self.remote = directory / "acme" / "iris.git"
@@ -66,22 +67,12 @@ class Repository:
         (self.work / path).write_text(text.replace(old, new))
 
     def push(self, subject: str) -> dict[str, Any]:
-        """Commit all that changed and push it; returns the payload of GitHub's push event."""
+        """Commit all that changed and push it; returns what is read of the payload of GitHub's push event, and a little more."""
         before = self.head
         self._git("add", "--all", cwd=self.work)
         self._git("commit", "--quiet", "--allow-empty", "-m", subject, cwd=self.work)
         self._git("push", "--quiet", "origin", "main", cwd=self.work)
         self.head = self._git("rev-parse", "HEAD", cwd=self.work).strip()
-        changed = self._git("show", "--name-only", "--format=", "HEAD", cwd=self.work).split()
-        commit = {
-            "id": self.head,
-            "message": subject,
-            "timestamp": "2026-01-01T00:00:00Z",
-            "author": {"name": "Ada", "email": "ada@example.com"},
-            "added": [],
-            "removed": [],
-            "modified": changed,
-        }
         return {
             "ref": "refs/heads/main",
             "before": before,
@@ -91,9 +82,8 @@ class Repository:
             "forced": False,
             "base_ref": None,
             "compare": "",
-            "commits": [commit],
-            "head_commit": commit,
-            "repository": {"id": 1, "full_name": "acme/iris", "clone_url": f"file://{self.remote}"},
+            "head_commit": {"id": self.head, "message": subject},
+            "repository": {"id": 1, "full_name": "acme/iris", "html_url": "https://github.com/acme/iris"},
             "pusher": {"name": "ada"},
         }
 

@@ -1,6 +1,7 @@
 """`deployd hook`: make and maintain the webhook on GitHub."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -11,10 +12,11 @@ from deployd.config.daemon import Config
 from deployd.config.file import default_path, load
 from deployd.config.values import read_secret
 from deployd.errors import ConfigError, RequestRefused
+from deployd.forges.github import GitHub
 
 app = typer.Typer(no_args_is_help=True, help="The webhook on GitHub.", rich_markup_mode=None)
 
-_PATH = "/webhooks/github"
+_PATH = GitHub.paths[0]
 
 
 @app.command(epilog="Example: deployd hook install iris")
@@ -27,9 +29,7 @@ def install(app: AppName, config: ConfigPath = None) -> None:
         return
     if not settings.github.secrets:
         raise ConfigError("github.secrets: a webhook needs a secret", hint='secrets = ["env:DEPLOYD_WEBHOOK_SECRET"]')
-    with github_hooks.Hooks(
-        settings.github.api_url, read_secret(settings.github.token, "github.token"), repository
-    ) as hooks:
+    with _hooks(settings, settings.github.token, repository) as hooks:
         number, new = hooks.install(_url(settings), read_secret(settings.github.secrets[0], "github.secrets[0]"))
     out().print(f"webhook {number} of {repository} {'is new' if new else 'is up to date'}: {_url(settings)}")
 
@@ -45,9 +45,7 @@ def redeliver(
     repository = _repository(settings, app)
     if settings.github.token is None:
         raise ConfigError("github.token: this needs a token for GitHub", hint='token = "env:GITHUB_TOKEN" in [github]')
-    with github_hooks.Hooks(
-        settings.github.api_url, read_secret(settings.github.token, "github.token"), repository
-    ) as hooks:
+    with _hooks(settings, settings.github.token, repository) as hooks:
         lost = hooks.lost(_url(settings))
         for delivery in lost:
             out().print(f"{delivery.guid} {delivery.event} {delivery.delivered_at} {delivery.status}")
@@ -62,9 +60,19 @@ def _repository(config: Config, name: str) -> str:
     if app is None:
         known = ", ".join(one.name for one in config.app) or "none"
         raise RequestRefused(404, f"there is no app {name} in the config", hint=f"configured apps: {known}")
-    if app.repo.startswith(("/", ".", "file:")):
-        raise RequestRefused(409, f"the repository of {name} is {app.repo}, which is not on GitHub")
-    return app.repository
+    if app.hooked_as is None:
+        hint = f'say what GitHub calls it: webhook = "github.com/OWNER/NAME" in the app {name}'
+        raise RequestRefused(409, f"the repository of {name} is {app.repo}, which is not on GitHub", hint=hint)
+    return app.hooked_as
+
+
+def _hooks(config: Config, token: str, repository: str) -> github_hooks.Hooks:
+    host, _, path = repository.partition("/")
+    api = urlsplit(config.github.api_url).hostname or ""
+    if host != api.removeprefix("api."):
+        hint = "set api_url in [github] to that of the repository's GitHub Enterprise Server"
+        raise RequestRefused(409, f"{repository} is not on the GitHub of {config.github.api_url}", hint=hint)
+    return github_hooks.Hooks(config.github.api_url, read_secret(token, "github.token"), path)
 
 
 def _url(config: Config) -> str:

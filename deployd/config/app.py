@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from deployd.config.remotes import SCP, called
 from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
 
-_SCP = re.compile(r"(?:[^@/:]+@)?[^/:]+:(?!//).+")
+_WEBHOOK = re.compile(r"[a-z0-9.-]+(?:/[^/\s:]+){2,}")
 
 
 def _repository(url: str) -> str:
@@ -17,9 +18,16 @@ def _repository(url: str) -> str:
         if scheme in {"https", "http"} and "@" in rest.split("/")[0]:
             raise ValueError("must not hold a user name or token; set credentials instead")
         return url
-    if _SCP.fullmatch(url) or url.startswith(("/", ".")):
+    if SCP.fullmatch(url) or url.startswith(("/", ".")):
         return url
     raise ValueError("expected an https, ssh or file URL, user@host:path, or a path that starts with / or .")
+
+
+def _hooked_as(name: str) -> str:
+    name = name.lower()
+    if _WEBHOOK.fullmatch(name) is None or name.endswith(".git"):
+        raise ValueError("expected the repository's host and full path, such as github.com/acme/iris")
+    return name
 
 
 def _inside(path: str) -> str:
@@ -164,6 +172,7 @@ class App(Section):
 
     name: Name
     repo: Annotated[str, AfterValidator(_repository)]
+    webhook: Annotated[str, AfterValidator(_hooked_as)] | None = None
     branch: RefName | None = None
     tag: RefName | None = None
     paths: tuple[str, ...] = ("**",)
@@ -200,7 +209,6 @@ class App(Section):
         return f"refs/heads/{self.branch}" if self.branch is not None else f"refs/tags/{self.tag}"
 
     @property
-    def repository(self) -> str:
-        """`acme/iris`, lower case: the last two parts of the repository's path, as forges name it in their payloads."""
-        path = self.repo.rstrip("/").removesuffix(".git").replace(":", "/")
-        return "/".join(path.split("/")[-2:]).lower()
+    def hooked_as(self) -> str | None:
+        """What webhooks call the repository, `github.com/acme/iris`; None where nothing says it: then none matches."""
+        return self.webhook or called(self.repo)

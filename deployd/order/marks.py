@@ -1,4 +1,4 @@
-"""The marks by which a commit's message asks not to be deployed, as GitHub Actions and other CI systems know them. Pure."""
+"""The marks in a commit's message by which its author asks for no deploy, as GitHub Actions has them. Pure."""
 
 import re
 
@@ -8,9 +8,8 @@ _TRAILER = re.compile(r"^skip-checks:[ \t]*true[ \t\r]*$", re.IGNORECASE | re.MU
 
 
 def skip_mark(message: str) -> str | None:
-    """The mark in a commit's message that asks for no deploy; None without one. A trailer counts in the last of several
-    paragraphs."""
-    if found := _MARK.search(message):
+    """The mark that `message` has; a trailer counts in the last of several paragraphs."""
+    if (found := _MARK.search(message)) is not None:
         return found[0]
     *before, last = _PARAGRAPHS.split(message.rstrip())
     return "skip-checks: true" if before and _TRAILER.search(last) else None

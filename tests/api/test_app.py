@@ -9,8 +9,10 @@ import pytest
 import schemathesis
 from schemathesis import checks
 from schemathesis.core.result import Ok
+from starlette.responses import PlainTextResponse
 
-from deployd.api.app import create_api
+from deployd.api.app import create_api, create_app
+from deployd.forges.github import GitHub
 from tests.desk import JSON, A, Desk
 
 CHECKS = [
@@ -27,6 +29,14 @@ async def test_paths_and_methods_that_are_not_served_are_problems(browser: httpx
         assert (answer.status_code, answer.headers["content-type"]) == (code, "application/problem+json")
         assert answer.json()["status"] == code
     assert (await browser.get("/openapi.json")).status_code == 404
+
+
+@pytest.mark.parametrize("path", [path + slash for path in GitHub.paths for slash in ("", "/")])
+async def test_a_webhook_passes_its_door_with_and_without_a_slash_at_the_end(daemon: Desk, path: str) -> None:
+    app = create_app(daemon.services, dict.fromkeys(GitHub.paths, PlainTextResponse("the door")))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://any.example.com") as client:
+        assert (await client.post(path)).text == "the door"
+        assert (await client.post(f"/x{path}")).status_code == 404
 
 
 async def test_a_wrong_value_is_named(browser: httpx.AsyncClient) -> None:

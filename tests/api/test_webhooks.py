@@ -13,44 +13,35 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter
 
 from deployd.api.webhooks import WebhookDoor
-from deployd.domain import Accepted, Delivery, Trigger, Wanted
+from deployd.config.app import App
+from deployd.domain import Delivery, Push
 from deployd.errors import Unavailable
-from tests.deliveries import (
-    AFTER,
-    BEFORE,
-    SECRET,
-    ZEROS,
-    a_commit,
-    a_deletion,
-    a_push,
-    an_app,
-    headers_of,
-    queued,
-    raw_of,
-)
+from deployd.forges.github import GitHub
+from tests.deliveries import AFTER, GUID, SECRET, ZEROS, a_deletion, a_push, an_app, headers_of, raw_of
 
 MAX_BODY = 1024 * 1024
-APPS = (an_app(), an_app("rose", paths=["rose/**"]), an_app("lily", repo="git@example.com:acme/lily.git", tag="v*"))
+APPS = (
+    an_app(),
+    an_app("rose", branch="release/*"),
+    an_app("lily", repo="git@example.com:acme/lily.git", tag="v*"),
+    an_app("moss", repo="/srv/mirrors/iris.git", branch="dev", webhook="github.com/acme/iris"),
+    an_app("fern", repo="/acme/fern.git"),
+)
 
 
 class Scheduler:
-    """Takes what is wanted, and remembers it."""
+    """Takes every push, and remembers it; `first` is what it answers to one that came before."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[Delivery, Sequence[Wanted]]] = []
-        self.declined: list[str] = []
+        self.taken: list[tuple[Delivery, Push, Sequence[str]]] = []
+        self.first: Sequence[str] | None = None
         self.fails: Exception | None = None
 
-    def accept(self, delivery: Delivery, wanted: Sequence[Wanted]) -> asyncio.Future[Accepted]:
+    async def accept(self, delivery: Delivery, push: Push, apps: Sequence[str]) -> Sequence[str]:
         if self.fails is not None:
-            failed: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-            failed.set_exception(self.fails)
-            return failed
-        asked = [one for one in wanted if not one.declined]
-        self.declined += [one.app for one in wanted if one.declined]
-        if asked:
-            self.taken.append((delivery, asked))
-        return queued(asked)
+            raise self.fails
+        self.taken.append((delivery, push, apps))
+        return apps if self.first is None else self.first
 
 
 class House:
@@ -61,9 +52,13 @@ class House:
         self.registry = CollectorRegistry()
         deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=self.registry)
         self.door = WebhookDoor(
-            self.scheduler.accept, deliveries, secrets=[SECRET.encode()], apps=APPS, max_body=MAX_BODY
+            GitHub([SECRET.encode()]), self.scheduler.accept, deliveries, apps=APPS, max_body=MAX_BODY
         )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.door), base_url="http://deployd.example.com")
+
+    def reload(self, secrets: Sequence[bytes] = (SECRET.encode(),), apps: Sequence[App] = APPS) -> None:
+        self.door.trust(GitHub(secrets))
+        self.door.follow(apps)
 
     async def post(self, raw: bytes, headers: dict[str, str] | list[tuple[str, str]]) -> httpx.Response:
         return await self.client.post("/webhooks/github", content=raw, headers=headers)
@@ -100,84 +95,84 @@ def is_problem(answer: httpx.Response, status: int) -> bool:
     return bool((answer.status_code, body["status"], body["type"]) == (status, status, "about:blank"))
 
 
-async def test_a_push_is_handed_on_and_answered_with_its_deploy(house: House) -> None:
+async def test_a_push_is_handed_on_and_answered_with_the_apps_that_follow_its_branch(house: House) -> None:
     answer = await house.deliver(a_push())
-    assert answer.status_code == 202
-    assert answer.json() == {"deploys": [{"app": "iris", "number": 1, "commit": AFTER, "status": "queued"}]}
-    guid = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
-    trigger = Trigger("push", guid)
-    wanted = Wanted("iris", AFTER, "refs/heads/main", trigger, "Prune the tree", "Ada", before=BEFORE)
-    assert house.scheduler.taken == [(Delivery("github", guid, "push"), [wanted])]
+    assert (answer.status_code, answer.json()) == (202, {"delivery": GUID, "apps": ["iris"]})
+    push = Push("github.com/acme/iris", "refs/heads/main", AFTER)
+    assert house.scheduler.taken == [(Delivery("github", GUID, "push"), push, ["iris"])]
     assert house.count("accepted") == 1
 
 
 async def test_a_form_says_the_same_as_json(house: House) -> None:
-    assert (await house.deliver(a_push(), form=True)).status_code == 202
+    assert (await house.deliver(a_push(), form=True)).json() == {"delivery": GUID, "apps": ["iris"]}
     assert (await house.deliver({"zen": "x", "hook_id": 1}, "ping", form=True)).json() == {"pong": True}
 
 
-async def test_every_app_that_wants_a_push_is_accepted_in_one_call(house: House) -> None:
-    commit = a_commit(modified=["rose/a.py"])
-    answer = await house.deliver(a_push(commits=[commit], head_commit=commit))
-    assert [deploy["app"] for deploy in answer.json()["deploys"]] == ["iris", "rose"]
+async def test_every_app_that_follows_the_branch_is_handed_on_in_one_call(house: House) -> None:
+    house.reload(apps=[*APPS, an_app("ivy")])
+    assert (await house.deliver(a_push())).json()["apps"] == ["iris", "ivy"]
     assert len(house.scheduler.taken) == 1
 
 
-@pytest.mark.parametrize(
-    ("body", "declining"),
-    [
-        (a_push(), ["rose"]),
-        (a_push(head_commit=a_commit("x [skip ci]")), ["iris", "rose"]),
-        (a_deletion(), []),
-        (a_push("refs/heads/dev"), []),
-    ],
-)
-async def test_a_head_that_an_app_does_not_want_is_told_for_the_poll_to_leave_it(
-    house: House, body: dict[str, Any], declining: list[str]
-) -> None:
-    await house.deliver(body)
-    assert house.scheduler.declined == declining
-
-
-async def test_the_repository_is_known_whatever_the_case_of_its_name(house: House) -> None:
-    assert (await house.deliver(a_push(repository="Acme/Iris"))).status_code == 202
-
-
-async def test_a_tag_deploys_the_app_that_follows_tags(house: House) -> None:
-    body = a_push("refs/tags/v1", repository="acme/lily", created=True, before=ZEROS, commits=[], after="e" * 40)
-    assert (await house.deliver(body)).json()["deploys"][0]["commit"] == AFTER
+async def test_a_delivery_that_came_before_is_answered_as_the_first_time(house: House) -> None:
+    house.scheduler.first = ["iris", "one that is gone since"]
+    assert (await house.deliver(a_push())).json()["apps"] == ["iris", "one that is gone since"]
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"),
+    ("body", "app"),
     [
-        (a_push(repository="acme/other"), "no app is configured for acme/other"),
-        (a_deletion(), "branch main was deleted; what runs stays"),
-        (a_push(head_commit=a_commit("x [skip ci]")), "the head commit says [skip ci]"),
-        (a_push("refs/tags/x", repository="acme/lily"), "tag x is not what lily follows (tag v*)"),
-        (a_push("refs/heads/dev", repository="acme/lily"), "branch dev is not what lily follows (tag v*)"),
+        (a_push(repository="Acme/Iris", host="GitHub.com"), "iris"),
+        (a_push("refs/heads/release/2"), "rose"),
+        (a_push("refs/tags/v1", repository="acme/lily", host="example.com"), "lily"),
+        (a_push("refs/heads/dev"), "moss"),
+    ],
+    ids=["another case", "a branch pattern", "a tag pattern", "a mirror"],
+)
+async def test_an_app_is_found_by_the_host_and_the_full_path_of_its_repository(
+    house: House, body: dict[str, Any], app: str
+) -> None:
+    assert (await house.deliver(body)).json()["apps"] == [app]
+
+
+@pytest.mark.parametrize("repository", ["acme/iris", "acme/fern"])
+async def test_a_repository_of_the_same_name_elsewhere_is_another(house: House, repository: str) -> None:
+    answer = await house.deliver(a_push(repository=repository, host="github.example.com"))
+    name = f"github.example.com/{repository}"
+    reason = f'no app is configured for {name}; one with a mirror or a path as its repo needs webhook = "{name}"'
+    assert (answer.status_code, answer.json()) == (200, {"ignored": reason})
+    assert house.scheduler.taken == []
+
+
+async def test_a_branch_that_is_deleted_is_handed_on_too(house: House) -> None:
+    answer = await house.deliver(a_deletion())
+    assert (answer.status_code, answer.json()["apps"]) == (202, ["iris"])
+    assert house.scheduler.taken[0][1] == Push("github.com/acme/iris", "refs/heads/main", ZEROS, deleted=True)
+
+
+@pytest.mark.parametrize(
+    ("ref", "reason"),
+    [
+        ("refs/tags/x", "tag x is not what lily follows (tag v*)"),
+        ("refs/heads/dev", "branch dev is not what lily follows (tag v*)"),
+        ("refs/tags/v\x07", "tag v\\u0007 is refused: that is no name for a branch or tag"),
     ],
 )
-async def test_a_push_that_nobody_wants_is_answered_with_the_reason(
-    house: House, body: dict[str, Any], reason: str
+async def test_a_push_on_a_ref_that_nobody_follows_is_answered_with_the_reason(
+    house: House, ref: str, reason: str
 ) -> None:
-    answer = await house.deliver(body)
+    answer = await house.deliver(a_push(ref, repository="acme/lily", host="example.com"))
     assert (answer.status_code, answer.json()) == (200, {"ignored": reason})
     assert house.scheduler.taken == []
     assert house.count("ignored") == 1
 
 
-async def test_where_several_apps_do_not_want_a_push_each_says_why(house: House) -> None:
-    reason = (await house.deliver(a_push("refs/heads/dev"))).json()["ignored"]
-    assert (
-        reason
-        == "iris: branch dev is not what iris follows (branch main); rose: branch dev is not what rose follows (branch main)"
+async def test_where_several_apps_do_not_follow_a_ref_each_says_why(house: House) -> None:
+    reason = (await house.deliver(a_push("refs/heads/other"))).json()["ignored"]
+    assert reason == "; ".join(
+        f"{app}: branch other is not what {app} follows (branch {branch})"
+        for app, branch in (("iris", "main"), ("rose", "release/*"), ("moss", "dev"))
     )
-
-
-async def test_a_forced_push_and_a_new_branch_are_deployed(house: House) -> None:
-    assert len((await house.deliver(a_push(forced=True))).json()["deploys"]) == 2
-    assert len((await house.deliver(a_push(created=True, before=ZEROS, commits=[]))).json()["deploys"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -186,7 +181,7 @@ async def test_a_forced_push_and_a_new_branch_are_deployed(house: House) -> None
 async def test_a_hostile_ref_is_ignored_in_printable_words(
     house: House, ref: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house.door.reload(secrets=[SECRET.encode()], apps=[an_app(branch="**")])
+    house.reload(apps=[an_app(branch="**")])
     with caplog.at_level(logging.DEBUG):
         answer = await house.deliver(a_push(ref))
     assert answer.status_code == 200
@@ -195,12 +190,11 @@ async def test_a_hostile_ref_is_ignored_in_printable_words(
     assert house.scheduler.taken == []
 
 
-async def test_unicode_in_a_push_is_kept(house: House) -> None:
-    house.door.reload(secrets=[SECRET.encode()], apps=[an_app(branch="Größe/*")])
-    head = a_commit("模型 😀")
-    await house.deliver(a_push("refs/heads/Größe/模型", head_commit=head))
-    [(_, [wanted])] = house.scheduler.taken
-    assert (wanted.ref, wanted.subject) == ("refs/heads/Größe/模型", "模型 😀")
+async def test_unicode_in_a_ref_is_kept(house: House) -> None:
+    house.reload(apps=[an_app(branch="Größe/*")])
+    await house.deliver(a_push("refs/heads/Größe/模型"))
+    [(_, push, _)] = house.scheduler.taken
+    assert push.ref == "refs/heads/Größe/模型"
 
 
 @pytest.mark.parametrize("event", ["create", "delete", "pull_request", "workflow_run", "invented_in_2031"])
@@ -259,7 +253,7 @@ async def test_unverified_bytes_are_not_parsed_nor_logged(house: House, caplog: 
 
 async def test_without_secrets_the_door_is_shut(house: House) -> None:
     for secrets in ([], [b""]):
-        house.door.reload(secrets=secrets, apps=APPS)
+        house.reload(secrets)
         raw = raw_of(a_push())
         headers = headers_of(raw) | {"X-Hub-Signature-256": "sha256=" + "0" * 64}
         assert (await house.post(raw, headers)).status_code == 401
@@ -267,9 +261,9 @@ async def test_without_secrets_the_door_is_shut(house: House) -> None:
 
 
 async def test_two_secrets_count_while_they_are_rotated_and_the_old_one_no_longer_after(house: House) -> None:
-    house.door.reload(secrets=[b"new", SECRET.encode()], apps=APPS)
+    house.reload([b"new", SECRET.encode()])
     assert (await house.deliver(a_push())).status_code == 202
-    house.door.reload(secrets=[b"new"], apps=APPS)
+    house.reload([b"new"])
     assert (await house.deliver(a_push())).status_code == 401
 
 

@@ -8,12 +8,18 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from deployd.api.webhooks import WebhookDoor
+from deployd.forges.github import GitHub
 from tests.conftest import needed
-from tests.deliveries import SECRET, an_app, headers_of, queued, raw_of
+from tests.deliveries import GUID, SECRET, an_app, headers_of, raw_of, taken
 from tests.testbed.payloads import Payload, payloads
 
-REPOSITORY = "https://example.com/codertocat/hello-world.git"
-APPS = (an_app(repo=REPOSITORY, branch="master"), an_app("rose", repo=REPOSITORY, tag="simple-*"))
+CLOUD = "https://github.com/codertocat/hello-world.git"
+ENTERPRISE = "git@octocoders.github.io:codertocat/hello-world.git"  # of the same name, on a server of its own
+APPS = (
+    an_app(repo=CLOUD, branch="master"),
+    an_app("rose", repo=CLOUD, tag="simple-*"),
+    an_app("lily", repo=ENTERPRISE, tag="simple-*"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +31,7 @@ def examples() -> tuple[Payload, ...]:
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
-    door = WebhookDoor(
-        lambda _, wanted: queued(wanted), deliveries, secrets=[SECRET.encode()], apps=APPS, max_body=25 * 1024 * 1024
-    )
+    door = WebhookDoor(GitHub([SECRET.encode()]), taken, deliveries, apps=APPS, max_body=25 * 1024 * 1024)
     transport = httpx.ASGITransport(door)
     async with httpx.AsyncClient(transport=transport, base_url="http://deployd.example.com") as found:
         yield found
@@ -39,16 +43,11 @@ def expected(example: Payload) -> tuple[int, str]:
     match example.event:
         case "ping":
             return 200, '{"pong":true}'
-        case "push" if body["repository"]["full_name"] != "Codertocat/Hello-World":
-            return 200, '{"ignored":"no app is configured for '
-        case "push" if body["deleted"]:
-            return (
-                200,
-                '{"ignored":"iris: tag simple-tag is not what iris follows (branch master); rose: tag simple-tag was deleted',
-            )
+        case "push" if "octocoders" in body["repository"]["html_url"]:
+            return 202, f'{{"delivery":"{GUID}","apps":["lily"]}}'
         case "push":
             app = "iris" if body["ref"] == "refs/heads/master" else "rose"
-            return 202, f'{{"deploys":[{{"app":"{app}","number":1,"commit":"{body["head_commit"]["id"]}"'
+            return 202, f'{{"delivery":"{GUID}","apps":["{app}"]}}'
         case _:
             return 200, f'{{"ignored":"event {example.event} does not deploy"}}'
 

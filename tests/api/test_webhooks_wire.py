@@ -9,9 +9,10 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from deployd.api.webhooks import WebhookDoor
+from deployd.forges.github import GitHub
 from deployd.http.bodies import Bodies
 from deployd.http.protocol import Protocol
-from tests.deliveries import SECRET, a_push, an_app, headers_of, queued, raw_of
+from tests.deliveries import SECRET, a_push, an_app, headers_of, raw_of, taken
 from tests.http.wire import connected, request, served
 
 MAX_BODY = 1024 * 1024
@@ -21,12 +22,7 @@ MAX_BODY = 1024 * 1024
 async def door() -> AsyncIterator[tuple[WebhookDoor, int]]:
     """A webhook door on a free port that takes every push."""
     deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
-    found = WebhookDoor(
-        *(lambda _, wanted: queued(wanted), deliveries),
-        secrets=[SECRET.encode()],
-        apps=[an_app()],
-        max_body=MAX_BODY,
-    )
+    found = WebhookDoor(GitHub([SECRET.encode()]), taken, deliveries, apps=[an_app()], max_body=MAX_BODY)
     async with served(found) as (_, at):
         yield found, at
 
@@ -39,9 +35,9 @@ async def test_a_genuine_push_is_taken_over_the_wire(door: tuple[WebhookDoor, in
     raw = raw_of(a_push())
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door[1]}") as client:
         for _ in range(3):
-            taken = await client.post("/webhooks/github", content=raw, headers=headers_of(raw))
-            assert taken.status_code == 202
-            assert set(taken.headers) == {"content-type", "content-length"}
+            answer = await client.post("/webhooks/github", content=raw, headers=headers_of(raw))
+            assert answer.status_code == 202
+            assert set(answer.headers) == {"content-type", "content-length"}
 
 
 async def test_a_signature_with_bytes_beyond_ascii_is_refused_over_the_wire(door: tuple[WebhookDoor, int]) -> None:

@@ -23,7 +23,8 @@ def config(hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     file.write_text(
         '[server]\nbase_url = "https://deployd.example.com/"\n'
         f'[github]\nsecrets = ["env:HOOK_SECRET"]\napi_url = "{hub.url}"\ntoken = "env:HUB_TOKEN"\n'
-        '[[app]]\nname = "iris"\nrepo = "https://github.example.com/acme/iris.git"\nbranch = "main"\ngateway = { listen = 1 }\n'
+        '[[app]]\nname = "iris"\nrepo = "https://example.com/iris.git"\nwebhook = "127.0.0.1/acme/iris"\n'
+        'branch = "main"\ngateway = { listen = 1 }\n'
     )
     monkeypatch.setenv("HOOK_SECRET", "hook-secret")
     monkeypatch.setenv("HUB_TOKEN", "github-token")
@@ -70,3 +71,17 @@ def test_redeliver_asks_for_the_lost_deliveries(hub: GitHub, config: Path, comma
 def test_an_app_that_is_not_configured_is_refused(config: Path, command: Command) -> None:
     refused = command("hook", "install", "nope", "-c", str(config))
     assert (refused.exit_code, "configured apps: iris" in refused.stderr) == (1, True)
+
+
+def test_a_repository_on_another_host_than_the_api_is_refused(hub: GitHub, config: Path, command: Command) -> None:
+    config.write_text(config.read_text().replace("127.0.0.1/acme/iris", "gitlab.com/acme/iris"))
+    refused = command("hook", "install", "iris", "-c", str(config))
+    assert (refused.exit_code, "gitlab.com/acme/iris is not on the GitHub of" in refused.stderr) == (1, True)
+    assert hub.hooks == {}
+
+
+def test_a_repository_that_is_a_path_must_say_what_github_calls_it(config: Path, command: Command) -> None:
+    text = config.read_text().replace('webhook = "127.0.0.1/acme/iris"\n', "")
+    config.write_text(text.replace("https://example.com/iris.git", "/srv/iris.git") + "[git]\nallow_file = true\n")
+    refused = command("hook", "install", "iris", "-c", str(config))
+    assert (refused.exit_code, 'webhook = "github.com/OWNER/NAME"' in refused.stderr) == (1, True)

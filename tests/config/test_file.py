@@ -94,9 +94,38 @@ def test_a_secret_in_place_of_a_reference_is_not_repeated_in_the_error() -> None
 
 def test_an_app_has_the_ref_and_the_repository_that_webhooks_name() -> None:
     (app,) = parse(_app(repo="git@example.com:Acme/Iris.git")).app
-    assert (app.ref, app.repository) == ("refs/heads/main", "acme/iris")
+    assert (app.ref, app.hooked_as) == ("refs/heads/main", "example.com/acme/iris")
     (app,) = parse({"app": [{**APP, "branch": None, "tag": "v*"}]}).app
     assert app.ref == "refs/tags/v*"
+
+
+def test_a_mirror_or_a_path_can_say_what_webhooks_call_it() -> None:
+    for repo in ("/srv/iris.git", "https://mirror.example.com/iris.git"):
+        (app,) = parse({"git": {"allow_file": True}, **_app(repo=repo, webhook="GitHub.com/Acme/Iris")}).app
+        assert app.hooked_as == "github.com/acme/iris"
+    (app,) = parse({"git": {"allow_file": True}, **_app(repo="/srv/acme/iris.git")}).app
+    assert app.hooked_as is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "acme/iris",
+        "iris",
+        "https://github.com/acme/iris",
+        "git@github.com:acme/iris",
+        "github.com/acme/iris.git",
+        "github.com/acme/",
+        "github.com//iris",
+        "/acme/iris",
+    ],
+)
+def test_what_webhooks_call_a_repository_is_its_host_and_full_path(name: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(_app(webhook=name))
+    words = "app.iris.webhook: expected the repository's host and full path, such as github.com/acme/iris"
+    assert words in refused.value.message
 
 
 def test_the_hash_of_a_token_is_64_digits() -> None:

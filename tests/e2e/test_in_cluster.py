@@ -48,6 +48,7 @@ insecure = true
 [[app]]
 name = "iris"
 repo = "file://{remote}"
+webhook = "github.com/acme/iris"
 branch = "main"
 target = "kubernetes"
 [app.ready]

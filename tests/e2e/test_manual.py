@@ -27,6 +27,7 @@ REPLACED = {
     '#instance = "production" ': 'instance = "{instance}" ',
     'name = "iris" ': 'name = "{app}" ',
     'repo = "." ': 'repo = "{remote}" ',
+    '#webhook = "github.com/acme/iris" ': 'webhook = "github.com/acme/iris" ',
     "listen = 8000 ": "listen = {public_port} ",
 }
 

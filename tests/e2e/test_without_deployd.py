@@ -29,6 +29,7 @@ _ANOTHER_APP = """
 [[app]]
 name = "{app}-two"
 repo = "file://{remote}"
+webhook = "github.com/acme/iris"
 branch = "main"
 [app.docker]
 drain = "5s"

@@ -32,6 +32,7 @@ finish_after = "10m"
 [[app]]
 name = "{app}"
 repo = "file://{remote}"
+webhook = "github.com/acme/iris"
 branch = "main"
 [app.docker]
 drain = "5s"
@@ -103,8 +104,8 @@ class World:
         self.daemon = daemon
         self.client = client
         self._changes = 0
-        self.answered_at = 0.0  # when the last delivery was answered, by time.monotonic(),
-        self.received_at = datetime.now(UTC)  # and when it was received, by the daemon's clock
+        self.delivered_at = datetime.now(UTC)  # when the last delivery was sent,
+        self.answered_at = 0.0  # and answered, by time.monotonic()
 
     @property
     def app(self) -> str:
@@ -114,7 +115,7 @@ class World:
     async def push(
         self, subject: str = "Change", *, behaviour: str = "well", dockerfile: str = DOCKERFILE
     ) -> DeployAnswer:
-        """Commit an app that behaves so, push it, send the webhook; the deploy that was queued."""
+        """Commit an app that behaves so, push it, send the webhook; the deploy that comes of it."""
         self.change(behaviour=behaviour, dockerfile=dockerfile)
         return await self.deliver(subject)
 
@@ -126,8 +127,9 @@ class World:
         self.repository.write("Dockerfile", dockerfile)
 
     async def deliver(self, subject: str) -> DeployAnswer:
-        """Commit the working copy as it is, push it, send the webhook; the deploy that was queued."""
+        """Commit the working copy as it is, push it, send the webhook; the deploy that comes of it."""
         payload = await asyncio.to_thread(self.repository.push, subject)
+        self.delivered_at = datetime.now(UTC)
         answer = await deliver(self.daemon.url, self.daemon.secret, payload)
         self.answered_at = time.monotonic()
         assert answer.status_code == 202, answer.text
@@ -139,7 +141,6 @@ class World:
             delivery = await self.client.answered(guid)
         (outcome,) = delivery.apps
         assert outcome.deploy is not None, outcome
-        self.received_at = delivery.received_at
         return await self.client.show(outcome.app, outcome.deploy)
 
     async def ended(self, deploy: DeployAnswer, within: float = 120) -> DeployAnswer:

@@ -1,0 +1,34 @@
+"""What every forge can say of a webhook: where it arrives, whether it is genuine, and what it means.
+
+Pure: bytes and headers in, values out. `headers` maps lower-case names to values, repeated ones joined by a comma, so that
+what must be there once fails its pattern when it comes twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Protocol
+
+from deployd.domain import Delivery, Ignored, Ping, Push
+
+Headers = Mapping[bytes, bytes]
+
+
+class Forge(Protocol):
+    """One forge, with the secrets by which it signs. Without any, nothing is genuine."""
+
+    name: ClassVar[str]
+    paths: ClassVar[Sequence[str]]
+    """Where its deliveries arrive, ours first; without the slash that may be at the end."""
+
+    def __init__(self, secrets: Sequence[bytes]) -> None: ...
+
+    def verify(self, raw: bytes, headers: Headers) -> bool:
+        """Whether `raw` was signed with one of the secrets. All are tried, in constant time."""
+        ...
+
+    def delivery(self, headers: Headers) -> Delivery:
+        """The GUID and event name of a verified delivery; DeliveryRejected 400 when one is missing or odd."""
+        ...
+
+    def parse(self, event: str, raw: bytes, *, form: bool = False) -> Push | Ping | Ignored:
+        """What the verified body of that event says, JSON or a form that holds it; DeliveryRejected 400 when it says nothing."""
+        ...
