@@ -111,10 +111,14 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = self._connect()
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        migrate(connection)
-        connection.execute(_NEVER_WAIT)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            migrate(connection)
+            connection.execute(_NEVER_WAIT)
+        except sqlite3.Error:
+            connection.close()  # or a migration that failed would go on holding the database
+            raise
         return connection
 
     def _connect(self) -> sqlite3.Connection:

@@ -1,5 +1,4 @@
--- The state of the former release (schema version 4), as it wrote it: what `test_migration.py` brings to this version.
--- Commits are named by their first letter, forty times.
+-- The tables of the former release (schema version 4), as it made them; test_migration.py fills them.
 CREATE TABLE apps (
     name        TEXT PRIMARY KEY,
     last_number INTEGER NOT NULL DEFAULT 0,
