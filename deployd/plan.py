@@ -44,7 +44,7 @@ async def _decision(app: App, head: Head, known: Known, source: Source) -> str:
     if known.wanted is not None and needs_diff(app):
         changed = await source.changed(app, known.wanted, head.commit)
     skip = decide(app, head, known.wanted_ref, facts.message, changed)
-    return f"be deployed by hand only: as a head it would be skipped, {skip.reason}" if skip else "be wanted as a head"
+    return f"as a head it would be skipped: {skip.reason}" if skip else "as a head it would be deployed"
 
 
 def _steps(app: App, commit: str, image: Image | None, state: AppState) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """Apps and deploys over HTTP."""
 
+import asyncio
 from pathlib import Path
 
 import httpx
 import pytest
 
 from deployd.domain import Status
+from tests.api.pushes import pushed, troubled
 from tests.desk import JSON, MAIN, REPO, A, B, Desk, config_of, desk, settings
 
 APP = "/api/v1/apps/iris"
@@ -24,6 +26,7 @@ async def test_an_app_tells_what_serves_and_where(daemon: Desk, browser: httpx.A
         "tag": None,
         "paused": False,
         "held": None,
+        "owed": None,
         "live": {
             "number": 1,
             "commit": A,
@@ -155,21 +158,54 @@ async def test_a_plan_says_what_would_be_done(daemon: Desk, browser: httpx.Async
 @pytest.mark.parametrize(
     ("touched", "words"),
     [
-        (frozenset({"docs/x.md"}), "a push of it would be ignored, none of the 1 files"),
-        (frozenset({"docs/x.md", "src/model.py"}), "they name some of the 2 files that differ from iris/1"),
-        (None, "what it touches is not known"),
+        (frozenset({"docs/x.md"}), "as a head it would be skipped: no file under paths changed (src/)"),
+        (frozenset({"docs/x.md", "src/model.py"}), "as a head it would be deployed"),
+        (None, "as a head it would be deployed"),
     ],
 )
-async def test_a_plan_says_what_the_path_filters_would_do(
-    tmp_path: Path, touched: frozenset[str] | None, words: str
-) -> None:
+async def test_a_plan_says_what_a_look_would_decide(tmp_path: Path, touched: frozenset[str] | None, words: str) -> None:
     data = settings()
     data["app"][0]["paths"] = ["src/"]
     async with desk(tmp_path, data) as daemon, daemon.browser() as client:
-        await daemon.deployed(A)
+        await pushed(daemon, A)
+        await daemon.becomes("iris", 1, Status.LIVE)
         daemon.source.touched = touched
         daemon.source.remotes[REPO][MAIN] = B
-        assert words in (await client.get(f"{APP}/plan?commit=main")).json()["steps"][0]
+        assert (await client.get(f"{APP}/plan?commit=main")).json()["steps"][0] == words
+
+
+async def test_a_plan_says_that_a_mark_would_skip_the_commit(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    daemon.source.remotes[REPO]["refs/heads/next"] = B
+    daemon.source.messages[B] = "Docs [no ci]"
+    first, *_ = (await browser.get(f"{APP}/plan?commit=next")).json()["steps"]
+    assert first == "as a head it would be skipped: the commit's message says [no ci]"
+
+
+async def test_a_held_app_says_which_commit_it_does_not_go_to_and_why(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    await pushed(daemon, A)
+    await daemon.becomes("iris", 1, Status.LIVE)
+    daemon.builder.broken.add(B)
+    await pushed(daemon, B, "2")
+    await daemon.becomes("iris", 2, Status.FAILED)
+    assert (await browser.get(APP)).json()["held"] == {
+        "commit": B,
+        "reason": "iris/2 failed: the command returned 1",
+    }
+
+
+async def test_an_app_whose_remote_is_away_says_since_when_a_look_is_owed_and_why(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
+    daemon.source.away = True
+    await pushed(daemon, A)
+    async with asyncio.timeout(20):
+        await troubled(daemon)
+    received = await daemon.store.delivery("g")
+    assert received is not None
+    since = received.received_at.isoformat().replace("+00:00", "Z")
+    assert (await browser.get(APP)).json()["owed"] == {"since": since, "reason": f"{REPO} is away"}
+    rose = (await browser.get("/api/v1/apps/rose")).json()["owed"]  # no delivery, but no look either
+    assert rose["reason"] == f"{REPO} is away"
 
 
 async def test_two_deploys_are_compared(daemon: Desk, browser: httpx.AsyncClient) -> None:

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from deployd.api.ops import sweep_backups
 from deployd.domain import Status
 from deployd.errors import ConfigError
+from tests.api.pushes import answered, pushed, troubled
 from tests.desk import MAIN, REPO, A, B, Desk, config_of, settings
 
 
@@ -36,6 +37,35 @@ async def test_a_part_that_is_away_makes_it_unready(daemon: Desk, browser: httpx
     daemon.target.parts = {"engine": "the engine does not answer", "gateway": "ok"}
     ready = await browser.get("/readyz")
     assert (ready.status_code, ready.json()["engine"]) == (503, "the engine does not answer")
+
+
+async def test_a_remote_that_is_away_is_a_warning_and_hooks_are_still_taken(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
+    daemon.source.away = True
+    await pushed(daemon, A)
+    async with asyncio.timeout(20):
+        await troubled(daemon)
+    trouble = daemon.scheduler.looks.trouble("iris")
+    assert trouble is not None
+    ready = await browser.get("/readyz")
+    assert ready.status_code == 200
+    since = f"{trouble.since:%Y-%m-%d %H:%M:%S} UTC"
+    assert ready.json()["git"] == f"warning: no look at the remote of iris, rose since {since}; see deployd status"
+
+
+async def test_a_remote_that_is_back_is_no_warning_any_more(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    daemon.source.away = True
+    await pushed(daemon, A)
+    async with asyncio.timeout(20):
+        await troubled(daemon)
+        daemon.source.away = False
+        await answered(daemon)
+        while not daemon.source.asked.empty():
+            daemon.source.asked.get_nowait()
+        daemon.scheduler.looks.ask(["iris"])
+        await daemon.source.asked.get()  # the next look has begun: the one that went well is over
+    assert "git" not in (await browser.get("/readyz")).json()
 
 
 @pytest.mark.parametrize(
@@ -96,24 +126,33 @@ async def test_metrics_tell_what_waits_and_what_serves(daemon: Desk, browser: ht
 async def test_metrics_tell_how_long_the_head_does_not_serve_until_it_does(
     daemon: Desk, browser: httpx.AsyncClient
 ) -> None:
-    await daemon.deployed(A)
-    daemon.source.remotes[REPO][MAIN] = B
-    daemon.builder.held[B] = asyncio.Event()
-    app, _ = daemon.scheduler.target_of("iris")
-    await daemon.scheduler.heads.look(app)
-    first = await _lag(browser, "iris")
-    daemon.source.away = True
-    second = await _lag(browser, "iris")
+    assert await _lag(browser, "iris") == 0
+    daemon.builder.held[A] = asyncio.Event()
+    await pushed(daemon, A)
+    await daemon.becomes("iris", 1, Status.BUILDING)
+    first, second = await _lag(browser, "iris"), await _lag(browser, "iris")
     assert first is not None
     assert second is not None
     assert 0 < first < second
-    daemon.source.away = False
-    daemon.builder.held[B].set()
-    await daemon.becomes("iris", 2, Status.LIVE)
+    daemon.builder.held[A].set()
+    for app in ("iris", "rose"):
+        await daemon.becomes(app, 1, Status.LIVE)
     assert await _lag(browser, "iris") == 0
     daemon.next_config = config_of(settings("rose"))
     await browser.post("/api/v1/reload")
     assert (await _lag(browser, "iris"), await _lag(browser, "rose")) == (None, 0)
+
+
+async def test_metrics_tell_how_long_a_look_is_owed_while_the_remote_is_away(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
+    daemon.source.away = True
+    await pushed(daemon, A)
+    first, second = await _lag(browser, "iris"), await _lag(browser, "iris")
+    assert first is not None
+    assert second is not None
+    assert 0 < first < second
+    assert await _lag(browser, "rose") == 0
 
 
 async def _lag(browser: httpx.AsyncClient, app: str) -> float | None:

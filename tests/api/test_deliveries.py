@@ -1,0 +1,109 @@
+"""What came of a delivery, over HTTP."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deployd.domain import Status
+from tests.api.pushes import answered, pushed, told, troubled
+from tests.desk import MAIN, REPO, A, B, Desk, desk, settings
+
+DELIVERIES = "/api/v1/deliveries"
+
+
+async def test_a_delivery_tells_what_it_named_and_which_deploys_came_of_it(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
+    await pushed(daemon, A, "g", "iris", "rose")
+    received = await answered(daemon)
+    told = (await browser.get(f"{DELIVERIES}/g")).json()
+    looked_at = [
+        outcome.looked_at.isoformat().replace("+00:00", "Z") for outcome in received.outcomes if outcome.looked_at
+    ]
+    assert told == {
+        "id": received.id,
+        "guid": "g",
+        "forge": "github",
+        "event": "push",
+        "received_at": received.received_at.isoformat().replace("+00:00", "Z"),
+        "repository": "example.com/acme/iris",
+        "ref": MAIN,
+        "commit": A,
+        "apps": [
+            {"app": "iris", "looked_at": looked_at[0], "commit": A, "deploy": 1, "reason": ""},
+            {"app": "rose", "looked_at": looked_at[1], "commit": A, "deploy": 1, "reason": ""},
+        ],
+    }
+    assert (await daemon.becomes("iris", 1, Status.LIVE)).trigger.delivery == "g"
+
+
+async def test_a_delivery_of_a_head_that_is_not_wanted_tells_why(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    daemon.source.messages[A] = "Fix a typo [skip ci]"
+    await pushed(daemon, A)
+    await answered(daemon)
+    (iris,) = (await browser.get(f"{DELIVERIES}/g")).json()["apps"]
+    assert (iris["deploy"], iris["commit"], iris["reason"]) == (None, A, "the commit's message says [skip ci]")
+
+
+async def test_a_late_delivery_tells_which_head_was_found_instead(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    daemon.source.ancestors[B] = {A}
+    await pushed(daemon, B, "newer")
+    await answered(daemon, "newer")
+    await told(daemon, A, "late")
+    await answered(daemon, "late")
+    (iris,) = (await browser.get(f"{DELIVERIES}/late")).json()["apps"]
+    assert (iris["deploy"], iris["commit"], iris["reason"]) == (1, B, "")
+
+
+async def test_a_delivery_whose_remote_is_away_says_that_its_look_is_owed_and_why(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
+    daemon.source.away = True
+    await pushed(daemon, A)
+    async with asyncio.timeout(20):
+        await troubled(daemon)
+    (iris,) = (await browser.get(f"{DELIVERIES}/g")).json()["apps"]
+    assert (iris["looked_at"], iris["deploy"]) == (None, None)
+    assert iris["reason"] == f"the look is owed: {REPO} is away"
+
+
+async def test_a_look_that_is_owed_and_was_not_tried_yet_is_just_owed(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    hanging = asyncio.Event()
+    daemon.source.heads = lambda _: hanging.wait()  # type: ignore[assignment,method-assign,return-value]
+    await told(daemon, A)
+    (iris,) = (await browser.get(f"{DELIVERIES}/g")).json()["apps"]
+    assert iris["reason"] == "the look is owed"
+
+
+async def test_deliveries_come_in_pages_newest_first(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    for guid in ("1", "2", "3"):
+        await told(daemon, A, guid)
+    page = (await browser.get(f"{DELIVERIES}?limit=2")).json()
+    assert [one["guid"] for one in page["deliveries"]] == ["3", "2"]
+    page = (await browser.get(f"{DELIVERIES}?limit=2&before={page['before']}")).json()
+    assert ([one["guid"] for one in page["deliveries"]], page["before"]) == (["1"], None)
+
+
+async def test_a_delivery_that_was_not_accepted_is_404_with_a_hint(browser: httpx.AsyncClient) -> None:
+    answer = await browser.get(f"{DELIVERIES}/nope")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert answer.json()["detail"] == "there is no delivery nope"
+    assert "the forge's own list" in answer.json()["hint"]
+
+
+@pytest.mark.parametrize("path", ["?limit=0", "?limit=501", "?before=0", f"/{'g' * 201}"])
+async def test_what_asks_for_no_delivery_is_refused(browser: httpx.AsyncClient, path: str) -> None:
+    assert (await browser.get(f"{DELIVERIES}{path}")).status_code == 422
+
+
+async def test_deliveries_are_told_to_who_may_read(tmp_path: Path) -> None:
+    tokens = [{"name": "ci", "role": "read", "sha256": hashlib.sha256(b"secret").hexdigest()}]
+    async with desk(tmp_path, settings(auth={"tokens": tokens})) as daemon:
+        for path in (DELIVERIES, f"{DELIVERIES}/g"):
+            async with daemon.browser() as stranger:
+                assert (await stranger.get(path)).status_code == 401
+            async with daemon.browser(Authorization="Bearer secret") as reader:
+                assert (await reader.get(path)).status_code in {200, 404}
