@@ -257,7 +257,9 @@ class Client:
                 hint="start it, or set DEPLOYD_URL to its address",
             ) from exc
         except httpx.InvalidURL as exc:
-            raise DaemonAway(f"{self.url} is not a URL: {exc}", hint=f"set DEPLOYD_URL, for example to {DEFAULT_URL}") from exc
+            raise DaemonAway(
+                f"{self.url} is not a URL: {exc}", hint=f"set DEPLOYD_URL, for example to {DEFAULT_URL}"
+            ) from exc
 
 
 class _Patience:
