@@ -1,6 +1,6 @@
-"""`python -m bench NAME [--quick] [--json FILE]`: runs one bench, or `all` that are there.
+"""`python -m bench NAME [--quick] [--json FILE]`: runs one bench, or `all`.
 
-Exit 0 whatever the figures are, 1 when a bench itself fails, 2 for an unknown name.
+The exit code is 0 whatever the figures are, 1 when a bench itself fails, 2 for an unknown name.
 """
 
 import argparse
@@ -19,18 +19,17 @@ NAMES = ("swap", "supersede", "overhead", "webhooks", "history", "rollout", "rol
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns its exit code."""
-    there = [name for name in NAMES if (Path(__file__).parent / f"{name}.py").exists()]
+    """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="Measures the figures of docs/what-it-costs.md."
     )
-    parser.add_argument("name", choices=[*there, "all"], help="which bench")
+    parser.add_argument("name", choices=[*NAMES, "all"], help="which bench")
     parser.add_argument("--quick", action="store_true", help="few and short rounds: to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
     end_in_order()
     console = Console(width=None if sys.stdout.isatty() else 160)
-    reports = [_run(name, options.quick, console) for name in (there if options.name == "all" else [options.name])]
+    reports = [_run(name, options.quick, console) for name in (NAMES if options.name == "all" else [options.name])]
     if options.json is not None:
         written = [report.as_json() for report in reports]
         options.json.write_text(json.dumps(written if options.name == "all" else written[0], indent=1) + "\n")
@@ -38,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def end_in_order() -> None:
-    """From now on SIGTERM and SIGHUP do what Ctrl-C does: a bench puts its daemons and containers away before it ends."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    """Make SIGTERM and SIGHUP do what Ctrl-C does: a bench removes its daemons and containers before it ends."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT by default
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda *_: signal.raise_signal(signal.SIGINT))
 

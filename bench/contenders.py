@@ -1,7 +1,7 @@
-"""Who is measured beside the model service, how each is installed and started, and what each is asked.
+"""The rivals of the model service: how each is installed and started, and which request it gets.
 
-Every rival has an environment of its own below the user's cache, made once, pinned; the setup is the one that its own
-documentation recommends for a light model on one process. Knows nothing of figures.
+Every rival has its own pinned environment in the user's cache, made once. It is set up as its documentation recommends for a
+light model in one process. Knows nothing of figures.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ APPS = Path(__file__).parent / "rivals"
 SKLEARN = ("scikit-learn==1.9.1", "numpy==2.4.6")
 WEB = ("uvloop==0.23.0", "httptools==0.9.0")
 UVICORN = ("uvicorn==0.54.0", *WEB)
-# As model_service sets up its own uvicorn, in every point that costs or saves time.
+# The settings of model_service's own uvicorn, as far as they change its speed.
 UVICORN_FLAGS = (
     *("--loop", "uvloop"),
     *("--http", "httptools"),
@@ -33,12 +33,12 @@ UVICORN_FLAGS = (
 
 
 class NotInstallable(Exception):
-    """A rival cannot be had here; the text says why."""
+    """A rival cannot be installed here; the text says why."""
 
 
 @dataclass(frozen=True)
 class Rival:
-    """One server to measure. `command` may hold {bin}, {dir}, {port}; `environment` is the name of its environment."""
+    """One server to measure. `command` may contain {bin}, {dir} and {port}; `environment` is the name of its environment."""
 
     environment: str
     requirements: tuple[str, ...]
@@ -118,12 +118,12 @@ RIVALS: Mapping[str, Rival] = {
 
 
 def cache() -> Path:
-    """Where the rivals' environments are kept."""
+    """The directory of the rivals' environments."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deployd-bench"
 
 
 def installed(rival: Rival) -> Path:
-    """The directory of a rival's environment, made if need be. Raises NotInstallable."""
+    """The directory of a rival's environment, made if necessary; NotInstallable when that fails."""
     home = cache() / rival.environment
     python = home / "venv/bin/python"
     _once(home / "installed", "\n".join(rival.requirements).encode(), lambda: _install(rival, home, python))
@@ -132,9 +132,9 @@ def installed(rival: Rival) -> Path:
     return home
 
 
-def _once(marker: Path, cause: bytes, work: Callable[[], object]) -> None:
-    """Does the work unless the marker says that it was done for this very cause."""
-    wanted = hashlib.sha256(cause).hexdigest()
+def _once(marker: Path, inputs: bytes, work: Callable[[], object]) -> None:
+    """Do the work, unless the marker says that it was done for the same inputs."""
+    wanted = hashlib.sha256(inputs).hexdigest()
     if marker.exists() and marker.read_text() == wanted:
         return
     work()
@@ -145,14 +145,14 @@ def _install(rival: Rival, home: Path, python: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     _step([sys.executable, "-m", "venv", "--clear", "--without-pip", str(home / "venv")])
     install = [sys.executable, "-m", "uv", "pip", "install", "--python", str(python), "--only-binary", ":all:"]
-    _refuse_giants([*install, "--dry-run", *rival.requirements])
+    _refuse_gpu_packages([*install, "--dry-run", *rival.requirements])
     _step([*install, "--compile-bytecode", *rival.requirements])
 
 
-def _refuse_giants(dry_run: Sequence[str]) -> None:
-    """GPU libraries are gigabytes that a light model does not need."""
+def _refuse_gpu_packages(dry_run: Sequence[str]) -> None:
+    """A light model does not need gigabytes of GPU libraries."""
     if re.search(r"\b(torch|nvidia-c\w+|nvidia-nccl\w*|triton)==", _step(dry_run)):
-        raise NotInstallable("it asks for CUDA packages of several gigabytes")
+        raise NotInstallable("it needs CUDA packages of several gigabytes")
 
 
 def _step(command: Sequence[str]) -> str:
@@ -162,5 +162,5 @@ def _step(command: Sequence[str]) -> str:
         raise NotInstallable("not installed within 15 minutes") from exc
     except subprocess.CalledProcessError as exc:
         last = (exc.stderr or exc.stdout).strip().splitlines()[-1:]
-        raise NotInstallable(f"installing failed: {''.join(last)[:300]}") from exc
+        raise NotInstallable(f"the installation failed: {''.join(last)[:300]}") from exc
     return done.stdout + done.stderr

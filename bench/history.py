@@ -1,8 +1,8 @@
-"""A long history beside a short one: lists and states, the start, 500 followers of a growing log, what an idle daemon weighs.
+"""A long history beside a short one: lists and states, the start, 500 followers of a growing log, the memory of an idle daemon.
 
-"Dashboard data" is all that a page of an app is made of: the events, open before anything is asked so that nothing is missed
-(`GET /api/v1/events`), the state of all apps (`/api/v1/apps`), that of the one (`/api/v1/apps/{app}`) and its newest deploys
-(`/api/v1/apps/{app}/deploys`). No page is drawn. Each daemon serves a small release that it has built and brought live.
+"Dashboard data" is what a page of an app needs: the events, opened first so that none is missed (`GET /api/v1/events`), the
+state of all apps (`/api/v1/apps`) and of the one (`/api/v1/apps/{app}`), and its newest deploys (`/api/v1/apps/{app}/deploys`).
+No page is rendered. Each daemon has built and serves a small release.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import httpx
 
-from bench.ground import settled
+from bench.environment import settled
 from bench.report import Report, interleaved
 from deployd.bringup import engine, images
 from deployd.bringup.daemon import DemoDaemon
@@ -32,15 +32,15 @@ from tests.e2e.world import CONFIG, DOCKERFILE, World
 _SIZES = {"short": (100, 1_000), "long": (100_000, 1_000_000)}
 _FOLLOWERS = 500
 _PIECES = 400
-# Ten seconds or so of a build that says 50 lines at a time, and fails: nothing is written behind the end of its log.
-_TALKATIVE = f"""\
+# A build that prints 50 lines at a time for about ten seconds, and fails, so that its output is the end of its log.
+_NOISY = f"""\
 {DOCKERFILE}
 RUN for piece in $(seq {_PIECES}); do yes "a line of a build" | head -50; sleep 0.02; done; exit 3
 """
 
 
 def run(quick: bool, report: Report) -> None:
-    """Two daemons, one with each history, asked in turn."""
+    """Measure two daemons in turn, one with each history."""
     host = engine.ensure()
     images.ensure(host)
     with tempfile.TemporaryDirectory() as name:
@@ -59,7 +59,7 @@ def run(quick: bool, report: Report) -> None:
 
 
 def _prepare(directory: Path, repository: Repository, deploys: int, deliveries: int) -> DemoDaemon:
-    """A state directory with so long a history, and a daemon for it."""
+    """A daemon, and its state directory with a history of this length."""
     repository.create()
     daemon = DemoDaemon.prepare(directory, repository.remote, CONFIG, app=f"iris-{directory.name}")
     (directory / "state").mkdir()
@@ -119,7 +119,7 @@ async def _measure(
 
 
 async def _bring_live(daemon: DemoDaemon, repository: Repository) -> None:
-    """What idles later is a daemon that has a release to look after, and what a start finds is one that serves."""
+    """Deploy a release, so that the idle daemon has one to watch and a start finds one that serves."""
     async with daemon.running(), Client(daemon.url) as client:
         here = World(repository, daemon, client)
         deploy = await here.ended(await here.push())
@@ -153,7 +153,7 @@ async def _page(client: Client, app: str) -> None:
 
 
 async def _follow(daemon: DemoDaemon, repository: Repository, report: Report) -> None:
-    """Many followers of the log of a deploy that waits: it is written under their eyes, and all of them read it to the end."""
+    """Let many followers wait for the log of a queued deploy, read it while it is written, and to its end."""
     limits, before = httpx.Limits(max_connections=_FOLLOWERS + 1), _resident(daemon)
     async with (
         Client(daemon.url) as client,
@@ -161,18 +161,18 @@ async def _follow(daemon: DemoDaemon, repository: Repository, report: Report) ->
     ):
         here = World(repository, daemon, client)
         await client.pause(daemon.app)
-        deploy = await here.push(dockerfile=_TALKATIVE)
+        deploy = await here.push(dockerfile=_NOISY)
         path = f"/api/v1/apps/{daemon.app}/deploys/{deploy.number}/log"
-        crowd = _Crowd(http, path)
-        following = asyncio.gather(*(crowd.follow() for _ in range(_FOLLOWERS)))
+        followers = _Followers(http, path)
+        following = asyncio.gather(*(followers.follow() for _ in range(_FOLLOWERS)))
         await client.resume(daemon.app)
-        await crowd.complete.wait()
+        await followers.complete.wait()
         at = len((await http.get(path)).content)
         read = await following
-        had_it_at, ended = datetime.now(UTC), await here.ended(deploy)
+        read_at, ended = datetime.now(UTC), await here.ended(deploy)
         log = (await http.get(path)).content
     assert ended.finished_at is not None
-    behind = (had_it_at - ended.finished_at).total_seconds()
+    behind = (read_at - ended.finished_at).total_seconds()
     whole = read.count(hashlib.sha256(log).hexdigest())
     report.sample("followers that got all of one log", whole, "")
     report.sample("how much of the log came while all of them followed", 100 * (len(log) - at) / len(log), "%")
@@ -181,8 +181,8 @@ async def _follow(daemon: DemoDaemon, repository: Repository, report: Report) ->
     report.bar("followers that got all of one log", ">=", _FOLLOWERS, "followers that got all of one log")
 
 
-class _Crowd:
-    """Followers of one log. `complete` once all of them have had its first bytes."""
+class _Followers:
+    """Followers of one log; `complete` is set when all of them have got its first bytes."""
 
     def __init__(self, http: httpx.AsyncClient, path: str) -> None:
         self._http = http
@@ -191,7 +191,7 @@ class _Crowd:
         self.complete = asyncio.Event()
 
     async def follow(self) -> str:
-        """Read the log to its end; the digest of what that was."""
+        """Read the log to its end; return the digest of what was read."""
         read = hashlib.sha256()
         async with self._http.stream("GET", self._path, params={"follow": 1}) as answer:
             self._begun += 1
@@ -203,7 +203,7 @@ class _Crowd:
 
 
 def _resident(daemon: DemoDaemon) -> float:
-    """Megabytes, of a million bytes."""
+    """The resident memory in megabytes (of a million bytes)."""
     assert daemon.process is not None
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) * 1024 / 1e6

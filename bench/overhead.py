@@ -1,21 +1,21 @@
-"""Push to live, beside the plain `git fetch && docker build && docker run` and waiting for its answer; all layers cached."""
+"""Push to live, beside a plain `git fetch && docker build && docker run` until it answers; all layers are cached."""
 
 import asyncio
 from functools import partial
 
-from bench.ground import on_an_engine
+from bench.environment import on_an_engine
 from bench.recipe import Recipe
 from bench.report import Report, interleaved
 from deployd.domain import Status
 from tests.e2e.world import APP, CONFIG, World
 
-# No build argument and no commit path: every layer of every commit is in the cache of both.
+# Without a build argument and a commit path, so that both find every layer of every commit in the cache.
 _DOCKERFILE = 'FROM python:3.11-slim-bookworm\nCOPY app.py /app.py\nENV COMMIT=any\nCMD ["python3", "-u", "/app.py"]\n'
 _CONFIG = CONFIG.replace('commit_path = "/"\n', "").replace('every = "50ms"', 'every = "10ms"')
 
 
 def run(quick: bool, report: Report) -> None:
-    """Rounds of one push each, deployd and the script in turn."""
+    """Measure one push in each round, by deployd and by the script in turn."""
     on_an_engine(partial(_measure, report, rounds=3 if quick else 15), _CONFIG)
     report.ratio("push -> live: deployd / script", "deployd", "script")
     report.bar("seconds beyond the script", "<=", 0.5, "beyond the script", "s")

@@ -1,4 +1,4 @@
-"""A task whose estimator is not made of trees: a call costs far more than its rows, so merging calls should pay."""
+"""A task with an estimator that is not a tree: a call costs far more than its rows, so micro-batching should help."""
 
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression

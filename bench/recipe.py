@@ -1,6 +1,6 @@
-"""The rival of the deploy benches: the 2019 recipe's script (fetch, build, stop, run), in a checkout and on a port of its own.
+"""The rival of the deploy benches: the 2019 recipe's script (fetch, build, stop, run), with its own checkout and port.
 
-Not a bench itself. Its containers and images carry a name of their own and are removed at the end.
+Not a bench itself. Its containers and images carry a unique name and are removed at the end.
 """
 
 import secrets
@@ -17,7 +17,7 @@ _PATIENCE_S = 60.0
 
 
 class Recipe:
-    """`git fetch && docker build && docker run`, and then asking until it answers."""
+    """`git fetch && docker build && docker run`, then requests until one is answered."""
 
     def __init__(self, directory: Path, remote: Path) -> None:
         self.name = f"recipe-{secrets.token_hex(4)}"
@@ -28,12 +28,12 @@ class Recipe:
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """The URL of the app."""
         return f"http://127.0.0.1:{self._port}"
 
     def start_beside(self) -> float:
-        """Fetch, build, run the new container beside the old (on no port) and wait until it answers: the least that any
-        deploy can take. Then the old one goes. Seconds until the answer."""
+        """Fetch, build, run the new container beside the old one (without a published port) and wait until it answers: the
+        least that any deploy can take. Then remove the old one. Returns the seconds until the answer."""
         began = time.monotonic()
         self._build()
         fresh = f"{self.name}-{secrets.token_hex(3)}"
@@ -46,7 +46,7 @@ class Recipe:
         return took
 
     def replace(self) -> float:
-        """As the recipe: stop what runs, build, run on the port. Seconds from the stop until it answers again."""
+        """Do as the recipe: stop what runs, build, run on the port. Returns the seconds from the stop to the next answer."""
         began = time.monotonic()
         for container in self._containers():
             _run("docker", "stop", container)
@@ -58,7 +58,7 @@ class Recipe:
 
     @contextmanager
     def removed_at_the_end(self) -> Iterator["Recipe"]:
-        """Take everything away again."""
+        """Remove its containers and its image at the end of the block."""
         try:
             yield self
         finally:

@@ -1,8 +1,8 @@
-"""What every bench gives back: samples by round, ratios of the same round, bars, and the rivals that were absent.
+"""The report of a bench: samples by round, ratios within each round, bars, and absent rivals.
 
-A bench is a module `bench/<name>.py` with a docstring and `def run(quick: bool, report: Report) -> None`. It calls, in each
-round, `report.sample(...)` for us and for every rival in turn (`interleaved` says whose turn it is), then `report.ratio` and
-`report.bar`. Machines are noisy: only ratios taken within one round compare.
+A bench is a module `bench/<name>.py` with a docstring and `def run(quick: bool, report: Report) -> None`. In each round it calls
+`report.sample(...)` for us and for every rival in turn (in the order of `interleaved`), and at the end `report.ratio` and
+`report.bar`. Machines are noisy, so only samples of the same round are compared.
 """
 
 import operator
@@ -20,7 +20,7 @@ _SIGNS = {"<": ("under", operator.lt), "<=": ("at most", operator.le), ">=": ("a
 
 @dataclass(frozen=True)
 class Bar:
-    """A promise and what was measured; `value` is None when it could not be measured."""
+    """A promised limit and the measured value; `value` is None when it could not be measured."""
 
     name: str
     bar: str
@@ -30,7 +30,7 @@ class Bar:
 
 @dataclass
 class Report:
-    """The figures of one bench. A figure's samples stand in the order of the rounds."""
+    """The figures of one bench. The samples of a figure are in the order of the rounds."""
 
     name: str
     title: str = ""
@@ -43,11 +43,11 @@ class Report:
 
     @property
     def rounds(self) -> int:
-        """How often the most measured figure was taken."""
+        """The number of rounds: the most samples of any figure."""
         return max(map(len, self.samples.values()), default=0)
 
     def sample(self, figure: str, value: float, unit: str) -> None:
-        """One measurement, of this round."""
+        """Record one measurement of this round."""
         self.samples.setdefault(figure, []).append(float(value))
         self.units[figure] = unit
 
@@ -57,34 +57,34 @@ class Report:
         return statistics.median(taken) if taken else None
 
     def ratio(self, name: str, over: str, under: str) -> None:
-        """The ratio of two figures, round by round; nothing if one of them was not taken."""
+        """Compute the ratio of two figures in each round; nothing when one of them was not measured."""
         pairs = list(zip(self.samples.get(over, ()), self.samples.get(under, ()), strict=False))
         if pairs and all(below for _, below in pairs):
             self.ratios[name] = [above / below for above, below in pairs]
 
     def bar(self, name: str, sign: Literal["<", "<=", ">="], limit: float, figure: str, unit: str = "") -> None:
-        """Holds the median of a figure or ratio up against a limit."""
+        """Compare the median of a figure or ratio with a limit."""
         value = self.median(figure)
         word, holding = _SIGNS[sign]
         holds = None if value is None else bool(holding(value, limit))
         self.bars.append(Bar(name, f"{word} {limit:g}{unit and ' '}{unit}", value, holds))
 
     def absent(self, rival: str, reason: str) -> None:
-        """Says that a rival was not measured, and why."""
+        """Record that a rival was not measured, and why."""
         self.absences[rival] = reason
 
     def withdraw(self, rival: str, reason: str) -> None:
-        """Takes back what was measured of a rival that failed later: its rounds would no longer stand beside the others'."""
+        """Drop the samples of a rival that failed later: their rounds would no longer match those of the others."""
         for figure in [figure for figure in self.samples if figure.startswith(f"{rival}: ")]:
             del self.samples[figure]
         self.absent(rival, reason)
 
     def note(self, text: str) -> None:
-        """A line below the tables."""
+        """Add a line below the tables."""
         self.notes.append(text)
 
     def as_json(self) -> dict[str, Any]:
-        """For scripts."""
+        """The report for scripts."""
         return {
             "name": self.name,
             "rounds": self.rounds,
@@ -96,7 +96,7 @@ class Report:
         }
 
     def show(self, console: Console) -> None:
-        """For people."""
+        """Print the report for people."""
         console.rule(f"[bold]{self.name}[/bold] {self.title} ({self.rounds} rounds)")
         if self.samples:
             rows = [[name, *_texts(taken), self.units[name]] for name, taken in self.samples.items()]
@@ -118,7 +118,7 @@ class Report:
 
 
 def interleaved(rounds: int, contenders: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """(round, contender) for every contender in every round; the order rotates, so that nobody is always first."""
+    """(round, contender) for every contender in every round; each round starts with another one."""
     names: Sequence[str] = list(contenders)
     for turn in range(rounds):
         first = turn % len(names)

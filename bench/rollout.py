@@ -1,8 +1,8 @@
 """From a built image to a complete rollout on Kubernetes: deployd against docker push, kubectl set image and rollout status.
 
-Both roll the same template (three replicas, the probes that deployd writes) on the same cluster in the same round, each in a
-namespace of its own, and both push a new layer to the same registry first. deployd also proves the digest, asks its ready gate
-and follows with reasons; its bake, which kubectl has no like of, is off.
+Both roll out the same template (three replicas, deployd's probes) on the same cluster in the same round, each in its own
+namespace, and both push a new layer to the same registry first. deployd also checks the digest, runs its ready gate and reports
+reasons; its bake, for which kubectl has no equivalent, is off.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _REPLICAS = 3
 
 
 def run(quick: bool, report: Report) -> None:
-    """Take the figures; the rival is absent where there is no cluster."""
+    """Measure both; without a cluster the bench is reported as absent."""
     progress = Progress()
     try:
         cluster = clusters.cluster(progress)
@@ -77,7 +77,7 @@ async def _measure(world: World, theirs: str, rounds: int, report: Report) -> No
 
 
 def _named(world: World, image: Image, name: str) -> Image:
-    """kubectl's images have a repository of their own, so that no layer of ours is there already."""
+    """Give kubectl's images another repository, so that it does not find our layers there."""
     if name == _OURS:
         return image
     other = replace(image, name=f"{image.name}-twin")
@@ -98,7 +98,7 @@ def _docker(world: World, *arguments: str) -> None:
 
 
 def _twin(world: World, namespace: str) -> None:
-    """The Deployment that deployd made, again, for kubectl."""
+    """Copy the Deployment that deployd made, for kubectl."""
     found: dict[str, Any] = copy.deepcopy(world.deployment())
     kept = {key: found["metadata"][key] for key in ("name", "labels")}
     manifest = {**{key: found[key] for key in ("apiVersion", "kind", "spec")}, "metadata": kept}

@@ -1,7 +1,7 @@
-"""The model service beside its rivals: wrk at 1, 16 and 64 connections, one row and 100 rows a request.
+"""The model service beside its rivals: wrk at 1, 16 and 64 connections, with one row and 100 rows per request.
 
-All servers of a round are asked in turn, each alone and fresh; the ceiling is a bare ASGI callable under the same uvicorn
-flags. wrk runs with one thread on the same machine, so it is part of every figure.
+In each round every server is started anew and measured alone. The ceiling is a bare ASGI callable with the same uvicorn flags.
+wrk runs with one thread on the same machine, so it is part of every figure.
 """
 
 import contextlib
@@ -28,13 +28,13 @@ ROW = [5.8, 4.0, 1.2, 0.2]
 CONNECTIONS = (1, 16, 64)
 ROOT = Path(__file__).parent.parent
 OURS, CEILING = "model_service", "ceiling"
-# The same service with an estimator that is not made of trees, with and without micro-batching.
-MERGED, SINGLE = "pipeline", "pipeline without batching"
+# The same service with an estimator that is not a tree, with and without micro-batching.
+BATCHED, SINGLE = "pipeline", "pipeline without batching"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A server that is there: its command with places for {port}, what it is asked where."""
+    """An installed server: its command, with {port} in it, and the path and kind of body of its requests."""
 
     command: tuple[str, ...]
     path: str
@@ -44,35 +44,35 @@ class Contender:
 
 
 def run(quick: bool, report: Report) -> None:
-    """Measures, and holds the medians up against the bars."""
+    """Measure, and compare the medians with the bars."""
     rounds, seconds = (1, 1) if quick else (3, 4)
     with tempfile.TemporaryDirectory(prefix="deployd-bench-") as scratch:
-        there = _contenders(Path(scratch), report)
-        for _, name in interleaved(rounds, there):
+        contenders = _contenders(Path(scratch), report)
+        for _, name in interleaved(rounds, contenders):
             if name not in report.absences:
-                _measure(report, name, there[name], seconds)
-    peers = [name for name in there if name in RIVALS and RIVALS[name].peer]
+                _measure(report, name, contenders[name], seconds)
+    peers = [name for name in contenders if name in RIVALS and RIVALS[name].peer]
     _judge(report, peers)
     report.note(
-        f"{os.cpu_count()} CPUs, wrk -t1, {seconds} s a cell after 1 s of warm-up; batches of 100 rows are not part of the bars"
+        f"{os.cpu_count()} CPUs, wrk -t1, {seconds} s per figure after 1 s of warm-up; the bars leave out requests of 100 rows"
     )
 
 
 def _contenders(scratch: Path, report: Report) -> dict[str, Contender]:
     ceiling = (sys.executable, "-m", "uvicorn", "ceiling_app:app", "--port", "{port}", *UVICORN_FLAGS)
     pipeline = _trained(scratch / "pipeline", "bench.pipeline_task")
-    there = {
+    found = {
         OURS: _ours(_trained(scratch / "model", "model_service.iris")),
         CEILING: Contender(ceiling, "/", "instances", {}, APPS),
-        MERGED: _ours(pipeline),
+        BATCHED: _ours(pipeline),
         SINGLE: _ours(pipeline, "--batch-rows", "1"),
     }
     for name, rival in RIVALS.items():
         try:
-            there[name] = _rival(rival, installed(rival))
+            found[name] = _rival(rival, installed(rival))
         except NotInstallable as exc:
             report.absent(name, str(exc))
-    return there
+    return found
 
 
 def _trained(out: Path, task: str) -> Path:
@@ -106,7 +106,7 @@ def _rival(rival: Rival, home: Path) -> Contender:
 
 
 def _measure(report: Report, name: str, contender: Contender, seconds: int) -> None:
-    """One contender in one round, from its start to its end."""
+    """Measure one contender in one round, from its start to its end."""
     try:
         with _serving(contender) as (process, url, started):
             report.sample(f"{name}: start", started, "s")
@@ -134,7 +134,7 @@ def _judge(report: Report, peers: list[str]) -> None:
         report.bar(f"{cell}: times the recipe", ">=", 20, f"{cell}: x recipe")
         report.ratio(f"{cell}: CPU to the ceiling's", f"{ours}, CPU", f"{CEILING}: {cell}, CPU")
         report.ratio(f"{cell}: the recipe's CPU to ours", f"recipe: {cell}, CPU", f"{ours}, CPU")
-        report.ratio(f"{cell}: what batching gives", f"{MERGED}: {cell}, throughput", f"{SINGLE}: {cell}, throughput")
+        report.ratio(f"{cell}: gain by batching", f"{BATCHED}: {cell}, throughput", f"{SINGLE}: {cell}, throughput")
         for peer in peers:
             report.ratio(f"{cell}: x {peer}", f"{ours}, throughput", f"{peer}: {cell}, throughput")
             report.ratio(f"{cell}: CPU of {peer} to ours", f"{peer}: {cell}, CPU", f"{ours}, CPU")
@@ -145,7 +145,7 @@ def _judge(report: Report, peers: list[str]) -> None:
 
 
 def _judge_worst(report: Report, cell: str, peers: list[str]) -> None:
-    """The bars against the best peer: for each round the worst of our ratios."""
+    """The bars against the best peer: in each round, the worst of our ratios."""
     faster = [report.ratios[f"{cell}: x {peer}"] for peer in peers if f"{cell}: x {peer}" in report.ratios]
     steadier = [report.ratios[f"{cell}: p99 / {peer}"] for peer in peers if f"{cell}: p99 / {peer}" in report.ratios]
     if faster:
@@ -157,7 +157,7 @@ def _judge_worst(report: Report, cell: str, peers: list[str]) -> None:
 
 @contextmanager
 def _serving(contender: Contender) -> Iterator[tuple[subprocess.Popen[bytes], str, float]]:
-    """A fresh server in a session of its own, its address, and the seconds from start to the first right answer."""
+    """Run a new server in its own session; yields its process, its URL, and the seconds from its start to its first answer."""
     port = _free_ports()
     known = {"port": str(port), "port+1": str(port + 1), "port+2": str(port + 2)}
     filled = {name: _filled(value, known) for name, value in contender.environment.items()}
@@ -182,7 +182,7 @@ def _until_answered(process: subprocess.Popen[bytes], url: str, body: bytes) -> 
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"it ended with {process.returncode} at its start")
+            raise RuntimeError(f"it ended with {process.returncode} while it started")
         try:
             request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  # loopback
             urllib.request.urlopen(request, timeout=5).read()  # noqa: S310  # as above
@@ -194,7 +194,7 @@ def _until_answered(process: subprocess.Popen[bytes], url: str, body: bytes) -> 
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """The whole family: some rivals leave children behind."""
+    """End the server with all its descendants: some rivals leave children behind."""
     family = _family(process.pid)
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
@@ -208,18 +208,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _wrk(url: str, body: bytes, connections: int, seconds: int, server: int) -> dict[str, float]:
-    """Requests/s, p99 in ms, failed requests, and the server's CPU time a request in µs, of one cell."""
+    """Requests/s, p99 in ms, failed requests, and the server's CPU time per request in µs."""
     script = cache() / "post.lua"
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(_LUA % body.decode())
     command = ["wrk", "-t1", f"-c{connections}", "--timeout", "10s", "-s", str(script)]
     subprocess.run([*command, "-d1s", url], capture_output=True, check=True)
     before = _cpu(server)
-    said = subprocess.run([*command, f"-d{seconds}s", url], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run([*command, f"-d{seconds}s", url], capture_output=True, text=True, check=True).stdout
     spent = _cpu(server) - before
-    found = re.search(r"figures (\d+) (\d+) (\d+) (\d+)", said)
+    found = re.search(r"figures (\d+) (\d+) (\d+) (\d+)", output)
     if found is None:
-        raise RuntimeError(f"wrk said nothing of its figures: {said[-200:]}")
+        raise RuntimeError(f"wrk did not print the figures: {output[-200:]}")
     requests, microseconds, p99, failed = map(float, found.groups())
     rate = (requests - failed) / microseconds * 1e6
     return {"rate": rate, "p99": p99 / 1000, "failed": failed, "cpu": spent / max(1.0, requests) * 1e6}
@@ -246,19 +246,19 @@ def _body(kind: str, rows: int) -> bytes:
 
 
 def _memory(leader: int) -> float:
-    """Resident megabytes of a server with all that it started."""
+    """The resident memory of a server with its descendants, in megabytes."""
     pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in _family(leader)]
     return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _cpu(leader: int) -> float:
-    """CPU seconds of a server with all that it started: true also where other work shares the machine."""
+    """The CPU seconds of a server with its descendants: right even when other work shares the machine."""
     ticks = [sum(map(int, fields[11:13])) for fields in _family(leader).values()]
     return sum(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def _family(leader: int) -> dict[int, list[str]]:
-    """The process, its descendants and its session: pid -> the fields of /proc/PID/stat from the state on."""
+    """The process, its descendants and its session: pid -> the fields of /proc/PID/stat, from the process state on."""
     alive: dict[int, list[str]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -275,7 +275,7 @@ def _family(leader: int) -> dict[int, list[str]]:
 
 
 def _free_ports() -> int:
-    """The first of three ports that are free just now."""
+    """A port that is free now, with two more above it."""
     with socket.create_server(("127.0.0.1", 0)) as one:
         port: int = one.getsockname()[1]
     return min(port, 65_000)

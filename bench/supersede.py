@@ -1,10 +1,10 @@
-"""A newer push during a build: how long until everything of the old build is gone."""
+"""A newer push during a build: the time until the old build's container is gone."""
 
 import asyncio
 import time
 from functools import partial
 
-from bench.ground import on_an_engine
+from bench.environment import on_an_engine
 from bench.report import Report
 from deployd.bringup import engine
 from deployd.bringup.engine import Engine
@@ -12,7 +12,7 @@ from tests.e2e.world import DOCKERFILE, World
 
 
 def run(quick: bool, report: Report) -> None:
-    """One slow build and one push each round."""
+    """Push during a slow build, in each round."""
     report.absent("woodpecker", "not in any package registry; its documentation says stop 20 s, then kill")
     on_an_engine(partial(_measure, report, rounds=3 if quick else 9))
     report.bar("second 202 -> the old build's container is gone", "<=", 0.5, "container gone", "s")
@@ -39,7 +39,7 @@ async def _ends(here: World, number: int, began: float, report: Report) -> None:
 
 
 def _running(host: Engine, command: str) -> str:
-    """Look at the engine until a container runs `command`; its id."""
+    """Wait until a container runs `command`; its id."""
     api = host.api()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -51,8 +51,8 @@ def _running(host: Engine, command: str) -> str:
 
 
 def _when_removed(host: Engine, container: str) -> float:
-    """The moment, by time.monotonic(), at which the container is gone, told by the engine: to ask it over and over again
-    would slow down what is measured."""
+    """The moment at which the container was removed, by time.monotonic(). Waits for the engine to tell it: polling would slow
+    down what is measured."""
     api = host.api(timeout=60)
     api.post(f"/containers/{container}/wait?condition=removed")
     moment = time.monotonic()

@@ -1,10 +1,10 @@
-"""Swaps under full load, by clients that keep their connection and clients that do not; beside the recipe's stop, build, run."""
+"""Swaps under full load, with clients that keep their connection and clients that do not; beside the recipe's swaps."""
 
 import asyncio
 import statistics
 from functools import partial
 
-from bench.ground import on_an_engine
+from bench.environment import on_an_engine
 from bench.recipe import Recipe
 from bench.report import Report
 from deployd.bringup.load import Load
@@ -13,7 +13,7 @@ from tests.e2e.world import WHO, World
 
 
 def run(quick: bool, report: Report) -> None:
-    """Ten swaps of ours under one load, then three of the recipe's."""
+    """Measure ten swaps of ours under load, then three of the recipe's."""
     on_an_engine(partial(_measure, report, quick=quick))
     report.ratio("p99 in a swap / steady", "p99 in a swap", "p99 steady")
     report.bar("requests lost", "<=", 0, "deployd lost")
@@ -45,8 +45,8 @@ async def _ours(here: World, report: Report, swaps: int, at_least: int) -> None:
         await load.reached(at_least)
     report.sample("deployd requests", load.sent, "")
     report.sample("deployd lost", len(load.failures), "")
-    if back := [client.turns for client in load.clients if client.went_back]:
-        report.note(f"answers went back: {back}")
+    if went_back := [client.turns for client in load.clients if client.went_back]:
+        report.note(f"an older release answered again: {went_back}")
 
 
 async def _theirs(recipe: Recipe, report: Report) -> None:

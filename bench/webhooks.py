@@ -1,10 +1,9 @@
 """Signed pushes to a durable 202, beside Debian's `webhook`, which checks the same signature and starts a command.
 
-wrk sends 8 KB push events with distinct GUIDs at 1, 8 and 64 connections. After each round as many of them must be in our
-database as were answered 202; what was under way when wrk stopped, at most one a connection, may be there beside them.
-`webhook` answers first and starts the command afterwards, so that it works on after its last answer: nobody is measured before
-it is done, and `done` counts that time. The bar is on the answers. A round of which the host took too much is run again, for
-both alike.
+wrk sends 8 KB push events with distinct GUIDs at 1, 8 and 64 connections. Our database must contain at least as many of them as
+were answered 202; those in flight when wrk stopped, at most one per connection, may be there too. `webhook` answers before it
+starts the command, so it still works after its last answer: the next round begins when that has ended, and `done` counts that
+time. The bar is on the answers. A round in which the host took too much processor time is run again, for both alike.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.ground import settled
+from bench.environment import settled
 from bench.host import Ticks
 from bench.report import Report, interleaved
 from deployd.bringup import engine, images
@@ -61,7 +60,7 @@ end
 
 
 def run(quick: bool, report: Report) -> None:
-    """Measure in turn, round by round."""
+    """Measure both in turn, round by round."""
     for program in ("wrk", "webhook"):
         _install(program, report)
     if shutil.which("wrk") is None:
@@ -117,7 +116,7 @@ async def _measure(daemon: DemoDaemon, report: Report, rounds: int, seconds: int
 
 
 class _Course:
-    """Runs the rounds; `answered` by the GUIDs of each run to deployd, `failed` by name."""
+    """Runs the rounds. `answered` counts deployd's answers by the GUID prefix of the run, `failed` counts failures by name."""
 
     def __init__(self, daemon: DemoDaemon, rival: "_Rival", report: Report, seconds: int) -> None:
         self.answered: dict[str, int] = {}
@@ -129,7 +128,7 @@ class _Course:
         self._rival, self._report, self._seconds = rival, report, seconds
 
     async def run(self, name: str, connections: int, turn: int) -> None:
-        """One round, in a calm moment: of a few attempts the one of which the host took least."""
+        """One round: of a few attempts, the one in which the host took the least processor time."""
         attempts: list[tuple[float, _Round, float]] = []
         while len(attempts) < _ATTEMPTS and (not attempts or attempts[-1][0] > _CALM):
             self.repeated += bool(attempts)
@@ -143,7 +142,7 @@ class _Course:
         self._report.sample(f"host took {at} from {name}", 100 * stolen, "%")
 
     async def _attempt(self, name: str, connections: int, guids: str) -> tuple[float, "_Round", float]:
-        """The host's share, what was measured, and for how many seconds more the work went on."""
+        """The share that the host took, the figures, and for how many seconds the work went on after the last answer."""
         path = "/" + self._urls[name].split("/", 3)[3]
         self._script.write_text(_SCRIPT.format(bodies=self._bodies, path=path, guids=guids))
         before = Ticks.now()
@@ -157,14 +156,14 @@ class _Course:
 
 
 def _stored(database: Path, runs: Iterable[str]) -> dict[str, int]:
-    """How many deliveries of each run are on disk."""
+    """The number of deliveries of each run that are on disk."""
     with closing(sqlite3.connect(database)) as connection:
         query = "SELECT count(*) FROM deliveries WHERE forge = 'github' AND guid >= ? AND guid < ?"
         return {run: connection.execute(query, (f"{run}-", f"{run}.")).fetchone()[0] for run in runs}
 
 
 def _sign(path: Path, secret: str) -> Path:
-    """Push events of 8 KB, one a line behind its signature."""
+    """Write push events of 8 KB, one per line, each after its signature."""
     with path.open("wb") as file:
         for number in range(_BODIES):
             commit = hashlib.sha1(str(number).encode(), usedforsecurity=False).hexdigest()
@@ -190,7 +189,7 @@ def _sign(path: Path, secret: str) -> Path:
 
 
 def _compact(payload: object) -> bytes:
-    """As GitHub writes it: without a space that nobody needs."""
+    """JSON without spaces, as GitHub writes it."""
     return json.dumps(payload, separators=(",", ":")).encode()
 
 
@@ -200,23 +199,23 @@ class _Rival:
     pid: int
 
     async def done(self) -> float:
-        """Wait until it has ended all commands that it owes; the seconds for which it worked on."""
+        """Wait until it has ended all its commands; the seconds for which it still worked."""
         began = last = time.monotonic()
         spent = self._spent()
         while (now := time.monotonic()) - last < _AT_REST_S:
-            await asyncio.sleep(0.05)  # another's process: no event
+            await asyncio.sleep(0.05)  # no event tells what another process does
             if (more := self._spent()) != spent:
                 spent, last = more, now
         return last - began
 
     def _spent(self) -> list[str]:
-        """The processor time of the process and of its children that ended, as /proc tells it."""
+        """The processor time of the process and of its ended children, from /proc."""
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:15]
 
 
 @contextmanager
 def _rival(directory: Path, secret: str) -> Iterator[_Rival]:
-    """Debian's webhook with the same rule; without a URL when it is not installed."""
+    """Run Debian's webhook with the same rule; the URL is empty when it is not installed."""
     program = shutil.which("webhook")
     if program is None:
         yield _Rival("", 0)
@@ -256,7 +255,7 @@ def _answering(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """Answers per second, their p50 and p99 in ms; how many were 2xx, and how many were not or never came."""
+    """Answers per second, their p50 and p99 in ms; the number of 2xx answers, and of other or missing ones."""
 
     rate: float
     p50: float
@@ -287,5 +286,5 @@ def _milliseconds(percentile: str, text: str) -> float:
 
 def _found(pattern: str, text: str) -> re.Match[str]:
     if (match := re.search(pattern, text)) is None:
-        raise Unavailable("wrk printed something unknown", hint=text)
+        raise Unavailable("the output of wrk cannot be read", hint=text)
     return match

@@ -1,4 +1,4 @@
-"""The expected failures, named by who must act; anything else is a bug and ends the daemon with a traceback.
+"""The expected failures, named by who must act. Any other exception is a bug: it ends the daemon with a traceback.
 
 DeploydError
 ├── ConfigError        the operator: the daemon does not start (exit 78) or keeps the old config
@@ -6,7 +6,7 @@ DeploydError
 ├── RequestRefused     the caller of the API: 404, 409, ...
 ├── BuildFailed        the committer: the log says why
 ├── RolloutFailed      the committer: the previous release still serves
-└── Unavailable        nobody: engine, remote or cluster is away; retried with backoff
+└── Unavailable        nobody: engine, remote or cluster cannot be reached; retried with backoff
 """
 
 from collections.abc import Callable
@@ -21,17 +21,17 @@ class DeploydError(Exception):
         self.hint = hint
 
     def mask(self, redact: Callable[[str], str]) -> None:
-        """Take the secrets out of what it says: a reason is kept, and read by more people than a log."""
+        """Mask the secrets in message and hint: the store keeps both, and more people read them than read a log."""
         self.message, self.hint = redact(self.message), redact(self.hint)
         self.args = (self.message,)
 
 
 class ConfigError(DeploydError):
-    """The configuration cannot be used; the message starts with the path of the wrong key."""
+    """The configuration is invalid; the message starts with the path of the wrong key."""
 
 
 class DeliveryRejected(DeploydError):
-    """A webhook delivery that is not taken; `status` is the HTTP answer, `retry_after` is in seconds."""
+    """A webhook delivery is rejected; `status` is the HTTP status, `retry_after` is in seconds."""
 
     def __init__(self, status: int, message: str, *, hint: str = "", retry_after: int | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -40,7 +40,7 @@ class DeliveryRejected(DeploydError):
 
 
 class RequestRefused(DeploydError):
-    """An API request that cannot be served; `status` is the HTTP answer."""
+    """An API request is refused; `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -48,12 +48,12 @@ class RequestRefused(DeploydError):
 
 
 class BuildFailed(DeploydError):
-    """The commit gives no image: it does not fetch, does not build, or asks for what the builder cannot do."""
+    """There is no image of the commit: it cannot be fetched or built, or needs what the builder cannot do."""
 
 
 class RolloutFailed(DeploydError):
-    """The image was built but did not prove itself; what served before still serves."""
+    """The image was built but failed its gates or its rollout; the previous release still serves."""
 
 
 class Unavailable(DeploydError):
-    """Something outside is away (engine, git remote, registry, cluster, disk); trying again later may help."""
+    """Engine, git remote, registry, cluster or disk does not answer or fails; trying again later may help."""

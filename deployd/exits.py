@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and how an expected failure is told on standard error, without a traceback."""
+"""How a command ends: its exit code, and an expected failure on standard error without a traceback."""
 
 import sys
 
@@ -7,8 +7,8 @@ from deployd.errors import ConfigError, DeploydError
 FAILED, USAGE, UNREACHABLE, CONFIG = 1, 2, 69, 78
 
 
-def told(exc: DeploydError) -> int:
-    """Say what went wrong and what to do; the exit code that it means."""
+def print_error(exc: DeploydError) -> int:
+    """Print the message and the hint; return the exit code."""
     print(f"error: {exc.message}", file=sys.stderr)
     if exc.hint:
         print(f"hint: {exc.hint}", file=sys.stderr)
@@ -16,7 +16,7 @@ def told(exc: DeploydError) -> int:
 
 
 def expected_in(group: BaseExceptionGroup) -> DeploydError | None:
-    """The first expected failure of a group that holds nothing else: tasks that belong together fail as a group."""
+    """The first expected failure in what a TaskGroup raised; None when a bug is among them."""
     matching, rest = group.split(DeploydError)
     if rest is not None or matching is None:
         return None

@@ -9,7 +9,7 @@ import uvloop
 
 from deployd.config.file import default_path
 from deployd.errors import DeploydError
-from deployd.exits import expected_in, told
+from deployd.exits import expected_in, print_error
 from deployd.logs import log
 from deployd.main import run
 
@@ -28,9 +28,9 @@ def serve(arguments: Sequence[str]) -> int:
     try:
         uvloop.run(run(asked.config))
     except DeploydError as exc:
-        return told(exc)
+        return print_error(exc)
     except BaseExceptionGroup as group:
         if (expected := expected_in(group)) is None:
             raise
-        return told(expected)
+        return print_error(expected)
     return 0

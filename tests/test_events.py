@@ -21,7 +21,7 @@ async def test_a_watcher_sees_what_happens_after_it_began() -> None:
     assert [event.data["name"] for event in await waiting] == ["fetch", "build"]
 
 
-async def test_a_watcher_that_comes_back_gets_what_it_missed() -> None:
+async def test_a_watcher_that_reconnects_gets_what_it_missed() -> None:
     events = Events()
     for number in range(5):
         events.publish("step", "iris", number, {})
@@ -31,13 +31,13 @@ async def test_a_watcher_that_comes_back_gets_what_it_missed() -> None:
     assert [event.number for event in await _take(events.watch(after=seen), 2)] == [3, 4]
 
 
-async def test_a_watcher_from_an_earlier_life_is_told_to_reset() -> None:
+async def test_a_watcher_with_an_id_from_before_a_restart_gets_a_reset() -> None:
     events = Events()
     events.publish("step", "iris", 1, {})
     assert (await _take(events.watch(after=17), 1))[0].kind == "reset"
 
 
-async def test_a_watcher_that_missed_too_much_is_told_to_reset() -> None:
+async def test_a_watcher_that_missed_more_than_the_buffer_holds_gets_a_reset() -> None:
     events = Events()
     events.publish("step", "iris", 0, {})
     first = (await _take(events.watch(after=0), 1))[0].id
@@ -46,7 +46,7 @@ async def test_a_watcher_that_missed_too_much_is_told_to_reset() -> None:
     assert (await _take(events.watch(after=first), 1))[0].kind == "reset"
 
 
-async def test_what_happens_while_the_watcher_asks_for_the_present_state_is_told_too() -> None:
+async def test_events_that_follow_a_reset_reach_the_watcher() -> None:
     events = Events()
     for number in range(3000):
         events.publish("step", "iris", number, {})

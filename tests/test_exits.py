@@ -1,15 +1,15 @@
-"""How failures are told, and the exit codes that they mean."""
+"""How failures are print_error, and the exit codes that they mean."""
 
 import pytest
 
 from deployd.errors import BuildFailed, ConfigError, Unavailable
-from deployd.exits import expected_in, told
+from deployd.exits import expected_in, print_error
 
 
 def test_a_failure_and_its_hint_are_printed_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(BuildFailed("it does not build", hint="see the log")) == 1
+    assert print_error(BuildFailed("it does not build", hint="see the log")) == 1
     assert capsys.readouterr() == ("", "error: it does not build\nhint: see the log\n")
-    assert told(ConfigError("server.port: no")) == 78
+    assert print_error(ConfigError("server.port: no")) == 78
     assert capsys.readouterr().err == "error: server.port: no\n"
 
 

@@ -1,4 +1,4 @@
-"""Plain FastAPI as its tutorial would have it: pydantic models in and out, a synchronous route."""
+"""Plain FastAPI as in its tutorial: pydantic models in and out, a synchronous route."""
 
 import os
 import pickle

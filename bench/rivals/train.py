@@ -1,4 +1,4 @@
-"""Run in each rival's own environment: trains the same tree and stores it as that rival wants it."""
+"""Run in each rival's own environment: trains the same tree and stores it in that rival's format."""
 
 import json
 import pickle

@@ -1,6 +1,6 @@
-"""One blocking HTTP conversation with a Docker Engine, for setting up: before there is an event loop, and without any client.
+"""A small blocking client of the Docker Engine API, for use before there is an event loop or a docker command.
 
-Knows sockets and JSON lines, nothing of images or containers. The daemon itself speaks to engines through aiodocker.
+Knows sockets and JSON lines, nothing of images or containers. The daemon itself uses aiodocker.
 """
 
 import json
@@ -21,25 +21,25 @@ _TAR = {"Content-Type": "application/x-tar"}
 
 
 class EngineApi:
-    """Requests to the engine at `url` (`unix:///path`, `tcp://host:port`), each waiting `timeout` seconds for an answer."""
+    """Sends requests to the engine at `url` (`unix:///path`, `tcp://host:port`); each waits `timeout` seconds for an answer."""
 
     def __init__(self, url: str, timeout: float = 30) -> None:
         self.url = url
         self._timeout = timeout
 
     def get(self, path: str) -> Any:
-        """The JSON that `path` answers, or None where there is no such thing; raises Unavailable on anything else."""
+        """The JSON at `path`, or None for a 404; Unavailable for any other error."""
         with self._exchange("GET", path) as response:
             text = response.read()
             return None if response.status == 404 else json.loads(self._checked(response, text))
 
     def text(self, path: str) -> str:
-        """What `path` answers, where that is no JSON."""
+        """The body at `path`, where it is not JSON."""
         with self._exchange("GET", path) as response:
             return self._checked(response, response.read()).decode(errors="replace")
 
     def ping(self) -> bool:
-        """Whether the engine takes requests."""
+        """Whether the engine answers."""
         try:
             with self._exchange("GET", "/_ping") as response:
                 return response.read() == b"OK"
@@ -47,13 +47,13 @@ class EngineApi:
             return False
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """What the engine answers to a JSON `body`; None for an empty answer."""
+        """Send `body` as JSON; the JSON of the answer, or None when it is empty."""
         sent = b"" if body is None else json.dumps(body).encode()
         with self._exchange("POST", path, sent, _JSON) as response:
             return json.loads(self._checked(response, response.read()) or b"null")
 
     def delete(self, path: str) -> bool:
-        """Remove a thing; False where it was already gone."""
+        """Remove an object; False when it was already gone."""
         with self._exchange("DELETE", path) as response:
             text = response.read()
             if response.status == 404:
@@ -69,8 +69,8 @@ class EngineApi:
         headers: Mapping[str, str] | None = None,
         silence: float = 120,
     ) -> Iterator[dict[str, Any]]:
-        """POST `body` and give the JSON messages as they come; an error among them, or `silence` seconds of none, raises
-        Unavailable."""
+        """POST `body` and yield the JSON messages of the answer. Unavailable when one of them is an error, or when none comes
+        for `silence` seconds."""
         with self._exchange("POST", path, body, {**_TAR, **(headers or {})}, silence) as response:
             if response.status >= 400:
                 self._checked(response, response.read())
@@ -101,7 +101,7 @@ class EngineApi:
         connection = _connection(self.url, self._timeout)
         try:
             connection.connect()
-            # Who refuses before having read everything has answered already.
+            # An engine that refuses the request before it has read all of it closes the connection; its answer can be read.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -133,7 +133,7 @@ def _connection(url: str, timeout: float) -> HTTPConnection:
         return _UnixConnection(parts.path, timeout)
     if parts.scheme not in {"tcp", "http", "https"}:
         raise Unavailable(
-            f"cannot speak to an engine at {url}", hint="DOCKER_HOST may be unix://, tcp://, http:// or https://"
+            f"cannot connect to an engine at {url}", hint="DOCKER_HOST may be unix://, tcp://, http:// or https://"
         )
     if parts.scheme == "https" or os.environ.get("DOCKER_TLS_VERIFY"):
         return HTTPSConnection(parts.hostname or "", parts.port or 2376, timeout=timeout, context=_tls())

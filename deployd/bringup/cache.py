@@ -1,6 +1,6 @@
-"""Where what is made once a machine is kept, and the lock under which it is made.
+"""The directory for files that are made once per machine, and the lock to make them under.
 
-Stand-in images and built binaries are large and slow to make, so they outlive a checkout; nothing in here is needed by a daemon.
+Base images and built binaries are slow to make, so they are kept outside of the checkout. The daemon needs none of them.
 """
 
 import fcntl
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def directory() -> Path:
-    """`deployd-testbed` below the user's cache directory; made when it is not there."""
+    """`deployd-testbed` in the user's cache directory; created if missing."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     path = Path(home) / "deployd-testbed"
     path.mkdir(parents=True, exist_ok=True)
@@ -20,7 +20,7 @@ def directory() -> Path:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold the machine-wide lock `name`; a second process waits here until the first has made the thing."""
+    """Hold the lock `name`, which all processes of the machine share."""
     with (directory() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,6 +1,6 @@
-"""A deployd of its own for the demo, as a process: its config, its start, its end, and that nothing of it stays.
+"""A deployd process for the demo, the tests and bench: its config, start, stop and clean-up.
 
-Everything it makes on the engine carries an instance name that nobody else has; by that name all of it is found and removed.
+Everything that it creates on the engine carries a unique instance name, by which all of it is found and removed.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ commit_path = "/version"
 
 @dataclass(slots=True)
 class DemoDaemon:
-    """Where it listens, where its app is reached, its secret and its process."""
+    """One deployd with one app; `port` is the API's, `public_port` the app's."""
 
     directory: Path
     remote: Path
@@ -70,22 +70,22 @@ class DemoDaemon:
 
     @property
     def url(self) -> str:
-        """Its API and webhooks."""
+        """The URL of its API and webhooks."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def public_url(self) -> str:
-        """Its app, as clients reach it."""
+        """The URL of its app."""
         return f"http://127.0.0.1:{self.public_port}"
 
     @property
     def log(self) -> Path:
-        """What it says itself."""
-        return self.directory / "deployd.logs.log"
+        """The file of its own log."""
+        return self.directory / "deployd.log"
 
     @classmethod
     def prepare(cls, directory: Path, remote: Path, config: str = CONFIG, app: str = "iris-demo") -> "DemoDaemon":
-        """Write its config from a template; two ports that are free now are taken."""
+        """Choose two free ports and write the config from the template `config`."""
         port, public_port = free_port(), free_port()
         instance = f"demo-{secrets.token_hex(4)}"
         daemon = cls(directory, remote, instance, port, public_port, secrets.token_hex(16), app)
@@ -106,7 +106,7 @@ class DemoDaemon:
             await self.stop()
 
     async def start(self) -> None:
-        """Start the process, without waiting for it."""
+        """Start the process, without waiting until it answers."""
         environment = {**os.environ, **self.environment, "DEPLOYD_DEMO_SECRET": self.secret}
         command = (sys.executable, *self.program, "run", "--config", str(self.directory / "config.toml"))
         with self.log.open("ab") as log:
@@ -120,7 +120,7 @@ class DemoDaemon:
             )
 
     async def stop(self) -> None:
-        """End it by SIGTERM, as systemd would; by SIGKILL when it does not listen."""
+        """Send SIGTERM, as systemd does; SIGKILL when it does not end."""
         if self.process is None or self.process.returncode is not None:
             return
         self.process.send_signal(signal.SIGTERM)
@@ -132,16 +132,16 @@ class DemoDaemon:
             await self.process.wait()
 
     def remove_everything(self, api: EngineApi) -> list[str]:
-        """Take all that it made off the engine, the unnamed ends of its builds too; what that was."""
-        removed = [str(thing) for thing in leftovers.remove(api, self.instance)]
+        """Remove all that it created on the engine, the untagged images of its builds too; return what was removed."""
+        removed = [str(found) for found in leftovers.remove(api, self.instance)]
         for unnamed in reversed(Leaves(self.directory / "state" / "unnamed-images").all()):
-            with suppress(Unavailable):  # somebody else's image stands on it
+            with suppress(Unavailable):  # another image is built on it
                 if api.delete(f"/images/{unnamed}"):
                     removed.append(f"image {unnamed[:19]}")
         return removed
 
     async def answering(self) -> None:
-        """Wait until it answers; Unavailable with its last words when it ends instead."""
+        """Wait until it answers; Unavailable with the end of its log when it ends instead."""
         assert self.process is not None  # noqa: S101 - only `running` calls this
         ended = asyncio.create_task(self.process.wait())
         try:

@@ -1,7 +1,6 @@
-"""A running Docker Engine: the one that is there or, as root on Debian, Debian's own, installed and started.
+"""Finds a running Docker Engine; as root on Debian, installs and starts Debian's own when none runs.
 
-Owns how an engine is found, brought up and waited for, and which docker client can build with BuildKit. Makes no image and
-never stops an engine.
+Also finds a docker client that can build with BuildKit. Makes no image and never stops an engine.
 """
 
 import os
@@ -24,7 +23,7 @@ SOCKETS = (Path("/var/run/docker.sock"),)
 SYSTEM_CLIENTS = Path("/usr/bin")
 _CAP_SYS_RESOURCE = 24
 
-# What runc cannot give without CAP_SYS_RESOURCE, and kubelet asks for.
+# kubelet asks for negative OOM scores, which runc cannot set without CAP_SYS_RESOURCE. This wrapper sets them to 0.
 RUNTIME = """#!/bin/sh
 bundle=. previous=
 for argument in "$@"; do
@@ -41,18 +40,18 @@ exec runc "$@"
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine that answers at `url`, the form in which DOCKER_HOST and aiodocker take it."""
+    """An engine that answers at `url`, which DOCKER_HOST and aiodocker accept."""
 
     url: str
     version: str
 
     def api(self, timeout: float = 30) -> EngineApi:
-        """Speak to it without a client, waiting `timeout` seconds for each answer."""
+        """A client of its API; each request waits `timeout` seconds for an answer."""
         return EngineApi(self.url, timeout)
 
 
 def find() -> Engine | None:
-    """The engine that DOCKER_HOST names or, without it, the first that answers on a usual socket; None when none does."""
+    """The engine at DOCKER_HOST or, when that is not set, the first that answers on a usual socket; None when none does."""
     for url in _urls():
         api = EngineApi(url, timeout=3)
         if api.ping():
@@ -61,7 +60,7 @@ def find() -> Engine | None:
 
 
 def ensure(progress: Progress | None = None) -> Engine:
-    """A running engine, installed and started if need be; raises Unavailable with what to do where that cannot be."""
+    """A running engine, installed and started if necessary; Unavailable, with a hint, when that is not possible."""
     if found := find():
         return found
     if host := os.environ.get("DOCKER_HOST"):
@@ -76,38 +75,38 @@ def ensure(progress: Progress | None = None) -> Engine:
 @cache
 def buildkit_client() -> Path | None:
     """The first docker client on PATH that can build with BuildKit (DOCKER_BUILDKIT=1); None when none can."""
-    places = [*os.environ.get("PATH", "").split(os.pathsep), str(SYSTEM_CLIENTS)]
-    clients = (Path(place) / "docker" for place in dict.fromkeys(places) if place)
+    directories = [*os.environ.get("PATH", "").split(os.pathsep), str(SYSTEM_CLIENTS)]
+    clients = (Path(directory) / "docker" for directory in dict.fromkeys(directories) if directory)
     return next((client for client in clients if os.access(client, os.X_OK) and _builds_with_buildkit(client)), None)
 
 
 def _urls() -> list[str]:
     if host := os.environ.get("DOCKER_HOST"):
         return [host]
-    runtime = os.environ.get("XDGRUNTIME_DIR", f"/run/user/{os.geteuid()}")
+    runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
     sockets = [*SOCKETS, Path(runtime) / "docker.sock", Path.home() / ".docker/run/docker.sock"]
     return [f"unix://{path}" for path in sockets if path.is_socket()]
 
 
 def _hint() -> str:
-    shut = [url for url in _urls() if not os.access(url.removeprefix("unix://"), os.W_OK)]
-    if shut:
-        return f"you may not use {shut[0].removeprefix('unix://')}: join the group docker and log in again"
-    return "install and start Docker, or run this as root on Debian, where it is done for you"
+    forbidden = [url for url in _urls() if not os.access(url.removeprefix("unix://"), os.W_OK)]
+    if forbidden:
+        return f"you may not use {forbidden[0].removeprefix('unix://')}: join the group docker and log in again"
+    return "install and start Docker, or run this as root on Debian: it then does both for you"
 
 
 def _bring_up(progress: Progress) -> Engine:
     if not Path("/usr/sbin/dockerd").exists():
-        progress.say("No Docker Engine answers: installing Debian's docker.io and starting it")
+        progress.say("No Docker Engine answers: Debian's docker.io is installed and started")
         refresh()
-        # Since Debian 13 the client and its BuildKit plugin are packages of their own.
+        # Since Debian 13, the client and its BuildKit plugin are separate packages.
         ensure_packages("docker.io", *filter(known, ("docker-cli", "docker-buildx")), progress=progress)
     with progress.step("starting the Docker Engine"):
         return _answering(None if _systemd() else _start(), within=60)
 
 
 def _systemd() -> bool:
-    """Start it the host's own way where there is one."""
+    """Start it by systemd; False where systemd does not run."""
     if not Path("/run/systemd/system").is_dir():
         return False
     return subprocess.run(["systemctl", "start", "docker"], check=False).returncode == 0
@@ -118,7 +117,7 @@ def _start() -> int:
 
 
 def runtime_options() -> list[str]:
-    """What dockerd must be told where this process may not lower an OOM score."""
+    """The options of dockerd that make it use RUNTIME; none where this process may lower an OOM score."""
     if _may_lower_oom_score():
         return []
     script = directory() / "runc-without-negative-oom-score"
@@ -145,7 +144,7 @@ def _answering(pid: int | None, within: float) -> Engine:
 
 
 def _builds_with_buildkit(client: Path) -> bool:
-    """Clients from 18.09 to 22 have BuildKit inside; later ones need the buildx plugin."""
+    """Clients from 18.09 to 22 contain BuildKit; later ones need the buildx plugin."""
     if _answer(client, "buildx", "version"):
         return True
     version = re.search(r"version (\d+)\.(\d+)", _answer(client, "--version"))

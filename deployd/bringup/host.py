@@ -1,6 +1,7 @@
-"""What a build on this host needs to know of it: whom TLS is to trust, and where pip finds packages.
+"""This host's settings that a build needs: the certificates that TLS trusts, and pip's package index.
 
-A host behind an intercepting proxy has both set up; an image made here must be told, and the repository must not know.
+A host behind an intercepting proxy cannot build without them. They go into the images that are made here, and not into the
+repository.
 """
 
 import ast
@@ -18,7 +19,7 @@ _PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeo
 
 
 def settings() -> dict[str, bytes]:
-    """The files, by absolute path, that carry this host's certificates and pip settings into an image."""
+    """This host's certificates and pip settings as files for an image: absolute path -> content."""
     files = {str(path): path.read_bytes() for path in sorted(_LOCAL_AUTHORITIES.glob("*.crt"))}
     if bundle := _bundle():
         files[BUNDLE] = bundle.read_bytes()
@@ -27,7 +28,7 @@ def settings() -> dict[str, bytes]:
 
 
 def pip_conf(config: str) -> str:
-    """The pip.conf for an image, from what `pip config list` says here; what names files of this host is left out."""
+    """The pip.conf for an image, from the output of `pip config list`; without settings that name files of this host."""
     found: dict[str, str] = {}
     for key, value in _entries(config):
         if key in _PIP_SETTINGS and (kept := " ".join(word for word in value.split() if "file:" not in word)):
@@ -40,7 +41,7 @@ def pip_conf(config: str) -> str:
 
 
 def _entries(config: str) -> Iterator[tuple[str, str]]:
-    """Settings as pip ranks them: the environment is listed first and counts most."""
+    """The settings, the strongest last: pip lists the environment first, and it overrides the rest."""
     for line in reversed(config.splitlines()):
         name, equals, value = line.partition("=")
         if equals:

@@ -1,7 +1,7 @@
-"""The base images that the Dockerfiles and the gateway name: pulled or, where no registry answers, stand-ins made of Debian.
+"""The base images that the Dockerfiles and the gateway use: pulled or, where no registry answers, stand-ins made from Debian.
 
-A stand-in bears the name and keeps the habits of the official image (user, entry point, `python` and a `pip` that installs), so
-that one Dockerfile serves both. It takes over this host's certificates and package index, which an official image cannot know.
+A stand-in has the name of the official image and behaves like it (user, entry point, `python`, and a `pip` that installs), so
+that one Dockerfile works with both. It also contains this host's certificates and pip settings.
 """
 
 import io
@@ -58,7 +58,7 @@ exec "$@"
 
 
 def ensure(engine: Engine, progress: Progress | None = None) -> None:
-    """PYTHON and HAPROXY are there afterwards; raises Unavailable with what to do where they can be neither pulled nor made."""
+    """Pull or make PYTHON and HAPROXY if they are missing; Unavailable, with a hint, when neither is possible."""
     api = engine.api(timeout=600)
     missing = [name for name in (PYTHON, HAPROXY) if not present(api, name)]
     if not missing:
@@ -70,12 +70,12 @@ def ensure(engine: Engine, progress: Progress | None = None) -> None:
 
 
 def present(api: EngineApi, name: str) -> bool:
-    """Whether the engine has an image of that name."""
+    """Whether the engine has the image `name`."""
     return api.get(f"/images/{name}/json") is not None
 
 
 def pull(engine_url: str, name: str, progress: Progress) -> None:
-    """Pull `name`; raises Unavailable within seconds where no registry answers."""
+    """Pull `name`; Unavailable within seconds when no registry answers."""
     repository, tag = _parts(name)
     api = EngineApi(engine_url, timeout=_FIRST_ANSWER_S)
     layers: dict[str, tuple[int, int]] = {}
@@ -88,7 +88,7 @@ def pull(engine_url: str, name: str, progress: Progress) -> None:
 
 
 def import_root(api: EngineApi, archive: Path, name: str) -> None:
-    """Make an image of one layer out of a root file system."""
+    """Make an image of one layer from the tar of a root file system."""
     repository, tag = _parts(name)
     with archive.open("rb") as body:
         for _ in api.stream(f"/images/create?fromSrc=-&repo={quote(repository)}&tag={tag}", body):
@@ -96,18 +96,18 @@ def import_root(api: EngineApi, archive: Path, name: str) -> None:
 
 
 def build(api: EngineApi, name: str, dockerfile: str, files: Mapping[str, bytes]) -> None:
-    """Build an image by the classic builder from `dockerfile` and a context of `files` (path to content)."""
+    """Build an image by the classic builder from `dockerfile` and a context of `files` (path -> content)."""
     context = context_of({"Dockerfile": dockerfile.encode()} | dict(files))
-    said: deque[str] = deque(maxlen=40)
+    output: deque[str] = deque(maxlen=40)
     try:
         for message in api.stream(f"/build?t={quote(name)}&rm=1&forcerm=1", context):
-            said.append(message.get("stream", ""))
+            output.append(message.get("stream", ""))
     except Unavailable as exc:
-        raise Unavailable(f"{name} does not build: {exc.message}", hint="".join(said).strip()) from exc
+        raise Unavailable(f"{name} does not build: {exc.message}", hint="".join(output).strip()) from exc
 
 
 def context_of(files: Mapping[str, bytes]) -> bytes:
-    """`files` (path to content) as a tar; every file may be read and executed by anyone."""
+    """`files` (path -> content) as a tar; everyone may read and execute every file."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path, content in files.items():
@@ -118,7 +118,7 @@ def context_of(files: Mapping[str, bytes]) -> bytes:
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """Repository and tag; a colon before the last slash is a registry's port."""
+    """Repository and tag. A colon before the last slash belongs to a registry's port."""
     repository, colon, tag = name.rpartition(":")
     return (repository, tag) if colon and "/" not in tag else (name, "latest")
 
@@ -132,19 +132,19 @@ def _ensure_one(api: EngineApi, name: str, progress: Progress) -> None:
         reason = exc
     else:
         return
-    progress.say(f"{name} cannot be pulled ({reason.message}): making a stand-in")
+    progress.say(f"{name} cannot be pulled ({reason.message}): a stand-in is made")
     if name == HAPROXY:
-        with progress.step(f"making {name} of Debian's haproxy"):
+        with progress.step(f"making {name} from Debian's haproxy"):
             build(api, name, _HAPROXY_STAND_IN, {"docker-entrypoint.sh": _HAPROXY_ENTRYPOINT})
     elif can_install():
         _make_python(api, progress)
     else:
-        hint = "check the network and the engine's registry settings; a stand-in can be made only as root on Debian"
+        hint = "check the network and the engine's registry settings; only root on Debian can make a stand-in"
         raise Unavailable(f"{name} cannot be pulled: {reason.message}", hint=hint) from reason
 
 
 def _make_python(api: EngineApi, progress: Progress) -> None:
     archive = debian_root("bookworm", progress)
-    with progress.step(f"making {PYTHON} of Debian's Python"):
+    with progress.step(f"making {PYTHON} from Debian's Python"):
         import_root(api, archive, _DEBIAN)
         build(api, PYTHON, _PYTHON_STAND_IN, {f"host{path}": content for path, content in host.settings().items()})

@@ -1,7 +1,4 @@
-"""What one instance of deployd left behind on an engine: all that carries its label, listed and removed.
-
-Touches nothing without the label, so tests of others on the same engine are safe.
-"""
+"""Lists and removes what one instance of deployd left on an engine: everything that carries its label, and nothing else."""
 
 import json
 import time
@@ -17,7 +14,7 @@ _EVERY_S = 0.2
 
 @dataclass(frozen=True, slots=True, order=True)
 class Leftover:
-    """One thing on the engine. `str()` is what a test names it by: `container deployd-iris-1`, `image deployd/iris:0f3c…`."""
+    """One object on the engine; `str()` gives `container deployd-iris-1` or `image deployd/iris:0f3c…`."""
 
     kind: str
     name: str
@@ -28,7 +25,7 @@ class Leftover:
 
 
 def leftovers(api: EngineApi, instance: str) -> list[Leftover]:
-    """Everything that carries `io.deployd.instance=<instance>`, in the order in which it can be removed."""
+    """Every object with the label `io.deployd.instance=<instance>`, in the order in which they can be removed."""
     filters = quote(json.dumps({"label": [f"io.deployd.instance={instance}"]}))
     containers: list[dict[str, Any]] = api.get(f"/containers/json?all=1&filters={filters}")
     images: list[dict[str, Any]] = api.get(f"/images/json?filters={filters}")
@@ -46,25 +43,25 @@ def leftovers(api: EngineApi, instance: str) -> list[Leftover]:
 
 
 def remove(api: EngineApi, instance: str, within: float = 30) -> list[Leftover]:
-    """Remove all of it and return what it was; raises Unavailable when something will not go `within` seconds.
+    """Remove all of them and return them; Unavailable when some are still there after `within` seconds.
 
-    A kubelet starts again what is taken from a pod that has not heard of its end yet.
+    Tries again, because a kubelet replaces a container whose pod is not deleted yet.
     """
     found = still = leftovers(api, instance)
     deadline = time.monotonic() + within
     while still:
-        refusals = [refusal for thing in still if (refusal := _refusal(api, thing))]
+        refusals = [refusal for leftover in still if (refusal := _refusal(api, leftover))]
         still = leftovers(api, instance)
         if still and time.monotonic() > deadline:
             raise Unavailable(f"cannot be removed: {', '.join(map(str, still))}", hint="; ".join(refusals))
         if still:
-            time.sleep(_EVERY_S)  # another's doing: no event
+            time.sleep(_EVERY_S)  # no event tells what the kubelet does
     return found
 
 
-def _refusal(api: EngineApi, thing: Leftover) -> str:
+def _refusal(api: EngineApi, leftover: Leftover) -> str:
     try:
-        api.delete(thing.path)
+        api.delete(leftover.path)
     except Unavailable as exc:
         return exc.message
     return ""

@@ -1,6 +1,6 @@
-"""Clients that ask without pause, and remember who answered in which order and what failed.
+"""Clients that send requests without pause, and record which release answered and what failed.
 
-Two kinds, as they meet a switch differently: one keeps its connection, the other makes a new one for each request.
+There are two kinds, because a switch affects them differently: one keeps its connection, one opens a new one for each request.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _PATIENCE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, and how to tell from the body of its answer who answered."""
+    """One request; `identify` reads from the body of the answer which release gave it."""
 
     method: str
     path: str
@@ -24,7 +24,7 @@ class Call:
 
 @dataclass(slots=True)
 class Answers:
-    """What one client got: how many answers, who gave them in order of first appearance, every failure in words."""
+    """The record of one client. `turns`: the releases that answered, a new entry whenever it was another one than before."""
 
     sent: int = 0
     failures: list[str] = field(default_factory=list)
@@ -33,15 +33,15 @@ class Answers:
 
     @property
     def went_back(self) -> bool:
-        """Whether someone answered again after another had taken over."""
+        """Whether a release answered again after another one had."""
         return len(set(self.turns)) != len(self.turns)
 
 
 class Load:
-    """All clients of one address together.
+    """All clients of one address.
 
-    `rest`: seconds that a client rests after each request. Where many pods share the host's few ports, as behind a Service,
-    a thousand new connections a second use each port anew within half a minute, and whoever remembers the last one resets it.
+    `rest`: seconds that a client pauses after each request. Behind a Service, a thousand new connections a second use every
+    local port again within half a minute, and a peer that still remembers the former connection of a port resets the new one.
     """
 
     def __init__(self, base_url: str, *, rest: float = 0.0) -> None:
@@ -56,24 +56,24 @@ class Load:
 
     @property
     def sent(self) -> int:
-        """Requests that were sent."""
+        """The number of requests that were sent."""
         return sum(client.sent for client in self.clients)
 
     @property
     def failures(self) -> list[str]:
-        """What went wrong, of all clients."""
+        """The failures of all clients."""
         return [failure for client in self.clients for failure in client.failures]
 
     def mark(self) -> list[int]:
-        """This moment, for `since`."""
+        """The present moment, to be given to `since`."""
         return [len(client.latencies) for client in self.clients]
 
     def since(self, marks: list[int]) -> list[float]:
-        """The seconds that each answer since the mark took."""
+        """The latency of each answer since the mark, in seconds."""
         return [one for client, mark in zip(self.clients, marks, strict=True) for one in client.latencies[mark:]]
 
     async def reached(self, count: int) -> None:
-        """Wait until so many requests were sent in all."""
+        """Wait until `count` requests were sent in all."""
         self._goal = count
         if self.sent < count:
             self._at_goal.clear()
@@ -81,7 +81,7 @@ class Load:
 
     @asynccontextmanager
     async def running(self, call: Call, *, kept: int = 2, fresh: int = 2) -> AsyncIterator["Load"]:
-        """Ask until the block ends: `kept` clients on one connection each, `fresh` with a new one each time."""
+        """Send requests until the block ends: `kept` clients keep one connection, `fresh` clients open one for each request."""
         self._stopped = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             for number in range(kept + fresh):
@@ -132,7 +132,7 @@ class Load:
 
 
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[bytes, bool]:
-    """One request: the body of its answer, and whether the connection goes on. ValueError unless it is a 200."""
+    """Send one request; the body of the answer, and whether the connection stays open. ValueError unless it is a 200."""
     writer.write(request)
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     lines = head.split("\r\n")
@@ -161,4 +161,4 @@ async def _close(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] |
         try:
             await connection[1].wait_closed()
         except OSError:
-            return  # the other side was faster
+            return  # the other side closed it first

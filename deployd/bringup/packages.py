@@ -1,6 +1,6 @@
-"""Debian's own packages: whether we may install them, installing what is missing, and the mirror this machine uses.
+"""Installs Debian packages, and finds the mirror that this machine uses.
 
-Only for setting up a demo or a test machine; the daemon installs nothing.
+Only for a demo or a test machine; the daemon installs nothing.
 """
 
 import os
@@ -13,12 +13,12 @@ from deployd.errors import Unavailable
 
 
 def can_install() -> bool:
-    """Root on a Debian: the only case in which anything is installed."""
+    """Whether this is root on Debian; nothing is installed anywhere else."""
     return os.geteuid() == 0 and Path("/usr/bin/apt-get").exists() and _release().get("ID") == "debian"
 
 
 def ensure_packages(*names: str, progress: Progress | None = None) -> None:
-    """Install the Debian packages that are missing, after saying which; raises Unavailable where that cannot be."""
+    """Install those of the packages that are missing, and say which; Unavailable when that is not possible."""
     missing = [name for name in names if not _installed(name)]
     if not missing:
         return
@@ -31,7 +31,7 @@ def ensure_packages(*names: str, progress: Progress | None = None) -> None:
 
 
 def refresh() -> None:
-    """Fetch the package lists: those of a machine that was just made are missing or old."""
+    """Fetch the package lists; a new machine has none, or old ones."""
     _apt("update")
 
 
@@ -42,7 +42,7 @@ def known(name: str) -> bool:
 
 
 def mirror() -> str:
-    """The address of Debian's main archive as this machine's apt sources give it; raises Unavailable where there is none."""
+    """The URL of Debian's main archive in this machine's apt sources; Unavailable when there is none."""
     fields = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
     targets = subprocess.run(
         ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"],

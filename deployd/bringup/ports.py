@@ -1,7 +1,7 @@
-"""Ports to listen on later, by a process that cannot take 0.
+"""Free ports for processes that must be given one, since they cannot listen on port 0.
 
-The kernel's own choice will not do: it gives ports of the range from which outgoing connections have theirs, so that one may be
-taken again before anybody listens, and the same one twice.
+The kernel's choice for port 0 does not work here: it comes from the range of outgoing connections, so another connection may get
+the port before the process listens.
 """
 
 import random
@@ -9,21 +9,21 @@ import socket
 
 from deployd.errors import Unavailable
 
-_RANGE = range(10_000, 30_000)  # below what Linux gives outgoing connections, and NodePorts of Kubernetes
+_RANGE = range(10_000, 30_000)  # below Linux's range for outgoing connections, and below Kubernetes' NodePorts
 _TRIES = 200
 
-_given: set[int] = set()
+_used: set[int] = set()
 _choice = random.SystemRandom()
 
 
 def free_port() -> int:
-    """A TCP port that nobody has now, on any address of this host, and that was not given before by this process."""
+    """A TCP port that is free on every address of this host, and that this process did not return before."""
     for port in (_choice.choice(_RANGE) for _ in range(_TRIES)):
-        if port not in _given and _is_free(port):
-            _given.add(port)
+        if port not in _used and _is_free(port):
+            _used.add(port)
             return port
     raise Unavailable(
-        "no free port was found", hint=f"something listens on most of {_RANGE.start} to {_RANGE.stop - 1}"
+        "no free port was found", hint=f"most of the ports {_RANGE.start} to {_RANGE.stop - 1} are in use"
     )
 
 

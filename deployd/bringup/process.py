@@ -1,6 +1,6 @@
-"""Processes that outlive the one that started them: an engine, the parts of a test cluster.
+"""Processes that go on after the one that started them: an engine, the parts of a test cluster.
 
-In a session of their own, so that a Ctrl-C does not reach them, with a file for all they print.
+Each has its own session, so that Ctrl-C does not reach it, and a file for its output.
 """
 
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def spawn(command: list[str], log: Path, environment: Mapping[str, str] | None = None) -> int:
-    """Start `command` (its first word an absolute path), what it prints appended to `log`; returns its process id.
+    """Start `command` (its first word an absolute path) and append its output to `log`; return its process id.
 
-    When it returns the process runs `command`: until its exec is done, /proc shows it with the words of its parent.
+    Returns after the exec: before it, /proc shows the child with the command line of its parent.
     """
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     redirect = [
@@ -19,7 +19,7 @@ def spawn(command: list[str], log: Path, environment: Mapping[str, str] | None =
         (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    until_exec, held = os.pipe()  # the exec closes what the child has of it
+    until_exec, held = os.pipe()  # the exec closes the child's end
     with os.fdopen(until_exec, "rb") as ended:
         try:
             pid = os.posix_spawn(command[0], command, environment or os.environ, file_actions=redirect, setsid=True)
@@ -30,7 +30,7 @@ def spawn(command: list[str], log: Path, environment: Mapping[str, str] | None =
 
 
 def gone(pid: int) -> bool:
-    """Whether process `pid` has ended; one that this process started is reaped then."""
+    """Whether process `pid` has ended. Reaps it when it is a child of this process."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:

@@ -1,6 +1,6 @@
-"""How a set-up shows that it goes on: a moving bar on a terminal, plain lines otherwise.
+"""Shows how far the steps of a set-up are: a progress bar on a terminal, plain lines elsewhere.
 
-Speaks on standard error, so that standard output stays free for results. Knows nothing of what is being set up.
+Writes to standard error, so that standard output stays free for results.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from rich.progress import Progress as Bars
 
 
 class Step:
-    """One stretch of work under way. On a terminal it is a bar, or a pulse while the total is unknown."""
+    """One running step. On a terminal it is a bar, which pulses while the total is unknown."""
 
     def __init__(self, bars: Bars | None, task: TaskID | None) -> None:
         self._bars = bars
@@ -21,29 +21,29 @@ class Step:
         self.done = 0.0
 
     def advance(self, amount: float = 1) -> None:
-        """Move on by `amount` of the total."""
+        """Add `amount` to what is done."""
         self.reach(self.done + amount)
 
     def reach(self, done: float, total: float | None = None) -> None:
-        """Stand at `done`, of `total` where that has become known."""
+        """Set what is done, and the total where it is known."""
         self.done = done
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=done, total=total)
 
 
 class Progress:
-    """What the steps of one set-up are shown on."""
+    """Shows the steps of one set-up on a console."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
 
     def say(self, text: str) -> None:
-        """One line for a person."""
+        """Print one line."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def step(self, title: str, total: float | None = None) -> Iterator[Step]:
-        """Show `title` while the body runs, and how long it took once it is done."""
+        """Show `title` while the block runs, and then how long it took."""
         began = monotonic()
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

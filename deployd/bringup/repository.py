@@ -1,7 +1,4 @@
-"""A git repository for the demo: a bare remote, a working copy of the model service beside it, commits and pushes.
-
-It stands for what a team has on GitHub, and sends the webhook that GitHub would send.
-"""
+"""A git repository for the demo, in place of one on GitHub: a bare remote, a working copy, pushes, and GitHub's webhooks."""
 
 import hashlib
 import hmac
@@ -36,18 +33,19 @@ class Repository:
         self.head = "0" * 40
 
     def create(self) -> None:
-        """Make the remote and the working copy, empty."""
+        """Create the remote and the working copy, both empty."""
         self.remote.mkdir(parents=True)
         self._git("init", "--quiet", "--bare", "--initial-branch=main", str(self.remote))
         self._git("clone", "--quiet", str(self.remote), str(self.work))
         self._git("checkout", "--quiet", "-b", "main", cwd=self.work)
 
     def add_model_service(self) -> None:
-        """Put the model service of this checkout in; ConfigError when this is none."""
+        """Copy the model service of this checkout into the working copy; ConfigError when there is no checkout."""
         root = Path(__file__).resolve().parents[2]
         if not all((root / name).exists() for name in _FILES):
             raise ConfigError(
-                "the demo needs a checkout of deployd", hint="its Dockerfile and model_service are deployed"
+                "the demo needs a checkout of deployd",
+                hint="it deploys the Dockerfile and model_service of the checkout",
             )
         for name in _FILES:
             copy = shutil.copytree if (root / name).is_dir() else shutil.copy
@@ -56,18 +54,18 @@ class Repository:
             shutil.rmtree(cache)
 
     def write(self, path: str, text: str) -> None:
-        """Make a file of the working copy anew."""
+        """Write a file of the working copy."""
         (self.work / path).write_text(text)
 
     def edit(self, path: str, old: str, new: str) -> None:
-        """Replace a piece of a file of the working copy; it must be there."""
+        """Replace `old` by `new` in a file of the working copy; ConfigError when it does not contain `old`."""
         text = (self.work / path).read_text()
         if old not in text:
-            raise ConfigError(f"{path} holds no {old!r}")
+            raise ConfigError(f"{path} does not contain {old!r}")
         (self.work / path).write_text(text.replace(old, new))
 
     def push(self, subject: str) -> dict[str, Any]:
-        """Commit all that changed and push it; returns what is read of the payload of GitHub's push event, and a little more."""
+        """Commit all changes and push them; return the payload of GitHub's push event."""
         before = self.head
         self._git("add", "--all", cwd=self.work)
         self._git("commit", "--quiet", "--allow-empty", "-m", subject, cwd=self.work)
@@ -98,7 +96,7 @@ class Repository:
 
 
 async def deliver(url: str, secret: str, payload: Mapping[str, Any], guid: str | None = None) -> httpx.Response:
-    """Send a push event to deployd as GitHub does: signed, with a GUID of its own."""
+    """Send a push event to deployd as GitHub does: signed, and with a GUID."""
     body = json.dumps(payload).encode()
     headers = {
         "Content-Type": "application/json",

@@ -1,6 +1,6 @@
-"""A root file system of Debian, made by debootstrap from the machine's own mirror and kept as a tar.
+"""A root file system of Debian as a tar, made by debootstrap from the machine's mirror.
 
-Made once a machine in about a minute; holds nothing of this host.
+Made once per machine, in about a minute; contains nothing of this host.
 """
 
 import os
@@ -17,13 +17,13 @@ from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 
 _CONTENTS = "python3,python3-venv,python3-pip,ca-certificates"
-_LINES = 580  # what debootstrap prints for these contents, for the bar
-_LEFT_OUT = ("dev/*", "proc/*", "sys/*", "var/cache/apt/*", "var/lib/apt/lists/*", "var/log/*")
-_LEFT_OUT_DOCUMENTS = ("usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*")
+_LINES = 580  # that debootstrap prints for these contents: the total of the progress bar
+_EXCLUDED = ("dev/*", "proc/*", "sys/*", "var/cache/apt/*", "var/lib/apt/lists/*", "var/log/*")
+_EXCLUDED_DOCUMENTS = ("usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*")
 
 
 def debian_root(suite: str, progress: Progress) -> Path:
-    """The tar of a minimal Debian `suite` with Python; made if it is not there. Needs root on Debian."""
+    """The tar of a minimal Debian `suite` with Python; made if it is missing, which needs root on Debian."""
     kept = directory() / f"debian-{suite}.tar"
     if kept.exists():
         return kept
@@ -34,8 +34,8 @@ def debian_root(suite: str, progress: Progress) -> Path:
                 ["debootstrap", "--variant=minbase", f"--include={_CONTENTS}", suite, str(root), mirror()], step.advance
             )
         unfinished = kept.with_suffix(f".{os.getpid()}")
-        left_out = [f"--exclude=./{path}" for path in (*_LEFT_OUT, *_LEFT_OUT_DOCUMENTS)]
-        subprocess.run(["tar", "-C", root, *left_out, "-cf", unfinished, "."], check=True)
+        excluded = [f"--exclude=./{path}" for path in (*_EXCLUDED, *_EXCLUDED_DOCUMENTS)]
+        subprocess.run(["tar", "-C", root, *excluded, "-cf", unfinished, "."], check=True)
         unfinished.replace(kept)
     return kept
 
@@ -52,7 +52,7 @@ def _run(command: list[str], each_line: Callable[[], None]) -> None:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A directory that is emptied again, once nothing of the host is mounted inside."""
+    """A temporary directory. It is removed at the end, unless a file system of the host is still mounted in it."""
     path = Path(tempfile.mkdtemp(prefix="root-", dir=directory()))
     try:
         yield path

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from deployd.cli import apps, deliveries, deploys, hooks, logs, operator, running, tokens
 from deployd.client import DaemonAway
 from deployd.errors import DeploydError
-from deployd.exits import UNREACHABLE, told
+from deployd.exits import UNREACHABLE, print_error
 
 _INTERRUPTED = 130
 
@@ -19,7 +19,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except DeploydError as exc:
-            code = told(exc)
+            code = print_error(exc)
             raise typer.Exit(UNREACHABLE if isinstance(exc, DaemonAway) else code) from exc
         except KeyboardInterrupt as exc:
             raise typer.Exit(_INTERRUPTED) from exc

@@ -15,7 +15,7 @@ _LISTEN = 8000
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Repository:
     """What the repository shows: its remote, its Dockerfile, the port that it listens on."""
 
     name: str
@@ -33,8 +33,8 @@ class Seen:
 
 def write(path: Path, *, force: bool) -> None:
     """Write the config to `path`, and print what is left to do. RequestRefused when the file exists."""
-    seen = look(Path())
-    text = rendered(seen)
+    found = inspect(Path())
+    text = rendered(found)
     if path.exists() and not force:
         raise RequestRefused(409, f"{path} exists", hint="--force replaces it, --output FILE writes another file")
     try:
@@ -42,15 +42,15 @@ def write(path: Path, *, force: bool) -> None:
     except OSError as exc:
         raise RequestRefused(409, f"{path} cannot be written: {exc.strerror}") from exc
     out().print(
-        f"{path} is written: branch {seen.branch} of {seen.repo} is served as {seen.name} on port {_LISTEN}",
+        f"{path} is written: branch {found.branch} of {found.repo} is served as {found.name} on port {_LISTEN}",
         soft_wrap=True,
     )
-    if seen.dockerfile is None:
+    if found.dockerfile is None:
         out().print("The repository has no Dockerfile yet: add one, or name it in [app.build].", style="yellow")
     out().print(f"Next: export DEPLOYD_WEBHOOK_SECRET=…, then: deployd check -c {path}, deployd run -c {path}")
 
 
-def look(directory: Path) -> Seen:
+def inspect(directory: Path) -> Repository:
     """Look at the repository that `directory` is in. RequestRefused when it is in none."""
     top = _git(directory, "rev-parse", "--show-toplevel")
     if top is None:
@@ -62,7 +62,7 @@ def look(directory: Path) -> Seen:
     dockerfile = next((name for name in ("Dockerfile", "docker/Dockerfile") if (root / name).is_file()), None)
     exposed = _EXPOSE.search((root / dockerfile).read_text("utf-8", "replace")) if dockerfile else None
     name = remote.rstrip("/").removesuffix(".git").replace(":", "/").rpartition("/")[2] or root.name
-    return Seen(
+    return Repository(
         name=_label(name),
         repo=remote or str(root),
         branch=_git(root, "symbolic-ref", "--short", "HEAD") or "main",
@@ -72,17 +72,17 @@ def look(directory: Path) -> Seen:
     )
 
 
-def rendered(seen: Seen) -> str:
+def rendered(found: Repository) -> str:
     """The text of the config file."""
     local = (
-        "\n[git]\nallow_file = true                   # the repository is on this machine\n" if seen.is_local else ""
+        "\n[git]\nallow_file = true                   # the repository is on this machine\n" if found.is_local else ""
     )
     golden = (
         '\n[app.golden]                        # requests, and the answers that they must get\nfile = "golden.json"\n'
     )
-    dockerfile = seen.dockerfile or "Dockerfile"
+    dockerfile = found.dockerfile or "Dockerfile"
     return f"""\
-# deployd for {seen.name}. The config.toml of deployd's own repository explains every key.
+# deployd for {found.name}. The config.toml of deployd's own repository explains every key.
 # `deployd check` tries this file.
 
 [server]
@@ -92,9 +92,9 @@ def rendered(seen: Seen) -> str:
 secrets = ["env:DEPLOYD_WEBHOOK_SECRET"]    # where the secret is, never its value; credential:NAME under systemd
 {local}
 [[app]]
-name = "{seen.name}"
-repo = "{seen.repo}"
-branch = "{seen.branch}"
+name = "{found.name}"
+repo = "{found.repo}"
+branch = "{found.branch}"
 paths = ["**"]                              # only changes to these files count
 # credentials = "env:GIT_TOKEN"             # for https; ssh_key = "file:PATH" for ssh
 
@@ -102,14 +102,14 @@ paths = ["**"]                              # only changes to these files count
 dockerfile = "{dockerfile}"
 
 [app.docker]
-port = {seen.port}                                 # where the container listens
+port = {found.port}                                 # where the container listens
 
 [app.gateway]
 listen = {_LISTEN}                               # the port that clients use
 
 [app.ready]
 path = "/v2/health/ready"                   # must answer 2xx before the container gets traffic
-{golden if seen.golden else ""}"""
+{golden if found.golden else ""}"""
 
 
 def _git(directory: Path, *arguments: str) -> str | None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from deployd.config.globs import is_path_pattern
 from deployd.config.remotes import SCP, called
 from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
 
@@ -61,8 +62,15 @@ def _gpus(value: Any) -> Any:
     return value
 
 
+def _path_pattern(text: str) -> str:
+    if not is_path_pattern(text):
+        raise ValueError('expected a pattern, such as "src/", "*.py" or "!docs/"')
+    return text
+
+
 Inside = Annotated[str, AfterValidator(_inside)]
 RefName = Annotated[str, AfterValidator(_ref_part)]
+PathPattern = Annotated[str, AfterValidator(_path_pattern)]
 HttpPath = Annotated[str, AfterValidator(_http_path), WithJsonSchema({"type": "string", "pattern": r"^/[^\s]*$"})]
 Gpus = Annotated[Literal["all"] | int, BeforeValidator(_gpus)]
 
@@ -175,7 +183,7 @@ class App(Section):
     webhook: Annotated[str, AfterValidator(_hooked_as)] | None = None
     branch: RefName | None = None
     tag: RefName | None = None
-    paths: tuple[str, ...] = ("**",)
+    paths: tuple[PathPattern, ...] = ("**",)
     credentials: Reference | None = None
     ssh_key: Reference | None = None
     known_hosts: Reference | None = None

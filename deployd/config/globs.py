@@ -1,4 +1,4 @@
-"""The patterns of config.toml: which refs an app follows, which files count as touched.
+"""The patterns of config.toml: which refs an app follows, which files count as changed.
 
 `*` and `?` stop at a slash, `**` does not, `[...]` is one of its characters, everything else is itself.
 """
@@ -7,50 +7,40 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from pathspec import PathSpec, Pattern
+
 
 def ref_matches(pattern: str, ref: str) -> bool:
-    """Whether the full `ref` is meant by `pattern`, such as `refs/heads/main`, `refs/heads/release/*` or `refs/tags/v*`."""
+    """Whether `pattern` matches the full `ref`, such as `refs/heads/main`, `refs/heads/release/*` or `refs/tags/v*`."""
     return pattern == ref or _ref(pattern).fullmatch(ref) is not None
 
 
 def touches(patterns: Sequence[str], paths: Iterable[str]) -> bool:
-    """Whether any of `paths` counts, by rules as in a `.gitignore` turned around.
+    """Whether any of `paths` counts. The patterns are those of a `.gitignore`, but they name what counts.
 
-    The last pattern that matches a path decides, and one that starts with `!` takes paths out. A pattern with a slash in
-    front or inside starts at the root, any other matches in every directory; one that names a directory means all below
-    it. Where the first pattern starts with `!`, everything else is in.
+    The last pattern that matches a path decides, and one that starts with `!` takes paths out. Where the first pattern
+    starts with `!`, everything else counts.
     """
-    rules = _rules(tuple(patterns))
-    return any(_counts(rules, path) for path in paths)
+    return any(True for _ in _files(tuple(patterns)).match_files(paths))
 
 
-_Rules = tuple[tuple[bool, re.Pattern[str]], ...]
+def is_path_pattern(text: str) -> bool:
+    """Whether `text` is a pattern that can match a file: not empty, no comment, not malformed."""
+    try:
+        return _files((text,)).patterns[-1].include is not None
+    except (ValueError, re.error, IndexError):
+        return False
 
 
-def _counts(rules: _Rules, path: str) -> bool:
-    return next((wanted for wanted, rule in rules if rule.fullmatch(path)), False)
+@lru_cache(maxsize=1024)
+def _files(patterns: tuple[str, ...]) -> PathSpec[Pattern]:
+    everything = ("**",) if patterns and patterns[0].startswith("!") else ()
+    return PathSpec.from_lines("gitignore", everything + patterns)
 
 
 @lru_cache(maxsize=1024)
 def _ref(pattern: str) -> re.Pattern[str]:
     return re.compile(_translated(pattern), re.DOTALL)
-
-
-@lru_cache(maxsize=1024)
-def _rules(patterns: tuple[str, ...]) -> _Rules:
-    """The rules with the last first, each with whether it takes in."""
-    everything = ("**",) if patterns and patterns[0].startswith("!") else ()
-    return tuple(
-        (not pattern.startswith("!"), _path(pattern.removeprefix("!"))) for pattern in reversed(everything + patterns)
-    )
-
-
-def _path(pattern: str) -> re.Pattern[str]:
-    directory = pattern.endswith("/")
-    name = pattern.rstrip("/")
-    anywhere = "" if "/" in name else "(?:.*/)?"
-    below = "/.*" if directory else "(?:/.*)?"
-    return re.compile(anywhere + _translated(name.removeprefix("/")) + below, re.DOTALL)
 
 
 _PART = re.compile(r"(?P<deep>\*\*/)|(?P<all>\*\*)|(?P<some>\*)|(?P<one>\?)|\[(?P<not>!?)(?P<set>[^]/]+)\]", re.DOTALL)

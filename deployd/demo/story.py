@@ -1,7 +1,7 @@
-"""The demo: the main job from a push to the answer of a model, told as it happens, on a real engine.
+"""The demo: pushes to a repository, and what deployd makes of them, shown as it happens on a real engine.
 
-Each chapter ends in findings, and the demo is a success only when all of them hold. Everything it makes carries an instance
-name of its own and is gone at the end, however it ends.
+Each chapter ends in checks, and the demo succeeds only when all of them pass. Everything that it creates carries a unique
+instance name and is removed at the end, however it ends.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from deployd.errors import DeploydError, Unavailable
 
 _FLOWER = b'{"instances": [[5.8, 4.0, 1.2, 0.2]]}'
 _TREE = "DecisionTreeClassifier(random_state=seed"
-_LAST_WORDS = "ARG COMMIT="
+_LAST_LINES = "ARG COMMIT="
 _BREAK = 'RUN echo "this commit does not build" && exit 3\n'
 _SLOW = "RUN sleep 60\n"
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -39,7 +39,7 @@ _INTERRUPTED = 130
 
 
 def run(*, once: bool) -> int:
-    """Tell the whole story; the exit code. Without `once` it then waits for Ctrl-C with everything running."""
+    """Run the demo and return the exit code. Without `once`, leave everything running until Ctrl-C."""
     for number in _ENDINGS:
         signal.signal(number, signal.default_int_handler)
     console = Console(highlight=False)
@@ -58,9 +58,9 @@ def run(*, once: bool) -> int:
             return _INTERRUPTED
         finally:
             for number in _ENDINGS:
-                signal.signal(number, signal.SIG_IGN)  # an impatient second Ctrl-C must leave nothing behind
-            gone = daemon.remove_everything(host.api(timeout=300))
-            console.print(f"Removed what the demo made: {', '.join(gone) or 'nothing was left'}", soft_wrap=True)
+                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the clean-up
+            removed = daemon.remove_everything(host.api(timeout=300))
+            console.print(f"Removed what the demo made: {', '.join(removed) or 'nothing was left'}", soft_wrap=True)
 
 
 async def _tell(console: Console, repository: Repository, daemon: DemoDaemon, *, once: bool) -> int:
@@ -72,7 +72,7 @@ async def _tell(console: Console, repository: Repository, daemon: DemoDaemon, *,
             try:
                 await story.tell()
             except (DeploydError, httpx.HTTPError, TimeoutError) as exc:
-                story.find(f"the story came to its end: {type(exc).__name__}: {exc}", holds=False)
+                story.check(f"the demo broke off: {type(exc).__name__}: {exc}", holds=False)
             await story.sum_up()
             if not once:
                 await story.wait()
@@ -80,35 +80,35 @@ async def _tell(console: Console, repository: Repository, daemon: DemoDaemon, *,
 
 
 class Story:
-    """Five pushes and what becomes of them."""
+    """Five pushes and what comes of each."""
 
     def __init__(self, console: Console, repository: Repository, daemon: DemoDaemon, client: Client) -> None:
         self._console = console
         self._repository = repository
         self._daemon = daemon
         self._client = client
-        self._findings: list[tuple[str, bool]] = []
+        self._checks: list[tuple[str, bool]] = []
         self._deploys: list[DeployAnswer] = []
 
     @property
     def succeeded(self) -> bool:
-        """Whether everything was as promised."""
-        return bool(self._findings) and all(holds for _, holds in self._findings)
+        """Whether every check passed."""
+        return bool(self._checks) and all(holds for _, holds in self._checks)
 
     async def tell(self) -> None:
-        """All chapters, in order."""
+        """Run all chapters in order."""
         await self._first_push()
         await self._change_under_load()
         await self._broken_commit()
         await self._superseded()
 
-    def find(self, text: str, *, holds: bool) -> None:
-        """Note and show whether something is as promised."""
-        self._findings.append((text, holds))
+    def check(self, text: str, *, holds: bool) -> None:
+        """Record and show whether a promise holds."""
+        self._checks.append((text, holds))
         self._say(f"[green]✓[/green] {escape(text)}" if holds else f"[red]✗ {escape(text)}[/red]")
 
     async def sum_up(self) -> None:
-        """How long each step took, and the verdict."""
+        """Show how long each step took, and how many promises held."""
         deploys = [await self._client.show(deploy.app, deploy.number) for deploy in self._deploys]
         table = Table(title="How long each step took, in seconds", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         names = list(dict.fromkeys(step.name for deploy in deploys for step in deploy.steps))
@@ -118,9 +118,9 @@ class Story:
             took = {step.name: _seconds(step) for step in deploy.steps}
             table.add_row(str(deploy.number), deploy.status, *(took.get(name, "") for name in names))
         self._console.print(table)
-        good = sum(holds for _, holds in self._findings)
+        good = sum(holds for _, holds in self._checks)
         style = "green" if self.succeeded else "red"
-        self._console.print(f"[bold {style}]{good} of {len(self._findings)} promises held[/bold {style}]")
+        self._console.print(f"[bold {style}]{good} of {len(self._checks)} promises held[/bold {style}]")
 
     async def wait(self) -> None:
         """Leave everything running until Ctrl-C."""
@@ -138,13 +138,13 @@ class Story:
         self._chapter("A repository with the model service; the first push")
         deploy = await self._push("Serve the iris model")
         deploy = await self._follow(deploy, show=True)
-        self.find(f"{deploy.app}/{deploy.number} is live", holds=deploy.status is Status.LIVE)
+        self.check(f"{deploy.app}/{deploy.number} is live", holds=deploy.status is Status.LIVE)
         async with httpx.AsyncClient(base_url=self._daemon.public_url, trust_env=False) as http:
             answer = (await http.post("/predict", content=_FLOWER, headers={"Content-Type": "application/json"})).json()
             served = (await http.get("/version")).json()["commit"]
         label = answer["predictions"][0]["label"]
-        self.find(f"{_FLOWER.decode()} is a {label}, says {self._daemon.public_url}/predict", holds=label == "setosa")
-        self.find(f"the service says that it is commit {served[:12]}", holds=served == deploy.commit)
+        self.check(f"{self._daemon.public_url}/predict: {_FLOWER.decode()} is a {label}", holds=label == "setosa")
+        self.check(f"the service reports commit {served[:12]}", holds=served == deploy.commit)
 
     async def _change_under_load(self) -> None:
         self._chapter("A second push changes the model, while clients ask for predictions without pause")
@@ -155,15 +155,15 @@ class Story:
         commit = Call("GET", "/version", identify=lambda body: str(json.loads(body)["commit"]))
         async with predictions.running(model), versions.running(commit, kept=1, fresh=1):
             deploy = await self._follow(await self._push("Cut the tree at three levels"))
-            await asyncio.sleep(1)  # some more answers of the new release, for the record
+            await asyncio.sleep(1)  # some more answers of the new release
         sent, failures = predictions.sent + versions.sent, predictions.failures + versions.failures
-        self.find(f"{deploy.app}/{deploy.number} is live", holds=deploy.status is Status.LIVE)
-        self.find(
+        self.check(f"{deploy.app}/{deploy.number} is live", holds=deploy.status is Status.LIVE)
+        self.check(
             f"{sent:,} requests were sent, {len(failures)} failed" + "".join(f"; {text}" for text in failures[:3]),
             holds=sent > 0 and not failures,
         )
-        self.find(
-            f"{before[:12]} answered before, {deploy.commit[:12]} after, and nobody went back",
+        self.check(
+            f"{before[:12]} answered before the switch, {deploy.commit[:12]} after it, for every client",
             holds=all(client.turns == [before, deploy.commit] for client in versions.clients)
             and not any(client.went_back for client in predictions.clients),
         )
@@ -171,28 +171,28 @@ class Story:
     async def _broken_commit(self) -> None:
         self._chapter("A third push does not build")
         serving = self._repository.head
-        self._repository.edit("Dockerfile", _LAST_WORDS, _BREAK + _LAST_WORDS)
+        self._repository.edit("Dockerfile", _LAST_LINES, _BREAK + _LAST_LINES)
         deploy = await self._follow(await self._push("Break the build"))
-        self.find(f"{deploy.app}/{deploy.number} failed: {deploy.reason}", holds=deploy.status is Status.FAILED)
-        self.find(f"{serving[:12]} still serves", holds=await self._served_commit() == serving)
+        self.check(f"{deploy.app}/{deploy.number} failed: {deploy.reason}", holds=deploy.status is Status.FAILED)
+        self.check(f"{serving[:12]} still serves", holds=await self._served_commit() == serving)
 
     async def _superseded(self) -> None:
         self._chapter("A fourth push builds slowly; a fifth follows at once")
         self._repository.edit("Dockerfile", _BREAK, _SLOW)
-        slow = await self._push("Mend the build, slowly")
+        slow = await self._push("Fix the build, slowly")
         await self._building(slow)
         self._repository.edit("Dockerfile", _SLOW, "")
         began = time.monotonic()
-        fast = await self._push("Mend the build")
+        fast = await self._push("Fix the build")
         old = await self._follow(slow)
         stopped = time.monotonic() - began
         new = await self._follow(fast)
-        self.find(
+        self.check(
             f"{old.app}/{old.number} was superseded by {new.app}/{new.number} after {stopped:.2f} s",
             holds=old.status is Status.SUPERSEDED and old.superseded_by == new.number,
         )
-        self.find(f"{new.app}/{new.number} is live", holds=new.status is Status.LIVE)
-        self.find(f"{new.commit[:12]} serves", holds=await self._served_commit() == new.commit)
+        self.check(f"{new.app}/{new.number} is live", holds=new.status is Status.LIVE)
+        self.check(f"{new.commit[:12]} serves", holds=await self._served_commit() == new.commit)
 
     def _say(self, text: str) -> None:
         self._console.print(f"  {text}", soft_wrap=True)
@@ -215,7 +215,7 @@ class Story:
         return await self._client.show(outcome.app, outcome.deploy)
 
     async def _follow(self, deploy: DeployAnswer, *, show: bool = False) -> DeployAnswer:
-        """Wait for the deploy's end, with its log or with its statuses; then remember its steps."""
+        """Wait for the deploy to end; show its log or its statuses. Its steps are shown at the end of the demo."""
         if show:
             await self._show_log(deploy)
         seen = deploy.status
@@ -235,7 +235,7 @@ class Story:
                 self._say(f"[dim]│ {escape(line.decode(errors='replace'))}[/dim]")
 
     async def _building(self, deploy: DeployAnswer) -> None:
-        """Wait until the build is inside of its long step."""
+        """Wait until the build runs its long step."""
         text = b""
         async for block in self._client.log(deploy.app, deploy.number, follow=True):
             text += block
@@ -249,7 +249,7 @@ class Story:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the demo in order, and once: the daemon is stopped and everything is removed."""
+    """Let Ctrl-C, SIGTERM and SIGHUP cancel the demo, once, so that the daemon is stopped and everything is removed."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def end() -> None:

@@ -1,4 +1,4 @@
-"""What makes a process a daemon: the lock on its state, and its signals as events. Knows nothing of what the daemon does."""
+"""The lock on the state directory, and signals as events. Knows nothing of deploys."""
 
 import asyncio
 import fcntl
@@ -13,7 +13,7 @@ from deployd.errors import ConfigError
 
 @contextmanager
 def only_one(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory: a second daemon on it would undo the first one's work, and gets a ConfigError."""
+    """Lock the state directory. A second daemon on it would undo the work of the first, so it gets a ConfigError."""
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
         lock = (state_dir / "lock").open("a+")
@@ -37,7 +37,7 @@ def only_one(state_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def signals(stop: asyncio.Event, hangup: asyncio.Event) -> Iterator[None]:
-    """Turn TERM and INT into `stop`, HUP into `hangup`, for the length of the block."""
+    """Inside the block, SIGTERM and SIGINT set `stop`, and SIGHUP sets `hangup`."""
     loop = asyncio.get_running_loop()
     events = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: hangup}
     for number, event in events.items():

@@ -1,7 +1,4 @@
-"""The two ends of systemd that a daemon speaks: sockets that it hands over, and what it is told (READY, WATCHDOG, ...).
-
-After sd_listen_fds(3) and sd_notify(3). Without systemd all of this does nothing.
-"""
+"""systemd: socket activation (sd_listen_fds(3)) and notification (sd_notify(3)). Without systemd, all of this does nothing."""
 
 import os
 import socket
@@ -10,7 +7,8 @@ _FIRST_FD = 3
 
 
 def inherited_sockets() -> list[socket.socket]:
-    """The listening sockets that systemd opened for us, in the order of the unit; the environment forgets them."""
+    """The listening sockets that systemd opened for us, in the order of the unit. Also clears the variables, so that child
+    processes do not take the sockets for theirs."""
     count, pid = os.environ.pop("LISTEN_FDS", "0"), os.environ.pop("LISTEN_PID", "")
     os.environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count.isdigit():
@@ -23,21 +21,21 @@ def inherited_sockets() -> list[socket.socket]:
 
 
 def notify(state: str) -> None:
-    """Tell systemd, for example `READY=1` or `STATUS=two deploys in flight`; lines are joined by newlines."""
+    """Send a state to systemd, such as `READY=1`; several are joined by newlines."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         try:
-            door.sendto(state.encode(), address)
+            sender.sendto(state.encode(), address)
         except OSError:
-            return  # systemd went away; there is nobody to tell
+            return  # nobody listens any more
 
 
 def watchdog_seconds() -> float | None:
-    """How often `WATCHDOG=1` has to be said: half of what systemd waits; None when it does not watch."""
+    """How often to send `WATCHDOG=1`: half of systemd's timeout; None when the watchdog is off."""
     usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", str(os.getpid()))
     if not usec.isdigit() or pid != str(os.getpid()):
         return None

@@ -1,7 +1,7 @@
-"""One log of a deploy while it is written, and the news of it for those who follow.
+"""The log file of one deploy while it is written, and the notification of its followers.
 
-Plain UTF-8 text, redacted and bounded. Followers are told that there is more; what there is they read from the file, so that a
-slow one costs nothing and a late one misses nothing.
+Plain UTF-8 text, redacted and bounded. Followers are only told that the file has grown and read it themselves, so that a slow
+one needs no memory and a late one misses nothing.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ _LONGEST_LINE = 2000
 
 
 class LogFile:
-    """One log while it is written. Everything written is in the file when `write` returns (not yet safe from power loss)."""
+    """One open log. What was written is in the file when `write` returns, but not yet safe from power loss."""
 
     def __init__(self, path: Path, redactor: Redactor, limit: int, feed: "Feed") -> None:
         self._limit = limit
-        # Room for the closing words and, after them, for the last lines: they say why a noisy build failed.
+        # Kept free for the last lines of a log that is too long: they say why the build failed.
         self._reserve = min(16 * 1024, limit // 2)
         self._feed = feed
         self._stream = SafeStream(redactor)
@@ -39,32 +39,32 @@ class LogFile:
         self._size = os.fstat(self._fd).st_size
         self._full = self._size > limit - self._reserve
         self._broken = False
-        # A crash may have cut the last line, even inside a character.
+        # A crash may have cut the last line off, even inside a character.
         self._inside_line = self._size > 0 and os.pread(self._fd, 1, self._size - 1) != b"\n"
         self._end_line()
 
     def write(self, text: str) -> None:
-        """Append `text` without secrets, control sequences and what goes past the limit. A disk that fails loses the log,
-        not the deploy. ValueError once closed."""
+        """Append `text`, without secrets and control sequences, up to the limit. A disk error loses the log but does not fail
+        the deploy. ValueError once closed."""
         if self._fd < 0:
             raise ValueError("the log is closed")
         self._put(self._stream.feed(text))
 
     def hide(self, secret: str) -> None:
         """Mask `secret` from here on."""
-        self._stream.redactor = self._stream.redactor.knowing(secret)
+        self._stream.redactor = self._stream.redactor.including(secret)
 
     def redact(self, text: str) -> str:
-        """`text` with what the log masks masked."""
+        """`text` with the secrets of this log masked."""
         return self._stream.redactor.redact(text)
 
     def tail(self, lines: int = 10) -> str:
-        """The last lines written by this process, at most 200, as they stand in the log."""
+        """The last lines that this process wrote, redacted; at most 200."""
         known = [*self._lines, self._line] if self._line else list(self._lines)
         return "\n".join(known[-lines:]) if lines > 0 else ""
 
     def close(self) -> None:
-        """Write what was held back and let the followers end. Idempotent."""
+        """Write what was held back, and end the followers. Idempotent."""
         if self._fd < 0:
             return
         self._put(self._stream.end())
@@ -127,12 +127,12 @@ class LogFile:
                 data = data[written:]
         except OSError as exc:
             self._broken = True
-            _logger.warning("Cannot write the log of a deploy, the rest of it is lost: %s", exc.strerror)
+            _logger.warning("Cannot write the log of a deploy; the rest of it is lost: %s", exc.strerror)
         self._feed.tell()
 
 
 class Feed:
-    """The news of one log that is open or expected. Followers in step share one read of the file."""
+    """Notifies the followers of one log that is open or expected. Followers at the same offset share one read of the file."""
 
     def __init__(self, forget: Callable[[], object]) -> None:
         self.open = self.ended = False
@@ -144,20 +144,19 @@ class Feed:
         self._timer: asyncio.TimerHandle | None = None
 
     def tell(self) -> None:
-        """There is more. Followers hear of it at once, but of many pieces in a row together: a build may print thousands of
-        lines in a second."""
+        """The log has grown. Followers wake at once, but at most every 50 ms: a build may print thousands of lines a second."""
         if self.followers and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(0.0, self._told_at + _PAUSE_S - loop.time()), self._wake, loop)
 
     def end(self) -> None:
-        """There will be no more."""
+        """The log will not grow any more."""
         self.open, self.ended = False, True
         self.news.set()
         self._forget()
 
     def block(self, path: Path, offset: int) -> bytes:
-        """The file from `offset` on, at most one block; nothing at its end."""
+        """One block of the file from `offset` on; empty at its end."""
         if self._last[0] != offset or not self._last[1]:
             self._last = (offset, block_at(path, offset))
         return self._last[1]
@@ -169,7 +168,7 @@ class Feed:
 
 
 def block_at(path: Path, offset: int) -> bytes:
-    """At most one block: of a local file, mostly still in memory."""
+    """One block from `offset` on. Blocks the event loop, but briefly: the file is local and mostly in the page cache."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:

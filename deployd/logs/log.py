@@ -1,7 +1,7 @@
-"""What the daemon itself writes: one line an event on standard error, with the app, deploy and commit in hand.
+"""The daemon's own log: one line per event on standard error, with app, deploy and commit as fields.
 
-INFO is a state change, WARNING odd but handled, ERROR needs a person. Fields come from a context variable, so that no call
-repeats them. Text from outside (branch names, commit subjects) is escaped: a log line is one line, whatever a push says.
+INFO is a state change, WARNING is odd but handled, ERROR needs a person. Fields come from a context variable, so that no call
+repeats them. Text from outside (branch names, commit subjects) is escaped, so that it cannot forge a line.
 """
 
 import logging
@@ -20,7 +20,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\
 
 
 def printable(text: str, limit: int = 500) -> str:
-    """`text` on one line, without control or direction characters, at most `limit` characters."""
+    """`text` on one line, its control and direction characters escaped, cut at `limit` characters."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return cut if cut.isprintable() else _UNPRINTABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", cut)
 
@@ -36,7 +36,7 @@ def fields(**values: object) -> Iterator[None]:
 
 
 class LineFormatter(logging.Formatter):
-    """`12:00:01 INFO  Deploy is live  app=iris deploy=42`; under systemd the journal has the time already."""
+    """`12:00:01 INFO  Deploy is live  app=iris deploy=42`; no time under systemd, whose journal adds it."""
 
     def __init__(self, *, with_time: bool) -> None:
         super().__init__()
@@ -52,28 +52,28 @@ class LineFormatter(logging.Formatter):
 
 
 class DaemonLog:
-    """A log for work that belongs to no deploy: its lines go to the daemon's own log. Implements ports.Log."""
+    """Implements ports.Log for work that belongs to no deploy: its lines go to the daemon's own log."""
 
     def write(self, text: str) -> None:
-        """Say it, a line each."""
+        """Log each line."""
         for line in text.splitlines():
             _logger.info("%s", line)
 
     def hide(self, secret: str) -> None:
-        """Nothing that is written here holds a secret."""
+        """Nothing to do: such work uses no secrets."""
 
     def redact(self, text: str) -> str:
-        """As it is."""
+        """`text` unchanged."""
         return text
 
     def tail(self, lines: int = 10) -> str:
-        """Nothing is kept."""
+        """Always empty: no lines are kept."""
         del lines
         return ""
 
 
 def configure(level: str = "INFO", *, with_time: bool = True) -> None:
-    """Send the daemon's log to standard error; libraries speak from WARNING up."""
+    """Send the daemon's log to standard error; libraries log from WARNING up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(with_time=with_time))
     root = logging.getLogger()

@@ -1,6 +1,6 @@
-"""The log of each deploy, `<app>/<number>.log`: opened, read, followed while it grows, pruned.
+"""The logs of all deploys, `<app>/<number>.log`: open, read, follow while they grow, prune.
 
-A log is for everybody who may see the deploy, of which it knows only the name.
+Knows apps and deploys only by name and number.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Logs:
     """All logs below one directory."""
 
     def __init__(self, directory: Path, secrets: Iterable[str] = (), *, limit: int = 16 * 1024**2) -> None:
-        """`limit`: bytes that one log may have."""
+        """`limit`: the maximum size of one log, in bytes."""
         self._directory = directory
         self._limit = limit
         self._redactor = Redactor(secrets)
@@ -34,7 +34,7 @@ class Logs:
         self._pruning = threading.Lock()
 
     def open(self, app: str, number: int) -> LogFile:
-        """The log of `app/number`, to append to; one writer at a time. Unavailable when the disk refuses."""
+        """The log of `app/number`, to append to; one writer at a time. Unavailable when the disk fails."""
         path, key = self._path(app, number), (app, number)
         feed = self._feeds.get(key) or Feed(partial(self._feeds.pop, key))
         if feed.open:
@@ -48,21 +48,21 @@ class Logs:
         return log
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Mask these too, in logs opened from here on."""
+        """Mask these too, in logs that are opened from now on."""
         for secret in secrets:
-            self._redactor = self._redactor.knowing(secret)
+            self._redactor = self._redactor.including(secret)
 
     def redact(self, text: str) -> str:
         """`text` with the known secrets masked, for reasons and hints."""
         return self._redactor.redact(text)
 
     def exists(self, app: str, number: int) -> bool:
-        """Whether there is a log (not yet begun, or pruned: there is none)."""
+        """Whether there is a log; False before it is begun and after it was pruned."""
         return self._path(app, number).is_file()
 
     async def read(self, app: str, number: int, start_byte: int = 0) -> AsyncIterator[bytes]:
-        """What the log holds now, in blocks."""
-        path, offset = self._path(app, number), _within(start_byte)
+        """The present content of the log, in blocks."""
+        path, offset = self._path(app, number), _offset(start_byte)
         while block := block_at(path, offset):
             yield block
             offset += len(block)
@@ -70,12 +70,12 @@ class Logs:
     async def follow(
         self, app: str, number: int, start_byte: int = 0, *, expected: bool = False
     ) -> AsyncIterator[bytes]:
-        """The log from `start_byte` on, and what is appended as it comes, until the log is closed.
+        """The log from `start_byte` on, and what is appended, until the log is closed.
 
-        A log that nobody has open ends at once, unless it is `expected`: then it is waited for, until it was opened and
-        closed, or `give_up` says that it never will be.
+        When nobody writes the log, this ends with its present content, unless the log is `expected`: then it waits until
+        the log was opened and closed, or `give_up` was called.
         """
-        path, offset = self._path(app, number), _within(start_byte)
+        path, offset = self._path(app, number), _offset(start_byte)
         with self._following((app, number), expected=expected) as feed:
             while True:
                 news, ended = feed.news, feed.ended
@@ -88,15 +88,15 @@ class Logs:
                     await news.wait()
 
     def give_up(self, app: str, number: int) -> None:
-        """Release those who expect a log that will not be opened, of a deploy that ended while it was queued."""
+        """End the followers of a log that will not be opened: the deploy ended while it was queued."""
         feed = self._feeds.get((app, number))
         if feed is not None and not feed.open:
             feed.end()
 
     async def prune(self, count: int, total_bytes: int) -> int:
-        """Remove each app's oldest logs past `count`, then the oldest of all past `total_bytes`; the bytes freed.
+        """Remove the oldest logs of each app beyond `count`, then the oldest of all beyond `total_bytes`; return the bytes freed.
 
-        Logs that are open, and the newest of each app, stay. Unavailable when the disk refuses.
+        Open logs and the newest of each app stay. Unavailable when the disk fails.
         """
         return await asyncio.to_thread(self._prune, count, total_bytes)
 
@@ -124,7 +124,7 @@ class Logs:
 
     def _prune(self, count: int, total_bytes: int) -> int:
         try:
-            # In the thread: whoever waits for it may be cancelled, and it goes on all the same.
+            # The lock is taken in the thread, which goes on when the task that waits for it is cancelled.
             with self._pruning:
                 return self._remove_stale(count, total_bytes)
         except OSError as exc:
@@ -147,8 +147,8 @@ class Logs:
         return freed
 
 
-def _within(start_byte: int) -> int:
-    """A position that a file can have."""
+def _offset(start_byte: int) -> int:
+    """`start_byte`, limited to what pread accepts."""
     return min(max(0, start_byte), 2**62)
 
 

@@ -1,7 +1,7 @@
-"""What must not reach a log: secrets in any of their spellings, and sequences that would steer the reader's terminal.
+"""Keeps out of a log: secrets in every usual encoding, and control sequences that act on the reader's terminal.
 
-Pure. Text comes in pieces of any length, so what may be the start of a secret is held back until the next piece tells. A secret
-of several lines is known by each of its lines; what is shorter than four characters cannot be hidden without hiding the log.
+Pure. Text comes in pieces of any length, so a possible start of a secret is held back until the next piece comes. Each line of
+a secret of several lines is masked. Anything shorter than four characters is not: masking it would mask half of the log.
 """
 
 import base64
@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus
 MASK = "***"
 _SHORTEST = 4
 
-# What the quoting functions of Python, browsers and URL libraries leave alone, each its own set.
+# The characters that Python, browsers and URL libraries do not quote; each has its own set.
 _UNQUOTED = ("", "/", "!*'()", "!$&'()*+,;=", "!$&'()*+,;=:@/")
 _ESCAPED = re.compile("%[0-9A-F]{2}")
 
@@ -29,7 +29,7 @@ _UNFINISHED = re.compile("(?:\x1b(?:\\[[0-?]{0,32}[ -/]{0,8}|\\][^\x07\x1b\n]{0,
 
 
 class Redactor:
-    """A set of secrets. Two streams may share one."""
+    """A set of secrets; immutable, so that streams can share one."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets = frozenset(secrets)
@@ -40,8 +40,8 @@ class Redactor:
         for form in self._forms:
             self._by_first.setdefault(form[0], []).append(form)
 
-    def knowing(self, secret: str) -> "Redactor":
-        """This one, if it knows `secret`, else one that does too."""
+    def including(self, secret: str) -> "Redactor":
+        """A redactor that masks `secret` too."""
         return self if secret in self._secrets else Redactor((*self._secrets, secret))
 
     def redact(self, text: str) -> str:
@@ -49,7 +49,7 @@ class Redactor:
         return self._pattern.sub(MASK, text) if self._suspicious(text) else text
 
     def split(self, text: str) -> tuple[str, str]:
-        """`text` redacted up to where a secret may have begun, and the raw rest, to be put before what comes next."""
+        """`text` redacted up to where a secret may begin, and the raw rest, which belongs in front of the next piece."""
         done, hold = 0, self._unfinished(text, 0)
         parts = []
         for match in self._pattern.finditer(text) if self._suspicious(text) else ():
@@ -61,11 +61,11 @@ class Redactor:
         return "".join((*parts, text[done:hold])), text[hold:]
 
     def _suspicious(self, text: str) -> bool:
-        # Substring search is many times faster than the alternation, and nearly all text is innocent.
+        # Substring search is many times faster than the alternation, and nearly no text holds a secret.
         return any(form in text for form in self._forms)
 
     def _unfinished(self, text: str, start: int) -> int:
-        """The first position from `start` on where the end of `text` may be the beginning of a secret."""
+        """The first position from `start` on at which the rest of `text` is the beginning of a secret; else its length."""
         if not self._forms:
             return len(text)
         first = max(start, text.rfind("\n") + 1, len(text) - len(self._forms[0]) + 1)
@@ -78,7 +78,7 @@ class Redactor:
 
 
 class SafeStream:
-    """One text that comes in pieces: plain lines without control sequences or secrets come out."""
+    """Takes one text in pieces, and returns it without control sequences and secrets."""
 
     def __init__(self, redactor: Redactor) -> None:
         self.redactor = redactor
@@ -86,7 +86,7 @@ class SafeStream:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """What may be shown now."""
+        """Add a piece; return what is safe to write now."""
         raw = self._raw + text
         unfinished = _UNFINISHED.search(raw, max(0, len(raw) - 256))
         cut = unfinished.start() if unfinished else len(raw)
@@ -95,7 +95,7 @@ class SafeStream:
         return safe
 
     def end(self) -> str:
-        """What was held back; the longer beginnings of a secret stay hidden."""
+        """What was held back; masked when it is the beginning of a secret and not very short."""
         safe, held = self.redactor.split(self._held + _NOISE.sub(_without_noise, self._raw))
         self._raw = self._held = ""
         return safe + (MASK if len(held) >= _SHORTEST else held)
@@ -109,7 +109,7 @@ def _without_noise(match: re.Match[str]) -> str:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """The ways in which a secret is written down, none with a line break."""
+    """The usual encodings of a secret, none with a line break."""
     lines = [line.strip() for line in secret.splitlines()]
     for piece in {secret.strip(), *lines}:
         if len(piece) < _SHORTEST:
@@ -127,7 +127,7 @@ def _quoted(piece: str) -> Iterator[str]:
 
 
 def _encoded(piece: bytes) -> Iterator[str]:
-    """Base64 by itself, and inside something longer (`user:secret`): there only the characters that nothing else touches."""
+    """Base64 of the secret alone, and inside a longer text (`user:secret`): there only characters that encode nothing else."""
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         whole = encode(piece).decode()
         yield whole

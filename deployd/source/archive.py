@@ -1,6 +1,6 @@
-"""Git objects as a tar stream in bounded memory: the same commit gives the same bytes, whoever asks and whenever.
+"""Git objects as a tar stream in bounded memory. The same commit always gives the same bytes.
 
-Every entry is owned by root and as old as the commit. Links stay links. It knows nothing of ignoring, fetching or apps.
+Every entry belongs to root and has the time of the commit. Links stay links. Knows nothing of ignoring, fetching or apps.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _TYPES = {Kind.DIRECTORY: tarfile.DIRTYPE, Kind.SUBMODULE: tarfile.DIRTYPE, Kind
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one repository gives to the tar; `lfs` holds its large files, where they are wanted."""
+    """The entries of one repository in the tar; `lfs` is the directory of its large files, when the app wants them."""
 
     git: Git
     entries: Sequence[Entry]
@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class _Large:
-    """A large file that takes its pointer's place."""
+    """A large file that replaces its pointer."""
 
     path: Path
     pointer: Pointer
@@ -44,9 +44,9 @@ class _Large:
 
 
 class Archive:
-    """One tar. `made_at` is in seconds since 1970, `size` bounds the bytes, `extra` are files that are in no tree.
+    """One tar. `made_at` is in seconds since 1970, `size` is the limit in bytes, `extra` are files that are in no tree.
 
-    `pointers` counts the LFS pointers that were left as they are.
+    `pointers` counts the LFS pointers that were not replaced.
     """
 
     def __init__(self, parts: Sequence[Part], extra: Sequence[tuple[str, bytes]], made_at: int, size: int) -> None:
@@ -58,7 +58,7 @@ class Archive:
         self.pointers = 0
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        """The whole tar. Unavailable when an object cannot be read, BuildFailed when it grows past its bound."""
+        """The whole tar. Unavailable when an object cannot be read, BuildFailed when the tar exceeds its limit."""
         for part in self._parts:
             async with aclosing(self._part(part)) as pieces:
                 async for piece in pieces:
@@ -83,7 +83,7 @@ class Archive:
                             yield stretch
                     elif piece is None:
                         blobs.feed(await objects.read(_READ))
-                        # With enough in the buffer a read does not wait, and thousands of small files would hold up the loop.
+                        # A read from a full buffer does not wait, so thousands of small files would block the event loop.
                         await asyncio.sleep(0)
                 await objects.read()
         except GitFailed as exc:
@@ -91,21 +91,21 @@ class Archive:
         yield bytes(waiting)
 
     def _tarred(self, part: Part, blobs: "_Blobs") -> Iterator[bytes | _Large | None]:
-        """The tar in pieces, None whenever `blobs` must be fed before it can go on."""
+        """The tar in pieces; None whenever `blobs` needs more data."""
         for entry in part.entries:
             if not _has_content(entry):
                 yield self._header(entry)
                 continue
             while (line := blobs.line()) is None:
                 yield None
-            size = _announced(line, entry)
+            size = _size_of(line, entry)
             if size <= _WHOLE or entry.kind is Kind.LINK:
                 while (content := blobs.take(size + 1)) is None:
                     yield None
                 yield from self._small(entry, content[:-1], part.lfs)
                 continue
             yield self._header(entry, size)
-            yield from _passed_on(blobs, size)
+            yield from _copied(blobs, size)
 
     def _small(self, entry: Entry, content: bytes, lfs: Path | None) -> Iterator[bytes | _Large]:
         if entry.kind is Kind.LINK:
@@ -125,13 +125,13 @@ class Archive:
         if self._written > self._size:
             raise BuildFailed(
                 f"the build context is larger than git.max_size ({self._size} bytes)",
-                hint="leave files out by .dockerignore, or raise max_size in [git]",
+                hint="exclude files by .dockerignore, or raise max_size in [git]",
             )
         return self._headers.of(entry, size, target)
 
 
 class _Headers:
-    """Tar headers of entries that differ in nothing but kind, name and size."""
+    """Tar headers of entries that differ only in kind, name and size."""
 
     def __init__(self, made_at: int) -> None:
         self._made_at = made_at
@@ -143,7 +143,7 @@ class _Headers:
         name = entry.path.encode("utf-8", "surrogateescape") + (b"/" if entry.kind in _DIRECTORIES else b"")
         if len(name) > tarfile.LENGTH_NAME or size >= 8**11 or target:
             return self._any(entry, size, target)
-        # tarfile takes 30 microseconds for what these lines do in three, and a context may hold many files.
+        # tarfile needs 30 microseconds for this, these lines three; a context may have many files.
         header, digits = bytearray(self._plain[entry.kind]), b"%011o" % size
         header[: len(name)], header[124:135] = name, digits
         header[148:155] = b"%06o\0" % (self._sums[entry.kind] + sum(name) + sum(digits))
@@ -157,20 +157,20 @@ class _Headers:
 
 
 class _Blobs:
-    """What `git cat-file --batch` prints, cut where it belongs apart."""
+    """Splits the output of `git cat-file --batch`."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self._position = 0
 
     def feed(self, data: bytes) -> None:
-        """More of it; nothing means that git ended before its time."""
+        """Add output; GitFailed when it is empty, because git ended too early."""
         if not data:
             raise GitFailed(-1, "git ended in the middle of an object")
         self._buffer, self._position = self._buffer[self._position :] + data, 0
 
     def line(self) -> bytes | None:
-        """The next line, once it is whole."""
+        """The next line; None until it is complete."""
         end = self._buffer.find(b"\n", self._position)
         if end < 0:
             return None
@@ -178,11 +178,11 @@ class _Blobs:
         return line
 
     def take(self, size: int) -> bytes | None:
-        """Exactly so many bytes, once they are there."""
+        """Exactly `size` bytes; None until they are there."""
         return self.some(size) if len(self._buffer) - self._position >= size else None
 
     def some(self, size: int) -> bytes:
-        """What there is of the next so many bytes."""
+        """At most `size` bytes, as many as are there."""
         taken = self._buffer[self._position : self._position + size]
         self._position += len(taken)
         return taken
@@ -192,18 +192,18 @@ def _has_content(entry: Entry) -> bool:
     return entry.kind not in _DIRECTORIES
 
 
-def _announced(line: bytes, entry: Entry) -> int:
-    """The size of the object that comes next, which is the entry's, or the mirror is damaged."""
+def _size_of(line: bytes, entry: Entry) -> int:
+    """The size of the entry's object, from git's line before it. GitFailed when it is another object: the mirror is damaged."""
     name, _, rest = line.decode("ascii", "replace").partition(" ")
     kind, _, size = rest.partition(" ")
     if name != entry.id or kind != "blob":
         raise GitFailed(-1, f"{entry.path!r}: {line[:200]!r}")
     if entry.kind is Kind.LINK and int(size) > _WHOLE:
-        raise BuildFailed(f"{entry.path!r} is a link to a name of {size} bytes")
+        raise BuildFailed(f"the target of the link {entry.path!r} is {size} bytes long")
     return int(size)
 
 
-def _passed_on(blobs: _Blobs, size: int) -> Iterator[bytes | None]:
+def _copied(blobs: _Blobs, size: int) -> Iterator[bytes | None]:
     left = size
     while left:
         piece = blobs.some(left)
@@ -230,7 +230,7 @@ def _opened(large: _Large) -> BinaryIO:
     except OSError as exc:
         raise BuildFailed(
             f"the remote has no LFS object {large.pointer.id} for {large.entry.path!r}",
-            hint="was it pushed with `git lfs push`?",
+            hint="push it with `git lfs push`",
         ) from exc
 
 

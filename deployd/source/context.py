@@ -1,6 +1,6 @@
-"""The build context of one fetched commit: which files it holds, under which name its Dockerfile stands, and its tar.
+"""The build context of one fetched commit: its files, the name of its Dockerfile, and its tar.
 
-It reads from mirrors and never writes to them; what the files are good for is the builder's to know.
+Reads from mirrors and never writes to them.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _DIRECTORIES = {Kind.DIRECTORY, Kind.SUBMODULE}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A fetched commit and the mirrors that hold what belongs to it, the app's own first. `size` bounds the tar in bytes."""
+    """A fetched commit and the mirrors that hold its files, the app's own first. `size` is the limit of the tar in bytes."""
 
     mirrors: Sequence[Mirror]
     commit: str
@@ -35,7 +35,7 @@ class Origin:
 
 @contextmanager
 def doubting(mirrors: Sequence[Mirror]) -> Iterator[None]:
-    """When something that is read in the block turns out to be damaged, the next fetch makes the mirrors anew."""
+    """When a read in the block finds damage, let the next fetch create the mirrors again."""
     try:
         yield
     except Damaged:
@@ -45,7 +45,7 @@ def doubting(mirrors: Sequence[Mirror]) -> Iterator[None]:
 
 
 class CommitContext:
-    """ports.Context on git objects. Make it with `opened`; `held` ends with it."""
+    """ports.Context on git objects. `opened` makes it; it closes `held` at its end."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class CommitContext:
         return stream
 
     async def read(self, path: str) -> bytes | None:
-        """A file of the commit, at most 16 MiB of it; see ports.Context. Links are followed inside the repository only."""
+        """A file of the commit; see ports.Context. Links are followed only inside the repository. BuildFailed above 16 MiB."""
         with doubting(self._origin.mirrors):
             return (await tree.contents(self._origin.mirrors[0].git, self.commit, path))[0]
 
@@ -94,14 +94,14 @@ class CommitContext:
         if archive.pointers and not self._warned:
             self._warned = True
             self._log.write(
-                f"Warning: {archive.pointers} files are LFS pointers, not their content; set lfs = true in [app.build]\n"
+                f"Warning: {archive.pointers} files are LFS pointers without their content; set lfs = true in [app.build]\n"
             )
 
 
 async def opened(origin: Origin, build: Build, parts: Sequence[Part], log: Log, held: ExitStack) -> CommitContext:
-    """The context of a commit, from all that `parts` list; it takes over `held`.
+    """The context of a commit, made of `parts`; it takes over `held`.
 
-    BuildFailed when there is no Dockerfile, or the .dockerignore cannot be understood.
+    BuildFailed when there is no Dockerfile, or the .dockerignore is invalid.
     """
     path = _dockerfile(build)
     git = origin.mirrors[0].git
@@ -110,7 +110,7 @@ async def opened(origin: Origin, build: Build, parts: Sequence[Part], log: Log, 
     if instructions is None:
         raise BuildFailed(
             f"there is no file {path} in {origin.commit}",
-            hint="app.build.dockerfile is taken from the repository's root; a link that leads out of it does not count",
+            hint="app.build.dockerfile is relative to the repository's root; a link out of the repository is not followed",
         )
     name = _inside(path, build.context, parts)
     try:
@@ -124,13 +124,13 @@ async def opened(origin: Origin, build: Build, parts: Sequence[Part], log: Log, 
 
 
 def _dockerfile(build: Build) -> str:
-    """From the repository's root, as `docker build -f`; left unsaid, it is the one in the context, as without -f."""
-    said = "dockerfile" in build.model_fields_set
-    return str(PurePosixPath(build.dockerfile) if said else PurePosixPath(build.context, build.dockerfile))
+    """Its path from the repository's root, as with `docker build -f`; not configured, it is in the context, as without -f."""
+    configured = "dockerfile" in build.model_fields_set
+    return str(PurePosixPath(build.dockerfile) if configured else PurePosixPath(build.context, build.dockerfile))
 
 
 def _inside(path: str, context: str, parts: Sequence[Part]) -> str | None:
-    """The Dockerfile's name in the tar, when it is an ordinary file of the context; a link might lead to an ignored file."""
+    """The Dockerfile's name in the tar, if it is a regular file of the context. A link might point to an ignored file."""
     name = path if context == "." else path.removeprefix(f"{context}/")
     if context != "." and name == path:
         return None
@@ -139,7 +139,7 @@ def _inside(path: str, context: str, parts: Sequence[Part]) -> str | None:
 
 
 def _kept(parts: Sequence[Part], ignore: Ignore, always: set[str]) -> list[Part]:
-    """The parts without what is ignored; an ignored directory stays where something below it is taken back in."""
+    """The parts without ignored entries. An ignored directory stays when an exception includes something in it."""
     withheld: dict[str, Entry] = {}
     return [Part(part.git, list(_chosen(part.entries, ignore, always, withheld)), part.lfs) for part in parts]
 

@@ -1,6 +1,6 @@
-"""Which files of a build context a .dockerignore leaves out, by Docker's own rules (those of moby's patternmatcher).
+"""Which files of a build context a .dockerignore excludes, by Docker's own rules (those of moby's patternmatcher).
 
-Pure: lines in, verdicts out. The last pattern that matches a path or a directory above it decides; `!` takes back in.
+Pure. The last pattern that matches a path or a directory above it decides; `!` includes again.
 """
 
 import posixpath
@@ -19,19 +19,19 @@ class _Pattern:
 
 @dataclass(slots=True)
 class Ignore:
-    """The parsed patterns. Ask for a directory before what is in it: its result is remembered, as Docker does on its walk."""
+    """The parsed patterns. Ask for a directory before its entries: its result is remembered for them, as in Docker's walk."""
 
     patterns: tuple[_Pattern, ...] = ()
     _above: dict[str, tuple[bool, ...]] = field(default_factory=dict)
 
     def ignores(self, path: str, *, directory: bool = False) -> bool:
-        """Whether `path` (from the root of the context, with slashes) is left out."""
+        """Whether `path` (from the root of the context, with slashes) is excluded."""
         above = self._above.get(path.rpartition("/")[0])
         matched: list[bool] = []
         ignored = False
         for number, pattern in enumerate(self.patterns):
             match = above is not None and above[number]
-            # A pattern that cannot change the verdict is not asked, and then does not count for what lies below either.
+            # As in moby, a pattern that cannot change the result is not tried, and so does not count for entries below either.
             if not match and pattern.exception == ignored:
                 match = pattern.regex.fullmatch(path) is not None
             matched.append(match)
@@ -43,7 +43,7 @@ class Ignore:
 
 
 def parse(text: str) -> Ignore:
-    """The patterns of a .dockerignore file. ValueError names the line that is none."""
+    """The patterns of a .dockerignore file. ValueError names the line that is invalid."""
     patterns = []
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         try:
@@ -60,7 +60,7 @@ def _pattern(line: str) -> _Pattern | None:
     glob = line[1:].strip() if exception else line
     if not glob:
         if exception:
-            raise ValueError("a ! alone is no exception from anything")
+            raise ValueError("there is no pattern after the !")
         return None
     glob = _clean(glob)
     try:
@@ -70,7 +70,7 @@ def _pattern(line: str) -> _Pattern | None:
 
 
 def _clean(glob: str) -> str:
-    """As Go's filepath.Clean, then without the slash that stands for the root of the context."""
+    """As Go's filepath.Clean, then without the leading slash, which means the root of the context."""
     cleaned = posixpath.normpath(glob)
     cleaned = "/" + cleaned.lstrip("/") if cleaned.startswith("/") else cleaned
     return cleaned[1:] if len(cleaned) > 1 and cleaned.startswith("/") else cleaned
@@ -78,7 +78,7 @@ def _clean(glob: str) -> str:
 
 def _regex(glob: str) -> str:
     """The pattern as a regular expression for the whole path."""
-    # These two forms match by text, not by path segment: `**.md` and `docs**` know no slash.
+    # These two forms match the text, not path segments: in `**.md` and `docs**` a slash is an ordinary character.
     if glob.startswith("**") and not _wild(glob[2:]):
         tail = glob[2:]
         return f"(?s:.*){re.escape(tail)}" + (f"|{re.escape(tail[1:])}" if tail.startswith("/") else "")
@@ -101,7 +101,7 @@ def _tokens(glob: str) -> Iterable[str]:
             yield ".*" if position >= len(glob) else "(?:.*/)?"
         elif mark == "\\":
             if not rest:
-                raise ValueError("a backslash at the end escapes nothing")
+                raise ValueError("there is nothing to escape after the backslash at the end")
             position += 1
             yield re.escape(rest[0])
         elif mark == "[":
@@ -113,18 +113,18 @@ def _tokens(glob: str) -> Iterable[str]:
 
 
 def _class_length(rest: str) -> int:
-    """How long the inside of `[...]` is."""
+    """The length of the inside of `[...]`."""
     position = 1 if rest.startswith("^") else 0
     start = position
     while position < len(rest):
         if rest[position] == "]" and position > start:
             return position
         position += 2 if rest[position] == "\\" else 1
-    raise ValueError("a [ without its ]")
+    raise ValueError("a [ has no closing ]")
 
 
 def for_dockerfile(texts: Iterable[tuple[str, bytes | None]]) -> Ignore:
-    """What the first of `texts` (name, content or None) that exists says. ValueError names the file and the line."""
+    """The patterns of the first file of `texts` (name, content or None) that exists. ValueError names the file and the line."""
     for name, content in texts:
         if content is not None:
             try:

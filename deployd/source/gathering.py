@@ -1,6 +1,6 @@
-"""All repositories that a build context takes files from: the app's own, and where it asks for them submodules and LFS.
+"""Collects the files of a build context from all its repositories: the app's own and, if configured, submodules and LFS.
 
-It fetches and lists; what is left out, and how a tar is made of it, is decided elsewhere.
+Fetches and lists files; context.py excludes some of them and archive.py makes the tar.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,9 @@ _MOST = 200
 
 @dataclass(frozen=True, slots=True)
 class Gathering:
-    """For one build. `mirror` gives the mirror of a URL for names of so many digits; `held` lets go of what is gathered.
+    """Collects for one build. `mirror(url, digits)` gives the mirror of a URL whose commit names have `digits` hex digits.
 
-    `mirrors` are those that it has come across, the app's own first.
+    The fetched commits are kept until `held` is closed. `mirrors` are those that were used, the app's own first.
     """
 
     mirror: Callable[[str, int], Mirror]
@@ -34,7 +34,7 @@ class Gathering:
     mirrors: list[Mirror] = field(default_factory=list)
 
     async def all_of(self, remote: Remote, commit: str, watched: str) -> list[Part]:
-        """The parts of a context, the app's own repository first. BuildFailed when something of it is not to be had."""
+        """The parts of a context, the app's own repository first. BuildFailed when one of them cannot be fetched."""
         context = self.build.context
         parts = [await self._part(remote, commit, watched, context)]
         waiting = await self._below(parts[0], remote, commit, context)
@@ -45,7 +45,7 @@ class Gathering:
         raise BuildFailed(f"submodules are nested deeper than {_NESTED}")
 
     async def _add(self, submodule: Submodule, parts: list[Part]) -> list[Submodule]:
-        """Append the submodule's part; the submodules that it has in turn."""
+        """Append the submodule's part; return the submodules inside it."""
         if len(parts) > _MOST:
             raise BuildFailed(f"the commit has more than {_MOST} submodules")
         self.log.write(f"Submodule {submodule.path!r}: {submodule.commit}\n")

@@ -1,7 +1,7 @@
-"""The only door to the git command: a hardened environment, a process group that dies as a whole, bounded output.
+"""The only module that runs git: in a hardened environment, with bounded output, and without leaving a process behind.
 
-Nothing of the daemon's own git environment or configuration reaches a command, and no command asks a person or runs a hook.
-It does not know what the commands are for; a failure leaves as GitFailed with what git said.
+The daemon's own git environment and configuration do not reach a command, and no command asks a person or runs a hook. Knows
+nothing of what the commands are for; a failure is raised as GitFailed with git's error output.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from typing import IO, Any
 from deployd.errors import Unavailable
 
 _OUTPUT = 64 * 1024 * 1024
-_COMPLAINTS = 16 * 1024
+_ERRORS = 16 * 1024
 _PIECE = 256 * 1024
 _WATCH_EVERY_S = 0.2
-_POLITE_S = 0.3
-# What the host says about its network and certificates concerns git too; everything else of the daemon's environment does not.
+_TERM_S = 0.3
+# Git needs the host's settings for network and certificates; nothing else of the daemon's environment is passed on.
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _PASSED_ON = ("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES, *(name.upper() for name in _PROXIES))
 _SETTINGS = {
@@ -43,21 +43,21 @@ _SETTINGS = {
 
 
 class GitFailed(Exception):
-    """A git command ended badly: its exit code and the end of what it printed to stderr."""
+    """A git command failed: its exit code and the end of its standard error."""
 
-    def __init__(self, code: int, complaint: str) -> None:
-        super().__init__(complaint or f"git ended with {code}")
+    def __init__(self, code: int, error: str) -> None:
+        super().__init__(error or f"git ended with {code}")
         self.code = code
-        self.complaint = complaint
+        self.error = error
 
 
 class GitTimedOut(GitFailed):
-    """The command did not end in time and was killed with all its children."""
+    """The command did not end in time, and was killed with all its children."""
 
 
 @dataclass(frozen=True, slots=True)
 class Git:
-    """Git on one repository (`directory`), or on none. `settings` and `environment` come on top of the hardened ones."""
+    """Git on one repository (`directory`), or on none. `settings` and `environment` are added to the hardened ones."""
 
     directory: Path | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -71,9 +71,9 @@ class Git:
         limit: int = _OUTPUT,
         watch: Callable[[], None] | None = None,
     ) -> bytes:
-        """What the command prints, at most `limit` bytes. GitFailed when it fails, prints more or takes too long.
+        """The output of the command. GitFailed when it fails, prints more than `limit` bytes or takes too long.
 
-        `watch` is called several times a second while it runs; what it raises ends the command and leaves from here.
+        `watch` is called several times a second while it runs; an exception of it ends the command and is raised.
         """
         with _as_file(stdin) as given:
             process = await self._start(arguments, given)
@@ -88,25 +88,25 @@ class Git:
             raise GitTimedOut(-1, f"git {arguments[0]} did not end within {timeout:g} s") from exc
         finally:
             await _end(process, answer)
-        output, complaint, code = answer.result()
+        output, error, code = answer.result()
         if len(output) > limit:
             raise GitFailed(code, f"git {arguments[0]} printed more than {limit} bytes")
         if code:
-            raise GitFailed(code, complaint)
+            raise GitFailed(code, error)
         return output
 
     @asynccontextmanager
     async def stream(self, *arguments: str, stdin: bytes) -> AsyncIterator[asyncio.StreamReader]:
-        """The command's output while it runs. Leaving the block ends the command; GitFailed if it had failed by itself."""
+        """The command's output while it runs. Leaving the block ends the command; GitFailed when it had failed before."""
         with _as_file(stdin) as given:
             process = await self._start(arguments, given)
-        output, complaint = _pipe(process.stdout), asyncio.ensure_future(_tail(_pipe(process.stderr)))
+        output, error = _pipe(process.stdout), asyncio.ensure_future(_tail(_pipe(process.stderr)))
         try:
             yield output
             if output.at_eof() and await process.wait():
-                raise GitFailed(process.returncode or -1, await complaint)
+                raise GitFailed(process.returncode or -1, await error)
         finally:
-            await _end(process, complaint, unread=output)
+            await _end(process, error, unread=output)
 
     async def _start(self, arguments: tuple[str, ...], stdin: IO[bytes]) -> Process:
         where = (f"--git-dir={self.directory}",) if self.directory is not None else ()
@@ -154,7 +154,7 @@ class Git:
 
 @contextmanager
 def _as_file(stdin: bytes) -> Iterator[IO[bytes]]:
-    """A file instead of a pipe: nobody has to feed the command while it answers."""
+    """Standard input as a file, which nobody has to feed while the command runs, unlike a pipe."""
     with TemporaryFile() as given:
         given.write(stdin)
         given.seek(0)
@@ -162,20 +162,20 @@ def _as_file(stdin: bytes) -> Iterator[IO[bytes]]:
 
 
 async def _listen(process: Process, limit: int) -> tuple[bytes, str, int]:
-    complaint = asyncio.ensure_future(_tail(_pipe(process.stderr)))
+    error = asyncio.ensure_future(_tail(_pipe(process.stderr)))
     source, output = _pipe(process.stdout), bytearray()
     while piece := await source.read(_PIECE):
         output += piece
         if len(output) > limit:
             _kill(process, signal.SIGKILL)
             output = output[: limit + 1]
-    return bytes(output), await complaint, await process.wait()
+    return bytes(output), await error, await process.wait()
 
 
 async def _tail(stream: asyncio.StreamReader) -> str:
     kept = b""
     while piece := await stream.read(_PIECE):
-        kept = (kept + piece)[-_COMPLAINTS:]
+        kept = (kept + piece)[-_ERRORS:]
     return kept.decode("utf-8", "replace").strip()
 
 
@@ -191,13 +191,13 @@ def _kill(process: Process, number: signal.Signals) -> None:
 
 
 async def _end(process: Process, listener: asyncio.Future[Any], unread: asyncio.StreamReader | None = None) -> None:
-    """Nothing of the command's process group is left when this returns."""
+    """End the command's whole process group, and wait until it is gone."""
     if not listener.done() or process.returncode is None:
         _kill(process, signal.SIGTERM)
-        # Git removes its lock files when asked politely; a helper that holds a pipe open counts as alive.
-        await asyncio.wait({listener}, timeout=_POLITE_S)
+        # On SIGTERM git removes its lock files. A helper that still holds a pipe open keeps `listener` waiting.
+        await asyncio.wait({listener}, timeout=_TERM_S)
         _kill(process, signal.SIGKILL)
-    # A reader that was paused for being full never sees the end of its pipe, and wait() waits for that.
+    # A reader that is paused because its buffer is full never sees the end of its pipe, which process.wait() waits for.
     while unread is not None and await unread.read(_PIECE):
         pass
     await asyncio.wait({listener})

@@ -1,7 +1,4 @@
-"""Large files: recognises their pointers, and fetches what they point to by `git lfs` where the host has it.
-
-It does not know where the files go.
-"""
+"""Large files: recognises LFS pointers, and fetches their files with the host's `git lfs`."""
 
 import re
 from collections.abc import Callable
@@ -20,14 +17,14 @@ _SIZE = re.compile(rb"^size (\d{1,18})$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What stands in git in the place of a large file: the SHA-256 of its content and its size in bytes."""
+    """What git stores instead of a large file: the SHA-256 of its content and its size in bytes."""
 
     id: str
     size: int
 
 
 def pointer(content: bytes) -> Pointer | None:
-    """The pointer that `content` is, if it is one."""
+    """`content` as a pointer; None when it is not one."""
     if not content.startswith(_FIRST):
         return None
     name, size = _ID.search(content), _SIZE.search(content)
@@ -37,13 +34,13 @@ def pointer(content: bytes) -> Pointer | None:
 async def fetch_large(
     session: Session, remote: Remote, directory: Path, commit: str, log: Log, bounds: "Bounds"
 ) -> Path:
-    """Have the large files of a fetched `commit` in mirror `directory`; the place where they lie, by id."""
+    """Fetch the large files of a fetched `commit` into mirror `directory`; return the directory that holds them by id."""
     git = session.on(directory)
     try:
         await git.run("lfs", "version")
     except GitFailed as exc:
         raise BuildFailed("app.build.lfs needs git-lfs on the host", hint="apt-get install git-lfs") from exc
-    # What a .lfsconfig in the repository names as its server does not count: the configured remote does.
+    # The configured remote is used, not the server that a .lfsconfig in the repository names.
     settings = {
         **git.settings,
         "remote.origin.url": remote.url,
@@ -59,16 +56,16 @@ async def fetch_large(
             "lfs", "fetch", "origin", commit, timeout=bounds.timeout, watch=bounds.watch
         )
     except GitFailed as exc:
-        said = session.clean(exc.complaint)
+        error = session.clean(exc.error)
         raise BuildFailed(
-            f"the large files cannot be fetched: {said[-500:]}", hint=f"git lfs fetch from {remote.url}"
+            f"the large files cannot be fetched: {error[-500:]}", hint=f"try `git lfs fetch` from {remote.url}"
         ) from exc
     return directory / "lfs/objects"
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long it may take in seconds; `watch` raises when there is too much."""
+    """Limits of a fetch: `timeout` in seconds; `watch` raises when the files are too large."""
 
     timeout: float
     watch: Callable[[], None]

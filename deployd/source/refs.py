@@ -1,6 +1,6 @@
-"""What the refs of a remote point to now: one `git ls-remote` for all who ask for the same remote at the same time.
+"""The present refs of a remote. Callers that ask for the same remote at the same time share one `git ls-remote`.
 
-It keeps no answer: the next question is asked anew. It knows nothing of mirrors.
+No answer is cached. Knows nothing of mirrors.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployd.errors import Unavailable
-from deployd.source.complaints import trouble
+from deployd.source.diagnosis import diagnose
 from deployd.source.git import GitFailed
 from deployd.source.remote import Remote, Session
 
@@ -51,18 +51,18 @@ class Refs:
     async def _ask(self, remote: Remote) -> Mapping[str, str]:
         with remote.session(self._root) as session:
             try:
-                # A pattern would be matched on our side only: the remote sends all branches and tags whatever we name.
+                # A pattern would save nothing: the remote sends all branches and tags, and git filters them here.
                 answer = await session.git.run(
                     "ls-remote", "--quiet", "--heads", "--tags", "--end-of-options", remote.url, timeout=self._timeout
                 )
             except GitFailed as exc:
-                found = trouble(session.clean(exc.complaint), remote.owner)
+                found = diagnose(session.clean(exc.error), remote.owner)
                 raise Unavailable(found.message, hint=found.hint) from exc
         return peeled(answer.decode("utf-8", "replace"))
 
 
 def peeled(listing: str) -> Mapping[str, str]:
-    """What `git ls-remote` prints, as ref -> commit. An annotated tag's own line is followed by one for what it points to."""
+    """The output of `git ls-remote` as ref -> commit. After the line of an annotated tag comes one with the commit."""
     found: dict[str, str] = {}
     for line in listing.splitlines():
         if match := _LINE.fullmatch(line):
@@ -71,7 +71,7 @@ def peeled(listing: str) -> Mapping[str, str]:
 
 
 async def tags_of(session: Session, remote: Remote, commit: str) -> list[str]:
-    """One of the remote's tag objects that lead to `commit`, by its own name: what is advertised may always be asked for."""
+    """The object name of a tag on the remote that points to `commit`, if there is one: any remote sends what it advertises."""
     answer = await session.git.run("ls-remote", "--tags", "--end-of-options", remote.url)
     lines = [match for line in answer.decode("utf-8", "replace").splitlines() if (match := _LINE.fullmatch(line))]
     objects = {match[2]: match[1] for match in lines}

@@ -1,7 +1,7 @@
-"""A configured git remote: which protocols may be used for it, how it is told who we are, and what its complaints mean.
+"""A configured git remote: the protocols that are allowed for it, and how git authenticates to it.
 
-Credentials travel in the environment of git alone (readable by the daemon's own user), never in a URL, argv or log. It does
-not know what is fetched.
+Credentials are passed only in git's environment (readable by the daemon's own user), never in a URL, argv or log. Knows nothing
+of what is fetched.
 """
 
 import base64
@@ -35,7 +35,7 @@ class Session:
     secrets: tuple[str, ...]
 
     def on(self, directory: Path) -> Git:
-        """The same, on a repository."""
+        """The same Git on a repository."""
         return replace(self.git, directory=directory)
 
     def clean(self, text: str) -> str:
@@ -48,7 +48,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where commits are fetched from. `owner` is the path of the config keys (`app.iris`); the references are unread."""
+    """Where commits are fetched from. `owner` is the path of its config keys (`app.iris`); secrets are still references."""
 
     url: str
     owner: str = field(compare=False)
@@ -64,34 +64,34 @@ class Remote:
 
     @property
     def protocol(self) -> str:
-        """https, http, ssh or file, as git sees the URL; anything else is a remote helper's name."""
+        """https, http, ssh or file, as git reads the URL; anything else is the name of a remote helper."""
         if match := _SCHEME.match(self.url) or _HELPER.match(self.url):
             return match[1]
         return "file" if self.url.startswith("/") or ":" not in self.url.split("/")[0] else "ssh"
 
     def submodule(self, url: str) -> "Remote":
-        """The remote that a .gitmodules names, relative ones resolved against this one. BuildFailed when it may not be used."""
+        """The remote of a URL from .gitmodules; relative URLs resolve against this remote. BuildFailed when it is not allowed."""
         found = replace(self, url=_resolve(self.url, url) if url.startswith(("./", "../")) else url)
         allowed = {"https", "ssh", self.protocol} - ({"file"} if not self.allow_file else set())
         if found.protocol not in allowed or found.url.startswith("-") or not url.isprintable():
             raise BuildFailed(
                 f"the submodule URL {url!r} is not allowed",
-                hint=f"submodules may come by {', '.join(sorted(allowed))}",
+                hint=f"submodules may use {', '.join(sorted(allowed))}",
             )
-        # The token is meant for the host in the configuration, not for one that a pusher names.
+        # The token is only for the host in the configuration: anyone who pushes can name another one.
         return found if urlsplit(found.url)[:2] == urlsplit(self.url)[:2] else replace(found, credentials=None)
 
     @contextmanager
     def session(self, root: Path) -> Iterator[Session]:
-        """Read the secrets and put them where git finds them, in a private directory below `root` that ends with the block.
+        """Read the secrets and give them to git, in a private directory below `root` that is removed after the block.
 
-        ConfigError when a reference leads nowhere.
+        ConfigError when a reference cannot be read.
         """
         private = Path(tempfile.mkdtemp(prefix="session-", dir=root))
         try:
             header, secrets = self._header()
             settings = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": str(_STALL_S), **header}
-            # A header of ours would follow a redirect to a host that it is not meant for.
+            # Git would send our header to the host that a redirect names.
             settings["http.followRedirects"] = "false" if header else "initial"
             environment = {
                 "HOME": str(private),
@@ -115,7 +115,7 @@ class Remote:
         return {key: f"Authorization: Basic {encoded}"}, (encoded, pair.partition(":")[2])
 
     def _trust(self, private: Path) -> Path:
-        """The other end of a local remote asks who owns it, in a process that sees no settings of ours but this file."""
+        """Mark a local remote as safe whoever owns it. Only this file reaches the process that git starts for the remote."""
         trusted = private / "config"
         path = self.url.removeprefix("file://")
         directories = (path, f"{path.rstrip('/')}/.git") if self.protocol == "file" else ()
@@ -151,13 +151,13 @@ class Remote:
 
 def _private_file(path: Path, text: str) -> Path:
     path.touch(0o600)
-    # OpenSSH refuses keys with Windows line ends or without the last newline.
+    # OpenSSH refuses keys with Windows line endings or without a newline at the end.
     path.write_text(text.replace("\r\n", "\n").rstrip("\n") + "\n", "utf-8")
     return path
 
 
 def _resolve(base: str, relative: str) -> str:
-    """As git resolves a submodule's relative URL: the superproject's URL is a directory, scp-like ones included."""
+    """Resolves as git does for submodules: `base` is a directory, in the scp-like form too."""
     scheme = match[0] if (match := _SCHEME.match(base)) else ""
     base = base.removeprefix(scheme).rstrip("/")
     while relative.startswith(("./", "../")):
@@ -165,6 +165,6 @@ def _resolve(base: str, relative: str) -> str:
         if step == "..":
             cut = max(base.rfind("/"), base.rfind(":") if not scheme else -1)
             if cut < 1:
-                raise BuildFailed("a relative submodule URL climbs above the remote's host")
+                raise BuildFailed("a relative submodule URL goes above the root of the remote's host")
             base = base[: cut + 1] if base[cut] == ":" else base[:cut]
     return f"{scheme}{base}{'' if base.endswith(':') else '/'}{relative}".rstrip("/")

@@ -1,7 +1,7 @@
-"""ports.Source on git: heads of remotes, commits from them by way of mirrors, build contexts of commits.
+"""Implements ports.Source with git: the heads of remotes, their commits (through mirrors), and build contexts.
 
-An outline over the other files of this package; it knows apps, they do not. Nothing of a webhook's payload but the commit's
-name reaches a git command: URLs and refs are those of the configuration, or what the remote itself says.
+Ties the other files of this package together; only this one knows apps. Of a webhook's payload only the commit name reaches a
+git command: URLs and refs come from the configuration or from the remote.
 """
 
 import os
@@ -35,9 +35,9 @@ _UNUSED_S = 30 * 86400.0
 
 
 class GitSource:
-    """Commits of git repositories. `directory` is its own; use it as an async context manager.
+    """Commits of git repositories. Nothing else may use `directory`. Use it as an async context manager.
 
-    `waits` are the seconds between the attempts to fetch a commit that the remote does not show yet.
+    `waits` are the seconds between the attempts to fetch a commit that the remote does not have yet.
     """
 
     def __init__(self, config: GitConfig, directory: Path, waits: Sequence[float] = _WAITS) -> None:
@@ -62,7 +62,7 @@ class GitSource:
         return {ref: commit for ref, commit in found.items() if ref_matches(app.ref, ref)}
 
     async def resolve(self, app: App, name: str) -> str:
-        """The commit that a person means; see ports.Source. A short name is looked for among heads, tags and kept commits."""
+        """The commit that a person means; see ports.Source. A short name is searched among heads, tags and kept commits."""
         name = name.strip()
         refs = await self._all_refs(app)
         for ref in (name, f"refs/heads/{name}", f"refs/tags/{name}"):
@@ -80,9 +80,9 @@ class GitSource:
         return matching.pop()
 
     async def fetch(self, app: App, commit: str, ref: str, log: Log) -> CommitContext:
-        """Exactly `commit`; see ports.Source. `ref` is only told in the log."""
+        """Exactly `commit`; see ports.Source. `ref` is only for the log."""
         if not _COMMIT.fullmatch(commit):
-            raise BuildFailed(f"{commit[:100]!r} is no full commit SHA")
+            raise BuildFailed(f"{commit[:100]!r} is not a full commit SHA")
         log.write(f"Fetching {commit} of {ref!r}\n")
         remote = self._remote(app)
         with _on_disk(), ExitStack() as held:
@@ -94,7 +94,7 @@ class GitSource:
                 return await opened(origin, app.build, parts, log, held)
 
     async def changed(self, app: App, before: str, after: str) -> frozenset[str] | None:
-        """The paths that differ between two commits; see ports.Source. A file that was moved counts at both places."""
+        """The paths that differ between two commits; see ports.Source. A moved file counts with both its paths."""
         if len(before) != len(after):
             return None
         try:
@@ -153,25 +153,25 @@ class GitSource:
 
 
 class _Silent:
-    """A log for what no deploy asked for."""
+    """A log that drops everything, for fetches that belong to no deploy."""
 
     def write(self, text: str) -> None:
-        """Nobody reads it."""
+        """Drop it."""
 
     def hide(self, secret: str) -> None:
-        """Nothing is shown."""
+        """Nothing to hide."""
 
     def redact(self, text: str) -> str:
-        """As it is."""
+        """`text` unchanged."""
         return text
 
     def tail(self, lines: int = 10) -> str:  # noqa: ARG002 - the port's signature
-        """Nothing was written."""
+        """Always empty."""
         return ""
 
 
 def _prepare(directory: Path) -> None:
-    """Sweep up what a killed daemon left, and mirrors that no app has used for a month."""
+    """Remove what a killed daemon left, and mirrors that were not used for a month."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in directory.iterdir():
         unused = path.suffix == ".git" and time.time() - _used_at(path) > _UNUSED_S
@@ -180,9 +180,9 @@ def _prepare(directory: Path) -> None:
 
 
 def _used_at(mirror: Path) -> float:
-    """When a commit was last fetched into it, or kept again."""
-    places = (mirror, mirror / "objects/pack", mirror / "refs/deployd")
-    return max(place.stat().st_mtime if place.is_dir() else 0.0 for place in places)
+    """When a commit was last fetched or used; both write to these directories."""
+    directories = (mirror, mirror / "objects/pack", mirror / "refs/deployd")
+    return max(directory.stat().st_mtime if directory.is_dir() else 0.0 for directory in directories)
 
 
 @contextmanager
@@ -191,5 +191,5 @@ def _on_disk() -> Iterator[None]:
         yield
     except OSError as exc:
         raise Unavailable(
-            f"the git mirrors cannot be written: {exc.strerror or exc}", hint="look at the disk under server.state_dir"
+            f"the git mirrors cannot be written: {exc.strerror or exc}", hint="check the disk under server.state_dir"
         ) from exc

@@ -1,7 +1,4 @@
-"""Which commits of which repositories belong to a tree as submodules, by its .gitmodules and the commits recorded in it.
-
-It reads and decides; fetching is the caller's.
-"""
+"""The submodules of a tree: their repositories from .gitmodules, their commits from the tree. Fetches nothing."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +14,7 @@ _KEY = re.compile(r"submodule\.(.*)\.(path|url)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Submodule:
-    """`commit` of `remote` stands at `path` of the build context."""
+    """`commit` of `remote` belongs at `path` of the build context."""
 
     path: str
     remote: Remote
@@ -25,7 +22,7 @@ class Submodule:
 
 
 async def submodules(git: Git, commit: str, remote: Remote, context: str, entries: Sequence[Entry]) -> list[Submodule]:
-    """Those among `entries`, which were listed below `context`. BuildFailed when one has no usable URL."""
+    """The submodules among `entries`, which are relative to `context`. BuildFailed when one has no usable URL."""
     links = [entry for entry in entries if entry.kind is Kind.SUBMODULE]
     urls = await _urls(git, commit) if links else {}
     found = []
@@ -34,19 +31,19 @@ async def submodules(git: Git, commit: str, remote: Remote, context: str, entrie
         if path not in urls:
             raise BuildFailed(
                 f"the submodule {path!r} has no URL in .gitmodules",
-                hint="git submodule add, or app.build.submodules = false",
+                hint="add it with `git submodule add`, or set app.build.submodules = false",
             )
         found.append(Submodule(link.path, remote.submodule(urls[path]), link.id))
     return found
 
 
 async def _urls(git: Git, commit: str) -> dict[str, str]:
-    """Path -> URL as .gitmodules has it, read by git's own parser. No other setting in it means anything to us."""
+    """Path -> URL from .gitmodules, read by git's own parser. No other setting in it is used."""
     try:
         listing = await git.run("config", "--no-includes", f"--blob={commit}:.gitmodules", "--null", "--list")
     except GitFailed as exc:
         raise BuildFailed(
-            "the commit has submodules, but .gitmodules cannot be read", hint=exc.complaint.splitlines()[-1][:300]
+            "the commit has submodules, but .gitmodules cannot be read", hint=exc.error.splitlines()[-1][:300]
         ) from exc
     sections: dict[str, dict[str, str]] = {}
     for item in listing.decode("utf-8", "surrogateescape").split("\0"):

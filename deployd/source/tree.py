@@ -1,6 +1,6 @@
-"""What a commit holds, read from git objects: its tree, single files, who wrote it and when. No checkout, no attributes.
+"""Reads a commit from git objects, without a checkout: its tree, single files, its author and time.
 
-Names are checked here: what could leave the root of a tar, or mean something to git, does not get further.
+Names are checked here: those that could lead out of a tar's root or have a meaning for git are refused.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ _DETOUR = re.compile(rb"(dangling|loop|symlink|notdir) (\d+)")
 _MOST_ENTRIES = 1_000_000
 _FILE = 16 * 1024 * 1024
 _SUBJECT, _AUTHOR = 200, 100
-_LATEST = 8**11 - 1  # a tar header has eleven octal digits for it
+_LATEST = 8**11 - 1  # a tar header has eleven octal digits for a time
 
 
 class Kind(IntEnum):
-    """What git's mode says an entry is."""
+    """The kind of an entry, by its git mode."""
 
     DIRECTORY = 0o040000
     FILE = 0o100644
@@ -34,14 +34,14 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name in a tree. `path` is from the root of the context (what is no UTF-8 as surrogates), `id` the object's."""
+    """One name in a tree: its `path` from the root of the context (invalid UTF-8 as surrogates) and its object's `id`."""
 
     path: str
     kind: Kind
     id: str
 
     def below(self, directory: str) -> "Entry":
-        """The same, a directory further down."""
+        """The same entry below `directory`."""
         return replace(self, path=f"{directory}/{self.path}")
 
 
@@ -56,22 +56,22 @@ class Facts:
 
 
 async def listed(git: Git, commit: str, context: str = ".") -> list[Entry]:
-    """Everything below directory `context` of `commit`, a directory before what is in it. BuildFailed when there is none."""
+    """All entries below directory `context` of `commit`, a directory before its entries. BuildFailed without that directory."""
     name = commit if context == "." else f"{commit}:{context}"
     try:
         listing = await git.run("ls-tree", "-r", "-t", "-z", "--full-tree", "--end-of-options", name, limit=256 << 20)
     except GitFailed as exc:
-        if re.search("not a tree object|not a valid object name", exc.complaint, re.IGNORECASE):
+        if re.search("not a tree object|not a valid object name", exc.error, re.IGNORECASE):
             raise BuildFailed(
                 f"there is no directory {context} in {commit}",
-                hint="app.build.context is taken from the repository's root",
+                hint="app.build.context is relative to the repository's root",
             ) from exc
         raise damaged(exc) from exc
     return await asyncio.to_thread(lambda: list(_entries(listing)))
 
 
 async def contents(git: Git, commit: str, *paths: str) -> list[bytes | None]:
-    """Files of `commit` by their paths from the root, links followed inside the tree only; None where there is no such file.
+    """Files of `commit` by their paths from the root; links are followed only inside the tree. None where there is no such file.
 
     BuildFailed when one is larger than 16 MiB.
     """
@@ -104,14 +104,12 @@ async def facts(git: Git, commit: str) -> Facts:
 
 
 class Damaged(Unavailable):
-    """What was fetched cannot be read: a mirror must be made anew."""
+    """A fetched object cannot be read: the mirror must be created again."""
 
 
 def damaged(exc: Exception) -> Damaged:
-    """That, with what git said of it."""
-    return Damaged(
-        f"the mirror of the repository is damaged: {str(exc)[:300]}", hint="it is made anew with the next try"
-    )
+    """The error for what git reported while it read the mirror."""
+    return Damaged(f"the mirror of the repository is damaged: {str(exc)[:300]}", hint="the next try creates it again")
 
 
 def _entries(listing: bytes) -> Iterator[Entry]:
@@ -119,23 +117,23 @@ def _entries(listing: bytes) -> Iterator[Entry]:
     directories = {b""}
     for match in _ENTRY.finditer(listing):
         mode, name, path = match.groups()
-        # A crafted tree may hold a link and, by a name with a slash in it, a file behind that link.
+        # A crafted tree may contain a link and also, by a name with a slash, a file behind that link.
         if not _harmless(path) or path in taken or path.rpartition(b"/")[0] not in directories:
             raise BuildFailed(
-                f"the commit holds the name {path[:200]!r}, which cannot go into a build context",
-                hint="no ordinary git command makes such a tree",
+                f"the commit contains the name {path[:200]!r}, which cannot go into a build context",
+                hint="no ordinary git command creates such a tree",
             )
         if len(taken) >= _MOST_ENTRIES:
-            raise BuildFailed(f"the commit holds more than {_MOST_ENTRIES} files")
+            raise BuildFailed(f"the commit contains more than {_MOST_ENTRIES} files")
         taken.add(path)
-        kind = Kind(int(mode, 8))  # git itself reduces odd modes to these five
+        kind = Kind(int(mode, 8))  # git itself maps any other mode to one of these five
         if kind is Kind.DIRECTORY:
             directories.add(path)
         yield Entry(path.decode("utf-8", "surrogateescape"), kind, name.decode())
 
 
 def _blobs(answer: bytes, paths: Sequence[str]) -> list[str | None]:
-    """The object names that `cat-file --batch-check --follow-symlinks` answers, for each of `paths`."""
+    """The object name of each of `paths`, from the output of `cat-file --batch-check --follow-symlinks`."""
     names: list[str | None] = []
     position = 0
     for path in paths:
@@ -145,7 +143,7 @@ def _blobs(answer: bytes, paths: Sequence[str]) -> list[str | None]:
         if match and int(match[2]) > _FILE:
             raise BuildFailed(f"{path} is larger than {_FILE >> 20} MiB")
         names.append(match[1].decode() if match else None)
-        # A link's target follows, and it may hold newlines that look like answers.
+        # The target of a link follows; newlines in it may look like further answers.
         if detour := _DETOUR.fullmatch(line):
             position += int(detour[2]) + 1
     return names
@@ -156,7 +154,7 @@ def _harmless(path: bytes) -> bool:
 
 
 def _one_line(text: str, length: int) -> str:
-    """Without control characters, direction overrides and other things that fool a terminal or a reader."""
+    """`text` without control characters, direction overrides and other invisible characters, cut at `length`."""
     shown = "".join(
         " " if unicodedata.category(c) in {"Cc", "Zl", "Zp"} else c for c in text if unicodedata.category(c) != "Cf"
     )

@@ -1,17 +1,17 @@
 from bench.host import Ticks
 
 
-def test_the_steal_is_the_eighth_of_the_kernels_figures_and_guests_are_not_counted_twice() -> None:
+def test_steal_is_the_eighth_figure_and_guests_are_not_counted_twice() -> None:
     assert Ticks.of("cpu  1 2 3 4 5 6 7 8 100 200\n") == Ticks(stolen=8, all=36)
 
 
-def test_what_the_host_took_is_a_share_of_all_processors() -> None:
+def test_the_stolen_share_is_between_0_and_1() -> None:
     before = Ticks.now()
     assert before.all > before.stolen >= 0
     assert 0 <= before.stolen_since() <= 1
 
 
-def test_the_share_is_of_the_time_since_then() -> None:
+def test_the_stolen_share_counts_only_the_time_since_then() -> None:
     now = Ticks.now()
     long_ago = Ticks(now.stolen - 30, now.all - 120)
     assert long_ago.stolen_since() > 0

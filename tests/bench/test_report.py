@@ -1,4 +1,4 @@
-"""The common frame of the benches."""
+"""The report that all benches fill."""
 
 import json
 
@@ -20,7 +20,7 @@ def test_ratios_pair_the_samples_of_one_round() -> None:
     assert report.rounds == 3
 
 
-def test_a_bar_over_something_that_was_not_measured_neither_holds_nor_fails() -> None:
+def test_a_bar_without_a_measurement_neither_holds_nor_fails() -> None:
     report = Report("serving")
     report.ratio("ours / theirs", "ours", "theirs")
     report.bar("faster", ">=", 3, "ours / theirs")
@@ -36,5 +36,5 @@ def test_absent_rivals_are_shown_and_written(capsys: pytest.CaptureFixture[str])
     assert json.loads(json.dumps(report.as_json()))["absent"] == {"rival": "it needs [a GPU]"}
 
 
-def test_everybody_goes_first_in_turn() -> None:
+def test_each_round_starts_with_another_contender() -> None:
     assert list(interleaved(3, "ab")) == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]

@@ -18,7 +18,7 @@ def http(status: str, body: bytes) -> bytes:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
-    """Answer each request on a Unix socket with what `answer` makes of its first line; gives the URL."""
+    """Yields a function that starts a server on a Unix socket and returns its URL; it answers `answer(request line)`."""
     listener = socket.socket(socket.AF_UNIX)
     threads: list[threading.Thread] = []
 
@@ -47,19 +47,19 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
         thread.join()
 
 
-def test_what_is_not_there_is_none(serve: Callable[[Answer], str]) -> None:
+def test_a_404_is_none(serve: Callable[[Answer], str]) -> None:
     url = serve(lambda _: http("404 Not Found", b'{"message":"no such image"}'))
     assert EngineApi(url).get("/images/none/json") is None
     assert EngineApi(url).delete("/images/none") is False
 
 
-def test_a_refusal_is_told_in_the_engines_words(serve: Callable[[Answer], str]) -> None:
+def test_a_refusal_carries_the_message_of_the_engine(serve: Callable[[Answer], str]) -> None:
     url = serve(lambda _: http("409 Conflict", b'{"message":"the name is taken"}'))
     with pytest.raises(Unavailable, match="409: the name is taken"):
         EngineApi(url).post("/containers/create", {})
 
 
-def test_a_refusal_that_comes_before_all_was_sent_is_told_too(serve: Callable[[Answer], str]) -> None:
+def test_a_refusal_before_the_whole_body_was_sent_is_read(serve: Callable[[Answer], str]) -> None:
     url = serve(lambda _: http("413 Too Large", b'{"message":"the context is too large"}'))
     with pytest.raises(Unavailable, match="413: the context is too large"):
         next(EngineApi(url).stream("/build", [bytes(1 << 20)] * 8))
@@ -71,13 +71,13 @@ def test_an_engine_that_closes_without_an_answer_is_unavailable(serve: Callable[
         next(EngineApi(url).stream("/build", [bytes(1 << 20)] * 8))
 
 
-def test_a_refusal_that_is_not_json_is_told_too(serve: Callable[[Answer], str]) -> None:
+def test_a_refusal_that_is_not_json_is_shown_as_it_is(serve: Callable[[Answer], str]) -> None:
     url = serve(lambda _: http("502 Bad Gateway", b"<html>upstream</html>"))
     with pytest.raises(Unavailable, match="502: <html>upstream"):
         EngineApi(url).get("/version")
 
 
-def test_messages_come_one_by_one_and_an_error_among_them_ends_them(serve: Callable[[Answer], str]) -> None:
+def test_messages_come_one_by_one_until_an_error_among_them(serve: Callable[[Answer], str]) -> None:
     lines = [{"stream": "Step 1"}, {"stream": "Step 2"}, {"error": "no space left"}]
     url = serve(lambda _: http("200 OK", b"".join(json.dumps(line).encode() + b"\n" for line in lines)))
     came: list[str] = []
@@ -87,14 +87,14 @@ def test_messages_come_one_by_one_and_an_error_among_them_ends_them(serve: Calla
     assert [next(messages)["stream"], next(messages)["stream"]] == ["Step 1", "Step 2"]
 
 
-def test_an_engine_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+def test_a_missing_socket_is_unavailable(tmp_path: Path) -> None:
     api = EngineApi(f"unix://{tmp_path}/none.sock")
     assert not api.ping()
     with pytest.raises(Unavailable, match="does not answer"):
         api.get("/version")
 
 
-def test_an_engine_that_says_nothing_is_unavailable_in_time(tmp_path: Path) -> None:
+def test_an_engine_that_does_not_answer_in_time_is_unavailable(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent.sock"))
         silent.listen()
@@ -102,7 +102,7 @@ def test_an_engine_that_says_nothing_is_unavailable_in_time(tmp_path: Path) -> N
             EngineApi(f"unix://{tmp_path}/silent.sock", timeout=0.2).get("/version")
 
 
-def test_an_engine_behind_ssh_is_refused_with_the_forms_that_work() -> None:
+def test_an_ssh_address_is_refused_with_a_hint_at_the_forms_that_work() -> None:
     with pytest.raises(Unavailable) as refused:
         EngineApi("ssh://host.example.com").get("/version")
     assert "unix://" in refused.value.hint

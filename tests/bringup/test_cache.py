@@ -7,7 +7,7 @@ import pytest
 from deployd.bringup.cache import directory, locked
 
 
-def test_the_cache_is_where_the_user_keeps_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_directory_is_in_the_cache_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     assert directory() == tmp_path / "caches" / "deployd-testbed"
     assert directory().is_dir()

@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,20 +13,20 @@ from deployd.errors import Unavailable
 
 @pytest.fixture
 def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
-    """Put a docker client of some version, with or without buildx, on an otherwise empty PATH; the host's own is out of sight."""
-    places: list[str] = []
+    """Yields a function that adds a docker client of some version, with or without buildx, to an otherwise empty PATH."""
+    directories: list[str] = []
 
     def add(version: str, *, buildx: bool = False) -> Path:
-        place = tmp_path / f"bin{len(places)}"
-        place.mkdir()
-        client = place / "docker"
+        directory = tmp_path / f"bin{len(directories)}"
+        directory.mkdir()
+        client = directory / "docker"
         buildx_answer = "echo buildx v0.20" if buildx else "echo no such command >&2; exit 1"
         client.write_text(
             f'#!/bin/sh\nif [ "$1" = buildx ]; then {buildx_answer}; else echo "Docker version {version}"; fi\n'
         )
         client.chmod(0o755)
-        places.append(str(place))
-        monkeypatch.setenv("PATH", os.pathsep.join(places))
+        directories.append(str(directory))
+        monkeypatch.setenv("PATH", os.pathsep.join(directories))
         return client
 
     monkeypatch.setenv("PATH", "")
@@ -35,32 +36,32 @@ def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     engine.buildkit_client.cache_clear()
 
 
-def test_an_old_client_builds_with_buildkit_by_itself(clients: Callable[..., Path]) -> None:
+def test_an_old_client_needs_no_plugin(clients: Callable[..., Path]) -> None:
     assert engine.buildkit_client() is None
     engine.buildkit_client.cache_clear()
     client = clients("20.10.24+dfsg1, build 297e128")
     assert engine.buildkit_client() == client
 
 
-def test_a_new_client_without_its_plugin_is_passed_over(clients: Callable[..., Path]) -> None:
+def test_a_new_client_without_the_plugin_is_skipped(clients: Callable[..., Path]) -> None:
     clients("28.2.2, build e6534b4")
     old = clients("20.10.24, build 297e128")
     assert engine.buildkit_client() == old
 
 
-def test_a_new_client_with_its_plugin_is_taken(clients: Callable[..., Path]) -> None:
+def test_a_new_client_with_the_plugin_is_used(clients: Callable[..., Path]) -> None:
     new = clients("28.2.2, build e6534b4", buildx=True)
     clients("20.10.24, build 297e128")
     assert engine.buildkit_client() == new
 
 
-def test_no_client_that_can_is_none(clients: Callable[..., Path]) -> None:
+def test_without_a_client_that_can_build_the_answer_is_none(clients: Callable[..., Path]) -> None:
     clients("28.2.2, build e6534b4")
     clients("17.12.1, build 7390fc6")
     assert engine.buildkit_client() is None
 
 
-def test_an_engine_that_docker_host_names_is_not_replaced_by_one_of_ours(
+def test_when_docker_host_does_not_answer_no_other_engine_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
@@ -70,7 +71,18 @@ def test_an_engine_that_docker_host_names_is_not_replaced_by_one_of_ours(
     assert "DOCKER_HOST" in refused.value.hint
 
 
-def test_without_root_on_debian_one_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_user_socket_is_searched_where_xdg_runtime_dir_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "SOCKETS", ())
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "docker.sock"))
+    assert f"unix://{tmp_path}/docker.sock" in engine._urls()
+
+
+def test_without_root_on_debian_the_hint_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(engine, "SOCKETS", (tmp_path / "none.sock",))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -81,7 +93,7 @@ def test_without_root_on_debian_one_is_told_what_to_do(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("how", [["--bundle", "{}"], ["-b", "{}"], ["--bundle={}"]])
-def test_the_runtime_takes_a_negative_oom_score_away(how: list[str], tmp_path: Path) -> None:
+def test_the_runtime_sets_a_negative_oom_score_to_zero(how: list[str], tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     settings = bundle / "config.json"
@@ -100,7 +112,7 @@ def test_the_runtime_takes_a_negative_oom_score_away(how: list[str], tmp_path: P
 
 
 @pytest.mark.engine
-def test_the_engine_that_runs_is_found_with_its_version(docker_engine: engine.Engine) -> None:
+def test_a_running_engine_is_found_with_its_version(docker_engine: engine.Engine) -> None:
     found = engine.ensure()
     assert found == docker_engine
     assert found.version.partition(".")[0].isdigit()

@@ -13,20 +13,20 @@ def options(config: str) -> dict[str, str]:
 
 
 def test_the_index_of_this_host_goes_into_the_image() -> None:
-    told = options("global.index-url='https://packages.example.com/simple'\nglobal.timeout='60'\n")
-    assert told == {
+    found = options("global.index-url='https://packages.example.com/simple'\nglobal.timeout='60'\n")
+    assert found == {
         "index-url": "https://packages.example.com/simple",
         "timeout": "60",
         "disable-pip-version-check": "1",
     }
 
 
-def test_the_environment_outranks_the_file() -> None:
+def test_the_environment_overrides_the_file() -> None:
     both = ":env:.index-url='https://one.example.com/simple'\nglobal.index-url='https://two.example.com/simple'\n"
     assert options(both)["index-url"] == "https://one.example.com/simple"
 
 
-def test_what_names_files_of_this_host_stays_here() -> None:
+def test_settings_that_name_files_of_this_host_are_left_out() -> None:
     config = (
         "global.cert='/somewhere/bundle.crt'\n"
         "global.find-links='/somewhere/wheels'\n"
@@ -53,7 +53,7 @@ def test_the_certificates_that_this_host_trusts_go_into_the_image(
     assert "/etc/pip.conf" in files
 
 
-def test_a_bundle_that_is_not_there_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_bundle_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tmp_path / "bundle.crt"
     bundle.write_bytes(b"an authority")
     monkeypatch.setenv("PIP_CERT", str(tmp_path / "gone.crt"))

@@ -14,7 +14,7 @@ from tests.testbed.registry import Registry
 
 
 def run(engine: Engine, instance: str, image: str, *command: str, entrypoint: list[str] | None = None) -> str:
-    """What a container of `image` prints on its standard output; it must end well."""
+    """Run a container of `image`, which must exit with 0; return its output."""
     api = engine.api(timeout=60)
     wanted = {"Image": image, "Cmd": list(command), "Labels": {"io.deployd.instance": instance}, "Tty": True}
     made = api.post("/containers/create", wanted | ({} if entrypoint is None else {"Entrypoint": entrypoint}))
@@ -25,7 +25,7 @@ def run(engine: Engine, instance: str, image: str, *command: str, entrypoint: li
     return printed.replace("\r\n", "\n")
 
 
-def test_a_context_holds_the_files_as_they_are_given() -> None:
+def test_a_context_contains_the_files() -> None:
     context = images.context_of({"Dockerfile": b"FROM scratch\n", "host/etc/pip.conf": b"[global]\n"})
     with tarfile.open(fileobj=io.BytesIO(context)) as archive:
         assert archive.getnames() == ["Dockerfile", "host/etc/pip.conf"]
@@ -35,7 +35,7 @@ def test_a_context_holds_the_files_as_they_are_given() -> None:
 
 
 @pytest.mark.engine
-def test_where_no_registry_answers_a_pull_fails_within_seconds(docker_engine: Engine) -> None:
+def test_without_a_registry_a_pull_fails_within_seconds(docker_engine: Engine) -> None:
     began = monotonic()
     with pytest.raises(Unavailable):
         images.pull(docker_engine.url, f"127.0.0.1:{free_port()}/nothing:here", Progress())
@@ -43,7 +43,7 @@ def test_where_no_registry_answers_a_pull_fails_within_seconds(docker_engine: En
 
 
 @pytest.mark.engine
-def test_what_a_registry_has_is_pulled(base_images: Engine, registry: Registry, instance: str) -> None:
+def test_an_image_is_pulled_from_a_registry(base_images: Engine, registry: Registry, instance: str) -> None:
     api = base_images.api(timeout=60)
     name = f"{registry.address}/{instance}:here"
     images.build(api, name, f"FROM scratch\nCOPY file /\nLABEL io.deployd.instance={instance}\n", {"file": b"content"})
@@ -56,7 +56,7 @@ def test_what_a_registry_has_is_pulled(base_images: Engine, registry: Registry, 
 
 
 @pytest.mark.engine
-def test_what_does_not_build_is_told_with_what_it_printed(base_images: Engine, instance: str) -> None:
+def test_a_failed_build_carries_its_output(base_images: Engine, instance: str) -> None:
     dockerfile = f"FROM {images.PYTHON}\nLABEL io.deployd.instance={instance}\nRUN echo it is broken; exit 3\n"
     with pytest.raises(Unavailable, match="does not build") as refused:
         images.build(base_images.api(timeout=60), f"{instance}:broken", dockerfile, {})
@@ -84,13 +84,13 @@ def test_the_python_image_has_python_pip_and_venv(base_images: Engine, instance:
 
 
 @pytest.mark.engine
-def test_the_haproxy_image_runs_haproxy_as_a_user_of_its_own(base_images: Engine, instance: str) -> None:
+def test_the_haproxy_image_runs_haproxy_as_user_99(base_images: Engine, instance: str) -> None:
     assert "HAProxy version" in run(base_images, instance, images.HAPROXY, "-v")
     assert run(base_images, instance, images.HAPROXY, "-u", entrypoint=["id"]).strip() == "99"
 
 
 @pytest.mark.engine
-def test_images_that_are_there_cost_no_time(base_images: Engine) -> None:
+def test_present_images_are_not_made_again(base_images: Engine) -> None:
     began = monotonic()
     images.ensure(base_images)
     assert monotonic() - began < 5

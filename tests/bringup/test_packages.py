@@ -10,7 +10,7 @@ from deployd.errors import Unavailable
 debian = pytest.mark.skipif(not packages.can_install(), reason="needs root on Debian")
 
 
-def test_what_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "can_install", lambda: False)
     with pytest.raises(Unavailable, match="no-such-package") as refused:
         packages.ensure_packages("no-such-package")
@@ -22,7 +22,9 @@ def test_only_root_may_install(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not packages.can_install()
 
 
-def test_the_mirror_is_debians_archive_among_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mirror_is_the_main_archive_of_debian_among_the_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = "Other|Other|https://other.example.com/\nDebian|Debian-Security|https://s.example.com/\nDebian|Debian|https://d.example.com/"
     apt = tmp_path / "apt-get"
     apt.write_text(f"#!{sys.executable}\nprint({lines!r})\n")
@@ -41,13 +43,13 @@ def test_a_host_without_debian_sources_has_no_mirror(tmp_path: Path, monkeypatch
 
 
 @debian
-def test_what_is_installed_is_not_installed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_package_is_not_installed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "refresh", lambda: pytest.fail("apt was asked"))
     packages.ensure_packages("dpkg", "apt")
 
 
 @debian
 @pytest.mark.slow
-def test_a_package_is_known_or_not() -> None:
+def test_only_a_package_that_exists_is_known() -> None:
     assert packages.known("dpkg")
     assert not packages.known("no-such-package")

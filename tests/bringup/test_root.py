@@ -8,7 +8,7 @@ from deployd.bringup import root
 from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 
-# Makes the directory that it is told, as debootstrap does: the options, the suite, the directory, the mirror.
+# Takes the arguments of debootstrap (options, suite, directory, mirror) and fills the directory.
 DEBOOTSTRAP = f"""#!{sys.executable}
 import pathlib, sys
 suite, directory, mirror = sys.argv[3:]
@@ -23,20 +23,20 @@ for number in range(3):
 
 @pytest.fixture
 def debootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A debootstrap that makes five files, in a cache and on a host of its own."""
-    place = tmp_path / "bin"
-    place.mkdir()
-    script = place / "debootstrap"
+    """A fake debootstrap that makes five files, first on PATH, and an empty cache."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    script = programs / "debootstrap"
     script.write_text(DEBOOTSTRAP)
     script.chmod(0o755)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", f"{place}:/usr/sbin:/usr/bin:/sbin:/bin")
+    monkeypatch.setenv("PATH", f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin")
     monkeypatch.setattr(root, "ensure_packages", lambda *names, progress: None)
     monkeypatch.setattr(root, "mirror", lambda: "https://d.example.com/")
     return script
 
 
-def test_a_root_is_made_of_the_hosts_mirror_without_what_an_image_does_not_need(debootstrap: Path) -> None:
+def test_a_root_comes_from_the_mirror_of_the_host_without_caches_and_documents(debootstrap: Path) -> None:
     with tarfile.open(root.debian_root("bookworm", Progress())) as archive:
         files = [entry.name for entry in archive if entry.isfile()]
         suite = archive.extractfile("./etc/suite")
@@ -51,7 +51,7 @@ def test_a_root_is_made_once(debootstrap: Path) -> None:
     assert root.debian_root("bookworm", Progress()) == made
 
 
-def test_one_that_fails_leaves_nothing_and_says_why(debootstrap: Path, tmp_path: Path) -> None:
+def test_a_failed_debootstrap_leaves_nothing_and_is_reported(debootstrap: Path, tmp_path: Path) -> None:
     debootstrap.write_text("#!/bin/sh\necho E: no such suite\nexit 1\n")
     with pytest.raises(Unavailable, match="debootstrap failed") as refused:
         root.debian_root("bookworm", Progress())

@@ -50,6 +50,10 @@ def _app(**changes: Any) -> dict[str, Any]:
         (_app(ready={"path": "v2"}), "app.iris.ready.path: must begin with /"),
         (_app(ready={"path": "/a b"}), "app.iris.ready.path: must not hold a space"),
         (_app(paths="docs/"), "app.iris.paths: expected a list in brackets"),
+        *(
+            (_app(paths=[text]), 'app.iris.paths.0: expected a pattern, such as "src/"')
+            for text in ("", "!", "#x", "[z-a]")
+        ),
         (_app(target="podman"), 'app.iris.target: expected "docker" or "kubernetes"'),
         (
             _app(kubernetes={"resources": {"limits": {"gpu": "1"}}}),

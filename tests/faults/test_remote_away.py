@@ -11,7 +11,7 @@ from tests.e2e.world import CONFIG, WHO
 from tests.faults.conftest import MakeWorld
 from tests.faults.promises import check_clients, check_world
 from tests.faults.witness import finishes, until
-from tests.source.servers import Manners, a_git_server
+from tests.source.servers import Behaviour, a_git_server
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -19,29 +19,29 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 async def test_a_remote_that_fails_in_every_way_delays_the_head_and_no_more(
     make_world: MakeWorld, docker_engine: Engine, tmp_path: Path
 ) -> None:
-    manners = Manners()
-    with a_git_server(tmp_path, manners) as url:
+    behaviour = Behaviour()
+    with a_git_server(tmp_path, behaviour) as url:
         config = CONFIG.replace("file://{remote}", f"{url}/acme/iris.git")
         world = await make_world(config.replace('poll_every = "1h"', 'poll_every = "1h"\ntimeout = "2s"'))
         await world.ended(await world.push())
         load = Load(world.daemon.public_url)
         async with load.running(WHO):
-            manners.status = 503
+            behaviour.status = 503
             deploy = await world.push()
             await until(world, deploy, Status.QUEUED, "trying again")
-            manners.status = None
+            behaviour.status = None
             assert (await world.ended(deploy)).status is Status.LIVE
 
-            manners.truncate = True
+            behaviour.truncate = True
             deploy = await world.push()
             await until(world, deploy, Status.QUEUED, "trying again")
-            manners.truncate = False
+            behaviour.truncate = False
             assert (await world.ended(deploy)).status is Status.LIVE
 
-            manners.hang = True
+            behaviour.hang = True
             deploy = await world.push()
             await until(world, deploy, Status.QUEUED, "trying again")
-            manners.hang = False
+            behaviour.hang = False
             live = await world.ended(deploy)
             assert live.status is Status.LIVE
             await finishes(world, live)

@@ -9,7 +9,7 @@ from deployd.errors import ConfigError
 from deployd.host.process import only_one, signals
 
 
-def test_a_second_daemon_on_one_state_directory_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_a_second_daemon_on_a_state_directory_learns_the_pid_of_the_first(tmp_path: Path) -> None:
     with (
         only_one(tmp_path / "state"),
         pytest.raises(ConfigError, match=f"in use by another deployd .pid {os.getpid()}."),

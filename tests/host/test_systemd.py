@@ -11,23 +11,23 @@ from deployd.host import systemd
 
 def test_a_state_reaches_the_notify_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-        door.bind(address)
-        door.settimeout(5)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(address)
+        receiver.settimeout(5)
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         systemd.notify("READY=1\nSTATUS=well")
-        assert door.recv(100) == b"READY=1\nSTATUS=well"
+        assert receiver.recv(100) == b"READY=1\nSTATUS=well"
 
 
 @pytest.mark.parametrize("address", [None, "", "/nonexistent/socket"])
-def test_without_systemd_nobody_is_told(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_systemd_a_notification_does_nothing(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     if address is not None:
         monkeypatch.setenv("NOTIFY_SOCKET", address)
     systemd.notify("READY=1")
 
 
-def test_the_watchdog_is_fed_twice_as_often_as_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watchdog_is_notified_twice_within_its_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
     assert systemd.watchdog_seconds() == 15
@@ -35,13 +35,13 @@ def test_the_watchdog_is_fed_twice_as_often_as_it_looks(monkeypatch: pytest.Monk
     assert systemd.watchdog_seconds() is None
 
 
-def test_sockets_for_another_process_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_for_another_process_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", "1")
     assert systemd.inherited_sockets() == []
 
 
-def test_an_inherited_socket_is_taken_over() -> None:
+def test_an_inherited_socket_is_taken_and_its_variables_cleared() -> None:
     program = (
         "import os; os.environ['LISTEN_PID'] = str(os.getpid())\n"
         "from deployd.host import systemd\n"

@@ -17,7 +17,7 @@ def test_a_line_carries_the_fields_of_its_task() -> None:
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\x1b[31mb", "a\u202eb", "a\rb", "a\u2028b", "a\x00b", "a\x9bb"])
-def test_text_from_outside_stays_on_one_line_and_in_its_order(text: str) -> None:
+def test_text_from_outside_stays_on_one_line_and_in_order(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     assert shown.startswith("a\\u")
@@ -28,7 +28,7 @@ def test_long_text_is_cut() -> None:
     assert len(printable("x" * 10_000)) == 500
 
 
-def test_work_without_a_deploy_speaks_through_the_daemon(caplog: pytest.LogCaptureFixture) -> None:
+def test_work_without_a_deploy_writes_to_the_log_of_the_daemon(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         DaemonLog().write("one\ntwo\n")
     assert [record.getMessage() for record in caplog.records] == ["one", "two"]

@@ -1,4 +1,4 @@
-"""Logs on a real disk: what is kept, what is hidden, who hears of it, what a crash leaves."""
+"""Logs on a real disk: content, redaction, followers, crashes and pruning."""
 
 import asyncio
 import contextlib
@@ -21,13 +21,13 @@ async def followed(logs: Logs, *, start: int = 0, expected: bool = False) -> str
     return b"".join([block async for block in logs.follow("iris", 1, start, expected=expected)]).decode()
 
 
-async def until(tasks: list[asyncio.Task[str]], logs: Logs) -> None:
-    """Every task follows: each has had its turn."""
+async def all_follow(tasks: list[asyncio.Task[str]], logs: Logs) -> None:
+    """Wait until every task follows the log."""
     await asyncio.sleep(0)
     assert logs._feeds["iris", 1].followers == len(tasks)
 
 
-async def test_what_is_written_can_be_read_at_once(tmp_path: Path) -> None:
+async def test_written_text_can_be_read_at_once(tmp_path: Path) -> None:
     logs = Logs(tmp_path / "logs")
     log = logs.open("iris", 1)
     log.write("fetch\nü build\n")
@@ -38,14 +38,14 @@ async def test_what_is_written_can_be_read_at_once(tmp_path: Path) -> None:
     log.close()
 
 
-async def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
+async def test_a_missing_log_reads_as_empty(tmp_path: Path) -> None:
     logs = Logs(tmp_path)
     assert not logs.exists("iris", 1)
     assert await whole(logs) == ""
     assert await followed(logs) == ""
 
 
-async def test_secrets_stay_out_even_when_cut_in_two(tmp_path: Path) -> None:
+async def test_a_secret_written_in_two_pieces_is_masked(tmp_path: Path) -> None:
     logs = Logs(tmp_path, ["hunter22"])
     with logs.open("iris", 1) as log:
         log.write("password hun")
@@ -58,7 +58,7 @@ async def test_secrets_stay_out_even_when_cut_in_two(tmp_path: Path) -> None:
     assert logs.redact("hunter22") == "***"
 
 
-async def test_secrets_that_become_known_later_are_hidden_in_later_logs(tmp_path: Path) -> None:
+async def test_secrets_added_later_are_masked_in_later_logs(tmp_path: Path) -> None:
     logs = Logs(tmp_path)
     logs.hide(["rotated-1"])
     with logs.open("iris", 1) as log:
@@ -89,7 +89,7 @@ async def test_a_full_log_stays_within_its_limit_however_often_it_is_opened(tmp_
     assert len(await whole(logs)) <= 1001
 
 
-async def test_after_a_crash_the_log_goes_on_on_a_new_line(tmp_path: Path) -> None:
+async def test_after_a_crash_the_log_continues_on_a_new_line(tmp_path: Path) -> None:
     logs = Logs(tmp_path)
     (tmp_path / "iris").mkdir()
     (tmp_path / "iris/1.log").write_bytes("step 1\nstep ü".encode()[:-1])
@@ -98,7 +98,7 @@ async def test_after_a_crash_the_log_goes_on_on_a_new_line(tmp_path: Path) -> No
     assert b"".join([block async for block in logs.read("iris", 1)]) == b"step 1\nstep \xc3\nagain\n"
 
 
-async def test_a_closed_log_takes_no_more(tmp_path: Path) -> None:
+async def test_a_closed_log_refuses_more_text(tmp_path: Path) -> None:
     log = Logs(tmp_path).open("iris", 1)
     log.close()
     log.close()
@@ -123,7 +123,7 @@ async def test_lone_surrogates_do_not_break_a_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("app", ["..", "../x", "a/b", "", "Iris", "iris\n", "-iris", "x" * 41, "iris\x00"])
-async def test_only_the_name_of_an_app_leads_to_a_log(tmp_path: Path, app: str) -> None:
+async def test_a_path_that_is_no_app_name_is_refused(tmp_path: Path, app: str) -> None:
     logs = Logs(tmp_path / "logs")
     with pytest.raises(RequestRefused) as refused:
         logs.open(app, 1)
@@ -134,24 +134,24 @@ async def test_only_the_name_of_an_app_leads_to_a_log(tmp_path: Path, app: str) 
 
 
 @pytest.mark.parametrize("number", [0, -1, True, "1", "../1"])
-async def test_only_a_number_leads_to_a_log(tmp_path: Path, number: int) -> None:
+async def test_a_number_that_no_deploy_can_have_is_refused(tmp_path: Path, number: int) -> None:
     with pytest.raises(RequestRefused):
         Logs(tmp_path).open("iris", number)
 
 
-async def test_a_link_is_not_followed(tmp_path: Path) -> None:
+async def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "iris").mkdir()
     (tmp_path / "iris/1.log").symlink_to("/etc/hostname")
     with pytest.raises(Unavailable, match="iris/1"):
         Logs(tmp_path).open("iris", 1)
 
 
-async def test_a_follower_gets_all_of_it_and_ends_with_it(tmp_path: Path) -> None:
+async def test_a_follower_gets_the_whole_log_and_ends_when_it_is_closed(tmp_path: Path) -> None:
     logs = Logs(tmp_path)
     log = logs.open("iris", 1)
     log.write("before\n")
     task = asyncio.create_task(followed(logs))
-    await until([task], logs)
+    await all_follow([task], logs)
     log.write("during\n")
     await asyncio.sleep(0.01)
     log.write("then\n")
@@ -179,7 +179,7 @@ async def test_a_follower_that_leaves_does_not_disturb_the_others(tmp_path: Path
     logs = Logs(tmp_path)
     log = logs.open("iris", 1)
     tasks = [asyncio.create_task(followed(logs)) for _ in range(3)]
-    await until(tasks, logs)
+    await all_follow(tasks, logs)
     tasks[0].cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await tasks[0]
@@ -188,7 +188,7 @@ async def test_a_follower_that_leaves_does_not_disturb_the_others(tmp_path: Path
     assert await asyncio.gather(*tasks[1:]) == ["still here\n"] * 2
 
 
-async def test_an_expected_log_is_waited_for(tmp_path: Path) -> None:
+async def test_a_follower_waits_for_an_expected_log(tmp_path: Path) -> None:
     logs = Logs(tmp_path)
     task = asyncio.create_task(followed(logs, expected=True))
     await asyncio.sleep(0)
@@ -198,7 +198,7 @@ async def test_an_expected_log_is_waited_for(tmp_path: Path) -> None:
     assert logs._feeds == {}
 
 
-async def test_who_expects_a_log_that_never_comes_is_released(tmp_path: Path) -> None:
+async def test_followers_end_when_an_expected_log_is_given_up(tmp_path: Path) -> None:
     logs = Logs(tmp_path)
     tasks = [asyncio.create_task(followed(logs, expected=True)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -209,11 +209,11 @@ async def test_who_expects_a_log_that_never_comes_is_released(tmp_path: Path) ->
 
 
 async def test_five_hundred_followers_of_a_noisy_build_are_cheap(tmp_path: Path) -> None:
-    """Processor time, not wall time: 20,000 lines to 500 followers, who each get all of them."""
+    """20,000 lines to 500 followers, each of which gets all of them; measured in processor time."""
     logs = Logs(tmp_path, ["a secret that is not there"])
     log = logs.open("iris", 1)
     tasks = [asyncio.create_task(followed(logs)) for _ in range(500)]
-    await until(tasks, logs)
+    await all_follow(tasks, logs)
     began = time.process_time()
     for number in range(20_000):
         log.write(f"#7 {number} Collecting scikit-learn\n")
@@ -227,9 +227,7 @@ async def test_five_hundred_followers_of_a_noisy_build_are_cheap(tmp_path: Path)
     assert len(os.listdir("/proc/self/fd")) < 100  # noqa: PTH208 - of this process, once
 
 
-async def test_a_disk_that_fails_loses_the_log_and_nothing_else(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_full_disk_loses_the_log_and_raises_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     logs = Logs(tmp_path)
     log = logs.open("iris", 1)
     log.write("kept\n")
@@ -255,7 +253,7 @@ def names(directory: Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in directory.rglob("*.log")}
 
 
-async def test_old_logs_go_by_number(tmp_path: Path) -> None:
+async def test_an_app_keeps_only_its_newest_logs(tmp_path: Path) -> None:
     for number in range(1, 13):
         a_log(tmp_path, "iris", number, 10, 100 - number)
     a_log(tmp_path, "wine", 1, 10, 1000)
@@ -264,7 +262,7 @@ async def test_old_logs_go_by_number(tmp_path: Path) -> None:
     assert names(tmp_path) == {"iris/10.log", "iris/11.log", "iris/12.log", "wine/1.log"}
 
 
-async def test_old_logs_go_by_size_the_oldest_of_all_apps_first(tmp_path: Path) -> None:
+async def test_past_the_total_size_the_oldest_logs_of_all_apps_are_removed_first(tmp_path: Path) -> None:
     a_log(tmp_path, "iris", 1, 100, 50)
     a_log(tmp_path, "iris", 2, 100, 40)
     a_log(tmp_path, "iris", 3, 100, 30)
@@ -287,7 +285,7 @@ async def test_open_logs_and_the_newest_of_an_app_are_never_pruned(tmp_path: Pat
     assert await Logs(tmp_path / "nowhere").prune(0, 0) == 0
 
 
-async def test_prunings_at_the_same_time_free_each_log_once(tmp_path: Path) -> None:
+async def test_concurrent_prunes_count_each_log_once(tmp_path: Path) -> None:
     for app in ("iris", "wine"):
         for number in range(1, 302):
             a_log(tmp_path, app, number, 10, 0)
@@ -297,15 +295,15 @@ async def test_prunings_at_the_same_time_free_each_log_once(tmp_path: Path) -> N
     assert names(tmp_path) == {"iris/301.log", "wine/301.log"}
 
 
-async def test_a_log_that_goes_while_logs_are_pruned_is_passed_over(tmp_path: Path) -> None:
+async def test_a_log_that_disappears_during_a_prune_is_ignored(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         a_log(tmp_path, "iris", number, 10, 0)
-    (tmp_path / "iris/4.log").symlink_to("gone")  # listed, and not there when it is looked at
+    (tmp_path / "iris/4.log").symlink_to("gone")  # listed, but stat fails
     assert await Logs(tmp_path).prune(1, 10**9) == 20
     assert (tmp_path / "iris/3.log").exists()
 
 
-async def test_a_disk_that_lets_nothing_go_can_be_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_prune_that_failed_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (1, 2):
         a_log(tmp_path, "iris", number, 10, 0)
 

@@ -1,4 +1,4 @@
-"""Whatever the secret, however it is spelled, wherever the text is cut: it does not come through."""
+"""A secret is masked whatever its encoding and wherever the text is cut into pieces."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ def through(redactor: Redactor, *pieces: str) -> str:
     return "".join([*map(stream.feed, pieces), stream.end()])
 
 
-SPELLINGS = {
+ENCODINGS = {
     "plain": TOKEN,
     "url": quote(TOKEN, safe=""),
     "url_path": quote(TOKEN),
@@ -35,49 +35,49 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
-def test_a_secret_is_masked_in_every_usual_spelling_wherever_it_is_cut(spelling: str) -> None:
-    text = f"before {spelling} after\n"
+@pytest.mark.parametrize("encoded", ENCODINGS.values(), ids=ENCODINGS)
+def test_a_secret_is_masked_in_every_usual_encoding_wherever_it_is_cut(encoded: str) -> None:
+    text = f"before {encoded} after\n"
     redactor = Redactor([TOKEN, "another secret"])
     whole = redactor.redact(text)
     assert MASK in whole
     assert whole.startswith("before ")
     assert whole.endswith(" after\n")
-    inside = range(len(spelling) * 2 // 5, len(spelling) - 12)
-    assert all(spelling[at : at + 8] not in whole for at in inside)
+    inside = range(len(encoded) * 2 // 5, len(encoded) - 12)
+    assert all(encoded[at : at + 8] not in whole for at in inside)
     for cut in range(len(text)):
         assert through(redactor, text[:cut], text[cut:]) == whole
     assert through(redactor, *text) == whole
 
 
-def test_each_line_of_a_key_is_a_secret() -> None:
+def test_each_line_of_a_key_is_masked() -> None:
     shown = through(Redactor([KEY]), "key:\n    MIIEpAIBAAKCAQEA7\n", "    q9Zs1b/", "+xKw==\n", json.dumps(KEY), "\n")
     assert shown.startswith(f"key:\n    {MASK}\n    {MASK}\n")
     assert "MIIE" not in shown
     assert "q9Zs" not in shown
 
 
-def test_what_is_too_short_to_hide_is_shown() -> None:
+def test_a_secret_of_three_characters_is_not_masked() -> None:
     assert Redactor(["", "a", "abc"]).redact("abcabc") == "abcabc"
 
 
-def test_the_longest_of_overlapping_secrets_wins() -> None:
+def test_the_longest_of_overlapping_secrets_is_masked() -> None:
     redactor = Redactor(["abcd", "abcdefgh"])
     assert through(redactor, "abcd", "efgh abcde\n") == f"{MASK} {MASK}e\n"
 
 
-def test_only_what_may_begin_a_secret_waits_for_the_next_piece() -> None:
+def test_only_a_possible_start_of_a_secret_is_held_back() -> None:
     stream = SafeStream(Redactor(["secret"]))
     assert stream.feed("progress: 10% se") == "progress: 10% "
     assert stream.feed("veral") == "several"
 
 
-def test_a_text_that_ends_inside_a_secret_hides_what_it_has_of_it() -> None:
+def test_a_long_beginning_of_a_secret_at_the_end_of_the_text_is_masked() -> None:
     assert through(Redactor(["0123456789"]), "token 01234567") == f"token {MASK}"
     assert through(Redactor(["0123456789"]), "token 01") == "token 01"
 
 
-def test_control_sequences_are_taken_out_wherever_they_are_cut() -> None:
+def test_control_sequences_are_removed_wherever_they_are_cut() -> None:
     text = "\x1b[1;31mred\x1b[0m\r\n10%\r20%\n\x1b]0;title\x07bell\x07 \x9b2J nul\x00 tab\t\x1b(B x\u202ey\n"
     plain = "red\n10%\n20%\nbell 2J nul tab\t x\\u202ey\n"
     redactor = Redactor()
@@ -86,7 +86,7 @@ def test_control_sequences_are_taken_out_wherever_they_are_cut() -> None:
         assert through(redactor, text[:cut], text[cut:]) == plain
 
 
-def test_a_secret_cannot_hide_behind_colours() -> None:
+def test_a_secret_with_a_colour_sequence_inside_is_masked() -> None:
     assert through(Redactor(["secret"]), "sec\x1b[", "1mret\n") == f"{MASK}\n"
 
 
@@ -94,7 +94,7 @@ letters = st.text("ab\n", max_size=12)
 
 
 @given(st.lists(st.text("ab", min_size=4, max_size=6), max_size=3), st.lists(letters, max_size=6))
-def test_pieces_come_out_as_the_whole_does(secrets: list[str], pieces: list[str]) -> None:
+def test_redaction_does_not_depend_on_how_the_text_is_cut(secrets: list[str], pieces: list[str]) -> None:
     redactor = Redactor(secrets)
     stream = SafeStream(redactor)
     shown = "".join(map(stream.feed, pieces))

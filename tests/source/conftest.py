@@ -1,4 +1,4 @@
-"""A source on a fresh directory, and a repository that it can reach by its path."""
+"""A source with an empty directory, and a repository that it can fetch by its path."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,6 +26,6 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.fixture
 async def source(tmp_path: Path) -> AsyncIterator[GitSource]:
-    """Allows local repositories, waits only milliseconds between attempts."""
+    """A source that allows local repositories, and waits only milliseconds between attempts."""
     async with GitSource(SETTINGS, tmp_path / "mirrors", WAITS) as made:
         yield made

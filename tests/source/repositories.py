@@ -1,4 +1,4 @@
-"""Real git repositories for tests, made object by object so that they may hold what no ordinary command makes."""
+"""Real git repositories, written object by object, so that they can contain what no ordinary git command creates."""
 
 import hashlib
 import os
@@ -50,18 +50,18 @@ Content = bytes | Link | Submodule | Program
 
 @dataclass(frozen=True)
 class Repository:
-    """A bare repository at `path`; a modern one has SHA-256 names."""
+    """A bare repository at `path`, with SHA-1 or SHA-256 names."""
 
     path: Path
-    modern: bool = False
+    sha256: bool = False
 
     @classmethod
     def create(cls, path: Path, *options: str) -> "Repository":
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", *options, str(path)], check=True, env=_ENVIRONMENT)
-        return cls(path, modern="--object-format=sha256" in options)
+        return cls(path, sha256="--object-format=sha256" in options)
 
     def git(self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> str:
-        """What a git command prints, stripped."""
+        """The output of a git command, stripped."""
         done = subprocess.run(
             ["git", f"--git-dir={self.path}", *arguments],
             input=stdin,
@@ -80,7 +80,7 @@ class Repository:
         date: int = DATE,
         author: str = "Ada",
     ) -> str:
-        """A commit that holds exactly `files`, on top of `branch` (or of nothing, on no branch)."""
+        """A commit with exactly `files`, on top of `branch`; without a branch it has no parent."""
         parents = self._tip(branch) if branch else []
         made = self._commit(self._tree(files), parents, subject, date, author)
         if branch:
@@ -88,7 +88,7 @@ class Repository:
         return made
 
     def commit_of_tree(self, entries: list[tuple[str, bytes, str]], branch: str = "main") -> str:
-        """A commit of one raw tree object: (mode, name, object id), unchecked and unsorted."""
+        """A commit of one raw tree object with these entries (mode, name, object id), unchecked and unsorted."""
         made = self._commit(self.tree(entries), [], "Crafted", DATE, "Ada")
         self.git("update-ref", f"refs/heads/{branch}", made)
         return made
@@ -102,13 +102,13 @@ class Repository:
         return self._object("blob", content)
 
     def _object(self, kind: str, data: bytes) -> str:
-        """Write a loose object as git does; a process for each would make the tests slow."""
+        """Write a loose object as git does; a git process for each would be slow."""
         whole = b"%s %d\0" % (kind.encode(), len(data)) + data
-        name = (hashlib.sha256 if self.modern else hashlib.sha1)(whole).hexdigest()
-        place = self.path / "objects" / name[:2] / name[2:]
-        if not place.exists():
-            place.parent.mkdir(exist_ok=True)
-            place.write_bytes(zlib.compress(whole, 1))
+        name = (hashlib.sha256 if self.sha256 else hashlib.sha1)(whole).hexdigest()
+        path = self.path / "objects" / name[:2] / name[2:]
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(zlib.compress(whole, 1))
         return name
 
     def _commit(self, tree: str, parents: list[str], subject: str, date: int, author: str) -> str:
@@ -132,7 +132,7 @@ class Repository:
                 mode, name = self._entry(content)
                 entries.append((mode, os.fsencode(path), name))
         entries += [("40000", os.fsencode(name), self._tree(below)) for name, below in inner.items()]
-        # Git sorts directories as if their names ended in a slash.
+        # Git sorts directories as if their names ended with a slash.
         return self.tree(sorted(entries, key=lambda entry: entry[1] + b"/" * (entry[0] == "40000")))
 
     def _entry(self, content: Content) -> tuple[str, str]:
@@ -148,14 +148,14 @@ class Repository:
 
 
 def an_app(repo: str, *, build: Mapping[str, object] | None = None, **others: object) -> App:
-    """An app of that repository that watches main."""
+    """An app that watches main of `repo`."""
     watched = {} if "tag" in others else {"branch": "main"}
     given = {"name": "iris", "repo": repo, "gateway": {"listen": 8000}, **watched, **others}
     return App.model_validate({**given, "build": Build.model_validate(dict(build or {}))})
 
 
 class Lines:
-    """A ports.Log that keeps everything."""
+    """A ports.Log in memory."""
 
     def __init__(self) -> None:
         self.text = ""

@@ -1,4 +1,4 @@
-"""A git server on loopback that can misbehave: `git http-backend` behind a small HTTP server."""
+"""A git server on loopback that can fail in several ways: `git http-backend` behind a small HTTP server."""
 
 import base64
 import os
@@ -13,8 +13,8 @@ from typing import ClassVar
 
 
 @dataclass
-class Manners:
-    """How the server behaves. `before` is called with the number of each request (from 1) ahead of its answer."""
+class Behaviour:
+    """How the server behaves. `before` is called with the number of each request (from 1) before it is answered."""
 
     password: str | None = None
     moved_to: str | None = None
@@ -29,12 +29,12 @@ class Manners:
 
 
 @contextmanager
-def a_git_server(root: Path, manners: Manners | None = None) -> Iterator[str]:
-    """Serves the repositories below `root`; its base URL."""
-    behaviour = manners or Manners()
+def a_git_server(root: Path, behaviour: Behaviour | None = None) -> Iterator[str]:
+    """Serve the repositories below `root`; yields the base URL."""
+    given = behaviour or Behaviour()
 
     class Handler(_Handler):
-        manners: ClassVar[Manners] = behaviour
+        behaviour: ClassVar[Behaviour] = given
         directory: ClassVar[Path] = root
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -43,14 +43,14 @@ def a_git_server(root: Path, manners: Manners | None = None) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        behaviour.released.set()
+        given.released.set()
         server.shutdown()
         server.server_close()
         thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):
-    manners: ClassVar[Manners]
+    behaviour: ClassVar[Behaviour]
     directory: ClassVar[Path]
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
@@ -63,19 +63,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def _serve(self) -> None:
-        manners = self.manners
+        behaviour = self.behaviour
         body = self._body()
-        manners.seen.append(f"{self.command} {self.path}")
-        manners.authorizations.append(self.headers.get("Authorization"))
-        manners.before(len(manners.seen))
-        if manners.hang:
-            manners.released.wait(60)
-        elif manners.moved_to is not None:
-            self._short(301, Location=f"{manners.moved_to}{self.path}")
-        elif manners.status is not None:
-            self._short(manners.status)
-        elif manners.password is not None and self._password() != manners.password:
-            self._short(401, **{"WWW-Authenticate": 'Basic realm="git"'})
+        behaviour.seen.append(f"{self.command} {self.path}")
+        behaviour.authorizations.append(self.headers.get("Authorization"))
+        behaviour.before(len(behaviour.seen))
+        if behaviour.hang:
+            behaviour.released.wait(60)
+        elif behaviour.moved_to is not None:
+            self._empty(301, Location=f"{behaviour.moved_to}{self.path}")
+        elif behaviour.status is not None:
+            self._empty(behaviour.status)
+        elif behaviour.password is not None and self._password() != behaviour.password:
+            self._empty(401, **{"WWW-Authenticate": 'Basic realm="git"'})
         else:
             self._backend(body)
 
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         given = self.headers.get("Authorization", "").removeprefix("Basic ")
         return base64.b64decode(given).decode().partition(":")[2]
 
-    def _short(self, status: int, **headers: str) -> None:
+    def _empty(self, status: int, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
             "GIT_CONFIG_GLOBAL": "/dev/null",
         }
-        if not self.manners.old_protocol:
+        if not self.behaviour.old_protocol:
             environment["GIT_PROTOCOL"] = self.headers.get("Git-Protocol", "")
         done = subprocess.run(["git", "http-backend"], input=body, stdout=subprocess.PIPE, env=environment, check=False)
         head, _, answer = done.stdout.partition(b"\r\n\r\n")
@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(int(headers.pop("Status", "200").split()[0]))
         for name, value in headers.items():
             self.send_header(name, value)
-        cut = self.manners.truncate and b"packfile" in answer
+        cut = self.behaviour.truncate and b"packfile" in answer
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         with suppress(BrokenPipeError, ConnectionResetError):

@@ -1,4 +1,4 @@
-"""An sshd of a test's own on loopback: OpenSSH's, from PATH or unpacked, as whoever runs the tests."""
+"""OpenSSH's sshd on loopback for one test, as the user who runs the tests."""
 
 import getpass
 import os
@@ -15,33 +15,33 @@ from deployd.errors import Unavailable
 from tests.testbed.programs import program
 
 _WITHIN_S = 20.0
-# As root sshd wants an account of its own and /run/sshd. A mount namespace gives it both and leaves the host as it is.
+# As root, sshd needs an account and /run/sshd. A mount namespace provides both without a change to the host.
 _AS_ROOT = 'mount -t tmpfs tmpfs /run && mkdir /run/sshd && mount --bind "$0" /etc/passwd && exec "$@"'
 _ACCOUNT = "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"
 
 
 @dataclass(frozen=True, slots=True)
 class SshServer:
-    """A server that runs: its port, its host key as a line of known_hosts, and a user key that opens it."""
+    """A running server: its port, its host key as a line of known_hosts, and the private key of a user that may log in."""
 
     port: int
     host_key: str
     user_key: str
 
     def url(self, path: Path) -> str:
-        """Where it has the repository at `path`."""
+        """The URL of the repository at `path`."""
         return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{path}"
 
 
 def a_key(path: Path) -> Path:
-    """Make a key pair; the private half."""
+    """Make a key pair; return the path of the private key."""
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
     return path
 
 
 @contextmanager
 def an_ssh_server(directory: Path) -> Iterator[SshServer]:
-    """Run one inside the block; raises Unavailable where no sshd can be had."""
+    """Run a server inside the block; Unavailable when there is no sshd."""
     sshd = program("sshd", "openssh-server")
     directory.mkdir()
     for name in ("host", "user"):

@@ -1,4 +1,4 @@
-"""Docker's rules for .dockerignore, as a table; and the same table asked of a real engine."""
+"""Docker's rules for .dockerignore as a table, which a real engine confirms."""
 
 import io
 import os
@@ -32,7 +32,7 @@ FILES = (
     "!bang",
 )
 
-# .dockerignore -> what it leaves out
+# .dockerignore -> what it excludes
 TABLE: dict[str, set[str]] = {
     "": set(),
     "# a comment\n\n   \n": set(),
@@ -98,23 +98,23 @@ def left_out(text: str, files: tuple[str, ...] = FILES) -> set[str]:
 
 
 @pytest.mark.parametrize("text", TABLE)
-def test_the_patterns_leave_out_what_docker_leaves_out(text: str) -> None:
+def test_the_patterns_exclude_the_files_of_the_table(text: str) -> None:
     assert left_out(text) == TABLE[text]
 
 
 @pytest.mark.parametrize("text", ["!", "! ", "a[", "a[]", "[^]", "a\\", "ok\n[z-a]"])
-def test_a_line_that_is_no_pattern_is_named(text: str) -> None:
+def test_an_invalid_line_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="line "):
         parse(text)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_pattern() -> None:
+def test_a_byte_order_mark_is_ignored() -> None:
     assert left_out("\ufeffa.txt") == {"a.txt"}
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize("text", TABLE)
-def test_a_real_docker_leaves_out_the_same(text: str, engine: str, instance: str, tmp_path: Path) -> None:
+def test_docker_excludes_the_same_files(text: str, engine: str, instance: str, tmp_path: Path) -> None:
     for name in FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)

@@ -1,4 +1,4 @@
-"""Repositories that want more than to be built: links, crafted trees, attributes, filters, hooks, submodules."""
+"""Hostile repositories: links, crafted trees, attributes, filters, hooks and submodules."""
 
 import io
 import tarfile
@@ -38,7 +38,7 @@ async def test_attributes_do_not_change_what_is_built(source: GitSource, reposit
         assert await files_of(context) == files
 
 
-async def test_hooks_and_settings_of_the_daemons_environment_are_not_used(
+async def test_hooks_and_git_settings_from_the_environment_of_the_daemon_are_not_used(
     source: GitSource, repository: Repository, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evil = tmp_path / "evil"
@@ -60,7 +60,7 @@ async def test_hooks_and_settings_of_the_daemons_environment_are_not_used(
 
 
 @pytest.mark.parametrize("name", [b"..", b".", b".git", b".GIT", b"../../up", b"/etc/x", b"a//b", b"a/../../b"])
-async def test_names_that_leave_the_root_or_mean_something_to_git_are_refused(
+async def test_names_that_lead_out_of_the_root_or_have_a_meaning_for_git_are_refused(
     source: GitSource, repository: Repository, lines: Lines, name: bytes
 ) -> None:
     dockerfile, evil = repository.blob(DOCKERFILE), repository.blob(b"evil")
@@ -81,7 +81,7 @@ async def test_a_file_behind_a_link_is_refused(source: GitSource, repository: Re
             await source.fetch(an_app(str(repository.path)), commit, "refs/heads/main", lines)
 
 
-async def test_a_link_target_that_looks_like_an_answer_of_git_opens_nothing(
+async def test_a_link_target_that_looks_like_output_of_git_reveals_no_other_object(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
     other = repository.blob(b"of another commit")
@@ -103,7 +103,7 @@ async def test_submodules_are_left_empty_unless_the_app_asks_for_them(
         assert tar.getmember("x").isdir()
 
 
-async def test_submodules_come_from_their_recorded_commits_nested_and_by_relative_urls(
+async def test_nested_submodules_with_relative_urls_are_fetched_at_their_recorded_commits(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
     inner = Repository.create(repository.path.parent / "inner.git")
@@ -143,7 +143,7 @@ async def test_submodules_come_from_their_recorded_commits_nested_and_by_relativ
         "https:/\nx",
     ],
 )
-async def test_submodule_urls_of_other_kinds_are_refused(
+async def test_submodule_urls_with_other_protocols_or_options_are_refused(
     source: GitSource, repository: Repository, lines: Lines, url: str, tmp_path: Path
 ) -> None:
     text = url.format(tmp_path / "ran").replace("\n", "\\n")
@@ -163,7 +163,9 @@ async def test_a_submodule_without_a_url_is_refused(source: GitSource, repositor
             await source.fetch(app, commit, "refs/heads/main", lines)
 
 
-async def test_a_submodule_that_holds_itself_ends(source: GitSource, repository: Repository, lines: Lines) -> None:
+async def test_a_submodule_that_contains_itself_is_refused(
+    source: GitSource, repository: Repository, lines: Lines
+) -> None:
     modules = b'[submodule "x"]\n\tpath = x\n\turl = ../iris.git\n'
     commit = repository.commit({"Dockerfile": DOCKERFILE})
     for _ in range(12):

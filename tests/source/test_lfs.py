@@ -1,4 +1,4 @@
-"""Large files: pointers that are left, pointers that are replaced, by a real git-lfs."""
+"""Large files: pointers that stay, and pointers that a real git-lfs replaces."""
 
 import hashlib
 import io
@@ -33,11 +33,11 @@ def a_pointer(content: bytes) -> bytes:
 
 
 def store(repository: Repository, content: bytes) -> None:
-    """Put a large file where a local remote keeps its."""
+    """Put a large file where a local remote stores it."""
     name = hashlib.sha256(content).hexdigest()
-    place = repository.path / "lfs/objects" / name[:2] / name[2:4]
-    place.mkdir(parents=True)
-    (place / name).write_bytes(content)
+    directory = repository.path / "lfs/objects" / name[:2] / name[2:4]
+    directory.mkdir(parents=True)
+    (directory / name).write_bytes(content)
 
 
 async def files_of(context: Context) -> dict[str, bytes]:
@@ -46,7 +46,7 @@ async def files_of(context: Context) -> dict[str, bytes]:
         return {member.name: reader.read() for member in tar if (reader := tar.extractfile(member))}
 
 
-def a_repository_with(repository: Repository, model: bytes) -> str:
+def commit_pointer_to(repository: Repository, model: bytes) -> str:
     files: dict[str, Content] = {
         "Dockerfile": DOCKERFILE,
         ".gitattributes": b"*.bin filter=lfs diff=lfs merge=lfs -text\n",
@@ -57,16 +57,16 @@ def a_repository_with(repository: Repository, model: bytes) -> str:
     return repository.commit(files)
 
 
-def test_a_pointer_is_known_by_its_three_lines() -> None:
+def test_a_pointer_is_recognised_by_its_three_lines() -> None:
     assert pointer(a_pointer(b"abc")) == Pointer(hashlib.sha256(b"abc").hexdigest(), 3)
     assert pointer(b"version https://git-lfs.github.com/spec/v1\noid sha256:../../x\nsize 3\n") is None
     assert pointer(b"anything else") is None
 
 
-async def test_pointers_stay_pointers_unless_asked_for_and_the_log_warns_once(
+async def test_without_lfs_in_the_config_pointers_stay_and_the_log_warns_once(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
-    commit = a_repository_with(repository, b"abc")
+    commit = commit_pointer_to(repository, b"abc")
     async with await source.fetch(an_app(str(repository.path)), commit, "refs/heads/main", lines) as context:
         for _ in range(2):
             assert (await files_of(context))["model.bin"] == a_pointer(b"abc")
@@ -74,11 +74,11 @@ async def test_pointers_stay_pointers_unless_asked_for_and_the_log_warns_once(
 
 
 @pytest.mark.usefixtures("git_lfs")
-async def test_large_files_stand_in_the_context_when_the_app_asks_for_them(
+async def test_with_lfs_in_the_config_large_files_replace_their_pointers(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
     model = os.urandom(3_000_001)
-    commit = a_repository_with(repository, model)
+    commit = commit_pointer_to(repository, model)
     store(repository, model)
     app = an_app(f"file://{repository.path}", build={"lfs": True})
     async with await source.fetch(app, commit, "refs/heads/main", lines) as context:
@@ -91,14 +91,14 @@ async def test_large_files_stand_in_the_context_when_the_app_asks_for_them(
 async def test_a_large_file_that_the_remote_does_not_have_fails_the_build(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
-    commit = a_repository_with(repository, b"never stored")
+    commit = commit_pointer_to(repository, b"never stored")
     app = an_app(f"file://{repository.path}", build={"lfs": True})
     with pytest.raises(BuildFailed, match=r"large file|LFS object"):
         async with await source.fetch(app, commit, "refs/heads/main", lines) as context:
             await files_of(context)
 
 
-async def test_without_git_lfs_on_the_host_the_build_says_what_is_needed(
+async def test_without_git_lfs_on_the_host_the_error_says_what_is_needed(
     source: GitSource, repository: Repository, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = tmp_path / "programs"

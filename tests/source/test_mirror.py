@@ -1,4 +1,4 @@
-"""Mirrors: damage, limits, growth, remotes that misbehave."""
+"""Mirrors: damage, limits, growth, and remotes that fail."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from deployd.errors import BuildFailed, Unavailable
 from deployd.source.source import GitSource
 from tests.source.conftest import SETTINGS, WAITS
 from tests.source.repositories import Lines, Repository, an_app
-from tests.source.servers import Manners, a_git_server
+from tests.source.servers import Behaviour, a_git_server
 
 DOCKERFILE = b"FROM scratch\n"
 
@@ -43,26 +43,26 @@ def processes_that_name(text: str) -> list[str]:
 
 
 async def fetched(source: GitSource, repository: Repository | str, commit: str, lines: Lines) -> int:
-    """Fetch and read the whole context; its size."""
+    """Fetch a commit and read its whole context; return its size."""
     url = repository if isinstance(repository, str) else str(repository.path)
     async with await source.fetch(an_app(url), commit, "refs/heads/main", lines) as context:
         return sum([len(piece) async for piece in context.tar()])
 
 
-async def test_a_commit_that_is_there_is_not_asked_for_again(
+async def test_a_fetched_commit_needs_no_second_request(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE})
-    manners = Manners()
-    with a_git_server(repository.path.parent, manners) as url:
+    behaviour = Behaviour()
+    with a_git_server(repository.path.parent, behaviour) as url:
         await fetched(source, f"{url}/iris.git", commit, lines)
-        asked = len(manners.seen)
+        asked = len(behaviour.seen)
         await fetched(source, f"{url}/iris.git", commit, lines)
     assert asked
-    assert len(manners.seen) == asked
+    assert len(behaviour.seen) == asked
 
 
-async def test_a_second_commit_brings_only_what_changed(
+async def test_a_second_commit_transfers_only_what_changed(
     source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
     ballast = {f"data/{n}": os.urandom(20_000) for n in range(20)}
@@ -87,7 +87,7 @@ async def test_two_apps_of_one_repository_share_its_mirror(
 
 
 @pytest.mark.parametrize("damage", ["truncate", "delete", "empty", "garbage"])
-async def test_a_damaged_mirror_is_made_anew(
+async def test_a_damaged_mirror_is_created_again(
     source: GitSource, repository: Repository, lines: Lines, tmp_path: Path, damage: str
 ) -> None:
     files = {"Dockerfile": DOCKERFILE, "data": os.urandom(100_000)}
@@ -107,10 +107,10 @@ async def test_a_damaged_mirror_is_made_anew(
     assert await fetched(source, repository, first, lines) == size
     second = repository.commit({**files, "more": b"1"})
     assert await fetched(source, repository, second, lines) > size
-    assert "made anew" in lines.text
+    assert "created again" in lines.text
 
 
-async def test_damage_that_shows_only_while_reading_is_repaired_by_the_next_fetch(
+async def test_damage_that_is_found_while_the_tar_is_read_is_repaired_by_the_next_fetch(
     source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(3_000_000)})
@@ -127,7 +127,7 @@ async def test_damage_that_shows_only_while_reading_is_repaired_by_the_next_fetc
     assert await fetched(source, repository, commit, lines) > 3_000_000
 
 
-async def test_damage_in_the_dockerfile_itself_is_repaired_by_the_next_fetch(
+async def test_damage_in_the_dockerfile_is_repaired_by_the_next_fetch(
     source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
     commit = repository.commit({"Dockerfile": os.urandom(1_000_000)})
@@ -143,38 +143,38 @@ async def test_damage_in_the_dockerfile_itself_is_repaired_by_the_next_fetch(
 
 
 @pytest.mark.parametrize("damage", ["HEAD", "objects", "config"])
-async def test_something_else_in_the_place_of_a_mirror_is_replaced(
+async def test_a_directory_that_is_no_valid_mirror_is_replaced(
     repository: Repository, lines: Lines, tmp_path: Path, damage: str
 ) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE})
     async with GitSource(SETTINGS, tmp_path / "mirrors", WAITS) as source:
         await fetched(source, repository, commit, lines)
-    place = mirror_in(tmp_path / "mirrors") / damage
-    if place.is_dir():
-        place.rename(tmp_path / "gone")
+    damaged = mirror_in(tmp_path / "mirrors") / damage
+    if damaged.is_dir():
+        damaged.rename(tmp_path / "gone")
     else:
-        place.write_bytes(b"\0[[[")
+        damaged.write_bytes(b"\0[[[")
     async with GitSource(SETTINGS, tmp_path / "mirrors", WAITS) as source:
         assert await fetched(source, repository, commit, lines)
 
 
-async def test_lock_files_and_half_packs_of_a_killed_git_do_no_harm(
+async def test_lock_files_and_half_packs_of_a_killed_git_are_removed(
     repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
     async with GitSource(SETTINGS, tmp_path / "mirrors", WAITS) as source:
         await fetched(source, repository, repository.commit({"Dockerfile": DOCKERFILE}), lines)
-    place = mirror_in(tmp_path / "mirrors")
-    stale = [place / name for name in ("shallow.lock", "HEAD.lock", "packed-refs.lock", "objects/pack/tmp_pack_abc")]
+    mirror = mirror_in(tmp_path / "mirrors")
+    stale = [mirror / name for name in ("shallow.lock", "HEAD.lock", "packed-refs.lock", "objects/pack/tmp_pack_abc")]
     for path in stale:
         path.write_bytes(b"x")
     async with GitSource(SETTINGS, tmp_path / "mirrors", WAITS) as source:
         await fetched(source, repository, repository.commit({"Dockerfile": DOCKERFILE, "a": b"2"}), lines)
     assert not [path for path in stale if path.exists()]
-    assert "made anew" not in lines.text
+    assert "created again" not in lines.text
 
 
 @pytest.mark.slow
-async def test_mirrors_stay_few_packs_and_few_commits(
+async def test_a_mirror_keeps_few_packs_few_commits_and_those_in_use(
     source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
     commits = [repository.commit({"Dockerfile": DOCKERFILE, "n": b"%d" % n}) for n in range(30)]
@@ -195,7 +195,7 @@ async def test_mirrors_stay_few_packs_and_few_commits(
     assert await fetched(source, repository, commits[5], lines)
 
 
-async def test_a_commit_that_appears_late_is_waited_for(
+async def test_a_fetch_waits_for_a_commit_that_appears_late(
     repository: Repository, source: GitSource, lines: Lines
 ) -> None:
     first = repository.commit({"Dockerfile": DOCKERFILE})
@@ -209,13 +209,13 @@ async def test_a_commit_that_appears_late_is_waited_for(
     probe.git("fetch", "-q", str(repository.path), first)
     probe.git("update-ref", "refs/heads/main", first)
     expected = probe.commit({"Dockerfile": DOCKERFILE, "late": b"1"}, date=1_700_000_777)
-    with a_git_server(repository.path.parent, Manners(before=push)) as url:
+    with a_git_server(repository.path.parent, Behaviour(before=push)) as url:
         assert await fetched(source, f"{url}/iris.git", expected, lines)
     assert late == [expected]
     assert lines.text.count("the remote does not have the commit") == 2
 
 
-async def test_a_commit_that_never_appears_ends_the_build_with_the_reason(
+async def test_a_commit_that_never_appears_fails_the_build_with_the_reason(
     repository: Repository, source: GitSource, lines: Lines
 ) -> None:
     repository.commit({"Dockerfile": DOCKERFILE})
@@ -225,66 +225,64 @@ async def test_a_commit_that_never_appears_ends_the_build_with_the_reason(
     assert lines.text.count("trying again") == len(WAITS)
 
 
-async def test_a_server_that_hands_out_only_its_refs_still_gives_older_commits_of_the_branch(
+async def test_an_older_commit_of_the_branch_is_fetched_from_a_server_that_sends_only_its_refs(
     repository: Repository, source: GitSource, lines: Lines
 ) -> None:
     old = repository.commit({"Dockerfile": DOCKERFILE, "n": b"1"})
     for n in range(5):
         repository.commit({"Dockerfile": DOCKERFILE, "n": b"%d" % n})
-    with a_git_server(repository.path.parent, Manners(old_protocol=True)) as url:
+    with a_git_server(repository.path.parent, Behaviour(old_protocol=True)) as url:
         assert await fetched(source, f"{url}/iris.git", old, lines)
-        with pytest.raises(BuildFailed, match="hands out only its refs"):
+        with pytest.raises(BuildFailed, match="sends only its refs"):
             await fetched(source, f"{url}/iris.git", "1" * 40, lines)
 
 
-async def test_a_server_that_hands_out_only_its_refs_still_gives_what_its_tags_mark(
+async def test_a_tagged_commit_is_fetched_from_a_server_that_sends_only_its_refs(
     repository: Repository, source: GitSource, lines: Lines
 ) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE}, branch=None)
     repository.git("tag", "-a", "-m", "First", "v1", commit)
-    with a_git_server(repository.path.parent, Manners(old_protocol=True)) as url:
+    with a_git_server(repository.path.parent, Behaviour(old_protocol=True)) as url:
         app = an_app(f"{url}/iris.git", tag="v*")
         async with await source.fetch(app, commit, "refs/tags/v1", lines) as context:
             assert await context.read("Dockerfile") == DOCKERFILE
 
 
-async def test_something_that_is_no_commit_is_refused(repository: Repository, source: GitSource, lines: Lines) -> None:
+async def test_an_object_that_is_no_commit_is_refused(repository: Repository, source: GitSource, lines: Lines) -> None:
     repository.commit({"Dockerfile": DOCKERFILE})
     tree = repository.git("rev-parse", "main^{tree}")
     with pytest.raises(BuildFailed, match="is a tree, not a commit"):
         await fetched(source, repository, tree, lines)
 
 
-async def test_a_transfer_that_breaks_off_is_tried_again(
-    repository: Repository, source: GitSource, lines: Lines
-) -> None:
+async def test_a_broken_transfer_is_tried_again(repository: Repository, source: GitSource, lines: Lines) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(300_000)})
-    manners = Manners(truncate=True)
+    behaviour = Behaviour(truncate=True)
 
-    def heal(_: int) -> None:
-        manners.truncate = "trying again" not in lines.text
+    def repair(_: int) -> None:
+        behaviour.truncate = "trying again" not in lines.text
 
-    manners.before = heal
-    with a_git_server(repository.path.parent, manners) as url:
+    behaviour.before = repair
+    with a_git_server(repository.path.parent, behaviour) as url:
         assert await fetched(source, f"{url}/iris.git", commit, lines) > 300_000
     assert lines.text.count("trying again") == 1
 
 
-async def test_a_transfer_that_always_breaks_off_ends_as_unavailable_and_leaves_nothing(
+async def test_a_transfer_that_always_breaks_is_unavailable_and_leaves_no_files(
     repository: Repository, source: GitSource, lines: Lines, tmp_path: Path
 ) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(300_000)})
-    with a_git_server(repository.path.parent, Manners(truncate=True)) as url, pytest.raises(Unavailable):
+    with a_git_server(repository.path.parent, Behaviour(truncate=True)) as url, pytest.raises(Unavailable):
         await fetched(source, f"{url}/iris.git", commit, lines)
     assert not list((mirror_in(tmp_path / "mirrors") / "objects/pack").iterdir())
 
 
-async def test_a_remote_that_hangs_is_left_after_the_timeout_with_nothing_still_running(
+async def test_a_remote_that_hangs_is_unavailable_after_the_timeout_and_leaves_no_process(
     repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE})
     settings = Git.model_validate({"timeout": "1s"})
-    with a_git_server(repository.path.parent, Manners(hang=True)) as url:
+    with a_git_server(repository.path.parent, Behaviour(hang=True)) as url:
         async with GitSource(settings, tmp_path / "mirrors", WAITS) as source:
             for asked in (source.heads(an_app(f"{url}/x.git")), fetched(source, f"{url}/x.git", commit, lines)):
                 started = time.monotonic()
@@ -294,7 +292,7 @@ async def test_a_remote_that_hangs_is_left_after_the_timeout_with_nothing_still_
             assert processes_that_name(f"{url}/x.git") == []
 
 
-async def test_a_cancelled_fetch_takes_its_processes_along(
+async def test_a_cancelled_fetch_leaves_no_process(
     repository: Repository, source: GitSource, lines: Lines, tmp_path: Path
 ) -> None:
     arrived = asyncio.Event()
@@ -303,8 +301,8 @@ async def test_a_cancelled_fetch_takes_its_processes_along(
     def arrive(_: int) -> None:
         loop.call_soon_threadsafe(arrived.set)
 
-    manners = Manners(hang=True, before=arrive)
-    with a_git_server(repository.path.parent, manners) as url:
+    behaviour = Behaviour(hang=True, before=arrive)
+    with a_git_server(repository.path.parent, behaviour) as url:
         task = asyncio.create_task(fetched(source, f"{url}/x.git", "1" * 40, lines))
         await arrived.wait()
         assert processes_that_name(f"{url}/x.git")
@@ -319,25 +317,25 @@ async def test_a_cancelled_fetch_takes_its_processes_along(
     assert await fetched(source, repository, commit, lines)
 
 
-async def test_a_fetch_killed_from_outside_starts_over(
+async def test_a_killed_fetch_is_tried_again(
     repository: Repository, source: GitSource, lines: Lines, tmp_path: Path
 ) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(300_000)})
-    shot: list[str] = []
+    killed: list[str] = []
 
-    def shoot(number: int) -> None:
+    def kill(number: int) -> None:
         if number == 2:
             for process in processes_that_name(str(tmp_path / "mirrors")):
-                shot.append(process)
+                killed.append(process)
                 os.kill(int(process), signal.SIGKILL)
 
-    with a_git_server(repository.path.parent, Manners(before=shoot)) as url:
+    with a_git_server(repository.path.parent, Behaviour(before=kill)) as url:
         assert await fetched(source, f"{url}/iris.git", commit, lines) > 300_000
-    assert shot
+    assert killed
     assert lines.text.count("Fetched") == 1
 
 
-async def test_a_repository_past_the_size_limit_is_given_up_while_it_comes(
+async def test_the_fetch_of_a_repository_above_the_size_limit_is_stopped(
     repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(2_000_000)})
@@ -349,7 +347,7 @@ async def test_a_repository_past_the_size_limit_is_given_up_while_it_comes(
         assert await fetched(source, repository, small, lines)
 
 
-async def test_a_mirror_that_has_grown_too_large_starts_anew_and_goes_on(
+async def test_a_mirror_that_has_grown_too_large_is_created_again(
     repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
     settings = Git.model_validate({"allow_file": True, "max_size": "1MiB"})
@@ -368,9 +366,7 @@ async def test_a_state_directory_that_cannot_be_written_is_unavailable(tmp_path:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-async def test_a_full_disk_is_unavailable_and_the_mirror_is_used_again_afterwards(
-    repository: Repository, lines: Lines, tmp_path: Path
-) -> None:
+async def test_after_a_full_disk_the_mirror_is_still_used(repository: Repository, lines: Lines, tmp_path: Path) -> None:
     small = repository.commit({"Dockerfile": DOCKERFILE})
     large = repository.commit({"Dockerfile": DOCKERFILE, "data": os.urandom(3_000_000)})
     with a_small_disk(tmp_path / "disk") as disk:
@@ -381,7 +377,7 @@ async def test_a_full_disk_is_unavailable_and_the_mirror_is_used_again_afterward
             assert "server.state_dir" in full.value.hint
             (disk / "ballast").unlink()
             assert await fetched(source, repository, large, lines) > 3_000_000
-    assert "made anew" not in lines.text
+    assert "created again" not in lines.text
 
 
 @contextmanager
@@ -392,7 +388,7 @@ def a_small_disk(path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(path)], check=False, stderr=subprocess.DEVNULL
     )
     if mounted.returncode:
-        pytest.skip("this machine lets nobody mount a tmpfs")
+        pytest.skip("a tmpfs cannot be mounted on this machine")
     try:
         (path / "ballast").write_bytes(bytes(4 << 20))
         yield path

@@ -1,4 +1,4 @@
-"""Who we say we are, to whom, and what comes back: credentials, redirects, refusals, ssh."""
+"""Credentials, redirects, refusals and ssh."""
 
 import asyncio
 import os
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from deployd.errors import BuildFailed, ConfigError, Unavailable
-from deployd.source.complaints import Cause, trouble
+from deployd.source.diagnosis import Cause, diagnose
 from deployd.source.remote import Remote
 from deployd.source.source import GitSource
 from tests.conftest import needed
 from tests.source.repositories import Lines, Repository, Submodule, an_app
-from tests.source.servers import Manners, a_git_server
+from tests.source.servers import Behaviour, a_git_server
 from tests.source.ssh_server import SshServer, a_key, an_ssh_server
 
 DOCKERFILE = b"FROM scratch\n"
@@ -23,7 +23,7 @@ TOKEN = "s3cr3t-t0ken"
 
 
 def command_lines_and_files(directory: Path) -> str:
-    """All that another user could read: argv of every process. And all that lies in the mirrors."""
+    """The argv of every process, which other users can read, and every file in the mirrors."""
     found = []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -35,7 +35,7 @@ def command_lines_and_files(directory: Path) -> str:
 
 
 @pytest.mark.parametrize("secret", [TOKEN, f"deploy:{TOKEN}"])
-async def test_a_token_opens_a_private_repository_and_shows_nowhere(
+async def test_a_token_gives_access_and_appears_in_no_argv_log_or_file(
     source: GitSource,
     repository: Repository,
     lines: Lines,
@@ -46,8 +46,8 @@ async def test_a_token_opens_a_private_repository_and_shows_nowhere(
     monkeypatch.setenv("IRIS_TOKEN", secret)
     commit = repository.commit({"Dockerfile": DOCKERFILE})
     shown: list[str] = []
-    manners = Manners(password=TOKEN, before=lambda _: shown.append(command_lines_and_files(tmp_path / "mirrors")))
-    with a_git_server(repository.path.parent, manners) as url:
+    behaviour = Behaviour(password=TOKEN, before=lambda _: shown.append(command_lines_and_files(tmp_path / "mirrors")))
+    with a_git_server(repository.path.parent, behaviour) as url:
         app = an_app(f"{url}/iris.git", credentials="env:IRIS_TOKEN")
         async with await source.fetch(app, commit, "refs/heads/main", lines):
             pass
@@ -58,7 +58,7 @@ async def test_a_token_opens_a_private_repository_and_shows_nowhere(
 
 
 @pytest.mark.parametrize("credentials", [None, "env:IRIS_TOKEN"])
-async def test_a_wrong_or_missing_token_names_the_key_to_look_at(
+async def test_a_wrong_or_missing_token_names_the_config_key(
     source: GitSource,
     repository: Repository,
     lines: Lines,
@@ -67,17 +67,17 @@ async def test_a_wrong_or_missing_token_names_the_key_to_look_at(
 ) -> None:
     monkeypatch.setenv("IRIS_TOKEN", "wr0ng")
     commit = repository.commit({"Dockerfile": DOCKERFILE})
-    manners = Manners(password=TOKEN)
-    with a_git_server(repository.path.parent, manners) as url:
+    behaviour = Behaviour(password=TOKEN)
+    with a_git_server(repository.path.parent, behaviour) as url:
         app = an_app(f"{url}/iris.git", credentials=credentials)
-        with pytest.raises(Unavailable, match="does not let us in") as refused:
+        with pytest.raises(Unavailable, match="denies access") as refused:
             await source.fetch(app, commit, "refs/heads/main", lines)
     assert "app.iris.credentials" in refused.value.hint
     assert "wr0ng" not in refused.value.message
     assert "trying again" not in lines.text
 
 
-async def test_a_reference_that_leads_nowhere_is_a_config_error(
+async def test_a_secret_that_cannot_be_read_is_a_config_error(
     source: GitSource, repository: Repository, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("IRIS_TOKEN", raising=False)
@@ -86,12 +86,12 @@ async def test_a_reference_that_leads_nowhere_is_a_config_error(
         await source.fetch(an_app("http://127.0.0.1:9/x.git", credentials="env:IRIS_TOKEN"), commit, "main", lines)
 
 
-async def test_a_redirect_does_not_take_the_token_to_another_host(
+async def test_a_redirect_does_not_send_the_token_to_another_host(
     source: GitSource, repository: Repository, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IRIS_TOKEN", TOKEN)
     repository.commit({"Dockerfile": DOCKERFILE})
-    thief, mover = Manners(), Manners()
+    thief, mover = Behaviour(), Behaviour()
     with (
         a_git_server(repository.path.parent, thief) as stolen,
         a_git_server(repository.path.parent, mover) as url,
@@ -104,16 +104,16 @@ async def test_a_redirect_does_not_take_the_token_to_another_host(
         assert await source.heads(an_app(f"{url}/iris.git"))
 
 
-async def test_a_token_is_not_offered_to_a_submodule_on_another_host(
+async def test_a_token_is_not_sent_to_the_host_of_a_submodule(
     source: GitSource, repository: Repository, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IRIS_TOKEN", TOKEN)
     other = Repository.create(repository.path.parent / "other.git")
     theirs = other.commit({"a": b"1"})
-    thief = Manners()
+    thief = Behaviour()
     with (
         a_git_server(repository.path.parent, thief) as stolen,
-        a_git_server(repository.path.parent, Manners(password=TOKEN)) as url,
+        a_git_server(repository.path.parent, Behaviour(password=TOKEN)) as url,
     ):
         modules = f'[submodule "x"]\n\tpath = x\n\turl = {stolen}/other.git\n'.encode()
         commit = repository.commit({"Dockerfile": DOCKERFILE, ".gitmodules": modules, "x": Submodule(theirs)})
@@ -126,33 +126,33 @@ async def test_a_token_is_not_offered_to_a_submodule_on_another_host(
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(403, "does not let us in"), (404, "no such repository"), (500, "does not answer"), (429, "does not answer")],
+    [(403, "denies access"), (404, "does not exist"), (500, "does not answer"), (429, "does not answer")],
 )
-async def test_what_a_server_answers_is_told_in_plain_words(
+async def test_an_error_status_of_the_server_becomes_a_plain_message(
     source: GitSource, repository: Repository, status: int, words: str
 ) -> None:
-    with a_git_server(repository.path.parent, Manners(status=status)) as url, pytest.raises(Unavailable, match=words):
+    with a_git_server(repository.path.parent, Behaviour(status=status)) as url, pytest.raises(Unavailable, match=words):
         await source.heads(an_app(f"{url}/iris.git"))
 
 
-async def test_nobody_listening_and_no_such_host_are_told_apart(source: GitSource) -> None:
+async def test_a_closed_port_and_an_unknown_host_give_different_messages(source: GitSource) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(Unavailable, match="does not answer"):
         await source.heads(an_app(f"http://127.0.0.1:{port}/x.git"))
-    meaning = trouble("fatal: unable to access 'https://x.invalid/': Could not resolve host: x.invalid", "app.iris")
-    assert (meaning.cause, meaning.hint) == (Cause.NETWORK, "check app.iris.repo and this machine's DNS")
+    unknown = diagnose("fatal: unable to access 'https://x.invalid/': Could not resolve host: x.invalid", "app.iris")
+    assert (unknown.cause, unknown.hint) == (Cause.NETWORK, "check app.iris.repo and this machine's DNS")
 
 
-async def test_local_repositories_need_leave(repository: Repository, lines: Lines, tmp_path: Path) -> None:
+async def test_a_local_submodule_needs_allow_file(repository: Repository, lines: Lines, tmp_path: Path) -> None:
     remote = Remote(str(repository.path), "app.iris", allow_file=False)
     with pytest.raises(BuildFailed, match="not allowed"):
         remote.submodule("file:///srv/other.git")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository to somebody else")
-async def test_a_local_repository_of_somebody_else_is_trusted_because_it_is_configured(
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a repository")
+async def test_a_configured_local_repository_may_belong_to_another_user(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE})
@@ -174,22 +174,22 @@ async def test_a_local_repository_of_somebody_else_is_trusted_because_it_is_conf
         ("ssh://git@example.com/iris.git", "../lib.git", "ssh://git@example.com/lib.git"),
     ],
 )
-def test_relative_submodule_urls_resolve_as_gits_do(base: str, relative: str, url: str) -> None:
+def test_relative_submodule_urls_resolve_as_in_git(base: str, relative: str, url: str) -> None:
     assert Remote(base, "app.iris").submodule(relative).url == url
 
 
-def test_a_relative_submodule_url_does_not_climb_above_the_host() -> None:
-    with pytest.raises(BuildFailed, match="climbs"):
+def test_a_relative_submodule_url_above_the_host_is_refused() -> None:
+    with pytest.raises(BuildFailed, match="above the root"):
         Remote("https://example.com/iris.git", "app.iris").submodule("../../../etc")
 
 
-def test_what_git_says_is_shown_without_secrets_and_control_characters(
+def test_output_of_git_is_shown_without_secrets_and_control_characters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IRIS_TOKEN", TOKEN)
     with Remote("https://example.com/x", "app.iris", credentials="env:IRIS_TOKEN").session(tmp_path) as session:
-        said = session.clean(f"fatal: \x1b[31m{TOKEN}\x1b[0m at https://me:pw@example.com/x\r\nnext")
-    assert said == "fatal: [31m***[0m at https://***@example.com/x\nnext"
+        shown = session.clean(f"fatal: \x1b[31m{TOKEN}\x1b[0m at https://me:pw@example.com/x\r\nnext")
+    assert shown == "fatal: [31m***[0m at https://***@example.com/x\nnext"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -201,7 +201,7 @@ def ssh_server(tmp_path: Path) -> Iterator[SshServer]:
 
 
 @pytest.mark.slow
-async def test_a_deploy_key_opens_a_repository_over_ssh(
+async def test_a_deploy_key_gives_access_over_ssh(
     source: GitSource,
     repository: Repository,
     lines: Lines,
@@ -231,11 +231,11 @@ async def test_a_deploy_key_opens_a_repository_over_ssh(
 
 
 @pytest.mark.slow
-async def test_a_key_that_the_server_does_not_know_names_the_key_to_look_at(
+async def test_an_ssh_key_that_the_server_refuses_names_the_config_key(
     source: GitSource, repository: Repository, ssh_server: SshServer, tmp_path: Path
 ) -> None:
     other = a_key(tmp_path / "other")
     app = an_app(ssh_server.url(repository.path), ssh_key=f"file:{other}")
-    with pytest.raises(Unavailable, match="does not let us in") as refused:
+    with pytest.raises(Unavailable, match="denies access") as refused:
         await asyncio.wait_for(source.heads(app), 30)
     assert "app.iris.ssh_key" in refused.value.hint

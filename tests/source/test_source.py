@@ -1,4 +1,4 @@
-"""Commits, heads and names of a real repository, over real git."""
+"""Heads, commits, contexts and names of real git repositories."""
 
 import asyncio
 import io
@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from deployd.config.daemon import Git
+from deployd.domain import Head
 from deployd.errors import BuildFailed, RequestRefused, Unavailable
 from deployd.ports import Context, Source
 from deployd.source.source import GitSource
 from tests.source.conftest import SETTINGS, WAITS
 from tests.source.repositories import DATE, Content, Lines, Link, Program, Repository, an_app
-from tests.source.servers import Manners, a_git_server
+from tests.source.servers import Behaviour, a_git_server
 
 DOCKERFILE = b"FROM scratch\n"
 
@@ -26,12 +27,12 @@ async def tar_of(context: Context) -> dict[str, tarfile.TarInfo]:
         return {member.name: member for member in tar}
 
 
-def test_it_is_what_the_pipeline_asks_for(tmp_path: Path) -> None:
+def test_a_git_source_implements_the_port(tmp_path: Path) -> None:
     port: Source = GitSource(SETTINGS, tmp_path)
     assert port.heads.__doc__
 
 
-async def test_exactly_the_commit_is_fetched_though_the_branch_moved_on(
+async def test_exactly_the_commit_is_fetched_when_the_branch_has_moved_on(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
     old = repository.commit({"Dockerfile": DOCKERFILE, "version": b"1"})
@@ -41,7 +42,7 @@ async def test_exactly_the_commit_is_fetched_though_the_branch_moved_on(
         assert context.commit == old
 
 
-async def test_the_context_holds_files_programs_directories_and_links_as_git_has_them(
+async def test_the_context_contains_files_programs_directories_and_links_as_in_git(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
     files: dict[str, Content] = {
@@ -81,7 +82,7 @@ async def test_the_same_commit_gives_the_same_bytes_every_time(
     assert len(first) > 300_000
 
 
-async def test_a_tar_that_is_left_half_read_ends_with_its_context(
+async def test_closing_the_context_ends_a_tar_that_was_not_read_to_the_end(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
     commit = repository.commit({"Dockerfile": DOCKERFILE, **{f"file{n}": bytes([n]) * 3_000_000 for n in range(5)}})
@@ -92,7 +93,7 @@ async def test_a_tar_that_is_left_half_read_ends_with_its_context(
         await anext(stream)
 
 
-async def test_a_context_below_the_root_holds_only_that_directory(
+async def test_a_context_below_the_root_contains_only_that_directory(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
     commit = repository.commit({"service/Dockerfile": DOCKERFILE, "service/app.py": b"", "other": b""})
@@ -103,7 +104,7 @@ async def test_a_context_below_the_root_holds_only_that_directory(
         assert await context.read("other") == b""
 
 
-async def test_a_dockerfile_outside_of_the_context_comes_under_a_name_of_its_own(
+async def test_a_dockerfile_outside_of_the_context_gets_a_new_name(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
     commit = repository.commit({"service/Dockerfile": b"FROM other\n", "docker/prod": DOCKERFILE})
@@ -128,7 +129,7 @@ async def test_a_dockerfile_that_is_a_link_inside_the_repository_is_followed(
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../etc/passwd", "Dockerfile", "gone"])
-async def test_a_dockerfile_that_leads_nowhere_in_the_repository_is_refused(
+async def test_a_dockerfile_that_links_to_no_file_in_the_repository_is_refused(
     source: GitSource, repository: Repository, lines: Lines, target: str
 ) -> None:
     commit = repository.commit({"Dockerfile": Link(target)})
@@ -146,7 +147,7 @@ async def test_a_context_that_is_no_directory_is_refused(
         await source.fetch(app, commit, "refs/heads/main", lines)
 
 
-async def test_reading_follows_links_inside_the_repository_and_never_out_of_it(
+async def test_reading_follows_links_only_inside_the_repository(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
     files: dict[str, Content] = {
@@ -171,9 +172,7 @@ async def test_reading_a_huge_file_is_refused(source: GitSource, repository: Rep
             await context.read("huge")
 
 
-async def test_a_context_past_the_size_limit_is_refused_while_it_streams(
-    repository: Repository, lines: Lines, tmp_path: Path
-) -> None:
+async def test_a_context_above_the_size_limit_is_refused(repository: Repository, lines: Lines, tmp_path: Path) -> None:
     zeros = repository.commit({"Dockerfile": DOCKERFILE, "zeros": bytes(3 << 20)})
     settings = Git.model_validate({"allow_file": True, "max_size": "1MiB"})
     async with (
@@ -191,9 +190,7 @@ async def test_heads_are_those_that_the_app_watches(source: GitSource, repositor
     assert await source.heads(an_app(str(repository.path))) == {"refs/heads/main": main}
 
 
-async def test_heads_of_annotated_tags_are_the_commits_that_they_mark(
-    source: GitSource, repository: Repository
-) -> None:
+async def test_the_head_of_an_annotated_tag_is_its_commit(source: GitSource, repository: Repository) -> None:
     commit = repository.commit({"a": b"1"})
     repository.git("tag", "-a", "-m", "First", "v1", commit)
     repository.git("tag", "v2", commit)
@@ -202,23 +199,21 @@ async def test_heads_of_annotated_tags_are_the_commits_that_they_mark(
     assert await source.heads(app) == {"refs/tags/v1": commit, "refs/tags/v2": commit}
 
 
-async def test_apps_that_ask_for_one_repository_at_the_same_time_share_the_answer(
+async def test_apps_that_ask_for_one_repository_at_the_same_time_share_one_request(
     repository: Repository, source: GitSource
 ) -> None:
     commit = repository.commit({"a": b"1"})
-    manners = Manners()
-    with a_git_server(repository.path.parent, manners) as url:
+    behaviour = Behaviour()
+    with a_git_server(repository.path.parent, behaviour) as url:
         apps = [an_app(f"{url}/iris.git", name=f"app{n}") for n in range(20)]
         answers = await asyncio.gather(*(source.heads(app) for app in apps))
-        asked = len(manners.seen)
+        asked = len(behaviour.seen)
         await source.heads(apps[0])
     assert answers == [{"refs/heads/main": commit}] * 20
-    assert len(manners.seen) == 2 * asked
+    assert len(behaviour.seen) == 2 * asked
 
 
-async def test_an_asker_that_gives_up_does_not_take_the_answer_from_the_others(
-    repository: Repository, source: GitSource
-) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_shared_request(repository: Repository, source: GitSource) -> None:
     commit = repository.commit({"a": b"1"})
     app = an_app(str(repository.path))
     first, second = asyncio.create_task(source.heads(app)), asyncio.create_task(source.heads(app))
@@ -248,24 +243,25 @@ async def test_a_person_may_name_a_branch_a_tag_and_a_full_or_short_commit(
 
 
 @pytest.mark.parametrize("name", ["gone", "0" * 40, "beef", "--upload-pack=x", "", "main; id", "m*", "🐸"])
-async def test_a_name_that_leads_nowhere_is_not_found(source: GitSource, repository: Repository, name: str) -> None:
+async def test_an_unknown_name_is_not_found(source: GitSource, repository: Repository, name: str) -> None:
     repository.commit({"a": b"1"})
     with pytest.raises(RequestRefused) as refused:
         await source.resolve(an_app(str(repository.path)), name)
     assert refused.value.status == 404
 
 
-async def test_the_subject_is_one_clean_line(source: GitSource, repository: Repository, lines: Lines) -> None:
+async def test_a_commit_tells_its_message_and_one_clean_line_as_subject(
+    source: GitSource, repository: Repository
+) -> None:
     subject = "Fix \x1b[31mred\x1b[0m \u202eevil\u2069 " + "x" * 300 + "\n\nBody"
     commit = repository.commit({"Dockerfile": DOCKERFILE}, subject=subject, author="Eve\u200b \x07 O'Neil")
-    app = an_app(str(repository.path))
-    async with await source.fetch(app, commit, "refs/heads/main", lines):
-        found, author = await source.subject(app, commit)
-    assert found.startswith("Fix [31mred [0m evil xxx")
-    assert (len(found), author) == (200, "Eve O'Neil")
+    facts = await source.facts(an_app(str(repository.path)), Head("refs/heads/main", commit))
+    assert facts.subject.startswith("Fix [31mred [0m evil xxx")
+    assert (len(facts.subject), facts.author) == (200, "Eve O'Neil")
+    assert facts.message.rstrip() == subject
 
 
-async def test_what_differs_between_two_commits_is_listed(source: GitSource, repository: Repository) -> None:
+async def test_the_paths_that_differ_between_two_commits_are_listed(source: GitSource, repository: Repository) -> None:
     first = repository.commit({"a": b"1", "kept": b"k", "moved": b"the same"})
     second = repository.commit({"a": b"2", "kept": b"k", "d/ü\n": b"new", "there": b"the same"})
     app = an_app(str(repository.path))
@@ -275,12 +271,12 @@ async def test_what_differs_between_two_commits_is_listed(source: GitSource, rep
     assert await source.changed(app, "f" * 64, second) is None
 
 
-async def test_ping_wants_the_remote_and_the_branch(source: GitSource, repository: Repository, tmp_path: Path) -> None:
+async def test_ping_needs_the_remote_and_the_branch(source: GitSource, repository: Repository, tmp_path: Path) -> None:
     repository.commit({"a": b"1"})
     await source.ping(an_app(str(repository.path)))
     with pytest.raises(Unavailable, match="has no refs/heads/release"):
         await source.ping(an_app(str(repository.path), branch="release"))
-    with pytest.raises(Unavailable, match="there is no such repository"):
+    with pytest.raises(Unavailable, match="the repository does not exist"):
         await source.ping(an_app(str(tmp_path / "nowhere.git")))
 
 
@@ -289,12 +285,12 @@ async def test_only_full_commit_names_are_fetched(
     source: GitSource, repository: Repository, commit: str, lines: Lines
 ) -> None:
     repository.commit({"a": b"1"})
-    with pytest.raises(BuildFailed, match="is no full commit SHA"):
+    with pytest.raises(BuildFailed, match="is not a full commit SHA"):
         await source.fetch(an_app(str(repository.path)), commit, "refs/heads/main", lines)
 
 
-async def test_a_repository_of_sha256_names_works_the_same(source: GitSource, tmp_path: Path, lines: Lines) -> None:
-    repository = Repository.create(tmp_path / "modern.git", "--object-format=sha256")
+async def test_a_repository_with_sha256_names_works_the_same(source: GitSource, tmp_path: Path, lines: Lines) -> None:
+    repository = Repository.create(tmp_path / "sha256.git", "--object-format=sha256")
     commit = repository.commit({"Dockerfile": DOCKERFILE, "a": b"1"})
     app = an_app(str(repository.path))
     assert len(commit) == 64
@@ -303,7 +299,7 @@ async def test_a_repository_of_sha256_names_works_the_same(source: GitSource, tm
         assert set(await tar_of(context)) == {"Dockerfile", "a"}
 
 
-async def test_what_a_killed_daemon_left_is_swept_up_and_mirrors_are_used_again(
+async def test_a_start_removes_what_a_killed_daemon_left_and_keeps_the_mirrors(
     tmp_path: Path, repository: Repository, lines: Lines
 ) -> None:
     commit, app = repository.commit({"Dockerfile": DOCKERFILE}), an_app(str(repository.path))
@@ -317,7 +313,7 @@ async def test_what_a_killed_daemon_left_is_swept_up_and_mirrors_are_used_again(
     assert lines.text.count("Fetched") == 1
 
 
-async def test_a_mirror_that_nobody_has_used_for_a_month_is_removed_at_the_start(
+async def test_a_mirror_that_was_not_used_for_a_month_is_removed_at_the_start(
     tmp_path: Path, repository: Repository, lines: Lines
 ) -> None:
     commit, app = repository.commit({"Dockerfile": DOCKERFILE}), an_app(str(repository.path))
@@ -327,7 +323,7 @@ async def test_a_mirror_that_nobody_has_used_for_a_month_is_removed_at_the_start
             pass
         (mirror,) = directory.glob("*.git")
         long_ago = time.time() - days * 86400
-        for place in (mirror, *mirror.rglob("*")):
-            os.utime(place, (long_ago, long_ago))
+        for path in (mirror, *mirror.rglob("*")):
+            os.utime(path, (long_ago, long_ago))
         async with GitSource(SETTINGS, directory, WAITS):
             assert len(list(directory.glob("*.git"))) == left

@@ -1,6 +1,6 @@
 """`python -m tests.testbed [PART|all]` brings up what the tests need, or one part of it; `stop` ends the cluster.
 
-What this machine cannot have is named with what is missing; the exit code is 0 all the same, as the tests then skip.
+A part that this machine cannot run is reported with the reason. The exit code is still 0, since the tests then skip.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from tests.testbed.registry import registry
 
 
 def main() -> None:
-    """Bring up what the command line names, each part with those it stands on."""
+    """Bring up the parts that the command line names, each with those that it needs."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.testbed", description="Bring up the real engines of the tests."
     )

@@ -1,6 +1,6 @@
-"""The certificates and keys of a test cluster, made by openssl: an authority, the API server's two faces, the tokens' key.
+"""The certificates and keys of a test cluster, made by openssl: a CA, the API server's two certificates, the tokens' key.
 
-Elliptic curves, as they are made in milliseconds. Nothing here outlives the cluster.
+The keys use elliptic curves, which take only milliseconds to make. They are removed with the cluster.
 """
 
 import subprocess
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from deployd.errors import Unavailable
 
-# Without a configuration of our own openssl would add the extensions of an authority to every certificate.
+# With its default configuration, openssl would add the extensions of a CA to every certificate.
 _CONFIGURATION = "[req]\ndistinguished_name=name\n[name]\n"
 
 
 def make(directory: Path, addresses: list[str], names: list[str]) -> None:
-    """Write `ca`, `apiserver` (for `addresses` and `names`), `client` (the API server's, towards kubelet) as .crt and .key, and
-    `tokens.key`, into `directory`."""
+    """Write into `directory`: `ca`, `apiserver` (for `addresses` and `names`) and `client` (the API server's as a client of the
+    kubelet), each as .crt and .key, and `tokens.key`."""
     (directory / "openssl.cnf").write_text(_CONFIGURATION)
     alternatives = ",".join([*(f"IP:{address}" for address in addresses), *(f"DNS:{name}" for name in names)])
     authority = [

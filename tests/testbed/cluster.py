@@ -1,6 +1,6 @@
-"""A real Kubernetes cluster for tests: the user's own (DEPLOYD_TEST_KUBECONFIG), or one node of ours on this machine's engine.
+"""A real Kubernetes cluster for tests: the user's (DEPLOYD_TEST_KUBECONFIG), or our own with one node on this machine's engine.
 
-Ours outlives a test run; `python -m tests.testbed stop` ends it. Tests live in namespaces of their own.
+Ours keeps running after a test run; `python -m tests.testbed stop` ends it. Every test uses its own namespace.
 """
 
 import json
@@ -43,7 +43,7 @@ class Cluster:
     parts: Parts | None
 
     def kubectl(self, *arguments: str, given: str | None = None, timeout: float = 120) -> str:
-        """What kubectl prints, told `given` on its standard input; raises Unavailable with what it says when it fails."""
+        """The output of kubectl, with `given` as its standard input; Unavailable with its error output when it fails."""
         done = self.try_kubectl(*arguments, given=given, timeout=timeout)
         if done.returncode:
             raise Unavailable(f"kubectl {' '.join(arguments)} failed", hint=(done.stderr or done.stdout).strip())
@@ -52,7 +52,7 @@ class Cluster:
     def try_kubectl(
         self, *arguments: str, given: str | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl, whatever comes of it."""
+        """Run kubectl, whether or not it fails."""
         command = [str(self.client), f"--kubeconfig={self.kubeconfig}", *arguments]
         return subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=timeout)
 
@@ -62,13 +62,13 @@ class Cluster:
         return found
 
     def node_address(self) -> str:
-        """Where NodePorts answer."""
+        """The address at which NodePorts answer."""
         addresses = self.get("nodes")["items"][0]["status"]["addresses"]
         return str(next(entry["address"] for entry in addresses if entry["type"] == "InternalIP"))
 
     @contextmanager
     def namespace(self) -> Iterator[str]:
-        """A namespace that goes, with all in it, when the body ends; its default service account can be used at once."""
+        """A namespace, which is deleted after the block; its default service account exists."""
         name = f"deployd-test-{uuid.uuid4().hex[:10]}"
         self.kubectl("create", "namespace", name)
         try:
@@ -81,7 +81,7 @@ class Cluster:
 
 
 def available() -> bool:
-    """Whether `cluster` would answer without a build of minutes."""
+    """Whether `cluster` needs no build, which takes minutes."""
     return bool(os.environ.get("DEPLOYD_TEST_KUBECONFIG")) or kubernetes_binaries.built() is not None
 
 
@@ -138,7 +138,7 @@ def _answers(parts: Parts) -> bool:
 
 
 def _revived(parts: Parts, progress: Progress) -> bool:
-    """Start only what has ended: another test run may stand on the rest, and may itself have taken the part away."""
+    """Start only the parts that have ended: another test run may use the rest, and may itself have stopped a part."""
     ended = [name for name in parts.names() if not parts.runs(name)]
     if len(ended) == len(parts.names()):
         return False
@@ -165,7 +165,7 @@ def _start(parts: Parts, engine: engines.Engine, binaries: Path, progress: Progr
 
 
 def _wait(parts: Parts, holds: Callable[[], bool]) -> None:
-    """Wait for a state of the cluster, but not for one whose part has ended."""
+    """Wait for a state of the cluster; Unavailable when one of its parts ends."""
 
     def holds_or_broken() -> bool:
         return holds() or bool(_ended(parts))
@@ -197,7 +197,7 @@ def _stop(parts: Parts) -> None:
 
 
 def _remove_pods() -> None:
-    """Dockershim's containers carry the label whatever cluster they are of; this machine's only one is ours."""
+    """Remove the containers of all pods: the label does not tell the cluster, but ours is the only one on this engine."""
     engine = engines.find()
     if engine is None:
         return
@@ -207,7 +207,7 @@ def _remove_pods() -> None:
 
 
 def _unmount(state: Path) -> None:
-    """Secrets and tokens are mounts below kubelet's directory, and removing it would reach into them."""
+    """Unmount secrets and tokens below the kubelet's directory, so that its removal does not delete their contents."""
     places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for place in reversed(places):
         if place.startswith(f"{state}/"):
@@ -215,13 +215,13 @@ def _unmount(state: Path) -> None:
 
 
 def _bridge(engine: engines.Engine) -> str:
-    """The address of docker0: the host as pods see it."""
+    """The address of docker0, at which pods reach the host."""
     addresses = engine.api().get("/networks/bridge")["IPAM"]["Config"][0]
     return str(addresses.get("Gateway") or ip_network(addresses["Subnet"])[1])
 
 
 def _resolvers() -> list[str]:
-    """The host's own name servers serve pods as well: there is no cluster DNS."""
+    """The host's name servers, for the pods too: there is no cluster DNS."""
     lines = Path("/etc/resolv.conf").read_text().splitlines()
     found = [line.split()[1] for line in lines if line.startswith("nameserver ")]
     return [address for address in found if not address.startswith("127.")] or ["192.0.2.1"]
@@ -234,7 +234,7 @@ def _node_is_ready(state: Path) -> bool:
 
 
 def _api(state: Path, path: str) -> bytes:
-    """What the API server answers the admin; nothing while it does not answer."""
+    """The API server's answer to the admin; empty while it does not answer."""
     try:
         kubeconfig = json.loads((state / "kubeconfig").read_text())
         request = urllib.request.Request(kubeconfig["clusters"][0]["cluster"]["server"] + path)  # noqa: S310 - ours, https

@@ -1,6 +1,6 @@
-"""The images that only tests use: a tiny one whose candidates start at once, and the one that holds a pod's network.
+"""The images that only tests use: a tiny one that starts at once, and the pause image, which holds the network of a pod.
 
-Made of Debian's static busybox from scratch or, where that cannot be installed, of the official busybox.
+Made from Debian's static busybox or, where that cannot be installed, from the official busybox image.
 """
 
 from pathlib import Path
@@ -23,14 +23,14 @@ RUN ["/bin/busybox", "--install", "-s", "/bin"]
 RUN mkdir -m 1777 /tmp
 CMD ["sh"]
 """
-# As process 1 it has no default action on SIGTERM; without the trap every pod would take ten seconds to go.
+# Process 1 ignores SIGTERM by default; without the trap, every pod would take ten seconds to end.
 _PAUSE = f"""FROM {BUSYBOX}
 CMD ["sh", "-c", "trap exit TERM INT; while :; do sleep 3600 & wait $!; done"]
 """
 
 
 def ensure(engine: Engine, progress: Progress) -> None:
-    """The base images, BUSYBOX and PAUSE are there afterwards; raises Unavailable where they can be neither pulled nor made."""
+    """Pull or make the base images, BUSYBOX and PAUSE if they are missing; Unavailable when neither is possible."""
     images.ensure(engine, progress)
     api = engine.api(timeout=120)
     if images.present(api, BUSYBOX) and images.present(api, PAUSE):

@@ -1,6 +1,6 @@
-"""The five Kubernetes programs, built from Debian's source package once a machine and kept in the cache.
+"""The five Kubernetes programs, built once per machine from Debian's source package, and kept in the cache.
 
-Debian ships the whole vendored source but packages only kubectl. Knows how they are built, not how they are run.
+Debian ships the whole vendored source, but only kubectl as a package. Knows how they are built, not how they run.
 """
 
 import os
@@ -27,13 +27,13 @@ _WITHOUT_MARK = ("code-generator", "sample-apiserver", "testdata")
 
 
 def built() -> Path | None:
-    """The directory of the programs, when this machine has built them."""
+    """The directory of the programs; None when this machine has not built them yet."""
     path = directory() / f"kubernetes-{VERSION}"
     return path if all((path / name).exists() for name in PROGRAMS) else None
 
 
 def ensure(progress: Progress) -> Path:
-    """The directory of the programs, built if need be (about five minutes on two cores); raises Unavailable off Debian."""
+    """The directory of the programs, built if necessary (about five minutes on two cores); Unavailable except on Debian."""
     if found := built():
         return found
     with locked("kubernetes-build"):
@@ -66,7 +66,7 @@ def _compiled(tree: "_Tree", progress: Progress) -> Path:
 
 
 class _Tree:
-    """The source in a GOPATH of its own, with everything that building makes beside it."""
+    """The source in its own GOPATH, and everything that the build creates."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -79,7 +79,7 @@ class _Tree:
         }
 
     def fetch(self) -> None:
-        """Get the source package through apt, with lists of its own: the host's apt settings stay as they are."""
+        """Fetch the source package by apt, with separate package lists, so that the host's apt settings stay unchanged."""
         sources = self._scratch / "sources.list"
         sources.write_text(f"deb-src {mirror()} bookworm main\n")
         lists = self._scratch / "lists"
@@ -93,14 +93,14 @@ class _Tree:
         self._run(["dpkg-source", "--extract", str(description), str(self._source)], self._scratch)
 
     def mend(self) -> None:
-        """Put Debian's reflect2 1.0.2 in place of the vendored 1.0.1, which overwrites memory when built by Go 1.18 or later: the
-        API server then dies of SIGSEGV every few thousand requests."""
+        """Replace the vendored reflect2 1.0.1 by Debian's 1.0.2. Built by Go 1.18 or later, 1.0.1 corrupts memory, and the API
+        server crashes with SIGSEGV every few thousand requests."""
         vendored = self._source / "vendor" / _REFLECT
         shutil.rmtree(vendored)
         shutil.copytree(unpacked(_REFLECT_PACKAGE) / "usr/share/gocode/src" / _REFLECT, vendored)
 
     def generate(self) -> None:
-        """Make the OpenAPI definitions, the one generated file that the source package lacks."""
+        """Generate the OpenAPI definitions, the one generated file that is missing from the source package."""
         generator = str(self._scratch / "openapi-gen")
         self._run(["go", "build", "-o", generator, "./vendor/k8s.io/kube-openapi/cmd/openapi-gen"])
         header = "vendor/k8s.io/code-generator/hack/boilerplate.go.txt"
@@ -109,12 +109,12 @@ class _Tree:
         self._run([generator, *inputs, *where, "-h", header, "-r", str(self._scratch / "report")])
 
     def packages(self) -> int:
-        """How many packages will be compiled, for the bar."""
+        """The number of packages to compile: the total of the progress bar."""
         names = '{{if not .Standard}}{{.ImportPath}}{{"\\n"}}{{end}}'
         return len(self._run(["go", "list", "-deps", "-f", names, *self._commands()]).split())
 
     def compile(self, each_package: Callable[[], None]) -> Path:
-        """Build the programs; each compiled package is told."""
+        """Build the programs; calls `each_package` for every compiled package."""
         major, minor, _ = VERSION.split(".")
         stamps = {"gitVersion": f"v{VERSION}", "gitMajor": major, "gitMinor": minor}
         stamped = [f"-X {place}.{name}={value}" for place in _VERSION_PLACES for name, value in stamps.items()]

@@ -1,6 +1,6 @@
-"""How the parts of the test cluster are told to run: command lines, credentials and settings, all below one state directory.
+"""The command lines, credentials and settings of the test cluster's parts, all below one state directory.
 
-Pure but for writing those files. One node, whose pods get docker0 addresses; everything listens on docker0 or loopback only.
+Only writes those files. There is one node, whose pods get docker0 addresses; everything listens on docker0 or loopback.
 """
 
 import base64
@@ -20,7 +20,7 @@ _API_SERVICE = "10.96.0.1"
 _API_NAMES = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 
-# Who each part is, as Kubernetes' own default roles know it.
+# The user and group of each part, for which Kubernetes has default roles.
 _USERS = {
     "admin": ("admin", "system:masters"),
     "kube-controller-manager": ("system:kube-controller-manager", ""),
@@ -125,7 +125,7 @@ def _apiserver(ground: Ground, pki: Path, port: int, etcd_port: int) -> list[str
         "--allow-privileged",
         f"--kubelet-client-certificate={pki / 'client.crt'}",
         f"--kubelet-client-key={pki / 'client.key'}",
-        # By the node's name, the default, `logs` and `exec` would need it resolved.
+        # By default `logs` and `exec` would use the node's name, which does not resolve.
         "--kubelet-preferred-address-types=InternalIP",
     )
 
@@ -138,7 +138,7 @@ def _controller_manager(ground: Ground, pki: Path) -> list[str]:
         f"--root-ca-file={pki / 'ca.crt'}",
         "--use-service-account-credentials",
         "--leader-elect=false",
-        # Tests take the API server away for half a minute; the one node must not count as lost for that.
+        # Tests stop the API server for half a minute, which must not mark the node as lost.
         "--node-monitor-grace-period=2m",
         "--port=0",
         "--secure-port=0",
@@ -165,7 +165,7 @@ def _kubelet(ground: Ground, port: int, health_port: int) -> dict[str, Any]:
         "evictionHard": {},
         "failSwapOn": False,
         "serializeImagePulls": False,
-        # The engine's other images are not this cluster's to collect.
+        # So that the kubelet does not remove other images of the engine.
         "imageGCHighThresholdPercent": 100,
         "volumePluginDir": str(ground.state / "volume-plugins"),
     }
@@ -193,11 +193,11 @@ def _proxy(ground: Ground) -> list[str]:
         "kube-proxy",
         "--proxy-mode=iptables",
         f"--hostname-override={NODE}",
-        # Client and endpoint may sit on one bridge, where the answer would not come back through the translation.
+        # Client and endpoint may be on the same bridge; the answer would then bypass the address translation.
         "--masquerade-all",
         "--healthz-bind-address=",
         "--metrics-bind-address=",
-        # The host's connection tracking stays as it is.
+        # Leave the host's connection tracking unchanged.
         "--conntrack-max-per-core=0",
         "--conntrack-tcp-timeout-established=0s",
         "--conntrack-tcp-timeout-close-wait=0s",

@@ -1,6 +1,6 @@
-"""The running parts of a test cluster: processes that outlive a test run, known by the command line they were started with.
+"""The parts of a test cluster: processes that keep running after a test run, recognised by their command lines.
 
-A process id alone could be another's by now; nothing is signalled that does not run our command.
+Another process may have got a recorded process id since, so only a process that runs our command gets a signal.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Every example payload that GitHub's own client library is tested with: one npm package, pinned, checked, kept in the cache.
+"""The example payloads that GitHub's own client library is tested with: one npm package, pinned by hash, kept in the cache.
 
-`python -m tests.testbed.payloads` fetches it. npm is used where it is there, installed as root on Debian, and else missed.
+`python -m tests.testbed.payloads` fetches it. This needs npm, which is installed as root on Debian.
 """
 
 import base64
@@ -25,7 +25,7 @@ SHA512 = "De6U3XB6O3DtCa7bKgCMzTHdeopqqZ6SNivMYJnK65ierKL1AnNIA0tkRYCRS7lwGT792d
 
 @dataclass(frozen=True)
 class Payload:
-    """One example: the `edition` of GitHub it comes from, the event's name, its number there, and the body."""
+    """One example: the `edition` of GitHub, the event's name, the number among the event's examples, and the body."""
 
     edition: str
     event: str
@@ -38,7 +38,7 @@ class Payload:
 
 @cache
 def payloads() -> tuple[Payload, ...]:
-    """All of them; Unavailable where the package is not in the cache and cannot be fetched."""
+    """All examples; Unavailable when the package is not in the cache and cannot be fetched."""
     found = []
     for index in sorted(ensure().glob("*/index.json")):
         for event in json.loads(index.read_text("utf-8")):
@@ -49,7 +49,7 @@ def payloads() -> tuple[Payload, ...]:
 
 
 def ensure(progress: Progress | None = None) -> Path:
-    """The directory of the unpacked package, fetched when it is not there."""
+    """The directory of the unpacked package, fetched if necessary."""
     unpacked = directory() / "payloads" / hashlib.sha256(SHA512.encode()).hexdigest()[:16]
     with locked("payloads"):
         if not unpacked.exists():

@@ -1,6 +1,6 @@
-"""Programs of Debian packages that only tests run, unpacked into the cache and not installed.
+"""Programs of Debian packages that only tests run. They are unpacked into the cache, not installed.
 
-Installing `docker-registry`, `etcd-server` or `openssh-server` would start a service of that name on a host with systemd.
+Installing `docker-registry`, `etcd-server` or `openssh-server` on a host with systemd would start a service.
 """
 
 import os
@@ -13,11 +13,11 @@ from deployd.bringup.cache import directory, locked
 from deployd.bringup.packages import can_install, known, refresh
 from deployd.errors import Unavailable
 
-_ADMINS = "/usr/local/sbin:/usr/sbin:/sbin"  # not everybody has them on PATH
+_ADMINS = "/usr/local/sbin:/usr/sbin:/sbin"  # not on the PATH of every user
 
 
 def program(name: str, package: str) -> Path:
-    """Where the program is: on PATH, or unpacked out of `package`; raises Unavailable where it can be had neither way."""
+    """The path of the program: on PATH, or unpacked from `package`; Unavailable when neither is possible."""
     if found := shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_ADMINS}"):
         return Path(found)
     contents = unpacked(package)
@@ -25,7 +25,7 @@ def program(name: str, package: str) -> Path:
 
 
 def unpacked(package: str) -> Path:
-    """The directory that holds the contents of a Debian package; raises Unavailable where apt is not there or cannot get it."""
+    """The directory with the contents of a Debian package; Unavailable when there is no apt, or apt cannot download it."""
     path = directory() / "packages" / package
     with locked(f"package-{package}"):
         if not path.exists():

@@ -1,6 +1,6 @@
-"""A real image registry (Debian's docker-registry) on a loopback port, with its data in a directory that goes when it ends.
+"""A real image registry (Debian's docker-registry) on a loopback port, with its data in a temporary directory.
 
-Docker treats 127.0.0.0/8 as an allowed insecure registry, so it serves plain http.
+It uses plain http, which Docker allows for registries in 127.0.0.0/8.
 """
 
 import os
@@ -25,7 +25,7 @@ _HTPASSWD = "deployd:$2y$05$26yVQR1QnvpLqMMs9Q/m5.Rn.3zyFtJI9mB7E9nmyG00cbAb1Zto
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A registry that runs. `address` (`127.0.0.1:PORT`) begins an image's name; credentials are None where it asks for none."""
+    """A running registry. Image names begin with `address` (`127.0.0.1:PORT`); credentials are None when it asks for none."""
 
     address: str
     username: str | None = None
@@ -33,13 +33,13 @@ class Registry:
 
     @property
     def url(self) -> str:
-        """Where its HTTP API is, without the trailing `/v2/`."""
+        """The URL of its HTTP API, without the trailing `/v2/`."""
         return f"http://{self.address}"
 
 
 @contextmanager
 def registry(*, authenticated: bool = False) -> Iterator[Registry]:
-    """Run a registry of its own, which ends with the body; raises Unavailable where Debian's docker-registry cannot be had."""
+    """Run a registry inside the block; Unavailable when Debian's docker-registry cannot be installed."""
     command = [str(program("docker-registry", "docker-registry")), "serve"]
     with tempfile.TemporaryDirectory(prefix="deployd-registry-") as directory:
         address = f"127.0.0.1:{free_port()}"
@@ -66,9 +66,9 @@ def _settings(directory: Path, address: str, *, authenticated: bool) -> str:
 
 @contextmanager
 def _running(command: list[str], log: int) -> Iterator[subprocess.Popen[bytes]]:
-    # A test run that is killed must not leave it behind.
+    # The registry ends with a test run that is killed.
     guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-    # Only what it needs: REGISTRY_* of the caller would change its settings.
+    # Nothing else is passed on: a variable REGISTRY_* of the caller would change its settings.
     environment = {"PATH": os.environ["PATH"]}
     with subprocess.Popen(
         [*guard, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment

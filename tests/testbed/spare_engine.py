@@ -1,7 +1,7 @@
-"""A Docker Engine of a test's own, which may be killed and started again: its data, socket and bridge go when it ends.
+"""A second Docker Engine that a test may kill and start again; its data, socket and bridge are removed at its end.
 
-Debian's dockerd as root with a containerd that outlives it, as under systemd, beside the host's own engine. With `live_restore`
-containers outlive dockerd too, as its setting says.
+Debian's dockerd as root, beside the host's engine, with a containerd that keeps running when dockerd ends, as under systemd.
+With `live_restore` the containers keep running too, as with the setting of that name.
 """
 
 import os
@@ -25,7 +25,7 @@ _NETWORKS = range(100, 120)
 
 
 class SpareEngine:
-    """Use `spare_engine`. Everything of it lies below `directory`, its containers on the bridge `bridge`."""
+    """`spare_engine` runs it. All its files are below `directory`; its containers are on the bridge `bridge`."""
 
     def __init__(self, directory: Path, bridge: str, *, live_restore: bool) -> None:
         self._directory = directory
@@ -36,20 +36,20 @@ class SpareEngine:
 
     @property
     def engine(self) -> Engine:
-        """It, as the product's own set-up knows an engine."""
+        """It as bringup's Engine."""
         return Engine(self.url, str(self.api().get("/version")["Version"]))
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads a daemon here."""
+        """The environment of a daemon that uses this engine."""
         return {"DOCKER_HOST": self.url}
 
     def api(self) -> EngineApi:
-        """Speak to it."""
+        """A client of its API."""
         return EngineApi(self.url, timeout=60)
 
     def start(self) -> None:
-        """Start it, and wait until it answers; Unavailable with its last words when it does not."""
+        """Start it, and wait until it answers; Unavailable with the end of its log when it does not."""
         log = self._directory / "log"
         if not self._containerd:
             self._containerd = spawn([str(_CONTAINERD), *self._containerd_options()], log)
@@ -61,11 +61,11 @@ class SpareEngine:
             sleep(0.05)
 
     def kill(self) -> None:
-        """SIGKILL, as by a crash; containers run on, with nobody to look after them."""
+        """End it by SIGKILL, as in a crash; containers keep running, unsupervised."""
         _end(self._pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """SIGTERM, as systemd does; without `live_restore` all containers end with it."""
+        """End it by SIGTERM, as systemd does; without `live_restore` all containers end with it."""
         _end(self._pid, signal.SIGTERM)
 
     def take_images(self, images: Sequence[str], source: str) -> None:
@@ -76,18 +76,18 @@ class SpareEngine:
             raise Unavailable("the images cannot be copied to the spare engine")
 
     def remove_containers(self) -> None:
-        """So that no process of them outlives the engine."""
+        """Remove all containers, so that no process of theirs is left when the engine ends."""
         for container in self.api().get("/containers/json?all=1"):
             self.api().delete(f"/containers/{container['Id']}?force=1&v=1")
 
     def remove_networks(self) -> None:
-        """An engine that ends leaves the bridges of its networks, and with them the ranges that no other may take."""
+        """Remove all networks: their bridges would stay when the engine ends, and keep their address ranges in use."""
         for network in self.api().get("/networks"):
             if network["Driver"] == "bridge" and network["Name"] != "bridge":
                 self.api().delete(f"/networks/{network['Id']}")
 
     def end(self) -> None:
-        """Remove all that runs on it, end it, and its containerd."""
+        """Remove its containers and networks, then end it and its containerd."""
         if gone(self._pid):
             self.start()
         self.remove_containers()
@@ -116,11 +116,9 @@ class SpareEngine:
 
 @contextmanager
 def spare_engine(directory: Path, *, live_restore: bool) -> Iterator[SpareEngine]:
-    """Run one inside the block; raises Unavailable where there is no dockerd, or it may not be started."""
+    """Run one inside the block; Unavailable when there is no dockerd or this is not root on Debian."""
     if not can_install() or not _DOCKERD.exists():
-        raise Unavailable(
-            "a Docker Engine of a test's own needs root and dockerd", hint="run the tests as root on Debian"
-        )
+        raise Unavailable("a second Docker Engine needs root and dockerd", hint="run the tests as root on Debian")
     ensure_packages("iproute2")
     with _bridge() as bridge:
         spare = SpareEngine(directory, bridge, live_restore=live_restore)
@@ -134,7 +132,7 @@ def spare_engine(directory: Path, *, live_restore: bool) -> Iterator[SpareEngine
 
 @contextmanager
 def _bridge() -> Iterator[str]:
-    """A bridge with a network that is free on this host."""
+    """A bridge with an address range that is free on this host."""
     taken = _ip("-o", "address").stdout
     number = next(number for number in _NETWORKS if f"10.213.{number}." not in taken)
     name = f"deployd{number}"
@@ -155,7 +153,7 @@ def _ip(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _unmount(directory: Path) -> None:
-    """What a killed engine left mounted, the innermost first."""
+    """Unmount what a killed engine left mounted, the innermost first."""
     places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for place in reversed(places):
         if place.startswith(f"{directory}/"):

@@ -22,7 +22,9 @@ def openssl(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "purpose"), [("apiserver", "sslserver"), ("client", "sslclient")])
-def test_the_authority_vouches_for_both_and_for_its_purpose_only(made: Path, name: str, purpose: str) -> None:
+def test_each_certificate_is_signed_by_the_ca_and_valid_only_for_its_purpose(
+    made: Path, name: str, purpose: str
+) -> None:
     strict = ["verify", "-x509_strict", "-CAfile", str(made / "ca.crt"), "-purpose"]
     assert openssl(*strict, purpose, str(made / f"{name}.crt")).endswith("OK\n")
     other = {"sslserver": "sslclient", "sslclient": "sslserver"}[purpose]
@@ -30,9 +32,9 @@ def test_the_authority_vouches_for_both_and_for_its_purpose_only(made: Path, nam
         openssl(*strict, other, str(made / f"{name}.crt"))
 
 
-def test_the_server_is_known_by_its_addresses_and_names(made: Path) -> None:
-    told = openssl("x509", "-in", str(made / "apiserver.crt"), "-noout", "-ext", "subjectAltName")
-    assert "IP Address:127.0.0.1, DNS:kubernetes" in told
+def test_the_certificate_of_the_server_contains_its_addresses_and_names(made: Path) -> None:
+    names = openssl("x509", "-in", str(made / "apiserver.crt"), "-noout", "-ext", "subjectAltName")
+    assert "IP Address:127.0.0.1, DNS:kubernetes" in names
 
 
 def test_tokens_are_signed_by_an_rsa_key(made: Path) -> None:

@@ -31,7 +31,7 @@ def test_a_container_a_network_and_a_volume_are_found_by_their_label_and_removed
     assert leftovers(api, instance) == []
 
 
-def test_what_another_instance_made_stays(base_images: Engine, instance: str) -> None:
+def test_objects_of_another_instance_stay(base_images: Engine, instance: str) -> None:
     api = base_images.api()
     container = start_container(base_images, instance)
     assert remove(api, f"{instance}-other") == []
@@ -39,7 +39,7 @@ def test_what_another_instance_made_stays(base_images: Engine, instance: str) ->
 
 
 class Kubelet(EngineApi):
-    """An engine on which a container comes back when it is removed, a few times."""
+    """An engine on which the first `returns` removals of a container have no effect."""
 
     def __init__(self, url: str, returns: int) -> None:
         super().__init__(url)
@@ -52,20 +52,20 @@ class Kubelet(EngineApi):
         return super().delete(path)
 
 
-def test_what_is_started_again_meanwhile_is_removed_again(base_images: Engine, instance: str) -> None:
+def test_a_container_that_comes_back_is_removed_again(base_images: Engine, instance: str) -> None:
     container = start_container(base_images, instance)
     found = remove(Kubelet(base_images.url, returns=2), instance)
     assert [str(thing) for thing in found] == [f"container {container}"]
     assert leftovers(base_images.api(), instance) == []
 
 
-def test_what_will_not_go_is_named(base_images: Engine, instance: str) -> None:
+def test_a_container_that_cannot_be_removed_is_named(base_images: Engine, instance: str) -> None:
     container = start_container(base_images, instance)
     with pytest.raises(Unavailable, match=f"cannot be removed: container {container}"):
         remove(Kubelet(base_images.url, returns=99), instance, within=0.5)
 
 
-def test_only_what_was_not_expected_counts_as_a_leak(base_images: Engine, leaks: Leaks) -> None:
+def test_an_expected_leftover_is_no_leak(base_images: Engine, leaks: Leaks) -> None:
     container = start_container(base_images, leaks.instance)
     found = leftovers(base_images.api(), leaks.instance)
     assert leaks.unexpected(found) == [f"container {container}"]

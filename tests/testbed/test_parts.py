@@ -10,14 +10,14 @@ from tests.testbed.parts import Parts
 
 @pytest.fixture
 def parts(tmp_path: Path) -> Parts:
-    """Two parts that run until they are told to end; the second turns a deaf ear to SIGTERM."""
+    """Two parts that run until they are ended; the second ignores SIGTERM."""
     parts = Parts(tmp_path)
     deaf = "trap '' TERM; echo deaf; while :; do sleep 0.1; done"
     parts.remember({"first": ["/bin/sleep", "60"], "second": ["/bin/sh", "-c", deaf]})
     return parts
 
 
-def test_parts_start_in_order_and_end_when_told(parts: Parts) -> None:
+def test_parts_are_listed_in_order_and_can_be_started_and_stopped(parts: Parts) -> None:
     assert parts.names() == ["first", "second"]
     parts.start("first")
     try:
@@ -48,7 +48,7 @@ def test_a_later_run_knows_the_parts_of_an_earlier_one(parts: Parts) -> None:
     assert not parts.runs("first")
 
 
-def test_a_process_that_took_over_the_number_is_left_alone(parts: Parts) -> None:
+def test_a_process_that_reuses_the_process_id_is_not_ours(parts: Parts) -> None:
     (parts.state / "first.pid").write_text(str(os.getpid()))
     assert not parts.runs("first")
     parts.stop("first")

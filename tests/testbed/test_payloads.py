@@ -17,14 +17,14 @@ def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return npm
 
 
-def test_a_package_of_other_bytes_than_were_pinned_is_not_used(fake_npm: Path) -> None:
+def test_a_package_with_another_hash_is_not_used(fake_npm: Path) -> None:
     fake_npm.write_text('#!/bin/sh\nfor last; do :; done\necho other > "$last/package.tgz"\n')
     with pytest.raises(Unavailable, match="not what was pinned"):
         payloads.ensure()
     assert list((fake_npm.parent / "cache").rglob("index.json")) == []
 
 
-def test_where_npm_fails_its_own_words_are_the_hint(fake_npm: Path) -> None:
+def test_the_error_output_of_npm_is_the_hint(fake_npm: Path) -> None:
     fake_npm.write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
     with pytest.raises(Unavailable) as missing:
         payloads.ensure()

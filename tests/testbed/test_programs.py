@@ -9,7 +9,7 @@ from deployd.errors import Unavailable
 from tests.testbed.programs import program, unpacked
 
 
-def test_a_program_on_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_on_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = tmp_path / "tool"
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o755)
@@ -17,9 +17,7 @@ def test_a_program_on_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert program("tool", "a-package") == tool
 
 
-def test_a_program_of_an_unpacked_package_is_found_wherever_the_package_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_is_found_in_sbin_of_an_unpacked_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     daemon = tmp_path / "deployd-testbed/packages/a-package/usr/sbin/no-such-daemon"
     daemon.parent.mkdir(parents=True)
@@ -27,7 +25,7 @@ def test_a_program_of_an_unpacked_package_is_found_wherever_the_package_has_it(
     assert program("no-such-daemon", "a-package") == daemon
 
 
-def test_without_apt_one_is_told_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_apt_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(Unavailable, match="a-package"):
@@ -48,7 +46,7 @@ def test_a_package_is_unpacked_once_and_not_installed(tmp_path: Path, monkeypatc
     assert unpacked("hello") == contents
 
 
-def test_a_package_that_apt_cannot_get_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_apt_cannot_download_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, does in {"apt-get": "echo E: Unable to locate package >&2; exit 100", "apt-cache": "true"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)

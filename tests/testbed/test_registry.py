@@ -41,7 +41,7 @@ def test_a_registry_answers_on_loopback_and_is_gone_afterwards() -> None:
 
 
 @pytest.mark.engine
-def test_a_registry_with_a_password_lets_in_only_who_knows_it(registry_with_password: Registry) -> None:
+def test_a_registry_with_a_password_refuses_other_credentials(registry_with_password: Registry) -> None:
     known = base64.b64encode(f"{registry_with_password.username}:{registry_with_password.password}".encode()).decode()
     wrong = base64.b64encode(f"{registry_with_password.username}:guess".encode()).decode()
     assert status(registry_with_password, "/v2/") == 401
@@ -64,7 +64,7 @@ def test_the_engine_pushes_to_it_over_plain_http(base_images: Engine, registry: 
 
 
 @pytest.mark.engine
-def test_its_settings_do_not_come_from_the_callers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_caller_does_not_change_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = f"127.0.0.1:{free_port()}"
     monkeypatch.setenv("REGISTRY_HTTP_ADDR", elsewhere)
     with registry() as running:

@@ -14,7 +14,7 @@ def _links() -> set[str]:
 
 
 @pytest.mark.usefixtures("docker_engine")
-def test_nothing_of_it_is_left_on_this_machine_not_even_of_a_killed_one(tmp_path: Path) -> None:
+def test_a_killed_spare_engine_leaves_no_bridge(tmp_path: Path) -> None:
     before = _links()
     with ExitStack() as stack:
         spare = needed(lambda: stack.enter_context(spare_engine(tmp_path, live_restore=False)))

@@ -1,4 +1,4 @@
-"""What the deploy benches stand on: an engine, a world of their own with a running daemon, and nothing left at the end."""
+"""The environment of the deploy benches: an engine and a running daemon, whose containers and images are removed at the end."""
 
 import asyncio
 import tempfile
@@ -14,7 +14,7 @@ Measure = Callable[[World], Awaitable[None]]
 
 
 def on_an_engine(measure: Measure, config: str = CONFIG) -> None:
-    """Run `measure` in a world; whatever that made on the engine is gone afterwards."""
+    """Run `measure` with a running daemon, then remove everything that the daemon created on the engine."""
     host = engine.ensure()
     images.ensure(host)
     with tempfile.TemporaryDirectory() as name:
@@ -33,7 +33,7 @@ def on_an_engine(measure: Measure, config: str = CONFIG) -> None:
 
 
 async def settled(client: Client) -> None:
-    """Wait until the gateway stands, so that start-up is over; the daemon tells nobody when that is."""
+    """Wait until the gateway is ready and the start is over; no event tells when that is."""
     async with asyncio.timeout(60):
         while (await client.ready()).get("gateway") != "ok":  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.1)

@@ -1,6 +1,6 @@
-"""Which commits of a mirror are kept, and in what order they were last asked for: refs/deployd/<number>-<commit>.
+"""The commits that a mirror keeps, ordered by their last use, as refs: refs/deployd/<number>-<commit>.
 
-A ref keeps a commit from being collected as rubbish, and tells the remote what it need not send again. It fetches nothing.
+A ref protects a commit from garbage collection, and tells the remote what it need not send again. Fetches nothing.
 """
 
 import re
@@ -12,8 +12,8 @@ _MOST = 20
 _REF = re.compile(r"refs/deployd/(\d{10})-([0-9a-f]{40,64})")
 
 
-class Kept:
-    """The kept commits of the repository that `git` works on. Only one at a time may call its coroutines."""
+class KeptCommits:
+    """The kept commits of the repository that `git` works on. Its coroutines must not run at the same time."""
 
     def __init__(self, git: Git) -> None:
         self._git = git
@@ -24,29 +24,29 @@ class Kept:
         return commit in self._numbers
 
     def oldest_first(self) -> list[str]:
-        """The commits, by when they were last asked for."""
+        """The commits, by their last use."""
         return sorted(self._numbers, key=lambda commit: self._numbers[commit])
 
     def hold(self, commit: str) -> None:
-        """Keep `commit` until as many calls of `release`, however many others come."""
+        """Protect `commit` from removal; each call needs one call of `release`."""
         self._held[commit] += 1
 
     def release(self, commit: str) -> None:
-        """One use of `commit` has ended."""
+        """Undo one call of `hold`."""
         self._held[commit] -= 1
         self._held += Counter()
 
     def forget(self) -> None:
-        """The repository is a new, empty one."""
+        """Start again with no commit: the repository is new."""
         self._numbers = {}
 
     async def load(self) -> None:
-        """Read what is kept. GitFailed when the repository is none."""
+        """Read the refs. GitFailed when there is no repository."""
         refs = (await self._git.run("for-each-ref", "--format=%(refname)", "refs/deployd")).decode()
         self._numbers = {match[2]: int(match[1]) for match in _REF.finditer(refs)}
 
     async def add(self, commit: str) -> None:
-        """Make `commit` the newest, and let go of the oldest ones that nobody holds."""
+        """Make `commit` the newest, and drop the oldest beyond the limit that are not held."""
         number = max(self._numbers.values(), default=0) + 1
         free = [other for other in self.oldest_first() if other != commit and other not in self._held]
         too_many = max(0, len(self._numbers.keys() | {commit}) - _MOST)
