@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -260,7 +260,7 @@ class Mirror:
             raise _TooLarge("larger than git.max_size")
 
     def _size(self) -> int:
-        return sum(_sizes(self.directory / "objects/pack")) + sum(_sizes(self.directory / "lfs"))
+        return size_of(self.directory / "objects/pack") + size_of(self.directory / "lfs")
 
     def _tidy(self) -> None:
         """Pack the mirror again in the background: every fetch adds a pack, and many packs make every command slow."""
@@ -277,11 +277,14 @@ class Mirror:
                 self._clear()
 
 
-def _sizes(directory: Path) -> Iterator[int]:
+def size_of(directory: Path) -> int:
+    """The bytes of all files below a directory, in which git may be writing."""
+    found = 0
     for place, _, names in os.walk(directory):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                yield Path(place, name).stat().st_size
+                found += Path(place, name).stat().st_size
+    return found
 
 
 def _too_large(limits: Limits) -> BuildFailed:

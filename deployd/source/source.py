@@ -118,7 +118,7 @@ class GitSource:
         if len(commit) != len(head.commit) or not _COMMIT.fullmatch(commit):
             return False
         with _on_disk():
-            return await contains(self._remote(app), self._directory, head, commit, self._limits.timeout)
+            return await contains(self._remote(app), self._directory, head, commit, self._limits)
 
     async def ping(self, app: App) -> None:
         """The remote answers and has the watched branch or tag; else Unavailable with the reason."""

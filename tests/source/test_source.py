@@ -261,6 +261,17 @@ async def test_a_commit_tells_its_message_and_one_clean_line_as_subject(
     assert facts.message.rstrip() == subject
 
 
+async def test_facts_of_a_commit_that_cannot_be_fetched_are_refused(
+    source: GitSource, repository: Repository, tmp_path: Path
+) -> None:
+    repository.commit({"a": b"1"})
+    head = Head("refs/heads/main", "f" * 40)
+    with pytest.raises(BuildFailed):
+        await source.facts(an_app(str(repository.path)), head)
+    with pytest.raises(Unavailable):
+        await source.facts(an_app(str(tmp_path / "nowhere.git")), head)
+
+
 async def test_the_paths_that_differ_between_two_commits_are_listed(source: GitSource, repository: Repository) -> None:
     first = repository.commit({"a": b"1", "kept": b"k", "moved": b"the same"})
     second = repository.commit({"a": b"2", "kept": b"k", "d/ü\n": b"new", "there": b"the same"})
