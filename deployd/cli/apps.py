@@ -2,15 +2,17 @@
 
 import json
 import sys
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from deployd.api.answers import AppAnswer, HeldAnswer
-from deployd.cli.speaking import AppName, AsJson, ago, asking, out, said_status, say_json, say_table
+from deployd.api.answers import AppAnswer, HeldAnswer, OwedAnswer
+from deployd.cli.speaking import AppName, AsJson, ago, asking, out, said_status, say_json, say_table, took
 from deployd.client import Client
 from deployd.domain import Status
+from deployd.logs.log import printable
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,6 +42,8 @@ def status(
     for one in apps:
         if one.held is not None:
             out().print(_held(one, one.held), style="yellow", soft_wrap=True)
+        if one.owed is not None:
+            out().print(_owed(one, one.owed), style="yellow", soft_wrap=True)
 
 
 def describe(app: AppName, as_json: AsJson = False) -> None:
@@ -102,6 +106,11 @@ def remove(app: AppName) -> None:
 def _held(app: AppAnswer, held: HeldAnswer) -> str:
     where = f" at #{app.live.number}" if app.live else ""
     return f"{app.name} is held{where}: {held.reason}. The next push, or `deployd deploy {app.name}`, ends it."
+
+
+def _owed(app: AppAnswer, owed: OwedAnswer) -> str:
+    since = took((datetime.now(UTC) - owed.since).total_seconds())
+    return f"{app.name}: no look at its remote for {since}: {printable(owed.reason)}"
 
 
 def _row(app: AppAnswer) -> tuple[str | Text, ...]:

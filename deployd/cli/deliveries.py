@@ -36,11 +36,10 @@ def delivery(
 
 
 def _say(one: DeliveryAnswer) -> None:
-    out().print(
-        f"{one.event} of {printable(one.ref)} at {one.commit[:12]} in {printable(one.repository)}, "
-        f"received {ago(one.received_at)}",
-        soft_wrap=True,
-    )
+    what = one.event
+    if one.ref:  # a delivery of before an upgrade is known by its GUID alone
+        what += f" of {printable(one.ref)} at {one.commit[:12]} in {printable(one.repository)}"
+    out().print(f"{what}, received {ago(one.received_at)}", soft_wrap=True)
     say_table(("APP", "CAME OF IT"), [(outcome.app, _came_of_it(outcome, one.commit)) for outcome in one.apps])
 
 
