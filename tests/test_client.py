@@ -14,6 +14,7 @@ from deployd.client import Client
 from deployd.domain import Status
 from deployd.errors import RequestRefused, Unavailable
 from deployd.http.server import bind
+from tests.api.pushes import answered, pushed, troubled
 from tests.desk import MAIN, REPO, A, B, Desk, config_of, desk, settings
 
 
@@ -71,6 +72,32 @@ async def test_every_other_call(daemon: Desk, client: Client, tmp_path: Path) ->
     assert daemon.target.removed == ["iris"]
 
 
+async def test_what_came_of_deliveries_is_told(daemon: Desk, client: Client) -> None:
+    for guid, commit in (("a:b.c", A), ("2", B)):
+        await pushed(daemon, commit, guid)
+        await answered(daemon, guid)
+    one = await client.delivery("a:b.c")
+    assert (one.guid, one.commit, [outcome.deploy for outcome in one.apps]) == ("a:b.c", A, [1])
+    page = await client.deliveries(limit=1)
+    assert ([each.guid for each in page.deliveries], page.before) == (["2"], page.deliveries[0].id)
+    assert [each.guid for each in (await client.deliveries(before=page.before)).deliveries] == ["a:b.c"]
+    with pytest.raises(RequestRefused, match="there is no delivery nope"):
+        await client.delivery("nope")
+
+
+async def test_a_delivery_is_waited_for_until_its_looks_are_taken(daemon: Desk, client: Client) -> None:
+    daemon.source.away = True
+    await pushed(daemon, A, "g", "iris", "rose")
+    waiting = asyncio.create_task(client.answered("g"))
+    async with asyncio.timeout(20):
+        await troubled(daemon)
+        assert not waiting.done()
+        daemon.source.away = False
+        found = await waiting
+        assert await client.answered("g") == found
+    assert [(one.app, one.deploy, one.commit) for one in found.apps] == [("iris", 1, A), ("rose", 1, A)]
+
+
 async def test_a_refusal_has_the_message_and_hint_of_the_daemon(client: Client) -> None:
     with pytest.raises(RequestRefused, match="iris/9 never was live") as refused:
         await client.rollback("iris", to=9)
@@ -99,6 +126,8 @@ async def test_a_daemon_that_does_not_run_is_unavailable() -> None:
             await client.apps()
         with pytest.raises(Unavailable, match="does not answer"):
             _ = [now async for now in client.follow("iris", 1)]
+        with pytest.raises(Unavailable, match="does not answer"):
+            await client.answered("g")
 
 
 async def test_a_build_that_prints_nothing_for_long_is_still_followed(

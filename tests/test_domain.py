@@ -1,6 +1,19 @@
+from datetime import UTC, datetime
+
 import pytest
 
-from deployd.domain import ACTIVE, TRANSITIONS, Image, Status, can_become, labels
+from deployd.domain import (
+    ACTIVE,
+    TRANSITIONS,
+    AppState,
+    Deploy,
+    Image,
+    Owed,
+    Status,
+    Trigger,
+    can_become,
+    labels,
+)
 
 
 def test_every_status_stands_in_the_table() -> None:
@@ -21,12 +34,85 @@ def test_a_deploy_in_flight_can_go_back_to_queued_and_can_end(status: Status) ->
     assert ends <= TRANSITIONS[status]
 
 
+def test_a_deploy_that_has_not_begun_can_stay_queued_for_another_reason() -> None:
+    assert [status for status in Status if can_become(status, status)] == [Status.QUEUED]
+
+
 def test_only_a_deploy_that_rolls_out_goes_live() -> None:
     assert [status for status in Status if can_become(status, Status.LIVE)] == [Status.ROLLING_OUT]
 
 
 def test_what_was_live_ends_as_retired_or_reverted() -> None:
     assert TRANSITIONS[Status.LIVE] == {Status.RETIRED, Status.REVERTED}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "automatic"),
+    [
+        (Trigger("push", delivery="g"), True),
+        (Trigger("poll"), True),
+        (Trigger("manual", by="ada"), False),
+        (Trigger("rollback", by="ada"), False),
+    ],
+)
+def test_what_no_person_asked_for_is_automatic(trigger: Trigger, automatic: bool) -> None:
+    assert trigger.automatic is automatic
+
+
+@pytest.mark.parametrize(
+    ("commit", "deleted"), [("0" * 40, True), ("0" * 64, True), ("", True), ("0" * 39 + "1", False)]
+)
+def test_a_delivery_that_names_no_commit_tells_of_a_deletion(commit: str, deleted: bool) -> None:
+    assert Owed(1, "g", commit).deleted is deleted
+
+
+def _live(commit: str, at: int) -> Deploy:
+    trigger = Trigger("push")
+    return Deploy("iris", 1, commit, "refs/heads/main", trigger, Status.LIVE, _at(0), live_at=_at(at))
+
+
+def _at(minute: int) -> datetime:
+    return datetime(2026, 1, 1, 12, minute, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("state", "since"),
+    [
+        (AppState("iris"), None),
+        (AppState("iris", owed_since=_at(5)), _at(5)),
+        (AppState("iris", wanted="b", wanted_at=_at(3)), _at(3)),
+        (AppState("iris", wanted="b", wanted_at=_at(3), owed_since=_at(2)), _at(2)),
+        (AppState("iris", wanted="b", wanted_at=_at(3), owed_since=_at(5)), _at(3)),
+        (AppState("iris", live=_live("b", 4), wanted="b", wanted_at=_at(3)), None),
+        (AppState("iris", live=_live("b", 4), wanted="b", wanted_at=_at(3), owed_since=_at(5)), _at(5)),
+        (AppState("iris", live=_live("a", 1), wanted="b", wanted_at=_at(3)), _at(3)),
+        (AppState("iris", live=_live("a", 1), wanted="b", wanted_at=_at(3), held_reason="failed"), _at(3)),
+        (AppState("iris", live=_live("a", 7), wanted="b", wanted_at=_at(3), held_reason="by hand"), _at(7)),
+        (AppState("iris", live=_live("a", 1)), None),
+    ],
+    ids=[
+        "nothing known",
+        "a look is owed",
+        "nothing serves yet",
+        "a look is owed for longer",
+        "a look is owed since",
+        "it serves",
+        "it serves and a look is owed",
+        "the head is on its way",
+        "the head failed",
+        "a person chose another",
+        "no head was ever wanted",
+    ],
+)
+def test_an_app_is_behind_since_its_remote_wanted_what_it_does_not_serve(
+    state: AppState, since: datetime | None
+) -> None:
+    assert state.behind_since() == since
+
+
+def test_the_commit_that_an_app_does_not_go_to_is_the_wanted_one_while_it_is_held() -> None:
+    assert AppState("iris", wanted="b").held_commit is None
+    assert AppState("iris", wanted="b", held_reason="iris/2 failed").held_commit == "b"
 
 
 def test_an_image_is_run_by_its_digest_once_it_has_one() -> None:

@@ -1,0 +1,121 @@
+"""Which ref is the head of an app, and whether the app wants that: tables."""
+
+import pytest
+
+from deployd.config.app import App
+from deployd.domain import Head, Skip
+from deployd.order.decide import decide, head_of, is_lower, needs_diff, why_no_head
+from tests.desk import REPO
+from tests.source.repositories import an_app
+
+A, B, C = "a" * 40, "b" * 40, "c" * 40
+MAIN = "refs/heads/main"
+HEAD = Head(MAIN, A)
+
+
+def _tagged(pattern: str) -> App:
+    return an_app(REPO, tag=pattern)
+
+
+def _tags(*names: str) -> dict[str, str]:
+    """Refs of tags, each at a commit of its own."""
+    return {f"refs/tags/{name}": str(at) * 40 for at, name in enumerate(names, 1)}
+
+
+def test_the_head_of_an_app_that_follows_a_branch_is_that_branch() -> None:
+    assert head_of(an_app(REPO), {MAIN: A}) == Head(MAIN, A)
+    assert head_of(an_app(REPO), {}) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names", "head"),
+    [
+        ("v*", ["v1.9", "v1.10"], "v1.10"),
+        ("v*", ["v1.10", "v1.9"], "v1.10"),
+        ("v*", ["v2.0-rc1", "v2.0", "v1.0"], "v2.0"),
+        ("v*", ["v2.0-rc1", "v1.0"], "v2.0-rc1"),
+        ("v*", ["vnext", "v1.0"], "v1.0"),
+        ("v*", ["vnext"], None),
+        ("v*", ["v1.0", "v1.0.0"], "v1.0.0"),  # the same version: by name, so that the answer is always the same
+        ("production", ["production"], "production"),
+        ("iris-*", ["iris-1.0", "iris-2.0"], "iris-2.0"),
+        ("v*", [], None),
+    ],
+)
+def test_the_head_among_tags_is_the_highest_version(pattern: str, names: list[str], head: str | None) -> None:
+    refs = _tags(*names)
+    expected = None if head is None else Head(f"refs/tags/{head}", refs[f"refs/tags/{head}"])
+    assert head_of(_tagged(pattern), refs) == expected
+    assert head_of(_tagged(pattern), dict(reversed(refs.items()))) == expected
+
+
+def test_why_there_is_no_head_is_said() -> None:
+    assert why_no_head(an_app(REPO), {}) == "the remote has no refs/heads/main"
+    assert why_no_head(_tagged("v*"), _tags("vx", "vnext")) == (
+        "no ref that matches refs/tags/v* is a version: refs/tags/vnext, refs/tags/vx"
+    )
+
+
+@pytest.mark.parametrize(
+    ("paths", "needed"), [(None, False), (["**"], False), (["src/"], True), (["**", "!docs/**"], True)]
+)
+def test_a_diff_is_needed_only_by_an_app_that_leaves_files_out(paths: list[str] | None, needed: bool) -> None:
+    app = an_app(REPO) if paths is None else an_app(REPO, paths=paths)
+    assert needs_diff(app) is needed
+
+
+@pytest.mark.parametrize(
+    ("paths", "changed", "reason"),
+    [
+        (None, {"docs/index.md"}, None),
+        (None, set(), None),
+        (["src/"], {"src/model.py"}, None),
+        (["src/"], {"docs/index.md", "src/model.py"}, None),
+        (["src/"], {"docs/index.md"}, "no file under paths changed (src/)"),
+        (["src/", "Dockerfile"], {"docs/index.md"}, "no file under paths changed (src/, Dockerfile)"),
+        (["src/"], set(), "no file under paths changed (src/)"),
+        (["src/"], None, None),
+        (["**", "!docs/**"], {"docs/index.md"}, "no file under paths changed (**, !docs/**)"),
+        (["**", "!docs/**"], {"docs/index.md", "README.md"}, None),
+    ],
+)
+def test_a_head_is_skipped_when_no_file_that_the_app_is_made_of_changed(
+    paths: list[str] | None, changed: set[str] | None, reason: str | None
+) -> None:
+    app = an_app(REPO) if paths is None else an_app(REPO, paths=paths)
+    assert decide(app, HEAD, MAIN, "Fix", changed) == (None if reason is None else Skip(reason))
+
+
+@pytest.mark.parametrize("changed", [None, set(), {"src/model.py"}])
+def test_a_mark_in_the_message_skips_a_head_whatever_changed(changed: set[str] | None) -> None:
+    app = an_app(REPO, paths=["src/"])
+    skip = decide(app, HEAD, MAIN, "Fix\n\nlater [skip ci]", changed)
+    assert skip == Skip("the commit's message says [skip ci]")
+
+
+@pytest.mark.parametrize(
+    ("ref", "wanted_ref", "lower"),
+    [
+        ("refs/tags/v1.9", "refs/tags/v1.10", True),
+        ("refs/tags/v1.10", "refs/tags/v1.9", False),
+        ("refs/tags/v1.10", "refs/tags/v1.10", False),
+        ("refs/tags/v2.0-rc1", "refs/tags/v2.0", True),
+        ("refs/tags/v1.0", None, False),
+        ("refs/tags/v1.0", MAIN, False),
+        (MAIN, "refs/tags/v1.0", False),
+        ("refs/heads/v1.0", "refs/heads/v2.0", False),
+        ("refs/tags/stable", "refs/tags/v2.0", False),
+        ("refs/tags/v1.0", "refs/tags/stable", False),
+    ],
+)
+def test_a_tag_that_is_lower_than_the_one_wanted_last_is_skipped(ref: str, wanted_ref: str | None, lower: bool) -> None:
+    assert is_lower(ref, wanted_ref) is lower
+    skip = decide(_tagged("v*"), Head(ref, A), wanted_ref, "Fix", None)
+    reason = f"{ref} is a lower version than {wanted_ref}, which was wanted last"
+    assert skip == (Skip(reason) if lower else None)
+
+
+def test_the_reason_of_a_skip_holds_no_control_characters() -> None:
+    skip = decide(an_app(REPO, paths=["src\x1b[31m/"]), HEAD, None, "Fix", {"docs"})
+    assert skip is not None
+    assert "\x1b" not in skip.reason
