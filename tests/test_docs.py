@@ -6,14 +6,18 @@ import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer
+from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel
 from typer.main import get_command
 
 from bench.__main__ import NAMES as BENCHES
+from deployd import metrics
+from deployd.api.app import create_api
+from deployd.api.services import Services
 from deployd.cli.app import app
 from deployd.config.daemon import Config
 from deployd.config.file import parse
@@ -90,6 +94,27 @@ def test_every_target_of_make_is_there(page: Path) -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     said = [words.split() for words in [*_typed(page), *_inline(page)]]
     assert {words[1] for words in said if words[:1] == ["make"] and len(words) > 1} <= targets
+
+
+@pytest.mark.parametrize("page", ["docs/operations.md", "docs/pushes.md"])
+def test_every_route_of_the_api_that_is_named_is_there(page: str) -> None:
+    routes = create_api(cast("Services", None)).openapi()["paths"]
+    there = [(method.upper(), re.sub(r"\{\w+\}", "[^/]+", path)) for path, of in routes.items() for method in of]
+    for text in _inline(ROOT / page):
+        if (named := re.fullmatch(r"(GET|POST|DELETE) (/\S*)", text)) is not None:
+            assert any(named[1] == method and re.fullmatch(path, named[2]) for method, path in there), text
+
+
+@every_page
+def test_every_metric_that_is_named_is_there(page: Path) -> None:
+    families = [
+        family
+        for metric in vars(metrics).values()
+        if isinstance(metric, (Counter, Gauge, Histogram))
+        for family in metric.collect()
+    ]
+    there = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    assert {text for text in _inline(page) if text.startswith("deployd_")} <= there
 
 
 @every_page
