@@ -155,10 +155,12 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text().splitlines()) <= 150
 
 
-def test_every_file_that_the_readme_names_is_there() -> None:
-    name = re.compile(r"(?:[\w.-]+/)*(?:[A-Z]\w+\.\w+|[\w-]+\.(?:toml|lock|md|service|socket)|[\w-]+/)")
-    for found in filter(name.fullmatch, _inline(README)):
-        assert (ROOT / found).exists() or (ROOT / "systemd" / found).exists(), found
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_every_file_and_directory_that_is_named_is_there(page: str) -> None:
+    name = re.compile(r"(?:[\w.-]+/)*(?:[A-Z]\w+\.\w+|[\w-]+\.(?:py|toml|lock|md|service|socket)|[\w-]+/)")
+    drawn = [word for _, block in _fences(ROOT / page) for word in block.split()]
+    for found in filter(name.fullmatch, [*_inline(ROOT / page), *drawn]):
+        assert any((ROOT / place / found).exists() for place in ("", "systemd", "deployd")), found
 
 
 @every_page
