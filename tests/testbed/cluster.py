@@ -85,6 +85,11 @@ def available() -> bool:
     return bool(os.environ.get("DEPLOYD_TEST_KUBECONFIG")) or kubernetes_binaries.built() is not None
 
 
+def runs() -> bool:
+    """Whether our cluster runs, and answers."""
+    return _answers(Parts(_state()))
+
+
 def cluster(progress: Progress) -> Cluster:
     """A cluster that answers: the user's, ours that runs, or ours started (built first, when this machine never did).
 
