@@ -222,7 +222,7 @@ class Story:
         async for now in self._client.follow(deploy.app, deploy.number):
             deploy = now
             if not show and now.status is not seen:
-                self._say(f"{now.app}/{now.number} is {now.status}")
+                self._say(f"{now.name} {now.status.predicate}")
                 seen = now.status
         self._deploys.append(deploy)
         return deploy
