@@ -5,7 +5,7 @@ PY := .venv/bin/python
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: setup demo test faults check format bench lock clean
+.PHONY: setup demo test faults check lint format bench lock clean
 
 setup: .venv/.installed
 
@@ -16,16 +16,17 @@ setup: .venv/.installed
 demo: setup
 	@$(PY) -m deployd demo $(ARGS)
 
-check: setup
+check: lint
+	$(PY) -m pytest -q -m "not engine and not cluster and not slow" --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
+
+lint: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	$(PY) -m pytest -q -m "not engine and not cluster and not slow" --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
 
 test: setup
-	$(PY) -m tests.testbed
-	$(PY) -m pytest $(PYTEST_ARGS) || { echo "once more, what failed"; $(PY) -m pytest --last-failed --last-failed-no-failures=none $(PYTEST_ARGS); }
+	$(PY) -m tests $(PYTEST_ARGS)
 
 # The long proof: deployd is killed two hundred times, under load.
 faults: setup

@@ -36,9 +36,18 @@ class Status(StrEnum):
         """Nothing will change it any more, but a live one may still be retired or reverted."""
         return not TRANSITIONS[self] or self is Status.LIVE
 
+    @property
+    def predicate(self) -> str:
+        """The status as what is said of a deploy: `is live`, `failed`, `was cancelled`."""
+        if self is Status.FAILED:
+            return "failed"
+        verb = "was" if self in _PASSIVE else "is"
+        return f"{verb} {self.value.replace('_', ' ')}"
+
 
 ACTIVE = frozenset({Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT})
 _ENDS = frozenset({Status.FAILED, Status.SUPERSEDED, Status.CANCELLED})
+_PASSIVE = frozenset({Status.RETIRED, Status.REVERTED, Status.SUPERSEDED, Status.CANCELLED})
 
 # An active deploy goes back to queued when the daemon stops, one that had not begun stays so. A rollback skips building;
 # Kubernetes checks while it rolls out.

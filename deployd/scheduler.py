@@ -140,7 +140,7 @@ class Scheduler:
             return await self._store.advance(deploy, Status.CANCELLED, reason="cancelled by hand")
         if not deploy.status.active:
             hint = f"only what waits or is on its way can be; deployd rollback {name} goes back from what is live"
-            raise RequestRefused(409, f"{deploy.name} is {deploy.status} already", hint=hint)
+            raise RequestRefused(409, f"{deploy.name} {deploy.status.predicate} already", hint=hint)
         raise RequestRefused(409, f"{deploy.name} cannot be cancelled now", hint="try again in a moment")
 
     async def pause(self, name: str, *, paused: bool) -> None:

@@ -37,6 +37,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(report)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several workers share a run by groups (`make test`): two keep the engine busy, one by faults and one by all else, and
+    the cluster's tests, which mostly wait, go wherever there is room, those that take long first."""
+    for item in items:
+        if not item.get_closest_marker("cluster"):
+            group = "faults" if "faults" in item.path.parts else "engines"
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (bool(item.get_closest_marker("cluster")), not item.get_closest_marker("slow")))
+
+
 @dataclass
 class Leaks:
     """What a test's instance may leave on the engine; whatever else carries its label at the end fails the test."""

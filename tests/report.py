@@ -1,9 +1,21 @@
-"""What a run of the tests makes of its outcomes: with CI=true a skip is a failure, for nothing may be left unproven there."""
+"""What a run of the tests makes of its outcomes: with CI=true a skip is a failure, for nothing may be left unproven there.
+
+Says of each test what it ran on, for the tally of the whole proof (`tests.tally`).
+"""
 
 import os
 from collections.abc import Generator
 
 import pytest
+
+ON = ("cluster", "engine")
+"""The marks that say what a test needs, the larger first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Note what each test runs on, where the JUnit report has it."""
+    for item in items:
+        item.user_properties += [("on", mark) for mark in ON if item.get_closest_marker(mark)][:1]
 
 
 @pytest.hookimpl(wrapper=True)

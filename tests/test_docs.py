@@ -6,14 +6,18 @@ import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer
+from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel
 from typer.main import get_command
 
 from bench.__main__ import NAMES as BENCHES
+from deployd import metrics
+from deployd.api.app import create_api
+from deployd.api.services import Services
 from deployd.cli.app import app
 from deployd.config.daemon import Config
 from deployd.config.file import parse
@@ -92,6 +96,27 @@ def test_every_target_of_make_is_there(page: Path) -> None:
     assert {words[1] for words in said if words[:1] == ["make"] and len(words) > 1} <= targets
 
 
+@pytest.mark.parametrize("page", ["docs/operations.md", "docs/pushes.md"])
+def test_every_route_of_the_api_that_is_named_is_there(page: str) -> None:
+    routes = create_api(cast("Services", None)).openapi()["paths"]
+    there = [(method.upper(), re.sub(r"\{\w+\}", "[^/]+", path)) for path, of in routes.items() for method in of]
+    for text in _inline(ROOT / page):
+        if (named := re.fullmatch(r"(GET|POST|DELETE) (/\S*)", text)) is not None:
+            assert any(named[1] == method and re.fullmatch(path, named[2]) for method, path in there), text
+
+
+@every_page
+def test_every_metric_that_is_named_is_there(page: Path) -> None:
+    families = [
+        family
+        for metric in vars(metrics).values()
+        if isinstance(metric, (Counter, Gauge, Histogram))
+        for family in metric.collect()
+    ]
+    there = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    assert {text for text in _inline(page) if text.startswith("deployd_")} <= there
+
+
 @every_page
 def test_every_module_that_python_is_to_run_is_there(page: Path) -> None:
     for words in (line.split() for line in [*_typed(page), *_inline(page)]):
@@ -130,10 +155,12 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text().splitlines()) <= 150
 
 
-def test_every_file_that_the_readme_names_is_there() -> None:
-    name = re.compile(r"(?:[\w.-]+/)*(?:[A-Z]\w+\.\w+|[\w-]+\.(?:toml|lock|md|service|socket)|[\w-]+/)")
-    for found in filter(name.fullmatch, _inline(README)):
-        assert (ROOT / found).exists() or (ROOT / "systemd" / found).exists(), found
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_every_file_and_directory_that_is_named_is_there(page: str) -> None:
+    name = re.compile(r"(?:[\w.-]+/)*(?:[A-Z]\w+\.\w+|[\w-]+\.(?:py|toml|lock|md|service|socket)|[\w-]+/)")
+    drawn = [word for _, block in _fences(ROOT / page) for word in block.split()]
+    for found in filter(name.fullmatch, [*_inline(ROOT / page), *drawn]):
+        assert any((ROOT / place / found).exists() for place in ("", "systemd", "deployd")), found
 
 
 @every_page

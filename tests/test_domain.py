@@ -115,6 +115,22 @@ def test_the_commit_that_an_app_does_not_go_to_is_the_wanted_one_while_it_is_hel
     assert AppState("iris", wanted="b", held_reason="iris/2 failed").held_commit == "b"
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (Status.QUEUED, "is queued"),
+        (Status.ROLLING_OUT, "is rolling out"),
+        (Status.LIVE, "is live"),
+        (Status.RETIRED, "was retired"),
+        (Status.FAILED, "failed"),
+        (Status.CANCELLED, "was cancelled"),
+        (Status.SUPERSEDED, "was superseded"),
+    ],
+)
+def test_a_status_has_a_predicate_for_sentences(status: Status, words: str) -> None:
+    assert status.predicate == words
+
+
 def test_an_image_is_run_by_its_digest_once_it_has_one() -> None:
     assert Image("registry/iris", "abc", "sha256:1").reference == "registry/iris:abc"
     assert Image("registry/iris", "abc", "sha256:1", "sha256:2").reference == "registry/iris@sha256:2"

@@ -183,7 +183,7 @@ async def test_a_queued_deploy_and_one_in_flight_can_be_cancelled(desk: Desk) ->
         desk.source.remotes[REPO][MAIN] = A
         await scheduler.deploy("iris", None, "ada")
         assert (await scheduler.cancel("iris", 1)).status is Status.CANCELLED
-        with pytest.raises(RequestRefused, match="is cancelled already"):
+        with pytest.raises(RequestRefused, match="was cancelled already"):
             await scheduler.cancel("iris", 1)
         with pytest.raises(RequestRefused, match="no deploy iris/7"):
             await scheduler.cancel("iris", 7)

@@ -62,7 +62,7 @@ class WebhookDoor:
         """From now on these are the apps."""
         self._apps: dict[str | None, list[App]] = {}
         for app in apps:
-            self._apps.setdefault(app.hooked_as, []).append(app)
+            self._apps.setdefault(app.webhook_name, []).append(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

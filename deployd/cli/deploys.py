@@ -8,7 +8,7 @@ from rich.text import Text
 
 from deployd.api.answers import DeployAnswer
 from deployd.cli import watching
-from deployd.cli.speaking import AppName, AsJson, ago, asking, in_words, out, said_status, say_json, say_table, took
+from deployd.cli.speaking import AppName, AsJson, ago, asking, out, said_status, say_json, say_table, took
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.exits import FAILED
@@ -124,7 +124,7 @@ def plan(
     head = "the head" if answer.head == answer.commit else "not the head"
     out().print(f"{app} {answer.commit[:12]}, {head} of {followed}", style="bold")
     if answer.known is not None:
-        out().print(f"deployed before: {in_words(answer.known)}")
+        out().print(f"deployed before: {answer.known.name} {answer.known.status.predicate}")
     for number, step in enumerate(answer.steps, start=1):
         out().print(f"{number}. {printable(step)}", soft_wrap=True)
 
@@ -133,7 +133,9 @@ def _tell(told: DeployAnswer, *, waited: bool, as_json: bool) -> None:
     if as_json:
         say_json(told)
     elif not waited:
-        out().print(f"{in_words(told)}: {told.commit[:12]}; follow it with: deployd logs {told.name} -f")
+        out().print(
+            f"{told.name} {told.status.predicate}: {told.commit[:12]}; follow it with: deployd logs {told.name} -f"
+        )
     if waited and told.status not in {Status.LIVE, Status.RETIRED}:
         raise typer.Exit(FAILED)
 

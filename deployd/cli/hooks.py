@@ -60,10 +60,10 @@ def _repository(config: Config, name: str) -> str:
     if app is None:
         known = ", ".join(one.name for one in config.app) or "none"
         raise RequestRefused(404, f"there is no app {name} in the config", hint=f"configured apps: {known}")
-    if app.hooked_as is None:
-        hint = f'say what GitHub calls it: webhook = "github.com/OWNER/NAME" in the app {name}'
+    if app.webhook_name is None:
+        hint = f'set webhook = "github.com/OWNER/NAME" in the app {name}'
         raise RequestRefused(409, f"the repository of {name} is {app.repo}, which is not on GitHub", hint=hint)
-    return app.hooked_as
+    return app.webhook_name
 
 
 def _hooks(config: Config, token: str, repository: str) -> github_hooks.Hooks:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deployd.cli.deploys import named
-from deployd.cli.speaking import COLOURS, AppName, aside, asking, in_words, out
+from deployd.cli.speaking import COLOURS, AppName, aside, asking, out
 from deployd.client import Client
 from deployd.errors import RequestRefused
 from deployd.logs.log import printable
@@ -34,7 +34,9 @@ def logs(
         if follow:
             deploy = await client.show(app, number)
             reason = f": {printable(deploy.reason)}" if deploy.reason else ""
-            aside().print(f"{in_words(deploy)}{reason}", style=COLOURS[deploy.status], soft_wrap=True)
+            aside().print(
+                f"{deploy.name} {deploy.status.predicate}{reason}", style=COLOURS[deploy.status], soft_wrap=True
+            )
 
     asking(ask)
 

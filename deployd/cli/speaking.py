@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deployd.api.answers import DeployAnswer
 from deployd.client import DEFAULT_URL, Client
 from deployd.domain import Status
 from deployd.errors import Unavailable
@@ -94,17 +93,6 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, w
 def said_status(status: Status) -> Text:
     """A status in its colour."""
     return Text(status.value.replace("_", " "), COLOURS[status])
-
-
-def in_words(deploy: DeployAnswer) -> str:
-    """`iris/42 is live`, `iris/42 failed`, `iris/42 was cancelled`."""
-    match deploy.status:
-        case Status.FAILED:
-            return f"{deploy.name} failed"
-        case Status.SUPERSEDED | Status.CANCELLED | Status.RETIRED | Status.REVERTED:
-            return f"{deploy.name} was {deploy.status}"
-        case _:
-            return f"{deploy.name} is {deploy.status.value.replace('_', ' ')}"
 
 
 def ago(moment: datetime | None) -> str:

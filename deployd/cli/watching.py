@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from deployd.api.answers import DeployAnswer, StepAnswer
-from deployd.cli.speaking import aside, in_words, took
+from deployd.cli.speaking import aside, took
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.logs.log import printable
@@ -72,7 +72,7 @@ class _Lines:
         if deploy.status is not self._status and not deploy.status.ended:
             self._status = deploy.status
             waits = f" ({printable(deploy.reason)})" if deploy.reason else ""
-            aside().print(f"{deploy.name} is {deploy.status.value.replace('_', ' ')}{waits}")
+            aside().print(f"{deploy.name} {deploy.status.predicate}{waits}")
 
 
 class _Bar:
@@ -127,7 +127,7 @@ async def _tell_end(client: Client, deploy: DeployAnswer) -> None:
         for url in (await client.app(deploy.app)).urls:
             console.print(f"  {url}")
         return
-    console.print(f"{in_words(deploy)}: {printable(deploy.reason)}", style="red", soft_wrap=True)
+    console.print(f"{deploy.name} {deploy.status.predicate}: {printable(deploy.reason)}", style="red", soft_wrap=True)
     if deploy.hint and "\n" not in deploy.hint:  # a longer hint is the end of the log, which follows
         console.print(f"hint: {printable(deploy.hint)}", soft_wrap=True)
     if deploy.status is Status.FAILED:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from deployd.config.globs import is_path_pattern
-from deployd.config.remotes import SCP, called
+from deployd.config.remotes import SCP, repository_name
 from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
 
 _WEBHOOK = re.compile(r"[a-z0-9.-]+(?:/[^/\s:]+){2,}")
@@ -24,7 +24,7 @@ def _repository(url: str) -> str:
     raise ValueError("expected an https, ssh or file URL, user@host:path, or a path that starts with / or .")
 
 
-def _hooked_as(name: str) -> str:
+def _webhook_name(name: str) -> str:
     name = name.lower()
     if _WEBHOOK.fullmatch(name) is None or name.endswith(".git"):
         raise ValueError("expected the repository's host and full path, such as github.com/acme/iris")
@@ -180,7 +180,7 @@ class App(Section):
 
     name: Name
     repo: Annotated[str, AfterValidator(_repository)]
-    webhook: Annotated[str, AfterValidator(_hooked_as)] | None = None
+    webhook: Annotated[str, AfterValidator(_webhook_name)] | None = None
     branch: RefName | None = None
     tag: RefName | None = None
     paths: tuple[PathPattern, ...] = ("**",)
@@ -217,6 +217,6 @@ class App(Section):
         return f"refs/heads/{self.branch}" if self.branch is not None else f"refs/tags/{self.tag}"
 
     @property
-    def hooked_as(self) -> str | None:
-        """What webhooks call the repository, `github.com/acme/iris`; None where nothing says it: then none matches."""
-        return self.webhook or called(self.repo)
+    def webhook_name(self) -> str | None:
+        """The name by which webhooks match this app, `github.com/acme/iris`. None for a path without `webhook`: none matches."""
+        return self.webhook or repository_name(self.repo)

@@ -1,18 +1,18 @@
-"""What a repository is called, wherever it is asked for: its host and its full path, `github.com/acme/iris`. Pure."""
+"""The name of a repository, the same for each of its URLs: its host and full path, `github.com/acme/iris`. Pure."""
 
 import re
 from urllib.parse import urlsplit
 
-# git@host:path, as ssh takes it.
+# git@host:path, for ssh.
 SCP = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?!//)(?P<path>.+)")
 
-_SAME = {"ssh.github.com": "github.com"}  # GitHub's ssh at port 443, for networks that let nothing else out
+_SAME = {"ssh.github.com": "github.com"}  # GitHub's ssh at port 443, for networks that allow no other port
 
 
-def called(url: str) -> str | None:
-    """The name of the repository at `url`, in lower case; None for a path, which does not say what a forge calls it.
+def repository_name(url: str) -> str | None:
+    """The name of the repository at `url`, in lower case. None for a path, since a forge does not know it.
 
-    Subgroups belong to it; user, port and `.git` do not, nor whether it is asked for by https or by ssh.
+    It holds subgroups, but no user, port, scheme or `.git`.
     """
     if "://" in url:
         try:

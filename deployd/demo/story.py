@@ -211,7 +211,7 @@ class Story:
         delivery = await self._client.answered(answer.raise_for_status().json()["delivery"])
         (outcome,) = delivery.apps
         if outcome.deploy is None:
-            raise Unavailable(f"the push came to nothing: {outcome.reason}", hint="see `deployd delivery`")
+            raise Unavailable(f"the push started no deploy: {outcome.reason}", hint="see `deployd delivery`")
         return await self._client.show(outcome.app, outcome.deploy)
 
     async def _follow(self, deploy: DeployAnswer, *, show: bool = False) -> DeployAnswer:
@@ -222,7 +222,7 @@ class Story:
         async for now in self._client.follow(deploy.app, deploy.number):
             deploy = now
             if not show and now.status is not seen:
-                self._say(f"{now.app}/{now.number} is {now.status}")
+                self._say(f"{now.name} {now.status.predicate}")
                 seen = now.status
         self._deploys.append(deploy)
         return deploy

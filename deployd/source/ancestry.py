@@ -1,5 +1,5 @@
-"""Whether one commit of a remote is an ancestor of another. A mirror holds no history, so this one is fetched without any file
-and thrown away."""
+"""Whether one commit of a remote is an ancestor of another. A mirror has no history, so the history is fetched for each question,
+without files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ _FETCHED = "refs/deployd/head"
 
 
 async def contains(remote: Remote, root: Path, head: Head, commit: str, limits: Limits) -> bool:
-    """Whether `commit` is among the last thousand commits that lead to `head`; False when the remote does not say.
+    """Whether `commit` is among the last thousand commits up to `head`; False when the history cannot be fetched.
 
     `root` is a directory for private files.
     """

@@ -34,8 +34,8 @@ class Origin:
 
 
 @contextmanager
-def doubting(mirrors: Sequence[Mirror]) -> Iterator[None]:
-    """When a read in the block finds damage, let the next fetch create the mirrors again."""
+def recreated_if_damaged(mirrors: Sequence[Mirror]) -> Iterator[None]:
+    """When a read in the block finds damage, the next fetch creates the mirrors again."""
     try:
         yield
     except Damaged:
@@ -45,7 +45,7 @@ def doubting(mirrors: Sequence[Mirror]) -> Iterator[None]:
 
 
 class CommitContext:
-    """ports.Context on git objects. `opened` makes it; it closes `held` at its end."""
+    """ports.Context on git objects. `open_context` makes it; it closes `held` at its end."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class CommitContext:
 
     async def read(self, path: str) -> bytes | None:
         """A file of the commit; see ports.Context. Links are followed only inside the repository. BuildFailed above 16 MiB."""
-        with doubting(self._origin.mirrors):
+        with recreated_if_damaged(self._origin.mirrors):
             return (await tree.contents(self._origin.mirrors[0].git, self.commit, path))[0]
 
     async def __aenter__(self) -> Self:
@@ -87,7 +87,7 @@ class CommitContext:
 
     async def _tar(self) -> AsyncGenerator[bytes, None]:
         archive = Archive(self._parts, self._extra, self._origin.committed_at, self._origin.size)
-        with doubting(self._origin.mirrors):
+        with recreated_if_damaged(self._origin.mirrors):
             async with aclosing(archive.stream()) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -98,7 +98,7 @@ class CommitContext:
             )
 
 
-async def opened(origin: Origin, build: Build, parts: Sequence[Part], log: Log, held: ExitStack) -> CommitContext:
+async def open_context(origin: Origin, build: Build, parts: Sequence[Part], log: Log, held: ExitStack) -> CommitContext:
     """The context of a commit, made of `parts`; it takes over `held`.
 
     BuildFailed when there is no Dockerfile, or the .dockerignore is invalid.

@@ -27,8 +27,8 @@ _STALL_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What one network command needs: a hardened Git (on no repository yet), a private directory that ends with the session, and
-    the secrets to keep out of all that git says."""
+    """What one network command needs: a hardened Git (without a repository), a private directory that is removed afterwards, and
+    the secrets that must be masked in git's output."""
 
     git: Git
     private: Path

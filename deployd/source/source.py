@@ -21,7 +21,7 @@ from deployd.errors import BuildFailed, RequestRefused, Unavailable
 from deployd.ports import CommitFacts, Log
 from deployd.source import tree
 from deployd.source.ancestry import contains
-from deployd.source.context import CommitContext, Origin, doubting, opened
+from deployd.source.context import CommitContext, Origin, open_context, recreated_if_damaged
 from deployd.source.gathering import Gathering
 from deployd.source.git import GitFailed
 from deployd.source.mirror import Limits, Mirror
@@ -48,7 +48,7 @@ class GitSource:
         self._mirrors: dict[tuple[str, int], Mirror] = {}
 
     async def __aenter__(self) -> Self:
-        with _on_disk():
+        with _disk_errors():
             _prepare(self._directory)
         return self
 
@@ -85,13 +85,13 @@ class GitSource:
             raise BuildFailed(f"{commit[:100]!r} is not a full commit SHA")
         log.write(f"Fetching {commit} of {ref!r}\n")
         remote = self._remote(app)
-        with _on_disk(), ExitStack() as held:
+        with _disk_errors(), ExitStack() as held:
             gathering = Gathering(self._mirror, app.build, log, held)
-            with doubting(gathering.mirrors):
+            with recreated_if_damaged(gathering.mirrors):
                 parts = await gathering.all_of(remote, commit, app.ref)
                 facts = await tree.facts(parts[0].git, commit)
                 origin = Origin(gathering.mirrors, commit, facts.committed_at, self._limits.size)
-                return await opened(origin, app.build, parts, log, held)
+                return await open_context(origin, app.build, parts, log, held)
 
     async def changed(self, app: App, before: str, after: str) -> frozenset[str] | None:
         """The paths that differ between two commits; see ports.Source. A moved file counts with both its paths."""
@@ -106,18 +106,18 @@ class GitSource:
         return frozenset(os.fsdecode(path) for path in listed.split(b"\0") if path)
 
     async def facts(self, app: App, head: Head) -> CommitFacts:
-        """What a commit says of itself, free of control characters; see ports.Source."""
+        """Message, subject and author of a commit; see ports.Source."""
         mirror = self._mirror(app.repo, len(head.commit))
-        with _on_disk(), doubting([mirror]):
+        with _disk_errors(), recreated_if_damaged([mirror]):
             await mirror.fetch(self._remote(app), head.commit, app.ref, _Silent(), patient=False)
             found = await tree.facts(mirror.git, head.commit)
         return CommitFacts(found.message, found.subject, found.author)
 
     async def contains(self, app: App, head: Head, commit: str) -> bool:
-        """Whether `commit` is an ancestor of `head`; see ports.Source. A remote that cannot say so does not have it."""
+        """Whether `commit` is an ancestor of `head`; see ports.Source. False when the remote cannot tell."""
         if len(commit) != len(head.commit) or not _COMMIT.fullmatch(commit):
             return False
-        with _on_disk():
+        with _disk_errors():
             return await contains(self._remote(app), self._directory, head, commit, self._limits)
 
     async def ping(self, app: App) -> None:
@@ -129,13 +129,13 @@ class GitSource:
             )
 
     async def _all_refs(self, app: App) -> Mapping[str, str]:
-        with _on_disk():
+        with _disk_errors():
             return await self._refs.of(self._remote(app))
 
     async def _known(self, app: App, commit: str) -> str:
-        """`commit`, once it is sure that the remote has it: it is fetched, as it will be needed."""
+        """Fetch `commit`, which is needed later anyway; RequestRefused 404 when the remote does not have it."""
         try:
-            with _on_disk():
+            with _disk_errors():
                 mirror = self._mirror(app.repo, len(commit))
                 await mirror.fetch(self._remote(app), commit, app.ref, _Silent(), patient=False)
         except BuildFailed as exc:
@@ -186,7 +186,7 @@ def _used_at(mirror: Path) -> float:
 
 
 @contextmanager
-def _on_disk() -> Iterator[None]:
+def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as exc:

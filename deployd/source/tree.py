@@ -47,7 +47,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a commit says of itself: subject and author cleaned and cut for one line, the committer's clock in seconds."""
+    """Of a commit: subject and author, each cleaned and cut to one line, the committer's time in seconds, and the message."""
 
     subject: str
     author: str
@@ -89,7 +89,7 @@ async def contents(git: Git, commit: str, *paths: str) -> list[bytes | None]:
 
 
 async def facts(git: Git, commit: str) -> Facts:
-    """Subject, author, time and message of a commit that was fetched."""
+    """Subject, author, time and message of a fetched commit."""
     form = "--format=%ct%x00%s%x00%an%x00%B"
     try:
         answer = await git.run(

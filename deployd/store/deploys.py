@@ -60,7 +60,7 @@ class Deploys(Table):
         for number in retired:
             self._events.publish("deploy.status", deploy.app, number, {"status": "retired"})
         self._tell(after)
-        logger.info("Deploy %s is %s%s", after.name, to, f": {reason}" if reason else "")
+        logger.info("Deploy %s %s%s", after.name, to.predicate, f": {reason}" if reason else "")
         return after
 
     async def record_image(self, deploy: Deploy, image: Image) -> None:

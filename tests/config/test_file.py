@@ -98,7 +98,7 @@ def test_a_secret_in_place_of_a_reference_is_not_repeated_in_the_error() -> None
 
 def test_an_app_has_the_ref_and_the_repository_that_webhooks_name() -> None:
     (app,) = parse(_app(repo="git@example.com:Acme/Iris.git")).app
-    assert (app.ref, app.hooked_as) == ("refs/heads/main", "example.com/acme/iris")
+    assert (app.ref, app.webhook_name) == ("refs/heads/main", "example.com/acme/iris")
     (app,) = parse({"app": [{**APP, "branch": None, "tag": "v*"}]}).app
     assert app.ref == "refs/tags/v*"
 
@@ -106,9 +106,9 @@ def test_an_app_has_the_ref_and_the_repository_that_webhooks_name() -> None:
 def test_a_mirror_or_a_path_can_say_what_webhooks_call_it() -> None:
     for repo in ("/srv/iris.git", "https://mirror.example.com/iris.git"):
         (app,) = parse({"git": {"allow_file": True}, **_app(repo=repo, webhook="GitHub.com/Acme/Iris")}).app
-        assert app.hooked_as == "github.com/acme/iris"
+        assert app.webhook_name == "github.com/acme/iris"
     (app,) = parse({"git": {"allow_file": True}, **_app(repo="/srv/acme/iris.git")}).app
-    assert app.hooked_as is None
+    assert app.webhook_name is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from deployd.config.remotes import called
+from deployd.config.remotes import repository_name
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ from deployd.config.remotes import called
         "deploy@GITHUB.COM:Acme/Iris",
     ],
 )
-def test_a_repository_is_called_the_same_wherever_it_is_asked_for(url: str) -> None:
-    assert called(url) == "github.com/acme/iris"
+def test_every_url_of_a_repository_has_the_same_name(url: str) -> None:
+    assert repository_name(url) == "github.com/acme/iris"
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_a_repository_is_called_the_same_wherever_it_is_asked_for(url: str) -> N
         ("https://github.com/acme/iris.github.io", "github.com/acme/iris.github.io"),
     ],
 )
-def test_host_and_subgroups_belong_to_the_name(url: str, name: str) -> None:
-    assert called(url) == name
+def test_the_name_holds_host_and_subgroups(url: str, name: str) -> None:
+    assert repository_name(url) == name
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,5 @@ def test_host_and_subgroups_belong_to_the_name(url: str, name: str) -> None:
         "https://[::1/x",
     ],
 )
-def test_a_path_does_not_say_what_a_forge_calls_it(url: str) -> None:
-    assert called(url) is None
+def test_a_path_or_a_malformed_url_has_no_name(url: str) -> None:
+    assert repository_name(url) is None

@@ -17,13 +17,13 @@ import httpx
 import pytest
 
 from deployd.bringup.engine import Engine
-from deployd.bringup.leftovers import leftovers, remove
+from deployd.bringup.leftovers import remove
 from deployd.bringup.ports import free_port
 from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
 from deployd.domain import Status
 from tests.e2e.world import APP, DOCKERFILE
-from tests.testbed.cluster import Cluster, until
+from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -102,11 +102,11 @@ async def api(
     finally:
         print(cluster.try_kubectl("logs", "deployment/deployd", "--tail=100", here).stdout)
         print(cluster.try_kubectl("describe", "pods", "--selector=app.kubernetes.io/name=deployd", here).stdout)
-        for name in ("deployd", "iris"):  # each with its pods: a daemon made anew would find the head and deploy it
-            gone = ("delete", "deployment", name, "--cascade=foreground", "--ignore-not-found", "--timeout=90s", here)
-            cluster.kubectl(*gone)
-        until(lambda: not any(one.kind == "container" for one in leftovers(base_images.api(), instance)), within=60)
-        remove(base_images.api(), instance)
+        # First the daemon, with its pod: while it runs it would find the head and deploy it again.
+        gone = ("delete", "deployment", "deployd", "--cascade=foreground", "--ignore-not-found", "--timeout=90s", here)
+        cluster.kubectl(*gone)
+        cluster.clear(namespace)
+        remove(base_images.api(), instance, within=60)
 
 
 @pytest.fixture

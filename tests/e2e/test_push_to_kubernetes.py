@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from deployd.bringup.engine import Engine
-from deployd.bringup.leftovers import leftovers, remove
+from deployd.bringup.leftovers import remove
 from deployd.bringup.load import Load
 from deployd.domain import Status
 from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
 from tests.e2e.world import world as make_world
-from tests.testbed.cluster import Cluster, until
+from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry
 
 pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -27,6 +27,7 @@ kubeconfig = "KUBECONFIG"
 namespace = "NAMESPACE"
 replicas = 3
 bake = "2s"
+patience = "4s"
 progress_deadline = "30s"
 service = {{ type = "NodePort", port = 80 }}
 """
@@ -51,13 +52,8 @@ async def world(
         if made is not None:
             print(made.daemon.log.read_text())
             # The pods' containers inherit the label of their image; Kubernetes has to let them go first.
-            cluster.kubectl("delete", "deployments", "--all", f"--namespace={namespace}")
-            cluster.kubectl("delete", "pods", "--all", "--force", "--grace-period=0", f"--namespace={namespace}")
-            instance = made.daemon.instance
-            until(
-                lambda: not any(one.kind == "container" for one in leftovers(docker_engine.api(), instance)), within=60
-            )
-            remove(docker_engine.api(), instance)
+            cluster.clear(namespace)
+            remove(docker_engine.api(), made.daemon.instance, within=60)
 
 
 @pytest.fixture

@@ -250,7 +250,7 @@ async def test_an_unknown_name_is_not_found(source: GitSource, repository: Repos
     assert refused.value.status == 404
 
 
-async def test_a_commit_tells_its_message_and_one_clean_line_as_subject(
+async def test_facts_are_the_whole_message_and_one_clean_line_each_of_subject_and_author(
     source: GitSource, repository: Repository
 ) -> None:
     subject = "Fix \x1b[31mred\x1b[0m \u202eevil\u2069 " + "x" * 300 + "\n\nBody"

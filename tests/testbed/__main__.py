@@ -4,7 +4,7 @@ A part that this machine cannot run is reported with the reason. The exit code i
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from deployd.bringup import engine
 from deployd.bringup.progress import Progress
@@ -20,15 +20,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.testbed", description="Bring up the real engines of the tests."
     )
-    parser.add_argument("part", nargs="?", default="all", choices=[*_PARTS, "all", "stop"])
+    parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all", "stop"])
     part = parser.parse_args().part
     progress = Progress()
     if part == "stop":
         progress.say("cluster: ended" if stop() else "cluster: there is none")
-        return
-    for name in _PARTS if part == "all" else [part]:
+    else:
+        bring_up(PARTS if part == "all" else [part], progress)
+
+
+def bring_up(names: Iterable[str], progress: Progress) -> None:
+    """Bring up these parts; what cannot be had is told."""
+    for name in names:
         try:
-            progress.say(f"{name}: {_PARTS[name](progress)}")
+            progress.say(f"{name}: {PARTS[name](progress)}")
         except Unavailable as exc:
             progress.say(f"{name}: not here: {exc.message}" + (f" ({exc.hint})" if exc.hint else ""))
 
@@ -64,7 +69,7 @@ def _cluster(progress: Progress) -> str:
     return f"Kubernetes answers, kubeconfig {found.kubeconfig}"
 
 
-_PARTS: dict[str, Callable[[Progress], str]] = {
+PARTS: dict[str, Callable[[Progress], str]] = {
     "engine": _engine,
     "images": _images,
     "registry": _registry,

@@ -23,10 +23,11 @@ from urllib.parse import quote
 from deployd.bringup import engine as engines
 from deployd.bringup.cache import directory, locked
 from deployd.bringup.packages import can_install, ensure_packages
+from deployd.bringup.ports import free_port
 from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed import images, kubernetes_binaries
-from tests.testbed.kubernetes_parts import Ground, write
+from tests.testbed.kubernetes_parts import Ground, at_port, spare_api_server, write
 from tests.testbed.parts import Parts
 from tests.testbed.programs import program
 
@@ -79,10 +80,46 @@ class Cluster:
         finally:
             self.kubectl("delete", "namespace", name, "--wait=false")
 
+    def clear(self, namespace: str) -> None:
+        """Forget every pod of the namespace at once. The kubelet starts none of their containers again: they can be removed."""
+        here = f"--namespace={namespace}"
+        self.kubectl("delete", "deployments,replicasets", "--all", here)
+        self.kubectl("delete", "pods", "--all", "--force", "--grace-period=0", here)
+
+    @contextmanager
+    def spare_api_server(self, directory: Path) -> Iterator["Cluster"]:
+        """The same cluster through an API server of the test's own, its only part, which may be killed: nobody else uses it.
+
+        Raises Unavailable where the cluster is not ours.
+        """
+        if self.parts is None:
+            raise Unavailable("an API server cannot be added to a cluster that is not ours")
+        directory.mkdir()
+        spare, port = Parts(directory), free_port()
+        spare.remember({"kube-apiserver": spare_api_server(self.parts.command("kube-apiserver"), port)})
+        kubeconfig = directory / "kubeconfig"
+        kubeconfig.write_text(at_port(self.kubeconfig.read_text(), port))
+        found = Cluster(kubeconfig, self.client, spare)
+        spare.start("kube-apiserver")
+        try:
+            found.until_ready()
+            yield found
+        finally:
+            spare.stop("kube-apiserver", kill=True)
+
+    def until_ready(self) -> None:
+        """Wait until the API server answers."""
+        until(lambda: self.try_kubectl("get", "--raw=/readyz").stdout == "ok", _READY_WITHIN_S)
+
 
 def available() -> bool:
     """Whether `cluster` needs no build, which takes minutes."""
     return bool(os.environ.get("DEPLOYD_TEST_KUBECONFIG")) or kubernetes_binaries.built() is not None
+
+
+def runs() -> bool:
+    """Whether our cluster runs, and answers."""
+    return _answers(Parts(_state()))
 
 
 def cluster(progress: Progress) -> Cluster:

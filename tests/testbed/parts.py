@@ -28,10 +28,14 @@ class Parts:
         """Every part, first started first; none when nothing is remembered."""
         return list(self._commands())
 
+    def command(self, name: str) -> list[str]:
+        """The command line of a part."""
+        return self._commands()[name]
+
     def start(self, name: str) -> None:
         """Start the part; what it prints is in `<name>.log`."""
         places = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
-        pid = spawn(self._commands()[name], self.log(name), os.environ | {"PATH": places})
+        pid = spawn(self.command(name), self.log(name), os.environ | {"PATH": places})
         (self.state / f"{name}.pid").write_text(str(pid))
 
     def stop(self, name: str, *, kill: bool = False) -> None:

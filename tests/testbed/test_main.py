@@ -19,7 +19,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         brought_up.append("images")
         return "ready"
 
-    monkeypatch.setattr(command, "_PARTS", {"engine": missing, "images": there})
+    monkeypatch.setattr(command, "PARTS", {"engine": missing, "images": there})
     return brought_up
 
 

@@ -228,7 +228,7 @@ class Cluster:
         settings.connection_pool_maxsize = 0  # no limit: every watch and every followed log holds a connection for long
         try:
             if self.inside:
-                config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+                config.load_incluster_config(client_configuration=settings)
             else:
                 await config.load_kube_config(self.kubeconfig, self.context, settings, persist_config=False)
         except Exception as exc:  # the library lets out whatever an odd or half-written file leads to

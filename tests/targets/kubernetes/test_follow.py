@@ -121,7 +121,7 @@ async def test_nothing_is_judged_while_the_server_is_away(server: ApiServer, api
         elif going.is_set():
             away.set()
 
-    patience = 4.0  # the server must be gone before it is over
+    patience = 1.5  # the server must be gone before it is over
     async with follower_of(api) as follower:
         ending = asyncio.create_task(follower.complete(replace(AIM, patience=patience), patience, tell))
         await going.wait()

@@ -167,7 +167,7 @@ async def test_a_rollback_brings_the_old_replica_set_back(world: World) -> None:
 
 BAD: dict[str, tuple[str | None, dict[str, Any], str, float]] = {
     "crash at start": (CRASHES, {}, "last line: no such file: model.bin", 20),
-    "never ready": (HANGS, {"progress_deadline": "12s", "ready": {"within": "60s"}}, "progress deadline", 20),
+    "never ready": (HANGS, {"progress_deadline": "6s", "ready": {"within": "60s"}}, "progress deadline", 20),
     "unschedulable": (None, {"resources": {"requests": {"cpu": "500"}}}, "Insufficient cpu", 20),
     "cannot be created": (None, {"quota": "pods=2"}, "exceeded quota", 20),
     "root": ("true", {"root": True}, "runAsNonRoot", 20),
@@ -235,9 +235,9 @@ def root_image(world: World) -> Any:
 
 
 async def test_a_deadline_that_passed_before_does_not_fail_the_next_deploy(world: World) -> None:
-    app = world.app(progress_deadline="20s", replicas=2)
+    app = world.app(replicas=2)
     await world.roll_out(app, 1, world.image("one"))
-    failed, progress = await world.fails(app, 2, world.image("two", HANGS))
+    failed, progress = await world.fails(world.app(progress_deadline="6s", replicas=2), 2, world.image("two", HANGS))
     assert "progress deadline" in failed.message
     assert "not back yet" not in progress.text
     await world.roll_out(app, 3, world.image("three"))
@@ -307,9 +307,8 @@ async def test_a_missing_pull_secret_is_told_and_a_right_one_helps(
 
 
 async def test_a_release_that_sickens_in_the_bake_goes_back(world: World) -> None:
-    app = world.app(bake="15s")
-    good = await world.roll_out(app, 1, world.image("one"))
-    failed, progress = await world.fails(app, 2, world.image("two", SICKENS))
+    good = await world.roll_out(world.app(), 1, world.image("one"))
+    failed, progress = await world.fails(world.app(bake="60s"), 2, world.image("two", SICKENS))
     assert "restarted" in failed.message or "stopped being ready" in failed.message
     assert "bake" in progress.told
     assert good.image is not None

@@ -122,6 +122,7 @@ class World:
                 "kubeconfig": str(self.kubeconfig or self.cluster.kubeconfig),
                 "namespace": self.namespace,
                 "port": PORT,
+                "patience": "3s",
                 "bake": "0",
                 **self.settings,
                 **settings,

@@ -1,0 +1,27 @@
+import pytest
+
+from deployd.bringup import engine as engines
+from tests.testbed import cluster, kubernetes_binaries, plan
+
+
+def told(monkeypatch: pytest.MonkeyPatch, *, can_install: bool) -> list[str]:
+    """What is planned where neither engine nor cluster is."""
+    monkeypatch.delenv("DEPLOYD_TEST_KUBECONFIG", raising=False)
+    monkeypatch.setattr(engines, "find", lambda: None)
+    monkeypatch.setattr(plan, "can_install", lambda: can_install)
+    monkeypatch.setattr(kubernetes_binaries, "built", lambda: None)
+    monkeypatch.setattr(cluster, "runs", lambda: False)
+    return [str(task) for task in plan.tasks()]
+
+
+def test_a_bare_machine_is_told_all_that_will_be_installed_and_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, images, build, start = told(monkeypatch, can_install=True)
+    assert engine == "install docker.io by apt and start the Docker Engine: about 20 s"
+    assert images.endswith("about 2 min")
+    assert build == "build Kubernetes 1.20.2 from Debian's source, once a machine: about 6 min"
+    assert start == "start Kubernetes: about 20 s"
+
+
+def test_where_nothing_can_be_installed_one_hears_what_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    (engine,) = told(monkeypatch, can_install=False)
+    assert "its tests are skipped" in engine
