@@ -3,7 +3,6 @@
 Knows nothing of traffic or of what a deploy has to prove.
 """
 
-import asyncio
 import math
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from deployd.gateway.network import Network
 from deployd.gateway.slots import Endpoint
 from deployd.ports import Log
 from deployd.targets.docker.spec import PORT, Placement, container_name, container_spec, ending, number_of
+from deployd.tasks import first
 
 LAST_LINES = 20
 """How much of its output says why a container failed."""
@@ -140,17 +140,9 @@ class Containers:
 
     async def unless_ended(self, running: Running, name: str, work: Coroutine[Any, Any, object]) -> None:
         """Do `work` as long as the container runs; its end is a RolloutFailed at once, of `name`."""
-        doing = asyncio.ensure_future(work)
-        ended = asyncio.ensure_future(self._wait_exit(running.id))
-        try:
-            await asyncio.wait({doing, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                raise RolloutFailed(f"{name} {ended.result()}", hint=await self.tail(running.id, LAST_LINES))
-            doing.result()
-        finally:
-            for task in (doing, ended):
-                task.cancel()
-            await asyncio.gather(doing, ended, return_exceptions=True)
+        what, how = await first(self._wait_exit(running.id), work)
+        if what == 0:
+            raise RolloutFailed(f"{name} {how}", hint=await self.tail(running.id, LAST_LINES))
 
     async def _wait_exit(self, container_id: str) -> str:
         """Until it has ended; why."""

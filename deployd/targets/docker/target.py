@@ -5,10 +5,9 @@ uninterruptible step, and only then does the old one drain. Which release serves
 from memory, so a daemon that starts anew knows as much as one that has been there all along.
 """
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +25,7 @@ from deployd.targets.docker.images import Images
 from deployd.targets.docker.restore import restore
 from deployd.targets.docker.rollout import Rollout
 from deployd.targets.docker.watch import Watch
+from deployd.tasks import together
 
 logger = logging.getLogger(__name__)
 
@@ -86,13 +86,13 @@ class DockerTarget:
         if (serving := await self._serving(app)) is not None:
             spared.add(serving.number)
         going = [container for container in found if container.number not in spared]
-        await _together(drain(app, container, self._containers, self._gateway, log) for container in going)
+        await together(*(drain(app, container, self._containers, self._gateway, log) for container in going))
 
     async def remove(self, app: str) -> None:
         """See ports.Target."""
         await self._open()
         await self._gateway.forget(app)
-        await _together(self._stop_and_remove(container) for container in await self._containers.ids(app))
+        await together(*[self._stop_and_remove(container) for container in await self._containers.ids(app)])
         await self._images.prune(app, _none_kept, 0, 0)
         if not self._gateway.apps:
             await self._gateway.container.remove()
@@ -212,16 +212,6 @@ class DockerTarget:
 
 async def _none_kept() -> Kept:
     return Kept()
-
-
-async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """All of it at once; when something fails, the rest is cancelled and the first error is raised as what it is."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for one in work:
-                tasks.create_task(one)
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from group
 
 
 async def _health(asking: Awaitable[None]) -> str:
