@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from deployd.backoff import Backoff
-from deployd.engine import connect, events, translated
+from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -68,11 +68,6 @@ class Watch:
 
     async def _follow(self) -> None:
         """Returns when the stream ends, as it does when the engine goes away."""
-        docker = connect(self._docker_url)
-        try:
-            with translated("watching the engine"):
-                await docker.version()
-                async for _ in events(docker, self._filters):
-                    self.look()
-        finally:
-            await docker.close()
+        async with EngineClient(self._docker_url) as engine:
+            async for _ in engine.events(self._filters):
+                self.look()
