@@ -48,6 +48,7 @@ class Gateway:
             text = self._file.text()
             self._routes, self._doors = {route.app: route for route in read(text)}, self._asked
             if await self.container.up():
+                await self.container.wait_ready()
                 self._doors = read_doors(text) or self._asked
                 self._routes = await self._learn(self._routes)
             await self._settle()
