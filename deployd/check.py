@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import aiodocker
-
 from deployd.builders.engine import EngineBuilder
 from deployd.config.app import App
 from deployd.config.daemon import Config
@@ -22,7 +20,7 @@ from deployd.config.file import load
 from deployd.config.urls import public_urls
 from deployd.config.values import read_secret
 from deployd.domain import part_labels
-from deployd.engine import connect, containers, request, translated
+from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError, DeploydError, RequestRefused
 from deployd.order.decide import head_of, why_no_head
 from deployd.source.source import GitSource
@@ -158,16 +156,15 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
             yield finding
         return
     try:
-        docker = connect(None)
+        engine = EngineClient()
     except ConfigError as exc:
         yield Finding("engine", "wrong", exc.message, exc.hint)
         return
-    async with docker:
+    async with engine:
         try:
-            with translated("asking the Docker Engine"):
-                version = await request(docker, "version")
+            version = await engine.version()
             yield Finding("engine", "ok", f"Docker Engine {version['Version']} (API {version['ApiVersion']})")
-            for finding in await _gateway(config, docker):
+            for finding in await _gateway(config, engine):
                 yield finding
             for finding in await _builder(config):
                 yield finding
@@ -177,29 +174,25 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
         yield finding
 
 
-async def _gateway(config: Config, docker: aiodocker.Docker) -> list[Finding]:
-    found = [await _gateway_image(config.gateway.image, docker)]
-    running = bool(await containers(docker, part_labels(config.server.identity, "gateway")))
+async def _gateway(config: Config, engine: EngineClient) -> list[Finding]:
+    found = [await _gateway_image(config.gateway.image, engine)]
+    running = bool(await engine.containers.list(part_labels(config.server.identity, "gateway")))
     ports = {app.gateway.listen for app in config.app} | {config.gateway.http_port, config.gateway.https_port}
     wanted = sorted(port for port in ports if port is not None)
     return found + [_port("app port", config.gateway.bind, port, ours=running, by_haproxy=True) for port in wanted]
 
 
-async def _gateway_image(name: str, docker: aiodocker.Docker) -> Finding:
+async def _gateway_image(name: str, engine: EngineClient) -> Finding:
     """Whether the engine has the image, or can pull it. Only asks the registry, and pulls nothing."""
-    with translated("looking for the gateway's image"):
-        try:
-            await docker.images.inspect(name)
-            return Finding("gateway", "ok", f"the engine has the image {name}")
-        except aiodocker.DockerError as exc:
-            if exc.status != 404:
-                raise
+    if await engine.images.inspect(name) is not None:
+        return Finding("gateway", "ok", f"the engine has the image {name}")
     try:
-        with translated("asking its registry"):
-            await asyncio.wait_for(request(docker, f"distribution/{name}/json"), _REGISTRY_SECONDS)
-    except DeploydError as exc:
+        async with asyncio.timeout(_REGISTRY_SECONDS):
+            await engine.images.can_be_pulled(name)
+    except (DeploydError, TimeoutError) as exc:
         hint = f"docker pull {name}, or set gateway.image to an image that this machine has or can pull"
-        return Finding("gateway", "wrong", f"the engine has no image {name} and cannot pull it: {exc.message}", hint)
+        why = str(exc) or f"its registry does not answer within {_REGISTRY_SECONDS:g} s"
+        return Finding("gateway", "wrong", f"the engine has no image {name} and cannot pull it: {why}", hint)
     return Finding("gateway", "ok", f"the engine will pull the image {name} at the start")
 
 

@@ -13,7 +13,7 @@ from deployd.bringup.engine import Engine
 from deployd.builders.buildkit import BuildkitBuilder
 from deployd.check import Finding, _builder, _port, check
 from deployd.config.file import parse
-from deployd.engine import connect
+from deployd.engine.client import EngineClient
 from tests.testbed.images import BUSYBOX
 from tests.testbed.registry import Registry
 
@@ -150,8 +150,8 @@ async def test_a_gateway_image_that_can_be_pulled_is_no_fault(
     monkeypatch.setenv("DOCKER_HOST", base_images.url)
     name, api = f"{registry.address}/deployd-test/check", base_images.api(timeout=60)
     api.post(f"/images/{BUSYBOX}/tag?repo={quote(name, safe='')}&tag=there")
-    async with connect(base_images.url) as docker:
-        await docker.images.push(f"{name}:there")
+    async with EngineClient(base_images.url) as engine:
+        _ = [said async for said in engine.images.push(name, "there", None)]
     api.delete(f"/images/{name}:there")
 
     file = _config(tmp_path, repository, f'[gateway]\nimage = "{name}:there"\n')

@@ -2,7 +2,7 @@ import pytest
 
 from deployd.config.app import Ready
 from deployd.errors import RolloutFailed
-from deployd.probe import said_commit, until_ready
+from deployd.probe import pause, said_commit, until_ready
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,16 @@ from deployd.probe import said_commit, until_ready
 )
 def test_a_commit_is_found_in_json_and_in_plain_text(body: str, commit: str) -> None:
     assert said_commit(body) == commit
+
+
+@pytest.mark.parametrize(
+    ("waited", "every", "expected"),
+    [(0.0, 0.25, 0.01), (0.05, 0.25, 0.01), (1.0, 0.25, 0.1), (60.0, 0.25, 0.25), (0, 0.005, 0.005)],
+)
+def test_a_release_is_asked_often_at_first_and_then_every_so_often(
+    waited: float, every: float, expected: float
+) -> None:
+    assert pause(waited, every) == pytest.approx(expected)
 
 
 async def test_the_user_s_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

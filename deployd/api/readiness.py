@@ -7,13 +7,15 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 from deployd.config.daemon import Config
 from deployd.errors import Unavailable
 from deployd.ports import Target
 from deployd.store.store import Store
+from deployd.tasks import together
 
 WARNING = "warning: "
 
@@ -36,7 +38,7 @@ class Readiness:
             if time.monotonic() - self._asked_at > _FRESH_SECONDS:
                 wanted = {app.target for app in config.app} or {"docker"}
                 used = [target for name, target in targets.items() if name in wanted]
-                answers = await asyncio.gather(
+                answers = await together(
                     _within("store", _store(store)),
                     *(_within("engine", target.ping()) for target in used),
                     _within("disk", asyncio.to_thread(_disk, config.server.state_dir)),
@@ -51,7 +53,7 @@ def is_well(parts: Mapping[str, str]) -> bool:
     return all(said == "ok" or said.startswith(WARNING) for said in parts.values())
 
 
-async def _within(part: str, asked: Awaitable[Mapping[str, str]]) -> Mapping[str, str]:
+async def _within(part: str, asked: Coroutine[Any, Any, Mapping[str, str]]) -> Mapping[str, str]:
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             return await asked

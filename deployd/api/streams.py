@@ -6,9 +6,8 @@ A stream ends with its source, when the client goes, or when the daemon stops; t
 import asyncio
 import codecs
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
@@ -20,6 +19,7 @@ from deployd.api.paths import Number
 from deployd.api.services import Given, Services
 from deployd.domain import Event
 from deployd.errors import DeploydError, RequestRefused
+from deployd.tasks import beside, first
 
 Write = Callable[[bytes], Awaitable[None]]
 Produce = Callable[[Write], Awaitable[None]]
@@ -45,16 +45,7 @@ class Stream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope
         async with self._services.streams.seat():
-            writing = asyncio.ensure_future(self._write_all(send))
-            ends = {writing, asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(self._stopping())}
-            try:
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in ends:
-                    task.cancel()
-                await asyncio.wait(ends)
-        if not writing.cancelled():
-            writing.result()
+            await first(self._write_all(send), _gone(receive), self._stopping())
         await self._write(send, b"", more=False)
 
     async def _write_all(self, send: Send) -> None:
@@ -91,7 +82,7 @@ async def deploy_log(
         if not follow:
             await _copy(services.logs.read(app, number, start), write)
             return
-        async with _beside(_release_followers(services, app, number)):
+        async with beside(_release_followers(services, app, number)):
             await _follow(services, app, number, start, write)
 
     return Stream(services, produce, _TEXT)
@@ -148,7 +139,7 @@ async def events(
 
     async def produce(write: Write) -> None:
         await write(f"retry: {_RETRY_MS}\n\n".encode())
-        async with _beside(_beat(write)), _beside(_tell_log(services, log, write)):
+        async with beside(_beat(write), _tell_log(services, log, write)):
             async for event in services.events.watch(after):
                 if app is None or event.app in {app, ""}:
                     await write(_sse(event))
@@ -159,19 +150,6 @@ async def events(
 async def _must_exist(services: Services, app: str, number: int) -> None:
     if await services.store.deploy(app, number) is None:
         raise RequestRefused(404, f"there is no deploy {app}/{number}", hint=f"deployd history {app} shows them")
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Let `work` run as long as the block does."""
-    task = asyncio.ensure_future(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-    if not task.cancelled():
-        task.result()
 
 
 async def _gone(receive: Receive) -> None:
@@ -220,7 +198,7 @@ async def _tell_log(services: Services, log: str | None, write: Write) -> None:
         text = json.dumps({"app": app, "number": int(number), "text": decoder.decode(block)})
         await write(f"event: log\ndata: {text}\n\n".encode())
 
-    async with _beside(_release_followers(services, app, int(number))):
+    async with beside(_release_followers(services, app, int(number))):
         await _follow(services, app, int(number), 0, tell)
 
 

@@ -20,6 +20,7 @@ from deployd.bringup.api import EngineApi
 from deployd.bringup.ports import free_port
 from deployd.builders.leaves import Leaves
 from deployd.errors import Unavailable
+from deployd.tasks import first
 
 _START_S = 60.0
 _STOP_S = 60.0
@@ -143,18 +144,19 @@ class DemoDaemon:
     async def answering(self) -> None:
         """Wait until it answers; Unavailable with the end of its log when it ends instead."""
         assert self.process is not None  # noqa: S101 - only `running` calls this
-        ended = asyncio.create_task(self.process.wait())
-        try:
-            async with asyncio.timeout(_START_S), httpx.AsyncClient(trust_env=False) as client:
-                while not ended.done():
-                    try:
-                        await client.get(f"{self.url}/healthz")
-                    except httpx.TransportError:
-                        await asyncio.wait({ended}, timeout=0.05)
-                    else:
-                        return
-        except TimeoutError:
-            pass
-        finally:
-            ended.cancel()
-        raise Unavailable("deployd did not start", hint=self.log.read_text()[-2000:])
+        answers = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_START_S):
+                answers = (await first(self.process.wait(), self._healthy()))[0] == 1
+        if not answers:
+            raise Unavailable("deployd did not start", hint=self.log.read_text()[-2000:])
+
+    async def _healthy(self) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                try:
+                    await client.get(f"{self.url}/healthz")
+                except httpx.TransportError:
+                    await asyncio.sleep(0.05)
+                else:
+                    return

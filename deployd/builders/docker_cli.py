@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployd.errors import DeploydError, Unavailable
+from deployd.tasks import beside
 
 _VERSION = re.compile(r"version (\d+)\.(\d+)")
 _PASSED_ON = ("PATH", "HOME", "DOCKER_CONFIG", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "DOCKER_CONTEXT",
@@ -86,19 +87,14 @@ async def stream(
         env={**{key: os.environ[key] for key in _PASSED_ON if key in os.environ}, **environment},
         start_new_session=True,
     )
-    feeding = asyncio.create_task(_feed(process, stdin)) if stdin else None
-    try:
-        if process.stdout is not None:
-            await _lines(process.stdout, take)
-        code = await process.wait()
-        if feeding is not None and feeding.done():
-            feeding.result()
-        return code
-    finally:
-        await _stop(process, patience)
-        if feeding is not None:
-            feeding.cancel()
-            await asyncio.wait({feeding})
+    feeding = (_feed(process, stdin),) if stdin else ()
+    async with beside(*feeding):
+        try:
+            if process.stdout is not None:
+                await _lines(process.stdout, take)
+            return await process.wait()
+        finally:
+            await _stop(process, patience)
 
 
 async def _feed(process: asyncio.subprocess.Process, stdin: AsyncIterator[bytes]) -> None:

@@ -11,29 +11,26 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-import aiodocker
-from aiohttp import ClientError, ClientTimeout
-
 from deployd.builders.classic_output import ClassicOutput
-from deployd.builders.classic_stream import Upload, messages, refused, tar_of
 from deployd.builders.dockerfile import Dockerfile, check, check_classic, parse
 from deployd.builders.leaves import Leaves
 from deployd.builders.outcome import built_before, in_time
+from deployd.builders.upload import Upload, tar_of
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.config.values import read_secret
 from deployd.domain import Image
-from deployd.errors import Unavailable
+from deployd.engine.client import EngineClient
+from deployd.engine.connection import Refused
+from deployd.errors import BuildFailed, ConfigError, Unavailable
 from deployd.ports import BuildRequest, Context, Log
 
 _logger = logging.getLogger(__name__)
 
-_NO_LIMIT = ClientTimeout(total=None, sock_connect=10)
 _PERIOD_US = 100_000
-_GONE_WITHIN_S = 5.0
+_PATIENCE_S = 5.0
 
 
 class EngineBuilder:
@@ -64,7 +61,7 @@ class EngineBuilder:
     async def find(self, request: BuildRequest) -> Image | None:
         """See ports.Builder."""
         async with self._engine() as engine:
-            found = await _inspect(engine, _name(request))
+            found = await engine.images.inspect(_name(request))
         return built_before(request, found)
 
     async def trim(self, limit_bytes: int) -> int:
@@ -76,7 +73,7 @@ class EngineBuilder:
 
     async def ping(self) -> None:
         """Unavailable when the engine does not answer within five seconds."""
-        async with self._engine() as engine, asyncio.timeout(5):
+        async with self._engine(_PATIENCE_S) as engine:
             await engine.version()
 
     async def _build(self, request: BuildRequest, dockerfile: Dockerfile, context: Context, log: Log) -> Image:
@@ -104,28 +101,24 @@ class EngineBuilder:
 
     async def _run(
         self,
-        engine: aiodocker.Docker,
+        engine: EngineClient,
         parameters: Mapping[str, str],
         headers: Mapping[str, str],
         tar: AsyncIterator[bytes] | bytes,
         output: ClassicOutput,
     ) -> None:
-        """One build. aiodocker's own sends neither stage, limits nor credentials, and reads its tar on the loop."""
-        await engine.version()
-        async with engine.session.post(
-            f"{engine.docker_host}/{engine.api_version}/build",
-            params=parameters,
-            data=tar,
-            headers={"Content-Type": "application/x-tar", **headers},
-            timeout=_NO_LIMIT,
-        ) as response:
-            if response.status != 200:
-                raise refused(response.status, await response.text())
-            output.began = output.began or parsedate_to_datetime(response.headers["Date"])
-            async for message in messages(response.content):
-                output.take(message)
+        """One build. A refusal before its first step is the committer's: a Dockerfile that does not parse, for one."""
+        try:
+            async with engine.images.build(parameters, headers, tar) as build:
+                output.began = output.began or build.began
+                async for message in build.messages:
+                    output.take(message)
+        except Refused as refused:
+            if refused.status >= 500:
+                raise
+            raise BuildFailed(refused.said) from refused
 
-    async def _label(self, engine: aiodocker.Docker, request: BuildRequest, output: ClassicOutput) -> None:
+    async def _label(self, engine: EngineClient, request: BuildRequest, output: ClassicOutput) -> None:
         """Put all labels, and the name, onto the image that was just built."""
         if not output.images:
             raise _no_image()
@@ -165,8 +158,8 @@ class EngineBuilder:
         """The engine removes the container of an ended build by itself; only the waiting is ours, since a build can print
         any container's id."""
         try:
-            async with self._engine() as engine, asyncio.timeout(_GONE_WITHIN_S):
-                await _until_removed(engine, container)
+            async with self._engine(_PATIENCE_S) as engine:
+                await engine.containers.until_removed(container)
         except Unavailable as exc:
             _logger.warning("Cannot see whether the container of an ended build is gone: %s", exc)
 
@@ -176,8 +169,8 @@ class EngineBuilder:
         if began is None or not names:
             return
         try:
-            async with self._engine() as engine, asyncio.timeout(_GONE_WITHIN_S):
-                found = [await _inspect(engine, each) for each in names]
+            async with self._engine(_PATIENCE_S) as engine:
+                found = [await engine.images.inspect(each) for each in names]
         except Unavailable as exc:
             _logger.warning("Cannot note which unnamed images a build left: %s", exc)
             return
@@ -185,78 +178,43 @@ class EngineBuilder:
         made = [each["Id"] for each in found if each and not each["RepoTags"] and _created(each) >= began]
         self._leaves.add(made)
 
-    async def _trim_leaves(self, engine: aiodocker.Docker, limit_bytes: int) -> int:
-        known = {each: await _inspect(engine, each) for each in self._leaves.all()}
+    async def _trim_leaves(self, engine: EngineClient, limit_bytes: int) -> int:
+        known = {each: await engine.images.inspect(each) for each in self._leaves.all()}
         sizes = {each: int(found["Size"]) for each, found in known.items() if found and not found["RepoTags"]}
         gone = known.keys() - sizes.keys()
         excess, freed = sum(sizes.values()) - limit_bytes, 0
         if excess > 0:
-            before = await _disk_used(engine)
+            before = await engine.images.disk_used()
             for each, size in sizes.items():
-                if excess > 0 and await _removed(engine, each):
+                if excess > 0 and await engine.images.remove(each):
                     gone.add(each)
                     excess -= size
-            freed = max(0, before - await _disk_used(engine))
+            freed = max(0, before - await engine.images.disk_used())
         self._leaves.forget(gone)
         return freed
 
     @asynccontextmanager
-    async def _engine(self) -> AsyncIterator[aiodocker.Docker]:
-        """A client for one piece of work, whose failures come out as Unavailable."""
+    async def _engine(self, within: float | None = None) -> AsyncIterator[EngineClient]:
+        """A client for one piece of work, which may take so many seconds. An engine that cannot be found now may be there
+        later."""
         try:
-            engine = aiodocker.Docker(url=self._url)
-        except (AssertionError, ValueError, OSError) as exc:
-            raise Unavailable("there is no Docker Engine", hint="start it, or set DOCKER_HOST") from exc
-        try:
-            yield engine
-        except aiodocker.DockerError as exc:
-            raise Unavailable(f"the Docker Engine says {exc.message} ({exc.status})") from exc
-        except (ClientError, OSError) as exc:
-            raise Unavailable(f"the Docker Engine does not answer: {str(exc) or type(exc).__name__}") from exc
-        finally:
-            await engine.close()
+            engine = EngineClient(self._url)
+        except ConfigError as exc:
+            raise Unavailable(exc.message, hint=exc.hint) from exc
+        async with engine:
+            try:
+                async with asyncio.timeout(within):
+                    yield engine
+            except TimeoutError as exc:
+                raise Unavailable(f"the engine does not answer within {within or 0:g} s") from exc
 
 
-async def _proven(engine: aiodocker.Docker, request: BuildRequest, output: ClassicOutput) -> Image:
+async def _proven(engine: EngineClient, request: BuildRequest, output: ClassicOutput) -> Image:
     """The image, when the engine has it under its name, from this build."""
-    found = await _inspect(engine, _name(request))
+    found = await engine.images.inspect(_name(request))
     if found is None or not output.images or found["Id"] != output.images[-1]:
         raise _no_image()
     return Image(request.name, request.commit, found["Id"])
-
-
-async def _inspect(engine: aiodocker.Docker, name: str) -> dict[str, Any] | None:
-    try:
-        return await engine.images.inspect(name)
-    except aiodocker.DockerError as exc:
-        if exc.status != 404:
-            raise
-        return None
-
-
-async def _until_removed(engine: aiodocker.Docker, container: str) -> None:
-    try:
-        await engine.containers.container(container).wait(condition="removed")
-    except aiodocker.DockerError as exc:
-        if exc.status != 404:
-            raise
-
-
-async def _removed(engine: aiodocker.Docker, image: str) -> bool:
-    """False when something still needs it: a container, or a layer of another build."""
-    try:
-        await engine.images.delete(image)
-    except aiodocker.DockerError as exc:
-        if exc.status not in {404, 409}:
-            raise
-        return exc.status == 404
-    return True
-
-
-async def _disk_used(engine: aiodocker.Docker) -> int:
-    """Bytes of all image layers."""
-    async with engine.session.get(f"{engine.docker_host}/{engine.api_version}/system/df") as response:
-        return int((await response.json())["LayersSize"])
 
 
 def _created(image: Mapping[str, Any]) -> datetime:

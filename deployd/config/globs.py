@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from pathspec import PathSpec, Pattern
+from pathspec import PathSpec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 
 def ref_matches(pattern: str, ref: str) -> bool:
@@ -33,9 +34,11 @@ def is_path_pattern(text: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _files(patterns: tuple[str, ...]) -> PathSpec[Pattern]:
+def _files(patterns: tuple[str, ...]) -> PathSpec[GitIgnoreSpecPattern]:
     everything = ("**",) if patterns and patterns[0].startswith("!") else ()
-    return PathSpec.from_lines("gitignore", everything + patterns)
+    # Neither pathspec's GitIgnoreSpec, where "!docs/" takes nothing out of "**", nor its basic patterns, where "/*" leaves out
+    # what is deeper down.
+    return PathSpec.from_lines(GitIgnoreSpecPattern, everything + patterns)
 
 
 @lru_cache(maxsize=1024)

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import aiodocker
-
 from deployd.config.daemon import GatewaySection
-from deployd.engine import delete, inspect, request, translated
+from deployd.engine.client import EngineClient
 from deployd.errors import Unavailable
 from deployd.gateway.network import Network
 from deployd.gateway.plan import SHAPE_LABEL, SOCKETS_LABEL, Plan, container_spec, shape
@@ -27,27 +25,24 @@ _START_SECONDS = 20.0
 class GatewayContainer:
     """The container of one instance. Not safe for concurrent use: the Gateway serialises."""
 
-    def __init__(self, docker: aiodocker.Docker, instance: str, section: GatewaySection, directory: Path) -> None:
-        self._docker = docker
+    def __init__(self, engine: EngineClient, instance: str, section: GatewaySection, directory: Path) -> None:
+        self._engine = engine
         self._instance = instance
         self._section = section
         self._directory = directory
-        self._network = Network(docker, instance)
+        self._network = Network(engine, instance)
         self.bridge = False
 
     async def decide_network(self) -> None:
         """Set `bridge`: what the config says, else a bridge only on Docker Desktop, whose host network is a hidden machine's."""
         if self._section.network == "auto":
-            with translated("asking the engine what it is"):
-                info = await self._docker.system.info()
-            self.bridge = info.get("OperatingSystem") == "Docker Desktop"
+            self.bridge = (await self._engine.info()).get("OperatingSystem") == "Docker Desktop"
         else:
             self.bridge = self._section.network == "bridge"
 
     async def find(self) -> Mapping[str, Any] | None:
         """The container as the engine describes it, None when there is none."""
-        with translated("looking for the gateway"):
-            found = await inspect(self._docker, self._plan(()).name)
+        found = await self._engine.containers.inspect(self._plan(()).name)
         if found is not None and found["Config"]["Labels"].get("io.deployd.instance") != self._instance:
             raise Unavailable(
                 f"the container {self._plan(()).name} is not this deployd's gateway",
@@ -75,8 +70,7 @@ class GatewayContainer:
             return False
         if found is None:
             await self._create(self._plan(ports))
-        with translated("starting the gateway"):
-            await self._docker.containers.container(self._plan(()).name).start()
+        await self._engine.containers.start(self._plan(()).name)
         await self.wait_ready()
         return True
 
@@ -116,18 +110,16 @@ class GatewayContainer:
         beside, before = not self.bridge and _on_host(found), found["Config"]["Labels"][SOCKETS_LABEL]
         sockets = "sockets-b" if before == "sockets-a" else "sockets-a"
         plan = self._plan(ports, sockets=sockets, takes_over=_sockets(found) if beside else None)
-        with translated("upgrading the gateway"):
-            former = self._docker.containers.container(found["Id"])
-            await former.rename(f"{plan.name}-old")
-            try:
-                if not beside:  # it has the ports
-                    await former.stop(t=1)
-                await self._create(plan)
-                await self._docker.containers.container(plan.name).start()
-                await self.wait_ready(made=True)
-            except BaseException:
-                await self._give_back(plan, found["Id"], stopped=not beside)
-                raise
+        await self._engine.containers.rename(found["Id"], f"{plan.name}-old")
+        try:
+            if not beside:  # it has the ports
+                await self._engine.containers.stop(found["Id"], 1)
+            await self._create(plan)
+            await self._engine.containers.start(plan.name)
+            await self.wait_ready(made=True)
+        except BaseException:
+            await self._give_back(plan, found["Id"], stopped=not beside)
+            raise
         await (self._retire(found["Id"]) if beside else self._remove(found["Id"]))
 
     async def finish_retired(self) -> None:
@@ -156,9 +148,7 @@ class GatewayContainer:
 
     async def last_words(self) -> str:
         """What HAProxy printed last."""
-        with translated("reading the gateway's log"):
-            container = self._docker.containers.container(self._plan(()).name)
-            return "".join(await container.log(stdout=True, stderr=True, tail=10))
+        return await self._engine.containers.printed(self._plan(()).name, 10)
 
     async def remove(self) -> None:
         """Take it away: traffic ends."""
@@ -196,48 +186,39 @@ class GatewayContainer:
         await self._image_id()
         if plan.network is not None:
             await self._network.ensure()
-        with translated("making the gateway's container"):
-            await self._docker.containers.create(container_spec(plan), name=plan.name)
+        await self._engine.containers.create(plan.name, container_spec(plan))
 
     async def _image_id(self) -> str:
         """The id of the configured image, pulled where it is not there."""
         name = self._section.image
-        with translated(f"getting the gateway's image {name}"):
-            try:
-                image = await self._docker.images.inspect(name)
-            except aiodocker.DockerError as exc:
-                if exc.status != 404:
-                    raise
-                await self._docker.images.pull(name)
-                image = await self._docker.images.inspect(name)
+        if (image := await self._engine.images.inspect(name)) is None:
+            await self._engine.images.pull(name)
+            image = await self._engine.images.inspect(name)
+        if image is None:
+            raise Unavailable(f"the gateway's image {name} does not stay on the engine")
         return str(image["Id"])
 
     async def _retire(self, container_id: str) -> None:
         """It takes no more connections, ends when its last client is done, and is not started again."""
-        with translated("retiring the former gateway"):
-            never = {"RestartPolicy": {"Name": "no"}}
-            await request(self._docker, f"containers/{container_id}/update", "POST", data=never)
-            await self._docker.containers.container(container_id).kill(signal="SIGUSR1")
+        await self._engine.containers.update(container_id, {"RestartPolicy": {"Name": "no"}})
+        await self._engine.containers.kill(container_id, "SIGUSR1")
 
     async def _returned(self) -> Mapping[str, Any] | None:
         """The container that an upgrade had begun to replace when it was interrupted, with its name given back."""
         if (old := await self._old()) is not None:
-            with translated("taking the former gateway back"):
-                await self._docker.containers.container(old["Id"]).rename(self._plan(()).name)
+            await self._engine.containers.rename(old["Id"], self._plan(()).name)
         return await self.find()
 
     async def _give_back(self, plan: Plan, old: str, *, stopped: bool) -> None:
         """An upgrade did not start: the old container, which still serves unless it was stopped, gets its name again."""
         if (found := await self.find()) is not None and found["Id"] != old:
             await self._remove(found["Id"])
-        former = self._docker.containers.container(old)
-        await former.rename(plan.name)
+        await self._engine.containers.rename(old, plan.name)
         if stopped:
-            await former.start()
+            await self._engine.containers.start(old)
 
     async def _old(self) -> Mapping[str, Any] | None:
-        with translated("looking for the replaced gateway"):
-            found = await inspect(self._docker, f"{self._plan(()).name}-old")
+        found = await self._engine.containers.inspect(f"{self._plan(()).name}-old")
         ours = found is not None and found["Config"]["Labels"].get("io.deployd.instance") == self._instance
         return found if ours else None
 
@@ -248,8 +229,7 @@ class GatewayContainer:
             raise Unavailable("the gateway ended", hint=await self.last_words() if found else "")
 
     async def _remove(self, container_id: str) -> None:
-        with translated("removing the gateway"):
-            await delete(self._docker, container_id)
+        await self._engine.containers.remove(container_id)
 
 
 def _published(found: Mapping[str, Any]) -> set[tuple[int, str]]:

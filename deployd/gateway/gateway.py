@@ -12,10 +12,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import aiodocker
-
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
+from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.gateway.claim import claims, must_be_free
 from deployd.gateway.container import GatewayContainer
@@ -33,8 +32,8 @@ _RELOAD_SECONDS = 20.0
 class Gateway:
     """HAProxy as the apps' switch. All that changes it goes through one lock."""
 
-    def __init__(self, docker: aiodocker.Docker, instance: str, section: GatewaySection, directory: Path) -> None:
-        self.container = GatewayContainer(docker, instance, section, directory)
+    def __init__(self, engine: EngineClient, instance: str, section: GatewaySection, directory: Path) -> None:
+        self.container = GatewayContainer(engine, instance, section, directory)
         self._section = section
         self._file = ConfigFile(directory / "config" / "haproxy.cfg")
         self._doors = Doors.of(section, bridge=False)
@@ -49,6 +48,7 @@ class Gateway:
             text = self._file.text()
             self._routes, self._doors = {route.app: route for route in read(text)}, self._asked
             if await self.container.up():
+                await self.container.wait_ready()
                 self._doors = read_doors(text) or self._asked
                 self._routes = await self._learn(self._routes)
             await self._settle()

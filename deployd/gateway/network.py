@@ -9,10 +9,8 @@ import ipaddress
 from collections.abc import Collection
 from typing import Any
 
-import aiodocker
-
 from deployd.domain import part_labels
-from deployd.engine import containers, translated
+from deployd.engine.client import EngineClient
 from deployd.errors import Unavailable
 
 
@@ -34,8 +32,8 @@ def free_address(subnet: str, taken: Collection[str], after: str | None = None) 
 class Network:
     """The instance's network on the engine."""
 
-    def __init__(self, docker: aiodocker.Docker, instance: str) -> None:
-        self._docker = docker
+    def __init__(self, engine: EngineClient, instance: str) -> None:
+        self._engine = engine
         self._instance = instance
         self.name = f"deployd-{instance}"
         self._suggestion = f"{self.name}-range"
@@ -44,11 +42,10 @@ class Network:
 
     async def ensure(self) -> str:
         """Its subnet; the network is made where it is not there."""
-        with translated("making the instance's network"):
-            async with self._making:
-                if (found := await self._find(self.name)) is None:
-                    await self._create(self.name, await self._free_range())
-                    found = await self._find(self.name)
+        async with self._making:
+            if (found := await self._engine.networks.find(self.name)) is None:
+                await self._create(self.name, await self._free_range())
+                found = await self._engine.networks.find(self.name)
         if found is None:
             raise Unavailable(f"the network {self.name} does not stay")
         if found["Labels"].get("io.deployd.instance") != self._instance:
@@ -60,8 +57,7 @@ class Network:
     async def free_address(self) -> str:
         """An address that no container of the network has or will come back to."""
         subnet = await self.ensure()
-        with translated("looking for a free address"):
-            attached = await containers(self._docker, {}, network=self.name)
+        attached = await self._engine.containers.list({}, network=self.name)
         self._last = free_address(subnet, {self.address(container) for container in attached}, self._last)
         return self._last
 
@@ -72,39 +68,22 @@ class Network:
 
     async def remove(self) -> None:
         """Take it away, if it is there and nobody is in it."""
-        with translated("removing the instance's network"):
-            await self._delete(self._suggestion)
-            await self._delete(self.name)
+        await self._engine.networks.remove(self._suggestion)
+        await self._engine.networks.remove(self.name)
 
     async def _free_range(self) -> str | None:
         """A subnet that nobody on this machine has, as the engine knows: what it gives to a network that asks for none.
 
         That one has a name of its own: were we killed here, it must not be taken for the instance's.
         """
-        await self._delete(self._suggestion)
+        await self._engine.networks.remove(self._suggestion)
         await self._create(self._suggestion, None)
-        suggested = await self._find(self._suggestion)
-        await self._delete(self._suggestion)
+        suggested = await self._engine.networks.find(self._suggestion)
+        await self._engine.networks.remove(self._suggestion)
         return str(suggested["IPAM"]["Config"][0]["Subnet"]) if suggested else None
 
-    async def _delete(self, name: str) -> None:
-        try:
-            await (await self._docker.networks.get(name)).delete()
-        except aiodocker.DockerError as exc:
-            if exc.status not in {403, 404}:
-                raise
-
-    async def _find(self, name: str) -> dict[str, Any] | None:
-        found = await self._docker.networks.list(filters={"name": name})
-        return next((network for network in found if network["Name"] == name), None)
-
     async def _create(self, name: str, subnet: str | None) -> None:
-        config: dict[str, Any] = {
-            "Name": name,
-            "CheckDuplicate": True,
-            "Driver": "bridge",
-            "Labels": part_labels(self._instance, "network"),
-        }
+        spec: dict[str, Any] = {"Driver": "bridge", "Labels": part_labels(self._instance, "network")}
         if subnet is not None:
-            config["IPAM"] = {"Config": [{"Subnet": subnet}]}
-        await self._docker.networks.create(config)
+            spec["IPAM"] = {"Config": [{"Subnet": subnet}]}
+        await self._engine.networks.create(name, spec)

@@ -26,6 +26,7 @@ from deployd.source.kept_commits import KeptCommits
 from deployd.source.lfs import Bounds, fetch_large
 from deployd.source.refs import tags_of
 from deployd.source.remote import Remote, Session
+from deployd.tasks import stop
 
 _log = logging.getLogger(__name__)
 
@@ -121,9 +122,8 @@ class Mirror:
 
     async def close(self) -> None:
         """Stop the garbage collection in the background."""
-        if self._tidying is not None and not self._tidying.done():
-            self._tidying.cancel()
-            await asyncio.wait({self._tidying})
+        if self._tidying is not None:
+            await stop(self._tidying)
 
     async def _fetch(self, remote: Remote, commit: str, watched: str, log: Log) -> None:
         await self._open()

@@ -13,6 +13,7 @@ from deployd.errors import Unavailable
 from deployd.source.diagnosis import diagnose
 from deployd.source.git import GitFailed
 from deployd.source.remote import Remote, Session
+from deployd.tasks import stop
 
 _LINE = re.compile(r"([0-9a-f]{40,64})\t(refs/(?:heads|tags)/[^\x00-\x20\x7f]+)")
 
@@ -45,8 +46,7 @@ class Refs:
             if self._asked.get(remote) is question and (question.answer.done() or not question.askers):
                 del self._asked[remote]
             if not question.askers and not question.answer.done():
-                question.answer.cancel()
-                await asyncio.wait({question.answer})
+                await stop(question.answer)
 
     async def _ask(self, remote: Remote) -> Mapping[str, str]:
         with remote.session(self._root) as session:

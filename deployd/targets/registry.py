@@ -8,19 +8,18 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiodocker
 import httpx
-from aiohttp import ClientError
 from msgspec import structs
 
 from deployd.config.daemon import Registry as Settings
 from deployd.config.values import read_secret
 from deployd.domain import Image
-from deployd.engine import connect, translated
+from deployd.engine.client import EngineClient
+from deployd.engine.connection import Refused
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
 from deployd.ports import KeptNow, Log
 
@@ -84,46 +83,37 @@ class Registry:
         The bytes freed; 0 where there is no engine. The registry itself is left alone.
         """
         try:
-            docker = connect(None)
+            engine = EngineClient()
         except ConfigError:
             return 0  # images are built by a BuildKit elsewhere
         freed = count = total = 0
-        try:
-            with translated(f"removing old images of {name}"):
-                found = await docker.images.list(filters={"reference": [name]})
+        async with engine:
+            try:
+                found = await engine.images.list(reference=[name])
                 for item in sorted(found, key=lambda item: int(item["Created"]), reverse=True):
                     count, total = count + 1, total + item["Size"]
                     tags = item.get("RepoTags") or []
                     if (count <= images and total <= image_bytes) or (await kept()).holds(item["Id"], tags):
                         continue
-                    for tag in tags or [item["Id"]]:
-                        await docker.images.delete(tag)
-                    freed += item["Size"]
-        except Unavailable as away:
-            logger.warning("%s", away)
-        finally:
-            await docker.close()
+                    gone = [await engine.images.remove(tag) for tag in tags or [item["Id"]]]
+                    freed += item["Size"] if all(gone) else 0
+            except Unavailable as away:
+                logger.warning("Cannot remove old images of %s: %s", name, away)
         return freed
 
     async def _push(self, image: Image, credentials: tuple[str, str] | None, log: Log) -> str | None:
         """Let the engine push; the digest where its stream names it."""
-        auth = {"username": credentials[0], "password": credentials[1]} if credentials else None
         digest: str | None = None
-        docker = connect(None)
         try:
-            async for said in _spoken(docker.images.push(image.name, auth=auth, tag=image.tag, stream=True)):
-                status, layer = str(said.get("status", "")), said.get("id")
-                if status in {"Pushed", "Layer already exists"}:
-                    log.write(f"{layer}: {status}\n")
-                named = (said.get("aux") or {}).get("Digest") or _named(status)
-                digest = named or digest
-        except aiodocker.DockerError as exc:
-            raise _push_failed(image, exc) from exc
-        except (ClientError, TimeoutError, OSError) as exc:
-            what = str(exc) or f"nothing came for {_SILENCE_S:.0f} s"
-            raise Unavailable(f"the engine does not push {image.name}: {what}") from exc
-        finally:
-            await docker.close()
+            async with EngineClient() as engine:
+                async for said in _spoken(engine.images.push(image.name, image.tag, credentials)):
+                    status, layer = str(said.get("status", "")), said.get("id")
+                    if status in {"Pushed", "Layer already exists"}:
+                        log.write(f"{layer}: {status}\n")
+                    named = (said.get("aux") or {}).get("Digest") or _named(status)
+                    digest = named or digest
+        except Refused as refused:
+            raise _push_failed(image, refused) from refused
         return digest
 
     def _http(self) -> httpx.AsyncClient:
@@ -202,11 +192,14 @@ class Registry:
         return self._settings.username, password
 
 
-async def _spoken(stream: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
-    """What comes, as long as something comes: TimeoutError otherwise."""
+async def _spoken(stream: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[Mapping[str, Any]]:
+    """What comes, as long as something comes: Unavailable otherwise."""
     while True:
-        async with asyncio.timeout(_SILENCE_S):
-            said = await anext(stream, None)
+        try:
+            async with asyncio.timeout(_SILENCE_S):
+                said = await anext(stream, None)
+        except TimeoutError as exc:
+            raise Unavailable(f"the engine does not push: nothing came for {_SILENCE_S:.0f} s") from exc
         if said is None:
             return
         yield said
@@ -218,9 +211,9 @@ def _named(status: str) -> str | None:
     return found.group() if found else None
 
 
-def _push_failed(image: Image, exc: aiodocker.DockerError) -> RolloutFailed | Unavailable:
-    message = f"{image.name}:{image.tag} was not pushed: {exc.message}"
-    if _LASTING.search(exc.message):
+def _push_failed(image: Image, refused: Refused) -> RolloutFailed | Unavailable:
+    message = f"{image.name}:{image.tag} was not pushed: {refused.said}"
+    if _LASTING.search(refused.said):
         return RolloutFailed(
             message, hint="see [registry]; an engine takes plain http only from registries in its insecure-registries"
         )

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import aiodocker
 import pytest
 
 from deployd.bringup.engine import Engine
 from deployd.builders.engine import EngineBuilder
 from deployd.config.daemon import BuilderSection, Registry
+from deployd.engine.client import EngineClient
 from deployd.errors import BuildFailed, Unavailable
 from tests.builders.builds import BUSYBOX, a_context, a_request
 from tests.conftest import Leaks
@@ -90,11 +90,12 @@ async def test_a_base_image_of_a_private_registry_is_pulled_with_its_credentials
 
 async def push(engine: Engine, name: str, registry: RunningRegistry) -> None:
     """Put BUSYBOX there under that name, and take the name away here."""
-    async with aiodocker.Docker(url=engine.url) as docker:
-        await docker.images.tag(BUSYBOX, name)
-        auth = {"username": registry.username, "password": registry.password}
-        await docker.images.push(name, auth=auth, tag="latest")
-        await docker.images.delete(name)
+    engine.api().post(f"/images/{BUSYBOX}/tag?repo={name}")
+    assert registry.username is not None
+    assert registry.password is not None
+    async with EngineClient(engine.url) as client:
+        _ = [said async for said in client.images.push(name, "latest", (registry.username, registry.password))]
+        await client.images.remove(name)
 
 
 @pytest.mark.engine
@@ -230,6 +231,7 @@ def an_engine_that(*answers: bytes) -> Iterator[str]:
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Transfer-Encoding", "chunked")
+            self.send_header("Connection", "close")
             self.end_headers()
             for answer in answers:
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(answer), answer))

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import aiodocker
 import pytest
 
 from deployd.bringup.engine import Engine, buildkit_client
 from deployd.builders.buildkit import BuildkitBuilder
 from deployd.builders.engine import EngineBuilder
 from deployd.config.daemon import BuilderSection
+from deployd.engine.client import EngineClient
 from deployd.errors import BuildFailed, Unavailable
 from deployd.logs.logs import Logs
 from deployd.ports import Builder
@@ -245,8 +245,8 @@ async def test_a_release_whose_name_another_build_took_goes_only_when_it_is_not_
         new = await bench.builder.build(request, context, FakeLog())
     await bench.builder.trim(0)
     assert old.id in unnamed(base_images)
-    async with aiodocker.Docker(url=base_images.url) as docker:
-        images = Images(docker, bench.instance)
+    async with EngineClient(base_images.url) as engine:
+        images = Images(engine, bench.instance)
         await images.prune("iris", keeping(old, new), 0, 0)
         assert old.id in unnamed(base_images)
         await images.prune("iris", keeping(new), 0, 0)

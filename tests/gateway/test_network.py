@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from deployd.bringup import images
 from deployd.domain import part_labels
-from deployd.engine import connect
+from deployd.engine.client import EngineClient
 from deployd.errors import Unavailable
 from deployd.gateway.network import Network, free_address
 from tests.conftest import Leaks
@@ -43,14 +43,14 @@ def test_what_is_given_out_is_free_and_inside(taken: set[int], last: int) -> Non
 async def test_a_network_that_a_killed_deployd_half_made_is_not_taken_for_the_instances(
     engine: str, instance: str, leaks: Leaks
 ) -> None:
-    docker = connect(engine)
-    try:
-        network = Network(docker, instance)
+    async with EngineClient(engine) as there:
+        network = Network(there, instance)
         await network._create(network._suggestion, None)
         first, second = await asyncio.gather(network.ensure(), network.ensure())
         assert first == second
         assert leaks.present() == [f"network deployd-{instance}"]
-        made = await docker.containers.create(
+        made = await there.containers.create(
+            f"deployd-{instance}-probe",
             {
                 "Image": images.PYTHON,
                 "Labels": part_labels(instance, "probe"),
@@ -58,13 +58,11 @@ async def test_a_network_that_a_killed_deployd_half_made_is_not_taken_for_the_in
                 "NetworkingConfig": {
                     "EndpointsConfig": {network.name: {"IPAMConfig": {"IPv4Address": await network.free_address()}}}
                 },
-            }
+            },
         )
         try:
-            await made.start()
+            await there.containers.start(made)
         finally:
-            await made.delete(force=True)
+            await there.containers.remove(made)
         await network.remove()
         assert leaks.present() == []
-    finally:
-        await docker.close()

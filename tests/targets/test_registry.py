@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiodocker
 import pytest
 from aiohttp import web
 
+from deployd.bringup.api import EngineApi
 from deployd.config.daemon import Registry as Settings
 from deployd.domain import Image
-from deployd.engine import connect
+from deployd.engine.connection import Refused
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
 from deployd.targets.registry import Registry, _push_failed, _spoken
 from tests.fakes import FakeLog, keeping
@@ -124,12 +124,9 @@ async def test_without_an_engine_there_is_nothing_to_forget(server: ApiServer, m
 
 
 async def a_tagged_image(engine: str, name: str) -> Image:
-    docker = connect(engine)
-    try:
-        await docker.images.tag(BUSYBOX, name, tag="c0ffee")
-        return Image(name, "c0ffee", (await docker.images.inspect(f"{name}:c0ffee"))["Id"])
-    finally:
-        await docker.close()
+    api = EngineApi(engine)
+    await asyncio.to_thread(api.post, f"/images/{BUSYBOX}/tag?repo={name}&tag=c0ffee")
+    return Image(name, "c0ffee", (await asyncio.to_thread(api.get, f"/images/{name}:c0ffee/json"))["Id"])
 
 
 @pytest.mark.engine
@@ -180,7 +177,7 @@ async def test_a_registry_with_a_password_takes_only_the_right_one(
 )
 def test_a_refusal_that_lasts_is_not_tried_for_ever(words: str, kind: type[Exception]) -> None:
     image = Image("registry.example.com/team/policy", "c0ffee", "sha256:id")
-    assert type(_push_failed(image, aiodocker.DockerError(500, words))) is kind
+    assert type(_push_failed(image, Refused("pushing", words, 500))) is kind
 
 
 async def test_a_push_that_falls_silent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,5 +189,5 @@ async def test_a_push_that_falls_silent_ends(monkeypatch: pytest.MonkeyPatch) ->
 
     said = _spoken(silent())
     assert await anext(said) == {"status": "Pushing"}
-    with pytest.raises(TimeoutError):
+    with pytest.raises(Unavailable, match="nothing came"):
         await anext(said)

@@ -3,23 +3,23 @@
 Knows nothing of traffic or of what a deploy has to prove.
 """
 
-import asyncio
 import math
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-
-import aiodocker
 
 from deployd.config.app import App
 from deployd.config.values import read_secret
 from deployd.domain import Deploy, Image, labels
-from deployd.engine import containers, delete, inspect, request, translated
+from deployd.engine.client import EngineClient
+from deployd.engine.connection import Refused
 from deployd.errors import RolloutFailed
 from deployd.gateway.network import Network
 from deployd.gateway.slots import Endpoint
 from deployd.ports import Log
 from deployd.targets.docker.spec import PORT, Placement, container_name, container_spec, ending, number_of
+from deployd.tasks import first
 
 LAST_LINES = 20
 """How much of its output says why a container failed."""
@@ -57,13 +57,23 @@ class Running:
     address: str
 
 
+@contextmanager
+def _failing() -> Iterator[None]:
+    """What the engine refuses to do with a release is the release's own failure."""
+    try:
+        yield
+    except Refused as refused:
+        raise RolloutFailed(refused.message) from refused
+
+
 class Containers:
     """Containers of one instance. `published`: deployd reaches them by a loopback port, as on Docker Desktop."""
 
-    def __init__(self, docker: aiodocker.Docker, instance: str) -> None:
-        self._docker = docker
+    def __init__(self, engine: EngineClient, instance: str) -> None:
+        self._engine = engine.containers
+        self._networks = engine.networks
         self._instance = instance
-        self.network = Network(docker, instance)
+        self.network = Network(engine, instance)
         self.published = False
 
     async def make(self, app: App, deploy: Deploy, image: Image, log: Log | None = None) -> str:
@@ -73,25 +83,24 @@ class Containers:
         secrets = self._secrets(app, log)
         placement = await self._place(app)
         spec = container_spec(app, deploy, image, placement, secrets)
-        with translated(f"making {name}", RolloutFailed):
+        with _failing():
             try:
-                made = await self._docker.containers.create(spec, name=name)
-            except aiodocker.DockerError as exc:
-                if exc.status != 404:
+                made = await self._engine.create(name, spec)
+            except Refused as refused:
+                if refused.status != 404:
                     raise
                 gone = f"the image of {deploy.name} is not on the engine any more"
-                raise RolloutFailed(gone, hint="deploy its commit again") from exc
+                raise RolloutFailed(gone, hint="deploy its commit again") from refused
             if app.docker.network not in {None, _HOST}:
-                join = {"Container": made.id}
-                await request(self._docker, f"networks/{app.docker.network}/connect", "POST", data=join)
-        return made.id
+                await self._networks.join(str(app.docker.network), made)
+        return made
 
     async def start(self, app: App, number: int) -> Running:
         """Start a deploy's container. RolloutFailed when the engine cannot start it or it ends at once."""
         name = container_name(app.name, number)
-        with translated(f"starting {name}", RolloutFailed):
-            await self._docker.containers.container(name).start()
-            found = await inspect(self._docker, name)
+        with _failing():
+            await self._engine.start(name)
+        found = await self._engine.inspect(name)
         if found is None:
             raise RolloutFailed(f"{name} was removed while it started")
         if (endpoint := self._endpoint(found, app)) is None:
@@ -100,9 +109,8 @@ class Containers:
 
     async def of(self, app: App) -> list[Held]:
         """The containers of an app by their numbers, oldest first."""
-        with translated(f"looking for containers of {app.name}"):
-            listed = await containers(self._docker, labels(self._instance, app.name))
-            found = [await inspect(self._docker, item["Id"]) for item in listed]
+        listed = await self._engine.list(labels(self._instance, app.name))
+        found = [await self._engine.inspect(item["Id"]) for item in listed]
         held = [
             Held(item["Id"], number, self._endpoint(item, app))
             for item in found
@@ -112,10 +120,9 @@ class Containers:
 
     async def ended(self) -> list[Ended]:
         """Those that have ended though the engine was to keep them running: it leaves alone what was killed by hand."""
-        with translated("looking for what has ended"):
-            listed = await containers(self._docker, {"io.deployd.instance": self._instance})
-            # The list is behind when an event says that something died; a container itself is not.
-            found = [await inspect(self._docker, item["Id"]) for item in listed if "io.deployd.app" in item["Labels"]]
+        listed = await self._engine.list({"io.deployd.instance": self._instance})
+        # The list is behind when an event says that something died; a container itself is not.
+        found = [await self._engine.inspect(item["Id"]) for item in listed if "io.deployd.app" in item["Labels"]]
         return [
             Ended(item["Id"], item["Config"]["Labels"]["io.deployd.app"], self._host(item))
             for item in found
@@ -126,13 +133,11 @@ class Containers:
 
     async def start_again(self, container_id: str) -> None:
         """Start a container that has ended, as it was."""
-        with translated("starting what has ended again"):
-            await self._docker.containers.container(container_id).start()
+        await self._engine.start(container_id)
 
     async def ids(self, app: str) -> list[str]:
         """The ids of all containers of an app, which need not be configured any more."""
-        with translated(f"looking for containers of {app}"):
-            return [str(item["Id"]) for item in await containers(self._docker, labels(self._instance, app))]
+        return [str(item["Id"]) for item in await self._engine.list(labels(self._instance, app))]
 
     async def find(self, app: App, number: int) -> Held | None:
         """The container of one deploy."""
@@ -140,76 +145,53 @@ class Containers:
 
     async def unless_ended(self, running: Running, name: str, work: Coroutine[Any, Any, object]) -> None:
         """Do `work` as long as the container runs; its end is a RolloutFailed at once, of `name`."""
-        doing = asyncio.ensure_future(work)
-        ended = asyncio.ensure_future(self._wait_exit(running.id))
-        try:
-            await asyncio.wait({doing, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                raise RolloutFailed(f"{name} {ended.result()}", hint=await self.tail(running.id, LAST_LINES))
-            doing.result()
-        finally:
-            for task in (doing, ended):
-                task.cancel()
-            await asyncio.gather(doing, ended, return_exceptions=True)
+        what, how = await first(self._wait_exit(running.id), work)
+        if what == 0:
+            raise RolloutFailed(f"{name} {how}", hint=await self.tail(running.id, LAST_LINES))
 
     async def _wait_exit(self, container_id: str) -> str:
         """Until it has ended; why."""
-        with translated("waiting for the container's end"):
-            await self._docker.containers.container(container_id).wait()
-            found = await inspect(self._docker, container_id)
+        await self._engine.until_ended(container_id)
+        found = await self._engine.inspect(container_id)
         return "was removed" if found is None else ending(found)
 
     async def inspected(self, container_id: str) -> dict[str, Any] | None:
         """All that the engine says of it."""
-        with translated("looking at the container"):
-            return await inspect(self._docker, container_id)
+        return await self._engine.inspect(container_id)
 
     async def tail(self, container_id: str, lines: int) -> str:
         """The last lines that it printed; nothing when it is gone."""
-        with translated("reading the container's output"):
-            if await inspect(self._docker, container_id) is None:
-                return ""
-            container = self._docker.containers.container(container_id)
-            return "".join(await container.log(stdout=True, stderr=True, tail=lines)).rstrip("\n")
+        if await self._engine.inspect(container_id) is None:
+            return ""
+        return (await self._engine.printed(container_id, lines)).rstrip("\n")
 
     async def keep(self, container_id: str, restart: str) -> None:
         """Let the engine start it again by itself from now on, as the app's restart policy says."""
-        with translated("setting the restart policy"):
-            await request(
-                self._docker, f"containers/{container_id}/update", "POST", data={"RestartPolicy": {"Name": restart}}
-            )
+        await self._engine.update(container_id, {"RestartPolicy": {"Name": restart}})
 
     async def stop(self, container_id: str, timeout_s: float | None = None) -> None:
         """SIGTERM, then SIGKILL after `timeout_s` (None: as the container says); done when it does not run or is gone."""
-        with translated("stopping the container"):
-            try:
-                container = self._docker.containers.container(container_id)
-                await container.stop(t=None if timeout_s is None else math.ceil(timeout_s))
-            except aiodocker.DockerError as exc:
-                if exc.status not in {304, 404}:
-                    raise
+        await self._engine.stop(container_id, None if timeout_s is None else math.ceil(timeout_s))
 
     async def remove(self, container_id: str) -> None:
         """Kill and remove it with its anonymous volumes."""
-        with translated("removing the container"):
-            await delete(self._docker, container_id)
+        await self._engine.remove(container_id)
 
     async def remove_named(self, app: App, number: int) -> None:
         """Remove a deploy's container, if there is one and it is ours."""
         await self._clear(container_name(app.name, number), app.name)
 
     async def _clear(self, name: str, app: str) -> None:
-        with translated(f"looking for {name}"):
-            found = await inspect(self._docker, name)
-            if found is None:
-                return
-            has = found["Config"]["Labels"] or {}
-            if any(has.get(key) != value for key, value in labels(self._instance, app).items()):
-                raise RolloutFailed(
-                    f"a container {name} exists that is not this deployd's",
-                    hint="remove or rename it, or give this daemon's apps other names",
-                )
-            await delete(self._docker, str(found["Id"]))
+        found = await self._engine.inspect(name)
+        if found is None:
+            return
+        has = found["Config"]["Labels"] or {}
+        if any(has.get(key) != value for key, value in labels(self._instance, app).items()):
+            raise RolloutFailed(
+                f"a container {name} exists that is not this deployd's",
+                hint="remove or rename it, or give this daemon's apps other names",
+            )
+        await self._engine.remove(str(found["Id"]))
 
     async def _place(self, app: App) -> Placement:
         if app.docker.network == _HOST:

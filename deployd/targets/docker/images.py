@@ -3,10 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import aiodocker
-
 from deployd.domain import labels
-from deployd.engine import containers, request, translated
+from deployd.engine.client import EngineClient
 from deployd.ports import KeptNow
 
 
@@ -31,32 +29,27 @@ def to_prune(
 class Images:
     """The images of one instance's apps."""
 
-    def __init__(self, docker: aiodocker.Docker, instance: str) -> None:
-        self._docker = docker
+    def __init__(self, engine: EngineClient, instance: str) -> None:
+        self._engine = engine
         self._instance = instance
 
     async def prune(self, app: str, kept: KeptNow, images: int, image_bytes: int) -> int:
         """Remove what is past the limits, but nothing that is `kept` or that a container uses; the bytes freed."""
-        with translated(f"pruning images of {app}"):
-            wanted = [f"{key}={value}" for key, value in labels(self._instance, app).items()]
-            listed = await self._docker.images.list(filters={"label": wanted})
-            used = {str(container["ImageID"]) for container in await containers(self._docker, {})}
-            now = await kept()
-            held = {image["Id"] for image in listed if now.holds(image["Id"], _names(image))}
-            freed = 0
-            for image in to_prune(listed, used | held, images, image_bytes):
-                if not (await kept()).holds(image["Id"], _names(image)):
-                    freed += await self._remove(image)
+        wanted = [f"{key}={value}" for key, value in labels(self._instance, app).items()]
+        listed = await self._engine.images.list(label=wanted)
+        used = {str(container["ImageID"]) for container in await self._engine.containers.list({})}
+        now = await kept()
+        held = {image["Id"] for image in listed if now.holds(image["Id"], _names(image))}
+        freed = 0
+        for image in to_prune(listed, used | held, images, image_bytes):
+            if not (await kept()).holds(image["Id"], _names(image)):
+                freed += await self._remove(image)
         return freed
 
     async def _remove(self, image: Mapping[str, Any]) -> int:
-        try:
-            for name in _names(image) or [image["Id"]]:
-                await request(self._docker, f"images/{name}", "DELETE")
-        except aiodocker.DockerError as exc:
-            if exc.status not in {404, 409}:  # gone already, or taken into use meanwhile
-                raise
-            return 0
+        for name in _names(image) or [image["Id"]]:
+            if not await self._engine.images.remove(name):  # it was taken into use meanwhile
+                return 0
         return int(image["Size"])
 
 

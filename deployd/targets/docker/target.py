@@ -5,17 +5,16 @@ uninterruptible step, and only then does the old one drain. Which release serves
 from memory, so a daemon that starts anew knows as much as one that has been there all along.
 """
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
 from deployd.domain import Deploy, Image, Kept
-from deployd.engine import connect, translated
+from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, RequestRefused
 from deployd.gateway.gateway import Gateway
 from deployd.ports import Candidate, InFlight, KeptNow, Log, Progress, none_in_flight
@@ -26,6 +25,7 @@ from deployd.targets.docker.images import Images
 from deployd.targets.docker.restore import restore
 from deployd.targets.docker.rollout import Rollout
 from deployd.targets.docker.watch import Watch
+from deployd.tasks import together
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ class DockerTarget:
     """Implements ports.Target for the apps of one instance. Use it as an async context manager."""
 
     def __init__(self, instance: str, section: GatewaySection, directory: Path, docker_url: str | None = None) -> None:
-        self._docker = connect(docker_url)
+        self._engine = EngineClient(docker_url)
         self._docker_url = docker_url
-        self._containers = Containers(self._docker, instance)
-        self._images = Images(self._docker, instance)
-        self._gateway = Gateway(self._docker, instance, section, directory)
+        self._containers = Containers(self._engine, instance)
+        self._images = Images(self._engine, instance)
+        self._gateway = Gateway(self._engine, instance, section, directory)
         self._watch = Watch(docker_url, instance, self._settle)
         self._apps: tuple[App, ...] = ()
         self._opened = False
@@ -47,7 +47,7 @@ class DockerTarget:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._docker.close()
+        await self._engine.close()
 
     def expect(self, apps: Iterable[App]) -> None:
         """These are the configured apps from now on: `watch` opens their doors, behind which a 503 waits for a release."""
@@ -86,13 +86,13 @@ class DockerTarget:
         if (serving := await self._serving(app)) is not None:
             spared.add(serving.number)
         going = [container for container in found if container.number not in spared]
-        await _together(drain(app, container, self._containers, self._gateway, log) for container in going)
+        await together(*(drain(app, container, self._containers, self._gateway, log) for container in going))
 
     async def remove(self, app: str) -> None:
         """See ports.Target."""
         await self._open()
         await self._gateway.forget(app)
-        await _together(self._stop_and_remove(container) for container in await self._containers.ids(app))
+        await together(*[self._stop_and_remove(container) for container in await self._containers.ids(app)])
         await self._images.prune(app, _none_kept, 0, 0)
         if not self._gateway.apps:
             await self._gateway.container.remove()
@@ -111,8 +111,7 @@ class DockerTarget:
                 async for chunk in chunks:
                     yield chunk
         else:
-            for chunk in await output.printed(self._docker, container.id, tail):
-                yield chunk
+            yield (await self._engine.containers.printed(container.id, tail)).encode()
 
     async def describe(self, app: App) -> Mapping[str, Any]:
         """See ports.Target."""
@@ -137,7 +136,7 @@ class DockerTarget:
     async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
         """See ports.Target."""
         container = await self._running(app)
-        return await output.execute(self._docker, container.id, command, out)
+        return await self._engine.containers.execute(container.id, command, out)
 
     async def scale(self, app: App, replicas: int) -> None:  # noqa: ARG002 - the port's signature
         """See ports.Target."""
@@ -147,12 +146,12 @@ class DockerTarget:
 
     async def ping(self) -> Mapping[str, str]:
         """See ports.Target."""
-        return {"engine": await _health(self._ping_engine()), "gateway": await _health(self._gateway.ping())}
+        return {"engine": await _health(self._engine.version()), "gateway": await _health(self._gateway.ping())}
 
     async def read(self, candidate: Candidate, path: str) -> bytes | None:
         """A file of a candidate's image, by its path from the image's working directory; None when it is not there."""
         container = await self._containers.find(candidate.app, candidate.deploy.number)
-        return await output.read(self._docker, container.id, path) if container is not None else None
+        return await output.read(self._engine, container.id, path) if container is not None else None
 
     async def watch(self) -> None:
         """Until cancelled: correct the gateway whenever something dies or comes back, whoever did it."""
@@ -205,26 +204,12 @@ class DockerTarget:
         await self._containers.stop(container_id)
         await self._containers.remove(container_id)
 
-    async def _ping_engine(self) -> None:
-        with translated("asking the engine"):
-            await self._docker.version()
-
 
 async def _none_kept() -> Kept:
     return Kept()
 
 
-async def _together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """All of it at once; when something fails, the rest is cancelled and the first error is raised as what it is."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for one in work:
-                tasks.create_task(one)
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from group
-
-
-async def _health(asking: Awaitable[None]) -> str:
+async def _health(asking: Awaitable[object]) -> str:
     try:
         await asking
     except DeploydError as exc:

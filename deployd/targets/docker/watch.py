@@ -8,12 +8,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from deployd.engine import connect, events, translated
+from deployd.backoff import Backoff
+from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, Unavailable
 
 logger = logging.getLogger(__name__)
 
-_PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class Watch:
@@ -41,43 +42,32 @@ class Watch:
             tasks.create_task(self._follow_events())
 
     async def _settle_on_changes(self) -> None:
-        failures = 0
+        backoff = Backoff(_DELAYS)
         while True:
             await self._changed.wait()
             self._changed.clear()
             try:
                 await self._settle()
-                failures = 0
+                backoff.reset()
             except DeploydError as exc:
                 logger.warning("Not all is as it should be on the engine: %s", exc)
-                await asyncio.sleep(_pause(failures))
-                failures += 1
+                await asyncio.sleep(backoff.fail())
                 self._changed.set()
 
     async def _follow_events(self) -> None:
-        failures = 0
+        backoff = Backoff(_DELAYS)
         while True:
             try:
                 await self._follow()
             except Unavailable as exc:
                 logger.warning("The engine cannot be watched: %s", exc)
             else:
-                failures = 0  # it could be followed for a while
-            await asyncio.sleep(_pause(failures))
-            failures += 1
+                backoff.reset()  # it could be followed for a while
+            await asyncio.sleep(backoff.fail())
             self.look()
 
     async def _follow(self) -> None:
         """Returns when the stream ends, as it does when the engine goes away."""
-        docker = connect(self._docker_url)
-        try:
-            with translated("watching the engine"):
-                await docker.version()
-                async for _ in events(docker, self._filters):
-                    self.look()
-        finally:
-            await docker.close()
-
-
-def _pause(failures: int) -> float:
-    return _PAUSES_SECONDS[min(failures, len(_PAUSES_SECONDS) - 1)]
+        async with EngineClient(self._docker_url) as engine:
+            async for _ in engine.events(self._filters):
+                self.look()

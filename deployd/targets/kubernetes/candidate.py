@@ -14,6 +14,7 @@ import aiohttp
 from deployd.errors import DeploydError
 from deployd.logs.log import printable
 from deployd.targets.kubernetes.client import Cluster, Json
+from deployd.tasks import first
 
 _CHUNK = 64 * 1024
 _DATA = b"\x00"
@@ -56,15 +57,7 @@ async def _pump(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, channels: aiohttp.ClientWebSocketResponse
 ) -> None:
     """Carry bytes both ways until one side ends."""
-    works = {asyncio.ensure_future(_up(reader, channels)), asyncio.ensure_future(_down(channels, writer))}
-    try:
-        done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
-        for work in done:
-            work.result()
-    finally:
-        for work in works:
-            work.cancel()
-        await asyncio.gather(*works, return_exceptions=True)
+    await first(_up(reader, channels), _down(channels, writer))
 
 
 async def _up(reader: asyncio.StreamReader, channels: aiohttp.ClientWebSocketResponse) -> None:

@@ -7,7 +7,6 @@ tried again, expired credentials are read anew once, and no error of a library l
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes_asyncio import client, config
 
+from deployd.backoff import Backoff
 from deployd.errors import ConfigError, DeploydError, RolloutFailed, Unavailable
 
 Json = dict[str, Any]
@@ -27,6 +27,7 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 _TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _REQUEST = aiohttp.ClientTimeout(total=30, sock_connect=5)
+_DELAYS = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 _PASSING = frozenset({429, 500, 502, 503, 504})
 
 
@@ -157,7 +158,7 @@ class Cluster:
     ) -> Json:
         loop = asyncio.get_running_loop()
         until = loop.time() + within
-        pause = 0.2
+        backoff = Backoff(_DELAYS, jitter=0.5)
         renewed = False
         while True:
             known = self._times_read
@@ -175,10 +176,10 @@ class Cluster:
                 renewed = True
                 await self._renew(known)
             except Unavailable:
+                pause = backoff.fail()
                 if loop.time() + pause > until:
                     raise
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-                pause = min(pause * 2, 5.0)
+                await asyncio.sleep(pause)
 
     async def _request(
         self, method: str, path: str, query: Mapping[str, str], body: Any, kind: str, timeout: aiohttp.ClientTimeout

@@ -7,10 +7,12 @@ time stamp, without a line twice. New pods join, pods that end leave.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import NoReturn
 
 from deployd.errors import Unavailable
 from deployd.targets.kubernetes.client import Cluster, Json, Refused
 from deployd.targets.kubernetes.watch import Mirror, watching
+from deployd.tasks import first, stop
 
 _QUEUED_LINES = 1000
 _AGAIN_S = 1.0
@@ -43,15 +45,10 @@ async def followed(
         work = asyncio.ensure_future(crew.run())
         try:
             while True:
-                taking = asyncio.ensure_future(queue.get())
-                await asyncio.wait({taking, work}, return_when=asyncio.FIRST_COMPLETED)
-                if not taking.done():
-                    taking.cancel()
-                    work.result()
-                yield taking.result()
+                _, line = await first(queue.get(), _end_of(work))
+                yield line
         finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await stop(work)
 
 
 async def last_lines(cluster: Cluster, pod: str, container: str | None, tail: int) -> str:
@@ -81,7 +78,7 @@ class _Crew:
         self._new_log: Callable[[str], _Log] = lambda name: _Log(cluster, f"{pods}/{name}", container, tail)
         self._queue = queue
 
-    async def run(self) -> None:
+    async def run(self) -> NoReturn:
         """Until cancelled, or until the server refuses."""
         at_work: dict[str, asyncio.Task[None]] = {}
         try:
@@ -95,9 +92,7 @@ class _Crew:
                 await self._woken.wait()
                 self._woken.clear()
         finally:
-            for task in at_work.values():
-                task.cancel()
-            await asyncio.gather(*at_work.values(), return_exceptions=True)
+            await stop(*at_work.values())
 
     async def _follow(self, uid: str, log: "_Log") -> None:
         """Hand on every line for as long as the pod is there; an answer that ends early is asked for again."""
@@ -147,6 +142,10 @@ class _Log:
             self._at, self._seen_at = stamp, frozenset()
         if stamp == self._at:
             self._seen_at |= {text}
+
+
+async def _end_of(work: "asyncio.Task[NoReturn]") -> NoReturn:
+    await asyncio.shield(work)
 
 
 def _begun(pod: Json) -> bool:

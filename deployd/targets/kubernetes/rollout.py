@@ -27,7 +27,7 @@ from deployd.targets.kubernetes.placement import Placement
 from deployd.targets.kubernetes.releases import Record, Release, Releases
 from deployd.targets.kubernetes.symptoms import Symptom
 from deployd.targets.kubernetes.verdict import Aim, stale_deadline
-from deployd.tasks import uninterrupted
+from deployd.tasks import first, together, uninterrupted
 
 # What the controller does not end itself (it is down, or the deadline already stood) ends so long after the deadline.
 _SLACK_S = 30.0
@@ -139,18 +139,10 @@ class Rollout:
                 return
             async with address_of(self._placement.cluster, pod, port) as address:
                 candidate = Candidate(self._app, self._deploy, address, image)
-                proving = asyncio.ensure_future(self._progress.prove(candidate))
-                leaving = asyncio.ensure_future(follower.gone(pod))
-                try:
-                    await asyncio.wait({proving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                    if proving.done():
-                        proving.result()
-                        return
-                    leaving.result()
-                finally:
-                    proving.cancel()
-                    leaving.cancel()
-                    await asyncio.wait({proving, leaving})
+                proving, leaving = self._progress.prove(candidate), follower.gone(pod)
+                ended, _ = await first(proving, leaving)
+                if ended == 0:
+                    return
 
     async def _explained(self, ended: RolloutEnded, message: str) -> RolloutEnded:
         """With `message` and, where a container crashed, its last words."""
@@ -254,17 +246,3 @@ def aim_at(release: Release, placed: Json, stale: str | None, patience: float) -
         stale=stale,
         patience=patience,
     )
-
-
-async def together(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all; the first failure cancels the others and leaves here as itself."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in tasks:
-            if task.done():
-                task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)

@@ -7,16 +7,18 @@ Knows objects only by their uid; judges nothing.
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from deployd.backoff import Backoff
 from deployd.errors import Unavailable
 from deployd.targets.kubernetes.client import Cluster, Gone, Json, Refused
+from deployd.tasks import beside
 
 # A watch is renewed this often, so that a connection that died without a word is noticed soon after.
 WINDOW = 60.0
 _SLACK = 15.0
+_DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 # An API server that starts refuses what it grants a moment later, when it has read the roles.
 _READING_ROLES_S = 30.0
 
@@ -37,16 +39,25 @@ class Mirror:
 
     async def run(self) -> None:
         """Follow until cancelled, or until the server refuses (`failure` then says why)."""
+        try:
+            await self._follow()
+        except Exception as bug:  # whoever looks must learn of it, or would wait for ever
+            self.failure = bug
+            self._changed()
+            raise
+
+    async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
         version: str | None = None
-        pause = 0.1
+        backoff, pause = Backoff(_DELAYS, jitter=0.5), 0.0
         while True:
             try:
                 if version is None:
                     version = await self._list()
                 started = loop.time()
                 version = await self._watch(version)
-                pause = 0.1 if loop.time() - started > pause else min(pause * 2, 5.0)
+                if loop.time() - started > pause:
+                    backoff.reset()
             except Gone:
                 version = None
             except Refused as refused:
@@ -59,14 +70,8 @@ class Mirror:
             except Unavailable:
                 version = None
                 self._see(fresh=False)
-                pause = min(pause * 2, 5.0)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-
-    def ended(self, task: asyncio.Task[None]) -> None:
-        """Whoever looks must learn of a bug here, or would wait for ever."""
-        if not task.cancelled() and (bug := task.exception()) is not None:
-            self.failure = bug
-            self._changed()
+            pause = backoff.fail()
+            await asyncio.sleep(pause)
 
     def _may_pass(self, refused: Refused, now: float) -> bool:
         """Whether what was allowed before may soon be allowed again."""
@@ -123,12 +128,5 @@ class Mirror:
 @asynccontextmanager
 async def watching(*mirrors: Mirror) -> AsyncIterator[None]:
     """Keep the mirrors running inside the block."""
-    tasks = [asyncio.create_task(mirror.run()) for mirror in mirrors]
-    for mirror, task in zip(mirrors, tasks, strict=True):
-        task.add_done_callback(mirror.ended)
-    try:
+    async with beside(*(mirror.run() for mirror in mirrors)):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,23 +1,15 @@
-"""What goes to the engine's build endpoint and what comes from it: a tar in pieces, JSON lines.
-
-Without aiodocker on purpose: it reads its tar on the loop, and takes a connection that breaks for the end of the answer.
-"""
+"""What a build sends to the engine: a tar in pieces."""
 
 import asyncio
 import io
-import json
 import tarfile
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from types import AsyncGeneratorType
-from typing import Any, cast
+from typing import cast
 
-from aiohttp import StreamReader
-
-from deployd.errors import BuildFailed, DeploydError, Unavailable
+from deployd.errors import DeploydError
 from deployd.ports import Context
-
-_LONGEST_MESSAGE = 4 * 1024 * 1024
 
 
 class Upload:
@@ -65,24 +57,3 @@ def tar_of(dockerfile: str) -> bytes:
     with tarfile.open(fileobj=packed, mode="w") as archive:
         archive.addfile(entry, io.BytesIO(content))
     return packed.getvalue()
-
-
-async def messages(content: StreamReader) -> AsyncIterator[Mapping[str, Any]]:
-    """The engine's answer, message by message."""
-    waiting = b""
-    async for piece in content.iter_any():
-        *lines, waiting = (waiting + piece).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield json.loads(line)
-        if len(waiting) > _LONGEST_MESSAGE:
-            raise Unavailable("the Docker Engine sends a message without end")
-
-
-def refused(status: int, body: str) -> DeploydError:
-    """The engine refuses the build before its first step, for a Dockerfile that does not parse for one."""
-    try:
-        text = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        text = body.strip()[:2000] or f"the Docker Engine answers {status}"
-    return BuildFailed(text) if status < 500 else Unavailable(f"the Docker Engine cannot build: {text}")

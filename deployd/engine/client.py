@@ -1,0 +1,47 @@
+"""A Docker Engine as the rest of deployd knows it. Close it, or use it as an async context manager."""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Self
+
+from deployd.engine.connection import ENDLESS, Connection
+from deployd.engine.containers import EngineContainers
+from deployd.engine.images import EngineImages
+from deployd.engine.networks import EngineNetworks
+
+
+class EngineClient:
+    """The engine at `url` (None: DOCKER_HOST, the docker context or the usual sockets). ConfigError when there is none."""
+
+    def __init__(self, url: str | None = None) -> None:
+        self._connection = Connection(url)
+        self.containers = EngineContainers(self._connection)
+        self.images = EngineImages(self._connection)
+        self.networks = EngineNetworks(self._connection)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End all that is still under way, a build for one."""
+        await self._connection.close()
+
+    async def version(self) -> dict[str, Any]:
+        """The engine's version and that of its API. Unavailable when it does not answer."""
+        found: dict[str, Any] = await self._connection.ask("asking the engine", "version")
+        return found
+
+    async def info(self) -> dict[str, Any]:
+        """What the engine says of itself and of its machine."""
+        found: dict[str, Any] = await self._connection.ask("asking the engine what it is", "info")
+        return found
+
+    async def events(self, filters: Mapping[str, Sequence[str]]) -> AsyncIterator[bytes]:
+        """What happens on the engine from now on, a JSON line an event; ends when the engine ends it."""
+        query = {"filters": json.dumps(filters)}
+        async with self._connection.open("watching the engine", "events", query=query, timeout=ENDLESS) as answer:
+            async for line in answer.content:
+                yield line

@@ -1,0 +1,125 @@
+"""The one door to aiodocker: a Docker Engine is found and asked, and its errors are put into our words.
+
+An engine that does not answer is Unavailable. What it refuses is Refused: an Unavailable, too, since trying again later may
+help, for every caller who does not know better by the status.
+"""
+
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import aiodocker
+from aiohttp import ClientError, ClientResponse, ClientTimeout
+
+from deployd.errors import ConfigError, Unavailable
+
+ENDLESS = ClientTimeout(total=None, sock_connect=5)
+"""For answers that come when they come."""
+
+_TIMEOUT = ClientTimeout(total=120, sock_connect=5)
+_NO_CONNECTION = 900  # aiodocker's own status when nothing answers at the socket
+_LONGEST_COMPLAINT = 2000
+
+
+class Refused(Unavailable):
+    """The engine answered no while `doing`: `said` are its words, `status` is that of HTTP, 0 in the middle of a stream."""
+
+    def __init__(self, doing: str, said: str, status: int) -> None:
+        super().__init__(f"{doing}: {said}")
+        self.said = said
+        self.status = status
+
+
+class Connection:
+    """The engine at `url` (None: DOCKER_HOST, the docker context or the usual sockets). `client` is for what needs more than
+    one answer to one request; whoever uses it translates. ConfigError when no engine can be found."""
+
+    def __init__(self, url: str | None) -> None:
+        try:
+            self.client = aiodocker.Docker(url, timeout=_TIMEOUT)
+        except (ValueError, AssertionError, OSError, aiodocker.DockerError) as exc:
+            raise ConfigError("no Docker Engine was found", hint="start one, or point DOCKER_HOST at it") from exc
+
+    async def close(self) -> None:
+        """End all that is still under way."""
+        await self.client.close()
+
+    async def ask(
+        self,
+        doing: str,
+        path: str,
+        method: str = "GET",
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout: ClientTimeout = _TIMEOUT,
+    ) -> Any:
+        """The JSON that the engine answers, None when it answers nothing. `doing` begins the message of every error."""
+        data = json.dumps(body).encode() if body is not None else None
+        async with self.open(doing, path, method, query=query, data=data, timeout=timeout) as answer:
+            text = await answer.read()
+        return json.loads(text) if text else None
+
+    async def find(self, doing: str, path: str, method: str = "GET", *, timeout: ClientTimeout = _TIMEOUT) -> Any:
+        """The same, but None where there is no such thing."""
+        try:
+            return await self.ask(doing, path, method, timeout=timeout)
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+            return None
+
+    @asynccontextmanager
+    async def open(
+        self,
+        doing: str,
+        path: str,
+        method: str = "GET",
+        *,
+        query: Mapping[str, str] | None = None,
+        data: bytes | AsyncIterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: ClientTimeout = _TIMEOUT,
+    ) -> AsyncIterator[ClientResponse]:
+        """An answer to be read inside the block; it is cut off when the block ends before."""
+        with translated(doing):
+            url = f"{self.client.docker_host}/{await self._version()}/{path}"
+            sent = {"Content-Type": "application/json"} | dict(headers or {})
+            async with self.client.session.request(
+                method, url, params=query, data=data, headers=sent, timeout=timeout
+            ) as answer:
+                if answer.status >= 400:
+                    raise Refused(doing, _complaint(answer, await answer.text(errors="replace")), answer.status)
+                yield answer
+
+    async def _version(self) -> str:
+        """The engine's version of its API as a part of the path; it is asked once."""
+        if self.client.api_version == "auto":
+            async with self.client.session.get(f"{self.client.docker_host}/version") as answer:
+                if answer.status >= 400:
+                    raise Refused("asking the engine", _complaint(answer, await answer.text()), answer.status)
+                self.client.api_version = f"v{(await answer.json())['ApiVersion']}"
+        return self.client.api_version
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Put what aiodocker and aiohttp raise into our words."""
+    try:
+        yield
+    except aiodocker.DockerError as exc:
+        if exc.status == _NO_CONNECTION:
+            raise Unavailable(f"{doing}: {exc.message}") from exc
+        raise Refused(doing, exc.message, exc.status) from exc
+    except TimeoutError as exc:
+        raise Unavailable(f"{doing}: the engine does not answer in time") from exc
+    except (ClientError, OSError) as exc:
+        raise Unavailable(f"{doing}: the engine does not answer: {str(exc) or type(exc).__name__}") from exc
+
+
+def _complaint(answer: ClientResponse, text: str) -> str:
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text.strip()[:_LONGEST_COMPLAINT] or f"the engine answers {answer.status}"

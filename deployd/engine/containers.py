@@ -1,0 +1,133 @@
+"""The calls of the Engine API about containers, each by the container's name or id. What is not there is None, or done."""
+
+import json
+import tarfile
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+from deployd.engine.connection import ENDLESS, Connection, Refused, translated
+
+Described = dict[str, Any]
+"""A container as the engine describes it."""
+
+
+class EngineContainers:
+    """Containers on one engine, whoever made them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def inspect(self, container: str) -> Described | None:
+        """All that the engine says of it, None when it is not there."""
+        found: Described | None = await self._connection.find(f"looking at {container}", f"containers/{container}/json")
+        return found
+
+    async def list(self, labels: Mapping[str, str], **filters: str) -> Sequence[Described]:
+        """Those, running or not, that carry all of `labels`; shorter descriptions than those of `inspect`."""
+        wanted = {
+            "label": [f"{key}={value}" for key, value in labels.items()],
+            **{key: [value] for key, value in filters.items()},
+        }
+        query = {"all": "1", "filters": json.dumps(wanted)}
+        found: list[Described] = await self._connection.ask("looking for containers", "containers/json", query=query)
+        return found
+
+    async def create(self, name: str, spec: Mapping[str, Any]) -> str:
+        """Make one, not started yet; its id. Refused with 404 when its image is not there, with 409 when its name is taken."""
+        made = await self._connection.ask(
+            f"making {name}", "containers/create", "POST", query={"name": name}, body=spec
+        )
+        return str(made["Id"])
+
+    async def start(self, container: str) -> None:
+        """Start it, if it does not run."""
+        await self._connection.ask(f"starting {container}", f"containers/{container}/start", "POST")
+
+    async def stop(self, container: str, within: int | None = None) -> None:
+        """SIGTERM, and SIGKILL after `within` seconds (None: as the container says); done when it does not run or is gone."""
+        query = "" if within is None else f"?t={within}"
+        await self._connection.find(
+            f"stopping {container}", f"containers/{container}/stop{query}", "POST", timeout=ENDLESS
+        )
+
+    async def kill(self, container: str, signal: str) -> None:
+        """Send it a signal."""
+        query = {"signal": signal}
+        await self._connection.ask(
+            f"sending {signal} to {container}", f"containers/{container}/kill", "POST", query=query
+        )
+
+    async def rename(self, container: str, name: str) -> None:
+        """Give it another name."""
+        await self._connection.ask(
+            f"renaming {container} to {name}", f"containers/{container}/rename", "POST", query={"name": name}
+        )
+
+    async def update(self, container: str, settings: Mapping[str, Any]) -> None:
+        """Change its restart policy or its limits while it runs."""
+        await self._connection.ask(f"changing {container}", f"containers/{container}/update", "POST", body=settings)
+
+    async def remove(self, container: str) -> None:
+        """Remove it, running or not, with its anonymous volumes; done when it is gone, whoever removed it."""
+        doing, path = f"removing {container}", f"containers/{container}"
+        try:
+            await self._connection.find(doing, f"{path}?force=1&v=1", "DELETE")
+        except Refused as refused:
+            if refused.status != 409:
+                raise
+            await self.until_removed(container)  # somebody else removes it already
+
+    async def until_ended(self, container: str) -> None:
+        """Wait until it does not run or is gone."""
+        await self._connection.find(
+            f"waiting for the end of {container}", f"containers/{container}/wait", "POST", timeout=ENDLESS
+        )
+
+    async def until_removed(self, container: str) -> None:
+        """Wait until somebody has removed it."""
+        doing, path = f"waiting until {container} is gone", f"containers/{container}/wait?condition=removed"
+        await self._connection.find(doing, path, "POST", timeout=ENDLESS)
+
+    async def printed(self, container: str, tail: int | None = None) -> str:
+        """The last `tail` lines (None: all) of its standard output and error."""
+        doing, last = f"reading the output of {container}", _tail(tail)
+        with translated(doing):
+            log = self._connection.client.containers.container(container).log
+            return "".join(await log(stdout=True, stderr=True, tail=last))
+
+    async def printing(self, container: str, tail: int | None = None) -> AsyncGenerator[str]:
+        """The same, and then what comes as it comes, until it ends. Only closing the engine ends this before."""
+        doing, last = f"following the output of {container}", _tail(tail)
+        with translated(doing):
+            log = self._connection.client.containers.container(container).log
+            async for piece in log(stdout=True, stderr=True, follow=True, tail=last):
+                yield piece
+
+    async def execute(self, container: str, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
+        """Run a command in it; its exit code."""
+        with translated(f"running a command in {container}"):
+            made = await self._connection.client.containers.container(container).exec(list(command))
+            async with made.start() as stream:
+                while (message := await stream.read_out()) is not None:
+                    await out(message.data)
+            return int((await made.inspect())["ExitCode"] or 0)
+
+    async def read(self, container: str, path: str) -> bytes | None:
+        """A file in it, None when there is none at that path."""
+        doing, query = f"reading {path} in {container}", {"path": path}
+        try:
+            async with self._connection.open(doing, f"containers/{container}/archive", query=query) as answer:
+                packed = await answer.read()
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+            return None
+        with tarfile.open(fileobj=BytesIO(packed)) as archive:
+            member = archive.next()
+            file = archive.extractfile(member) if member is not None and member.isfile() else None
+            return file.read() if file is not None else None
+
+
+def _tail(lines: int | None) -> str:
+    return "all" if lines is None else str(lines)

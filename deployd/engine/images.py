@@ -1,0 +1,102 @@
+"""The calls of the Engine API about images: found, pulled, pushed, built and removed. What is not there is None, or done."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from aiohttp import ClientResponse, ClientTimeout
+
+from deployd.engine.connection import Connection, Refused, translated
+from deployd.errors import Unavailable
+
+Message = Mapping[str, Any]
+"""One line of what the engine says while it works."""
+
+_BUILD = ClientTimeout(total=None, sock_connect=10)
+_LONGEST_MESSAGE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A build under way: when it began by the engine's own clock, and what it says."""
+
+    began: datetime
+    messages: AsyncIterator[Message]
+
+
+class EngineImages:
+    """Images on one engine, whoever made them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def inspect(self, image: str) -> dict[str, Any] | None:
+        """All that the engine says of an image, by name or id, None when it is not there."""
+        found: dict[str, Any] | None = await self._connection.find(f"looking for {image}", f"images/{image}/json")
+        return found
+
+    async def list(self, **filters: Sequence[str]) -> Sequence[dict[str, Any]]:
+        """Those that pass all the filters; shorter descriptions than those of `inspect`."""
+        query = {"filters": json.dumps(filters)}
+        found: list[dict[str, Any]] = await self._connection.ask("looking for images", "images/json", query=query)
+        return found
+
+    async def can_be_pulled(self, image: str) -> None:
+        """Ask its registry for it, without pulling. Refused with the registry's reason."""
+        await self._connection.ask("asking its registry", f"distribution/{image}/json")
+
+    async def pull(self, image: str) -> None:
+        """Have it from its registry."""
+        with translated(f"pulling {image}"):
+            await self._connection.client.images.pull(image)
+
+    async def push(self, name: str, tag: str, credentials: tuple[str, str] | None) -> AsyncGenerator[Message]:
+        """Give it to its registry: what the engine says meanwhile. Refused with the registry's reason."""
+        auth = {"username": credentials[0], "password": credentials[1]} if credentials else None
+        with translated(f"pushing {name}:{tag}"):
+            async for message in self._connection.client.images.push(name, auth=auth, tag=tag, stream=True):
+                yield message
+
+    @asynccontextmanager
+    async def build(
+        self, query: Mapping[str, str], headers: Mapping[str, str], tar: AsyncIterable[bytes] | bytes
+    ) -> AsyncIterator[Build]:
+        """Begin a build. Refused when it does not come to its first step. Closing the engine is what cancels it.
+
+        aiodocker's own knows neither stage, limits nor credentials, reads its tar on the loop, and takes a connection that
+        breaks for the end of the answer.
+        """
+        sent = {"Content-Type": "application/x-tar", **headers}
+        async with self._connection.open(
+            "building", "build", "POST", query=query, data=tar, headers=sent, timeout=_BUILD
+        ) as answer:
+            yield Build(parsedate_to_datetime(answer.headers["Date"]), _messages(answer))
+
+    async def remove(self, image: str) -> bool:
+        """Whether the name or id is gone: False when something still needs it, a container or a layer of another image."""
+        try:
+            await self._connection.find(f"removing {image}", f"images/{image}", "DELETE")
+        except Refused as refused:
+            if refused.status != 409:
+                raise
+            return False
+        return True
+
+    async def disk_used(self) -> int:
+        """Bytes of the layers of all images."""
+        return int((await self._connection.ask("measuring the images", "system/df"))["LayersSize"])
+
+
+async def _messages(answer: ClientResponse) -> AsyncIterator[Message]:
+    waiting = b""
+    async for piece in answer.content.iter_any():
+        *lines, waiting = (waiting + piece).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield json.loads(line)
+        if len(waiting) > _LONGEST_MESSAGE:
+            raise Unavailable("the Docker Engine sends a message without end")

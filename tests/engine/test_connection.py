@@ -1,0 +1,159 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deployd.engine.client import EngineClient
+from deployd.engine.connection import Refused
+from deployd.errors import ConfigError, Unavailable
+
+
+class Replies:
+    """A socket that answers one HTTP request a connection, with raw bytes; what `path` has no reply for ends the connection."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.asked: list[str] = []
+        self._replies = {"/version": reply(200, {"ApiVersion": "1.41"})}
+
+    def on(self, path: str, answer: bytes) -> None:
+        """Answer requests for `path`, without query and version, that way."""
+        self._replies[f"/v1.41{path}"] = answer
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            self.asked.append(head.split("\r\n", 1)[0])
+            writer.write(self._replies.get(head.split(" ", 2)[1].partition("?")[0], b""))
+            await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+def reply(status: int, body: object, length: int | None = None) -> bytes:
+    text = (body if isinstance(body, str) else json.dumps(body)).encode()
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(text) if length is None else length}\r\nConnection: close"
+    return f"{head}\r\nContent-Type: application/json\r\n\r\n".encode() + text
+
+
+@pytest.fixture
+async def replies(tmp_path: Path) -> AsyncIterator[Replies]:
+    path = tmp_path / "docker.sock"
+    replies = Replies(f"unix://{path}")
+    server = await asyncio.start_unix_server(replies.serve, path)
+    yield replies
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.fixture
+async def engine(replies: Replies) -> AsyncIterator[EngineClient]:
+    async with EngineClient(replies.url) as engine:
+        yield engine
+
+
+async def test_an_engine_that_is_not_there_is_unavailable_whatever_is_asked(tmp_path: Path) -> None:
+    async with EngineClient(f"unix://{tmp_path}/docker.sock") as nobody:
+        for doing, asking in (
+            ("looking at x", nobody.containers.inspect("x")),
+            ("looking for containers", nobody.containers.list({"a": "b"})),
+            ("removing x", nobody.containers.remove("x")),
+            ("reading the output of x", nobody.containers.printed("x")),
+            ("running a command in x", nobody.containers.execute("x", ["true"], _ignored)),
+            ("pulling x", nobody.images.pull("x")),
+            ("pushing x:y", anext(nobody.images.push("x", "y", None))),
+        ):
+            with pytest.raises(Unavailable, match=f"^{doing}: ") as raised:
+                await asking
+            assert not isinstance(raised.value, Refused)
+
+
+async def test_a_refusal_has_the_engine_s_words_and_status(engine: EngineClient, replies: Replies) -> None:
+    replies.on("/containers/iris/start", reply(500, {"message": "port is already allocated"}))
+    with pytest.raises(Refused, match=r"^starting iris: port is already allocated$") as raised:
+        await engine.containers.start("iris")
+    assert (raised.value.said, raised.value.status) == ("port is already allocated", 500)
+
+
+@pytest.mark.parametrize(("body", "said"), [("<html>a proxy</html>", "<html>a proxy</html>"), ("", "answers 502")])
+async def test_a_refusal_that_is_no_json_is_told_as_it_is(
+    engine: EngineClient, replies: Replies, body: str, said: str
+) -> None:
+    replies.on("/containers/iris/json", reply(502, body))
+    with pytest.raises(Refused, match=said):
+        await engine.containers.inspect("iris")
+
+
+async def test_what_is_not_there_is_none_or_gone(engine: EngineClient, replies: Replies) -> None:
+    missing = reply(404, {"message": "no such thing"})
+    paths = ("/containers/iris/json", "/containers/iris/archive", "/containers/iris/stop", "/containers/iris/wait")
+    for path in (*paths, "/containers/iris", "/images/iris/json", "/images/iris", "/networks/iris"):
+        replies.on(path, missing)
+    assert await engine.containers.inspect("iris") is None
+    assert await engine.containers.read("iris", "/golden.json") is None
+    assert await engine.images.inspect("iris") is None
+    await engine.containers.stop("iris")
+    await engine.containers.until_ended("iris")
+    await engine.containers.remove("iris")
+    assert await engine.images.remove("iris")
+    assert await engine.networks.remove("iris")
+
+
+async def test_what_is_in_use_is_not_removed(engine: EngineClient, replies: Replies) -> None:
+    replies.on("/images/iris", reply(409, {"message": "a container uses it"}))
+    replies.on("/networks/iris", reply(403, {"message": "it has active endpoints"}))
+    assert not await engine.images.remove("iris")
+    assert not await engine.networks.remove("iris")
+
+
+async def test_an_answer_that_breaks_off_is_unavailable(engine: EngineClient, replies: Replies) -> None:
+    replies.on("/containers/iris/json", reply(200, '{"Id": "x', length=1000))
+    with pytest.raises(Unavailable, match="looking at iris: the engine does not answer"):
+        await engine.containers.inspect("iris")
+
+
+async def test_a_stream_of_events_that_breaks_off_is_unavailable(engine: EngineClient, replies: Replies) -> None:
+    replies.on("/events", reply(200, '{"status": "die"}\n', length=1000))
+    events = engine.events({"type": ["container"]})
+    assert await anext(events) == b'{"status": "die"}\n'
+    with pytest.raises(Unavailable, match="watching the engine"):
+        await anext(events)
+
+
+async def test_the_version_of_the_api_is_asked_for_once(engine: EngineClient, replies: Replies) -> None:
+    replies.on("/containers/json", reply(200, []))
+    for _ in range(3):
+        await engine.containers.list({})
+    assert [line.split(" ")[1].partition("?")[0] for line in replies.asked] == [
+        "/version",
+        *["/v1.41/containers/json"] * 3,
+    ]
+
+
+async def test_an_engine_that_is_none_of_its_kind_says_so(engine: EngineClient, replies: Replies) -> None:
+    replies._replies["/version"] = reply(503, {"message": "starting up"})
+    with pytest.raises(Refused, match="asking the engine: starting up"):
+        await engine.info()
+
+
+async def test_a_build_message_without_end_is_not_collected(engine: EngineClient, replies: Replies) -> None:
+    head = b"HTTP/1.1 200 OK\r\nDate: Mon, 05 Jan 2026 10:00:00 GMT\r\nConnection: close\r\n\r\n"
+    replies.on("/build", head + b'{"stream": "one"}\n' + b"x" * (5 * 1024 * 1024))
+    async with engine.images.build({}, {}, b"") as build:
+        assert await anext(build.messages) == {"stream": "one"}
+        with pytest.raises(Unavailable, match="without end"):
+            await anext(build.messages)
+
+
+async def test_an_address_that_is_none_is_the_operator_s_to_correct() -> None:
+    with pytest.raises(ConfigError, match="no Docker Engine"):
+        EngineClient("docker.sock")
+
+
+async def _ignored(data: bytes) -> None:
+    """The output of a command that nobody wants."""
