@@ -1,7 +1,7 @@
-"""All that deployd can do to the world, as the pipeline sees it; main.py alone knows who does it.
+"""What deployd needs from the outside world, as the pipeline sees it; only main.py knows the implementations.
 
-The adapters implement these and never see one another. Every method may raise Unavailable (the outside is away; the caller
-retries) beside what its docstring names, and may be cancelled at any await unless it says otherwise.
+The adapters implement these protocols and do not import one another. Every method may raise Unavailable (the caller tries again)
+besides what its docstring names, and may be cancelled at any await unless it says otherwise.
 """
 
 import hashlib
@@ -24,38 +24,38 @@ def none_in_flight() -> int | None:
 
 
 class Log(Protocol):
-    """The log of one deploy: what a person reads to learn why."""
+    """The log of one deploy."""
 
     def write(self, text: str) -> None:
-        """Append `text`, which ends its own lines; redacted and capped, flushed at once. Never blocks for long."""
+        """Append `text`, with its own line ends; redacted, capped and flushed at once. Never blocks for long."""
         ...
 
     def hide(self, secret: str) -> None:
-        """Mask `secret` from here on, in every usual encoding; whoever reads a secret for a deploy says so first."""
+        """Mask `secret` from now on, in every usual encoding. Call it before a secret is used for the deploy."""
         ...
 
     def redact(self, text: str) -> str:
-        """`text` with what the log masks masked: for what is kept beside it."""
+        """`text` with the same secrets masked, for what is stored outside the log."""
         ...
 
     def tail(self, lines: int = 10) -> str:
-        """The last lines, as they stand in the log: for the hint of an error."""
+        """The last lines of the log, for the hint of an error."""
         ...
 
 
 class Context(Protocol):
-    """The build context of one commit, straight from git objects; use it as an async context manager and only inside."""
+    """The build context of one commit, read from git objects. An async context manager; use it only inside its block."""
 
     commit: str
     dockerfile: str
-    """The Dockerfile's name inside the tar. Not always the configured one: it may lie outside of the context, or be a link."""
+    """The Dockerfile's name in the tar. The configured one may lie outside the context or be a link."""
     instructions: bytes
-    """What stands in the Dockerfile."""
+    """The content of the Dockerfile."""
 
     def tar(self) -> AsyncIterator[bytes]:
         """The context as an uncompressed tar stream; `.dockerignore` is applied, the Dockerfile is always in it.
 
-        May be asked for more than once; each stream starts anew.
+        Each call starts a new stream.
         """
         ...
 
@@ -90,11 +90,11 @@ class Source(Protocol):
         ...
 
     async def fetch(self, app: App, commit: str, ref: str, log: Log) -> Context:
-        """Exactly `commit`, retrying while the remote does not show it yet. BuildFailed when it is not to be had."""
+        """Exactly `commit`, retrying while the remote does not show it yet. BuildFailed when the remote does not have it."""
         ...
 
     async def changed(self, app: App, before: str, after: str) -> frozenset[str] | None:
-        """The paths that differ between two commits of the remote; None when one of them is not to be had."""
+        """The paths that differ between two commits of the remote; None when the remote lacks one of them."""
         ...
 
     async def facts(self, app: App, head: Head) -> CommitFacts:
@@ -122,11 +122,11 @@ class BuildRequest:
 
     @property
     def image_labels(self) -> Mapping[str, str]:
-        """What the image says of itself: `labels`, and a hash of all that shapes it beside the commit, so that an image
-        built with other settings is not taken for this one. Of secrets only the names count."""
+        """The labels of the image: `labels`, and a hash of the settings that it is built with, so that an image built with other
+        settings is not used again. Secrets count by their names only."""
         build = self.app.build
-        shape = [build.context, build.dockerfile, build.stage, build.submodules, build.lfs, sorted(build.secrets)]
-        digest = hashlib.sha256(json.dumps([*shape, sorted(self.args.items())]).encode())
+        settings = [build.context, build.dockerfile, build.stage, build.submodules, build.lfs, sorted(build.secrets)]
+        digest = hashlib.sha256(json.dumps([*settings, sorted(self.args.items())]).encode())
         return {**self.labels, "io.deployd.build": digest.hexdigest()[:16]}
 
 
@@ -134,16 +134,16 @@ class Builder(Protocol):
     """Commit -> Image."""
 
     async def build(self, request: BuildRequest, context: Context, log: Log) -> Image:
-        """Build and tag `request.name:request.commit`. BuildFailed with the last log lines; when cancelled, everything that
-        the build started is gone before the cancellation leaves here."""
+        """Build and tag `request.name:request.commit`. BuildFailed with the last log lines. When cancelled, it first removes
+        everything that the build started."""
         ...
 
     async def find(self, request: BuildRequest) -> Image | None:
-        """The image of that request, when it was built before from the same commit and settings and is still there."""
+        """The image that was built before from the same commit and settings, if it still exists."""
         ...
 
     async def trim(self, limit_bytes: int) -> int:
-        """Shrink the build cache towards `limit_bytes`, and remove what failed builds left; the bytes freed."""
+        """Shrink the build cache towards `limit_bytes` and remove the remains of failed builds; returns the bytes freed."""
         ...
 
     async def ping(self) -> None: ...
@@ -151,7 +151,7 @@ class Builder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Something new that runs but gets no traffic yet. `address` is its base URL as deployd reaches it."""
+    """A new release that runs but gets no traffic yet. `address` is its base URL for deployd."""
 
     app: App
     deploy: Deploy
@@ -165,38 +165,38 @@ class Gate(Protocol):
     name: str
 
     async def ask(self, candidate: Candidate, context: Context | None, log: Log) -> GateResult:
-        """Try until there is a verdict. A dead candidate is the target's to notice: it cancels the gates."""
+        """Try until there is a verdict. The target notices when the candidate dies, and cancels the gates."""
         ...
 
 
 class Progress(Protocol):
-    """What a target tells the pipeline while it rolls out, in this order: steps, prove, cutting_over, serving."""
+    """What a target calls while it rolls out, in this order: step, prove, cutting_over, serving."""
 
     log: Log
 
     def step(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Record a step of the deploy around the block: done, failed or cancelled as the block ends."""
+        """Record a step of the deploy: it is done, failed or cancelled as the block ends."""
         ...
 
     async def tell(self, step: str, text: str) -> None:
-        """Say how far a step that is under way has come: "2 of 4 updated"."""
+        """Record the progress of a running step, such as "2 of 4 updated"."""
         ...
 
     async def prove(self, candidate: Candidate) -> None:
-        """Ask every gate; RolloutFailed names the one that refused. Records the results."""
+        """Ask every gate and record the results. RolloutFailed names the gate that refused."""
         ...
 
     async def pushed(self, image: Image) -> None:
-        """Record the image with the digest that the registry gave it; only from targets that pull from a registry."""
+        """Record the image with the digest from the registry; only targets that pull from a registry call it."""
         ...
 
     async def cutting_over(self) -> None:
-        """Record `rolling_out`, directly before the first thing that changes what serves. Raises CancelledError when
-        something newer is waiting: older never overwrites newer."""
+        """Record `rolling_out`, directly before the first change of what serves. Raises CancelledError when a newer deploy
+        waits: older never overwrites newer."""
         ...
 
     async def serving(self) -> None:
-        """Record `live`, at the very moment that the new release takes the traffic."""
+        """Record `live`, at the moment when the new release takes the traffic."""
         ...
 
 
@@ -204,60 +204,60 @@ class Target(Protocol):
     """Where an app runs. However `roll_out` ends (return, error, cancel), one healthy release serves."""
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
-        """Make `image` serve. RolloutFailed or a cancellation before the cut-over leaves no candidate behind; from the
-        cut-over on, a cancellation is obeyed only after `serving` was recorded. What served before is left to `sweep`."""
+        """Make `image` serve. A failure (RolloutFailed) or a cancellation before the cut-over leaves no candidate behind. From
+        the cut-over on, a cancellation takes effect only after `serving` was recorded. `sweep` removes what served before."""
         ...
 
     async def serving(self, app: App) -> int | None:
-        """The number of the deploy that the app's traffic goes to now, as the outside says; None when nothing serves, or when
-        something unproven is asked for."""
+        """The number of the deploy that gets the app's traffic now, as the target itself says; None when nothing serves, or when
+        something unproven was requested there."""
         ...
 
     async def restore(self, app: App, deploy: Deploy) -> None:
-        """Make a recorded release serve again (its container started, or made anew from its image). Idempotent."""
+        """Make a recorded release serve again: start its container, or make a new one from its image. Idempotent."""
         ...
 
     async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
-        """Drain, stop and remove all that runs for `app` but deploy `keep`, what serves, and the candidate of the deploy that is
-        `in_flight` meanwhile; half-made candidates that a crash left too.
+        """Drain, stop and remove what runs for `app`, also candidates that a crash left, except for deploy `keep`, what serves,
+        and the candidate of the deploy that is `in_flight` at that moment.
 
-        `keep` is None when nothing is known to be live: after a first deploy that failed, or when the state was lost. Idempotent.
+        `keep` is None when no release is live: after a first deploy that failed, or when the state was lost. Idempotent.
         """
         ...
 
     async def remove(self, app: str) -> None:
-        """Take an app that is no longer configured away altogether, by its labels: traffic, containers, networks. Does
-        nothing for an app that does not run here."""
+        """Remove everything of an app that is no longer configured: traffic, containers, networks. Does nothing for an app that
+        does not run here."""
         ...
 
     async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
-        """Remove the app's oldest images past `images` by number or `image_bytes` in all; bytes freed.
+        """Remove the app's oldest images beyond `images` by number or `image_bytes` in total; returns the bytes freed.
 
-        Never one that is `kept`, which is asked before each goes: the next deploy may take it up meanwhile.
+        Never one that is `kept`; that is asked before each removal, as the next deploy may use an image meanwhile.
         """
         ...
 
     def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
-        """What the running release prints, last `tail` lines (None: all), then as it comes."""
+        """The output of the running release: the last `tail` lines (None: all), then new ones as they come."""
         ...
 
     async def describe(self, app: App) -> Mapping[str, Any]:
-        """What runs, for a person: addresses, labels, state, last events. JSON-ready."""
+        """What runs: addresses, labels, state, last events. For a person, as JSON."""
         ...
 
     async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
-        """Run a command beside the live release's process; its output as it comes, and its exit code."""
+        """Run a command in the live release; passes its output on as it comes, returns its exit code."""
         ...
 
     async def scale(self, app: App, replicas: int) -> None:
-        """RequestRefused 409 where the target has no replicas."""
+        """Run so many replicas. RequestRefused 409 where the target has none."""
         ...
 
     async def watch(self) -> None:
-        """Follow what happens outside (a release that dies, an engine that restarts) and correct what it upsets; runs until
-        it is cancelled, and survives that the outside is away."""
+        """Follow what happens outside (a release that dies, an engine that restarts) and repair what it breaks. Runs until it is
+        cancelled; goes on when the outside is away."""
         ...
 
     async def ping(self) -> Mapping[str, str]:
-        """Part -> "ok" or what is wrong with it (`engine`, `gateway`, `cluster`), for `readyz`; never raises."""
+        """Each part (`engine`, `gateway`, `cluster`) with "ok" or what is wrong, for `readyz`. Never raises."""
         ...
