@@ -226,7 +226,7 @@ Verdict = Literal["passed", "warned", "failed"]
 class Step(Struct, frozen=True):
     """One recorded stretch of a deploy: fetch, build, push, candidate, ready, golden, cut-over, drain, prune.
 
-    On Kubernetes also apply, rollout, bake, back. `detail` says how far it has come, such as "2 of 4 updated".
+    On Kubernetes also apply, rollout, bake, revert. `detail` says how far it has come, such as "2 of 4 updated".
     """
 
     name: str

@@ -1,10 +1,10 @@
-"""What a deployd may have to ask of the API server, and which of it its account may not: a list that the Role mirrors."""
+"""The permissions that deployd needs on the API server, and which of them its account lacks."""
 
 from deployd.config.app import App
 from deployd.targets.kubernetes import manifests
 from deployd.targets.kubernetes.client import Cluster
 
-# Group, resource (with its subresource), verbs. The base in kubernetes/ grants exactly these.
+# Group, resource (with its subresource), verbs. The Role in kubernetes/ grants exactly these.
 FOR_ANY = (
     ("apps", "deployments", ("get", "list", "watch", "patch")),
     ("apps", "replicasets", ("list", "watch")),
@@ -24,11 +24,11 @@ _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 async def missing(cluster: Cluster, app: App) -> list[str]:
-    """What the account may not do in the app's namespace though a deploy needs it: `patch deployments`, in order."""
+    """The permissions that deploys of the app need and the account lacks, in order: `patch deployments`."""
     settings = manifests.settings_of(app)
     wanted = FOR_ANY + (FOR_CREATED if settings.create else ())
     if not cluster.inside:
-        # Opened as a WebSocket it counts as `get`, and from 1.35 on as `create` as well.
+        # A WebSocket counts as `get`, and from 1.35 on as `create` too.
         wanted += (("", "pods/portforward", ("get", "create")),)
     return [
         f"{verb} {resource}"

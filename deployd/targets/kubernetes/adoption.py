@@ -1,6 +1,6 @@
-"""A Deployment that somebody else made and deployd only feeds with images: reading it, and patching it with compare-and-set.
+"""A Deployment that somebody else created, in which deployd only sets the image, by compare-and-set.
 
-Only the image of one container, the change-cause and our own annotations are ever changed. Pure.
+Changes nothing but the image of one container, the change-cause and our own annotations. Pure.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,7 @@ Json = dict[str, Any]
 
 
 def pick_container(deployment: Json, wanted: str | None) -> str:
-    """The name of the container to feed: `wanted`, or the only one. RolloutFailed when that is not clear.
-
-    Asked before every patch: a strategic merge with a wrong name would add a container instead of failing.
-    """
+    """The name of the container whose image is set: `wanted`, or the only one. RolloutFailed when that is not clear."""
     found = [container["name"] for container in deployment["spec"]["template"]["spec"]["containers"]]
     if wanted is None and len(found) == 1:
         return str(found[0])
@@ -24,18 +21,18 @@ def pick_container(deployment: Json, wanted: str | None) -> str:
     if wanted is None:
         raise RolloutFailed(
             f"Deployment {name} has the containers {', '.join(found)}",
-            hint="say which with container in [app.kubernetes]",
+            hint="name one of them as container in [app.kubernetes]",
         )
     if wanted not in found:
         raise RolloutFailed(
             f"Deployment {name} has no container {wanted}",
-            hint=f"it has {', '.join(found)}; see container in [app.kubernetes]",
+            hint=f"it has {', '.join(found)}; change container in [app.kubernetes]",
         )
     return wanted
 
 
 def selector_of(deployment: Json) -> str:
-    """What picks the pods of a Deployment, as a query says it."""
+    """The label selector of a Deployment's pods, for a query."""
     chosen = deployment["spec"]["selector"]
     found = [f"{key}={value}" for key, value in sorted(chosen.get("matchLabels", {}).items())]
     for wanted in chosen.get("matchExpressions", []):
@@ -52,29 +49,30 @@ def selector_of(deployment: Json) -> str:
     return ",".join(found)
 
 
-def image_patch(deployment: Json, container: str, image: str, marks: Mapping[str, str]) -> list[Json]:
-    """A JSON Patch that swaps the image, if container and image are still what `deployment` shows, and sets annotations."""
+def image_patch(deployment: Json, container: str, image: str, annotations: Mapping[str, str]) -> list[Json]:
+    """A JSON Patch that sets image and annotations. It fails when container or image have changed since `deployment`."""
     containers = deployment["spec"]["template"]["spec"]["containers"]
     index = next(index for index, item in enumerate(containers) if item["name"] == container)
-    here = f"/spec/template/spec/containers/{index}"
+    path = f"/spec/template/spec/containers/{index}"
     operations: list[Json] = [
-        {"op": "test", "path": f"{here}/name", "value": container},
-        {"op": "test", "path": f"{here}/image", "value": image_of(deployment["spec"]["template"], container)},
-        {"op": "replace", "path": f"{here}/image", "value": image},
+        {"op": "test", "path": f"{path}/name", "value": container},
+        {"op": "test", "path": f"{path}/image", "value": image_of(deployment["spec"]["template"], container)},
+        {"op": "replace", "path": f"{path}/image", "value": image},
     ]
     if "annotations" not in deployment["metadata"]:
         operations.append({"op": "add", "path": "/metadata/annotations", "value": {}})
     return operations + [
-        {"op": "add", "path": f"/metadata/annotations/{_escaped(key)}", "value": value} for key, value in marks.items()
+        {"op": "add", "path": f"/metadata/annotations/{_escaped(key)}", "value": value}
+        for key, value in annotations.items()
     ]
 
 
 def warnings(deployment: Json, container: str) -> list[str]:
-    """What a person should know of a Deployment that deployd did not shape."""
+    """What a person should know about a Deployment whose pod template deployd does not write."""
     found = []
     spec = next(item for item in deployment["spec"]["template"]["spec"]["containers"] if item["name"] == container)
     if "readinessProbe" not in spec:
-        found.append(f"container {container} has no readinessProbe: a pod takes traffic before it can answer")
+        found.append(f"container {container} has no readinessProbe: a pod gets traffic before it can answer")
     if "preStop" not in spec.get("lifecycle", {}):
         found.append(f"container {container} has no preStop: requests can be lost while a pod ends")
     if manager := image_manager(deployment, container):
@@ -83,8 +81,8 @@ def warnings(deployment: Json, container: str) -> list[str]:
 
 
 def image_manager(deployment: Json, container: str) -> str | None:
-    """Another field manager that owns the container's image. Who wrote it once by hand (kubectl set, edit, create) does not
-    count; who applies it will do so again."""
+    """Another field manager that owns the container's image and will set it again. A change by hand (kubectl set, edit, create)
+    does not count."""
     for entry in deployment["metadata"].get("managedFields", []):
         owner = entry.get("manager", "")
         fields: Any = entry.get("fieldsV1", {})

@@ -1,7 +1,7 @@
-"""How deployd reaches one new pod before the rollout is complete: by its own address, or by port-forward through the API.
+"""The way to one new pod before the rollout is complete: its pod address, or port-forward through the API server.
 
-Its own address is used only where it surely means this pod: inside the cluster, or on the pod's own node. From anywhere else
-the same address may be another machine's, and the gates would then prove a stranger.
+The pod address is used only inside the cluster and on the pod's node. Elsewhere the same address may belong to another machine,
+which the gates would then check instead of the pod.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ _DATA = b"\x00"
 
 @asynccontextmanager
 async def address_of(cluster: Cluster, pod: Json, port: int) -> AsyncIterator[str]:
-    """A base URL for `port` of the pod, good inside the block."""
-    if cluster.inside or _ours(pod.get("status", {}).get("hostIP", "")):
+    """A base URL for `port` of the pod, valid inside the block."""
+    if cluster.inside or _is_this_machine(pod.get("status", {}).get("hostIP", "")):
         yield f"http://{_host(pod['status']['podIP'])}:{port}"
         return
     async with forwarded(cluster, pod, port) as local:
@@ -32,7 +32,7 @@ async def address_of(cluster: Cluster, pod: Json, port: int) -> AsyncIterator[st
 
 @asynccontextmanager
 async def forwarded(cluster: Cluster, pod: Json, port: int) -> AsyncIterator[int]:
-    """A loopback port whose connections reach `port` of the pod, each through a WebSocket of its own."""
+    """A loopback port that leads to `port` of the pod; each connection has its own WebSocket."""
     meta = pod["metadata"]
     path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/portforward"
 
@@ -41,7 +41,7 @@ async def forwarded(cluster: Cluster, pod: Json, port: int) -> AsyncIterator[int
             async with cluster.socket(path, [("ports", str(port))]) as channels:
                 await _pump(reader, writer, channels)
         except (DeploydError, ConnectionError):
-            # The caller sees its connection end, as with a pod that is not there.
+            # The caller's connection breaks, as when the pod is gone.
             writer.transport.abort()
         finally:
             writer.close()
@@ -56,7 +56,7 @@ async def forwarded(cluster: Cluster, pod: Json, port: int) -> AsyncIterator[int
 async def _pump(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, channels: aiohttp.ClientWebSocketResponse
 ) -> None:
-    """Carry bytes both ways until one side ends."""
+    """Copy bytes in both directions until one side ends."""
     await first(_up(reader, channels), _down(channels, writer))
 
 
@@ -66,14 +66,14 @@ async def _up(reader: asyncio.StreamReader, channels: aiohttp.ClientWebSocketRes
 
 
 async def _down(channels: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
-    # The first message of each of the two channels only repeats the port.
-    greeted: set[bytes] = set()
+    # The first message of each of the two channels only contains the port.
+    started: set[bytes] = set()
     async for message in channels:
         if not isinstance(message.data, bytes):
             continue
         channel, data = message.data[:1], message.data[1:]
-        if channel not in greeted:
-            greeted.add(channel)
+        if channel not in started:
+            started.add(channel)
         elif channel != _DATA:
             raise ConnectionResetError(printable(data.decode("utf-8", "replace")))
         else:
@@ -81,7 +81,7 @@ async def _down(channels: aiohttp.ClientWebSocketResponse, writer: asyncio.Strea
             await writer.drain()
 
 
-def _ours(host: str) -> bool:
+def _is_this_machine(host: str) -> bool:
     """Whether `host` is an address of this machine."""
     if not host:
         return False

@@ -1,8 +1,8 @@
-"""One Kubernetes API server as one user: the only door to kubernetes_asyncio.
+"""A client of one Kubernetes API server as one user; the only module that uses kubernetes_asyncio.
 
-The library brings credentials (kubeconfig, exec plugins, a pod's own token) and TLS; requests and answers are plain JSON here,
-since its models refuse odd server data and its watch and exec lose errors. Every call has a time limit, passing trouble is
-tried again, expired credentials are read anew once, and no error of a library leaves this file. Knows nothing of apps.
+The library provides credentials (kubeconfig, exec plugins, a pod's token) and TLS. Requests and answers are plain JSON here,
+since its models reject unusual server data and its watch and exec lose errors. Every call has a time limit, temporary failures
+are retried, expired credentials are read again once, and no error of a library leaves this file. Knows nothing of apps.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ APPLY_PATCH = "application/apply-patch+yaml"
 _TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _REQUEST = aiohttp.ClientTimeout(total=30, sock_connect=5)
 _DELAYS = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
-_PASSING = frozenset({429, 500, 502, 503, 504})
+_TEMPORARY = frozenset({429, 500, 502, 503, 504})
 
 
 class Refused(RolloutFailed):
-    """The API server understood a request and said no; `status` is the HTTP status, `reason` its word for it."""
+    """The API server refused a request; `status` is the HTTP status, `reason` the reason in its answer."""
 
     def __init__(self, status: int, reason: str, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -41,11 +41,11 @@ class Refused(RolloutFailed):
 
 
 class Gone(DeploydError):
-    """The place in the history that a watch wanted to go on from is no longer kept: list again."""
+    """410: the API server no longer has the version at which a watch was to continue; list again."""
 
 
 class Cluster:
-    """Use it as an async context manager, or `open` and `close` it; safe for many tasks at once."""
+    """Use it as an async context manager; several tasks may share it."""
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
         self.kubeconfig = str(Path(kubeconfig).expanduser()) if kubeconfig else None
@@ -57,7 +57,7 @@ class Cluster:
 
     @property
     def inside(self) -> bool:
-        """Whether deployd itself runs in this cluster, so that pods are reached by their own address."""
+        """Whether deployd itself runs in this cluster, where it can use pod addresses."""
         return self.kubeconfig is None and _TOKEN.exists()
 
     async def __aenter__(self) -> Self:
@@ -75,7 +75,7 @@ class Cluster:
         return await self._json("GET", path, query)
 
     async def find(self, path: str, **query: str) -> Json | None:
-        """Like `get`, None when there is none."""
+        """Like `get`, but None when there is none."""
         try:
             return await self.get(path, **query)
         except Refused as refused:
@@ -84,11 +84,11 @@ class Cluster:
             raise
 
     async def patch(self, path: str, operations: Sequence[Json], *, within: float = 15.0) -> Json:
-        """A JSON Patch; Refused 422 or 409 when one of its `test` operations does not hold."""
+        """A JSON Patch; Refused 422 or 409 when one of its `test` operations fails."""
         return await self._json("PATCH", path, {"fieldManager": "deployd"}, list(operations), JSON_PATCH, within)
 
     async def merge(self, path: str, change: Json, *, within: float = 15.0) -> Json:
-        """A JSON merge patch: for scalars and annotations, never for lists."""
+        """A JSON merge patch, for scalars and annotations; it would replace a list."""
         return await self._json("PATCH", path, {"fieldManager": "deployd"}, change, MERGE_PATCH, within)
 
     async def apply(self, path: str, manifest: Json, *, force: bool, within: float = 15.0) -> Json:
@@ -97,11 +97,11 @@ class Cluster:
         return await self._json("PATCH", path, query, manifest, APPLY_PATCH, within)
 
     async def create(self, path: str, body: Json) -> Json:
-        """POST to a collection, or to a review."""
+        """POST to a collection or a review."""
         return await self._json("POST", path, {}, body, "application/json")
 
     async def delete(self, path: str) -> None:
-        """Delete with all that hangs on it; nothing to delete is no error."""
+        """Delete an object and its dependents; no error when it does not exist."""
         try:
             await self._json("DELETE", path, {"propagationPolicy": "Background"})
         except Refused as refused:
@@ -112,7 +112,7 @@ class Cluster:
     async def stream(
         self, path: str, query: Mapping[str, str], silence: float | None
     ) -> AsyncIterator[aiohttp.StreamReader]:
-        """A long answer (watch, log) as it comes; Unavailable when nothing came for `silence` seconds (None: for ever)."""
+        """A long answer (watch, log) as it comes; Unavailable when nothing comes for `silence` seconds (None: no limit)."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
         known = self._times_read
         with _translated():
@@ -128,7 +128,7 @@ class Cluster:
     async def socket(
         self, path: str, query: Sequence[tuple[str, str]]
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """A WebSocket of channels (exec, portforward): the first byte of each message is its channel."""
+        """A WebSocket with channels (exec, portforward): the first byte of each message is the channel."""
         api, known = await self._ready(), self._times_read
         headers: dict[str, str] = {}
         await api.update_params_for_auth(headers, [], ["BearerToken"])
@@ -205,7 +205,7 @@ class Cluster:
         return self._api or await self._renew(0)
 
     async def _renew(self, known: int) -> client.ApiClient:
-        """Read the credentials, unless that was done since the caller saw them for the `known`th time."""
+        """Read the credentials, unless they were read again since `known`, the count that the caller saw."""
         async with self._reading:
             if self._api is not None and self._times_read != known:
                 return self._api
@@ -214,11 +214,11 @@ class Cluster:
             except ConfigError as exc:
                 if self._api is None:
                     raise
-                # They were good before: a plugin that fails once, or a file that is being written, is passing trouble.
+                # They worked before: a plugin that fails once, or a file that is being written, is a temporary failure.
                 raise Unavailable(exc.message, hint=exc.hint) from exc
             self._times_read += 1
             if self._api is None or _tls(settings) != _tls(self._api.configuration):
-                # Requests in flight still use the client before; it goes with the cluster.
+                # Requests in flight still use the former client, so it is closed only with the cluster.
                 self._former += [self._api] if self._api is not None else []
                 self._api = client.ApiClient(settings)
             self._api.configuration = settings
@@ -226,13 +226,13 @@ class Cluster:
 
     async def _settings(self) -> client.Configuration:
         settings = client.Configuration()
-        settings.connection_pool_maxsize = 0  # no limit: every watch and every followed log holds a connection for long
+        settings.connection_pool_maxsize = 0  # no limit: every watch and every followed log keeps a connection open
         try:
             if self.inside:
                 config.load_incluster_config(client_configuration=settings)
             else:
                 await config.load_kube_config(self.kubeconfig, self.context, settings, persist_config=False)
-        except Exception as exc:  # the library lets out whatever an odd or half-written file leads to
+        except Exception as exc:  # the library raises errors of any type for an unusual or half-written file
             raise ConfigError(
                 f"the cluster's credentials cannot be read: {exc}",
                 hint="see kubeconfig and context in [app.kubernetes]",
@@ -241,17 +241,17 @@ class Cluster:
 
 
 class _Expired(DeploydError):
-    """401: the credentials are wrong or have run out."""
+    """401: the credentials are wrong or have expired."""
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """What aiohttp raises becomes Unavailable; cancellation and our own errors pass."""
+    """Raise errors of aiohttp as Unavailable; cancellation and our own errors pass."""
     try:
         yield
     except (aiohttp.ClientError, HttpProcessingError, TimeoutError, ConnectionError, json.JSONDecodeError) as exc:
         what = str(exc) or type(exc).__name__
-        raise Unavailable(f"the cluster does not answer: {what}", hint="is its API server up?") from exc
+        raise Unavailable(f"the cluster does not answer: {what}", hint="check that its API server is up") from exc
 
 
 async def _check(answer: aiohttp.ClientResponse) -> None:
@@ -259,24 +259,24 @@ async def _check(answer: aiohttp.ClientResponse) -> None:
         return
     text = (await answer.content.read(65536)).decode("utf-8", "replace")
     try:
-        said = json.loads(text)
+        status = json.loads(text)
     except ValueError:
-        said = None
-    message = str(said.get("message", text)) if isinstance(said, dict) else text
-    reason = str(said.get("reason", "")) if isinstance(said, dict) else ""
+        status = None
+    message = str(status.get("message", text)) if isinstance(status, dict) else text
+    reason = str(status.get("reason", "")) if isinstance(status, dict) else ""
     path = answer.url.path
     if answer.status == 410:
         raise Gone(f"{path}: {message}")
     if answer.status == 401:
         raise _Expired(f"the cluster answered 401 for {path}")
-    if answer.status in _PASSING:
+    if answer.status in _TEMPORARY:
         raise Unavailable(f"the cluster answered {answer.status} for {path}: {message[:300]}")
     hint = "give deployd's account the verbs of the Role in kubernetes/" if answer.status == 403 else ""
     raise Refused(answer.status, reason, message[:1000].strip(), hint=hint)
 
 
 def _tls(settings: client.Configuration) -> tuple[object, ...]:
-    """What the client's connections are made with; a token is not part of it."""
+    """The settings of the client's connections; a new token needs no new client."""
     return (
         settings.host,
         settings.ssl_ca_cert,

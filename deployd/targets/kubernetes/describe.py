@@ -1,4 +1,4 @@
-"""What of an app is in the cluster, for a person: pure shaping of API objects into short JSON."""
+"""What a person is shown of an app in the cluster: short JSON, made from API objects. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def described(
 ) -> Mapping[str, Any]:
     """All that `deployd describe` shows of an app on Kubernetes."""
     meta = deployment["metadata"]
-    marks = meta.get("annotations", {})
+    annotations = meta.get("annotations", {})
     condition = condition_of(deployment, "Progressing")
     return {
         "target": "kubernetes",
@@ -28,10 +28,10 @@ def described(
         "deployment": meta["name"],
         "labels": meta.get("labels", {}),
         "selector": deployment["spec"]["selector"].get("matchLabels", {}),
-        "deploy": marks.get(DEPLOY),
-        "commit": marks.get(COMMIT),
-        "last_good": marks.get(LAST_GOOD),
-        "change_cause": marks.get(CHANGE_CAUSE),
+        "deploy": annotations.get(DEPLOY),
+        "commit": annotations.get(COMMIT),
+        "last_good": annotations.get(LAST_GOOD),
+        "change_cause": annotations.get(CHANGE_CAUSE),
         "images": [container["image"] for container in deployment["spec"]["template"]["spec"]["containers"]],
         "rollout": "complete"
         if complete(deployment)
@@ -49,7 +49,7 @@ def described(
 
 
 def addresses(service: Json | None) -> list[str]:
-    """Where the Service answers: `ClusterIP 10.0.0.7:80`, `NodePort 30080`, `LoadBalancer 203.0.113.9:80`."""
+    """The addresses of the Service: `ClusterIP 10.0.0.7:80`, `NodePort 30080`, `LoadBalancer 203.0.113.9:80`."""
     if service is None:
         return []
     spec, found = service["spec"], []

@@ -1,6 +1,6 @@
-"""A command in a running container: its output as it comes, and its exit code.
+"""Runs a command in a running container: its output as it comes, and its exit code.
 
-Speaks the channel protocol of the API server's exec: each message begins with the number of its channel.
+Uses the channel protocol of the API server's exec: each message begins with the number of its channel.
 """
 
 import json
@@ -30,14 +30,14 @@ async def run(
 
 
 def exit_code(status: bytes) -> int:
-    """What the status channel says: 0, the command's own code, or RequestRefused when it never ran."""
+    """The exit code from a message of the status channel; RequestRefused when the command did not start."""
     try:
-        said = json.loads(status)
+        found = json.loads(status)
     except ValueError as exc:
-        raise Unavailable(f"the cluster does not say how the command ended: {status[:200]!r}") from exc
-    if said.get("status") == "Success":
+        raise Unavailable(f"the cluster does not tell how the command ended: {status[:200]!r}") from exc
+    if found.get("status") == "Success":
         return 0
-    for cause in (said.get("details") or {}).get("causes") or []:
+    for cause in (found.get("details") or {}).get("causes") or []:
         if cause.get("reason") == "ExitCode":
             return int(cause["message"])
-    raise RequestRefused(409, f"the command did not start: {said.get('message', 'no reason given')}")
+    raise RequestRefused(409, f"the command did not start: {found.get('message', 'no reason given')}")

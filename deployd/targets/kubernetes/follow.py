@@ -1,7 +1,7 @@
-"""Following one rollout with open eyes: mirrors of what matters, judged again at every change until there is an end.
+"""Follows one rollout: watches its objects, and judges it again at every change until it ends.
 
-Owns the clock of symptoms (how long each has lasted) and the limit on a rollout that stands still. Judges only while it
-sees: what was true before an API server went away must not fail a rollout after it came back.
+Measures how long each symptom lasts, and limits how long a rollout may make no progress. Judges only while all objects are up
+to date, so that old data cannot fail a rollout after the API server was away.
 """
 
 import asyncio
@@ -15,25 +15,25 @@ from deployd.errors import DeploydError, RolloutFailed
 from deployd.targets.kubernetes import manifests
 from deployd.targets.kubernetes.adoption import selector_of
 from deployd.targets.kubernetes.client import Cluster, Json
+from deployd.targets.kubernetes.informer import Informer, running
 from deployd.targets.kubernetes.symptoms import Symptom, is_ready, of_pod, restarts_of, worst_symptom
 from deployd.targets.kubernetes.verdict import (
     Aim,
     Complete,
     Failed,
-    Going,
     Outcome,
-    Overtaken,
+    Progressing,
+    TakenOver,
     View,
     bake_verdict,
     is_empty,
     new_pods,
     rollout_verdict,
 )
-from deployd.targets.kubernetes.watch import Mirror, watching
 
 
 class RolloutEnded(RolloutFailed):
-    """A rollout came to a bad end. `ours` is False when somebody else took the Deployment over: hands off."""
+    """A rollout failed. `ours` is False when somebody else took the Deployment over; it must then be left alone."""
 
     def __init__(self, reason: str, *, ours: bool, symptom: Symptom | None = None, hint: str = "") -> None:
         super().__init__(reason, hint=hint)
@@ -42,31 +42,30 @@ class RolloutEnded(RolloutFailed):
 
 
 class Follower:
-    """One Deployment under watch; made by `following`."""
+    """Follows one Deployment; `following` makes it."""
 
     def __init__(self, cluster: Cluster, app: App, labels: str) -> None:
         self._woken = asyncio.Event()
         _, name = manifests.names(app)
-        where = [
-            Mirror(
+        self.informers = [
+            Informer(
                 cluster,
                 manifests.collection(app, "deployments"),
                 self._woken.set,
                 fieldSelector=f"metadata.name={name}",
             ),
-            Mirror(cluster, manifests.collection(app, "replicasets"), self._woken.set, labelSelector=labels),
-            Mirror(cluster, manifests.collection(app, "pods"), self._woken.set, labelSelector=labels),
-            Mirror(
+            Informer(cluster, manifests.collection(app, "replicasets"), self._woken.set, labelSelector=labels),
+            Informer(cluster, manifests.collection(app, "pods"), self._woken.set, labelSelector=labels),
+            Informer(
                 cluster, manifests.collection(app, "events"), self._woken.set, fieldSelector="involvedObject.kind=Pod"
             ),
         ]
-        self.mirrors = where
-        self._deployments, self._replica_sets, self._pods, self._events = where
+        self._deployments, self._replica_sets, self._pods, self._events = self.informers
         self._since: dict[tuple[str, str], float] = {}
 
     @property
     def view(self) -> View:
-        """What is seen now."""
+        """The present objects."""
         return View(
             next(iter(self._deployments.objects.values()), None),
             list(self._replica_sets.objects.values()),
@@ -75,37 +74,37 @@ class Follower:
         )
 
     async def complete(self, aim: Aim, limit: float, tell: Callable[[str], Awaitable[None]]) -> None:
-        """Return when the rollout is complete; RolloutEnded says why it will not be.
+        """Return when the rollout is complete; RolloutEnded when it fails.
 
-        `limit` ends one that stands still for so many seconds although nobody says that it failed.
+        `limit`: the seconds without any progress after which it fails, whatever the cluster says.
         """
-        moved, said = asyncio.get_running_loop().time(), ""
+        moved, told = asyncio.get_running_loop().time(), ""
         while True:
             outcome, wait = self._judge(aim)
-            text = outcome.text if isinstance(outcome, (Going, Complete)) else said
-            if text != said:
-                moved, said = asyncio.get_running_loop().time(), text
+            text = outcome.text if isinstance(outcome, (Progressing, Complete)) else told
+            if text != told:
+                moved, told = asyncio.get_running_loop().time(), text
                 await tell(text)
-                continue  # what changed while telling may have woken somebody else: judge again before waiting
+                continue  # another waiter may have consumed a change meanwhile: judge again before waiting
             match outcome:
                 case Complete():
                     return
-                case Failed() | Overtaken():
+                case Failed() | TakenOver():
                     raise _ended(outcome)
-                case Going():
+                case Progressing():
                     left = moved + limit - asyncio.get_running_loop().time()
-                    if left <= 0 and self.seeing:
+                    if left <= 0 and self._fresh:
                         worst = next(iter(outcome.waiting), None)
                         because = f"; {worst.reason}" if worst else ""
                         raise _ended(Failed(f"no progress for {limit:.0f} s: {outcome.text}{because}", worst))
-                    await self._next(min(left, wait) if self.seeing else None)
+                    await self._next(min(left, wait) if self._fresh else None)
                 case _:
                     assert_never(outcome)
 
     async def candidate(self, aim: Aim) -> Json | None:
         """The first new pod that runs and has an address; None when the rollout is complete with no replicas."""
         while True:
-            if self.seeing and is_empty(self.view, aim):
+            if self._fresh and is_empty(self.view, aim):
                 return None
             for pod in new_pods(self.view, aim):
                 status = pod.get("status", {})
@@ -114,56 +113,56 @@ class Follower:
             await self._next(None)
 
     def worst(self, aim: Aim) -> Symptom | None:
-        """What is most wrong with the new pods now."""
+        """The worst symptom of the new pods now."""
         return worst_symptom([symptom for pod in new_pods(self.view, aim) for symptom in of_pod(pod, self.view.events)])
 
     async def gone(self, pod: Json) -> None:
-        """Return when the pod is gone or on its way out."""
+        """Return when the pod is gone or is being deleted."""
         uid = pod["metadata"]["uid"]
         while (now := self._pods.objects.get(uid)) and not now["metadata"].get("deletionTimestamp"):
             await self._next(None)
 
     async def bake(self, aim: Aim, seconds: float) -> None:
-        """Look on for a while after completion; RolloutEnded when what was ready goes bad. Time in which nothing is seen does
-        not count."""
+        """Watch for `seconds` after completion; RolloutEnded when a pod that was ready fails. Time without fresh data does not
+        count."""
         loop = asyncio.get_running_loop()
         left = seconds
         settled = {pod["metadata"]["uid"]: restarts_of(pod) for pod in new_pods(self.view, aim) if is_ready(pod)}
         while True:
-            if seeing := self.seeing:
+            if fresh := self._fresh:
                 if bad := bake_verdict(self.view, aim, settled):
                     raise _ended(bad)
                 if left <= 0:
                     return
-            seen_at = loop.time()
-            await self._next(left if seeing else None)
-            left -= loop.time() - seen_at if seeing else 0.0
+            since = loop.time()
+            await self._next(left if fresh else None)
+            left -= loop.time() - since if fresh else 0.0
 
     @property
-    def seeing(self) -> bool:
-        """Every mirror shows the present."""
-        return all(mirror.fresh for mirror in self.mirrors)
+    def _fresh(self) -> bool:
+        """Whether all objects are up to date."""
+        return all(informer.fresh for informer in self.informers)
 
     def _judge(self, aim: Aim) -> tuple[Outcome, float]:
-        """The outcome now, and after how many seconds to look again though nothing changed."""
-        if not self.seeing:
-            # How long a trouble has lasted is not known of a time in which nobody looked.
+        """The outcome now, and after how many seconds to judge again even without a change."""
+        if not self._fresh:
+            # Without fresh data nobody knows whether a symptom lasts.
             self._since = {}
-            return Going("waiting for the API server"), math.inf
+            return Progressing("waiting for the API server"), math.inf
         now = asyncio.get_running_loop().time()
         ages = {key: now - since for key, since in self._since.items()}
         outcome = rollout_verdict(aim, self.view, ages)
-        if not isinstance(outcome, Going):
+        if not isinstance(outcome, Progressing):
             return outcome, math.inf
         self._since = {symptom.key: self._since.get(symptom.key, now) for symptom in outcome.waiting}
-        ripening = [since + aim.patience - now for since in self._since.values()]
-        return outcome, min((left + 0.01 for left in ripening if left > 0), default=math.inf)
+        remaining = [since + aim.patience - now for since in self._since.values()]
+        return outcome, min((left + 0.01 for left in remaining if left > 0), default=math.inf)
 
     async def _next(self, seconds: float | None) -> None:
-        """Wait for a change, or so long."""
-        for mirror in self.mirrors:
-            if mirror.failure is not None:
-                raise mirror.failure
+        """Wait for a change, at most `seconds`."""
+        for informer in self.informers:
+            if informer.failure is not None:
+                raise informer.failure
         try:
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
@@ -174,13 +173,13 @@ class Follower:
 
 @asynccontextmanager
 async def following(cluster: Cluster, app: App, deployment: Json) -> AsyncIterator[Follower]:
-    """Watch the app's Deployment, its ReplicaSets, pods and their events inside the block."""
+    """Watch the app's Deployment, its ReplicaSets and pods, and their events, inside the block."""
     follower = Follower(cluster, app, selector_of(deployment))
-    async with watching(*follower.mirrors):
+    async with running(*follower.informers):
         yield follower
 
 
-def _ended(outcome: Failed | Overtaken) -> DeploydError:
-    if isinstance(outcome, Overtaken):
+def _ended(outcome: Failed | TakenOver) -> DeploydError:
+    if isinstance(outcome, TakenOver):
         return RolloutEnded(outcome.reason, ours=False)
     return RolloutEnded(outcome.reason, ours=True, symptom=outcome.symptom)

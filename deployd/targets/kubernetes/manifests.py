@@ -1,8 +1,8 @@
-"""What deployd asks a cluster for: Deployment, Service and autoscaler of an app, as plain manifests. Pure.
+"""The manifests of an app's Deployment, Service and autoscaler. Pure.
 
-They are what server-side apply sends, so a field stands here only if deployd decides it. Two do not: `replicas` (a person or
-the autoscaler scales between deploys), with the annotation of what the config last wanted, and the pod template's labels and
-annotations of one deploy (an equal template lets Kubernetes take an old ReplicaSet back into service at once).
+They are sent by server-side apply, so they contain only fields that deployd decides. They leave out `replicas` and the annotation
+with the last configured number, since a person or the autoscaler scales between deploys. The pod template has no label or
+annotation of a single deploy: with an equal template, Kubernetes scales an old ReplicaSet up again at once.
 """
 
 import math
@@ -25,22 +25,22 @@ LAST_GOOD = "io.deployd.last-good"
 REPLICAS = "io.deployd.replicas"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
 
-# A pod that is told to end serves on for so long: until every proxy has heard that it is gone.
+# A pod that is being deleted serves this much longer, until every proxy knows that it is gone.
 LINGER_S = 5
 _GRACE_S = LINGER_S + 30
 _HTTP = "http"
 
 
 @dataclass(frozen=True, slots=True)
-class Offers:
-    """What this server can do: `minor` of its version, and whether it serves autoscaling/v2."""
+class Features:
+    """What the API server supports: the minor number of its version, and whether it serves autoscaling/v2."""
 
     minor: int
     autoscaling_v2: bool
 
 
 def settings_of(app: App) -> KubernetesApp:
-    """`[app.kubernetes]`, which an app on this target always has."""
+    """The table `[app.kubernetes]`, which an app on this target always has."""
     if app.kubernetes is None:
         raise ConfigError(f"app.{app.name}.kubernetes: the table is missing")
     return app.kubernetes
@@ -53,7 +53,7 @@ def names(app: App) -> tuple[str, str]:
 
 
 def path(app: App, kind: str = "deployments", name: str | None = None) -> str:
-    """The URL path of one of the app's objects; `kind` is the plural, with its subresource after a slash."""
+    """The URL path of one of the app's objects; `kind` is the plural, and may have a subresource after a slash."""
     namespace, deployment = names(app)
     plural, _, below = kind.partition("/")
     group = {"deployments": "/apis/apps/v1", "replicasets": "/apis/apps/v1"}.get(plural, "/api/v1")
@@ -65,18 +65,18 @@ def collection(app: App, plural: str) -> str:
     return path(app, plural, "-").removesuffix("/-")
 
 
-def autoscaler_path(app: App, offers: Offers) -> str:
-    """The URL path of the app's HorizontalPodAutoscaler, in the version that the server offers."""
+def autoscaler_path(app: App, features: Features) -> str:
+    """The URL path of the app's HorizontalPodAutoscaler, in a version that the server supports."""
     namespace, name = names(app)
-    version = "v2" if offers.autoscaling_v2 else "v1"
+    version = "v2" if features.autoscaling_v2 else "v1"
     return f"/apis/autoscaling/{version}/namespaces/{namespace}/horizontalpodautoscalers/{name}"
 
 
 def annotations(deploy: Deploy, image: str, good: str = "") -> dict[str, str]:
-    """What the Deployment says of the deploy; on its metadata, never on the pod template.
+    """The annotations of the Deployment (not of the pod template) that describe the deploy.
 
-    `image` stands there too: where the template runs another one, somebody else set it. `good` is the number and image of
-    the release that was good before, for a deployd that lost its state.
+    `image` is among them: when the template has another image, somebody else set it. `good` is the number and image of the last
+    good release, for a deployd that has lost its state.
     """
     return {
         DEPLOY: str(deploy.number),
@@ -88,7 +88,7 @@ def annotations(deploy: Deploy, image: str, good: str = "") -> dict[str, str]:
 
 
 def deployment(app: App, deploy: Deploy, template: Json, instance: str, good: str = "") -> Json:
-    """The Deployment that serves `template`; `good` as for `annotations`."""
+    """The Deployment with `template`; `good` as in `annotations`."""
     settings = settings_of(app)
     manifest = _object("apps/v1", "Deployment", app, instance)
     image = template["spec"]["containers"][0]["image"]
@@ -97,15 +97,15 @@ def deployment(app: App, deploy: Deploy, template: Json, instance: str, good: st
         "selector": {"matchLabels": selector(app)},
         "revisionHistoryLimit": 10,
         "progressDeadlineSeconds": max(1, math.ceil(settings.progress_deadline)),
-        # Never fewer than wanted: a release that does not start costs no capacity.
+        # Never fewer pods than wanted: a release that does not start costs no capacity.
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
         "template": template,
     }
     return manifest
 
 
-def template(app: App, image: Image, instance: str, offers: Offers) -> Json:
-    """The pod template: probes that gate the traffic, an end that loses no request, and no root."""
+def template(app: App, image: Image, instance: str, features: Features) -> Json:
+    """The pod template: with probes that hold traffic back, a pre-stop that loses no request, and without root."""
     settings = settings_of(app)
     container: Json = {
         "name": container_name(app),
@@ -113,7 +113,7 @@ def template(app: App, image: Image, instance: str, offers: Offers) -> Json:
         "ports": [{"name": _HTTP, "containerPort": settings.port, "protocol": "TCP"}],
         "env": [{"name": key, "value": value} for key, value in sorted(settings.env.items())],
         "resources": settings.resources.model_dump(exclude_defaults=True),
-        "lifecycle": {"preStop": _linger(offers)},
+        "lifecycle": {"preStop": _linger(features)},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         **_probes(app),
     }
@@ -123,7 +123,7 @@ def template(app: App, image: Image, instance: str, offers: Offers) -> Json:
         "containers": [container],
         "terminationGracePeriodSeconds": _GRACE_S,
         "automountServiceAccountToken": False,
-        # Else every Service of the namespace sets variables in the pod: MODEL_PORT=tcp://…, for one that is named model.
+        # Otherwise every Service of the namespace sets variables in the pod, such as MODEL_PORT=tcp://… for a Service model.
         "enableServiceLinks": False,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}
         | ({} if settings.allow_root else {"runAsNonRoot": True}),
@@ -134,17 +134,17 @@ def template(app: App, image: Image, instance: str, offers: Offers) -> Json:
 
 
 def port_of(template: Json, container: str) -> int:
-    """The port on which the app answers in a pod of a template of our making, which may be older than the config."""
+    """The port of the app in a pod template that deployd wrote, which may be older than the config."""
     (ports,) = (item["ports"] for item in template["spec"]["containers"] if item["name"] == container)
     return next(int(port["containerPort"]) for port in ports if port.get("name") == _HTTP)
 
 
 def service(app: App, instance: str) -> Json | None:
-    """The Service in front of the pods, None when the app wants none."""
+    """The Service in front of the pods; None when the config has none."""
     settings = settings_of(app)
     if settings.service is None:
         return None
-    # By name: in a rollout that changes the number, each pod is asked on its own.
+    # By name, so that during a rollout that changes the number, each pod is reached at its own port.
     port: Json = {"name": "http", "port": settings.service.port, "targetPort": _HTTP, "protocol": "TCP"}
     if settings.service.node_port is not None:
         port["nodePort"] = settings.service.node_port
@@ -153,22 +153,22 @@ def service(app: App, instance: str) -> Json | None:
     return manifest
 
 
-def autoscaler(app: App, instance: str, offers: Offers) -> Json | None:
-    """The HorizontalPodAutoscaler, None when the app wants none."""
+def autoscaler(app: App, instance: str, features: Features) -> Json | None:
+    """The HorizontalPodAutoscaler; None when the config has none."""
     settings = settings_of(app)
     if settings.autoscale is None:
         return None
     _, name = names(app)
     wanted = settings.autoscale
     manifest = _object(
-        f"autoscaling/{'v2' if offers.autoscaling_v2 else 'v1'}", "HorizontalPodAutoscaler", app, instance
+        f"autoscaling/{'v2' if features.autoscaling_v2 else 'v1'}", "HorizontalPodAutoscaler", app, instance
     )
     manifest["spec"] = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
         "minReplicas": wanted.min,
         "maxReplicas": wanted.max,
     }
-    if offers.autoscaling_v2:
+    if features.autoscaling_v2:
         target = {"type": "Utilization", "averageUtilization": wanted.cpu}
         manifest["spec"]["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
     else:
@@ -177,29 +177,29 @@ def autoscaler(app: App, instance: str, offers: Offers) -> Json | None:
 
 
 def selector(app: App) -> dict[str, str]:
-    """What picks the app's pods; a Deployment can never change it, so it holds nothing that may change."""
+    """The labels that select the app's pods. A Deployment's selector is immutable, so nothing in it may ever change."""
     return {"io.deployd.app": app.name}
 
 
 def container_name(app: App) -> str:
-    """The container that runs the app in a Deployment of our making."""
+    """The name of the app's container in a Deployment that deployd creates."""
     settings = settings_of(app)
     return settings.container or app.name
 
 
 def _object(version: str, kind: str, app: App, instance: str) -> Json:
     namespace, name = names(app)
-    marks = labels(instance, app.name) | MANAGED_BY | {"app.kubernetes.io/name": app.name}
+    ours = labels(instance, app.name) | MANAGED_BY | {"app.kubernetes.io/name": app.name}
     return {
         "apiVersion": version,
         "kind": kind,
-        "metadata": {"name": name, "namespace": namespace, "labels": marks},
+        "metadata": {"name": name, "namespace": namespace, "labels": ours},
     }
 
 
-def _linger(offers: Offers) -> Json:
-    # The sleep action needs no program in the image; servers before 1.30 do not know it.
-    if offers.minor >= 30:
+def _linger(features: Features) -> Json:
+    # The sleep action needs no program in the image, but a server of 1.30 or newer.
+    if features.minor >= 30:
         return {"sleep": {"seconds": LINGER_S}}
     return {"exec": {"command": ["sleep", str(LINGER_S)]}}
 
@@ -213,6 +213,6 @@ def _probes(app: App) -> Json:
     return {
         "startupProbe": ready | {"failureThreshold": max(1, math.ceil(app.ready.within))},
         "readinessProbe": ready | {"failureThreshold": 3},
-        # Shallow and patient: it ends a process that is stuck, not one that is busy.
+        # Simple and slow, so that it ends a process that is stuck, not one that is busy.
         "livenessProbe": live | {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
     }

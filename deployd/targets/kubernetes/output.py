@@ -1,7 +1,7 @@
-"""What the pods of an app print, all of them at once, each line under its pod's name.
+"""The output of all pods of an app, each line after its pod's name.
 
-A followed log can end while its container runs on (rotation, a restarted kubelet): it is taken up again where it was, by
-time stamp, without a line twice. New pods join, pods that end leave.
+A followed log can end while its container still runs (rotation, a restarted kubelet); it is then continued from its last time
+stamp, without repeating a line. New pods are added, ended pods are dropped.
 """
 
 import asyncio
@@ -11,18 +11,18 @@ from typing import NoReturn
 
 from deployd.errors import Unavailable
 from deployd.targets.kubernetes.client import Cluster, Json, Refused
-from deployd.targets.kubernetes.watch import Mirror, watching
+from deployd.targets.kubernetes.informer import Informer, running
 from deployd.tasks import first, stop
 
 _QUEUED_LINES = 1000
 _AGAIN_S = 1.0
-_REMOVED = "unable to retrieve container logs for "  # what a kubelet says in a log's place, with status 200
+_REMOVED = "unable to retrieve container logs for "  # a kubelet sends this instead of the log, with status 200
 
 
 async def printed(
     cluster: Cluster, pods: str, selector: str, container: str, tail: int | None
 ) -> AsyncGenerator[bytes]:
-    """What is there now: the last `tail` lines of each pod under the list path `pods`, one pod after the other."""
+    """The present output: the last `tail` lines of each pod in the list at `pods`, one pod after the other."""
     found = await cluster.get(pods, labelSelector=selector)
     for pod in sorted(found.get("items", []), key=lambda pod: str(pod["metadata"]["name"])):
         log = _Log(cluster, f"{pods}/{pod['metadata']['name']}", container, tail)
@@ -31,18 +31,18 @@ async def printed(
                 async for line in lines:
                     yield line
         except Refused:
-            # Its container has not started yet, or it is gone by now.
+            # The container has not started yet, or the pod is gone.
             continue
 
 
 async def followed(
     cluster: Cluster, pods: str, selector: str, container: str, tail: int | None
 ) -> AsyncGenerator[bytes]:
-    """The same, and then everything that any pod prints as it comes, until the caller stops."""
+    """The same, and then every line that any pod prints, until the caller stops."""
     queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED_LINES)
-    crew = _Crew(cluster, pods, selector, container, tail, queue)
-    async with watching(crew.mirror):
-        work = asyncio.ensure_future(crew.run())
+    followers = _Followers(cluster, pods, selector, container, tail, queue)
+    async with running(followers.informer):
+        work = asyncio.ensure_future(followers.run())
         try:
             while True:
                 _, line = await first(queue.get(), _end_of(work))
@@ -52,8 +52,12 @@ async def followed(
 
 
 async def last_lines(cluster: Cluster, pod: str, container: str | None, tail: int) -> str:
-    """The last words of a container that ended, or of the one that runs when none ended; empty when there are none."""
-    for previous in ("true", "false", "true"):  # the one before may have been removed just now, as the next one fell
+    """The last lines of the container that ended, or of the running one when none ended; empty when there are none."""
+    for previous in (
+        "true",
+        "false",
+        "true",
+    ):  # the ended container may be removed while the next one crashes: try again
         query = {"tailLines": str(tail), "limitBytes": "16384", "previous": previous}
         if container is not None:
             query["container"] = container
@@ -67,36 +71,36 @@ async def last_lines(cluster: Cluster, pod: str, container: str | None, tail: in
     return ""
 
 
-class _Crew:
-    """One follower per pod that has begun to run, each putting its lines into `queue`."""
+class _Followers:
+    """One task for each started pod, which puts the pod's lines into `queue`."""
 
     def __init__(
         self, cluster: Cluster, pods: str, selector: str, container: str, tail: int | None, queue: asyncio.Queue[bytes]
     ) -> None:
         self._woken = asyncio.Event()
-        self.mirror = Mirror(cluster, pods, self._woken.set, labelSelector=selector)
+        self.informer = Informer(cluster, pods, self._woken.set, labelSelector=selector)
         self._new_log: Callable[[str], _Log] = lambda name: _Log(cluster, f"{pods}/{name}", container, tail)
         self._queue = queue
 
     async def run(self) -> NoReturn:
-        """Until cancelled, or until the server refuses."""
-        at_work: dict[str, asyncio.Task[None]] = {}
+        """Run until cancelled, or until the server refuses."""
+        tasks: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
-                if self.mirror.failure is not None:
-                    raise self.mirror.failure
-                for uid, pod in self.mirror.objects.items():
-                    if uid not in at_work and _begun(pod):
+                if self.informer.failure is not None:
+                    raise self.informer.failure
+                for uid, pod in self.informer.objects.items():
+                    if uid not in tasks and _started(pod):
                         log = self._new_log(pod["metadata"]["name"])
-                        at_work[uid] = asyncio.create_task(self._follow(uid, log))
+                        tasks[uid] = asyncio.create_task(self._follow(uid, log))
                 await self._woken.wait()
                 self._woken.clear()
         finally:
-            await stop(*at_work.values())
+            await stop(*tasks.values())
 
     async def _follow(self, uid: str, log: "_Log") -> None:
-        """Hand on every line for as long as the pod is there; an answer that ends early is asked for again."""
-        while (pod := self.mirror.objects.get(uid)) is not None:
+        """Queue every line for as long as the pod exists; an answer that ends early is requested again."""
+        while (pod := self.informer.objects.get(uid)) is not None:
             ended = pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
             try:
                 async with aclosing(log.lines(follow=True)) as lines:
@@ -110,7 +114,7 @@ class _Crew:
 
 
 class _Log:
-    """The log of one pod's container from `tail` lines back, and the place in it."""
+    """The log of one pod's container, from `tail` lines before its end, and the position in it."""
 
     def __init__(self, cluster: Cluster, pod: str, container: str, tail: int | None) -> None:
         self._cluster = cluster
@@ -122,14 +126,14 @@ class _Log:
         self._seen_at: frozenset[bytes] = frozenset()
 
     async def lines(self, *, follow: bool) -> AsyncGenerator[bytes]:
-        """Go on from the present place until the server ends the answer."""
+        """The lines from the present position on, until the server ends the answer."""
         since = {"sinceTime": self._at.decode()} if self._at else self._start
         query = self._query | since | {"follow": str(follow).lower()}
         known, seen = self._at, self._seen_at
         async with self._cluster.stream(f"{self._pod}/log", query, None if follow else 30.0) as content:
             while line := await content.readline():
                 stamp, _, text = line.partition(b" ")
-                # Only the beginning repeats what was there before; later on, an older stamp is just a slow writer's.
+                # Only the beginning repeats known lines; an older stamp later on comes from a slow writer.
                 if known and (stamp < known or (stamp == known and text in seen)):
                     continue
                 known = known if stamp == known else b""
@@ -137,7 +141,7 @@ class _Log:
                 yield self._prefix + text
 
     def _remember(self, stamp: bytes, text: bytes) -> None:
-        """The place to go on from: the latest stamp, and the lines that bear it."""
+        """Store the position: the latest stamp, and the lines with that stamp."""
         if stamp > self._at:
             self._at, self._seen_at = stamp, frozenset()
         if stamp == self._at:
@@ -148,6 +152,6 @@ async def _end_of(work: "asyncio.Task[NoReturn]") -> NoReturn:
     await asyncio.shield(work)
 
 
-def _begun(pod: Json) -> bool:
+def _started(pod: Json) -> bool:
     states = [container.get("state", {}) for container in pod.get("status", {}).get("containerStatuses", [])]
     return any("running" in state or "terminated" in state for state in states)

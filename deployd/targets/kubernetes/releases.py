@@ -1,8 +1,8 @@
-"""What of an app was once good on a cluster: the releases that completed, with the template to bring each back exactly.
+"""The good releases of each app on a cluster, with the template to restore each exactly.
 
-Kubernetes itself remembers "previous", not "good", and forgets ReplicaSets. One JSON file per app under the state directory,
-replaced whole and made durable, so that a crash leaves the old or the new file and nothing between. It also says where the
-app lives, for the day on which it has left the config.
+Kubernetes knows the previous ReplicaSets, not which of them were good, and deletes old ones. There is one JSON file per app in
+the state directory. It is replaced as a whole and synced, so that a crash leaves either the old or the new file. It also says
+where the app's Deployment is, for when the app is no longer in the config.
 """
 
 import json
@@ -18,7 +18,7 @@ KEPT = 20
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an app's Deployment is. `created` says that it is of our making, and ours to delete."""
+    """Where an app's Deployment is. `created`: deployd created it, and may delete it."""
 
     kubeconfig: str | None
     context: str | None
@@ -29,9 +29,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release that proved itself. `number` is None for what ran before deployd took over.
+    """A release that has proven itself. `number` is None for what ran before deployd took over.
 
-    `template` is the pod template as deployd applied it, None where only the image is ours to set.
+    `template` is the pod template that deployd applied; None where deployd only sets the image.
     """
 
     number: int | None
@@ -45,36 +45,36 @@ class Release:
 class Record:
     """An app's place and its good releases, the newest first.
 
-    `theirs` says how somebody else took the Deployment over in mid-rollout: until the next deploy it is left to them.
+    `taken_over` says how somebody else changed the Deployment during a rollout: until the next deploy it is left alone.
     """
 
     place: Place
     releases: tuple[Release, ...] = ()
-    theirs: str = ""
+    taken_over: str = ""
 
     @property
     def last(self) -> Release | None:
         """The newest good release."""
         return self.releases[0] if self.releases else None
 
-    def of(self, number: int) -> Release | None:
-        """The release of that deploy, while it is among the kept."""
+    def find(self, number: int) -> Release | None:
+        """The release of deploy `number`, if it is still recorded."""
         return next((release for release in self.releases if release.number == number), None)
 
-    def having(self, release: Release) -> "Record":
-        """The same with `release` as the newest."""
+    def adding(self, release: Release) -> "Record":
+        """The record with `release` as the newest."""
         others = [known for known in self.releases if known.number != release.number]
         return replace(self, releases=(release, *others)[:KEPT])
 
 
 class Releases:
-    """The records of all apps, below `directory`; blocking, and durable when `write` returns."""
+    """The records of all apps, below `directory`. Blocking; durable when `write` returns."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def read(self, app: str) -> Record | None:
-        """What is known of the app, None when nothing is."""
+        """The record of the app; None when there is none."""
         path = self._path(app)
         try:
             found = json.loads(path.read_text("utf-8"))
@@ -84,30 +84,37 @@ class Releases:
             return None
         except (OSError, ValueError, TypeError, KeyError) as exc:
             raise Unavailable(
-                f"{path} cannot be read: {exc}", hint="remove it: what runs now then counts as the last good release"
+                f"{path} cannot be read: {exc}", hint="remove it; what runs now is then the last good release"
             ) from exc
 
     def write(self, app: str, record: Record) -> None:
-        """Replace what is known of the app."""
+        """Replace the record of the app."""
         path = self._path(app)
         fresh = path.with_suffix(".new")
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             with fresh.open("w", encoding="utf-8") as file:
-                json.dump(asdict(record), file, indent=1)
+                json.dump(_as_json(record), file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(path)
             _sync(self._directory)
         except OSError as exc:
-            raise Unavailable(f"{path} cannot be written: {exc.strerror}", hint="is the disk full?") from exc
+            raise Unavailable(
+                f"{path} cannot be written: {exc.strerror}", hint="check the free space of the disk"
+            ) from exc
 
     def forget(self, app: str) -> None:
-        """The app is gone."""
+        """Remove the record of the app."""
         self._path(app).unlink(missing_ok=True)
 
     def _path(self, app: str) -> Path:
         return self._directory / f"{app}.json"
+
+
+def _as_json(record: Record) -> dict[str, Any]:
+    releases = [asdict(release) for release in record.releases]
+    return {"place": asdict(record.place), "releases": releases, "theirs": record.taken_over}
 
 
 def _sync(directory: Path) -> None:

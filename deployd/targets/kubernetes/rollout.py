@@ -1,9 +1,9 @@
-"""One roll-out on Kubernetes, from the patch to a release that has proven itself, or back to the last good one.
+"""One roll-out on Kubernetes: from the patch to a release that has proven itself, or back to the last good one.
 
-    push -> cut-over (the patch) -> rollout, while the gates ask the first new pod -> bake -> good
+    push -> cut-over (the patch) -> rollout, while the gates check the first new pod -> bake -> good
 
-However it ends after the patch (a bad verdict, a gate, a bug, a cancellation), the last good release is put back, unless
-somebody else changed the Deployment meanwhile: then it is left to them. A newer deploy then rolls over the good one.
+When it fails after the patch, for whatever reason (verdict, gate, bug, cancellation), it reverts to the last good release, unless
+somebody else has changed the Deployment meanwhile. A newer deploy then starts from the good release.
 """
 
 import asyncio
@@ -21,21 +21,21 @@ from deployd.ports import Candidate, Progress
 from deployd.targets.kubernetes import manifests
 from deployd.targets.kubernetes.candidate import address_of
 from deployd.targets.kubernetes.client import Json
+from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.follow import Follower, RolloutEnded, following
 from deployd.targets.kubernetes.output import last_lines
-from deployd.targets.kubernetes.placement import Placement
 from deployd.targets.kubernetes.releases import Record, Release, Releases
 from deployd.targets.kubernetes.symptoms import Symptom
 from deployd.targets.kubernetes.verdict import Aim, stale_deadline
 from deployd.tasks import first, together, uninterrupted
 
-# What the controller does not end itself (it is down, or the deadline already stood) ends so long after the deadline.
+# A rollout that the controller does not end (it is down, or the deadline had passed before) ends this long after the deadline.
 _SLACK_S = 30.0
-_BACK_S = 60.0
+_REVERT_S = 60.0
 
 
 class Pusher(Protocol):
-    """Brings an image to where the cluster pulls from."""
+    """Pushes an image to the registry from which the cluster pulls."""
 
     async def push(self, image: Image, log: Any) -> Image: ...
 
@@ -43,70 +43,68 @@ class Pusher(Protocol):
 class Rollout:
     """Makes one release serve. Use once."""
 
-    def __init__(self, placement: Placement, deploy: Deploy, progress: Progress, releases: Releases) -> None:
-        self._placement = placement
-        self._app = placement.app
+    def __init__(self, deployment: AppDeployment, deploy: Deploy, progress: Progress, releases: Releases) -> None:
+        self._deployment = deployment
+        self._app = deployment.app
         self._deploy = deploy
         self._progress = progress
         self._releases = releases
-        self._record = Record(placement.place)
-        self._asked_back = False
-        self._returned: Json | None = (
-            None  # the Deployment as it was answered when the good release was asked for again
-        )
+        self._record = Record(deployment.place)
+        self._revert_begun = False
+        self._reverted: Json | None = None  # the Deployment after the good release was written again
 
     async def run(self, image: Image, registry: Pusher) -> None:
-        """Bring `image` to serve. RolloutFailed says why it does not; what served before then serves on."""
-        _, warnings = await self._placement.examine()
+        """Make `image` serve. RolloutFailed when it does not; the release before then still serves."""
+        _, warnings = await self._deployment.examine()
         for warning in warnings:
             self._progress.log.write(f"warning: {warning}\n")
         async with self._progress.step("push"):
             image = await registry.push(image, self._progress.log)
             await self._progress.pushed(image)
-        # A push can take minutes: what is compared with must be what is there now.
-        found, _ = await self._placement.examine()
-        release = await self._aim_at(image, found)
+        # A push can take minutes, and the patch must compare with the present Deployment.
+        found, _ = await self._deployment.examine()
+        release = await self._release_of(image, found)
         await self._progress.cutting_over()
-        await self._remember(found)
+        await self._record_present(found)
         try:
-            await self._go(release, image, found)
+            await self._roll(release, image, found)
         except BaseException as exc:
-            # Also after a cancellation or a bug: an unproven release never goes on unfollowed.
-            await uninterrupted(self._back(exc))
+            # After a cancellation or a bug too: an unproven release must not continue without being followed.
+            await uninterrupted(self._revert(exc))
             raise
-        await uninterrupted(self._good(release))
+        await uninterrupted(self._record_good(release))
 
-    async def _aim_at(self, image: Image, found: Json | None) -> Release:
-        """The stored template for a rollback, which brings its old ReplicaSet back; the present config's otherwise."""
+    async def _release_of(self, image: Image, found: Json | None) -> Release:
+        """For a rollback, the stored template, whose ReplicaSet may still exist; otherwise one from the present config."""
         known = self._releases.read(self._app.name)
-        self._record = replace(known, place=self._placement.place, theirs="") if known else self._record
+        self._record = replace(known, place=self._deployment.place, taken_over="") if known else self._record
         if self._deploy.rollback_to is not None:
-            earlier = self._record.of(self._deploy.rollback_to)
-            same_kind = earlier is not None and (earlier.template is not None) == self._placement.settings.create
+            earlier = self._record.find(self._deploy.rollback_to)
+            same_kind = earlier is not None and (earlier.template is not None) == self._deployment.settings.create
             if earlier is not None and same_kind and earlier.image == image.reference:
                 return replace(earlier, number=self._deploy.number)
-        return await self._placement.plan(self._deploy, image, found)
+        return await self._deployment.new_release(self._deploy, image, found)
 
-    async def _remember(self, found: Json | None) -> None:
-        """Before anything changes: where nothing is recorded, what the Deployment holds is the release to go back to."""
+    async def _record_present(self, found: Json | None) -> None:
+        """Before anything changes: when there is no record yet, record the present release as the one to go back to."""
         if found is not None and self._record.last is None:
-            present = self._placement.present(found, self._deploy)
-            self._record = self._record.having(present) if present is not None else self._record
+            present = self._deployment.last_good(found, self._deploy)
+            self._record = self._record.adding(present) if present is not None else self._record
         await self._write(self._record)
 
-    async def _go(self, release: Release, image: Image, found: Json | None) -> None:
+    async def _roll(self, release: Release, image: Image, found: Json | None) -> None:
         async with self._step("apply"):
-            placed = await self._placement.put(release, self._deploy, found, self._record.last)
-        aim = self._aim(release, placed, found)
-        async with following(self._placement.cluster, self._app, placed) as follower:
+            applied = await self._deployment.apply(release, self._deploy, found, self._record.last)
+        aim = self._aim(release, applied, found)
+        async with following(self._deployment.cluster, self._app, applied) as follower:
             async with self._step("rollout"):
                 await self._complete(follower, aim, image)
-            if self._placement.settings.bake > 0:
+            if self._deployment.settings.bake > 0:
                 async with self._step("bake"):
-                    await follower.bake(aim, self._placement.settings.bake)
+                    await follower.bake(aim, self._deployment.settings.bake)
 
     async def _complete(self, follower: Follower, aim: Aim, image: Image) -> None:
-        limit = self._placement.settings.progress_deadline + _SLACK_S
+        limit = self._deployment.settings.progress_deadline + _SLACK_S
         tell = partial(self._progress.tell, "rollout")
         try:
             await together(follower.complete(aim, limit, tell), self._prove(follower, aim, image))
@@ -118,26 +116,26 @@ class Rollout:
             why = RolloutEnded(symptom.reason, ours=True, symptom=symptom, hint=refused.hint)
             raise await self._explained(why, f"{refused.message}; {symptom.reason}") from refused
 
-    def _aim(self, release: Release, placed: Json, found: Json | None) -> Aim:
-        """What to wait for. When nothing changed, the rollout was ours already and so is a deadline that has passed."""
-        stamp = (found or {}).get("metadata", {}).get("annotations", {}).get(manifests.DEPLOY)
-        taken_up = (
+    def _aim(self, release: Release, applied: Json, found: Json | None) -> Aim:
+        """What to wait for. When the patch changed nothing, this rollout began before, and a passed deadline counts."""
+        number = (found or {}).get("metadata", {}).get("annotations", {}).get(manifests.DEPLOY)
+        continued = (
             found is not None
-            and stamp == str(self._deploy.number)
-            and found["metadata"]["generation"] == placed["metadata"]["generation"]
+            and number == str(self._deploy.number)
+            and found["metadata"]["generation"] == applied["metadata"]["generation"]
         )
-        stale = None if taken_up else stale_deadline(placed)
-        return aim_at(release, placed, stale, self._placement.settings.patience)
+        stale = None if continued else stale_deadline(applied)
+        return aim_at(release, applied, stale, self._deployment.settings.patience)
 
     async def _prove(self, follower: Follower, aim: Aim, image: Image) -> None:
-        """Let the gates ask the first new pod; another one when that goes away meanwhile."""
-        settings = self._placement.settings
+        """Let the gates check the first new pod, or another one when that is deleted meanwhile."""
+        settings = self._deployment.settings
         port = manifests.port_of(aim.template, aim.container) if settings.create else settings.port
         while True:
             if (pod := await follower.candidate(aim)) is None:
-                self._tell("no replicas are wanted: nothing is proven")
+                self._tell("no replicas are wanted, so nothing is proven")
                 return
-            async with address_of(self._placement.cluster, pod, port) as address:
+            async with address_of(self._deployment.cluster, pod, port) as address:
                 candidate = Candidate(self._app, self._deploy, address, image)
                 proving, leaving = self._progress.prove(candidate), follower.gone(pod)
                 ended, _ = await first(proving, leaving)
@@ -145,84 +143,85 @@ class Rollout:
                     return
 
     async def _explained(self, ended: RolloutEnded, message: str) -> RolloutEnded:
-        """With `message` and, where a container crashed, its last words."""
+        """`ended` with `message` and, when a container crashed, its last lines."""
         symptom, hint = ended.symptom, ended.hint
-        lines = await self._last_words(symptom) if symptom is not None and symptom.crashed is not None else ""
+        lines = await self._last_lines(symptom) if symptom is not None and symptom.crashed is not None else ""
         if symptom is not None and lines:
             self._progress.log.write(f"last lines of {symptom.pod}:\n{lines}\n")
             last = lines.strip().splitlines()[-10:]
             message, hint = f"{message}, last line: {last[-1].strip()[:300]}", "\n".join(last)
         return RolloutEnded(message, ours=ended.ours, symptom=symptom, hint=hint)
 
-    async def _last_words(self, symptom: Symptom) -> str:
+    async def _last_lines(self, symptom: Symptom) -> str:
         pod = manifests.path(self._app, "pods", symptom.pod)
-        return await last_lines(self._placement.cluster, pod, symptom.crashed, 20)
+        return await last_lines(self._deployment.cluster, pod, symptom.crashed, 20)
 
     @asynccontextmanager
     async def _step(self, name: str) -> AsyncIterator[None]:
-        """A step that, when it fails, asks for the good release before that is recorded: a full disk holds records up."""
+        """A step that reverts when it fails, before the failure is recorded: a full disk delays the record."""
         async with self._progress.step(name):
             try:
                 yield
             except BaseException as exc:
-                await uninterrupted(self._ask_back(exc))
+                await uninterrupted(self._begin_revert(exc))
                 raise
 
-    async def _back(self, exc: BaseException) -> None:
-        """Put the last good release back; `exc` is why. What cannot be put back is logged and does not hide `exc`: whoever
-        finds that it does not serve restores it."""
-        await self._ask_back(exc)
-        if self._returned is None or self._record.last is None:
+    async def _revert(self, exc: BaseException) -> None:
+        """Go back to the last good release because of `exc`. A failure is logged and does not hide `exc`: the release is
+        restored later, when it is found not to serve."""
+        await self._begin_revert(exc)
+        if self._reverted is None or self._record.last is None:
             return
-        async with self._progress.step("back"):
+        async with self._progress.step("revert"):
             if not isinstance(exc, asyncio.CancelledError):
-                await self._lenient(self._follow_back(self._record.last, self._returned))
+                await self._logged(self._follow_revert(self._record.last, self._reverted))
 
-    async def _ask_back(self, exc: BaseException) -> None:
-        """Ask the cluster for the last good release again; once."""
-        if not self._asked_back:
-            self._asked_back = True
-            await self._lenient(self._return(exc))
+    async def _begin_revert(self, exc: BaseException) -> None:
+        """Write the last good release again, once."""
+        if not self._revert_begun:
+            self._revert_begun = True
+            await self._logged(self._reapply(exc))
 
-    async def _return(self, exc: BaseException) -> None:
+    async def _reapply(self, exc: BaseException) -> None:
         if isinstance(exc, RolloutEnded) and not exc.ours:
             self._tell(f"left as it is: {exc.message}")
-            await self._write(replace(self._record, theirs=exc.message))
+            await self._write(replace(self._record, taken_over=exc.message))
             return
         if (good := self._record.last) is None:
-            self._tell("no release was good before: what this one made goes")
-            await self._placement.delete()
+            self._tell("there is no good release to go back to: the Deployment is removed")
+            await self._deployment.delete()
             return
         number = good.number or 0
         before = structs.replace(
-            self._deploy, number=number, commit=good.commit, subject=f"back from {self._deploy.name}"
+            self._deploy, number=number, commit=good.commit, subject=f"revert of {self._deploy.name}"
         )
-        self._returned = await self._placement.put_back(good, before)
-        if self._returned is None:
+        self._reverted = await self._deployment.reapply(good, before)
+        if self._reverted is None:
             self._tell("left as it is: somebody else changed the image")
         else:
             self._tell(f"back to {f'{self._app.name}/{number}' if number else 'what ran before'}: {good.image}")
 
-    async def _follow_back(self, good: Release, placed: Json) -> None:
-        aim = self._aim(good, placed, None)
-        async with following(self._placement.cluster, self._app, placed) as follower:
-            await follower.complete(aim, _BACK_S, partial(self._progress.tell, "back"))
+    async def _follow_revert(self, good: Release, applied: Json) -> None:
+        aim = self._aim(good, applied, None)
+        async with following(self._deployment.cluster, self._app, applied) as follower:
+            await follower.complete(aim, _REVERT_S, partial(self._progress.tell, "revert"))
 
-    async def _lenient(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _logged(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a part of the revert within its time limit; a failure only goes into the log."""
         try:
-            async with asyncio.timeout(_BACK_S):
+            async with asyncio.timeout(_REVERT_S):
                 await work
-        except (DeploydError, TimeoutError) as trouble:
-            self._tell(f"the last good release is not back yet: {str(trouble) or 'its rollout takes long'}")
+        except (DeploydError, TimeoutError) as failure:
+            self._tell(f"the last good release does not serve again yet: {str(failure) or 'its rollout takes long'}")
 
-    async def _good(self, release: Release) -> None:
-        """The release is good: remembered first, so that a crash from here on finds it serving."""
-        self._record = self._record.having(release)
+    async def _record_good(self, release: Release) -> None:
+        """Record the release as good, and only then as live: after a crash in between, it is found to be serving."""
+        self._record = self._record.adding(release)
         try:
             await self._write(self._record)
         except Unavailable as full:
-            # What is proven is not taken back for that: the store waits for room, and then there is room for this too.
-            self._tell(f"not remembered yet: {full}")
+            # A proven release is not reverted because of that. `serving` waits for disk space, which then serves this too.
+            self._tell(f"the release is not recorded yet: {full}")
             await self._progress.serving()
             await self._write(self._record)
         else:
@@ -235,14 +234,14 @@ class Rollout:
         self._progress.log.write(f"{text}\n")
 
 
-def aim_at(release: Release, placed: Json, stale: str | None, patience: float) -> Aim:
-    """What to wait for when `placed` is what the cluster answered to `release`; the rest as in Aim."""
+def aim_at(release: Release, applied: Json, stale: str | None, patience: float) -> Aim:
+    """What to wait for after `release` was written; `applied` is the Deployment in the answer, the rest as in Aim."""
     return Aim(
         container=release.container,
         image=release.image,
-        generation=placed["metadata"]["generation"],
-        uid=placed["metadata"]["uid"],
-        template=placed["spec"]["template"],
+        generation=applied["metadata"]["generation"],
+        uid=applied["metadata"]["uid"],
+        template=applied["spec"]["template"],
         stale=stale,
         patience=patience,
     )

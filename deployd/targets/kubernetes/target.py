@@ -1,7 +1,7 @@
-"""Apps on Kubernetes: the Target that patches a Deployment, follows the rollout, and goes back when it fails.
+"""The Target for apps on Kubernetes: it patches a Deployment, follows the rollout, and reverts when it fails.
 
-The judgement is in `kube/`; here is who asks it, and the short things a person asks of a running app. Imported only when an
-app needs it: the client library is large. Clusters are opened as apps name them and closed together.
+Ties this package together, and does what a person asks of a running app. Imported only when an app needs it, since the client
+library is large. A cluster is opened when an app first uses it; all are closed together.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from deployd.ports import Candidate, InFlight, KeptNow, Log, Progress, none_in_f
 from deployd.targets.kubernetes import access, describe, execute, manifests, output
 from deployd.targets.kubernetes.adoption import selector_of
 from deployd.targets.kubernetes.client import Cluster, Json, Refused
+from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.follow import following
 from deployd.targets.kubernetes.manifests import DEPLOY, LAST_GOOD
-from deployd.targets.kubernetes.placement import Placement
 from deployd.targets.kubernetes.releases import Place, Record, Release, Releases
 from deployd.targets.kubernetes.rollout import Rollout, aim_at
 from deployd.targets.kubernetes.symptoms import is_ready
@@ -35,7 +35,7 @@ _RESTORED_WITHIN_S = 60.0
 
 
 class KubernetesTarget:
-    """Use it as an async context manager. `state` is the directory of what must outlive the process."""
+    """Use it as an async context manager. `state` is a directory that survives restarts."""
 
     def __init__(self, config: Config, state: Path) -> None:
         if config.registry is None:
@@ -55,49 +55,49 @@ class KubernetesTarget:
         await self._stack.aclose()
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
-        """See ports.Target. A cancellation after the patch puts the last good release back: a rollout takes minutes."""
-        await Rollout(await self._placement(app), deploy, progress, self._releases).run(image, self._registry)
+        """See ports.Target. Unlike there, a cancellation after the patch reverts, since a rollout can take minutes."""
+        await Rollout(await self._app_deployment(app), deploy, progress, self._releases).run(image, self._registry)
 
     async def serving(self, app: App) -> int | None:
-        """The deploy whose release is good and in place; None also while the Deployment asks for what was never proven, though
-        the good one's pods may still serve beside it: whoever reads that has to restore the good one."""
-        placement = await self._placement(app)
-        found = await placement.cluster.find(placement.path)
+        """The deploy of the last good release, if the Deployment asks for it. None while the Deployment asks for an unproven
+        release, even if pods of the good one still serve: the caller then has to restore the good one."""
+        deployment = await self._app_deployment(app)
+        found = await deployment.cluster.find(deployment.path)
         if found is None or not found.get("status", {}).get("availableReplicas"):
             return None
         record = await asyncio.to_thread(self._releases.read, app.name)
-        good = record.last if record is not None else placement.present(found, None)
+        good = record.last if record is not None else deployment.last_good(found, None)
         if good is None or good.number is None:
             return None
-        if placement.stands(found, good):
+        if deployment.asks_for(found, good):
             return good.number
-        if placement.is_foreign(found, good.container):
+        if deployment.changed_by_others(found, good.container):
             logger.warning("Somebody else changed the image of Deployment %s/%s", *manifests.names(app))
         return None
 
     async def restore(self, app: App, deploy: Deploy) -> None:
-        """Ask for the release again and wait until it serves; what somebody else put there is left alone."""
-        placement = await self._placement(app)
-        found = await placement.cluster.find(placement.path)
-        record = await asyncio.to_thread(self._releases.read, app.name) or Record(placement.place)
-        release = record.of(deploy.number)
+        """Write the release again and wait until it serves; RolloutFailed when somebody else has changed the Deployment."""
+        deployment = await self._app_deployment(app)
+        found = await deployment.cluster.find(deployment.path)
+        record = await asyncio.to_thread(self._releases.read, app.name) or Record(deployment.place)
+        release = record.find(deploy.number)
         if release is None:
             if deploy.image is None or deploy.image.digest is None:
-                raise RolloutFailed(f"{deploy.name} left no image to bring back", hint="deploy its commit again")
-            release = await placement.plan(deploy, deploy.image, found)
-        placed = None if record.theirs else await placement.put_back(release, deploy)
-        if placed is None:
-            what = record.theirs or f"somebody else changed the image of {app.name}"
-            raise RolloutFailed(what, hint="deploy again to take the app back from them")
-        aim = aim_at(release, placed, stale_deadline(placed), 15.0)
+                raise RolloutFailed(f"{deploy.name} has no image to restore", hint="deploy its commit again")
+            release = await deployment.new_release(deploy, deploy.image, found)
+        applied = None if record.taken_over else await deployment.reapply(release, deploy)
+        if applied is None:
+            what = record.taken_over or f"somebody else changed the image of {app.name}"
+            raise RolloutFailed(what, hint="deploy again to replace their change")
+        aim = aim_at(release, applied, stale_deadline(applied), 15.0)
 
         async def tell(text: str) -> None:
             logger.info("%s: %s", app.name, text)
 
-        async with following(placement.cluster, app, placed) as follower:
+        async with following(deployment.cluster, app, applied) as follower:
             await follower.complete(aim, _RESTORED_WITHIN_S, tell)
         if record.last != release:
-            await asyncio.to_thread(self._releases.write, app.name, record.having(release))
+            await asyncio.to_thread(self._releases.write, app.name, record.adding(release))
 
     async def sweep(
         self,
@@ -106,30 +106,30 @@ class KubernetesTarget:
         log: Log,
         in_flight: InFlight = none_in_flight,  # noqa: ARG002 - the port's signature
     ) -> None:
-        """Old pods drain and go by Kubernetes' own doing. When nothing is to be kept, what an unproven first deploy left
-        goes: a Deployment of our making, or the image in somebody else's. One that was good is left even then: only a deployd
-        that lost its state would ask for that."""
+        """Kubernetes itself drains and removes old pods. With no release to keep, remove what an unproven first deploy left: the
+        Deployment that deployd created, or its image in somebody else's. A release that was good stays even then: only a deployd
+        that has lost its state asks for its removal."""
         record = await asyncio.to_thread(self._releases.read, app.name)
-        if keep is not None or record is None or record.theirs:
+        if keep is not None or record is None or record.taken_over:
             return
         if record.last is None and record.place.created:
-            log.write("the half-made Deployment goes\n")
+            log.write("the unfinished Deployment is removed\n")
             await _delete_ours(await self._cluster(app), record.place, self._instance)
         elif record.last is not None and record.last.number is None:
-            await self._put_before_back(app, record.last, log)
+            await self._revert_to_former(app, record.last, log)
 
-    async def _put_before_back(self, app: App, before: Release, log: Log) -> None:
-        """What ran before deployd took over comes back, if the Deployment asks for anything of ours in its place."""
-        placement = await self._placement(app)
-        found = await placement.cluster.find(placement.path)
-        if found is not None and not placement.stands(found, before):
+    async def _revert_to_former(self, app: App, before: Release, log: Log) -> None:
+        """Write what ran before deployd took over again, if the Deployment asks for a release of ours."""
+        deployment = await self._app_deployment(app)
+        found = await deployment.cluster.find(deployment.path)
+        if found is not None and not deployment.asks_for(found, before):
             nobody = Trigger("rollback")
             deploy = Deploy(app.name, 0, before.commit, app.ref, nobody, Status.ROLLING_OUT, datetime.now(UTC))
-            if await placement.put_back(before, deploy) is not None:
-                log.write(f"back to what ran before: {before.image}\n")
+            if await deployment.reapply(before, deploy) is not None:
+                log.write(f"back to what ran before deployd: {before.image}\n")
 
     async def remove(self, app: str) -> None:
-        """Delete what is of our making, and take our marks off a Deployment that is not."""
+        """Delete the objects that deployd created; remove our annotations from a Deployment that it did not create."""
         record = await asyncio.to_thread(self._releases.read, app)
         if record is None:
             return
@@ -140,29 +140,29 @@ class KubernetesTarget:
         else:
             path = f"/apis/apps/v1/namespaces/{place.namespace}/deployments/{place.deployment}"
             if await cluster.find(path) is not None:
-                marks = dict.fromkeys((DEPLOY, LAST_GOOD, manifests.COMMIT, manifests.IMAGE), None)
-                await cluster.merge(path, {"metadata": {"annotations": marks}})
+                ours = dict.fromkeys((DEPLOY, LAST_GOOD, manifests.COMMIT, manifests.IMAGE), None)
+                await cluster.merge(path, {"metadata": {"annotations": ours}})
         await asyncio.to_thread(self._releases.forget, app)
 
     async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
-        """Only the engine's own copies go: what the registry keeps is the registry's affair."""
+        """Remove only the engine's copies; the images in the registry are the registry's to clean up."""
         return await self._registry.forget(f"{self._registry.prefix}/{app.name}", kept, images, image_bytes)
 
     async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncGenerator[bytes]:
-        """What all pods print, each line under its pod's name."""
-        with _asked():
-            cluster, found = await self._deployment(app)
+        """The output of all pods, each line after its pod's name."""
+        with _refused_as_409():
+            cluster, found = await self._existing(app)
             read = output.followed if follow else output.printed
             pods = manifests.collection(app, "pods")
-            container = (await self._placement(app)).container_of(found)
+            container = (await self._app_deployment(app)).container_of(found)
             async with aclosing(read(cluster, pods, selector_of(found), container, tail)) as lines:
                 async for line in lines:
                     yield line
 
     async def describe(self, app: App) -> Mapping[str, Any]:
         """Labels, selector, ReplicaSets, pods, addresses and the last events."""
-        with _asked():
-            cluster, found = await self._deployment(app)
+        with _refused_as_409():
+            cluster, found = await self._existing(app)
             chosen = selector_of(found)
             replica_sets = await _items(cluster, manifests.collection(app, "replicasets"), labelSelector=chosen)
             pods = await _items(cluster, manifests.collection(app, "pods"), labelSelector=chosen)
@@ -170,52 +170,52 @@ class KubernetesTarget:
             about = {item["metadata"]["uid"] for item in (found, *replica_sets, *pods)}
             related = [event for event in events if event.get("involvedObject", {}).get("uid") in about]
             service = await cluster.find(manifests.path(app, "services"))
-            scaler = await cluster.find(manifests.autoscaler_path(app, manifests.Offers(0, autoscaling_v2=False)))
+            scaler = await cluster.find(manifests.autoscaler_path(app, manifests.Features(0, autoscaling_v2=False)))
             return describe.described(found, replica_sets, pods, related, service, scaler)
 
     async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
         """Run a command in a ready pod of the app."""
-        with _asked():
-            cluster, found = await self._deployment(app)
+        with _refused_as_409():
+            cluster, found = await self._existing(app)
             pods = await _items(cluster, manifests.collection(app, "pods"), labelSelector=selector_of(found))
             ready = [pod for pod in pods if is_ready(pod) and not pod["metadata"].get("deletionTimestamp")]
             if not ready:
                 raise RequestRefused(409, f"{app.name} has no ready pod", hint=f"deployd describe {app.name}")
-            container = (await self._placement(app)).container_of(found)
+            container = (await self._app_deployment(app)).container_of(found)
             path = manifests.path(app, "pods", ready[0]["metadata"]["name"])
             return await execute.run(cluster, path, container, command, out)
 
     async def read(self, candidate: Candidate, path: str) -> bytes | None:
-        """A file of a candidate's image, by its path from the working directory; None when it is not there."""
-        app, said = candidate.app, bytearray()
-        cluster, found = await self._deployment(app)
-        container = (await self._placement(app)).container_of(found)
+        """A file of a candidate's image, by its path from the working directory; None when there is none."""
+        app, content = candidate.app, bytearray()
+        cluster, found = await self._existing(app)
+        container = (await self._app_deployment(app)).container_of(found)
 
         async def take(data: bytes) -> None:
-            said.extend(data)
+            content.extend(data)
 
         for pod in await _items(cluster, manifests.collection(app, "pods"), labelSelector=selector_of(found)):
             if (
                 pod.get("status", {}).get("phase") == "Running"
                 and image_of(pod, container) == candidate.image.reference
             ):
-                at = manifests.path(app, "pods", pod["metadata"]["name"])
-                code = await execute.run(cluster, at, container, ["cat", path], take)
-                return bytes(said) if code == 0 else None
+                pod_path = manifests.path(app, "pods", pod["metadata"]["name"])
+                code = await execute.run(cluster, pod_path, container, ["cat", path], take)
+                return bytes(content) if code == 0 else None
         return None
 
     async def scale(self, app: App, replicas: int) -> None:
-        """Set the number of replicas; it outlives the next deploys until the config says another number."""
-        with _asked():
+        """Set the number of replicas; later deploys keep it until the configured number changes."""
+        with _refused_as_409():
             if app.kubernetes is not None and app.kubernetes.autoscale is not None:
                 raise RequestRefused(
                     409, f"{app.name} is scaled by its autoscaler", hint="change autoscale in the config"
                 )
-            await self._deployment(app)
-            await (await self._placement(app)).scale(replicas)
+            await self._existing(app)
+            await (await self._app_deployment(app)).scale(replicas)
 
     async def ping(self) -> Mapping[str, str]:
-        """`cluster`: "ok", or what is wrong with the first that does not answer."""
+        """`cluster`: "ok", or the error of the first that does not answer."""
         for kubeconfig, context in sorted(self._named, key=str):
             try:
                 async with asyncio.timeout(5):
@@ -225,15 +225,15 @@ class KubernetesTarget:
         return {"cluster": "ok"}
 
     async def missing(self, app: App) -> list[str]:
-        """What the account may not do in the app's namespace though a deploy needs it, as `patch deployments`."""
-        with _asked():
+        """The permissions that deploys of the app need and the account lacks: `patch deployments`."""
+        with _refused_as_409():
             return await access.missing(await self._cluster(app), app)
 
     async def watch(self) -> None:
-        """Nothing to correct: Kubernetes itself keeps what it was asked for."""
+        """Nothing to do: Kubernetes itself restarts what ends."""
         await asyncio.Event().wait()
 
-    async def _deployment(self, app: App) -> tuple[Cluster, Json]:
+    async def _existing(self, app: App) -> tuple[Cluster, Json]:
         cluster = await self._cluster(app)
         found = await cluster.find(manifests.path(app))
         if found is None:
@@ -242,8 +242,8 @@ class KubernetesTarget:
             )
         return cluster, found
 
-    async def _placement(self, app: App) -> Placement:
-        return Placement(await self._cluster(app), app, self._instance)
+    async def _app_deployment(self, app: App) -> AppDeployment:
+        return AppDeployment(await self._cluster(app), app, self._instance)
 
     async def _cluster(self, app: App) -> Cluster:
         return await self._open(*self._where(app))
@@ -261,8 +261,8 @@ class KubernetesTarget:
 
 
 @contextmanager
-def _asked() -> Iterator[None]:
-    """What the API server refuses is an answer to whoever asked, not the end of a roll-out."""
+def _refused_as_409() -> Iterator[None]:
+    """Outside of a roll-out, a refusal by the API server refuses the caller's request."""
     try:
         yield
     except Refused as refused:
@@ -275,7 +275,7 @@ async def _items(cluster: Cluster, path: str, **query: str) -> list[Json]:
 
 
 async def _delete_ours(cluster: Cluster, place: Place, instance: str) -> None:
-    """Autoscaler, Service and Deployment, in this order, each only if it carries our label."""
+    """Delete autoscaler, Service and Deployment, in this order, each only if it carries our label."""
     for group, plural in (
         ("/apis/autoscaling/v1", "horizontalpodautoscalers"),
         ("/api/v1", "services"),

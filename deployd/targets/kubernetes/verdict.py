@@ -1,7 +1,7 @@
-"""How a rollout stands: pure judgement over the JSON of a Deployment, its ReplicaSets, its pods and their events.
+"""The state of a rollout, judged from the JSON of a Deployment, its ReplicaSets, its pods and their events. Pure.
 
-Asks in kubectl's order (observed, deadline, updated, old ones, available), and before that whether the Deployment is still
-ours; then gives up early where the pods show that waiting is pointless. Knows no clock: ages come from the caller.
+First checks that nobody else has changed the Deployment, then in kubectl's order: observed, deadline, updated, old, available. It
+fails early when the pods show that waiting is pointless. Knows no clock: the ages of symptoms come from the caller.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from deployd.targets.kubernetes.symptoms import (
     MANY_RESTARTS,
-    Class,
     Json,
+    Severity,
     Symptom,
     condition_of,
     is_ready,
@@ -25,11 +25,10 @@ REVISION = "deployment.kubernetes.io/revision"
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What a rollout should come to: `container` of the Deployment runs `image`.
+    """What a rollout should reach: `container` of the Deployment runs `image`.
 
-    `generation`, `uid` and `template` are what the patch's answer said. `stale` is the lastUpdateTime of a
-    ProgressDeadlineExceeded that stood there before the patch: until that changes it speaks of an older rollout. `patience`
-    is in seconds.
+    `generation`, `uid` and `template` are from the answer to the patch. `stale` is the lastUpdateTime of a
+    ProgressDeadlineExceeded from before the patch: with that time, it belongs to an older rollout. `patience` is in seconds.
     """
 
     container: str
@@ -43,7 +42,7 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is seen of a Deployment at one moment; None when it is gone."""
+    """A Deployment and its objects at one moment; None when it is gone."""
 
     deployment: Json | None
     replica_sets: Sequence[Json] = ()
@@ -52,8 +51,8 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Going:
-    """Not there yet. `waiting` are the troubles that may become fatal with age."""
+class Progressing:
+    """Not complete yet. `waiting` are the symptoms that may become fatal with age."""
 
     text: str
     waiting: tuple[Symptom, ...] = ()
@@ -68,44 +67,44 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It will not come to the aim; `symptom` is the pod to look at, when there is one."""
+    """It will not be complete; `symptom` is the cause, when a pod shows one."""
 
     reason: str
     symptom: Symptom | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Overtaken:
-    """Somebody else changed, paused or deleted the Deployment: theirs now."""
+class TakenOver:
+    """Somebody else changed, paused or deleted the Deployment."""
 
     reason: str
 
 
-Outcome = Going | Complete | Failed | Overtaken
+Outcome = Progressing | Complete | Failed | TakenOver
 
 
 def rollout_verdict(aim: Aim, view: View, ages: Mapping[tuple[str, str], float]) -> Outcome:
-    """`ages` says for how many seconds each symptom (by its key) has been seen."""
+    """`ages`: for how many seconds each symptom (by its key) has been present."""
     deployment = view.deployment
     if deployment is None:
-        return Overtaken("the Deployment was deleted")
+        return TakenOver("the Deployment was deleted")
     if deployment["metadata"]["uid"] != aim.uid:
-        return Overtaken(f"the Deployment was deleted, and another made in its place{_by(deployment)}")
+        return TakenOver(f"the Deployment was deleted and created again{_by(deployment)}")
     if deployment["metadata"].get("generation", 0) < aim.generation:
-        return Going("waiting to see the patch")
-    if foreign := _foreign(aim, deployment):
-        return foreign
+        return Progressing("waiting to see the patch")
+    if taken_over := _taken_over(aim, deployment):
+        return taken_over
     if deployment["metadata"]["generation"] > deployment.get("status", {}).get("observedGeneration", 0):
-        return Going("waiting for the controller to see the patch")
-    return _judged(aim, view, deployment, ages)
+        return Progressing("waiting for the controller to see the patch")
+    return _outcome(aim, view, deployment, ages)
 
 
-def bake_verdict(view: View, aim: Aim, settled: Mapping[str, int]) -> Failed | Overtaken | None:
-    """Whether a complete rollout has gone bad. `settled` holds uid -> restarts of the pods that were ready when it completed."""
+def bake_verdict(view: View, aim: Aim, settled: Mapping[str, int]) -> Failed | TakenOver | None:
+    """Whether a complete rollout has failed since. `settled`: uid -> restarts of the pods that were ready when it completed."""
     if view.deployment is None:
-        return Overtaken("the Deployment was deleted")
-    if foreign := _foreign(aim, view.deployment):
-        return foreign
+        return TakenOver("the Deployment was deleted")
+    if taken_over := _taken_over(aim, view.deployment):
+        return taken_over
     for pod in view.pods:
         before = settled.get(pod["metadata"]["uid"])
         if before is None or pod["metadata"].get("deletionTimestamp"):
@@ -121,13 +120,13 @@ def bake_verdict(view: View, aim: Aim, settled: Mapping[str, int]) -> Failed | O
 
 
 def complete(deployment: Json) -> bool:
-    """What `kubectl rollout status` calls successfully rolled out."""
+    """Whether `kubectl rollout status` would report success."""
     observed = deployment.get("status", {}).get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     return bool(observed and not _unfinished(deployment))
 
 
 def is_empty(view: View, aim: Aim) -> bool:
-    """The rollout is complete because no replicas are wanted: there is no pod that could prove anything."""
+    """Whether the rollout is complete with no replicas, so that there is no pod to check."""
     found = view.deployment
     if found is None or found["metadata"].get("generation", 0) < aim.generation:
         return False
@@ -135,13 +134,13 @@ def is_empty(view: View, aim: Aim) -> bool:
 
 
 def timed_out(deployment: Json, stale: str | None) -> bool:
-    """The controller gave up on this rollout, not on the one before."""
+    """Whether the deadline of this rollout has passed, not of the one before."""
     condition = condition_of(deployment, "Progressing")
     return condition.get("reason") == "ProgressDeadlineExceeded" and condition.get("lastUpdateTime") != stale
 
 
 def stale_deadline(deployment: Json) -> str | None:
-    """When the controller gave up on what the Deployment held before, if it did."""
+    """When the deadline of the rollout before passed; None when it did not."""
     condition = condition_of(deployment, "Progressing")
     return condition.get("lastUpdateTime") if condition.get("reason") == "ProgressDeadlineExceeded" else None
 
@@ -155,7 +154,7 @@ def counts(deployment: Json) -> str:
 
 
 def new_replica_set(view: View, aim: Aim) -> Json | None:
-    """The ReplicaSet of the present template: the controlled one with the Deployment's revision and our image."""
+    """The ReplicaSet of the present template: the Deployment's own with its revision and our image."""
     if view.deployment is None:
         return None
     revision = view.deployment["metadata"].get("annotations", {}).get(REVISION)
@@ -170,7 +169,7 @@ def new_replica_set(view: View, aim: Aim) -> Json | None:
 
 
 def new_pods(view: View, aim: Aim) -> list[Json]:
-    """The pods of the new ReplicaSet that are not on their way out."""
+    """The pods of the new ReplicaSet that are not being deleted."""
     owner = new_replica_set(view, aim)
     if owner is None:
         return []
@@ -178,11 +177,11 @@ def new_pods(view: View, aim: Aim) -> list[Json]:
 
 
 def image_of(template: Json, container: str) -> str | None:
-    """What the named container of a pod template runs, None when there is no such container."""
+    """The image of `container` in a pod template; None when there is no such container."""
     return next((item.get("image") for item in template["spec"]["containers"] if item["name"] == container), None)
 
 
-def _judged(aim: Aim, view: View, deployment: Json, ages: Mapping[tuple[str, str], float]) -> Outcome:
+def _outcome(aim: Aim, view: View, deployment: Json, ages: Mapping[tuple[str, str], float]) -> Outcome:
     pods = new_pods(view, aim)
     symptoms = [symptom for pod in pods for symptom in of_pod(pod, view.events)]
     if timed_out(deployment, aim.stale):
@@ -191,19 +190,19 @@ def _judged(aim: Aim, view: View, deployment: Json, ages: Mapping[tuple[str, str
         )
     if text := _unfinished(deployment):
         symptoms = [*of_creation(deployment), *symptoms]
-        return _early(aim, symptoms, pods, ages) or Going(text, tuple(symptoms))
+        return _early_failure(aim, symptoms, pods, ages) or Progressing(text, tuple(symptoms))
     return Complete(counts(deployment))
 
 
-def _foreign(aim: Aim, deployment: Json) -> Overtaken | None:
+def _taken_over(aim: Aim, deployment: Json) -> TakenOver | None:
     template = deployment["spec"]["template"]
     image = image_of(template, aim.container)
     if image != aim.image:
-        return Overtaken(f"somebody else changed the image to {image}{_by(deployment)}")
+        return TakenOver(f"somebody else changed the image to {image}{_by(deployment)}")
     if template != aim.template:
-        return Overtaken(f"somebody else changed the pod template{_by(deployment)}")
+        return TakenOver(f"somebody else changed the pod template{_by(deployment)}")
     if deployment["spec"].get("paused"):
-        return Overtaken(f"somebody paused the Deployment{_by(deployment)}")
+        return TakenOver(f"somebody paused the Deployment{_by(deployment)}")
     return None
 
 
@@ -211,11 +210,11 @@ def _by(deployment: Json) -> str:
     fields = deployment["metadata"].get("managedFields", [])
     others = [entry for entry in fields if not entry.get("manager", "").startswith(("deployd", "kube-controller"))]
     last = max(others, key=lambda entry: entry.get("time", ""), default=None)
-    return f" (last other writer: {last['manager']})" if last else ""
+    return f" (last changed by {last['manager']})" if last else ""
 
 
 def _unfinished(deployment: Json) -> str | None:
-    """What is still missing, None when nothing is."""
+    """The counts while the rollout is not complete, else None."""
     status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
     updated = status.get("updatedReplicas", 0)
     if updated < wanted or status.get("replicas", 0) > updated or _available(deployment) < updated:
@@ -227,36 +226,36 @@ def _available(deployment: Json) -> int:
     return int(deployment.get("status", {}).get("availableReplicas", 0))
 
 
-def _early(
+def _early_failure(
     aim: Aim, symptoms: Sequence[Symptom], pods: Sequence[Json], ages: Mapping[tuple[str, str], float]
 ) -> Failed | None:
-    doomed = [symptom for symptom in symptoms if _fatal(symptom, ages.get(symptom.key, 0.0), aim.patience)]
-    for symptom in doomed:
-        if symptom.kind is Class.PERMANENT or not symptom.pod:
-            return Failed(_named(symptom), symptom)
-    # A pod alone in trouble may stand on a bad node; when none of the new ones is well, it is the release.
-    if doomed and not any(is_ready(pod) for pod in pods) and {symptom.pod for symptom in doomed} == _names(pods):
-        return Failed(_named(doomed[0]), doomed[0])
+    fatal = [symptom for symptom in symptoms if _is_fatal(symptom, ages.get(symptom.key, 0.0), aim.patience)]
+    for symptom in fatal:
+        if symptom.kind is Severity.PERMANENT or not symptom.pod:
+            return Failed(_with_pod(symptom), symptom)
+    # If only some new pods fail, their node may be the cause; if all do, it is the release.
+    if fatal and not any(is_ready(pod) for pod in pods) and {symptom.pod for symptom in fatal} == _names(pods):
+        return Failed(_with_pod(fatal[0]), fatal[0])
     return None
 
 
-def _fatal(symptom: Symptom, age: float, patience: float) -> bool:
+def _is_fatal(symptom: Symptom, age: float, patience: float) -> bool:
     match symptom.kind:
-        case Class.PERMANENT:
+        case Severity.PERMANENT:
             return True
-        case Class.SUSPICIOUS:
+        case Severity.SUSPICIOUS:
             return symptom.down and (age >= patience or symptom.restarts >= MANY_RESTARTS)
-        case Class.TRANSIENT:
+        case Severity.TRANSIENT:
             return False
 
 
-def _named(symptom: Symptom) -> str:
+def _with_pod(symptom: Symptom) -> str:
     return f"{symptom.reason} (pod {symptom.pod})" if symptom.pod else symptom.reason
 
 
 def _because(symptoms: Sequence[Symptom]) -> str:
     worst = worst_symptom(symptoms)
-    return f"; {_named(worst)}" if worst else ""
+    return f"; {_with_pod(worst)}" if worst else ""
 
 
 def _names(pods: Sequence[Json]) -> set[str]:

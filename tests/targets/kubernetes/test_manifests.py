@@ -1,10 +1,10 @@
 import pytest
 
 from deployd.targets.kubernetes import manifests
-from deployd.targets.kubernetes.manifests import Offers
+from deployd.targets.kubernetes.manifests import Features
 from tests.targets.kubernetes.apps import COMMIT, DIGEST, IMAGE, a_deploy, an_app
 
-OLD_SERVER, NEW_SERVER = Offers(minor=20, autoscaling_v2=False), Offers(minor=33, autoscaling_v2=True)
+OLD_SERVER, NEW_SERVER = Features(minor=20, autoscaling_v2=False), Features(minor=33, autoscaling_v2=True)
 
 
 def test_the_template_runs_the_image_by_digest_without_root() -> None:
@@ -74,11 +74,11 @@ def test_the_open_inference_protocol_has_a_liveness_path_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offers", "action"),
+    ("features", "action"),
     [(OLD_SERVER, {"exec": {"command": ["sleep", "5"]}}), (NEW_SERVER, {"sleep": {"seconds": 5}})],
 )
-def test_a_pod_serves_on_until_the_proxies_know(offers: Offers, action: dict[str, object]) -> None:
-    pod = manifests.template(an_app(), IMAGE, "here", offers)["spec"]
+def test_a_pod_serves_on_until_the_proxies_know(features: Features, action: dict[str, object]) -> None:
+    pod = manifests.template(an_app(), IMAGE, "here", features)["spec"]
     assert pod["containers"][0]["lifecycle"]["preStop"] == action
     assert pod["terminationGracePeriodSeconds"] > 5
 

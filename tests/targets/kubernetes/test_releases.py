@@ -17,20 +17,29 @@ def test_an_app_that_never_ran_has_no_record(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    record = Record(PLACE).having(a_release(1)).having(a_release(2))
+    record = Record(PLACE).adding(a_release(1)).adding(a_release(2))
     Releases(tmp_path / "kubernetes").write("iris", record)
     found = Releases(tmp_path / "kubernetes").read("iris")
     assert found == record
     assert found is not None
     assert found.last == a_release(2)
-    assert found.of(1) == a_release(1)
-    assert found.of(9) is None
+    assert found.find(1) == a_release(1)
+    assert found.find(9) is None
+
+
+def test_a_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    place = '{"kubeconfig": null, "context": "kind", "namespace": "ml", "deployment": "iris", "created": true}'
+    (tmp_path / "iris.json").write_text(f'{{"place": {place}, "releases": [], "theirs": "somebody paused it"}}')
+    record = Releases(tmp_path).read("iris")
+    assert record == Record(PLACE, taken_over="somebody paused it")
+    Releases(tmp_path).write("iris", record)
+    assert '"theirs": "somebody paused it"' in (tmp_path / "iris.json").read_text()
 
 
 def test_a_release_is_remembered_once_and_old_ones_are_forgotten() -> None:
     record = Record(PLACE)
     for number in [*range(KEPT + 5), 3 + KEPT]:
-        record = record.having(a_release(number))
+        record = record.adding(a_release(number))
     numbers = [release.number for release in record.releases]
     assert numbers[:2] == [KEPT + 3, KEPT + 4]
     assert len(set(numbers)) == len(numbers) == KEPT
@@ -38,9 +47,9 @@ def test_a_release_is_remembered_once_and_old_ones_are_forgotten() -> None:
 
 def test_a_write_that_was_cut_short_leaves_the_old_record(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
-    releases.write("iris", Record(PLACE).having(a_release(1)))
+    releases.write("iris", Record(PLACE).adding(a_release(1)))
     (tmp_path / "iris.new").write_text('{"place": {"kubec')
-    assert releases.read("iris") == Record(PLACE).having(a_release(1))
+    assert releases.read("iris") == Record(PLACE).adding(a_release(1))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"place": {}}', "\x00"])

@@ -9,14 +9,14 @@ import pytest
 from deployd.domain import Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.targets.kubernetes.client import Cluster
-from deployd.targets.kubernetes.placement import Placement
+from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.releases import Record, Release, Releases
 from deployd.targets.kubernetes.rollout import Rollout
 from tests.fakes import FakeProgress
 from tests.targets.kubernetes.api_server import ApiServer, refuses, says
 from tests.targets.kubernetes.apps import IMAGE, a_deploy, an_app
 from tests.targets.kubernetes.objects import NEW, OLD, a_template
-from tests.targets.kubernetes.test_placement import PATH, marked, serves_nothing_around
+from tests.targets.kubernetes.test_deployment import PATH, marked, serves_nothing_around
 from tests.targets.kubernetes.test_standing import follows
 
 RELEASE = Release(7, "c0ffee", "iris", NEW, a_template(NEW))
@@ -47,13 +47,13 @@ class PushedAlready:
 
 
 def a_rollout(api: Cluster, progress: FakeProgress, releases: Releases) -> Rollout:
-    return Rollout(Placement(api, an_app(), "here"), a_deploy(7), progress, releases)
+    return Rollout(AppDeployment(api, an_app(), "here"), a_deploy(7), progress, releases)
 
 
 async def test_what_is_proven_goes_live_though_the_disk_is_full_at_that_moment(api: Cluster) -> None:
     progress, releases = FakeProgress(), MemoryReleases(full=1)
     await progress.cutting_over()
-    await a_rollout(api, progress, releases)._good(RELEASE)
+    await a_rollout(api, progress, releases)._record_good(RELEASE)
     assert progress.said[-1] == "live"
     assert releases.written[-1].last == RELEASE
 
@@ -63,7 +63,7 @@ async def test_a_deploy_that_is_outrun_leaves_what_somebody_took_over_theirs(ser
     serves_nothing_around(server)
     progress, releases = FakeProgress(), MemoryReleases()
     rollout = a_rollout(api, progress, releases)
-    theirs = Record(rollout._placement.place, (RELEASE,), "somebody paused the Deployment")
+    theirs = Record(rollout._deployment.place, (RELEASE,), "somebody paused the Deployment")
     releases.write("iris", theirs)
     progress.outrun = True
     with pytest.raises(asyncio.CancelledError):
@@ -94,7 +94,7 @@ async def test_the_good_release_is_asked_for_before_a_full_disk_can_hold_its_rec
 
     follows(server, marked(OLD))
     rollout = a_rollout(api, WaitsForTheDisk(), releases)
-    releases.write("iris", Record(rollout._placement.place, (good,)))
+    releases.write("iris", Record(rollout._deployment.place, (good,)))
     with pytest.raises(RolloutFailed):
         await rollout.run(IMAGE, PushedAlready())
     assert order[1] == "apply recorded after 2 patches"

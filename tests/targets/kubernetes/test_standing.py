@@ -14,7 +14,7 @@ from tests.fakes import FakeLog
 from tests.targets.kubernetes.api_server import ApiServer, a_list, lines, refuses, says
 from tests.targets.kubernetes.apps import a_deploy, an_app
 from tests.targets.kubernetes.objects import NEW, OLD, Json, a_deployment, a_template
-from tests.targets.kubernetes.test_placement import PATH, marked
+from tests.targets.kubernetes.test_deployment import PATH, marked
 
 GOOD = Release(6, "c0ffee", "iris", OLD, a_template(OLD))
 BEFORE = Release(None, "", "iris", OLD, None)

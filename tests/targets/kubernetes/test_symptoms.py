@@ -1,6 +1,6 @@
 import pytest
 
-from deployd.targets.kubernetes.symptoms import Class, Json, Symptom, of_creation, of_pod
+from deployd.targets.kubernetes.symptoms import Json, Severity, Symptom, of_creation, of_pod
 from tests.targets.kubernetes.objects import a_condition, a_deployment, a_pod, an_event, waiting
 
 UNSCHEDULABLE = {
@@ -18,23 +18,23 @@ def worst(pod: Json, *events: Json) -> Symptom:
 @pytest.mark.parametrize(
     ("state", "kind", "words"),
     [
-        (waiting("InvalidImageName", "bad"), Class.PERMANENT, "InvalidImageName: bad"),
-        (waiting("ErrImageNeverPull", "not here"), Class.PERMANENT, "ErrImageNeverPull: not here"),
-        (waiting("CreateContainerConfigError", 'secret "s" not found'), Class.PERMANENT, 'secret "s" not found'),
-        (waiting("CreateContainerConfigError", "failed to sync secret cache"), Class.SUSPICIOUS, "failed to sync"),
+        (waiting("InvalidImageName", "bad"), Severity.PERMANENT, "InvalidImageName: bad"),
+        (waiting("ErrImageNeverPull", "not here"), Severity.PERMANENT, "ErrImageNeverPull: not here"),
+        (waiting("CreateContainerConfigError", 'secret "s" not found'), Severity.PERMANENT, 'secret "s" not found'),
+        (waiting("CreateContainerConfigError", "failed to sync secret cache"), Severity.SUSPICIOUS, "failed to sync"),
         (
             waiting("ErrImagePull", "rpc error: code = Unknown desc = Error response from daemon: manifest unknown"),
-            Class.PERMANENT,
+            Severity.PERMANENT,
             "ErrImagePull: manifest unknown",
         ),
-        (waiting("ErrImagePull", "pull access denied for x, not found"), Class.SUSPICIOUS, "pull access denied"),
-        (waiting("ErrImagePull", "no basic auth credentials"), Class.SUSPICIOUS, "no basic auth"),
-        (waiting("ErrImagePull", "dial tcp: i/o timeout"), Class.SUSPICIOUS, "ErrImagePull: dial tcp: i/o timeout"),
-        (waiting("ImagePullBackOff", "Back-off pulling image"), Class.SUSPICIOUS, "ImagePullBackOff: Back-off"),
-        (waiting("RunContainerError", "exec: no such file"), Class.SUSPICIOUS, "RunContainerError: exec"),
+        (waiting("ErrImagePull", "pull access denied for x, not found"), Severity.SUSPICIOUS, "pull access denied"),
+        (waiting("ErrImagePull", "no basic auth credentials"), Severity.SUSPICIOUS, "no basic auth"),
+        (waiting("ErrImagePull", "dial tcp: i/o timeout"), Severity.SUSPICIOUS, "ErrImagePull: dial tcp: i/o timeout"),
+        (waiting("ImagePullBackOff", "Back-off pulling image"), Severity.SUSPICIOUS, "ImagePullBackOff: Back-off"),
+        (waiting("RunContainerError", "exec: no such file"), Severity.SUSPICIOUS, "RunContainerError: exec"),
     ],
 )
-def test_a_waiting_container_is_put_in_its_class(state: Json, kind: Class, words: str) -> None:
+def test_a_waiting_container_is_put_in_its_class(state: Json, kind: Severity, words: str) -> None:
     symptom = worst(a_pod(state=state))
     assert symptom.kind is kind
     assert words in symptom.reason
@@ -50,13 +50,13 @@ def test_an_image_that_backs_off_is_told_with_the_cause_from_the_events() -> Non
     early = an_event("iris-new-1", "Failed", 'Failed to pull image "x": manifest unknown', "2026-01-01T00:00:01Z")
     later = an_event("iris-new-1", "Failed", "Error: ImagePullBackOff", "2026-01-01T00:00:02Z")
     symptom = worst(pod, early, later)
-    assert symptom.kind is Class.PERMANENT
+    assert symptom.kind is Severity.PERMANENT
     assert symptom.reason.startswith("ErrImagePull: Failed to pull image")
 
 
 def test_the_events_of_another_pod_say_nothing_of_this_one() -> None:
     pod = a_pod(state=waiting("ImagePullBackOff", "Back-off pulling image"))
-    assert worst(pod, an_event("iris-new-2", "Failed", "manifest unknown")).kind is Class.SUSPICIOUS
+    assert worst(pod, an_event("iris-new-2", "Failed", "manifest unknown")).kind is Severity.SUSPICIOUS
 
 
 def test_a_crash_keeps_its_key_whatever_the_kubelet_calls_it() -> None:
@@ -88,17 +88,17 @@ def test_an_init_container_that_did_its_work_is_no_crash() -> None:
 
 def test_a_pod_without_room_is_suspicious() -> None:
     symptom = worst(a_pod(state={}, conditions=[UNSCHEDULABLE]))
-    assert symptom.kind is Class.SUSPICIOUS
+    assert symptom.kind is Severity.SUSPICIOUS
     assert symptom.reason == "Unschedulable: 0/1 nodes: Insufficient cpu"
 
 
 def test_an_evicted_pod_is_the_clusters_trouble() -> None:
-    assert worst(a_pod(state={}, phase="Failed", reason="Evicted", message="node was low")).kind is Class.TRANSIENT
+    assert worst(a_pod(state={}, phase="Failed", reason="Evicted", message="node was low")).kind is Severity.TRANSIENT
 
 
 def test_a_failing_readiness_probe_is_told_but_never_fatal_by_itself() -> None:
     symptom = worst(a_pod(), an_event("iris-new-1", "Unhealthy", "Readiness probe failed: HTTP 503"))
-    assert (symptom.kind, symptom.reason) == (Class.TRANSIENT, "Unhealthy: Readiness probe failed: HTTP 503")
+    assert (symptom.kind, symptom.reason) == (Severity.TRANSIENT, "Unhealthy: Readiness probe failed: HTTP 503")
 
 
 def test_what_ends_or_serves_has_no_symptoms() -> None:
@@ -111,5 +111,5 @@ def test_what_ends_or_serves_has_no_symptoms() -> None:
 def test_pods_that_cannot_be_created_are_a_symptom_of_the_deployment() -> None:
     condition = a_condition("ReplicaFailure", "True", "FailedCreate", message="exceeded quota: small")
     (symptom,) = of_creation(a_deployment(conditions=[condition]))
-    assert (symptom.kind, symptom.reason) == (Class.SUSPICIOUS, "FailedCreate: exceeded quota: small")
+    assert (symptom.kind, symptom.reason) == (Severity.SUSPICIOUS, "FailedCreate: exceeded quota: small")
     assert of_creation(a_deployment()) == []

@@ -195,7 +195,7 @@ async def test_what_cannot_run_is_told_with_its_cause_and_the_old_release_serves
         failed, progress = await world.fails(world.app(**NODE_PORT, replicas=2, **settings), 2, image)
         served.cancel()
     assert words in failed.message
-    assert progress.began["back"] - began < within, progress.text
+    assert progress.began["revert"] - began < within, progress.text
     assert "serving" not in progress.told
     assert good.image is not None
     assert world.running_image() == good.image.reference
@@ -239,7 +239,7 @@ async def test_a_deadline_that_passed_before_does_not_fail_the_next_deploy(world
     await world.roll_out(app, 1, world.image("one"))
     failed, progress = await world.fails(world.app(progress_deadline="6s", replicas=2), 2, world.image("two", HANGS))
     assert "progress deadline" in failed.message
-    assert "not back yet" not in progress.text
+    assert "does not serve again yet" not in progress.text
     await world.roll_out(app, 3, world.image("three"))
     assert await world.target.serving(app) == 3
 
@@ -258,7 +258,7 @@ async def test_an_image_that_cannot_be_pulled_is_told_at_once(world: World) -> N
         served.cancel()
     assert "ErrImagePull" in failed.message
     assert "manifest unknown" in failed.message or "not found" in failed.message
-    assert progress.began["back"] - began < 20
+    assert progress.began["revert"] - began < 20
     assert world.deployment()["spec"] == before
     assert await world.target.serving(app) == 1
 
@@ -404,7 +404,7 @@ async def test_a_paused_deployment_is_refused(world: World) -> None:
 async def test_a_deployment_of_somebody_elses_making_is_not_taken_over(world: World) -> None:
     world.kubectl("create", "deployment", "iris", "--image=deployd-testbed/busybox:latest", "--", "sleep", "600")
     failed, _ = await world.fails(world.app(), 1, world.image("one"))
-    assert "not of this deployd's making" in failed.message
+    assert "was not created by this deployd" in failed.message
     assert "create = false" in failed.hint
 
 

@@ -6,8 +6,8 @@ from deployd.targets.kubernetes.symptoms import MANY_RESTARTS
 from deployd.targets.kubernetes.verdict import (
     Complete,
     Failed,
-    Going,
-    Overtaken,
+    Progressing,
+    TakenOver,
     bake_verdict,
     complete,
     new_pods,
@@ -57,7 +57,7 @@ def made_anew(deployment: Json) -> Json:
 )
 def test_a_rollout_goes_on_until_all_is_new_and_available(deployment: Json, text: str) -> None:
     verdict = rollout_verdict(AIM, a_view(deployment), {})
-    assert isinstance(verdict, Going)
+    assert isinstance(verdict, Progressing)
     assert verdict.text.startswith(text)
 
 
@@ -83,7 +83,7 @@ def test_a_deadline_that_passed_is_told_with_the_pods_trouble() -> None:
 def test_a_deadline_that_stood_there_before_the_patch_is_not_ours() -> None:
     deployment = a_deployment(**HALF, conditions=[GAVE_UP])
     ours = replace(AIM, stale=stale_deadline(deployment))
-    assert isinstance(rollout_verdict(ours, a_view(deployment), {}), Going)
+    assert isinstance(rollout_verdict(ours, a_view(deployment), {}), Progressing)
     newer = a_condition("Progressing", "False", "ProgressDeadlineExceeded", at="2026-01-01T11:00:00Z")
     assert isinstance(rollout_verdict(ours, a_view(a_deployment(**HALF, conditions=[newer])), {}), Failed)
 
@@ -99,12 +99,12 @@ def test_only_the_deadline_is_remembered_as_stale() -> None:
         (a_deployment(image="other:1"), "changed the image to other:1"),
         (a_deployment(paused=True), "paused"),
         (with_env(a_deployment(**HALF)), "changed the pod template"),
-        (made_anew(a_deployment(generation=1)), "another made in its place"),
+        (made_anew(a_deployment(generation=1)), "deleted and created again"),
     ],
 )
 def test_a_change_by_somebody_else_is_told_as_such(deployment: Json | None, words: str) -> None:
     verdict = rollout_verdict(AIM, a_view(deployment), {})
-    assert isinstance(verdict, Overtaken)
+    assert isinstance(verdict, TakenOver)
     assert words in verdict.reason
 
 
@@ -115,7 +115,7 @@ def test_the_other_writer_is_named() -> None:
         {"manager": "kubectl-set", "time": "2026-01-01T11:00:00Z"},
     ]
     verdict = rollout_verdict(AIM, a_view(deployment), {})
-    assert isinstance(verdict, Overtaken)
+    assert isinstance(verdict, TakenOver)
     assert "kubectl-set" in verdict.reason
 
 
@@ -130,7 +130,7 @@ def test_what_cannot_heal_fails_at_once_even_on_one_pod() -> None:
 def test_what_may_heal_is_fatal_only_after_its_grace() -> None:
     view = a_view(a_deployment(**HALF), a_pod(**CRASHED))
     young = rollout_verdict(AIM, view, {CRASH_KEY: 14.9})
-    assert isinstance(young, Going)
+    assert isinstance(young, Progressing)
     assert [symptom.key for symptom in young.waiting] == [CRASH_KEY]
     old = rollout_verdict(AIM, view, {CRASH_KEY: 15.0})
     assert isinstance(old, Failed)
@@ -140,7 +140,7 @@ def test_what_may_heal_is_fatal_only_after_its_grace() -> None:
 
 def test_a_container_that_runs_again_after_a_crash_gets_its_chance() -> None:
     view = a_view(a_deployment(**HALF), a_pod(state={"running": {}}, last={"exitCode": 1}, restarts=1))
-    assert isinstance(rollout_verdict(AIM, view, {CRASH_KEY: 100.0}), Going)
+    assert isinstance(rollout_verdict(AIM, view, {CRASH_KEY: 100.0}), Progressing)
 
 
 def test_many_restarts_need_no_grace() -> None:
@@ -151,20 +151,20 @@ def test_many_restarts_need_no_grace() -> None:
 @pytest.mark.parametrize("other", [a_pod("iris-new-2", ready=True), a_pod("iris-new-2")])
 def test_one_pod_in_trouble_among_others_waits_for_the_deadline(other: Json) -> None:
     view = a_view(a_deployment(**HALF), a_pod(**CRASHED), other)
-    assert isinstance(rollout_verdict(AIM, view, {CRASH_KEY: 100.0}), Going)
+    assert isinstance(rollout_verdict(AIM, view, {CRASH_KEY: 100.0}), Progressing)
 
 
 def test_the_pods_of_the_old_replica_set_are_not_asked() -> None:
     old = a_pod("iris-old-1", owner="old", **CRASHED)
     assert isinstance(
-        rollout_verdict(AIM, a_view(a_deployment(**HALF), old), {("uid-iris-old-1", "crash"): 99.0}), Going
+        rollout_verdict(AIM, a_view(a_deployment(**HALF), old), {("uid-iris-old-1", "crash"): 99.0}), Progressing
     )
 
 
 def test_pods_that_cannot_be_created_fail_the_rollout_after_the_grace() -> None:
     quota = a_condition("ReplicaFailure", "True", "FailedCreate", message="exceeded quota")
     view = a_view(a_deployment(total=3, updated=0, available=3, conditions=[quota]))
-    assert isinstance(rollout_verdict(AIM, view, {}), Going)
+    assert isinstance(rollout_verdict(AIM, view, {}), Progressing)
     verdict = rollout_verdict(AIM, view, {("d", "create"): 15.0})
     assert isinstance(verdict, Failed)
     assert verdict.reason == "FailedCreate: exceeded quota"
@@ -196,5 +196,5 @@ def test_a_bake_leaves_pods_alone_that_came_later_or_go() -> None:
 
 
 def test_a_bake_notices_somebody_elses_change() -> None:
-    assert isinstance(bake_verdict(a_view(a_deployment(image=OLD)), AIM, {}), Overtaken)
-    assert isinstance(bake_verdict(a_view(None), AIM, {}), Overtaken)
+    assert isinstance(bake_verdict(a_view(a_deployment(image=OLD)), AIM, {}), TakenOver)
+    assert isinstance(bake_verdict(a_view(None), AIM, {}), TakenOver)

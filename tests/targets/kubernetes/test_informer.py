@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from deployd.targets.kubernetes.client import Cluster
-from deployd.targets.kubernetes.watch import Mirror, watching
+from deployd.targets.kubernetes.informer import Informer, running
 from tests.targets.kubernetes.api_server import ApiServer, a_list, an_item, lines, refuses, says
 
 PATH = "/api/v1/namespaces/ml/pods"
@@ -17,11 +17,11 @@ class Seen:
 
     def __init__(self, cluster: Cluster) -> None:
         self._woken = asyncio.Event()
-        self.mirror = Mirror(cluster, PATH, self._change, labelSelector="app=iris")
+        self.informer = Informer(cluster, PATH, self._change, labelSelector="app=iris")
         self.fresh: list[bool] = []
 
     def _change(self) -> None:
-        self.fresh.append(self.mirror.fresh)
+        self.fresh.append(self.informer.fresh)
         self._woken.set()
 
     async def until(self, holds: Callable[[], bool]) -> None:
@@ -31,13 +31,13 @@ class Seen:
                 self._woken.clear()
 
     async def until_uids(self, *uids: str) -> None:
-        await self.until(lambda: self.mirror.fresh and set(self.mirror.objects) == set(uids))
+        await self.until(lambda: self.informer.fresh and set(self.informer.objects) == set(uids))
 
 
 @asynccontextmanager
 async def seen(cluster: Cluster) -> AsyncIterator[Seen]:
     eyes = Seen(cluster)
-    async with watching(eyes.mirror):
+    async with running(eyes.informer):
         yield eyes
 
 
@@ -56,7 +56,7 @@ async def test_a_mirror_shows_the_list_and_what_changes(server: ApiServer, api: 
     server.on("WATCH", PATH, changes)
     async with seen(api) as eyes:
         await eyes.until_uids("a", "c")
-        assert eyes.mirror.objects["a"]["new"] is True
+        assert eyes.informer.objects["a"]["new"] is True
     assert all(request.query["labelSelector"] == "app=iris" for request in server.asked)
 
 
@@ -113,8 +113,8 @@ async def test_a_mirror_says_when_it_cannot_see(server: ApiServer, api: Cluster)
     async with seen(api) as eyes:
         await eyes.until_uids("a")
         await server.stop()
-        await eyes.until(lambda: not eyes.mirror.fresh)
-        assert set(eyes.mirror.objects) == {"a"}
+        await eyes.until(lambda: not eyes.informer.fresh)
+        assert set(eyes.informer.objects) == {"a"}
         await server.start()
         await eyes.until_uids("b")
 
@@ -122,8 +122,8 @@ async def test_a_mirror_says_when_it_cannot_see(server: ApiServer, api: Cluster)
 async def test_a_server_that_refuses_ends_the_mirror_with_its_reason(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, refuses(403, "Forbidden", "pods is forbidden"))
     async with seen(api) as eyes:
-        await eyes.until(lambda: eyes.mirror.failure is not None)
-    assert "pods is forbidden" in str(eyes.mirror.failure)
+        await eyes.until(lambda: eyes.informer.failure is not None)
+    assert "pods is forbidden" in str(eyes.informer.failure)
     assert len(server.asked) == 1
 
 
@@ -133,18 +133,18 @@ async def test_a_server_that_has_not_read_its_roles_yet_is_asked_again(server: A
     server.on("WATCH", PATH, lines(drop=True), QUIET)
     async with seen(api) as eyes:
         await eyes.until_uids("b")
-    assert eyes.mirror.failure is None
+    assert eyes.informer.failure is None
     assert False in eyes.fresh
 
 
 async def test_a_right_that_was_taken_away_is_told_after_a_while(
     server: ApiServer, api: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployd.targets.kubernetes.watch._READING_ROLES_S", 0.3)
+    monkeypatch.setattr("deployd.targets.kubernetes.informer._READING_ROLES_S", 0.3)
     server.on("GET", PATH, says(a_list("10")), refuses(403, "Forbidden", "pods is forbidden"))
     server.on("WATCH", PATH, lines(drop=True))
     async with seen(api) as eyes:
-        await eyes.until(lambda: eyes.mirror.failure is not None)
+        await eyes.until(lambda: eyes.informer.failure is not None)
 
 
 async def test_an_empty_answer_does_not_make_a_storm(server: ApiServer, api: Cluster) -> None:

@@ -1,8 +1,8 @@
-"""A live copy of a list of objects, kept by list and watch for as long as somebody looks.
+"""A live copy of a list of objects, kept up to date by list and watch.
 
-Survives what watches meet: the server closing them every minute, dropped and half-dead connections, an API server that
-restarts, a history that is no longer kept (410), a proxy's error page in place of JSON. While it cannot see, it says so.
-Knows objects only by their uid; judges nothing.
+It continues after everything that ends a watch: the server closes it every minute, connections drop or die silently, the API
+server restarts, a version is too old (410), a proxy answers with an error page. While the copy may be out of date, `fresh` is
+False. Knows objects only by their uid.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from deployd.errors import Unavailable
 from deployd.targets.kubernetes.client import Cluster, Gone, Json, Refused
 from deployd.tasks import beside
 
-# A watch is renewed this often, so that a connection that died without a word is noticed soon after.
+# A watch is renewed this often, so that a connection that died silently is noticed soon.
 WINDOW = 60.0
 _SLACK = 15.0
 _DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
-# An API server that starts refuses what it grants a moment later, when it has read the roles.
+# An API server that starts refuses everything until it has read the roles.
 _READING_ROLES_S = 30.0
 
 
-class Mirror:
-    """What the list at `path` holds now, by uid; `changed` is called after every change and when `fresh` turns."""
+class Informer:
+    """The objects of the list at `path` by uid; `changed` is called after every change of them and of `fresh`."""
 
     def __init__(self, cluster: Cluster, path: str, changed: Callable[[], None], **query: str) -> None:
         self.objects: dict[str, Json] = {}
@@ -38,10 +38,10 @@ class Mirror:
         self._refused_at: float | None = None
 
     async def run(self) -> None:
-        """Follow until cancelled, or until the server refuses (`failure` then says why)."""
+        """Follow the list until cancelled, or until the server refuses; `failure` is then the reason."""
         try:
             await self._follow()
-        except Exception as bug:  # whoever looks must learn of it, or would wait for ever
+        except Exception as bug:  # the callers must see it, or they would wait for ever
             self.failure = bug
             self._changed()
             raise
@@ -74,7 +74,7 @@ class Mirror:
             await asyncio.sleep(pause)
 
     def _may_pass(self, refused: Refused, now: float) -> bool:
-        """Whether what was allowed before may soon be allowed again."""
+        """Whether the refusal may pass: the server allowed this before, and may have restarted."""
         self._refused_at = self._refused_at or now
         return refused.status == 403 and self._watched and now - self._refused_at < _READING_ROLES_S
 
@@ -85,7 +85,7 @@ class Mirror:
         return str(found["metadata"]["resourceVersion"])
 
     async def _watch(self, version: str) -> str:
-        """Take changes until the server ends the watch; the version to go on from."""
+        """Take changes until the server ends the watch; return the version at which to continue."""
         query = self._query | {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -106,7 +106,7 @@ class Mirror:
             meta = item.get("metadata", {})
             uid = meta.get("uid")
         except (ValueError, TypeError, KeyError, AttributeError) as exc:
-            raise Unavailable(f"a watch of {self._path} spoke no JSON events: {line[:80]!r}") from exc
+            raise Unavailable(f"a watch of {self._path} sent something else than JSON events: {line[:80]!r}") from exc
         if kind == "ERROR":
             if item.get("code") == 410:
                 raise Gone(str(item.get("message", "")))
@@ -126,7 +126,7 @@ class Mirror:
 
 
 @asynccontextmanager
-async def watching(*mirrors: Mirror) -> AsyncIterator[None]:
-    """Keep the mirrors running inside the block."""
-    async with beside(*(mirror.run() for mirror in mirrors)):
+async def running(*informers: Informer) -> AsyncIterator[None]:
+    """Keep the informers running inside the block."""
+    async with beside(*(informer.run() for informer in informers)):
         yield

@@ -4,7 +4,7 @@ import pytest
 
 from deployd.errors import RolloutFailed
 from deployd.targets.kubernetes.client import Cluster
-from deployd.targets.kubernetes.placement import Placement
+from deployd.targets.kubernetes.deployment import AppDeployment
 from tests.targets.kubernetes.api_server import ApiServer, refuses, says
 from tests.targets.kubernetes.apps import IMAGE, a_deploy, an_app
 from tests.targets.kubernetes.objects import NEW, OLD, Json, a_deployment
@@ -25,12 +25,12 @@ def marked(image: str, *, deploy: str = "6", asked: str | None = None, good: str
     return found
 
 
-def placed(api: Cluster, **settings: Any) -> Placement:
-    return Placement(api, an_app(**settings), "here")
+def placed(api: Cluster, **settings: Any) -> AppDeployment:
+    return AppDeployment(api, an_app(**settings), "here")
 
 
 def test_a_complete_deployment_holds_its_own_release() -> None:
-    present = placed_nowhere().present(marked(OLD), a_deploy(7))
+    present = placed_nowhere().last_good(marked(OLD), a_deploy(7))
     assert present is not None
     assert (present.number, present.image) == (6, OLD)
     assert present.template is not None
@@ -39,7 +39,7 @@ def test_a_complete_deployment_holds_its_own_release() -> None:
 
 @pytest.mark.parametrize("deploy", ["6", "7"])
 def test_a_half_made_deployment_holds_the_release_that_it_names_as_good(deploy: str) -> None:
-    present = placed_nowhere().present(marked(NEW, deploy=deploy, good=f"5 {OLD}", updated=1), a_deploy(7))
+    present = placed_nowhere().last_good(marked(NEW, deploy=deploy, good=f"5 {OLD}", updated=1), a_deploy(7))
     assert present is not None
     assert (present.number, present.image) == (5, OLD)
     assert present.template is not None
@@ -47,28 +47,28 @@ def test_a_half_made_deployment_holds_the_release_that_it_names_as_good(deploy: 
 
 
 def test_a_first_deploy_that_was_cut_short_left_nothing_good() -> None:
-    assert placed_nowhere().present(marked(NEW, deploy="7"), a_deploy(7)) is None
-    assert placed_nowhere().present(marked(NEW, deploy="6", updated=1), a_deploy(7)) is None
+    assert placed_nowhere().last_good(marked(NEW, deploy="7"), a_deploy(7)) is None
+    assert placed_nowhere().last_good(marked(NEW, deploy="6", updated=1), a_deploy(7)) is None
 
 
 def test_an_adopted_deployment_holds_an_image_without_a_number() -> None:
-    present = Placement(Cluster(), an_app(create=False), "here").present(a_deployment(image=OLD), a_deploy(7))
+    present = AppDeployment(Cluster(), an_app(create=False), "here").last_good(a_deployment(image=OLD), a_deploy(7))
     assert present is not None
     assert (present.number, present.image, present.template) == (None, OLD, None)
     put_back = marked(OLD, deploy="0")
-    again = Placement(Cluster(), an_app(create=False), "here").present(put_back, a_deploy(7))
+    again = AppDeployment(Cluster(), an_app(create=False), "here").last_good(put_back, a_deploy(7))
     assert again is not None
     assert (again.number, again.image) == (None, OLD)
 
 
 def test_an_image_that_nobody_asked_for_is_foreign() -> None:
-    placement = placed_nowhere()
-    assert placement.is_foreign(marked(NEW, asked=OLD), "iris")
-    assert not placement.is_foreign(marked(NEW), "iris")
+    deployment = placed_nowhere()
+    assert deployment.changed_by_others(marked(NEW, asked=OLD), "iris")
+    assert not deployment.changed_by_others(marked(NEW), "iris")
 
 
 def test_a_namesake_without_our_marks_is_foreign() -> None:
-    assert placed_nowhere().is_foreign(a_deployment(), "iris")
+    assert placed_nowhere().changed_by_others(a_deployment(), "iris")
 
 
 async def test_a_deployment_to_adopt_is_taken_over_without_a_warning(server: ApiServer, api: Cluster) -> None:
@@ -80,7 +80,7 @@ async def test_another_deployds_deployment_is_refused(server: ApiServer, api: Cl
     theirs = marked(OLD)
     theirs["metadata"]["labels"]["io.deployd.instance"] = "elsewhere"
     server.on("GET", PATH, says(theirs))
-    with pytest.raises(RolloutFailed, match="made by elsewhere"):
+    with pytest.raises(RolloutFailed, match="but by elsewhere"):
         await placed(api).examine()
 
 
@@ -105,9 +105,9 @@ async def test_fields_of_another_manager_are_taken_back(server: ApiServer, api: 
     found = marked(OLD)
     found["metadata"]["annotations"]["io.deployd.replicas"] = "1"
     server.on("PATCH", PATH, conflict, says(found))
-    placement = placed(api)
-    release = await placement.plan(a_deploy(7), IMAGE, found)
-    await placement.put(release, a_deploy(7), found, placement.present(found, a_deploy(7)))
+    deployment = placed(api)
+    release = await deployment.new_release(a_deploy(7), IMAGE, found)
+    await deployment.apply(release, a_deploy(7), found, deployment.last_good(found, a_deploy(7)))
     patches = [request for request in server.asked if request.method == "PATCH"]
     assert [request.query["force"] for request in patches] == ["false", "true"]
     marks = server.bodies[server.asked.index(patches[1])]["metadata"]["annotations"]
@@ -116,10 +116,10 @@ async def test_fields_of_another_manager_are_taken_back(server: ApiServer, api: 
 
 async def test_a_release_is_not_put_back_over_somebody_elses_image(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, says(marked(NEW, asked=OLD)))
-    placement = placed(api, create=False)
-    release = placement.present(marked(OLD), a_deploy(7))
+    deployment = placed(api, create=False)
+    release = deployment.last_good(marked(OLD), a_deploy(7))
     assert release is not None
-    assert await placement.put_back(release, a_deploy(6)) is None
+    assert await deployment.reapply(release, a_deploy(6)) is None
 
 
 async def test_a_race_with_a_status_is_tried_again(server: ApiServer, api: Cluster) -> None:
@@ -127,32 +127,32 @@ async def test_a_race_with_a_status_is_tried_again(server: ApiServer, api: Clust
     server.on(
         "PATCH", PATH, refuses(422, "Invalid", "test failed"), refuses(409, "Conflict", "modified"), says(marked(OLD))
     )
-    placement = placed(api, create=False)
-    release = placement.present(marked(OLD), a_deploy(7))
+    deployment = placed(api, create=False)
+    release = deployment.last_good(marked(OLD), a_deploy(7))
     assert release is not None
-    assert await placement.put_back(release, a_deploy(6)) == marked(OLD)
+    assert await deployment.reapply(release, a_deploy(6)) == marked(OLD)
 
 
-def placed_nowhere() -> Placement:
-    return Placement(Cluster(), an_app(), "here")
+def placed_nowhere() -> AppDeployment:
+    return AppDeployment(Cluster(), an_app(), "here")
 
 
 async def test_a_change_at_the_same_moment_is_told_as_such(server: ApiServer, api: Cluster) -> None:
     server.on("PATCH", PATH, refuses(422, "Invalid", "testing value failed"))
     server.on("GET", PATH, says(marked("theirs:1", deploy="6")))
-    placement = placed(api, create=False)
-    release = await placement.plan(a_deploy(7), IMAGE, a_deployment(image=OLD))
+    deployment = placed(api, create=False)
+    release = await deployment.new_release(a_deploy(7), IMAGE, a_deployment(image=OLD))
     with pytest.raises(RolloutFailed, match="changed by somebody else at this moment"):
-        await placement.put(release, a_deploy(7), a_deployment(image=OLD), None)
+        await deployment.apply(release, a_deploy(7), a_deployment(image=OLD), None)
 
 
 async def test_a_patch_whose_answer_was_lost_is_not_taken_for_somebody_elses(server: ApiServer, api: Cluster) -> None:
     ours = marked(IMAGE.reference, deploy="7")
     server.on("PATCH", PATH, refuses(503, "", "the answer is lost"), refuses(422, "Invalid", "testing value failed"))
     server.on("GET", PATH, says(ours))
-    placement = placed(api, create=False)
-    release = await placement.plan(a_deploy(7), IMAGE, a_deployment(image=OLD))
-    assert await placement.put(release, a_deploy(7), a_deployment(image=OLD), None) == ours
+    deployment = placed(api, create=False)
+    release = await deployment.new_release(a_deploy(7), IMAGE, a_deployment(image=OLD))
+    assert await deployment.apply(release, a_deploy(7), a_deployment(image=OLD), None) == ours
 
 
 async def test_only_a_deployment_of_our_making_is_deleted(server: ApiServer, api: Cluster) -> None:
@@ -183,7 +183,7 @@ async def test_a_strangers_object_of_the_same_name_is_refused_before_anything_ch
     for there in (refuses(404, "NotFound", "no"), says(marked(OLD))):
         server.on("GET", PATH, there)
         server.on("GET", path, says(STRANGER))
-        with pytest.raises(RolloutFailed, match=f"{kind} ml/iris is not of this deployd's making"):
+        with pytest.raises(RolloutFailed, match=f"{kind} ml/iris was not created by this deployd"):
             await placed(api, **settings).examine()
         server.on("GET", path, refuses(404, "NotFound", "no"))
         await placed(api, **settings).examine()
@@ -195,10 +195,10 @@ async def test_what_the_config_newly_wants_is_scaled_and_written_down_in_one_req
     serves_nothing_around(server)
     found = marked(OLD, replicas=3)
     server.on("PATCH", PATH, says(found), says(marked(OLD, replicas=5)))
-    placement = placed(api, replicas=5)
-    release = await placement.plan(a_deploy(7), IMAGE, found)
+    deployment = placed(api, replicas=5)
+    release = await deployment.new_release(a_deploy(7), IMAGE, found)
     # A deployd that died between its patch and its scaling left no mark: the next one scales.
-    answer = await placement.put(release, a_deploy(7), found, None)
+    answer = await deployment.apply(release, a_deploy(7), found, None)
     assert answer["spec"]["replicas"] == 5
     applied, scaled = (body for body in server.bodies if body is not None)
     assert "io.deployd.replicas" not in applied["metadata"]["annotations"]
@@ -210,11 +210,11 @@ async def test_a_scale_by_hand_is_left_while_the_config_says_the_same(server: Ap
     found = marked(OLD, replicas=9)
     found["metadata"]["annotations"]["io.deployd.replicas"] = "5"
     server.on("PATCH", PATH, says(found))
-    placement = placed(api, replicas=5)
-    release = await placement.plan(a_deploy(7), IMAGE, found)
-    await placement.put(release, a_deploy(7), found, None)
+    deployment = placed(api, replicas=5)
+    release = await deployment.new_release(a_deploy(7), IMAGE, found)
+    await deployment.apply(release, a_deploy(7), found, None)
     server.on("GET", PATH, says(found))
-    await placement.put_back(release, a_deploy(6))
+    await deployment.reapply(release, a_deploy(6))
     assert [body for body in server.bodies if body is not None and "replicas" in body["spec"]] == []
 
 
@@ -224,10 +224,10 @@ async def test_a_release_that_is_put_back_where_nothing_is_left_gets_its_replica
 ) -> None:
     server.on("GET", PATH, says(marked(NEW)) if there else refuses(404, "NotFound", "no"))
     server.on("PATCH", PATH, says(marked(OLD, replicas=1)), says(marked(OLD, replicas=3)))
-    placement = placed(api, replicas=3)
-    release = placement.present(marked(OLD), a_deploy(7))
+    deployment = placed(api, replicas=3)
+    release = deployment.last_good(marked(OLD), a_deploy(7))
     assert release is not None
-    answer = await placement.put_back(release, a_deploy(6))
+    answer = await deployment.reapply(release, a_deploy(6))
     assert answer is not None
     assert answer["spec"]["replicas"] == 3
 

@@ -1,0 +1,264 @@
+"""An app's Deployment: writes releases into it, as far as deployd may change it. Waits for no rollout.
+
+A Deployment that deployd creates is applied whole, with its Service and autoscaler. In one that somebody else created, only the
+image is set, by compare-and-set.
+"""
+
+import copy
+import logging
+from typing import Any
+
+from deployd.config.app import App
+from deployd.domain import Deploy, Image
+from deployd.errors import RolloutFailed, Unavailable
+from deployd.targets.kubernetes import adoption, manifests
+from deployd.targets.kubernetes.client import Cluster, Refused
+from deployd.targets.kubernetes.follow import RolloutEnded
+from deployd.targets.kubernetes.manifests import COMMIT, DEPLOY, IMAGE, INSTANCE, LAST_GOOD, REPLICAS, Features, Json
+from deployd.targets.kubernetes.releases import Place, Release
+from deployd.targets.kubernetes.verdict import complete, image_of
+
+logger = logging.getLogger(__name__)
+
+# An API server that restarts is back within this time.
+PATIENT_S = 60.0
+_RACES = 10
+
+
+class AppDeployment:
+    """An app's Deployment on its cluster, changed by the deployd `instance`."""
+
+    def __init__(self, cluster: Cluster, app: App, instance: str) -> None:
+        self.cluster = cluster
+        self.app = app
+        self.settings = manifests.settings_of(app)
+        self._instance = instance
+        self.path = manifests.path(app)
+
+    @property
+    def place(self) -> Place:
+        """Where it is, to find it when the app is no longer in the config."""
+        namespace, name = manifests.names(self.app)
+        return Place(self.settings.kubeconfig, self.settings.context, namespace, name, self.settings.create)
+
+    async def examine(self) -> tuple[Json | None, list[str]]:
+        """The Deployment as it is, and warnings; RolloutFailed when it must not or cannot be changed."""
+        found = await self.cluster.find(self.path)
+        if self.settings.create:
+            await self._refuse_foreign_objects()
+        if found is None:
+            if self.settings.create:
+                return None, []
+            raise RolloutFailed(
+                f"there is no Deployment {self._name}", hint="create it, or set create = true in [app.kubernetes]"
+            )
+        if found["spec"].get("paused"):
+            raise RolloutFailed(f"Deployment {self._name} is paused", hint="kubectl rollout resume, then deploy again")
+        if not self.settings.create:
+            container = adoption.pick_container(found, self.settings.container)
+            return found, [*self._overridden(found, container), *adoption.warnings(found, container)]
+        self._refuse_foreign("Deployment", found, "set create = false, so that deployd only sets its image")
+        return found, self._overridden(found, manifests.container_name(self.app))
+
+    def container_of(self, found: Json | None) -> str:
+        """The container that runs the app."""
+        if self.settings.create or found is None:
+            return manifests.container_name(self.app)
+        return adoption.pick_container(found, self.settings.container)
+
+    async def new_release(self, deploy: Deploy, image: Image, found: Json | None) -> Release:
+        """The release of `image` with the present config."""
+        template = None
+        if self.settings.create:
+            template = manifests.template(self.app, image, self._instance, await self._features())
+        return Release(deploy.number, deploy.commit, self.container_of(found), image.reference, template)
+
+    def last_good(self, found: Json, deploy: Deploy | None) -> Release | None:
+        """The last good release according to the Deployment itself, when deployd has no record: it takes the Deployment over, or
+        has lost its state. None when there is only the unfinished `deploy`."""
+        container, annotations = self.container_of(found), _annotations(found)
+        template: Json = copy.deepcopy(found["spec"]["template"])
+        number, image = int(annotations.get(DEPLOY) or 0), image_of(template, container) or ""
+        unfinished = deploy is not None and number == deploy.number
+        if number and (unfinished or not complete(found)):
+            good, _, image = annotations.get(LAST_GOOD, "").partition(" ")
+            if not image:
+                return None
+            number = int(good)
+        for item in template["spec"]["containers"]:
+            if item["name"] == container:
+                item["image"] = image
+        kept = template if self.settings.create else None
+        return Release(number or None, annotations.get(COMMIT, ""), container, image, kept)
+
+    async def apply(self, release: Release, deploy: Deploy, found: Json | None, good: Release | None) -> Json:
+        """Write `release`; return the Deployment from the API server's answer. Compare-and-set compares with `found`.
+
+        `good` is the release to go back to; it goes into an annotation, for a deployd that has lost its state.
+        """
+        if release.template is None:
+            annotations = manifests.annotations(deploy, release.image, _number_and_image(good))
+            try:
+                return await self._set_image(release, annotations, found)
+            except Refused as refused:
+                if refused.status not in {409, 422}:
+                    raise
+                return await self._already_patched(release, deploy, refused)
+        manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _number_and_image(good))
+        applied = await self._apply(self.path, manifest)
+        applied = await self._scaled(applied, found)
+        await self._apply_service_and_autoscaler()
+        return applied
+
+    def changed_by_others(self, found: Json, container: str) -> bool:
+        """Whether the image is not the one that deployd set, as also in a Deployment without our annotations."""
+        ours = _annotations(found).get(IMAGE)
+        return bool(image_of(found["spec"]["template"], container) != ours)
+
+    @staticmethod
+    def asks_for(found: Json, release: Release) -> bool:
+        """Whether the Deployment asks for `release`, and not for the same image from a later, unproven deploy."""
+        number = _annotations(found).get(DEPLOY, "0")
+        return bool(
+            number == str(release.number or 0)
+            and image_of(found["spec"]["template"], release.container) == release.image
+        )
+
+    async def reapply(self, release: Release, deploy: Deploy) -> Json | None:
+        """Write a good `release` again; None when somebody else has set an image meanwhile."""
+        for _ in range(_RACES):
+            found = await self.cluster.find(self.path)
+            if found is not None and self.changed_by_others(found, release.container):
+                return None
+            try:
+                return await self._reapply(release, deploy, found)
+            except Refused as refused:
+                # Most likely only the status has changed: read it again.
+                if refused.status not in {409, 422}:
+                    raise
+        raise Unavailable(f"Deployment {self._name} changes too fast to be patched")
+
+    async def scale(self, replicas: int) -> None:
+        """Set the number of replicas, whoever owns the field."""
+        await self.cluster.merge(self.path + "/scale", {"spec": {"replicas": replicas}}, within=PATIENT_S)
+
+    async def delete(self) -> None:
+        """Remove the Deployment, if this deployd created it."""
+        found = await self.cluster.find(self.path) if self.settings.create else None
+        if found is not None and self._owner(found) == self._instance:
+            await self.cluster.delete(self.path)
+
+    @property
+    def _name(self) -> str:
+        return "/".join(manifests.names(self.app))
+
+    async def _refuse_foreign_objects(self) -> None:
+        """RolloutFailed when a Service or autoscaler of this name is not ours: apply would take it over, and remove delete it."""
+        wanted = [("Service", manifests.path(self.app, "services"))] if self.settings.service is not None else []
+        if self.settings.autoscale is not None:
+            any_version = manifests.autoscaler_path(self.app, Features(0, autoscaling_v2=False))
+            wanted.append(("HorizontalPodAutoscaler", any_version))
+        for kind, path in wanted:
+            if (found := await self.cluster.find(path)) is not None:
+                self._refuse_foreign(kind, found, "delete or rename it")
+
+    def _refuse_foreign(self, kind: str, found: Json, hint: str) -> None:
+        if (owner := self._owner(found)) != self._instance:
+            raise RolloutFailed(
+                f"{kind} {self._name} was not created by this deployd ({f'but by {owner}' if owner else 'it has no label'})",
+                hint=f"{hint}, or name another in [app.kubernetes] deployment",
+            )
+
+    @staticmethod
+    def _owner(found: Json) -> str | None:
+        owner: str | None = found["metadata"].get("labels", {}).get(INSTANCE)
+        return owner
+
+    def _overridden(self, found: Json, container: str) -> list[str]:
+        image = image_of(found["spec"]["template"], container)
+        if IMAGE in _annotations(found) and self.changed_by_others(found, container):
+            return [f"somebody else set the image to {image}: this deploy replaces it"]
+        return []
+
+    async def _reapply(self, release: Release, deploy: Deploy, found: Json | None) -> Json:
+        if release.template is None:
+            annotations = manifests.annotations(deploy, release.image, _number_and_image(release))
+            return await self._set_image(release, annotations, found)
+        manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _number_and_image(release))
+        if found is not None:
+            manifest["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+        applied = await self.cluster.apply(self.path, manifest, force=True, within=PATIENT_S)
+        # A new Deployment has a single replica, and so may one whose creation was interrupted.
+        return applied if _annotations(found).get(REPLICAS) else await self._scaled(applied, found)
+
+    async def _scaled(self, applied: Json, found: Json | None) -> Json:
+        """Scale to the configured number if that has changed: otherwise a scale by hand is kept. The same request records the
+        number in an annotation, so that neither happens without the other."""
+        wanted = str(self.settings.replicas)
+        if self.settings.autoscale is not None or _annotations(applied).get(REPLICAS) == wanted:
+            return applied
+        change: Json = {"metadata": {"annotations": {REPLICAS: wanted}}}
+        if _annotations(found).get(REPLICAS) != wanted:
+            change["spec"] = {"replicas": self.settings.replicas}
+        return await self.cluster.merge(self.path, change, within=PATIENT_S)
+
+    async def _already_patched(self, release: Release, deploy: Deploy, refused: Refused) -> Json:
+        """The Deployment, if an earlier try of the refused patch had succeeded and only its answer was lost."""
+        found = await self.cluster.find(self.path)
+        if (
+            found is not None
+            and _annotations(found).get(DEPLOY) == str(deploy.number)
+            and image_of(found["spec"]["template"], release.container) == release.image
+        ):
+            return found
+        message = f"Deployment {self._name} was changed by somebody else at this moment"
+        raise RolloutEnded(message, ours=False, hint="deploy again") from refused
+
+    async def _set_image(self, release: Release, annotations: dict[str, str], found: Json | None) -> Json:
+        if found is None:
+            raise RolloutFailed(f"there is no Deployment {self._name}", hint="somebody deleted it; create it again")
+        container = adoption.pick_container(found, release.container)
+        operations = adoption.image_patch(found, container, release.image, annotations)
+        return await self.cluster.patch(self.path, operations, within=PATIENT_S)
+
+    async def _apply(self, path: str, manifest: Json) -> Json:
+        """Apply an object that deployd created. When another field manager owns a field, log that and take the field over."""
+        try:
+            return await self.cluster.apply(path, manifest, force=False, within=PATIENT_S)
+        except Refused as refused:
+            if refused.status != 409:
+                raise
+            logger.warning("Taking fields of %s %s over: %s", manifest["kind"], self._name, refused.message)
+        return await self.cluster.apply(path, manifest, force=True, within=PATIENT_S)
+
+    async def _apply_service_and_autoscaler(self) -> None:
+        """Apply them; one that is no longer configured is deleted, if it is ours."""
+        features = await self._features()
+        wanted: list[tuple[str, Json | None]] = [
+            (manifests.path(self.app, "services"), manifests.service(self.app, self._instance)),
+            (manifests.autoscaler_path(self.app, features), manifests.autoscaler(self.app, self._instance, features)),
+        ]
+        for path, manifest in wanted:
+            if manifest is not None:
+                await self._apply(path, manifest)
+                continue
+            found = await self.cluster.find(path)
+            if found is not None and self._owner(found) == self._instance:
+                await self.cluster.delete(path)
+
+    async def _features(self) -> Features:
+        version: dict[str, Any] = await self.cluster.get("/version")
+        group = await self.cluster.find("/apis/autoscaling") or {}
+        served = {item["version"] for item in group.get("versions", [])}
+        # Some vendors write "30+".
+        return Features(int("".join(filter(str.isdigit, version.get("minor", ""))) or 0), "v2" in served)
+
+
+def _annotations(found: Json | None) -> dict[str, str]:
+    """The annotations of a Deployment; empty when there is none."""
+    annotations: dict[str, str] = (found or {}).get("metadata", {}).get("annotations", {})
+    return annotations
+
+
+def _number_and_image(release: Release | None) -> str:
+    return f"{release.number} {release.image}" if release is not None and release.number is not None else ""
