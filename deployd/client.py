@@ -6,7 +6,6 @@ that cannot be reached is Unavailable. What follows something over time survives
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -29,6 +28,7 @@ from deployd.api.answers import (
     ReloadAnswer,
 )
 from deployd.errors import RequestRefused, Unavailable
+from deployd.following import Patience, events_of
 
 A = TypeVar("A", bound=Answer)
 
@@ -136,11 +136,11 @@ class Client:
 
     async def answered(self, guid: str) -> DeliveryAnswer:
         """What came of a delivery, once the looks that it owes have been taken."""
-        patience = _Patience(self._patience, self._away)
+        patience = Patience(self._patience, self._away)
         while True:
             try:
                 async for event in self.events():
-                    patience.restore()
+                    patience.reset()
                     if event["kind"] in {"open", "reset", "look"}:
                         delivery = await self.delivery(guid)
                         if all(one.looked_at is not None for one in delivery.apps):
@@ -181,7 +181,7 @@ class Client:
     async def log(self, app: str, number: int, *, follow: bool = False, start: int = 0) -> AsyncIterator[bytes]:
         """A deploy's log from byte `start`; with `follow` to the deploy's end."""
         path, position = _path(app, "deploys", number, "log"), start
-        patience = _Patience(self._patience if follow else 0, self._away)
+        patience = Patience(self._patience if follow else 0, self._away)
         while True:
             try:
                 asked = {"from": position, "follow": int(follow)}
@@ -195,7 +195,7 @@ class Client:
             except Unavailable as exc:
                 patience.spend(exc)
             else:
-                patience.restore()
+                patience.reset()
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def app_log(self, app: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[bytes]:
@@ -214,11 +214,11 @@ class Client:
 
     async def follow(self, app: str, number: int) -> AsyncIterator[DeployAnswer]:
         """The deploy as it is now, and again whenever something of it changes, until it ended."""
-        patience = _Patience(self._patience, self._away)
+        patience = Patience(self._patience, self._away)
         while True:
             try:
                 async for event in self.events(app):
-                    patience.restore()
+                    patience.reset()
                     if event.get("number") in {None, number}:
                         deploy = await self.show(app, number)
                         yield deploy
@@ -233,7 +233,7 @@ class Client:
         more; ends when the daemon does."""
         asked = {"app": app} if app is not None else {}
         async with self._stream("GET", "/api/v1/events", asked, silence=_SILENCE_SECONDS) as response:
-            async for event in _events(response):
+            async for event in events_of(response):
                 yield event
 
     async def _get(self, model: type[A], path: str, asked: Mapping[str, Any] | None = None) -> A:
@@ -288,28 +288,6 @@ class Client:
             ) from exc
 
 
-class _Patience:
-    """How long a daemon may stay away before a follower gives up."""
-
-    def __init__(self, seconds: float, tell: Callable[[Unavailable], object] | None) -> None:
-        self._seconds = seconds
-        self._tell = tell
-        self._since: float | None = None
-
-    def spend(self, exc: Unavailable) -> None:
-        """It is away: raises `exc` when that has been so for too long."""
-        now = time.monotonic()
-        first, self._since = self._since is None, now if self._since is None else self._since
-        if now - self._since >= self._seconds:
-            raise exc
-        if first and self._tell is not None:
-            self._tell(exc)
-
-    def restore(self) -> None:
-        """It is there."""
-        self._since = None
-
-
 def _path(app: str, *more: str | int) -> str:
     return "/".join(["/api/v1/apps", quote(app, safe=""), *map(str, more)])
 
@@ -324,16 +302,3 @@ def _check(response: httpx.Response) -> None:
         detail = f"{response.url} answered {response.status_code} {response.reason_phrase}"
         hint = "that may not be deployd: DEPLOYD_URL names its address"
     raise RequestRefused(response.status_code, detail, hint=hint)
-
-
-async def _events(response: httpx.Response) -> AsyncIterator[Mapping[str, Any]]:
-    """The events of a stream of server-sent events; one of kind `open` comes first."""
-    kind = ""
-    async for line in response.aiter_lines():
-        name, _, value = line.partition(": ")
-        if name == "retry":
-            yield {"kind": "open"}
-        elif name == "event":
-            kind = value
-        elif name == "data":
-            yield {"kind": kind, **json.loads(value)}

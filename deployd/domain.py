@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from deployd.delivery import Owed
+
 
 class Status(StrEnum):
     """Where a deploy is on its way from commit to live."""
@@ -70,37 +72,6 @@ def can_become(now: Status, then: Status) -> bool:
     return then in TRANSITIONS[now]
 
 
-class Push(Struct, frozen=True):
-    """One parsed push event: the ref of the repository has moved to `commit`, or was deleted.
-
-    `repository` is its host and full path in lower case (`github.com/acme/iris`), `ref` is full (`refs/heads/main`). A hint:
-    what is deployed is read from the repository itself.
-    """
-
-    repository: str
-    ref: str
-    commit: str
-    deleted: bool = False
-
-
-class Ping(Struct, frozen=True):
-    """The forge asks whether we are there."""
-
-
-class Ignored(Struct, frozen=True):
-    """A genuine event that deploys nothing, and why."""
-
-    reason: str
-
-
-class Delivery(Struct, frozen=True):
-    """One webhook POST, known by its forge's GUID."""
-
-    forge: str
-    guid: str
-    event: str
-
-
 TriggerKind = Literal["push", "poll", "manual", "rollback"]
 
 
@@ -143,19 +114,6 @@ class Skip(Struct, frozen=True):
     reason: str
 
 
-class Owed(Struct, frozen=True):
-    """A delivery that no look has answered yet. `id` grows with each delivery that is stored."""
-
-    id: int
-    guid: str
-    commit: str
-
-    @property
-    def deleted(self) -> bool:
-        """It tells of a ref that was deleted, and so names no commit."""
-        return not self.commit.strip("0")
-
-
 class Known(Struct, frozen=True):
     """What an app remembers of its remote: the head that was decided upon last, the commit that was wanted last and its ref, and
     the deliveries that owe it a look: the newest of them, oldest first."""
@@ -164,31 +122,6 @@ class Known(Struct, frozen=True):
     wanted: str | None = None
     wanted_ref: str | None = None
     owed: tuple[Owed, ...] = ()
-
-
-class Outcome(Struct, frozen=True):
-    """What came of a delivery for one app: the deploy's number, or why there is none.
-
-    `looked_at` is None while the look is owed.
-    """
-
-    app: str
-    looked_at: datetime | None = None
-    commit: str | None = None
-    number: int | None = None
-    reason: str = ""
-
-
-class Received(Struct, frozen=True):
-    """A delivery that was accepted, and what came of it."""
-
-    id: int
-    delivery: Delivery
-    received_at: datetime
-    repository: str
-    ref: str
-    commit: str
-    outcomes: tuple[Outcome, ...] = ()
 
 
 class Image(Struct, frozen=True):

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from deployd.aftermath import Aftermath
 from deployd.config.app import App
 from deployd.config.running import Running
-from deployd.domain import Delivery, Deploy, Head, Push, Status, Trigger, Wanted
+from deployd.delivery import Delivery, Push
+from deployd.domain import Deploy, Head, Status, Trigger, Wanted
 from deployd.errors import RequestRefused, Unavailable
 from deployd.lane import Lane
 from deployd.order.decide import head_of, why_no_head

@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 from githubkit.webhooks import sign
 
 from deployd.config.app import App
-from deployd.domain import Delivery, Push
+from deployd.delivery import Delivery, Push
 
 SECRET = "It's a Secret to Everybody"
 ZEROS = "0" * 40

@@ -2,18 +2,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deployd.domain import (
-    ACTIVE,
-    TRANSITIONS,
-    AppState,
-    Deploy,
-    Image,
-    Owed,
-    Status,
-    Trigger,
-    can_become,
-    labels,
-)
+from deployd.delivery import Owed
+from deployd.domain import ACTIVE, TRANSITIONS, AppState, Deploy, Image, Status, Trigger, can_become, labels
 
 
 def test_every_status_stands_in_the_table() -> None:

@@ -12,7 +12,8 @@ import pytest
 from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.domain import Delivery, Deploy, Head, Image, Push, Skip, Status, Trigger, Wanted
+from deployd.delivery import Delivery, Push
+from deployd.domain import Deploy, Head, Image, Skip, Status, Trigger, Wanted
 from deployd.errors import RequestRefused, Unavailable
 from deployd.events import Events
 from deployd.ports import Target

@@ -12,7 +12,8 @@ from deployd.config.app import App
 from deployd.config.daemon import Git
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.domain import Delivery, Deploy, Outcome, Push, Status
+from deployd.delivery import Delivery, Outcome, Push
+from deployd.domain import Deploy, Status
 from deployd.events import Events
 from deployd.logs.logs import Logs
 from deployd.pipeline import Parts, Pipeline

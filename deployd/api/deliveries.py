@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from deployd.api.answers import DeliveriesAnswer, DeliveryAnswer, OutcomeAnswer
 from deployd.api.auth import READS
 from deployd.api.services import Given, Services
-from deployd.domain import Outcome, Received
+from deployd.delivery import Outcome, Received
 from deployd.errors import RequestRefused
 
 router = APIRouter(prefix="/api/v1/deliveries")

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from deployd.config.app import App
-from deployd.domain import Delivery, Ignored, Ping, Push
+from deployd.delivery import Delivery, Ignored, Ping, Push
 from deployd.errors import DeliveryRejected, Unavailable
 from deployd.forges.filters import follows, why_ignored
 from deployd.forges.forge import Forge, Headers

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from deployd.config.app import App
 from deployd.config.globs import ref_matches
-from deployd.domain import Push
+from deployd.delivery import Push
 from deployd.logs.log import printable
 
 # What git itself refuses in a ref name, and the direction marks that can make one read as another.

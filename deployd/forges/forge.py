@@ -7,7 +7,7 @@ what must be there once fails its pattern when it comes twice.
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
-from deployd.domain import Delivery, Ignored, Ping, Push
+from deployd.delivery import Delivery, Ignored, Ping, Push
 
 Headers = Mapping[bytes, bytes]
 

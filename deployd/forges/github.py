@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import DecodeError, Meta, Struct, json
 
-from deployd.domain import Delivery, Ignored, Ping, Push
+from deployd.delivery import Delivery, Ignored, Ping, Push
 from deployd.errors import DeliveryRejected
 from deployd.forges.forge import Headers
 from deployd.forges.form import payload

@@ -18,7 +18,8 @@ from typing import NamedTuple
 from deployd.backoff import Backoff
 from deployd.config.app import App
 from deployd.config.running import Running
-from deployd.domain import Deploy, Head, Known, Owed, Skip, Trigger, Wanted
+from deployd.delivery import Owed
+from deployd.domain import Deploy, Head, Known, Skip, Trigger, Wanted
 from deployd.errors import DeploydError, Unavailable
 from deployd.order.decide import decide, head_of, needs_diff, why_no_head
 from deployd.ports import Source

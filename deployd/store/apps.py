@@ -5,7 +5,8 @@ import sqlite3
 import time
 from collections.abc import Iterable
 
-from deployd.domain import AppState, Deploy, Head, Known, Owed, Skip, Wanted
+from deployd.delivery import Owed
+from deployd.domain import AppState, Deploy, Head, Known, Skip, Wanted
 from deployd.store.deploys import queue
 from deployd.store.rows import deploy_of, moment
 from deployd.store.schema import IN_FLIGHT

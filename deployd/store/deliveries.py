@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from deployd.domain import Delivery, Outcome, Push, Received, Status
+from deployd.delivery import Delivery, Outcome, Push, Received
+from deployd.domain import Status
 from deployd.store.rows import as_json, moment
 from deployd.store.table import Table
 

@@ -1,6 +1,6 @@
 """Pushes to the remote of a desk, as a forge tells of them."""
 
-from deployd.domain import Delivery, Push, Received
+from deployd.delivery import Delivery, Push, Received
 from tests.desk import MAIN, REPO, Desk
 
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from deployd.api.webhooks import WebhookDoor
 from deployd.config.app import App
-from deployd.domain import Delivery, Push
+from deployd.delivery import Delivery, Push
 from deployd.errors import Unavailable
 from deployd.forges.github import GitHub
 from tests.deliveries import AFTER, GUID, SECRET, ZEROS, a_deletion, a_push, an_app, headers_of, raw_of

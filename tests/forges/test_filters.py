@@ -1,7 +1,7 @@
 import pytest
 
 from deployd.config.app import App
-from deployd.domain import Push
+from deployd.delivery import Push
 from deployd.forges.filters import follows, why_ignored
 from tests.deliveries import AFTER, an_app
 

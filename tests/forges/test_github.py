@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployd.domain import Delivery, Ignored, Ping, Push
+from deployd.delivery import Delivery, Ignored, Ping, Push
 from deployd.errors import DeliveryRejected
 from deployd.forges.github import GitHub
 from tests.deliveries import AFTER, SECRET, ZEROS, a_deletion, a_push, headers_of, raw_of

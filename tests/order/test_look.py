@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from deployd.config.app import App
-from deployd.domain import Delivery, Push, Status
+from deployd.delivery import Delivery, Push
+from deployd.domain import Status
 from tests.desk import MAIN
 from tests.works import Works, works
 

@@ -3,7 +3,8 @@
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 
-from deployd.domain import Delivery, Deploy, Head, Push, Skip, Status, Trigger, Wanted
+from deployd.delivery import Delivery, Push
+from deployd.domain import Deploy, Head, Skip, Status, Trigger, Wanted
 from deployd.events import Events
 from deployd.store.database import Database
 from deployd.store.store import Store

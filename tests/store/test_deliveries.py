@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deployd.domain import Delivery, Head, Owed, Push, Received, Status
+from deployd.delivery import Delivery, Owed, Push, Received
+from deployd.domain import Head, Status
 from deployd.errors import Unavailable
 from deployd.store.database import Database
 from deployd.store.store import Store

@@ -1,0 +1,74 @@
+"""A webhook delivery: what it says, and what came of it. Plain frozen data, as in domain.py."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+
+class Delivery(Struct, frozen=True):
+    """One webhook POST, known by its forge's GUID."""
+
+    forge: str
+    guid: str
+    event: str
+
+
+class Push(Struct, frozen=True):
+    """One parsed push event: the ref of the repository has moved to `commit`, or was deleted.
+
+    `repository` is its host and full path in lower case (`github.com/acme/iris`), `ref` is full (`refs/heads/main`). A hint:
+    what is deployed is read from the repository itself.
+    """
+
+    repository: str
+    ref: str
+    commit: str
+    deleted: bool = False
+
+
+class Ping(Struct, frozen=True):
+    """The forge asks whether we are there."""
+
+
+class Ignored(Struct, frozen=True):
+    """A genuine event that deploys nothing, and why."""
+
+    reason: str
+
+
+class Owed(Struct, frozen=True):
+    """A delivery that no look has answered yet. `id` grows with each delivery that is stored."""
+
+    id: int
+    guid: str
+    commit: str
+
+    @property
+    def deleted(self) -> bool:
+        """It tells of a ref that was deleted, and so names no commit."""
+        return not self.commit.strip("0")
+
+
+class Outcome(Struct, frozen=True):
+    """What came of a delivery for one app: the deploy's number, or why there is none.
+
+    `looked_at` is None while the look is owed.
+    """
+
+    app: str
+    looked_at: datetime | None = None
+    commit: str | None = None
+    number: int | None = None
+    reason: str = ""
+
+
+class Received(Struct, frozen=True):
+    """A delivery that was accepted, and what came of it."""
+
+    id: int
+    delivery: Delivery
+    received_at: datetime
+    repository: str
+    ref: str
+    commit: str
+    outcomes: tuple[Outcome, ...] = ()
