@@ -163,6 +163,20 @@ async def test_the_guard_counts_from_the_first_of_the_deploys_that_superseded_ea
         assert (await bench.becomes(second, Status.RETIRED)).live_at is not None
 
 
+async def test_the_guard_begins_anew_with_the_deploy_after_one_that_could_finish(bench: Bench, clock: Clock) -> None:
+    held = Held()
+    bench.pipeline.scripts = {A: held, B: for_ever}
+    async with bench.serving():
+        await bench.begins(A)
+        clock.now += 2 * bench.running.config.supersede.finish_after
+        second = await bench.push(B)
+        held.go_on.set()
+        while await bench.pipeline.began.get() != second:
+            pass
+        third = await bench.push(C)
+        assert (await bench.becomes(second, Status.SUPERSEDED)).superseded_by == third.number
+
+
 async def test_the_guard_begins_anew_when_nothing_waits_any_more(
     bench: Bench, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

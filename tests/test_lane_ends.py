@@ -12,7 +12,7 @@ from deployd.domain import Deploy, Status
 from deployd.errors import BuildFailed, RolloutFailed, Unavailable
 from deployd.metrics import DEPLOYS
 from deployd.store.database import Work
-from tests.lanes import A, B, Bench, Cleaning, Outrun, a_bench, failing, for_ever
+from tests.lanes import A, B, Bench, Cleaning, Outrun, a_bench, away, failing, for_ever
 
 
 @pytest.fixture
@@ -34,20 +34,35 @@ async def test_a_failure_ends_the_deploy_with_its_reason_and_the_lane_goes_on(
 
 
 async def test_what_is_away_is_waited_for(bench: Bench) -> None:
-    away = Unavailable("the remote is away", hint="look at the network")
-    bench.pipeline.scripts[A] = failing(*[away] * 3)
+    bench.pipeline.scripts[A] = failing(*away(3))
     async with bench.serving():
         await bench.becomes(await bench.push(A), Status.LIVE)
     assert bench.pipeline.began.qsize() == 4
 
 
-async def test_what_is_away_is_not_asked_again_at_once_but_a_newer_deploy_does_not_wait(bench: Bench) -> None:
+async def test_what_is_away_is_not_asked_again_at_once_but_a_newer_deploy_does_not_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: asyncio.Queue[Deploy | None] = asyncio.Queue()
+    take_newest = bench.store.take_newest
+
+    async def noting(app: str) -> Deploy | None:
+        deploy = await take_newest(app)
+        taken.put_nowait(deploy)
+        return deploy
+
+    monkeypatch.setattr(bench.store, "take_newest", noting)
     bench.lane._backoff = Backoff((1000.0,))
     bench.pipeline.scripts[A] = failing(Unavailable("the remote is away", hint="look at the network"))
     async with bench.serving():
         first = await bench.begins(A)
         waits = await bench.becomes(first, Status.QUEUED)
         assert (waits.reason, waits.hint) == ("the remote is away; trying again in 1000 s", "look at the network")
+        while not taken.empty():
+            taken.get_nowait()
+        for _ in range(2):
+            bench.lane.look()
+            assert await taken.get() == await bench.becomes(first, Status.QUEUED)
         second = await bench.push(B)
         await bench.becomes(second, Status.LIVE)
         assert bench.pipeline.began.get_nowait().number == second.number
@@ -141,6 +156,26 @@ async def test_a_stop_queues_the_deploy_in_flight_again_and_the_next_start_takes
     del bench.pipeline.scripts[A]
     async with bench.serving():
         await bench.becomes(deploy, Status.LIVE)
+
+
+async def test_a_stop_leaves_it_to_the_next_start_to_restore_what_served(bench: Bench) -> None:
+    rolling_out = asyncio.Event()
+
+    async def cut_off(deploy: Deploy) -> None:
+        for status in (Status.CHECKING, Status.ROLLING_OUT):
+            await bench.store.advance(deploy, status)
+        rolling_out.set()
+        await asyncio.Event().wait()
+
+    live = await bench.left_at(Status.BUILDING, Status.ROLLING_OUT, Status.LIVE)
+    bench.world.number = live.number
+    bench.pipeline.scripts[B] = cut_off
+    async with asyncio.timeout(20), bench.serving():
+        deploy = await bench.push(B)
+        await rolling_out.wait()
+        bench.world.number, bench.world.refused = None, away(1000)
+    await bench.becomes(deploy, Status.QUEUED)
+    assert len(bench.world.refused) == 1000
 
 
 @pytest.mark.parametrize("asked", ["newer", "hand", "stop"])

@@ -51,8 +51,9 @@ async def test_the_first_look_that_begins_after_a_delivery_answers_it(store: Sto
     assert outcome.looked_at is not None
     assert await _owed(store) == []
     assert (await store.state("iris")).owed_since is None
-    await decided(store, B)
-    assert await _came_of(store, "1") == [("iris", 1, "")]
+    await accepted(store, "2", B)
+    await queued(store, B)
+    assert [await _came_of(store, guid) for guid in "12"] == [[("iris", 1, "")], [("iris", 2, "")]]
 
 
 async def test_a_delivery_that_comes_during_a_look_is_left_to_the_next_one(store: Store) -> None:
@@ -180,6 +181,15 @@ async def test_a_redelivery_of_a_failure_that_is_the_head_no_more_decides_nothin
     await accepted(store, "1", A)
     known = (await store.known(["iris"]))["iris"]
     assert (known.decided, known.wanted, known.owed) == (B, A, ())
+
+
+async def test_a_redelivery_of_a_head_that_was_skipped_after_a_failure_decides_nothing_anew(store: Store) -> None:
+    await accepted(store, "1", A)
+    await gone(store, await queued(store, A), Status.FAILED)
+    await accepted(store, "2", B)
+    await decided(store, B, skip="a mark")
+    await accepted(store, "2", B)
+    assert (await store.known(["iris"]))["iris"].decided == B
 
 
 async def test_deliveries_are_listed_newest_first_in_pages(store: Store) -> None:

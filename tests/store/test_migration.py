@@ -40,6 +40,7 @@ APPS: dict[str, tuple[str | None, str | None, str | None]] = {
     "palm": (None, None, None),
     "reed": (None, D, None),
     "sage": (A, None, None),
+    "yew": (C, None, None),
 }
 DEPLOYS: list[tuple[str, int, str, str, str]] = [  # app, number, commit, status, who asked
     ("iris", 1, A, "retired", "push"),
@@ -53,6 +54,7 @@ DEPLOYS: list[tuple[str, int, str, str, str]] = [  # app, number, commit, status
     ("palm", 1, A, "live", "manual"),
     ("palm", 2, B, "failed", "manual"),
     ("sage", 1, A, "live", "push"),
+    ("yew", 1, A, "live", "manual"),
 ]
 HEADS = {
     "iris": B,
@@ -64,6 +66,7 @@ HEADS = {
     "palm": A,
     "reed": D,
     "sage": C,
+    "yew": C,
 }
 
 
@@ -152,6 +155,7 @@ async def test_every_app_is_still_known_and_its_numbers_go_on(store: Store) -> N
         ("lily", None, None),
         ("palm", None, None),
         ("reed", D, None),
+        ("yew", C, None),
     ],
 )
 async def test_what_is_decided_and_wanted_is_known(
