@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deployd.cli import apps, deliveries, deploys, hooks, logs, operator, running, tokens
+from deployd.cli import apps, deliveries, deploys, hooks, local, logs, operator, tokens
 from deployd.client import DaemonAway
 from deployd.errors import DeploydError
 from deployd.exits import UNREACHABLE, print_error
@@ -51,7 +51,7 @@ def _root(
     """Turn git push into a live, proven model service."""
 
 
-for part in (running, apps, deploys, deliveries, logs, operator):
+for part in (local, apps, deploys, deliveries, logs, operator):
     part.add_to(app)
 app.add_typer(tokens.app, name="token")
 app.add_typer(hooks.app, name="hook")

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from deployd.api.answers import AppAnswer, HeldAnswer, OwedAnswer
-from deployd.cli.speaking import AppName, AsJson, ago, asking, out, said_status, say_json, say_table, took
+from deployd.cli.output import AppName, AsJson, ago, out, print_json, print_table, status_text, took, with_daemon
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.logs.log import printable
@@ -34,11 +34,11 @@ def status(
     async def ask(client: Client) -> list[AppAnswer]:
         return await client.apps() if app is None else [await client.app(app)]
 
-    apps = asking(ask)
+    apps = with_daemon(ask)
     if as_json:
-        say_json(apps[0] if app is not None else apps)
+        print_json(apps[0] if app is not None else apps)
         return
-    say_table(("APP", "STATE", "LIVE", "COMMIT", "SINCE", "IN FLIGHT", "URL"), [_row(one) for one in apps])
+    print_table(("APP", "STATE", "LIVE", "COMMIT", "SINCE", "IN FLIGHT", "URL"), [_row(one) for one in apps])
     for one in apps:
         if one.held is not None:
             out().print(_held(one, one.held), style="yellow", soft_wrap=True)
@@ -48,9 +48,9 @@ def status(
 
 def describe(app: AppName, as_json: AsJson = False) -> None:
     """Show what runs of an app. That is its container or pods, with labels, addresses and last events."""
-    answer = asking(lambda client: client.describe(app))
+    answer = with_daemon(lambda client: client.describe(app))
     if as_json:
-        say_json(answer)
+        print_json(answer)
         return
     for title, value in (("app", answer.app.model_dump(mode="json")), ("running", answer.running)):
         out().print(title, style="bold")
@@ -60,13 +60,13 @@ def describe(app: AppName, as_json: AsJson = False) -> None:
 
 def pause(app: AppName) -> None:
     """Let an app's new deploys wait."""
-    asking(lambda client: client.pause(app))
+    with_daemon(lambda client: client.pause(app))
     out().print(f"{app} is paused: new deploys wait until `deployd resume {app}`")
 
 
 def resume(app: AppName) -> None:
     """Take deploys again; of those that wait, the newest wins."""
-    asking(lambda client: client.resume(app))
+    with_daemon(lambda client: client.resume(app))
     out().print(f"{app} takes deploys again")
 
 
@@ -74,7 +74,7 @@ def scale(
     app: AppName, replicas: Annotated[int, typer.Argument(metavar="N", min=0, max=1000, help="The number of pods.")]
 ) -> None:
     """Set the number of an app's pods (Kubernetes only)."""
-    asking(lambda client: client.scale(app, replicas))
+    with_daemon(lambda client: client.scale(app, replicas))
     out().print(f"{app} is scaled to {replicas} pods")
 
 
@@ -94,12 +94,12 @@ def execute(
                 sys.stdout.flush()
         return code
 
-    raise typer.Exit(asking(ask))
+    raise typer.Exit(with_daemon(ask))
 
 
 def remove(app: AppName) -> None:
     """Remove what runs of an app that is gone from the config. Its history stays."""
-    asking(lambda client: client.remove(app))
+    with_daemon(lambda client: client.remove(app))
     out().print(f"{app} is removed; its history stays")
 
 
@@ -115,7 +115,7 @@ def _owed(app: AppAnswer, owed: OwedAnswer) -> str:
 
 def _row(app: AppAnswer) -> tuple[str | Text, ...]:
     live, in_flight = app.live, app.in_flight
-    moving = Text(f"{in_flight.name} ", "blue") + said_status(in_flight.status) if in_flight else Text("-", "dim")
+    moving = Text(f"{in_flight.name} ", "blue") + status_text(in_flight.status) if in_flight else Text("-", "dim")
     return (
         app.name,
         _state(app),
@@ -134,4 +134,4 @@ def _state(app: AppAnswer) -> Text:
         return Text("paused", "yellow")
     if app.held is not None:
         return Text("held", "yellow")
-    return said_status(Status.LIVE) if app.live else Text("nothing live", "dim")
+    return status_text(Status.LIVE) if app.live else Text("nothing live", "dim")

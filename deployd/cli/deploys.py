@@ -7,8 +7,8 @@ import typer
 from rich.text import Text
 
 from deployd.api.answers import DeployAnswer
-from deployd.cli import watching
-from deployd.cli.speaking import AppName, AsJson, ago, asking, out, said_status, say_json, say_table, took
+from deployd.cli import progress
+from deployd.cli.output import AppName, AsJson, ago, out, print_json, print_table, status_text, took, with_daemon
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.exits import FAILED
@@ -49,9 +49,9 @@ def deploy(
 
     async def ask(client: Client) -> DeployAnswer:
         asked = await client.deploy(app, commit)
-        return await watching.wait(client, asked) if wait else asked
+        return await progress.wait(client, asked) if wait else asked
 
-    _tell(asking(ask), waited=wait, as_json=as_json)
+    _tell(with_daemon(ask), waited=wait, as_json=as_json)
 
 
 def rollback(
@@ -66,15 +66,15 @@ def rollback(
 
     async def ask(client: Client) -> DeployAnswer:
         asked = await client.rollback(app, to)
-        return await watching.wait(client, asked) if wait else asked
+        return await progress.wait(client, asked) if wait else asked
 
-    _tell(asking(ask), waited=wait, as_json=as_json)
+    _tell(with_daemon(ask), waited=wait, as_json=as_json)
 
 
 def cancel(name: Annotated[str, typer.Argument(metavar="APP/N", help="The deploy, such as iris/42.")]) -> None:
     """Stop a deploy that waits or is in flight."""
     app, number = named(name)
-    asking(lambda client: client.cancel(app, number))
+    with_daemon(lambda client: client.cancel(app, number))
     out().print(f"{name} is being cancelled")
 
 
@@ -85,11 +85,11 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """List an app's deploys, newest first."""
-    page = asking(lambda client: client.history(app, limit, before))
+    page = with_daemon(lambda client: client.history(app, limit, before))
     if as_json:
-        say_json(page)
+        print_json(page)
         return
-    say_table(("DEPLOY", "STATUS", "COMMIT", "SUBJECT", "BY", "WHEN", "TOOK", "REASON"), map(_row, page.deploys))
+    print_table(("DEPLOY", "STATUS", "COMMIT", "SUBJECT", "BY", "WHEN", "TOOK", "REASON"), map(_row, page.deploys))
 
 
 def diff(
@@ -99,15 +99,15 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two deploys."""
-    answer = asking(lambda client: client.diff(app, before, after))
+    answer = with_daemon(lambda client: client.diff(app, before, after))
     if as_json:
-        say_json(answer)
+        print_json(answer)
         return
     rows = [
         (one.what, *("-" if value is None else str(value) for value in (one.before, one.after)))
         for one in answer.differences
     ]
-    say_table(("WHAT", answer.before.name, answer.after.name), rows, whole=True)
+    print_table(("WHAT", answer.before.name, answer.after.name), rows, whole=True)
 
 
 def plan(
@@ -116,9 +116,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what deploying a commit would do. Nothing is done."""
-    answer = asking(lambda client: client.plan(app, commit))
+    answer = with_daemon(lambda client: client.plan(app, commit))
     if as_json:
-        say_json(answer)
+        print_json(answer)
         return
     followed = answer.app.branch or answer.app.tag or "the app's ref"
     head = "the head" if answer.head == answer.commit else "not the head"
@@ -131,7 +131,7 @@ def plan(
 
 def _tell(told: DeployAnswer, *, waited: bool, as_json: bool) -> None:
     if as_json:
-        say_json(told)
+        print_json(told)
     elif not waited:
         out().print(
             f"{told.name} {told.status.predicate}: {told.commit[:12]}; follow it with: deployd logs {told.name} -f"
@@ -146,4 +146,4 @@ def _row(one: DeployAnswer) -> tuple[str | Text, ...]:
     duration = took((end - one.started_at).total_seconds()) if end and one.started_at else "-"
     subject = one.subject if len(one.subject) <= 40 else f"{one.subject[:39]}…"
     what = f"back to #{one.rollback_to}" if one.rollback_to else subject
-    return (one.name, said_status(one.status), one.commit[:12], what, by, ago(one.created_at), duration, one.reason)
+    return (one.name, status_text(one.status), one.commit[:12], what, by, ago(one.created_at), duration, one.reason)

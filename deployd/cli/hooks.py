@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import typer
 
 from deployd.cli import github_hooks
-from deployd.cli.running import ConfigPath
-from deployd.cli.speaking import AppName, out
+from deployd.cli.local import ConfigPath
+from deployd.cli.output import AppName, out
 from deployd.config.daemon import Config
 from deployd.config.file import default_path, load
 from deployd.config.values import read_secret

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deployd.cli.deploys import named
-from deployd.cli.speaking import COLOURS, AppName, aside, asking, out
+from deployd.cli.output import COLOURS, AppName, err, out, with_daemon
 from deployd.client import Client
 from deployd.errors import RequestRefused
 from deployd.logs.log import printable
@@ -34,11 +34,11 @@ def logs(
         if follow:
             deploy = await client.show(app, number)
             reason = f": {printable(deploy.reason)}" if deploy.reason else ""
-            aside().print(
+            err().print(
                 f"{deploy.name} {deploy.status.predicate}{reason}", style=COLOURS[deploy.status], soft_wrap=True
             )
 
-    asking(ask)
+    with_daemon(ask)
 
 
 def applog(
@@ -47,7 +47,7 @@ def applog(
     tail: Annotated[int | None, typer.Option("--tail", "-n", metavar="N", min=0, help="Only the last N lines.")] = None,
 ) -> None:
     """Print the output of the running release."""
-    asking(lambda client: _print(client.app_log(app, follow=follow, tail=tail)))
+    with_daemon(lambda client: _print(client.app_log(app, follow=follow, tail=tail)))
 
 
 async def _newest(client: Client, app: str) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deployd.cli.speaking import asking, out
+from deployd.cli.output import out, with_daemon
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 def reload() -> None:
     """Let the daemon read its config again. A wrong config is refused, and the present one stays."""
-    answer = asking(lambda client: client.reload())
+    answer = with_daemon(lambda client: client.reload())
     out().print(f"reloaded: {', '.join(answer.apps) or 'no apps'}")
     if answer.needs_restart:
         out().print(f"these changes need a restart: {', '.join(answer.needs_restart)}")
@@ -26,5 +26,5 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; an existing one is replaced.")],
 ) -> None:
     """Copy the daemon's database to a file, while it runs."""
-    size = asking(lambda client: client.backup(file))
+    size = with_daemon(lambda client: client.backup(file))
     out().print(f"{file} is written: {size} bytes")

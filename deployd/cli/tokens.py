@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deployd.cli.speaking import aside
+from deployd.cli.output import err
 from deployd.config.daemon import Token
 from deployd.config.file import parse
 
@@ -31,7 +31,7 @@ def new(
     parse({"auth": {"tokens": [{"name": name, "role": role, "sha256": digest}]}}, "token")
     made = Token(name=name, role=role, sha256=digest)
     typer.echo(token)
-    aside().print(
+    err().print(
         "Keep the token: it is not shown again. Put these lines into config.toml, then run `deployd reload`:",
         style="bold",
     )

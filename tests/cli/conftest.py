@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployd.cli.app import app
-from deployd.cli.speaking import console
+from deployd.cli.output import console
 from tests.desk import desk, settings
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""`deployd delivery`: what came of a webhook, for a person and for a script; and what `deployd status` says of owed looks."""
+"""`deployd delivery`: what became of a webhook, for a person and for a script; and what `deployd status` says of owed looks."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ import pytest
 from typer.testing import Result
 
 from deployd.api.answers import OutcomeAnswer
-from deployd.cli.deliveries import _came_of_it
+from deployd.cli.deliveries import _result
 from deployd.domain import Status
 from tests.api.pushes import answered, pushed, told, troubled
 from tests.cli.conftest import Neighbour
@@ -22,12 +22,12 @@ def _rows(result: Result) -> list[list[str]]:
     return [line.split() for line in result.stdout.splitlines()]
 
 
-def test_a_delivery_says_what_it_named_and_what_came_of_it_for_each_app(daemon: Neighbour, command: Command) -> None:
+def test_a_delivery_says_what_it_named_and_what_result_for_each_app(daemon: Neighbour, command: Command) -> None:
     daemon.do(pushed(daemon.desk, A, "g-1", "iris", "rose"))
     daemon.do(answered(daemon.desk, "g-1"))
     first, header, iris, rose = command("delivery", "g-1").stdout.splitlines()
     assert first.startswith(f"push of refs/heads/main at {A[:12]} in example.com/acme/iris, received ")
-    assert header.split() == ["APP", "CAME", "OF", "IT"]
+    assert header.split() == ["APP", "RESULT"]
     assert [iris.split(), rose.split()] == [["iris", "iris/1"], ["rose", "rose/1"]]
 
 
@@ -39,7 +39,7 @@ def test_a_delivery_of_a_skipped_head_says_why_there_is_no_deploy(daemon: Neighb
 
 
 def test_without_a_guid_the_newest_deliveries_are_listed(daemon: Neighbour, command: Command) -> None:
-    assert _rows(command("delivery")) == [["DELIVERY", "RECEIVED", "REF", "COMMIT", "CAME", "OF", "IT"]]
+    assert _rows(command("delivery")) == [["DELIVERY", "RECEIVED", "REF", "COMMIT", "RESULT"]]
     daemon.do(pushed(daemon.desk, A, "g-1"))
     daemon.do(daemon.desk.becomes("iris", 1, Status.LIVE))
     daemon.desk.source.ancestors[A] = {B}
@@ -120,4 +120,4 @@ def test_what_came_of_a_delivery_is_said_in_one_line(
     outcome = OutcomeAnswer.model_validate(
         {"app": "iris", "looked_at": "2026-01-01T00:00:00Z", "commit": head, "deploy": deploy, "reason": reason}
     )
-    assert _came_of_it(outcome, A) == words
+    assert _result(outcome, A) == words

@@ -116,6 +116,6 @@ def test_a_tag_that_is_lower_than_the_one_wanted_last_is_skipped(ref: str, wante
 
 
 def test_the_reason_of_a_skip_holds_no_control_characters() -> None:
-    skip = decide(an_app(REPO, paths=["src\x1b[31m/"]), HEAD, None, "Fix", {"docs"})
+    skip = decide(an_app(REPO, paths=["src\x1b/"]), HEAD, None, "Fix", {"docs"})
     assert skip is not None
     assert "\x1b" not in skip.reason

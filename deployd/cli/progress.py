@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from deployd.api.answers import DeployAnswer, StepAnswer
-from deployd.cli.speaking import aside, took
+from deployd.cli.output import err, took
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.logs.log import printable
@@ -24,7 +24,7 @@ class _View(Protocol):
 
 async def wait(client: Client, deploy: DeployAnswer) -> DeployAnswer:
     """Show `deploy` until it has ended, across restarts of the daemon. Returns the deploy as it is then."""
-    aside().print(f"{deploy.name} {deploy.commit[:12]} {printable(deploy.subject)}".rstrip())
+    err().print(f"{deploy.name} {deploy.commit[:12]} {printable(deploy.subject)}".rstrip())
     with _view(await _expected_steps(client, deploy.app)) as view:
         async for deploy in client.follow(deploy.app, deploy.number):  # noqa: B020, PLR1704 - the same deploy, later
             view.show(deploy)
@@ -46,7 +46,7 @@ def _steps(deploy: DeployAnswer) -> list[StepAnswer]:
 
 @contextmanager
 def _view(expected: int) -> Iterator[_View]:
-    console = aside()
+    console = err()
     if not console.is_terminal:
         yield _Lines()
         return
@@ -65,14 +65,14 @@ class _Lines:
 
     def show(self, deploy: DeployAnswer) -> None:
         for step in new_steps(deploy, self._told):
-            aside().print(_line(step))
+            err().print(_line(step))
         if (detail := _detail(deploy)) not in {"", self._detail}:
-            aside().print(f"    {detail}")
+            err().print(f"    {detail}")
             self._detail = detail
         if deploy.status is not self._status and not deploy.status.ended:
             self._status = deploy.status
             waits = f" ({printable(deploy.reason)})" if deploy.reason else ""
-            aside().print(f"{deploy.name} {deploy.status.predicate}{waits}")
+            err().print(f"{deploy.name} {deploy.status.predicate}{waits}")
 
 
 class _Bar:
@@ -120,7 +120,7 @@ def _line(step: StepAnswer) -> str:
 
 
 async def _tell_end(client: Client, deploy: DeployAnswer) -> None:
-    console = aside()
+    console = err()
     if deploy.status in {Status.LIVE, Status.RETIRED}:
         since = (deploy.live_at - deploy.created_at).total_seconds() if deploy.live_at else 0.0
         console.print(f"{deploy.name} is live after {took(since)}", style="green")

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from deployd.check import Finding
-from deployd.cli.speaking import out
+from deployd.cli.output import out
 from deployd.config.daemon import Config
 
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "red")}
 
 
-def say(found: Sequence[Finding], *, as_json: bool) -> None:
+def print_all(found: Sequence[Finding], *, as_json: bool) -> None:
     """Print a line for each finding, with its hint below."""
     if as_json:
         print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
@@ -25,6 +25,6 @@ def say(found: Sequence[Finding], *, as_json: bool) -> None:
             out().print(Text(f"    hint: {finding.hint}", "dim"), soft_wrap=True)
 
 
-def say_schema() -> None:
+def print_schema() -> None:
     """Print the JSON Schema of config.toml, for editors."""
     print(json.dumps(Config.model_json_schema(), indent=2))

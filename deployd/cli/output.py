@@ -39,19 +39,19 @@ COLOURS = {
 _WIDE = 220
 
 
-def asking(work: Callable[[Client], Awaitable[T]]) -> T:
+def with_daemon(work: Callable[[Client], Awaitable[T]]) -> T:
     """Run `work` with a client for the daemon that the environment names."""
 
     async def ask() -> T:
         url, token = os.environ.get("DEPLOYD_URL") or DEFAULT_URL, os.environ.get("DEPLOYD_TOKEN") or None
-        async with Client(url, token, away=_say_away) as client:
+        async with Client(url, token, away=_print_away) as client:
             return await work(client)
 
     return asyncio.run(ask())
 
 
-def _say_away(exc: Unavailable) -> None:
-    aside().print(f"{exc.message}; waiting for it", style="yellow", soft_wrap=True)
+def _print_away(exc: Unavailable) -> None:
+    err().print(f"{exc.message}; waiting for it", style="yellow", soft_wrap=True)
 
 
 @cache
@@ -67,12 +67,12 @@ def out() -> Console:
     return console(stderr=False)
 
 
-def aside() -> Console:
+def err() -> Console:
     """Standard error, for everything else."""
     return console(stderr=True)
 
 
-def say_json(answer: BaseModel | Iterable[BaseModel]) -> None:
+def print_json(answer: BaseModel | Iterable[BaseModel]) -> None:
     """Print an answer as the API gave it."""
     if isinstance(answer, BaseModel):
         print(answer.model_dump_json(indent=2))
@@ -80,7 +80,7 @@ def say_json(answer: BaseModel | Iterable[BaseModel]) -> None:
         print(f"[{','.join(one.model_dump_json(indent=2) for one in answer)}]")
 
 
-def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, whole: bool = False) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, whole: bool = False) -> None:
     """Print columns without frames, for people and for `awk`. `whole`: wrap wide cells instead of cutting them."""
     table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in table.columns:
@@ -90,7 +90,7 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, w
     out().print(table)
 
 
-def said_status(status: Status) -> Text:
+def status_text(status: Status) -> Text:
     """A status in its colour."""
     return Text(status.value.replace("_", " "), COLOURS[status])
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deployd.cli.speaking import AsJson
+from deployd.cli.output import AsJson
 from deployd.config.file import default_path
 from deployd.exits import CONFIG, FAILED
 
@@ -43,16 +43,16 @@ def check(
 
     Exits 78 when the config is wrong, 1 when something cannot be reached.
     """
-    from deployd.check import check as tried  # noqa: PLC0415 - loads the adapters of the daemon
-    from deployd.cli import checking  # noqa: PLC0415 - the same
+    from deployd.check import check as check_everything  # noqa: PLC0415 - loads the adapters of the daemon
+    from deployd.cli import findings  # noqa: PLC0415 - the same
 
     if schema:
-        checking.say_schema()
+        findings.print_schema()
         return
-    findings = asyncio.run(tried(config or default_path()))
-    checking.say(findings, as_json=as_json)
-    if any(finding.verdict == "wrong" for finding in findings):
-        raise typer.Exit(CONFIG if any(finding.in_config for finding in findings) else FAILED)
+    found = asyncio.run(check_everything(config or default_path()))
+    findings.print_all(found, as_json=as_json)
+    if any(finding.verdict == "wrong" for finding in found):
+        raise typer.Exit(CONFIG if any(finding.in_config for finding in found) else FAILED)
 
 
 def demo(
@@ -74,6 +74,6 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a config.toml for the repository in the current directory."""
-    from deployd.cli import starting  # noqa: PLC0415 - only here
+    from deployd.cli.init import write  # noqa: PLC0415 - only needed here
 
-    starting.write(path, force=force)
+    write(path, force=force)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from deployd.cli.speaking import ago, took
+from deployd.cli.output import ago, took
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(9.4, "9s ago"), (42, "42s ago"), (300, "5m ago"), (-1, "0s ago")])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deployd.cli.speaking import out
+from deployd.cli.output import out
 from deployd.config.app import DockerApp
 from deployd.errors import RequestRefused
 
