@@ -27,7 +27,7 @@ _DAY = 86400.0
 
 
 class Scheduler:
-    """Runs until cancelled; its methods may be called as soon as `serve` has begun."""
+    """Runs until cancelled; its methods may be called before `serve` has begun."""
 
     def __init__(
         self,
@@ -50,22 +50,18 @@ class Scheduler:
         self._lanes: dict[str, Lane] = {}
         self._serving: dict[str, asyncio.Task[None]] = {}
         self.looks = Looks(running, store, source, self._submit, waits)
-        running.tell(lambda _: self._reload())
 
     async def serve(self) -> None:
         """Bring every app to where it should be and keep it there."""
         await self._store.end_interrupted_steps()
         async with asyncio.TaskGroup() as self._tasks:
+            self._running.tell(lambda _: self._open_lanes())  # before this, a reload finds nothing to tell
             self._open_lanes()
             self._tasks.create_task(self.looks.serve())
             self._tasks.create_task(self._forget())
 
-    def _reload(self) -> None:
-        """Follow the running config. An app that is gone from it keeps serving, and takes no more."""
-        self._open_lanes()
-        self.looks.reload()
-
     def _open_lanes(self) -> None:
+        """Follow the running config. An app that is gone from it keeps serving, and takes no more."""
         for name in self._lanes.keys() - {app.name for app in self._running.apps}:
             del self._lanes[name]
             self._serving[name].cancel()
@@ -138,7 +134,9 @@ class Scheduler:
         if lane is not None and lane.cancel(number):
             return deploy
         if deploy.status is Status.QUEUED:
-            return await self._store.advance(deploy, Status.CANCELLED, reason="cancelled by hand")
+            deploy = await self._store.withdraw(deploy)
+            if deploy.status is Status.CANCELLED or (lane is not None and lane.cancel(number)):
+                return deploy
         if not deploy.status.active:
             hint = f"only what waits or is on its way can be; deployd rollback {name} goes back from what is live"
             raise RequestRefused(409, f"{deploy.name} {deploy.status.predicate} already", hint=hint)
@@ -148,7 +146,8 @@ class Scheduler:
         """Let pushes wait, or take them up again: then the newest wins."""
         self._app(name)
         await self._store.pause(name, paused=paused)
-        self._lanes[name].pause(paused=paused)
+        if (lane := self._lanes.get(name)) is not None:
+            lane.pause(paused=paused)
 
     async def remove(self, name: str) -> None:
         """Take an app that is gone from the config off the targets that it ran on."""

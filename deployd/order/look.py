@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 _JITTER = 0.1
 _APART_S = 0.2  # a flood of deliveries is no reason to flood the remote
-_OFTEN = 10  # so many failures in a row are tried again at least every minute
+_OFTEN = 10  # after so many failures in a row it is asked no more often than the poll does, unless a delivery owes a look
 WAITS = (0.5, 1.0, 2.0, 4.0)
 
 
@@ -61,6 +61,7 @@ class Looks:
     async def serve(self) -> None:
         """Look at the start, whenever something asks for it, and every `git.poll_every`; runs until it is cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
+            self._running.tell(lambda _: self.reload())
             self.reload()
             await asyncio.Event().wait()
 
@@ -110,6 +111,7 @@ class _Repository:
         self._submit = submit
         self._waits = waits
         self._asked = asyncio.Event()
+        self._owed = False
         self._backoff = Backoff()
         self._absent: set[tuple[str, str]] = set()  # (head, commit) that is no ancestor of it
 
@@ -143,7 +145,7 @@ class _Repository:
             since = self.trouble.since if self.trouble is not None else datetime.now(UTC)
             self.trouble = Trouble(since, exc.message)
             pause = self._backoff.fail()
-            if self._backoff.failures > _OFTEN:
+            if self._backoff.failures > _OFTEN and not self._owed:
                 pause = max(pause, self.every)
             level = logging.WARNING if isinstance(exc, Unavailable) else logging.ERROR
             repo, hint = self.apps[0].repo, f" ({exc.hint})" if exc.hint else ""
@@ -164,6 +166,7 @@ class _Repository:
         """
         apps = list(self.apps)
         known = await self._store.known(app.name for app in apps)
+        self._owed = any(one.owed for one in known.values())
         refs = await together(*(self._source.heads(app) for app in apps))
         late, failed = False, None
         for app, found in zip(apps, refs, strict=True):

@@ -63,6 +63,14 @@ class Deploys(Table):
         logger.info("Deploy %s %s%s", after.name, to.predicate, f": {reason}" if reason else "")
         return after
 
+    async def withdraw(self, deploy: Deploy) -> Deploy:
+        """Cancel a deploy by hand if it waits still; the deploy as it is then. Raises Unavailable."""
+        before, after = await self._database.write(lambda connection: _withdraw(connection, deploy))
+        if after.status is not before:
+            self._tell(after)
+            logger.info("Deploy %s is %s: %s", after.name, after.status, after.reason)
+        return after
+
     async def record_image(self, deploy: Deploy, image: Image) -> None:
         """What was built (or pushed: then with its digest)."""
         await self._update(deploy, "image = ?", image_json(image))
@@ -190,6 +198,15 @@ def _take_newest(connection: sqlite3.Connection, app: str) -> tuple[Deploy | Non
         (row["number"], time.time(), f"a newer deploy came: {app}/{row['number']}", app, row["number"]),
     ).fetchall()
     return deploy_of(row), sorted(number for (number,) in older)
+
+
+def _withdraw(connection: sqlite3.Connection, deploy: Deploy) -> tuple[Status, Deploy]:
+    """Cancel a deploy that is queued; what it was, and what it is then."""
+    present = one_deploy(connection, deploy.app, deploy.number) or deploy
+    if present.status is not Status.QUEUED:
+        return present.status, present
+    after, _ = _advance(connection, present, Status.CANCELLED, reason="cancelled by hand", hint="", superseded_by=None)
+    return present.status, after
 
 
 def _advance(
