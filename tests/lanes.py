@@ -23,6 +23,7 @@ from deployd.pipeline import Pipeline
 from deployd.ports import InFlight, Log, Target, none_in_flight
 from deployd.store.database import Database
 from deployd.store.store import Store
+from deployd.tasks import uninterrupted
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 MAIN = "refs/heads/main"
@@ -79,7 +80,7 @@ class ScriptedPipeline(Pipeline):
                 await script(deploy)
             if await outrun():
                 raise asyncio.CancelledError
-            await self.go_live(deploy)
+            await uninterrupted(self.go_live(deploy))
         finally:
             self.running.remove(app.name)
 

@@ -6,14 +6,11 @@ how long the world goes on before the next. `DEPLOYD_MODEL_EXAMPLES` says how ma
 
 import logging
 import os
-from types import SimpleNamespace
 
-import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from tests.order.model import clock
 from tests.order.model.remote import Fault
 from tests.order.model.world import World
 
@@ -174,8 +171,6 @@ def test_the_rules_hold_whatever_happens(own_time: None) -> None:
     """The daemon's log would be that of thousands of worlds."""
     logging.disable(logging.CRITICAL)
     try:
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            Model, settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS)
-        )
+        run_state_machine_as_test(Model, settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS))
     finally:
         logging.disable(logging.NOTSET)

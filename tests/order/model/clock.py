@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+
 class _Impatient(selectors.SelectSelector):
     """Instead of a wait, time passes."""
 

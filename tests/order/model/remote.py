@@ -41,7 +41,8 @@ class Remote:
         self.away_until = -inf
         self.shows: list[tuple[float, str | None]] = [(-inf, None)]  # from when on the branch is seen to be where
         self.refused = 0  # in a row
-        self.answers: defaultdict[str, list[str | None]] = defaultdict(list)  # the heads that each app was told of, since its last decision
+        # The heads that each app was told of, since its last decision.
+        self.answers: defaultdict[str, list[str | None]] = defaultdict(list)
 
     @property
     def main(self) -> str | None:

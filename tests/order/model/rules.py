@@ -7,7 +7,8 @@ what the test does; what is against a rule is an AssertionError at once.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from deployd.domain import AppState, Known, Received, Status
+from deployd.delivery import Received
+from deployd.domain import AppState, Known, Status
 from tests.order.model.remote import Remote
 
 ENDED_BADLY = {Status.FAILED, Status.CANCELLED, Status.SUPERSEDED}

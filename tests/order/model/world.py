@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deployd.config.file import parse
-from deployd.domain import Delivery, Push, Status
+from deployd.delivery import Delivery, Push
+from deployd.domain import Status
 from tests.order.model.clock import Clock
 from tests.order.model.daemon import Daemon
 from tests.order.model.engine import Engine
@@ -69,11 +70,12 @@ class World:
         """Do something to its end, while the world goes on."""
         try:
             result = self.clock.run_until_complete(work)
-            if self._failures:
-                raise self._failures[0]
         except BaseException:
             self.broken = True
             raise
+        if self._failures:
+            self.broken = True
+            raise self._failures[0]
         return result
 
     def goes_on(self, seconds: float) -> None:
@@ -223,6 +225,8 @@ class World:
                 self.rules.queued(app, row["number"], row["after"], row["more"])
             case "became":
                 self.rules.became(app, row["number"], Status(row["after"]), row["more"])
+            case other:
+                raise AssertionError(f"the rules know nothing of {other}")
 
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self._failures.append(context.get("exception") or AssertionError(context["message"]))
