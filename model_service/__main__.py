@@ -20,7 +20,7 @@ import uvicorn
 import uvloop
 
 from model_service.app import create_app
-from model_service.connection import bounded
+from model_service.connection import bounded_protocol
 from model_service.errors import ServiceError
 from model_service.service import Service
 from model_service.settings import Settings, read_settings
@@ -82,7 +82,7 @@ async def _answer(service: Service, listener: socket.socket, told: asyncio.Task[
 def _configuration(service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(service),
-        http=bounded(service.settings),
+        http=bounded_protocol(service.settings),
         ws="none",
         lifespan="off",
         access_log=False,

@@ -14,8 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from model_service import schemas
-from model_service.front import App, Front
 from model_service.manifest import Manifest
+from model_service.predictions import App, Predictions
 from model_service.service import Service
 from model_service.v2 import EXTENSIONS
 
@@ -34,7 +34,7 @@ def create_app(service: Service) -> App:
     _add_protocol(app, service)
     _add_provenance(app, service)
     _describe_hot_routes(app, service)
-    return Front(service, app)
+    return Predictions(service, app)
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -120,7 +120,7 @@ def test_training_needs_nothing_that_only_serving_has(tmp_path: Path) -> None:
     }
     needed = {re.split(r"[^a-z_]", line.replace("-", "_"))[0] for line in training.splitlines()}
     absent = sorted(names - needed)
-    assert {"orjson", "fastapi", "uvicorn"} <= set(absent)
+    assert {"msgspec", "fastapi", "uvicorn"} <= set(absent)
     code = f"import sys; sys.modules.update(dict.fromkeys({absent})); from model_service.train import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", code, "--out", str(tmp_path)], capture_output=True, text=True, check=False
