@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from model_service.errors import RequestRejected
-from model_service.meters import OTHER
+from model_service.metrics import OTHER
 from model_service.parsing import LARGE_BODY, decompress
 from model_service.routes import JSON, HeaderList, Headers, Route, prediction_routes
 from model_service.service import Service
@@ -54,7 +54,7 @@ class Predictions:
             number, status = OTHER, await self._pass_on(scope, receive, send)
         else:
             number, status = route.number, await self._answer(route, scope, receive, send)
-        self._service.meters.request(number, status, time.perf_counter() - started)
+        self._service.metrics.count_request(number, status, time.perf_counter() - started)
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> int:
         """Answers one request on a prediction route; the status."""
@@ -95,9 +95,9 @@ class Predictions:
             rows, request = await asyncio.to_thread(self._read_in_thread, route, body, headers)
         else:
             rows, request = route.read(body, headers)
-        answers = service.predict_quickly(rows) or await service.predict(rows)
-        service.meters.predicted(route.number, rows, answers)
-        return route.write(request, answers)
+        predictions = service.predict_at_once(rows) or await service.predict(rows)
+        service.metrics.count_predictions(route.number, rows, predictions)
+        return route.write(request, predictions)
 
     def _read_in_thread(self, route: Route, body: bytes, headers: Headers) -> tuple[list[list[float]], Any]:
         """Reads what would hold up every other request on the event loop."""

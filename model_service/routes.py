@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from model_service.meters import ROUTES
-from model_service.model import Answer
+from model_service.metrics import ROUTES
+from model_service.model import Prediction
+from model_service.open_inference import InferRequest
 from model_service.parsing import parse_json
 from model_service.service import Service
-from model_service.v2 import Inference
 
 Headers = dict[bytes, bytes]
 HeaderList = list[tuple[bytes, bytes]]
@@ -19,7 +19,7 @@ _JSON_LENGTH = b"inference-header-content-length"
 
 
 class Route(Protocol):
-    """One prediction route. `number` is its place in meters.ROUTES."""
+    """One prediction route. `number` is its place in metrics.ROUTES."""
 
     number: int
 
@@ -27,7 +27,7 @@ class Route(Protocol):
         """The rows in a body, and what `write` needs to know of the request. Raises RequestRejected."""
         ...
 
-    def write(self, request: Any, answers: Sequence[Answer]) -> tuple[HeaderList, bytes]:
+    def write(self, request: Any, predictions: Sequence[Prediction]) -> tuple[HeaderList, bytes]:
         """The content headers and the content of the answer."""
         ...
 
@@ -56,11 +56,11 @@ class PredictRoute:
 
     def read(self, body: bytes, _headers: Headers) -> tuple[Rows, None]:
         """The rows under "instances"."""
-        return self._rows.listed(parse_json(body), "instances"), None
+        return self._rows.read(parse_json(body), "instances"), None
 
-    def write(self, _request: None, answers: Sequence[Answer]) -> tuple[HeaderList, bytes]:
+    def write(self, _request: None, predictions: Sequence[Prediction]) -> tuple[HeaderList, bytes]:
         """One prediction for each row."""
-        return JSON, b'{"predictions":[' + b",".join([answer.json for answer in answers]) + self._end
+        return JSON, b'{"predictions":[' + b",".join([prediction.json for prediction in predictions]) + self._end
 
 
 class RecipeRoute:
@@ -73,12 +73,12 @@ class RecipeRoute:
 
     def read(self, body: bytes, _headers: Headers) -> tuple[Rows, None]:
         """The rows under "feature"."""
-        return self._rows.listed(parse_json(body), "feature"), None
+        return self._rows.read(parse_json(body), "feature"), None
 
-    def write(self, _request: None, answers: Sequence[Answer]) -> tuple[HeaderList, bytes]:
+    def write(self, _request: None, predictions: Sequence[Prediction]) -> tuple[HeaderList, bytes]:
         """The class index (classifier) or value (regressor) of the first row."""
-        first = answers[0]
-        return JSON, b"%d" % first.chosen if first.chosen >= 0 else repr(first.value).encode()
+        first = predictions[0]
+        return JSON, b"%d" % first.class_index if first.class_index >= 0 else repr(first.value).encode()
 
 
 class InferRoute:
@@ -89,14 +89,14 @@ class InferRoute:
     def __init__(self, service: Service) -> None:
         self._protocol = service.protocol
 
-    def read(self, body: bytes, headers: Headers) -> tuple[Rows, Inference]:
+    def read(self, body: bytes, headers: Headers) -> tuple[Rows, InferRequest]:
         """The rows in the input tensors."""
         request = self._protocol.read(body, headers.get(_JSON_LENGTH))
         return request.rows, request
 
-    def write(self, request: Inference, answers: Sequence[Answer]) -> tuple[HeaderList, bytes]:
+    def write(self, request: InferRequest, predictions: Sequence[Prediction]) -> tuple[HeaderList, bytes]:
         """The output tensors, as JSON or as bytes that follow the JSON."""
-        content, json_length = self._protocol.write(request, answers)
+        content, json_length = self._protocol.write(request, predictions)
         if json_length is None:
             return JSON, content
         return [(b"content-type", b"application/octet-stream"), (_JSON_LENGTH, b"%d" % json_length)], content
