@@ -103,7 +103,7 @@ async def _measure(
             await daemons[size].stop()
             began = time.monotonic()
             await daemons[size].start()
-            await daemons[size].answering()
+            await daemons[size].wait_until_ready()
             report.sample(f"start, {size}", time.monotonic() - began, "s")
         async with Client(daemons["short"].url) as short, Client(daemons["long"].url) as long:
             clients = {"short": short, "long": long}

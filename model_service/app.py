@@ -1,10 +1,10 @@
-"""The FastAPI application behind the hot routes: health, provenance, the protocol's metadata, metrics, documents, try-it page.
+"""The FastAPI application: health, provenance, metadata of the Open Inference Protocol, metrics, documentation, try-it page.
 
-Routes only; what they show comes from the service and its manifest.
+Routes only: what they show comes from the service and its manifest. `predictions.py` answers the prediction routes.
 """
 
 from collections.abc import Sequence
-from importlib import metadata
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from model_service import schemas
-from model_service.front import App, Front
 from model_service.manifest import Manifest
+from model_service.open_inference import EXTENSIONS
+from model_service.predictions import App, Predictions
 from model_service.service import Service
-from model_service.v2 import EXTENSIONS
 
-# The page talks to nobody but the service that it came from.
+# The page may connect to nothing but the service that it came from.
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
-_UNREADY: dict[int | str, dict[str, Any]] = {503: {"description": "Loading, or shutting down", "model": schemas.Ready}}
+_LOADING = "The model is loading, or the service is shutting down"
+_NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": _LOADING, "model": schemas.Ready}}
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such model or version", "model": schemas.Error}}
 
 
@@ -29,12 +30,12 @@ def create_app(service: Service) -> App:
     """The ASGI application of one worker."""
     manifest = service.manifest
     app = FastAPI(title=f"{manifest.name} model service", version=manifest.version, description=manifest.about)
-    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
     _add_health(app, service)
     _add_protocol(app, service)
     _add_provenance(app, service)
-    _describe_hot_routes(app, service)
-    return Front(service, app)
+    _describe_prediction_routes(app, service)
+    return Predictions(service, app)
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -43,10 +44,10 @@ def _add_health(app: FastAPI, service: Service) -> None:
         """Whether the process answers at all."""
         return JSONResponse({"live": True})
 
-    @app.get("/v2/health/ready", response_model=schemas.Ready, responses=_UNREADY, tags=["health"])
+    @app.get("/v2/health/ready", response_model=schemas.Ready, responses=_NOT_READY, tags=["health"])
     async def ready() -> Response:
-        """Whether predictions are answered: the model is loaded, and its golden rows came out right."""
-        reason = service.unready
+        """Whether the service predicts: the model is loaded and has passed its golden cases."""
+        reason = service.why_not_ready
         if reason is None:
             return JSONResponse({"ready": True, "live": True})
         return JSONResponse({"ready": False, "live": True, "error": reason}, 503, {"Retry-After": "1"})
@@ -54,68 +55,70 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
 def _add_protocol(app: FastAPI, service: Service) -> None:
     manifest = service.manifest
-    version = metadata.version("fastapi")
+    version = version_of("fastapi")
 
     @app.get("/v2", response_model=schemas.Server, tags=["open inference protocol"])
     @app.get("/v2/", include_in_schema=False)
     async def server() -> Response:
-        """What serves, and which extensions it knows."""
-        told = {"name": "model_service", "version": f"{manifest.version} (fastapi {version})", "extensions": EXTENSIONS}
-        return JSONResponse(told)
+        """The server, and the extensions that it supports."""
+        metadata = {
+            "name": "model_service",
+            "version": f"{manifest.version} (fastapi {version})",
+            "extensions": EXTENSIONS,
+        }
+        return JSONResponse(metadata)
 
     @app.get("/v2/models", response_model=schemas.Models, tags=["open inference protocol"])
     async def models() -> Response:
-        """The names of all models."""
+        """The names of the models."""
         return JSONResponse({"models": [manifest.name]})
 
-    async def known(name: str) -> None:
+    async def check_name(name: str) -> None:
         _check_known(manifest, name, manifest.version)
 
-    async def known_version(name: str, version: str) -> None:
+    async def check_name_and_version(name: str, version: str) -> None:
         _check_known(manifest, name, version)
 
-    _add_model(app, service, "/v2/models/{name}", [Depends(known)])
-    _add_model(app, service, "/v2/models/{name}/versions/{version}", [Depends(known_version)])
+    _add_model(app, service, "/v2/models/{name}", [Depends(check_name)])
+    _add_model(app, service, "/v2/models/{name}/versions/{version}", [Depends(check_name_and_version)])
 
 
-def _add_model(app: FastAPI, service: Service, path: str, known: Sequence[Any]) -> None:
-    unready: dict[int | str, dict[str, Any]] = {
-        503: {"description": "Loading, or shutting down", "model": schemas.ModelReady}
-    }
-    about: dict[str, Any] = {"tags": ["open inference protocol"], "dependencies": known}
+def _add_model(app: FastAPI, service: Service, path: str, checks: Sequence[Any]) -> None:
+    not_ready: dict[int | str, dict[str, Any]] = {503: {"description": _LOADING, "model": schemas.ModelReady}}
+    common: dict[str, Any] = {"tags": ["open inference protocol"], "dependencies": checks}
 
-    @app.get(path, response_model=schemas.ModelMetadata, responses=_UNKNOWN, **about)
+    @app.get(path, response_model=schemas.ModelMetadata, responses=_UNKNOWN, **common)
     async def model() -> Response:
-        """Inputs and outputs of a model."""
+        """The inputs and outputs of a model."""
         return JSONResponse(service.protocol.metadata(service.commit))
 
-    @app.get(f"{path}/ready", response_model=schemas.ModelReady, responses=_UNKNOWN | unready, **about)
+    @app.get(f"{path}/ready", response_model=schemas.ModelReady, responses=_UNKNOWN | not_ready, **common)
     async def model_ready() -> Response:
-        """Whether a model answers."""
-        ready = service.unready is None
+        """Whether the service predicts with a model."""
+        ready = service.why_not_ready is None
         return JSONResponse({"name": service.manifest.name, "ready": ready}, 200 if ready else 503)
 
-    @app.post(f"{path}/infer", include_in_schema=False, dependencies=known)
+    @app.post(f"{path}/infer", include_in_schema=False, dependencies=checks)
     async def infer() -> Response:
-        raise HTTPException(404)
+        raise HTTPException(404)  # the checks refuse unknown models, and for the known one this is a prediction route
 
 
 def _add_provenance(app: FastAPI, service: Service) -> None:
     @app.get("/version", response_model=schemas.Version, tags=["provenance"])
     async def version() -> Response:
-        """Which commit and which model answers."""
+        """The commit and the model that are served."""
         return JSONResponse({"commit": service.commit} | service.manifest.summary())
 
     @app.get("/manifest", response_model=Manifest, tags=["provenance"])
     async def manifest() -> Response:
-        """Everything that training recorded; where it knew no commit, the one that the image was built for."""
-        told = service.manifest.model_dump()
-        return JSONResponse(told | {"commit": told["commit"] or service.commit})
+        """All that training recorded. If it knew no commit, the commit is the one that the image was built for."""
+        recorded = service.manifest.model_dump()
+        return JSONResponse(recorded | {"commit": recorded["commit"] or service.commit})
 
     @app.get("/metrics", response_class=Response, tags=["health"])
     async def metrics() -> Response:
         """Prometheus metrics of all workers."""
-        return Response(service.meters.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     page = Path(__file__).with_name("page.html").read_text()
 
@@ -124,16 +127,16 @@ def _add_provenance(app: FastAPI, service: Service) -> None:
         return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
 
 
-def _describe_hot_routes(app: FastAPI, service: Service) -> None:
-    plain = app.openapi
+def _describe_prediction_routes(app: FastAPI, service: Service) -> None:
+    make_document = app.openapi
 
-    def described() -> dict[str, Any]:
+    def make_whole_document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = plain()
-            document["paths"].update(schemas.hot_paths(service.manifest, service.settings, service.protocol))
-        return plain()
+            document = make_document()
+            document["paths"].update(schemas.prediction_paths(service.manifest, service.settings, service.protocol))
+        return make_document()
 
-    app.openapi = described  # type: ignore[method-assign]  # the way that FastAPI documents
+    app.openapi = make_whole_document  # type: ignore[method-assign]  # as FastAPI's documentation says
 
 
 def _check_known(manifest: Manifest, name: str, version: str) -> None:
@@ -143,6 +146,6 @@ def _check_known(manifest: Manifest, name: str, version: str) -> None:
         raise HTTPException(404, f"{name} has no version {version!r:.100}; this service has {manifest.version!r}")
 
 
-async def _refused(_request: Request, failure: Exception) -> Response:
+async def _answer_http_exception(_request: Request, failure: Exception) -> Response:
     assert isinstance(failure, HTTPException)  # noqa: S101  # it is registered for this class
     return JSONResponse({"error": failure.detail}, failure.status_code, failure.headers)

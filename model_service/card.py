@@ -1,4 +1,4 @@
-"""The model card: MODEL.md and a plot of how good the model is, for people. Used in training only."""
+"""The model card for people: MODEL.md, and a plot of how good the model is. Used in training only."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ PLOT_FILE = "confusion.svg"
 
 
 def write(manifest: Manifest, out: Path) -> None:
-    """Writes the card, and for a classifier the plot that it shows."""
+    """Writes the card, and for a classifier also the plot in it."""
     if manifest.kind == "classifier":
         _plot(manifest, out / PLOT_FILE)
     (out / FILE).write_text("\n\n".join(_sections(manifest)) + "\n")
@@ -21,8 +21,9 @@ def write(manifest: Manifest, out: Path) -> None:
 
 def _sections(manifest: Manifest) -> list[str]:
     ranges = [
-        f"| {one.name} | {one.unit} | {one.minimum:g} | {one.mean:g} | {one.maximum:g} | {'yes' if one.missing else 'no'} |"
-        for one in manifest.features
+        f"| {feature.name} | {feature.unit} | {feature.minimum:g} | {feature.mean:g} | {feature.maximum:g} "
+        f"| {'yes' if feature.missing else 'no'} |"
+        for feature in manifest.features
     ]
     parameters = [f"| {name} | `{value}` |" for name, value in manifest.estimator.parameters.items()]
     libraries = ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())
@@ -32,13 +33,13 @@ def _sections(manifest: Manifest) -> list[str]:
         manifest.about,
         f"A {manifest.kind}: `{manifest.estimator.type}`, trained {manifest.trained_at} from {origin}, seed {manifest.seed}.",
         "## Quality",
-        f"On {manifest.data.held_back_rows} rows that were held back ({manifest.data.training_rows} were learnt from):",
+        f"On {manifest.data.held_back_rows} rows that were held back, after training with {manifest.data.training_rows} rows:",
         *_quality(manifest),
         "## Input",
         "\n".join(
             ["| feature | unit | minimum | mean | maximum | may be missing |", "|---|---|---|---|---|---|", *ranges]
         ),
-        "Outside these ranges the model has seen nothing: the service still answers and counts such values.",
+        "The training data has no values outside these ranges. The service still predicts such rows, and counts the values.",
         "## Output",
         "Classes: "
         + ", ".join(f"{label} ({value!r})" for label, value in zip(manifest.labels, manifest.classes, strict=True))
@@ -56,9 +57,9 @@ def _quality(manifest: Manifest) -> list[str]:
     per_class = manifest.metrics.get("per_class")
     if isinstance(per_class, dict):
         rows = [
-            f"| {label} | {one['precision']:.4f} | {one['recall']:.4f} | {one['rows']} |"
-            for label, one in per_class.items()
-            if isinstance(one, dict)
+            f"| {label} | {scores['precision']:.4f} | {scores['recall']:.4f} | {scores['rows']} |"
+            for label, scores in per_class.items()
+            if isinstance(scores, dict)
         ]
         lines.append("\n".join(["| class | precision | recall | rows |", "|---|---|---|---|", *rows]))
         lines.append(f"![Confusion matrix]({PLOT_FILE})")
@@ -69,7 +70,7 @@ def _plot(manifest: Manifest, file: Path) -> None:
     matrix = np.asarray(manifest.metrics["confusion_matrix"])
     with mpl.rc_context({"svg.hashsalt": manifest.version, "svg.fonttype": "none"}):
         figure = Figure(figsize=(1.6 + 0.9 * len(matrix), 1.4 + 0.9 * len(matrix)), layout="constrained")
-        axes = figure.add_subplot(xlabel="said", ylabel="true", title=f"{manifest.name} {manifest.version}")
+        axes = figure.add_subplot(xlabel="predicted", ylabel="true", title=f"{manifest.name} {manifest.version}")
         axes.imshow(matrix, cmap="Blues")
         axes.set_xticks(range(len(matrix)), labels=manifest.labels, rotation=30)
         axes.set_yticks(range(len(matrix)), labels=manifest.labels)

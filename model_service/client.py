@@ -15,7 +15,7 @@ Row = Sequence[float] | Mapping[str, float]
 
 
 class PredictionFailed(Exception):
-    """The service gave no prediction; `status` is its HTTP answer, None when it could not be reached."""
+    """The service gave no prediction. `status` is its HTTP status, or None if it could not be reached."""
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -23,7 +23,7 @@ class PredictionFailed(Exception):
 
 
 class Client:
-    """Asks one model service."""
+    """A client of one model service."""
 
     def __init__(self, url: str = "http://127.0.0.1:5000", *, timeout: float = 30.0) -> None:
         if not url.startswith(("http://", "https://")):
@@ -32,22 +32,24 @@ class Client:
         self._timeout = timeout
 
     def predict(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """One prediction for each row (a list of numbers, or named features). Raises PredictionFailed."""
-        answer = self._asked("/predict", {"instances": [dict(r) if isinstance(r, Mapping) else list(r) for r in rows]})
+        """One prediction for each row; a row is a list of numbers or of named features. Raises PredictionFailed."""
+        answer = self._request(
+            "/predict", {"instances": [dict(r) if isinstance(r, Mapping) else list(r) for r in rows]}
+        )
         predictions: list[dict[str, Any]] = answer["predictions"]
         return predictions
 
     def version(self) -> dict[str, Any]:
-        """Which commit and model answers. Raises PredictionFailed."""
-        return self._asked("/version", None)
+        """The commit and the model that are served. Raises PredictionFailed."""
+        return self._request("/version", None)
 
-    def _asked(self, path: str, question: Any) -> dict[str, Any]:
-        body = None if question is None else json.dumps(question).encode()
+    def _request(self, path: str, document: Any) -> dict[str, Any]:
+        body = None if document is None else json.dumps(document).encode()
         request = urllib.request.Request(self._url + path, body, {"Content-Type": "application/json"})  # noqa: S310  # checked above
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as answer:  # noqa: S310  # as above
-                told: dict[str, Any] = json.load(answer)
-                return told
+            with urllib.request.urlopen(request, timeout=self._timeout) as response:  # noqa: S310  # as above
+                answer: dict[str, Any] = json.load(response)
+                return answer
         except urllib.error.HTTPError as exc:
             with exc:
                 raise PredictionFailed(_reason(exc), status=exc.code) from exc
@@ -56,18 +58,18 @@ class Client:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns its exit code: 0 predicted, 1 not."""
-    parser = argparse.ArgumentParser(prog="python -m model_service.client", description="Asks for one prediction.")
-    parser.add_argument("values", nargs="+", type=float, metavar="VALUE", help="one row of features")
-    parser.add_argument("--url", default="http://127.0.0.1:5000", help="where the service is (default: %(default)s)")
+    """The command. Returns its exit code: 0 for a prediction, 1 for none."""
+    parser = argparse.ArgumentParser(prog="python -m model_service.client", description="Predicts one row.")
+    parser.add_argument("values", nargs="+", type=float, metavar="VALUE", help="the features of the row, in order")
+    parser.add_argument("--url", default="http://127.0.0.1:5000", help="address of the service (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the whole prediction")
     options = parser.parse_args(arguments)
     try:
-        said = Client(options.url).predict([options.values])[0]
+        prediction = Client(options.url).predict([options.values])[0]
     except PredictionFailed as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
-    print(json.dumps(said) if options.json else said.get("label", said.get("value")))
+    print(json.dumps(prediction) if options.json else prediction.get("label", prediction.get("value")))
     return 0
 
 

@@ -1,10 +1,9 @@
-"""The expected failures of the service, each with a message and a hint; anything else is a bug.
+"""The expected failures of the service, each with a message and a hint, and who must act. Any other exception is a bug.
 
 ServiceError
-├── TrainingFailed    whoever trains: data, estimator or accuracy are not good enough
-├── ModelRejected     the operator: the files do not make a model that may be served
+├── TrainingFailed    whoever trains: the data, the estimator or the accuracy is not good enough
+├── ModelRejected     the operator: the files are not a model that may be served
 └── RequestRejected   the caller: a 4xx (or 503, 504) that names the field and what was expected
-    └── BodyUnread    … before the body was read to its end: the connection closes
 """
 
 
@@ -18,7 +17,7 @@ class ServiceError(Exception):
 
 
 class TrainingFailed(ServiceError):
-    """No model was written: it cannot be trained, or is not good enough."""
+    """No model was written, because it cannot be trained or is not good enough."""
 
 
 class ModelRejected(ServiceError):
@@ -32,7 +31,3 @@ class RequestRejected(ServiceError):
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
-
-
-class BodyUnread(RequestRejected):
-    """Too late or too large: what is still on its way is no longer wanted."""

@@ -1,4 +1,4 @@
-"""From a fitted scikit-learn estimator to plain arrays. Used in training only; serving never imports scikit-learn for trees."""
+"""From a fitted scikit-learn estimator to plain arrays. Used in training only: to serve trees, scikit-learn is not imported."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 
 from model_service.trees import LEAF, Link, Tree, Trees
 
-_MOST = np.finfo(np.float64).max
+_LARGEST = np.finfo(np.float64).max
 _SINGLE = (DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor)
 _FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
 _BOOSTED = (GradientBoostingClassifier, GradientBoostingRegressor)
@@ -24,29 +24,29 @@ _BOOSTED = (GradientBoostingClassifier, GradientBoostingRegressor)
 def as_trees(estimator: Any) -> Trees | None:
     """The arrays of a fitted tree, forest or gradient boosting; None for every other estimator.
 
-    A subclass may predict otherwise than its base, so only the exact types are taken.
+    Only the exact types are taken, since a subclass may predict in another way.
     """
     kind = type(estimator)
     if kind in _SINGLE:
-        return _averaged([estimator])
+        return _average([estimator])
     if kind in _FORESTS:
-        return _averaged(estimator.estimators_)
+        return _average(estimator.estimators_)
     if kind in _BOOSTED and (estimator.init is None or estimator.init == "zero"):
-        return _boosted(estimator)
+        return _boost(estimator)
     return None
 
 
-def _averaged(fitted: list[Any]) -> Trees:
-    trees = [_tree(one.tree_) for one in fitted]
+def _average(fitted: list[Any]) -> Trees:
+    trees = [_tree(tree.tree_) for tree in fitted]
     return Trees("mean", "identity", int(fitted[0].tree_.value.shape[2]), trees)
 
 
-def _boosted(estimator: Any) -> Trees:
+def _boost(estimator: Any) -> Trees:
     stages, width = estimator.estimators_.shape
     trees = [_tree(estimator.estimators_[i, k].tree_) for i in range(stages) for k in range(width)]
-    # The initial scores are the same for every row: those of a constant predictor, or zero.
+    # The initial scores come from a constant predictor or are zero, so they are the same for every row.
     zeros = np.zeros((1, estimator.n_features_in_), dtype=np.float32)
-    init = estimator._raw_predict_init(zeros)[0]  # noqa: SLF001  # there is no public way to it; training proves the result
+    init = estimator._raw_predict_init(zeros)[0]  # noqa: SLF001  # there is no public method; training checks the result
     link: Link = "identity"
     if isinstance(estimator, GradientBoostingClassifier):
         link = "logistic" if width == 1 else "softmax"
@@ -58,10 +58,13 @@ def _tree(fitted: Any) -> Tree:
     leaf = fitted.children_left == -1
     return Tree(
         feature=np.where(leaf, LEAF, fitted.feature).tolist(),
-        # Missing against present is an infinite threshold: JSON knows none, and no float32 exceeds the largest double.
-        threshold=np.clip(np.where(leaf, 0.0, fitted.threshold), -_MOST, _MOST).tolist(),
+        # An infinite threshold splits missing values from all others. JSON has no infinity, and no float32 is larger than
+        # the largest double.
+        threshold=np.clip(np.where(leaf, 0.0, fitted.threshold), -_LARGEST, _LARGEST).tolist(),
         left=fitted.children_left.tolist(),
         right=fitted.children_right.tolist(),
         missing_left=fitted.missing_go_to_left.astype(bool).tolist(),
-        value=[tuple(row) if at_end else () for row, at_end in zip(fitted.value[:, 0, :].tolist(), leaf, strict=True)],
+        value=[
+            tuple(row) if is_leaf else () for row, is_leaf in zip(fitted.value[:, 0, :].tolist(), leaf, strict=True)
+        ],
     )

@@ -1,4 +1,4 @@
-"""The task that ships: which iris is it, by four measures of its flower. Replace this file to serve a model of your own."""
+"""The task that comes with the package: the species of an iris from four measures. Replace it to serve your own model."""
 
 from sklearn.datasets import load_iris
 from sklearn.tree import DecisionTreeClassifier
@@ -7,7 +7,7 @@ from model_service.task import Task
 
 
 def task(seed: int) -> Task:
-    """Fisher's 150 flowers and a decision tree."""
+    """Fisher's data of 150 flowers, and a decision tree."""
     flowers = load_iris()
     return Task(
         name="iris",
@@ -18,5 +18,5 @@ def task(seed: int) -> Task:
         labels=[str(name) for name in flowers.target_names],
         estimator=DecisionTreeClassifier(random_state=seed),
         bar=0.9,
-        about="Tells setosa, versicolor and virginica apart by the lengths and widths of sepals and petals.",
+        about="Predicts the species of an iris from the lengths and widths of its sepals and petals.",
     )

@@ -1,6 +1,6 @@
-"""What a model says of itself: `manifest.json`, written by training, read by serving, shown by /version and /manifest.
+"""The description of a model, `manifest.json`: training writes it, serving reads it, /version and /manifest show it.
 
-Owns the shape of that file and the hashes of the others; knows nothing of estimators or requests.
+Owns the format of that file, and the hashes of the other files. Knows nothing of estimators or requests.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ class _Part(BaseModel):
 
 
 class Feature(_Part):
-    """One column of the input: its name, its unit, and the range that was learnt from. `missing`: the data held NaN."""
+    """One column of the input: its name, its unit, and its range in the training data. `missing`: values may be missing."""
 
     name: str = Field(min_length=1, max_length=200)
     unit: str = ""
@@ -48,9 +48,10 @@ class Estimator(_Part):
 
 
 class Manifest(_Part):
-    """Provenance, input, output and quality of one model. `version` is a hash of all that it says.
+    """Provenance, input, output and quality of one model. `version` is a hash of all that decides its predictions.
 
-    `dirty`: the tree differed from the commit; None where nobody looked. `code_sha256`: this package and the task's module.
+    `dirty`: whether the working tree differed from the commit; None if that is unknown. `code_sha256` is a hash of this package
+    and of the task's module.
     """
 
     format: Format
@@ -76,12 +77,12 @@ class Manifest(_Part):
     files: dict[str, str]
 
     @model_validator(mode="after")
-    def _agree(self) -> "Manifest":
+    def _check_consistency(self) -> "Manifest":
         names = [feature.name for feature in self.features]
         if len(set(names)) != len(names):
-            raise ValueError("two features have one name")
+            raise ValueError("two features have the same name")
         if len(self.classes) != len(self.labels) or len(set(self.labels)) != len(self.labels):
-            raise ValueError("each class needs one label of its own")
+            raise ValueError("each class needs a label of its own")
         if len(self.classes) == 1 or (self.kind == "classifier") != bool(self.classes):
             raise ValueError("a classifier has at least two classes, a regressor none")
         if self.probabilistic and self.kind == "regressor":
@@ -94,22 +95,22 @@ class Manifest(_Part):
         try:
             return cls.model_validate_json((directory / FILE).read_bytes())
         except OSError as exc:
-            raise ModelRejected(f"no {FILE} in {directory}: {exc.strerror}", hint=TRAIN_FIRST) from exc
+            raise ModelRejected(f"no {FILE} in {directory}: {exc.strerror}", hint=_TRAIN) from exc
         except (ValidationError, RecursionError) as exc:
-            raise ModelRejected(f"{FILE} is not usable: {exc}", hint=TRAIN_FIRST) from exc
+            raise ModelRejected(f"{FILE} is not usable: {exc}", hint=_TRAIN) from exc
 
-    def checked(self, directory: Path, name: str) -> bytes:
-        """The bytes of one of the model's files, if they are those that training wrote. Raises ModelRejected."""
+    def read_file(self, directory: Path, name: str) -> bytes:
+        """The content of one of the model's files, if it is what training wrote. Raises ModelRejected."""
         try:
             content = (directory / name).read_bytes()
         except OSError as exc:
-            raise ModelRejected(f"cannot read {name}: {exc.strerror}", hint=TRAIN_FIRST) from exc
+            raise ModelRejected(f"cannot read {name}: {exc.strerror}", hint=_TRAIN) from exc
         if self.files.get(name) != hashlib.sha256(content).hexdigest():
-            raise ModelRejected(f"{name} is not the file that training wrote: its SHA-256 differs", hint=TRAIN_FIRST)
+            raise ModelRejected(f"{name} is not the file that training wrote: its SHA-256 differs", hint=_TRAIN)
         return content
 
     def summary(self) -> dict[str, Any]:
-        """What /version tells of the model."""
+        """What /version shows of the model."""
         return {
             "name": self.name,
             "version": self.version,
@@ -119,4 +120,4 @@ class Manifest(_Part):
         }
 
 
-TRAIN_FIRST = "python -m model_service.train --out DIR writes a new model"
+_TRAIN = "python -m model_service.train --out DIR writes a new model"

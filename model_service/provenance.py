@@ -1,4 +1,4 @@
-"""Where a model comes from: commit, code, data, libraries, parameters. Everything of the manifest but the files' hashes."""
+"""Where a model comes from: commit, code, data, libraries, parameters. It makes the manifest without the hashes of the files."""
 
 import hashlib
 import json
@@ -21,8 +21,8 @@ LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib", "skops")
 def describe(
     fitted: Fitted, metrics: dict[str, Any], *, form: Any, model_hash: str, commit: str | None, task_file: Path | None
 ) -> dict[str, Any]:
-    """The manifest's fields, all but `files`. `task_file` is the task's module; a `commit` that is told is taken as it is."""
-    kind = "classifier" if fitted.classifier else "regressor"
+    """The manifest's fields without `files`. `task_file` is the task's module. A given `commit` is taken without a check."""
+    kind = "classifier" if fitted.is_classifier else "regressor"
     classes = [value.item() if isinstance(value, np.generic) else value for value in fitted.classes]
     features = _features(fitted)
     content_hash = _content_hash(model_hash, kind, classes, fitted.labels, features)
@@ -33,7 +33,7 @@ def describe(
         "version": content_hash[:12],
         "content_sha256": content_hash,
         "kind": kind,
-        "probabilistic": fitted.classifier and hasattr(fitted.estimator, "predict_proba"),
+        "probabilistic": fitted.is_classifier and hasattr(fitted.estimator, "predict_proba"),
         "about": fitted.task.about,
         "commit": head,
         "dirty": dirty,
@@ -44,8 +44,8 @@ def describe(
         "data": {
             "sha256": _data_hash(fitted),
             "rows": len(fitted.rows),
-            "training_rows": len(fitted.seen_rows),
-            "held_back_rows": len(fitted.unseen_rows),
+            "training_rows": len(fitted.training_rows),
+            "held_back_rows": len(fitted.held_back_rows),
         },
         "estimator": {
             "type": f"{type(fitted.estimator).__module__}.{type(fitted.estimator).__qualname__}",
@@ -60,7 +60,7 @@ def describe(
 
 
 def _content_hash(model_hash: str, kind: str, classes: list[Any], labels: list[str], features: list[Any]) -> str:
-    """Over all that decides what is taken and what is answered."""
+    """A hash of all that decides which input is accepted and what is predicted."""
     inputs = [(feature["name"], feature["missing"]) for feature in features]
     return hashlib.sha256(json.dumps([model_hash, kind, classes, labels, inputs]).encode()).hexdigest()
 
@@ -72,12 +72,14 @@ def _features(fitted: Fitted) -> list[dict[str, Any]]:
         Feature(
             name=name,
             unit=unit,
-            minimum=float(np.nanmin(seen)),
-            maximum=float(np.nanmax(seen)),
-            mean=float(np.nanmean(seen)),
+            minimum=float(np.nanmin(training)),
+            maximum=float(np.nanmax(training)),
+            mean=float(np.nanmean(training)),
             missing=bool(np.isnan(column).any()),
         ).model_dump()
-        for name, unit, seen, column in zip(task.features, units, fitted.seen_rows.T, fitted.rows.T, strict=True)
+        for name, unit, training, column in zip(
+            task.features, units, fitted.training_rows.T, fitted.rows.T, strict=True
+        )
     ]
 
 
@@ -88,7 +90,7 @@ def _data_hash(fitted: Fitted) -> str:
 
 
 def _code_hash(task_file: Path | None) -> str:
-    """A hash over this package and the task: what made the model, where git cannot say."""
+    """A hash of this package and the task. It identifies the code that made the model where the commit is unknown."""
     content = hashlib.sha256()
     package = Path(__file__).parent
     paths = sorted(package.glob("*.py"))
@@ -100,11 +102,11 @@ def _code_hash(task_file: Path | None) -> str:
 
 
 def _git_state() -> tuple[str | None, bool | None]:
-    """The commit checked out here and whether the tree differs from it; unknown outside a repository."""
+    """The commit that is checked out, and whether the working tree differs from it; None outside a repository."""
 
-    def git(*words: str) -> str:
+    def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=30
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=30
         )
         return done.stdout.strip()
 

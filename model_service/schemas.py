@@ -1,6 +1,6 @@
-"""The OpenAPI description of the hot routes, made from the manifest; FastAPI describes the others.
+"""The OpenAPI description of the prediction routes, made from the manifest; FastAPI describes the other routes.
 
-What is described is what is checked: row width, feature names, number range, row limit.
+The description has the same limits as the checks: row width, feature names, number range, number of rows.
 """
 
 from typing import Any
@@ -8,39 +8,39 @@ from typing import Any
 from pydantic import BaseModel
 
 from model_service.manifest import Manifest
+from model_service.open_inference import OpenInference
 from model_service.rows import LARGEST
-from model_service.schemas_v2 import inference
+from model_service.schemas_open_inference import infer_operation
 from model_service.settings import Settings
-from model_service.v2 import Protocol
 
-_CAUSES = {
+_ERRORS = {
     400: "The body is not JSON (or not UTF-8, or cut short); for the protocol: any fault in the request",
-    405: "Only POST",
-    408: "The body did not arrive in time",
+    405: "The method is not POST",
+    408: "The request did not arrive in time",
     413: "The body is too large",
     415: "An unknown Content-Encoding",
-    422: "JSON that does not fit this model: the error names the field",
+    422: "The JSON does not fit this model; the error names the field",
     431: "The head is too large",
-    500: "A fault of the service",
-    503: "Loading, or too many requests at once: try again after Retry-After seconds",
+    500: "The service has a fault",
+    503: "The model is loading, or there are too many requests at once; try again after Retry-After seconds",
     504: "The prediction took too long",
 }
 
 
 class Error(BaseModel):
-    """Every answer that is not a prediction."""
+    """The answer to a request that failed."""
 
     error: str
 
 
 class Live(BaseModel):
-    """The process answers."""
+    """Whether the process answers."""
 
     live: bool
 
 
 class Ready(BaseModel):
-    """Whether predictions are answered; `error` says why not."""
+    """Whether the service predicts; `error` says why not."""
 
     ready: bool
     live: bool
@@ -48,7 +48,7 @@ class Ready(BaseModel):
 
 
 class ModelReady(BaseModel):
-    """The protocol's readiness of one model."""
+    """Whether the service predicts with this model."""
 
     name: str
     ready: bool
@@ -82,13 +82,13 @@ class ModelMetadata(BaseModel):
 
 
 class Models(BaseModel):
-    """The models that are served: one."""
+    """The names of the models that are served."""
 
     models: list[str]
 
 
 class Version(BaseModel):
-    """Which commit and which model answers."""
+    """The commit and the model that are served."""
 
     commit: str | None
     name: str
@@ -98,10 +98,10 @@ class Version(BaseModel):
     libraries: dict[str, str]
 
 
-def hot_paths(manifest: Manifest, settings: Settings, protocol: Protocol) -> dict[str, Any]:
+def prediction_paths(manifest: Manifest, settings: Settings, protocol: OpenInference) -> dict[str, Any]:
     """The OpenAPI path items of /predict, /api and the inference routes."""
     rows = _rows(manifest, settings)
-    infer = inference(manifest, settings, protocol)
+    infer = infer_operation(manifest, settings, protocol)
     operations = {
         "/predict": _post(
             "Predict rows", {"instances": rows}, _prediction(manifest), "One prediction for each row, in order."
@@ -127,7 +127,7 @@ def _rows(manifest: Manifest, settings: Settings) -> dict[str, Any]:
         title = f"{feature.name} in {feature.unit}" if feature.unit else feature.name
         values.append(number | {"title": title, "example": feature.mean})
     names = [feature.name for feature in manifest.features]
-    listed = {
+    row = {
         "type": "array",
         "prefixItems": values,
         "items": False,
@@ -135,50 +135,54 @@ def _rows(manifest: Manifest, settings: Settings) -> dict[str, Any]:
         "maxItems": len(values),
         "example": [feature.mean for feature in manifest.features],
     }
-    named = {
+    named_row = {
         "type": "object",
         "properties": dict(zip(names, values, strict=True)),
         "required": names,
         "additionalProperties": False,
     }
-    return {"type": "array", "items": {"oneOf": [listed, named]}, "minItems": 1, "maxItems": settings.max_rows}
+    return {"type": "array", "items": {"oneOf": [row, named_row]}, "minItems": 1, "maxItems": settings.max_rows}
 
 
 def _prediction(manifest: Manifest) -> dict[str, Any]:
-    one: dict[str, Any] = {"type": "object", "properties": {"value": {"type": "number"}}, "required": ["value"]}
+    prediction: dict[str, Any] = {"type": "object", "properties": {"value": {"type": "number"}}, "required": ["value"]}
     if manifest.kind == "classifier":
-        share = {"type": "number", "minimum": 0, "maximum": 1}
-        shares: dict[str, Any] = {"type": "null"}
+        probabilities: dict[str, Any] = {"type": "null"}
         if manifest.probabilistic:
-            shares = {
+            probability = {"type": "number", "minimum": 0, "maximum": 1}
+            probabilities = {
                 "type": "object",
-                "properties": dict.fromkeys(manifest.labels, share),
+                "properties": dict.fromkeys(manifest.labels, probability),
                 "required": manifest.labels,
             }
-        described = {"label": {"enum": manifest.labels}, "class": {"enum": manifest.classes}, "probabilities": shares}
-        one = {"type": "object", "properties": described, "required": list(described)}
-    names = {"name": {"const": manifest.name}, "version": {"const": manifest.version}}
+        members = {
+            "label": {"enum": manifest.labels},
+            "class": {"enum": manifest.classes},
+            "probabilities": probabilities,
+        }
+        prediction = {"type": "object", "properties": members, "required": list(members)}
+    model = {"name": {"const": manifest.name}, "version": {"const": manifest.version}}
     return {
         "type": "object",
         "properties": {
-            "predictions": {"type": "array", "items": one, "minItems": 1},
-            "model": {"type": "object", "properties": names, "required": list(names)},
+            "predictions": {"type": "array", "items": prediction, "minItems": 1},
+            "model": {"type": "object", "properties": model, "required": list(model)},
         },
         "required": ["predictions", "model"],
     }
 
 
-def _post(summary: str, takes: dict[str, Any], gives: dict[str, Any], told: str) -> dict[str, Any]:
-    body = {"type": "object", "properties": takes, "required": list(takes)}
+def _post(summary: str, members: dict[str, Any], response: dict[str, Any], description: str) -> dict[str, Any]:
+    body = {"type": "object", "properties": members, "required": list(members)}
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {"200": {"description": told, "content": {"application/json": {"schema": gives}}}},
+        "responses": {"200": {"description": description, "content": {"application/json": {"schema": response}}}},
     }
 
 
 def _with_errors(operation: dict[str, Any]) -> dict[str, Any]:
-    """The path item of a POST, with all its other answers."""
+    """The path item of a POST operation, with its error responses."""
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    errors = {str(status): {"description": cause, "content": error} for status, cause in _CAUSES.items()}
+    errors = {str(status): {"description": text, "content": error} for status, text in _ERRORS.items()}
     return {"post": operation | {"responses": operation["responses"] | errors}}

@@ -1,105 +1,107 @@
-"""How the service runs: environment variables, which command-line options override. Knows nothing else of the package."""
+"""How the service runs: each setting is a command-line option, an environment variable or a default, in this order."""
 
 import argparse
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+_DAY = 86_400
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All that can be set. Each field is an option (`--max-rows`) and a variable (`MODEL_MAX_ROWS`).
+def _split(text: Any) -> Any:
+    return [name.strip() for name in text.split(",") if name.strip()] if isinstance(text, str) else text
 
-    Times are in seconds, sizes in bytes. `drain`: how long after SIGTERM new requests are still answered, with readiness
-    off and `Connection: close`; `grace`: how long requests in flight may then take. `max_waiting`: requests at once in one
-    worker before 503. `timeout`: for one prediction, 504; `body_timeout`: for a body to arrive, 408.
-    """
 
-    dir: Path = Path("model")
-    host: str = "0.0.0.0"  # noqa: S104  # a container's only way in
-    port: int = 5000
-    workers: int = 1
-    max_body: int = 16 * 1024 * 1024
-    max_rows: int = 10_000
-    max_waiting: int = 512
-    timeout: float = 30.0
-    body_timeout: float = 30.0
-    drain: float = 0.5
-    grace: float = 8.0
-    batch_rows: int = 256
-    trust: tuple[str, ...] = ()
-    allow_pickle: str | None = None
-    commit: str | None = None
-    meters: Path | None = None
-    fd: int | None = None
-    line: int | None = None
-    late: bool = False
+# The title of a type says what is expected, for the message about a wrong value.
+Port = Annotated[int, Field(ge=0, le=65_535, title="a port from 0 to 65535")]
+Count = Annotated[int, Field(ge=1, title="a whole number from 1 up")]
+Limit = Annotated[float, Field(gt=0, le=_DAY, title="seconds, more than 0 and at most 86400")]
+Duration = Annotated[float, Field(ge=0, le=_DAY, title="seconds from 0 to 86400")]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split), Field(title="names with commas between them")]
+Descriptor = Annotated[int, Field(ge=0, title="a file descriptor")]
+
+
+class Settings(BaseModel):
+    """All settings. A field is an option (`--max-rows`) and a variable (`MODEL_MAX_ROWS`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dir: Path = Field(Path("model"), description="directory with the files that training wrote")
+    host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104  # a container is reached from outside
+    port: Port = Field(5000, description="port to listen on")
+    workers: Count = Field(1, description="number of processes")
+    max_body: Count = Field(16 * 1024 * 1024, description="largest body in bytes, else 413")
+    max_rows: Count = Field(10_000, description="most rows in one request, else 422")
+    max_waiting: Count = Field(512, description="most requests at once in one worker, else 503")
+    timeout: Limit = Field(30.0, description="seconds for one prediction, else 504")
+    body_timeout: Limit = Field(30.0, description="seconds for a request to arrive, else 408")
+    drain: Duration = Field(
+        0.5, description="seconds after SIGTERM in which new requests are answered, while readiness is off"
+    )
+    grace: Duration = Field(8.0, description="seconds after that in which requests in flight may finish")
+    batch_rows: Count = Field(256, description="most rows that are merged into one call of the model")
+    trust: Names = Field(
+        (), description="types that a skops file may hold besides the usual ones, with commas between them"
+    )
+    allow_pickle: str | None = Field(None, description="SHA-256 of the pickle that may be loaded")
+    commit: str | None = Field(None, description="commit that the image was built for")
+    # Options that the supervisor gives to its workers.
+    metrics_file: Path | None = None
+    listener_fd: Descriptor | None = None
+    supervisor_fd: Descriptor | None = None
+    listen_when_ready: bool = False
+
+
+_INTERNAL = ("metrics_file", "listener_fd", "supervisor_fd", "listen_when_ready")
+# Kubernetes sets MODEL_PORT=tcp://10.0.0.7:80 in pods when there is a Service with the name "model".
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:
-    """Settings from the command line over the environment over the defaults; exits 2 when one is wrong."""
+    """The settings of this process. Exits with status 2 after one line for each wrong value."""
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    try:
+        return Settings.model_validate(_variables(os.environ) | options)
+    except ValidationError as exc:
+        faults = exc.errors(include_url=False, include_context=False)
+        parser.exit(2, "".join(_explain(str(fault["loc"][0]), fault["input"], options) for fault in faults))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m model_service", description="Serves the model that model_service.train wrote."
+        prog="python -m model_service",
+        usage="%(prog)s [options]",
+        description="Serves the model that model_service.train wrote.",
+        argument_default=argparse.SUPPRESS,
     )
-    for field in fields(Settings):
-        variable = f"MODEL_{field.name.upper()}"
-        given = os.environ.get(variable) or None
-        if given is not None and _SERVICE_LINK.match(given):
-            given = None
-        kind = _KINDS.get(field.name, str)
-        shown = field.name not in _INTERNAL
-        help_text = f"{variable}, default {field.default or 'none'}" if shown else argparse.SUPPRESS
-        default = field.default if given is None else given
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=default, help=help_text)
-    return Settings(**vars(parser.parse_args(arguments)))
+    for name, field in Settings.model_fields.items():
+        default = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
+        text = f"{field.description} ({_variable(name)}, default {default or 'none'})"
+        parser.add_argument(
+            _option(name), metavar="VALUE", help=argparse.SUPPRESS if name in _INTERNAL else text.replace("%", "%%")
+        )
+    return parser
 
 
-def _size(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+def _variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings that the environment gives. An empty variable counts as one that is not set."""
+    given = {name: environment.get(_variable(name), "") for name in Settings.model_fields if name not in _INTERNAL}
+    return {name: text for name, text in given.items() if text and not _SERVICE_LINK.match(text)}
 
 
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 65_536:
-        raise ValueError(text)
-    return value
+def _explain(name: str, value: object, options: Mapping[str, str]) -> str:
+    source = _option(name) if name in options else _variable(name)
+    return f"error: {source}: expected {Settings.model_fields[name].title}, got {value!r}\n"
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 86_400:
-        raise ValueError(text)
-    return value
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-# Kubernetes sets MODEL_PORT=tcp://10.0.0.7:80 in the pods beside a Service that is named model.
-_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
-_INTERNAL = ("meters", "fd", "line", "late")  # between a supervisor and its workers
-_KINDS: dict[str, Callable[[str], Any]] = {
-    "dir": Path,
-    "port": _port,
-    "workers": _size,
-    "max_body": _size,
-    "max_rows": _size,
-    "max_waiting": _size,
-    "timeout": _seconds,
-    "body_timeout": _seconds,
-    "drain": _seconds,
-    "grace": _seconds,
-    "batch_rows": _size,
-    "trust": _names,
-    "meters": Path,
-    "fd": int,
-    "line": int,
-    "late": bool,
-}
+def _variable(name: str) -> str:
+    return f"MODEL_{name.upper()}"

@@ -1,8 +1,8 @@
-"""Training: a task in, a proven model's files out; nothing is written when the model is not good enough.
+"""Training: from a task to the files of a model. Nothing is written if the model is not good enough.
 
 `python -m model_service.train --out DIR` writes the model, manifest.json, golden.json and a model card (MODEL.md). The same
-task, seed and libraries give the same model version. What it wrote is loaded again by the serving code and must answer
-every row as the estimator does, before it counts.
+task, seed and libraries give the same model version. The serving code loads the written files, and must predict every row as
+the estimator does.
 """
 
 import argparse
@@ -36,16 +36,16 @@ def write(
     commit: str | None = None,
     task_file: Path | None = None,
 ) -> Manifest:
-    """Writes all files of the model and proves them against the estimator. Raises TrainingFailed."""
+    """Writes all files of the model and compares their predictions with the estimator's. Raises TrainingFailed."""
     out.mkdir(parents=True, exist_ok=True)
     for stale in (model.TREES_FILE, SKOPS_FILE, PICKLE_FILE, GOLDEN_FILE, manifest.FILE):
         (out / stale).unlink(missing_ok=True)
     form, file, model_hash = _write_model(fitted, out, form)
     described = describe(fitted, metrics, form=form, model_hash=model_hash, commit=commit, task_file=task_file)
     _write_manifest(out, described, file)
-    loaded = model.load(out, pickle_sha256=_sha256(out / file), trusted=_any_type(form, out))
-    _prove(fitted, loaded)
-    golden = golden_document(loaded, golden_rows(fitted.unseen_rows, described))
+    loaded = model.load(out, pickle_sha256=_sha256(out / file), trusted=_untrusted(form, out))
+    _check_predictions(fitted, loaded)
+    golden = golden_document(loaded, golden_rows(fitted.held_back_rows, described))
     (out / GOLDEN_FILE).write_text(json.dumps(golden, indent=1) + "\n")
     written = _write_manifest(out, described, file, GOLDEN_FILE)
     card.write(written, out)
@@ -53,14 +53,14 @@ def write(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns its exit code: 0 written, 1 not good enough or not possible."""
+    """The command. Returns its exit code: 0 if the model was written, 1 if it is not good enough or cannot be made."""
     options = _parser().parse_args(arguments)
     try:
         task = load_task(options.task, options.seed)
         fitted = fit(task, seed=options.seed)
         metrics = measure(fitted)
-        asked = options.min_accuracy if fitted.classifier else options.min_r2
-        check_quality(metrics, bar=task.bar if asked is None else asked, beat=options.not_worse_than)
+        bar = options.min_accuracy if fitted.is_classifier else options.min_r2
+        check_quality(metrics, bar=task.bar if bar is None else bar, beat=options.not_worse_than)
         task_file = Path(str(sys.modules[options.task].__file__))
         written = write(
             fitted, options.out, form=options.format, metrics=metrics, commit=options.commit, task_file=task_file
@@ -72,13 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     score = {name: round(value, 4) for name, value in metrics.items() if isinstance(value, float)}
     print(f"{written.name} {written.version}: {written.estimator.type}, {score}, written to {options.out}")
-    for line in _to_be_told(written, options.out):
+    for line in _serving_hints(written, options.out):
         print(line)
     return 0
 
 
 def _write_model(fitted: Fitted, out: Path, form: str) -> tuple[Any, str, str]:
-    """Returns the format taken, the file's name and the hash of what was learnt."""
+    """Writes the model's file; returns its format, its name and a hash of the model."""
     trees = as_trees(fitted.estimator) if form in ("auto", "trees") else None
     if trees is None and form == "trees":
         raise TrainingFailed(f"{type(fitted.estimator).__name__} cannot be written as trees", hint="use --format skops")
@@ -86,10 +86,10 @@ def _write_model(fitted: Fitted, out: Path, form: str) -> tuple[Any, str, str]:
         text = json.dumps(trees.document(), separators=(",", ":"), allow_nan=False)
         (out / model.TREES_FILE).write_text(text)
         return "trees", model.TREES_FILE, hashlib.sha256(text.encode()).hexdigest()
-    taken = "pickle" if form == "pickle" else "skops"
-    # The archive differs from run to run, the estimator's content does not.
+    used = "pickle" if form == "pickle" else "skops"
+    # The file differs from run to run, so the hash is made from the content of the estimator.
     content = joblib.hash(fitted.estimator, hash_name="sha1")
-    return taken, write_estimator(fitted.estimator, out, taken), hashlib.sha256(content.encode()).hexdigest()
+    return used, write_estimator(fitted.estimator, out, used), hashlib.sha256(content.encode()).hexdigest()
 
 
 def _write_manifest(out: Path, described: dict[str, Any], *files: str) -> Manifest:
@@ -98,30 +98,30 @@ def _write_manifest(out: Path, described: dict[str, Any], *files: str) -> Manife
     return written
 
 
-def _prove(fitted: Fitted, loaded: model.Model) -> None:
-    """The files must answer every row of the data as the estimator does."""
-    answers = loaded.answers(fitted.rows.tolist())
-    said = fitted.estimator.predict(fitted.rows)
-    if fitted.classifier:
-        agree = bool(np.array_equal(np.asarray(fitted.classes)[[answer.chosen for answer in answers]], said))
+def _check_predictions(fitted: Fitted, loaded: model.Model) -> None:
+    """The loaded model must predict every row of the data as the estimator does."""
+    predictions = loaded.predict(fitted.rows.tolist())
+    expected = fitted.estimator.predict(fitted.rows)
+    if fitted.is_classifier:
+        classes = np.asarray(fitted.classes)[[prediction.class_index for prediction in predictions]]
+        agree = bool(np.array_equal(classes, expected))
     else:
-        agree = bool(np.allclose([answer.value for answer in answers], said, rtol=1e-12, atol=0.0))
+        values = [prediction.value for prediction in predictions]
+        agree = bool(np.allclose(values, expected, rtol=1e-12, atol=0.0))
     if not agree:
-        raise TrainingFailed("the written model does not answer as the estimator does", hint="use --format skops")
+        raise TrainingFailed("the written model does not predict what the estimator does", hint="use --format skops")
 
 
-def _to_be_told(written: Manifest, out: Path) -> list[str]:
-    """What serving this model must be told, since it trusts less than training does."""
+def _serving_hints(written: Manifest, out: Path) -> list[str]:
+    """The setting that is needed to serve this model, if any."""
     if written.format == "pickle":
         return [f"to serve this pickle, set MODEL_ALLOW_PICKLE={written.files[PICKLE_FILE]}"]
-    needed = _any_type(written.format, out)
-    if not needed:
-        return []
-    return [f"serving trusts a file with such types only when told to: MODEL_TRUST={','.join(needed)}"]
+    types = _untrusted(written.format, out)
+    return [f"to serve this model, set MODEL_TRUST={','.join(types)}"] if types else []
 
 
-def _any_type(form: str, out: Path) -> Sequence[str]:
-    """Training trusts the file that it has just written."""
+def _untrusted(form: str, out: Path) -> Sequence[str]:
+    """The types that serving does not trust. Training trusts them, since it has just written the file."""
     return untrusted_types(out / SKOPS_FILE) if form == "skops" else ()
 
 
@@ -130,25 +130,33 @@ def _sha256(path: Path) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m model_service.train", description="Trains a model and proves it.")
-    parser.add_argument(
-        "--out", type=Path, default=Path("model"), metavar="DIR", help="where the files go (default: model)"
+    parser = argparse.ArgumentParser(
+        prog="python -m model_service.train", description="Trains a model, checks it and writes it."
     )
     parser.add_argument(
-        "--task", default="model_service.iris", metavar="MODULE", help="what to learn: a module with task(seed)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--min-accuracy", type=float, metavar="SHARE", help="the bar of a classifier (default: the task's)"
-    )
-    parser.add_argument("--min-r2", type=float, metavar="R2", help="the bar of a regressor (default: the task's)")
-    parser.add_argument(
-        "--not-worse-than", type=Path, metavar="MANIFEST", help="an earlier manifest.json to hold up against"
+        "--out", type=Path, default=Path("model"), metavar="DIR", help="directory for the files (default: %(default)s)"
     )
     parser.add_argument(
-        "--format", choices=("auto", "trees", "skops", "pickle"), default="auto", help="how to write the model"
+        "--task",
+        default="model_service.iris",
+        metavar="MODULE",
+        help="module with a function task(seed) (default: %(default)s)",
     )
-    parser.add_argument("--commit", metavar="SHA", help="the commit to record (default: what git says)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for all that is random (default: %(default)s)")
+    parser.add_argument(
+        "--min-accuracy", type=float, metavar="SHARE", help="least accuracy of a classifier (default: the task's)"
+    )
+    parser.add_argument("--min-r2", type=float, metavar="R2", help="least R² of a regressor (default: the task's)")
+    parser.add_argument(
+        "--not-worse-than", type=Path, metavar="MANIFEST", help="earlier manifest.json whose score is the least score"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("auto", "trees", "skops", "pickle"),
+        default="auto",
+        help="format of the file (default: trees, or else skops)",
+    )
+    parser.add_argument("--commit", metavar="SHA", help="commit to record (default: what git says)")
     return parser
 
 

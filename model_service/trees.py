@@ -1,8 +1,8 @@
-"""Trees as plain arrays: what a trained tree, forest or boosting says, without scikit-learn and without running code.
+"""Trees as plain arrays: a trained tree, forest or gradient boosting, predicted without scikit-learn.
 
 The document is JSON (`{"format": "trees/1", ...}`, see `Trees.parse`). Every index is checked before it is used, so a
-damaged or hostile file ends in ModelRejected. Answers equal scikit-learn's bit for bit up to the link function, provided
-that rows were rounded to float32 first, as scikit-learn does. Knows nothing of files, requests or classes.
+damaged or forged file ends in ModelRejected. The scores equal scikit-learn's bit for bit if the rows were rounded to float32
+first, as scikit-learn does. Knows nothing of files, requests or classes.
 """
 
 import math
@@ -21,9 +21,9 @@ Link = Literal["identity", "logistic", "softmax"]
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One tree: node i asks `row[feature[i]] <= threshold[i]`, goes to left[i] or right[i]; feature -1 is a leaf.
+    """One tree. Node i compares `row[feature[i]] <= threshold[i]` and goes on to left[i] or right[i]; feature -1 is a leaf.
 
-    `missing_left[i]` says where a missing value goes. `value[i]` is a leaf's vector, empty for the other nodes.
+    `missing_left[i]` says whether a missing value goes to the left. `value[i]` is the vector of a leaf, empty for other nodes.
     """
 
     feature: list[int]
@@ -33,25 +33,25 @@ class Tree:
     missing_left: list[bool]
     value: list[tuple[float, ...]]
 
-    def leaf(self, row: Sequence[float]) -> int:
-        """The leaf where a row of finite values ends."""
+    def find_leaf(self, row: Sequence[float]) -> int:
+        """The leaf for a row of finite values."""
         feature, threshold, left, right = self.feature, self.threshold, self.left, self.right
         node = 0
-        while (asked := feature[node]) >= 0:
-            node = left[node] if row[asked] <= threshold[node] else right[node]
+        while (column := feature[node]) >= 0:
+            node = left[node] if row[column] <= threshold[node] else right[node]
         return node
 
-    def leaf_of_incomplete(self, row: Sequence[float]) -> int:
-        """The leaf where a row ends that may hold NaN for a missing value."""
+    def find_leaf_with_missing(self, row: Sequence[float]) -> int:
+        """The leaf for a row in which NaN stands for a missing value."""
         node = 0
-        while (asked := self.feature[node]) >= 0:
-            value = row[asked]
+        while (column := self.feature[node]) >= 0:
+            value = row[column]
             goes_left = self.missing_left[node] if math.isnan(value) else value <= self.threshold[node]
             node = self.left[node] if goes_left else self.right[node]
         return node
 
     def depth(self) -> int:
-        """The most questions that a row can be asked."""
+        """The length of the longest path."""
         below = [0] * len(self.feature)
         for node in reversed(range(len(self.feature))):
             if self.feature[node] != LEAF:
@@ -63,8 +63,8 @@ class Tree:
 class Trees:
     """All trees of a model and how their leaves become scores.
 
-    mean: the average of the leaves (a single tree is the mean of one). boost: `init` plus `rate` times the leaves of
-    trees k, k + width, k + 2 width, … for score k, in that order, so that rounding is scikit-learn's.
+    mean: the average of the leaves (a single tree is the mean of one). boost: score k is `init` plus `rate` times the leaves of
+    trees k, k + width, k + 2 width, …, added in that order, so that rounding is the same as in scikit-learn.
     """
 
     combine: Combine
@@ -77,24 +77,24 @@ class Trees:
 
     @classmethod
     def parse(cls, document: Any, *, features: int) -> "Trees":
-        """Checks a parsed JSON document for rows of `features` values. Raises ModelRejected."""
+        """The trees in a parsed JSON document, for rows of `features` values. Raises ModelRejected."""
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ModelRejected(f"not a {FORMAT} document", hint="train the model again with this version")
         combine = _one_of(document, "combine", ("mean", "boost"))
         link = _one_of(document, "link", ("identity", "logistic", "softmax"))
         width = document.get("width")
         if type(width) is not int or not 1 <= width <= 65_536 or (link == "logistic" and width != 1):
-            raise ModelRejected("width is not a number from 1 to 65,536, or not 1 with the logistic link")
-        listed = document.get("trees")
-        if not isinstance(listed, list) or not listed:
+            raise ModelRejected("width: expected a number from 1 to 65,536; with the logistic link, 1")
+        items = document.get("trees")
+        if not isinstance(items, list) or not items:
             raise ModelRejected("the model has no trees")
         leaf_width = width if combine == "mean" else 1
-        trees = [_parse_tree(tree, f"trees[{i}]", features, leaf_width) for i, tree in enumerate(listed)]
+        trees = [_parse_tree(tree, f"trees[{i}]", features, leaf_width) for i, tree in enumerate(items)]
         init: tuple[float, ...] = ()
         if combine == "boost":
             init = _numbers(document.get("init"), "init", width)
             if len(trees) % width:
-                raise ModelRejected(f"{len(trees)} trees do not make whole stages of {width}")
+                raise ModelRejected(f"{len(trees)} trees cannot be divided into stages of {width}")
         (rate, scale) = _numbers([document.get("rate"), document.get("scale")], "rate and scale", 2)
         return cls(combine, link, width, trees, init, rate, scale)
 
@@ -111,31 +111,31 @@ class Trees:
             "trees": [{name: getattr(tree, name) for name in Tree.__slots__} for tree in self.trees],
         }
 
-    def scores(self, row: Sequence[float], *, incomplete: bool = False) -> tuple[float, ...]:
-        """What the trees say of one row, before the link: `width` numbers."""
-        walk = Tree.leaf_of_incomplete if incomplete else Tree.leaf
-        leaves = [tree.value[walk(tree, row)] for tree in self.trees]
-        return self._mean(leaves) if self.combine == "mean" else self._boosted(leaves)
+    def scores(self, row: Sequence[float], *, has_missing: bool = False) -> tuple[float, ...]:
+        """The `width` scores of one row, before the link function."""
+        find_leaf = Tree.find_leaf_with_missing if has_missing else Tree.find_leaf
+        leaves = [tree.value[find_leaf(tree, row)] for tree in self.trees]
+        return self._average(leaves) if self.combine == "mean" else self._boost(leaves)
 
-    def linked(self, scores: Sequence[float]) -> tuple[float, ...]:
-        """Scores as probabilities of the classes (logistic, softmax), or as they are (identity)."""
+    def probabilities(self, scores: Sequence[float]) -> tuple[float, ...]:
+        """The link function: the probabilities of the classes (logistic, softmax), or the scores as they are (identity)."""
         if self.link == "logistic":
             positive = _expit(self.scale * scores[0])
             return (1.0 - positive, positive)
         if self.link == "softmax":
-            top = max(scores)
-            grown = [math.exp(score - top) for score in scores]
-            whole = math.fsum(grown)
-            return tuple(one / whole for one in grown)
+            largest = max(scores)
+            weights = [math.exp(score - largest) for score in scores]
+            total = math.fsum(weights)
+            return tuple(weight / total for weight in weights)
         return tuple(scores)
 
-    def chosen(self, scores: Sequence[float]) -> int:
-        """The index of the winning class; ties go as in scikit-learn."""
+    def best_class(self, scores: Sequence[float]) -> int:
+        """The index of the class with the best score; ties are broken as in scikit-learn."""
         if self.link == "logistic":
             return int(scores[0] >= 0)
         return max(range(len(scores)), key=scores.__getitem__)
 
-    def _mean(self, leaves: list[tuple[float, ...]]) -> tuple[float, ...]:
+    def _average(self, leaves: list[tuple[float, ...]]) -> tuple[float, ...]:
         if len(leaves) == 1:
             return leaves[0]
         total = [0.0] * self.width
@@ -144,7 +144,7 @@ class Trees:
                 total[k] += value
         return tuple(value / len(leaves) for value in total)
 
-    def _boosted(self, leaves: list[tuple[float, ...]]) -> tuple[float, ...]:
+    def _boost(self, leaves: list[tuple[float, ...]]) -> tuple[float, ...]:
         total = list(self.init)
         for i, leaf in enumerate(leaves):
             total[i % self.width] += self.rate * leaf[0]
@@ -159,11 +159,11 @@ def _parse_tree(tree: Any, where: str, features: int, leaf_width: int) -> Tree:
     if not size or any(not isinstance(column, list) or len(column) != size for column in columns):
         raise ModelRejected(f"{where}: {', '.join(Tree.__slots__)} must be lists of one length, at least 1")
     feature, threshold, left, right, missing_left, value = columns
-    if any(type(asked) is not int or not LEAF <= asked < features for asked in feature):
-        raise ModelRejected(f"{where}: asks for a feature that there is not")
+    if any(type(column) is not int or not LEAF <= column < features for column in feature):
+        raise ModelRejected(f"{where}: uses a feature that does not exist")
     if any(type(side) is not bool for side in missing_left):
-        raise ModelRejected(f"{where}: missing_left holds more than true and false")
-    _check_shape(feature, left, right, where)
+        raise ModelRejected(f"{where}: missing_left: expected only true and false")
+    _check_children(feature, left, right, where)
     values = [
         _numbers(value[node], f"{where}, node {node}: value", leaf_width) if feature[node] == LEAF else ()
         for node in range(size)
@@ -172,25 +172,25 @@ def _parse_tree(tree: Any, where: str, features: int, leaf_width: int) -> Tree:
     return Tree(feature, thresholds, left, right, missing_left, values)
 
 
-def _check_shape(feature: list[int], left: list[Any], right: list[Any], where: str) -> None:
-    """A child comes after its parent and is entered once: so every walk ends at a leaf, whatever the file says."""
+def _check_children(feature: list[int], left: list[Any], right: list[Any], where: str) -> None:
+    """Every child must come after its parent and have only one parent, so that every path ends at a leaf."""
     size = len(feature)
-    entered = bytearray(size)
+    has_parent = bytearray(size)
     for node in range(size):
         for child in (left[node], right[node]) if feature[node] != LEAF else ():
-            if type(child) is not int or not node < child < size or entered[child]:
-                raise ModelRejected(f"{where}, node {node}: {child!r:.40} cannot be its child")
-            entered[child] = 1
-    if sum(entered) != size - 1:
+            if type(child) is not int or not node < child < size or has_parent[child]:
+                raise ModelRejected(f"{where}, node {node}: {child!r:.40} cannot be a child of it")
+            has_parent[child] = 1
+    if sum(has_parent) != size - 1:
         raise ModelRejected(f"{where}: some nodes are never reached")
 
 
-def _numbers(listed: Any, what: str, count: int) -> tuple[float, ...]:
-    numeric = isinstance(listed, list) and all(type(one) in (int, float) for one in listed)
-    if not numeric or len(listed) != count:
+def _numbers(values: Any, what: str, count: int) -> tuple[float, ...]:
+    numeric = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+    if not numeric or len(values) != count:
         raise ModelRejected(f"{what}: expected {count} numbers")
     try:
-        numbers = tuple(float(one) for one in listed)
+        numbers = tuple(float(value) for value in values)
     except OverflowError as exc:
         raise ModelRejected(f"{what}: a number is too large") from exc
     if not all(map(math.isfinite, numbers)):
@@ -200,13 +200,13 @@ def _numbers(listed: Any, what: str, count: int) -> tuple[float, ...]:
 
 def _one_of(document: dict[str, Any], key: str, choices: tuple[str, ...]) -> Any:
     if document.get(key) not in choices:
-        raise ModelRejected(f"{key} is none of {', '.join(choices)}")
+        raise ModelRejected(f"{key}: expected one of {', '.join(choices)}")
     return document[key]
 
 
 def _expit(score: float) -> float:
-    # exp of a large negative score would overflow on the other side
+    # Each formula would overflow for large scores of the other sign.
     if score >= 0:
         return 1.0 / (1.0 + math.exp(-score))
-    grown = math.exp(score)
-    return grown / (1.0 + grown)
+    odds = math.exp(score)
+    return odds / (1.0 + odds)

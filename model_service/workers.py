@@ -1,9 +1,9 @@
-"""Several worker processes behind one listening socket, each the same command with the socket handed down.
+"""Several worker processes behind one listening socket. Each is the same command, and inherits the socket.
 
-A worker takes connections only once its model is loaded, so that nobody is told to wait while another could answer; but
-while none is loaded they start one by one, and the first takes connections at once, to say that it is live. A worker that is
-killed is replaced; one that ends by itself ends them all, since the next would do the same (a model that cannot be served, a
-bug). SIGTERM goes to every worker, and each leaves as a single one does; so they do when their supervisor is killed.
+A worker takes connections only once its model is loaded, so that no caller gets a 503 while another worker could answer. The
+first worker is different: it takes connections at once, to answer /v2/health/live, and the others start after it is ready. A
+worker that was killed is replaced. A worker that exits by itself ends all, since the next one would do the same (a model that
+cannot be served, a bug). SIGTERM goes to every worker. When the supervisor is killed, the workers leave too.
 """
 
 import asyncio
@@ -20,84 +20,84 @@ from typing import Any
 
 from model_service.settings import Settings
 
-PAUSE = 0.5  # seconds before a worker is replaced, so that one which keeps crashing does not eat the machine
+RESTART_DELAY = 0.5  # seconds before a killed worker is replaced, so that repeated crashes do not use up the machine
 
 log = logging.getLogger(__name__)
 
 
 class WorkerFailed(Exception):
-    """A worker gave up; its own message stands above in the log."""
+    """A worker exited by itself; its own message is in the log above."""
 
     def __init__(self) -> None:
-        super().__init__("a worker gave up")
+        super().__init__("a worker exited; its message is above")
 
 
-class Line:
-    """A worker's line to its supervisor."""
+class SupervisorSocket:
+    """A worker's socket to its supervisor."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
 
-    def say_ready(self) -> None:
-        """The model is loaded."""
+    def send_ready(self) -> None:
+        """Tells the supervisor that the model is loaded."""
         with suppress(OSError):
             self._socket.send(b"r")
 
-    async def gone(self) -> None:
-        """Waits until the supervisor is no more."""
+    async def wait_until_closed(self) -> None:
+        """Waits until the supervisor has ended."""
         with suppress(OSError):
             await asyncio.get_running_loop().sock_recv(self._socket, 1)
 
 
 async def supervise(settings: Settings, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Keeps `settings.workers` processes serving until `stop`, then waits for them to leave. Raises WorkerFailed."""
-    with _shared_meters() as meters:
+    """Runs `settings.workers` processes until `stop`, then waits for them to exit. Raises WorkerFailed."""
+    with _metrics_file() as metrics_file:
         async with asyncio.TaskGroup() as tasks:
-            crew = _Crew(listener, meters, told=tasks.create_task(stop.wait()))
+            workers = _Workers(listener, metrics_file, stopped=tasks.create_task(stop.wait()))
             for _ in range(settings.workers):
-                tasks.create_task(crew.keep())
+                tasks.create_task(workers.keep_one())
 
 
-class _Crew:
-    """The workers, and which of them are ready. `told` is done when they are to leave."""
+class _Workers:
+    """All workers, and which of them are ready. The task `stopped` is done when they must exit."""
 
-    def __init__(self, listener: socket.socket, meters: Path, *, told: asyncio.Task[Any]) -> None:
+    def __init__(self, listener: socket.socket, metrics_file: Path, *, stopped: asyncio.Task[Any]) -> None:
         self._listener = listener
-        self._meters = meters
-        self._told = told
-        self._turn = asyncio.Lock()
+        self._metrics_file = metrics_file
+        self._stopped = stopped
+        self._starting = asyncio.Lock()
         self._ready: set[socket.socket] = set()
 
-    async def keep(self) -> None:
-        """One worker after the other. Raises WorkerFailed."""
-        while not self._told.done():
-            status = await self._one()
-            if not self._told.done():
+    async def keep_one(self) -> None:
+        """Runs one worker, and another one whenever it was killed. Raises WorkerFailed."""
+        while not self._stopped.done():
+            status = await self._run_one()
+            if not self._stopped.done():
                 log.error("A worker ended with status %s", status)
                 if status >= 0:
                     raise WorkerFailed
-                await asyncio.wait({self._told}, timeout=PAUSE)
+                await asyncio.wait({self._stopped}, timeout=RESTART_DELAY)
 
-    async def _one(self) -> int:
-        """Starts a worker when it is its turn and sees it to its end. Its status."""
-        async with AsyncExitStack() as turn:
-            await turn.enter_async_context(self._turn)
-            if self._told.done():
+    async def _run_one(self) -> int:
+        """Starts a worker and waits for its end; the status."""
+        async with AsyncExitStack() as starting:
+            await starting.enter_async_context(self._starting)
+            if self._stopped.done():
                 return 0
-            async with self._worker() as (worker, ready):
+            async with self._process() as (worker, ready):
                 ended = asyncio.create_task(worker.wait())
-                if not self._ready:
-                    await asyncio.wait({ready, ended, self._told}, return_when=asyncio.FIRST_COMPLETED)
-                await turn.aclose()
-                await asyncio.wait({ended, self._told}, return_when=asyncio.FIRST_COMPLETED)
+                if not self._ready:  # this is the first one: the others start after it
+                    await asyncio.wait({ready, ended, self._stopped}, return_when=asyncio.FIRST_COMPLETED)
+                await starting.aclose()
+                await asyncio.wait({ended, self._stopped}, return_when=asyncio.FIRST_COMPLETED)
                 if not ended.done():
                     worker.send_signal(signal.SIGTERM)
                 return await ended
 
     @asynccontextmanager
-    async def _worker(self) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.Task[None]]]:
-        """A process, killed at the end if it still runs, and the task that hears when it is ready."""
+    async def _process(self) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.Task[None]]]:
+        """A worker's process, which is killed at the end if it still runs, and a task that ends when the worker is ready."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with ours:
@@ -106,33 +106,34 @@ class _Crew:
                 worker = await asyncio.create_subprocess_exec(
                     *self._command(*descriptors), pass_fds=descriptors, start_new_session=True
                 )
-            ready = asyncio.create_task(self._hear(ours))
+            ready = asyncio.create_task(self._wait_until_ready(ours))
             try:
                 yield worker, ready
             finally:
                 ready.cancel()
                 await asyncio.wait({ready})
                 self._ready.discard(ours)
-                if worker.returncode is None:  # another one failed
+                if worker.returncode is None:  # another worker failed
                     worker.kill()
                     await worker.wait()
 
-    async def _hear(self, line: socket.socket) -> None:
+    async def _wait_until_ready(self, worker: socket.socket) -> None:
         with suppress(OSError):
-            if await asyncio.get_running_loop().sock_recv(line, 1):
-                self._ready.add(line)
+            if await asyncio.get_running_loop().sock_recv(worker, 1):
+                self._ready.add(worker)
 
-    def _command(self, listener: int, line: int) -> list[str]:
-        """This very command as one worker: later options win."""
-        inner = ["--workers", "1", "--fd", str(listener), "--line", str(line), "--meters", str(self._meters)]
-        late = ["--late", "yes"] if self._ready else []
-        return [sys.executable, "-m", "model_service", *sys.argv[1:], *inner, *late]
+    def _command(self, listener_fd: int, supervisor_fd: int) -> list[str]:
+        """The command of this process with more options. Where an option is there twice, the last one counts."""
+        command = [sys.executable, "-m", "model_service", *sys.argv[1:], "--workers", "1"]
+        command += ["--listener-fd", str(listener_fd), "--supervisor-fd", str(supervisor_fd)]
+        command += ["--metrics-file", str(self._metrics_file), "--listen-when-ready", "yes" if self._ready else "no"]
+        return command
 
 
 @contextmanager
-def _shared_meters() -> Iterator[Path]:
-    """A file in memory where there is one: a container's root may be read-only."""
-    shared = "/dev/shm"  # noqa: S108  # a fresh name is made in it
-    folder = shared if os.access(shared, os.W_OK) else None
-    with tempfile.NamedTemporaryFile(prefix="model-meters-", dir=folder) as file:
+def _metrics_file() -> Iterator[Path]:
+    """A file that all workers share. It is in memory if possible, since the root of a container may be read-only."""
+    shared_memory = "/dev/shm"  # noqa: S108  # the file in it gets a fresh name
+    folder = shared_memory if os.access(shared_memory, os.W_OK) else None
+    with tempfile.NamedTemporaryFile(prefix="model-metrics-", dir=folder) as file:
         yield Path(file.name)

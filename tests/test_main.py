@@ -142,7 +142,7 @@ async def test_deploys_are_told_to_stop_while_a_request_may_still_come_to_its_en
             "POST /webhooks/github HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2"
         )
         writer.write(f"{head}\r\n\r\n{{".encode())
-        await daemon.answering()  # by then it has the request's beginning
+        await daemon.wait_until_ready()  # by then it has the request's beginning
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
             while "the deploys are told to stop" not in daemon.log.read_text():  # noqa: ASYNC110 - another process

@@ -101,7 +101,7 @@ class DemoDaemon:
         """Start it and wait until it answers; stop it at the end."""
         try:
             await self.start()
-            await self.answering()
+            await self.wait_until_ready()
             yield self
         finally:
             await self.stop()
@@ -141,7 +141,7 @@ class DemoDaemon:
                     removed.append(f"image {unnamed[:19]}")
         return removed
 
-    async def answering(self) -> None:
+    async def wait_until_ready(self) -> None:
         """Wait until it answers; Unavailable with the end of its log when it ends instead."""
         assert self.process is not None  # noqa: S101 - only `running` calls this
         answers = False

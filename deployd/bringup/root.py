@@ -24,20 +24,20 @@ _EXCLUDED_DOCUMENTS = ("usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*
 
 def debian_root(suite: str, progress: Progress) -> Path:
     """The tar of a minimal Debian `suite` with Python; made if it is missing, which needs root on Debian."""
-    kept = directory() / f"debian-{suite}.tar"
-    if kept.exists():
-        return kept
+    archive = directory() / f"debian-{suite}.tar"
+    if archive.exists():
+        return archive
     ensure_packages("debootstrap", progress=progress)
     with _scratch() as root:
         with progress.step(f"making a Debian {suite} by debootstrap", total=_LINES) as step:
             _run(
                 ["debootstrap", "--variant=minbase", f"--include={_CONTENTS}", suite, str(root), mirror()], step.advance
             )
-        unfinished = kept.with_suffix(f".{os.getpid()}")
+        unfinished = archive.with_suffix(f".{os.getpid()}")
         excluded = [f"--exclude=./{path}" for path in (*_EXCLUDED, *_EXCLUDED_DOCUMENTS)]
         subprocess.run(["tar", "-C", root, *excluded, "-cf", unfinished, "."], check=True)
-        unfinished.replace(kept)
-    return kept
+        unfinished.replace(archive)
+    return archive
 
 
 def _run(command: list[str], each_line: Callable[[], None]) -> None:

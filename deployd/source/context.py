@@ -45,7 +45,7 @@ def recreated_if_damaged(mirrors: Sequence[Mirror]) -> Iterator[None]:
 
 
 class CommitContext:
-    """ports.Context on git objects. `open_context` makes it; it closes `held` at its end."""
+    """ports.Context on git objects. `open_context` makes it; it closes `resources` at its end."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class CommitContext:
         dockerfile: tuple[str, bytes],
         extra: bool,
         log: Log,
-        held: ExitStack,
+        resources: ExitStack,
     ) -> None:
         self.commit = origin.commit
         self.dockerfile, self.instructions = dockerfile
@@ -62,7 +62,7 @@ class CommitContext:
         self._parts = parts
         self._extra = (dockerfile,) if extra else ()
         self._log = log
-        self._held = held
+        self._resources = resources
         self._warned = False
         self._streams: list[AsyncGenerator[bytes, None]] = []
 
@@ -83,7 +83,7 @@ class CommitContext:
     async def __aexit__(self, *exc: object) -> None:
         for stream in self._streams:
             await stream.aclose()
-        self._held.close()
+        self._resources.close()
 
     async def _tar(self) -> AsyncGenerator[bytes, None]:
         archive = Archive(self._parts, self._extra, self._origin.committed_at, self._origin.size)
@@ -98,8 +98,10 @@ class CommitContext:
             )
 
 
-async def open_context(origin: Origin, build: Build, parts: Sequence[Part], log: Log, held: ExitStack) -> CommitContext:
-    """The context of a commit, made of `parts`; it takes over `held`.
+async def open_context(
+    origin: Origin, build: Build, parts: Sequence[Part], log: Log, resources: ExitStack
+) -> CommitContext:
+    """The context of a commit, made of `parts`; it takes over `resources`.
 
     BuildFailed when there is no Dockerfile, or the .dockerignore is invalid.
     """
@@ -118,9 +120,9 @@ async def open_context(origin: Origin, build: Build, parts: Sequence[Part], log:
     except ValueError as exc:
         raise BuildFailed(str(exc), hint="docs.docker.com/build/concepts/context explains .dockerignore files") from exc
     always = {".dockerignore", name or ""}
-    kept = await asyncio.to_thread(_kept, parts, ignore, always)
+    included = await asyncio.to_thread(_included, parts, ignore, always)
     own = name or f".dockerfile.{hashlib.sha256(instructions).hexdigest()[:20]}"
-    return CommitContext(origin, kept, (own, instructions), name is None, log, held.pop_all())
+    return CommitContext(origin, included, (own, instructions), name is None, log, resources.pop_all())
 
 
 def _dockerfile(build: Build) -> str:
@@ -138,7 +140,7 @@ def _inside(path: str, context: str, parts: Sequence[Part]) -> str | None:
     return name if any(entry.path == name and entry.kind in files for entry in parts[0].entries) else None
 
 
-def _kept(parts: Sequence[Part], ignore: Ignore, always: set[str]) -> list[Part]:
+def _included(parts: Sequence[Part], ignore: Ignore, always: set[str]) -> list[Part]:
     """The parts without ignored entries. An ignored directory stays when an exception includes something in it."""
     withheld: dict[str, Entry] = {}
     return [Part(part.git, list(_chosen(part.entries, ignore, always, withheld)), part.lfs) for part in parts]

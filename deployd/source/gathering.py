@@ -24,13 +24,13 @@ _MOST = 200
 class Gathering:
     """Collects for one build. `mirror(url, digits)` gives the mirror of a URL whose commit names have `digits` hex digits.
 
-    The fetched commits are kept until `held` is closed. `mirrors` are those that were used, the app's own first.
+    The fetched commits are kept until `resources` is closed. `mirrors` are those that were used, the app's own first.
     """
 
     mirror: Callable[[str, int], Mirror]
     build: Build
     log: Log
-    held: ExitStack
+    resources: ExitStack
     mirrors: list[Mirror] = field(default_factory=list)
 
     async def all_of(self, remote: Remote, commit: str, watched: str) -> list[Part]:
@@ -59,7 +59,7 @@ class Gathering:
         self.mirrors.append(mirror)
         await mirror.fetch(remote, commit, watched, self.log)
         mirror.kept.hold(commit)
-        self.held.callback(mirror.kept.release, commit)
+        self.resources.callback(mirror.kept.release, commit)
         lfs = await mirror.fetch_large(remote, commit, self.log) if self.build.lfs else None
         return Part(mirror.git, await tree.listed(mirror.git, commit, context), lfs)
 

@@ -85,13 +85,13 @@ class GitSource:
             raise BuildFailed(f"{commit[:100]!r} is not a full commit SHA")
         log.write(f"Fetching {commit} of {ref!r}\n")
         remote = self._remote(app)
-        with _disk_errors(), ExitStack() as held:
-            gathering = Gathering(self._mirror, app.build, log, held)
+        with _disk_errors(), ExitStack() as resources:
+            gathering = Gathering(self._mirror, app.build, log, resources)
             with recreated_if_damaged(gathering.mirrors):
                 parts = await gathering.all_of(remote, commit, app.ref)
                 facts = await tree.facts(parts[0].git, commit)
                 origin = Origin(gathering.mirrors, commit, facts.committed_at, self._limits.size)
-                return await open_context(origin, app.build, parts, log, held)
+                return await open_context(origin, app.build, parts, log, resources)
 
     async def changed(self, app: App, before: str, after: str) -> frozenset[str] | None:
         """The paths that differ between two commits; see ports.Source. A moved file counts with both its paths."""

@@ -141,7 +141,7 @@ async def test_a_daemon_killed_in_mid_rollout_takes_it_up_and_ends_it_rightly(
         world.daemon.process.kill()
         await world.daemon.process.wait()
         await world.daemon.start()
-        await world.daemon.answering()
+        await world.daemon.wait_until_ready()
         ended = await world.ended(deploy)
     live = (await world.client.app(world.app)).live
     assert live is not None

@@ -72,7 +72,7 @@ async def test_twenty_restarts_of_deployd_lose_no_request(world: World) -> None:
             sent = load.sent
             await load.reached(sent + 50)
             await world.daemon.start()
-            await world.daemon.answering()
+            await world.daemon.wait_until_ready()
         newer = await world.ended(await world.push())
         await load.reached(load.sent + 200)
     print(f"{load.sent} requests, {len(load.failures)} failed, over {_RESTARTS} restarts")
@@ -103,7 +103,7 @@ async def test_another_gateway_image_takes_over_under_load(
                 config.write_text(config.read_text().replace(f"{tag}:1", f"{tag}:2"))
                 await world.daemon.stop()
                 await world.daemon.start()
-                await world.daemon.answering()
+                await world.daemon.wait_until_ready()
                 wanted = api.get(f"/images/{tag}:2/json")["Id"]
                 await _until(lambda: (api.get(f"{name}/json") or {}).get("Image") == wanted)
                 await _until(lambda: api.get(f"{name}-old/json") is None)

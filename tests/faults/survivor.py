@@ -148,7 +148,7 @@ class Survivor:
     async def settles(self) -> None:
         """The head goes live and everything else goes away; then all promises are checked."""
         head = self.world.repository.head
-        await self.daemon.answering()
+        await self.daemon.wait_until_ready()
         async with asyncio.timeout(_WITHIN_S):
             async for _ in self.world.client.events(self.world.app):
                 if await self._settled(head):

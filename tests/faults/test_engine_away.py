@@ -98,7 +98,7 @@ async def test_an_engine_that_is_away_at_the_start_is_waited_for(
         await world.daemon.stop()
         proxy.away()
         await world.daemon.start()
-        await world.daemon.answering()
+        await world.daemon.wait_until_ready()
         await readyz(world, "engine", "Cannot connect to Docker Engine")
         deploy = await world.push()
         await proxy.back()
@@ -145,7 +145,7 @@ async def test_an_engine_that_hangs_keeps_no_daemon_from_ending_and_the_next_sta
     assert world.daemon.process.returncode in {0, 1}
     proxy.flow()
     await world.daemon.start()
-    await world.daemon.answering()
+    await world.daemon.wait_until_ready()
     live = await world.ended(deploy)
     assert live.status is Status.LIVE
     await finishes(world, live)

@@ -122,7 +122,7 @@ async def test_haproxy_that_dies_while_deployd_is_away_comes_back_with_the_live_
     with _a_short_gap("HAProxy removed, then deployd started"):
         await world.daemon.start()
         await _serves(world, live.commit)
-    await world.daemon.answering()
+    await world.daemon.wait_until_ready()
     check_world(world, docker_engine.api())
 
 

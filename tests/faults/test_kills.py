@@ -47,7 +47,7 @@ async def _restart_to_die(survivor: Survivor, point: str, *, of_a_new_deploy: bo
     ((known,),) = records(survivor.world, "SELECT max(number) FROM deploys")
     await survivor.restart(point, first=known + 1)
     with suppress(Unavailable):  # what is new may have been found by the poll
-        await survivor.daemon.answering()
+        await survivor.daemon.wait_until_ready()
 
 
 def _in_turn(names: Sequence[str], chance: random.Random) -> Iterator[str]:

@@ -133,7 +133,7 @@ async def test_a_daemon_on_a_full_disk_still_stops_and_starts(
     ballast.unlink()
     if not started:
         await world.daemon.start()
-        await world.daemon.answering()
+        await world.daemon.wait_until_ready()
     world.change()
     payload = world.repository.push("Change")
     live = await _taken(world, payload, str(uuid.uuid4()))
@@ -166,7 +166,7 @@ async def test_while_somebody_else_holds_the_database_pushes_wait_or_are_refused
 async def _starts(world: World) -> bool:
     """Whether the daemon starts; where it cannot, it says so as a failure that may pass, and whoever started it tries again."""
     try:
-        await world.daemon.answering()
+        await world.daemon.wait_until_ready()
     except Unavailable:
         assert world.daemon.process is not None
         assert world.daemon.process.returncode == 1

@@ -49,7 +49,7 @@ async def test_a_stop_in_whatever_step_is_clean_and_the_restart_goes_on(survivor
         await survivor.daemon.stop()
         ((known,),) = records(survivor.world, "SELECT max(number) FROM deploys")
         await survivor.restart(f"after begin_step {step}", by="SIGTERM", first=known + 1)
-        await survivor.daemon.answering()
+        await survivor.daemon.wait_until_ready()
         await survivor.push()
         assert await survivor.ends() == 0
         struck_at = survivor.struck_at()
@@ -88,7 +88,7 @@ async def test_an_end_in_the_middle_of_a_long_build_takes_its_containers_away(
         assert world.daemon.process.returncode == 0
         assert building() == []
     await survivor.restart()
-    await survivor.daemon.answering()
+    await survivor.daemon.wait_until_ready()
     await survivor.push()
     await survivor.settles()
     assert building() == [], "that of the end, or of what was taken up after it"

@@ -1,4 +1,4 @@
-"""Models trained once a session, and an app served in this process."""
+"""Models that are trained once a session, and a service in this process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from model_service.fitting import fit, measure
 from model_service.manifest import Manifest
 from model_service.service import Service
 from model_service.settings import Settings
-from tests.model_service.tasks import TREES, powers
+from tests.model_service.tasks import TREES, polynomial_ridge
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def iris_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, Service]]:
-    """A loaded service in this process, and a caller."""
+    """A client of a service in this process, and the service."""
     service = Service(settings)
     await service.load()
     transport = httpx.ASGITransport(create_app(service))
@@ -36,17 +36,17 @@ async def served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, S
 
 @pytest.fixture
 async def service(iris_dir: Path) -> AsyncIterator[Service]:
-    serving = Service(Settings(dir=iris_dir, max_body=100_000, max_rows=1000))
-    await serving.load()
-    yield serving
-    await serving.close()
+    service = Service(Settings(dir=iris_dir, max_body=100_000, max_rows=1000))
+    await service.load()
+    yield service
+    await service.close()
 
 
 @pytest.fixture
 async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(service))
-    async with httpx.AsyncClient(transport=transport, base_url="http://model.example.com") as one:
-        yield one
+    async with httpx.AsyncClient(transport=transport, base_url="http://model.example.com") as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +56,8 @@ def regressor(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 @pytest.fixture(scope="session")
-def powers_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("powers")
-    fitted = fit(powers(), seed=0)
+def polynomial_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("polynomial")
+    fitted = fit(polynomial_ridge(), seed=0)
     train.write(fitted, out, form="auto", metrics=measure(fitted))
     return out

@@ -1,4 +1,4 @@
-"""The service as users start it: a process of its own, on a free port."""
+"""The service as users start it: as a process on a free port."""
 
 import os
 import signal
@@ -17,17 +17,17 @@ from deployd.bringup.ports import free_port
 
 @dataclass
 class Running:
-    """A started service."""
+    """A service that was started."""
 
     process: subprocess.Popen[str]
     url: str
 
     def wait_until_ready(self, seconds: float = 60) -> None:
-        """Raises TimeoutError, or RuntimeError when the process ends first."""
+        """Raises TimeoutError, or RuntimeError if the process ends first."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise RuntimeError(f"ended with {self.process.returncode}")
+                raise RuntimeError(f"the service ended with {self.process.returncode}")
             try:
                 if httpx.get(f"{self.url}/v2/health/ready", timeout=5).status_code == 200:
                     return
@@ -37,14 +37,14 @@ class Running:
         raise TimeoutError
 
     def stop(self, seconds: float = 30) -> int:
-        """SIGTERM; the exit code."""
+        """Sends SIGTERM and returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
 
 
 @contextmanager
 def started(directory: Path, *options: str, **environment: str) -> Iterator[Running]:
-    """A service that may not be ready yet; killed at the end if it still runs."""
+    """A service that may not be ready yet. It is stopped at the end."""
     port = free_port()
     command = [
         sys.executable,
@@ -77,14 +77,14 @@ def started(directory: Path, *options: str, **environment: str) -> Iterator[Runn
 @contextmanager
 def running(directory: Path, *options: str, **environment: str) -> Iterator[Running]:
     """A service that is ready."""
-    with started(directory, *options, **environment) as one:
-        one.wait_until_ready()
-        yield one
+    with started(directory, *options, **environment) as service:
+        service.wait_until_ready()
+        yield service
 
 
 def workers_of(service: Running) -> set[int]:
-    """The processes that a service has started."""
-    listed = subprocess.run(
+    """The process ids of a service's workers."""
+    processes = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(service.process.pid)], capture_output=True, text=True, check=False
     )
-    return set(map(int, listed.stdout.split()))
+    return set(map(int, processes.stdout.split()))

@@ -1,4 +1,4 @@
-"""A task whose estimator takes its time when told to: for tests of what happens meanwhile."""
+"""A task with an estimator that can be slow, for tests of what happens meanwhile."""
 
 import os
 import time
@@ -10,11 +10,11 @@ from sklearn.datasets import load_iris
 
 from model_service.task import Task
 
-ENDLESS = 99.0  # a row that begins so keeps the model busy for a minute and more
+ENDLESS = 99.0  # a row that begins with this keeps the model busy for 90 s
 
 
 class Slow(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Tells long flowers from short ones; $SLOW_FIRST is how many seconds the first call of a process takes."""
+    """Tells long flowers from short ones. The first call of a process takes $SLOW_FIRST seconds."""
 
     def fit(self, rows: Any, answers: Any) -> "Slow":
         self.classes_ = np.unique(answers)

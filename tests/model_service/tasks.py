@@ -1,4 +1,4 @@
-"""Tasks to train in tests: every kind of estimator that the service promises to serve."""
+"""Tasks for tests: every kind of estimator that the service can serve."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from model_service.task import Task
 
 def iris(estimator: Any, name: str = "iris") -> Task:
     flowers = load_iris()
-    names = [str(one) for one in flowers.target_names]
+    names = [str(name) for name in flowers.target_names]
     return Task(name, flowers.data, flowers.target, ("a", "b", "c", "d"), estimator, labels=names, bar=0.8)
 
 
@@ -34,23 +34,23 @@ def diabetes(estimator: Any) -> Task:
 
 def cancer(estimator: Any) -> Task:
     cells = load_breast_cancer()
-    names = [str(one) for one in cells.feature_names]
+    names = [str(name) for name in cells.feature_names]
     return Task("cancer", cells.data, cells.target, names, estimator, labels=["malignant", "benign"], bar=0.8)
 
 
-def gappy(estimator: Any) -> Task:
-    """Missing values in two of four columns, and classes that are words."""
+def with_missing_values(estimator: Any) -> Task:
+    """Two of four columns have missing values, and the classes are words."""
     rows, answers = make_classification(n_samples=300, n_features=4, random_state=0)
     rows[np.random.default_rng(0).random(rows.shape) < 0.1] = np.nan
     rows[:, 2:] = np.nan_to_num(rows[:, 2:])
-    return Task("gappy", rows, np.where(answers, "yes", "no"), ("a", "b", "c", "d"), estimator, bar=0.7)
+    return Task("missing-values", rows, np.where(answers, "yes", "no"), ("a", "b", "c", "d"), estimator, bar=0.7)
 
 
-def powers() -> Task:
-    """Has no finite answer for numbers whose ninth power no double holds."""
+def polynomial_ridge() -> Task:
+    """Its prediction is not finite for numbers whose ninth power is larger than every double."""
     flowers = load_iris()
     estimator = make_pipeline(StandardScaler(), PolynomialFeatures(9), Ridge(solver="lsqr"))
-    return Task("powers", flowers.data, flowers.target.astype(float), ("a", "b", "c", "d"), estimator)
+    return Task("polynomial", flowers.data, flowers.target.astype(float), ("a", "b", "c", "d"), estimator)
 
 
 TREES = {
@@ -67,22 +67,22 @@ TREES = {
     "regression tree": lambda seed: diabetes(DecisionTreeRegressor(random_state=seed, max_depth=6)),
     "regression forest": lambda seed: diabetes(RandomForestRegressor(20, random_state=seed)),
     "boosted regression": lambda seed: diabetes(GradientBoostingRegressor(n_estimators=20, random_state=seed)),
-    "tree with missing values": lambda seed: gappy(DecisionTreeClassifier(random_state=seed)),
-    "forest with missing values": lambda seed: gappy(RandomForestClassifier(10, random_state=seed)),
+    "tree with missing values": lambda seed: with_missing_values(DecisionTreeClassifier(random_state=seed)),
+    "forest with missing values": lambda seed: with_missing_values(RandomForestClassifier(10, random_state=seed)),
 }
 OTHERS = {
     "logistic regression in a pipeline": lambda seed: iris(make_pipeline(StandardScaler(), LogisticRegression())),
     "support vectors without probabilities": lambda seed: iris(SVC(random_state=seed)),
-    "ridge regression over powers": lambda seed: powers(),
+    "ridge regression of a polynomial": lambda seed: polynomial_ridge(),
     "ridge regression": lambda seed: diabetes(make_pipeline(StandardScaler(), Ridge())),
 }
 
 
 def task(seed: int) -> Task:
-    """For --task tests.model_service.tasks: a pipeline."""
+    """A pipeline, for --task tests.model_service.tasks."""
     return OTHERS["logistic regression in a pipeline"](seed)
 
 
-def compiled(seed: int) -> Task:
-    """An estimator with a compiled type, which skops does not trust."""
+def untrusted(seed: int) -> Task:
+    """An estimator of a compiled type, which skops does not trust."""
     return iris(HistGradientBoostingClassifier(max_iter=5, random_state=seed))

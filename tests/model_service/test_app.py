@@ -1,4 +1,4 @@
-"""What is served besides predictions, and that the OpenAPI document tells the truth about all of it."""
+"""The routes besides the predictions, and the OpenAPI document of all routes."""
 
 import subprocess
 import sys
@@ -17,29 +17,29 @@ from tests.model_service.process import Running, running
 
 @pytest.fixture(scope="module")
 def server(iris_dir: Path) -> Iterator[Running]:
-    with running(iris_dir) as one:
-        yield one
+    with running(iris_dir) as service:
+        yield service
 
 
 async def test_version_names_commit_model_and_metrics(client: httpx.AsyncClient, service: Service) -> None:
-    told = (await client.get("/version")).json()
-    assert told["commit"] == service.manifest.commit
-    assert told["version"] == service.manifest.version
-    assert told["metrics"]["accuracy"] > 0.9
+    version = (await client.get("/version")).json()
+    assert version["commit"] == service.manifest.commit
+    assert version["version"] == service.manifest.version
+    assert version["metrics"]["accuracy"] > 0.9
 
 
-async def test_the_whole_manifest_is_there(client: httpx.AsyncClient, service: Service) -> None:
+async def test_manifest_shows_the_whole_manifest(client: httpx.AsyncClient, service: Service) -> None:
     assert (await client.get("/manifest")).json() == service.manifest.model_dump()
 
 
-async def test_unknown_paths_and_methods_answer_in_the_same_shape(client: httpx.AsyncClient) -> None:
+async def test_unknown_paths_and_methods_get_an_error_as_json(client: httpx.AsyncClient) -> None:
     for answer, status in ((await client.get("/nope"), 404), (await client.delete("/version"), 405)):
         assert answer.status_code == status
         assert answer.json()["error"]
         assert "allow" in answer.headers or status == 404
 
 
-async def test_the_try_it_page_needs_nobody_else(client: httpx.AsyncClient) -> None:
+async def test_the_try_it_page_loads_nothing_from_other_hosts(client: httpx.AsyncClient) -> None:
     answer = await client.get("/")
     assert answer.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -47,7 +47,7 @@ async def test_the_try_it_page_needs_nobody_else(client: httpx.AsyncClient) -> N
     assert "https://" not in answer.text
 
 
-async def test_health_says_live_but_not_ready_until_the_model_is_loaded(
+async def test_the_service_is_live_but_not_ready_until_the_model_is_loaded(
     service: Service, client: httpx.AsyncClient
 ) -> None:
     service.model, loaded = None, service.model
@@ -60,54 +60,57 @@ async def test_health_says_live_but_not_ready_until_the_model_is_loaded(
     service.model = loaded
 
 
-async def test_the_documents_describe_the_hot_routes_with_this_models_features(client: httpx.AsyncClient) -> None:
+async def test_the_openapi_document_describes_the_features_of_the_model(
+    client: httpx.AsyncClient,
+) -> None:
     document = (await client.get("/openapi.json")).json()
     assert {"/predict", "/api", "/v2/models/iris/infer", "/version"} <= set(document["paths"])
     content = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
-    named = content["schema"]["properties"]["instances"]["items"]["oneOf"][1]
-    assert named["required"] == ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    named_row = content["schema"]["properties"]["instances"]["items"]["oneOf"][1]
+    assert named_row["required"] == ["sepal_length", "sepal_width", "petal_length", "petal_width"]
     assert (await client.get("/docs")).status_code == 200
 
 
-async def test_the_description_of_inference_covers_what_is_served(client: httpx.AsyncClient) -> None:
+async def test_the_openapi_document_allows_only_requests_that_are_answered(
+    client: httpx.AsyncClient,
+) -> None:
     document = (await client.get("/openapi.json")).json()
     infer = document["paths"]["/v2/models/iris/infer"]["post"]
     content = infer["requestBody"]["content"]
     assert set(content) == {"application/json", "application/octet-stream"}
     assert set(infer["responses"]["200"]["content"]) == {"application/json", "application/octet-stream"}
-    described = Draft202012Validator(content["application/json"]["schema"])
+    validator = Draft202012Validator(content["application/json"]["schema"])
     row, rows = [5.8, 4.0, 1.2, 0.2], [[5.8, 4.0, 1.2, 0.2], [6.0, 3.0, 5.5, 2.0]]
     columns = [
         {"name": feature.name, "shape": [1], "datatype": "FP32", "data": [1.0]}
         for feature in Manifest.model_validate((await client.get("/manifest")).json()).features
     ]
-    served: list[dict[str, Any]] = [
+    valid: list[dict[str, Any]] = [
         {"inputs": [{"name": "x", "shape": [4], "datatype": "FP64", "data": row}]},
         {"inputs": [{"name": "x", "shape": [2, 4], "datatype": "FP32", "data": rows}]},
         {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "INT8", "data": [6, 3, 5, 2]}]},
         {"inputs": columns, "outputs": [{"name": "label", "parameters": {"binary_data": True}}]},
         {"inputs": columns, "outputs": None, "id": "7", "parameters": {"binary_data_output": True}},
     ]
-    for message in served:
-        described.validate(message)
+    for message in valid:
+        validator.validate(message)
         assert (await client.post("/v2/models/iris/infer", json=message)).status_code == 200
-    unserved: list[Any] = [{}, {"inputs": []}, {"inputs": columns, "outputs": [{"name": "x"}]}]
-    for wrong in unserved:
-        assert not described.is_valid(wrong)
+    invalid: list[Any] = [{}, {"inputs": []}, {"inputs": columns, "outputs": [{"name": "x"}]}]
+    for message in invalid:
+        assert not validator.is_valid(message)
     assert infer["parameters"][0]["name"] == "Inference-Header-Content-Length"
 
 
-async def test_a_version_is_named_in_the_path_only(client: httpx.AsyncClient) -> None:
+async def test_the_version_is_a_parameter_of_the_path_only(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
     for path in ("/v2/models/{name}", "/v2/models/{name}/ready"):
-        assert [one["name"] for one in paths[path]["get"]["parameters"]] == ["name"]
+        assert [parameter["name"] for parameter in paths[path]["get"]["parameters"]] == ["name"]
         assert (await client.get(path.format(name="iris"), params={"version": "zzz"})).status_code == 200
     versioned = paths["/v2/models/{name}/versions/{version}"]["get"]["parameters"]
-    assert {(one["name"], one["in"]) for one in versioned} == {("name", "path"), ("version", "path")}
+    assert {(parameter["name"], parameter["in"]) for parameter in versioned} == {("name", "path"), ("version", "path")}
 
 
-# How many numbers a tensor's data must hold is beyond JSON Schema: of inference, that all that fits the schema is accepted
-# cannot be asked.
+# JSON Schema cannot say how many numbers a tensor must hold, so the service refuses some inference requests that fit the schema.
 SCHEMATHESIS = """
 [[operations]]
 include-path-regex = "/infer$"
@@ -116,7 +119,7 @@ checks.positive_data_acceptance.enabled = false
 
 
 @pytest.mark.slow
-def test_schemathesis_finds_nothing(server: Running, tmp_path: Path) -> None:
+def test_schemathesis_finds_no_difference_from_the_openapi_document(server: Running, tmp_path: Path) -> None:
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(SCHEMATHESIS)
     program = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(configuration)]

@@ -1,4 +1,4 @@
-"""The bench of the service: that it compares like with like."""
+"""The bench of the service compares under equal conditions."""
 
 import re
 
@@ -12,7 +12,7 @@ from model_service.__main__ import _configuration
 from model_service.service import Service
 
 
-async def test_the_ceiling_runs_under_the_flags_of_the_service(service: Service) -> None:
+async def test_the_ceiling_runs_with_the_uvicorn_flags_of_the_service(service: Service) -> None:
     ours = _configuration(service)
     given = main.make_context("uvicorn", ["app:app", *UVICORN_FLAGS]).params
     for name in ("ws", "lifespan", "access_log", "proxy_headers", "server_header", "date_header", "timeout_keep_alive"):
@@ -20,13 +20,13 @@ async def test_the_ceiling_runs_under_the_flags_of_the_service(service: Service)
     assert (given["loop"], given["http"]) == ("uvloop", "httptools")
 
 
-def test_every_requirement_of_every_rival_is_pinned() -> None:
+def test_every_requirement_of_every_rival_has_an_exact_version() -> None:
     for name, rival in RIVALS.items():
         for requirement in rival.requirements:
             assert re.fullmatch(r"[a-z-]+==[0-9.]+", requirement), (name, requirement)
 
 
-def test_a_rival_that_fails_in_a_later_round_takes_none_of_the_others_rounds_along() -> None:
+def test_a_rival_that_fails_in_a_later_round_does_not_remove_rounds_of_the_others() -> None:
     report = Report("serving")
     for turn, rate in enumerate((100.0, 200.0, 400.0)):
         for connections in CONNECTIONS:
@@ -42,7 +42,7 @@ def test_a_rival_that_fails_in_a_later_round_takes_none_of_the_others_rounds_alo
     assert report.absences == {"mlflow": "it ended"}
 
 
-def test_as_slow_as_the_best_peer_is_not_below_it() -> None:
+def test_a_value_equal_to_the_limit_is_not_under_it() -> None:
     report = Report("serving")
     report.sample("ours", 1, "ms")
     report.bar("p99", "<", 1, "ours")

@@ -1,4 +1,4 @@
-"""The public clients of the Open Inference Protocol, each in an environment of its own, against scikit-learn's answers."""
+"""Public clients of the Open Inference Protocol get the predictions of scikit-learn. Each has its own environment."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ SCRIPTS = {
 
 
 def environment(requirements: tuple[str, ...]) -> Path:
-    """A Python with these packages, made once a machine."""
+    """A Python with these packages. It is made only once on each machine."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = cache / "deployd-clients" / hashlib.sha256(" ".join(requirements).encode()).hexdigest()[:12]
     python, done = home / "bin/python", home / "installed"
@@ -40,23 +40,23 @@ def environment(requirements: tuple[str, ...]) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("script", "requirements"), SCRIPTS.items(), ids=SCRIPTS)
-def test_a_public_client_gets_scikit_learns_answers(
+def test_a_public_client_gets_the_predictions_of_scikit_learn(
     script: str, requirements: tuple[str, ...], iris_dir: Path, tmp_path: Path
 ) -> None:
     python = environment(requirements)
     fitted = fit(load_task("model_service.iris", 0), seed=0)
-    said = fitted.estimator.predict(fitted.unseen_rows)
-    known = {
+    predicted = fitted.estimator.predict(fitted.held_back_rows)
+    expected = {
         "version": Manifest.read(iris_dir).version,
-        "rows": fitted.unseen_rows.tolist(),
-        "classes": said.tolist(),
-        "labels": [iris(fitted.estimator).labels[k] for k in said],
-        "probabilities": fitted.estimator.predict_proba(fitted.unseen_rows).tolist(),
+        "rows": fitted.held_back_rows.tolist(),
+        "classes": predicted.tolist(),
+        "labels": [iris(fitted.estimator).labels[k] for k in predicted],
+        "probabilities": fitted.estimator.predict_proba(fitted.held_back_rows).tolist(),
     }
-    (tmp_path / "known.json").write_text(json.dumps(known))
+    (tmp_path / "expected.json").write_text(json.dumps(expected))
     with running(iris_dir) as service:
         address = service.url.removeprefix("http://")
-        command = [str(python), str(CLIENTS / script), address, str(tmp_path / "known.json")]
+        command = [str(python), str(CLIENTS / script), address, str(tmp_path / "expected.json")]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "agrees" in done.stdout

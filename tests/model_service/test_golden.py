@@ -1,4 +1,4 @@
-"""Golden predictions: what agrees with what, and a file that explains itself."""
+"""Golden predictions: how answers are compared, and which files are refused."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from model_service.model import Model, load
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted", "same"),
+    ("given", "expected", "same"),
     [
         ({"a": 1.0, "more": 2}, {"a": 1.0}, True),
         ({"a": 1.0 + 1e-7}, {"a": 1.0}, True),
@@ -27,15 +27,15 @@ from model_service.model import Model, load
         (1, 1.0, True),
     ],
 )
-def test_what_is_named_must_be_there_and_equal_within_the_tolerance(given: Any, wanted: Any, same: bool) -> None:
-    assert agrees(given, wanted, 1e-6) is same
+def test_all_expected_keys_must_be_there_and_equal_within_the_tolerance(given: Any, expected: Any, same: bool) -> None:
+    assert agrees(given, expected, 1e-6) is same
 
 
-def test_the_file_names_its_route_and_holds_single_rows_and_all_together(iris_dir: Path) -> None:
+def test_the_file_names_its_route_and_has_a_case_for_each_row_and_one_for_all(iris_dir: Path) -> None:
     document = json.loads((iris_dir / "golden.json").read_text())
     assert (document["url"], document["tolerance"]) == ("/predict", 1e-6)
     assert [len(case["request"]["instances"]) for case in document["cases"]] == [1] * 12 + [12]
-    labels = {one["label"] for case in document["cases"] for one in case["response"]["predictions"]}
+    labels = {prediction["label"] for case in document["cases"] for prediction in case["response"]["predictions"]}
     assert labels == {"setosa", "versicolor", "virginica"}
 
 
@@ -44,46 +44,46 @@ def model(iris_dir: Path) -> Model:
     return load(iris_dir)
 
 
-def golden(rows: Any = ((5.8, 4.0, 1.2, 0.2),), tolerance: str = "1e-6", response: str = "setosa") -> bytes:
+def golden_json(rows: Any = ((5.8, 4.0, 1.2, 0.2),), tolerance: str = "1e-6", response: str = "setosa") -> bytes:
     """A golden.json of one case."""
-    said = f'{{"predictions": [{{"label": "{response}"}}]}}'
-    case = f'{{"request": {{"instances": {json.dumps(rows)}}}, "response": {said}}}'
+    predictions = f'{{"predictions": [{{"label": "{response}"}}]}}'
+    case = f'{{"request": {{"instances": {json.dumps(rows)}}}, "response": {predictions}}}'
     return f'{{"tolerance": {tolerance}, "cases": [{case}]}}'.encode()
 
 
-def test_a_right_case_is_counted(model: Model) -> None:
-    assert check_golden(model, golden()) == 1
+def test_the_number_of_correct_cases_is_returned(model: Model) -> None:
+    assert check_golden(model, golden_json()) == 1
 
 
-WORTHLESS = {
+INVALID = {
     "no cases": (b'{"tolerance": 1e-6, "cases": []}', "proves nothing"),
-    "an infinite tolerance": (golden(tolerance="Infinity"), "proves nothing"),
-    "a tolerance that is no number": (golden(tolerance="NaN"), "proves nothing"),
-    "a negative tolerance": (golden(tolerance="-1"), "proves nothing"),
-    "a tolerance beyond all numbers": (golden(tolerance="1" + "0" * 400), "not usable"),
-    "no rows": (golden(rows=[]), "at least one row"),
-    "rows of text": (golden(rows=["x"]), "expected a list of 4 numbers"),
-    "numbers as text": (golden(rows=[["5.8", 4.0, 1.2, 0.2]]), "expected a number"),
-    "another width": (golden(rows=[[1.0, 2.0]]), "expected 4 numbers"),
-    "a number too large": (golden(rows=[[1e39, 4.0, 1.2, 0.2]]), "within"),
-    "a missing value that may not be missing": (golden(rows=[[float("nan"), 4.0, 1.2, 0.2]]), "within"),
-    "a response that asks for nothing": (golden().replace(b'"predictions"', b'"other"'), "no predictions"),
-    "another answer": (golden(response="virginica"), "no longer answers"),
+    "an infinite tolerance": (golden_json(tolerance="Infinity"), "proves nothing"),
+    "a tolerance that is not a number": (golden_json(tolerance="NaN"), "proves nothing"),
+    "a negative tolerance": (golden_json(tolerance="-1"), "proves nothing"),
+    "a tolerance that is too large": (golden_json(tolerance="1" + "0" * 400), "not usable"),
+    "no rows": (golden_json(rows=[]), "at least one row"),
+    "rows of text": (golden_json(rows=["x"]), "expected a list of 4 numbers"),
+    "numbers as text": (golden_json(rows=[["5.8", 4.0, 1.2, 0.2]]), "expected a number"),
+    "another number of features": (golden_json(rows=[[1.0, 2.0]]), "expected 4 numbers"),
+    "a number too large": (golden_json(rows=[[1e39, 4.0, 1.2, 0.2]]), "within"),
+    "a missing value that may not be missing": (golden_json(rows=[[float("nan"), 4.0, 1.2, 0.2]]), "within"),
+    "a response without predictions": (golden_json().replace(b'"predictions"', b'"other"'), "no predictions"),
+    "another prediction": (golden_json(response="virginica"), "no longer predicts"),
 }
 
 
-@pytest.mark.parametrize(("content", "said"), WORTHLESS.values(), ids=WORTHLESS)
-def test_what_proves_nothing_is_refused(model: Model, content: bytes, said: str) -> None:
-    with pytest.raises(ModelRejected, match=said):
+@pytest.mark.parametrize(("content", "message"), INVALID.values(), ids=INVALID)
+def test_a_file_that_proves_nothing_or_fails_is_refused(model: Model, content: bytes, message: str) -> None:
+    with pytest.raises(ModelRejected, match=message):
         check_golden(model, content)
 
 
-def test_a_model_that_fails_is_refused_with_what_it_raised(model: Model) -> None:
+def test_a_model_that_raises_is_refused_with_its_exception(model: Model) -> None:
     class Broken:
-        manifest, per_call, quick_rows = model.manifest, False, 1
+        manifest, costly_calls, quick_rows = model.manifest, False, 1
 
-        def answers(self, rows: Any) -> Any:
+        def predict(self, rows: Any) -> Any:
             raise ZeroDivisionError("by zero")
 
     with pytest.raises(ModelRejected, match="ZeroDivisionError: by zero"):
-        check_golden(Broken(), golden())
+        check_golden(Broken(), golden_json())

@@ -1,4 +1,4 @@
-"""The image that the Dockerfile makes: small, unprivileged, provenance told, trained only when the code changes."""
+"""The image that the Dockerfile makes: small, unprivileged, with its commit, and trained again only when the code changes."""
 
 import json
 import os
@@ -18,52 +18,52 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 
 class Docker:
-    """The docker CLI on one engine, and the names of what it made."""
+    """The docker command on one engine, and the name of the image that it builds."""
 
     def __init__(self, url: str) -> None:
         self.image = f"model-service-test:{uuid4().hex[:8]}"
         self._environment = os.environ | {"DOCKER_HOST": url, "DOCKER_BUILDKIT": "0"}
 
-    def __call__(self, *words: str) -> str:
+    def __call__(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["docker", *words], cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
+            ["docker", *arguments], cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout.strip()
 
     def build(self, commit: str) -> str:
-        """Builds with COMMIT and returns what the builder said."""
+        """Builds for a commit and returns the output."""
         return self("build", "-t", self.image, "--build-arg", f"COMMIT={commit}", ".")
 
 
 @pytest.fixture(scope="module")
 def docker(base_images: engines.Engine) -> Iterator[Docker]:
-    one = Docker(base_images.url)
-    one.build("a" * 40)
-    yield one
-    one("image", "rm", one.image)
+    docker = Docker(base_images.url)
+    docker.build("a" * 40)
+    yield docker
+    docker("image", "rm", docker.image)
 
 
-def version(url: str) -> dict[str, str]:
-    """What /version tells, once it does."""
+def wait_for_version(url: str) -> dict[str, str]:
+    """The answer of /version, as soon as there is one."""
     deadline = time.monotonic() + 60
     while True:
         try:
-            told: dict[str, str] = httpx.get(f"{url}/version", timeout=5).json()
+            version: dict[str, str] = httpx.get(f"{url}/version", timeout=5).json()
         except httpx.TransportError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         else:
-            return told
+            return version
 
 
-def test_the_image_serves_unprivileged_on_a_read_only_root_and_leaves_on_sigterm(docker: Docker) -> None:
+def test_the_image_serves_unprivileged_on_a_read_only_root_and_exits_on_sigterm(docker: Docker) -> None:
     confined = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--memory=128m", "--pids-limit=64")
     container = docker("run", "-d", *confined, docker.image)
     try:
         address = docker("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
         url = f"http://{address}:5000"
-        assert version(url)["commit"] == "a" * 40
+        assert wait_for_version(url)["commit"] == "a" * 40
         golden = json.loads(docker("exec", container, "cat", "golden.json"))
         for case in golden["cases"]:
             answer = httpx.post(url + golden["url"], json=case["request"]).json()
@@ -75,10 +75,10 @@ def test_the_image_serves_unprivileged_on_a_read_only_root_and_leaves_on_sigterm
         docker("rm", "-f", container)
 
 
-def test_another_commit_with_the_same_code_does_not_train_again(docker: Docker) -> None:
+def test_a_new_commit_with_the_same_code_does_not_train_again(docker: Docker) -> None:
     before = docker("inspect", "-f", "{{json .RootFS.Layers}}", docker.image)
-    said = docker.build("b" * 40)
-    assert "Running in" not in said.partition("ARG COMMIT")[0]
+    output = docker.build("b" * 40)
+    assert "Running in" not in output.partition("ARG COMMIT")[0]
     assert docker("inspect", "-f", "{{json .RootFS.Layers}}", docker.image) == before
     assert "MODEL_COMMIT=" + "b" * 40 in docker("inspect", "-f", "{{json .Config.Env}}", docker.image)
     assert (
@@ -87,7 +87,7 @@ def test_another_commit_with_the_same_code_does_not_train_again(docker: Docker) 
     )
 
 
-def test_the_image_adds_little_to_its_base_and_no_training_libraries(docker: Docker) -> None:
+def test_the_image_is_little_larger_than_its_base_and_has_no_training_libraries(docker: Docker) -> None:
     base = int(docker("inspect", "-f", "{{.Size}}", "python:3.11-slim-bookworm"))
     assert int(docker("inspect", "-f", "{{.Size}}", docker.image)) - base < 60e6
     packages = docker("run", "--rm", docker.image, "ls", "/opt/serving/lib/python3.11/site-packages").split()

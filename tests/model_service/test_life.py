@@ -1,4 +1,4 @@
-"""The service's life: a slow model, a slow load, workers that die, a supervisor that dies."""
+"""The service while something goes wrong: a slow model, slow loading, a killed worker, a killed supervisor."""
 
 import os
 import signal
@@ -19,8 +19,8 @@ from tests.model_service.slow import ENDLESS, TRUST
 
 pytestmark = pytest.mark.slow
 
-QUESTION = {"instances": [[5.8, 4.0, 1.2, 0.2]]}
-BRIEF = ("--drain", "0", "--grace", "1")
+REQUEST = {"instances": [[5.8, 4.0, 1.2, 0.2]]}
+SHORT = ("--drain", "0", "--grace", "1")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def wait_until_live(service: Running) -> None:
 
 
 class Log:
-    """What a service says, read while it says it."""
+    """Counts the workers that say in the log that they are ready."""
 
     def __init__(self, service: Running) -> None:
         self._service = service
@@ -54,7 +54,7 @@ class Log:
 
     @property
     def ready(self) -> int:
-        """How many workers have said that they are ready."""
+        """How many workers have become ready so far."""
         with self._changed:
             return self._ready
 
@@ -80,37 +80,37 @@ def logged(service: Running) -> Iterator[Log]:
 
 
 def statuses_until(log: Log, ready: int, service: Running) -> set[int]:
-    """What callers get, each on a connection of its own, until so many workers have become ready."""
-    seen: set[int] = set()
+    """The statuses of requests, each on its own connection, until so many workers have become ready."""
+    statuses: set[int] = set()
     deadline = time.monotonic() + 200
     while log.ready < ready:
         assert time.monotonic() < deadline
         try:
-            seen.add(httpx.post(f"{service.url}/predict", json=QUESTION, timeout=30).status_code)
-        except httpx.TransportError:  # the one that was killed had taken it
+            statuses.add(httpx.post(f"{service.url}/predict", json=REQUEST, timeout=30).status_code)
+        except httpx.TransportError:  # the killed worker had taken the connection
             continue
-    return seen
+    return statuses
 
 
-def test_a_model_that_does_not_come_to_an_end_does_not_hold_up_the_exit(slow_dir: Path) -> None:
-    with running(slow_dir, *TRUST, "--timeout", "0.2", *BRIEF) as service:
+def test_a_busy_model_does_not_delay_the_exit(slow_dir: Path) -> None:
+    with running(slow_dir, *TRUST, "--timeout", "0.2", *SHORT) as service:
         answer = httpx.post(f"{service.url}/predict", json={"instances": [[ENDLESS, 1, 1, 1]]})
         assert answer.status_code == 504
         assert service.stop(40) == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_service_that_still_loads_is_live_and_leaves_when_told(slow_dir: Path, workers: str) -> None:
-    with started(slow_dir, *TRUST, *BRIEF, "--workers", workers, SLOW_FIRST="90") as service:
+def test_a_service_that_is_loading_is_live_and_exits_on_sigterm(slow_dir: Path, workers: str) -> None:
+    with started(slow_dir, *TRUST, *SHORT, "--workers", workers, SLOW_FIRST="90") as service:
         wait_until_live(service)
         assert httpx.get(f"{service.url}/v2/health/ready").status_code == 503
-        assert httpx.post(f"{service.url}/predict", json=QUESTION).status_code == 503
+        assert httpx.post(f"{service.url}/predict", json=REQUEST).status_code == 503
         assert service.stop(40) == 0
 
 
-def test_nobody_is_told_to_wait_once_one_worker_is_ready_not_even_while_another_is_replaced(slow_dir: Path) -> None:
+def test_no_caller_gets_a_503_once_one_worker_is_ready_even_while_another_is_replaced(slow_dir: Path) -> None:
     with (
-        started(slow_dir, *TRUST, *BRIEF, "--workers", "2", SLOW_FIRST="1") as service,
+        started(slow_dir, *TRUST, *SHORT, "--workers", "2", SLOW_FIRST="1") as service,
         logged(service) as log,
     ):
         service.wait_until_ready()
@@ -119,7 +119,7 @@ def test_nobody_is_told_to_wait_once_one_worker_is_ready_not_even_while_another_
         assert statuses_until(log, 3, service) == {200}
 
 
-def test_workers_leave_when_their_supervisor_is_killed(iris_dir: Path) -> None:
+def test_workers_exit_when_their_supervisor_is_killed(iris_dir: Path) -> None:
     with running(iris_dir, "--workers", "2", "--drain", "0") as service:
         service.process.kill()
         service.process.wait(30)

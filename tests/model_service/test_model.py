@@ -1,4 +1,4 @@
-"""Loading: only what training wrote, and never code from a file."""
+"""Loading: only files that training wrote are loaded, and no code from a file runs."""
 
 import hashlib
 import json
@@ -32,16 +32,16 @@ def skops_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def changed(directory: Path, **fields: object) -> None:
+def change_manifest(directory: Path, **fields: object) -> None:
     manifest = json.loads((directory / "manifest.json").read_text())
     (directory / "manifest.json").write_text(json.dumps(manifest | fields))
 
 
-def admit(directory: Path, file: str) -> None:
-    """Makes the manifest vouch for a file, as a forger would who can write both."""
+def put_hash_in_manifest(directory: Path, file: str) -> None:
+    """Makes the manifest accept a changed file, as a forger does who can write both."""
     manifest = json.loads((directory / "manifest.json").read_text())
     manifest["files"][file] = hashlib.sha256((directory / file).read_bytes()).hexdigest()
-    changed(directory, files=manifest["files"])
+    change_manifest(directory, files=manifest["files"])
 
 
 def test_a_changed_file_is_refused(model_dir: Path) -> None:
@@ -60,42 +60,42 @@ def test_a_missing_file_or_manifest_is_named(model_dir: Path) -> None:
         load(model_dir)
 
 
-def test_a_manifest_with_another_width_does_not_fit(model_dir: Path) -> None:
+def test_a_manifest_with_fewer_features_than_the_model_is_refused(model_dir: Path) -> None:
     features = json.loads((model_dir / "manifest.json").read_text())["features"]
-    changed(model_dir, features=features[:2])
+    change_manifest(model_dir, features=features[:2])
     with pytest.raises(ModelRejected, match="feature"):
         load(model_dir)
 
 
-def test_a_manifest_with_other_classes_does_not_fit(model_dir: Path) -> None:
-    changed(model_dir, classes=[0, 1], labels=["a", "b"])
+def test_a_manifest_with_other_classes_than_the_model_is_refused(model_dir: Path) -> None:
+    change_manifest(model_dir, classes=[0, 1], labels=["a", "b"])
     with pytest.raises(ModelRejected, match="outputs"):
         load(model_dir)
 
 
 @given(data=st.data())
 @settings(max_examples=60)
-def test_a_damaged_model_file_is_an_error_even_if_the_manifest_vouches_for_it(
+def test_a_damaged_model_file_is_refused_even_if_its_hash_is_in_the_manifest(
     tmp_path_factory: pytest.TempPathFactory, iris_dir: Path, data: st.DataObject
 ) -> None:
     directory = tmp_path_factory.mktemp("damaged")
     shutil.copytree(iris_dir, directory, dirs_exist_ok=True)
     content = bytearray((directory / "model.json").read_bytes())
-    at = data.draw(st.integers(0, len(content) - 1))
+    position = data.draw(st.integers(0, len(content) - 1))
     if data.draw(st.booleans()):
-        del content[at:]
+        del content[position:]
     else:
-        content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+        content[position : position + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     (directory / "model.json").write_bytes(content)
-    admit(directory, "model.json")
+    put_hash_in_manifest(directory, "model.json")
     try:
         model = load(directory)
     except ModelRejected:
         return
-    assert len(model.answers([[5.0, 3.0, 1.0, 0.1]])) == 1
+    assert len(model.predict([[5.0, 3.0, 1.0, 0.1]])) == 1
 
 
-def test_golden_rows_that_come_out_otherwise_are_refused(iris_dir: Path) -> None:
+def test_golden_cases_with_other_predictions_are_refused(iris_dir: Path) -> None:
     model = load(iris_dir)
     golden = (iris_dir / "golden.json").read_bytes()
     assert check_golden(model, golden) > 10
@@ -104,27 +104,27 @@ def test_golden_rows_that_come_out_otherwise_are_refused(iris_dir: Path) -> None
             check_golden(model, wrong)
 
 
-def test_another_library_version_is_an_error_with_a_hint(skops_dir: Path, tmp_path: Path) -> None:
+def test_a_model_of_another_library_version_is_refused_with_a_hint(skops_dir: Path, tmp_path: Path) -> None:
     directory = Path(shutil.copytree(skops_dir, tmp_path / "model"))
-    changed(directory, libraries=Manifest.read(directory).libraries | {"scikit-learn": "1.3.0"})
+    change_manifest(directory, libraries=Manifest.read(directory).libraries | {"scikit-learn": "1.3.0"})
     with pytest.raises(ModelRejected, match=r"trained with scikit-learn 1\.3\.0") as refused:
         load(directory)
     assert "train again" in refused.value.hint
 
 
 @pytest.mark.parametrize("kept", [0, 10, 500, 0.5, 0.99])
-def test_a_truncated_skops_file_is_an_error(skops_dir: Path, tmp_path: Path, kept: float) -> None:
+def test_a_truncated_skops_file_is_refused(skops_dir: Path, tmp_path: Path, kept: float) -> None:
     directory = Path(shutil.copytree(skops_dir, tmp_path / "model"))
     content = (directory / "model.skops").read_bytes()
     (directory / "model.skops").write_bytes(content[: int(kept if kept >= 1 else kept * len(content))])
-    admit(directory, "model.skops")
+    put_hash_in_manifest(directory, "model.skops")
     with pytest.raises(ModelRejected, match=r"model\.skops"):
         load(directory)
 
 
 @given(data=st.data())
 @settings(max_examples=60)
-def test_a_damaged_part_of_a_skops_file_is_an_error_even_if_all_its_sums_are_right(
+def test_a_skops_file_with_a_damaged_part_is_refused_even_if_its_checksums_are_right(
     tmp_path_factory: pytest.TempPathFactory, skops_dir: Path, data: st.DataObject
 ) -> None:
     directory = tmp_path_factory.mktemp("damaged")
@@ -137,16 +137,16 @@ def test_a_damaged_part_of_a_skops_file_is_an_error_even_if_all_its_sums_are_rig
     with zipfile.ZipFile(directory / "model.skops", "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, content)
-    admit(directory, "model.skops")
+    put_hash_in_manifest(directory, "model.skops")
     try:
         model = load(directory)
         check_golden(model, (directory / "golden.json").read_bytes())
     except ModelRejected:
         return
-    assert len(model.answers([[5.0, 3.0, 1.0, 0.1]])) == 1
+    assert len(model.predict([[5.0, 3.0, 1.0, 0.1]])) == 1
 
 
-def test_without_the_libraries_that_a_model_needs_the_error_says_so(
+def test_a_model_whose_libraries_are_not_installed_is_refused_with_a_hint(
     skops_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "model_service.estimators", None)
@@ -155,38 +155,38 @@ def test_without_the_libraries_that_a_model_needs_the_error_says_so(
     assert "training.lock" in refused.value.hint
 
 
-def test_types_that_are_not_trusted_are_named_and_can_be_allowed(tmp_path: Path) -> None:
-    from tests.model_service.tasks import compiled  # noqa: PLC0415  # the other tests do without it
+def test_types_that_are_not_trusted_are_named_and_can_be_trusted_by_name(tmp_path: Path) -> None:
+    from tests.model_service.tasks import untrusted  # noqa: PLC0415  # the other tests do not need it
 
-    fitted = fit(compiled(0), seed=0)
+    fitted = fit(untrusted(0), seed=0)
     train.write(fitted, tmp_path, form="auto", metrics=measure(fitted))
     with pytest.raises(ModelRejected, match="TreePredictor") as refused:
         load(tmp_path)
     assert "MODEL_TRUST" in refused.value.hint
     name = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
-    assert len(load(tmp_path, trusted=[name]).answers([[5.0, 3.0, 1.0, 0.1]])) == 1
+    assert len(load(tmp_path, trusted=[name]).predict([[5.0, 3.0, 1.0, 0.1]])) == 1
 
 
-class Bomb:
-    """Shows that it was loaded."""
+class Malicious:
+    """Raises an exception if it is loaded from a pickle."""
 
     def __reduce__(self) -> tuple[type[RuntimeError], tuple[str]]:
         return RuntimeError, ("code from the file ran",)
 
 
-def test_a_pickle_is_refused_unless_its_very_hash_is_allowed(tmp_path: Path) -> None:
+def test_a_pickle_is_refused_unless_its_hash_is_allowed(tmp_path: Path) -> None:
     assert train.main(["--out", str(tmp_path), "--format", "pickle"]) == 0
     allowed = hashlib.sha256((tmp_path / "model.pkl").read_bytes()).hexdigest()
     with pytest.raises(ModelRejected, match="runs code"):
         load(tmp_path)
     with pytest.raises(ModelRejected, match="not the file that was allowed"):
         load(tmp_path, pickle_sha256="0" * 64)
-    assert load(tmp_path, pickle_sha256=allowed).answers([[5.8, 4.0, 1.2, 0.2]])[0].chosen == 0
-    (tmp_path / "model.pkl").write_bytes(pickle.dumps(Bomb()))
-    admit(tmp_path, "model.pkl")
+    assert load(tmp_path, pickle_sha256=allowed).predict([[5.8, 4.0, 1.2, 0.2]])[0].class_index == 0
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(Malicious()))
+    put_hash_in_manifest(tmp_path, "model.pkl")
     with pytest.raises(ModelRejected, match="not the file that was allowed"):
         load(tmp_path, pickle_sha256=allowed)
-    (tmp_path / "model.pkl").write_bytes(b"no pickle at all")
-    admit(tmp_path, "model.pkl")
+    (tmp_path / "model.pkl").write_bytes(b"not a pickle")
+    put_hash_in_manifest(tmp_path, "model.pkl")
     with pytest.raises(ModelRejected, match=r"model\.pkl cannot be read"):
-        load(tmp_path, pickle_sha256=hashlib.sha256(b"no pickle at all").hexdigest())
+        load(tmp_path, pickle_sha256=hashlib.sha256(b"not a pickle").hexdigest())

@@ -1,4 +1,4 @@
-"""Training: what it writes, when it refuses, and that it does the same again."""
+"""Training: what it writes, what it refuses, and that it is reproducible."""
 
 import hashlib
 import json
@@ -27,22 +27,22 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_of_estimator_is_written_loaded_and_answers_as_it_did(name: str, tmp_path: Path) -> None:
+def test_every_kind_of_estimator_predicts_the_same_after_it_was_written_and_loaded(name: str, tmp_path: Path) -> None:
     fitted = fit(KINDS[name](0), seed=0)
     manifest = train.write(fitted, tmp_path, form="auto", metrics=measure(fitted))
     assert manifest.format == ("trees" if name in TREES else "skops")
-    answers = load(tmp_path).answers(fitted.unseen_rows.tolist())
-    said = fitted.estimator.predict(fitted.unseen_rows)
+    predictions = load(tmp_path).predict(fitted.held_back_rows.tolist())
+    expected = fitted.estimator.predict(fitted.held_back_rows)
     if manifest.kind == "regressor":
-        np.testing.assert_allclose([answer.value for answer in answers], said, rtol=1e-12)
+        np.testing.assert_allclose([prediction.value for prediction in predictions], expected, rtol=1e-12)
     else:
-        assert [manifest.classes[answer.chosen] for answer in answers] == said.tolist()
+        assert [manifest.classes[prediction.class_index] for prediction in predictions] == expected.tolist()
     if manifest.probabilistic:
-        shares = fitted.estimator.predict_proba(fitted.unseen_rows)
-        np.testing.assert_allclose([answer.probabilities for answer in answers], shares, rtol=1e-12)
+        probabilities = fitted.estimator.predict_proba(fitted.held_back_rows)
+        np.testing.assert_allclose([prediction.probabilities for prediction in predictions], probabilities, rtol=1e-12)
 
 
-def test_the_manifest_tells_where_the_model_comes_from(iris_dir: Path) -> None:
+def test_the_manifest_says_where_the_model_comes_from(iris_dir: Path) -> None:
     manifest = Manifest.read(iris_dir)
     assert manifest.commit is not None
     assert subprocess.run(["git", "cat-file", "-e", f"{manifest.commit}^{{commit}}"], check=False).returncode == 0
@@ -53,28 +53,28 @@ def test_the_manifest_tells_where_the_model_comes_from(iris_dir: Path) -> None:
     assert set(manifest.files) == {"model.json", "golden.json"}
 
 
-def test_ranges_and_means_are_those_of_the_rows_that_were_learnt_from(iris_dir: Path) -> None:
+def test_ranges_and_means_are_those_of_the_training_rows(iris_dir: Path) -> None:
     fitted = fit(load_task("model_service.iris", 0), seed=0)
     features = Manifest.read(iris_dir).features
-    assert [one.minimum for one in features] == fitted.seen_rows.min(axis=0).tolist()
-    assert [one.maximum for one in features] == fitted.seen_rows.max(axis=0).tolist()
-    assert [one.mean for one in features] == pytest.approx(fitted.seen_rows.mean(axis=0).tolist())
-    assert [one.mean for one in features] != pytest.approx(fitted.rows.mean(axis=0).tolist())
+    assert [feature.minimum for feature in features] == fitted.training_rows.min(axis=0).tolist()
+    assert [feature.maximum for feature in features] == fitted.training_rows.max(axis=0).tolist()
+    assert [feature.mean for feature in features] == pytest.approx(fitted.training_rows.mean(axis=0).tolist())
+    assert [feature.mean for feature in features] != pytest.approx(fitted.rows.mean(axis=0).tolist())
 
 
-def test_a_commit_that_is_told_is_not_checked_and_so_not_called_clean(tmp_path: Path) -> None:
+def test_a_given_commit_is_not_checked_so_dirty_is_unknown(tmp_path: Path) -> None:
     assert train.main(["--out", str(tmp_path), "--commit", "c" * 40]) == 0
     manifest = Manifest.read(tmp_path)
     assert (manifest.commit, manifest.dirty) == ("c" * 40, None)
 
 
-def test_the_code_of_a_task_from_elsewhere_counts_too(iris_dir: Path, tmp_path: Path) -> None:
+def test_the_code_hash_covers_the_module_of_the_task(iris_dir: Path, tmp_path: Path) -> None:
     assert train.main(["--out", str(tmp_path), "--task", "tests.model_service.tasks"]) == 0
     assert Manifest.read(tmp_path).code_sha256 != Manifest.read(iris_dir).code_sha256
 
 
 @pytest.mark.parametrize("name", ["tree", "ridge regression", "logistic regression in a pipeline"])
-def test_the_version_covers_all_that_the_model_says(name: str, tmp_path: Path) -> None:
+def test_the_version_changes_with_features_labels_and_classes(name: str, tmp_path: Path) -> None:
     kinds = TREES | OTHERS
 
     def version(**changed: Any) -> str:
@@ -82,7 +82,7 @@ def test_the_version_covers_all_that_the_model_says(name: str, tmp_path: Path) -
         return train.write(fitted, tmp_path, form="auto", metrics=measure(fitted)).version
 
     task = kinds[name](0)
-    versions = [version(), version(features=[f"{one}_cm" for one in task.features])]
+    versions = [version(), version(features=[f"{name}_cm" for name in task.features])]
     if task.labels:
         versions.append(version(labels=["x", "y", "z"]))
         versions.append(version(answers=np.asarray(task.answers) + 10))
@@ -90,7 +90,7 @@ def test_the_version_covers_all_that_the_model_says(name: str, tmp_path: Path) -
     assert version() == versions[0]
 
 
-def test_training_says_what_serving_must_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_prints_the_setting_that_serving_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(["--out", str(tmp_path), "--task", "tests.model_service.slow"]) == 0
     assert "MODEL_TRUST=tests.model_service.slow.Slow" in capsys.readouterr().out
     assert train.main(["--out", str(tmp_path), "--format", "pickle"]) == 0
@@ -103,7 +103,7 @@ def test_training_says_what_serving_must_be_told(tmp_path: Path, capsys: pytest.
     assert "MODEL_" not in capsys.readouterr().out
 
 
-def test_the_same_seed_gives_the_same_model_version_and_another_seed_another(tmp_path: Path, iris_dir: Path) -> None:
+def test_the_same_seed_gives_the_same_model_and_another_seed_gives_another(tmp_path: Path, iris_dir: Path) -> None:
     assert train.main(["--out", str(tmp_path / "again")]) == 0
     assert train.main(["--out", str(tmp_path / "other"), "--seed", "3"]) == 0
     first = Manifest.read(iris_dir)
@@ -111,8 +111,8 @@ def test_the_same_seed_gives_the_same_model_version_and_another_seed_another(tmp
     assert Manifest.read(tmp_path / "other").content_sha256 != first.content_sha256
 
 
-def test_training_needs_nothing_that_only_serving_has(tmp_path: Path) -> None:
-    """The image trains in an environment of its own."""
+def test_training_needs_no_library_that_only_serving_has(tmp_path: Path) -> None:
+    """The image has one environment for training and another for serving."""
     serving = (Path(train.__file__).parent / "serving.in").read_text()
     training = (Path(train.__file__).parent / "training.in").read_text()
     names = {
@@ -120,7 +120,7 @@ def test_training_needs_nothing_that_only_serving_has(tmp_path: Path) -> None:
     }
     needed = {re.split(r"[^a-z_]", line.replace("-", "_"))[0] for line in training.splitlines()}
     absent = sorted(names - needed)
-    assert {"orjson", "fastapi", "uvicorn"} <= set(absent)
+    assert {"msgspec", "fastapi", "uvicorn"} <= set(absent)
     code = f"import sys; sys.modules.update(dict.fromkeys({absent})); from model_service.train import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", code, "--out", str(tmp_path)], capture_output=True, text=True, check=False
@@ -128,19 +128,19 @@ def test_training_needs_nothing_that_only_serving_has(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_an_estimator_that_is_no_tree_has_a_version_that_does_not_change_either(tmp_path: Path) -> None:
+def test_the_version_of_other_estimators_than_trees_is_reproducible_too(tmp_path: Path) -> None:
     for out in ("one", "two"):
         assert train.main(["--out", str(tmp_path / out), "--task", "tests.model_service.tasks"]) == 0
     assert Manifest.read(tmp_path / "one").version == Manifest.read(tmp_path / "two").version
 
 
-def test_under_the_bar_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_written_under_the_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(["--out", str(tmp_path / "out"), "--min-accuracy", "0.999"]) == 1
     assert "accuracy is 0.9737 on the rows held back, under the bar of 0.9990" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_worse_than_the_one_to_beat_is_not_written(
+def test_a_model_that_is_worse_than_the_one_to_beat_is_not_written(
     iris_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     earlier = json.loads((iris_dir / "manifest.json").read_text())
@@ -152,26 +152,26 @@ def test_a_model_worse_than_the_one_to_beat_is_not_written(
     assert train.main(["--out", str(tmp_path / "b"), "--not-worse-than", str(tmp_path / "none")]) == 1
 
 
-def test_a_task_that_cannot_be_learnt_is_refused_with_the_reason() -> None:
+def test_a_faulty_task_is_refused_with_the_reason() -> None:
     good = TREES["tree"](0)
-    for rows, answers, features, estimator, said in (
-        (good.rows, good.answers[:-1], good.features, good.estimator, "are not"),
+    for rows, answers, features, estimator, message in (
+        (good.rows, good.answers[:-1], good.features, good.estimator, "have other shapes"),
         (good.rows, good.answers, good.features[:-1], good.estimator, "names 3 features"),
-        (np.full_like(good.rows, np.inf), good.answers, good.features, good.estimator, "infinities"),
+        (np.full_like(good.rows, np.inf), good.answers, good.features, good.estimator, "infinite"),
         (good.rows, good.answers, good.features, object(), "neither a classifier nor a regressor"),
         ([["red", "x", "y", "z"]] * 150, good.answers, good.features, good.estimator, "the rows are not numbers"),
         (good.rows, range(150), good.features, good.estimator, "cannot be split"),
         (good.rows, good.answers, good.features, LogisticRegression(C=-1), "LogisticRegression cannot learn"),
     ):
-        with pytest.raises(TrainingFailed, match=said):
+        with pytest.raises(TrainingFailed, match=message):
             fit(Task("bad", rows, answers, features, estimator), seed=0)
 
 
 def test_an_unknown_task_module_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    for name, said in (("no.such.module", "no task module"), ("json", "has no task(seed)")):
+    for name, message in (("no.such.module", "no task module"), ("json", "has no task(seed)")):
         assert train.main(["--task", name]) == 1
-        assert name in (told := capsys.readouterr().err)
-        assert said in told
+        assert name in (errors := capsys.readouterr().err)
+        assert message in errors
 
 
 def test_the_card_shows_quality_input_and_confusion(iris_dir: Path) -> None:

@@ -1,4 +1,7 @@
-"""KServe's InferenceRESTClient: JSON and binary, right and wrong. Arguments: host:port, file with rows and answers."""
+"""KServe's InferenceRESTClient: JSON and binary tensors, valid and faulty requests.
+
+Arguments: host:port, file with rows and predictions.
+"""
 
 import asyncio
 import json
@@ -11,15 +14,15 @@ from kserve import InferenceRESTClient, InferInput, InferOutput, InferRequest
 from kserve.inference_client import RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
 
-base, known = f"http://{sys.argv[1]}", json.loads(Path(sys.argv[2]).read_text())
-rows = np.asarray(known["rows"])
+base, expected = f"http://{sys.argv[1]}", json.loads(Path(sys.argv[2]).read_text())
+rows = np.asarray(expected["rows"])
 
 
 def request(binary_in: bool, binary_out: bool, given=rows) -> InferRequest:
     tensor = InferInput("features", list(given.shape), "FP64")
     tensor.set_data_from_numpy(given, binary_data=binary_in)
-    wanted = [RequestedOutput(name, parameters={"binary_data": binary_out}) for name in ("predict", "predict_proba")]
-    return InferRequest("iris", [tensor], request_outputs=wanted)
+    outputs = [RequestedOutput(name, parameters={"binary_data": binary_out}) for name in ("predict", "predict_proba")]
+    return InferRequest("iris", [tensor], request_outputs=outputs)
 
 
 async def main() -> None:
@@ -30,18 +33,18 @@ async def main() -> None:
         assert not await client.is_model_ready(base, "rose")
         for binary_in in (True, False):
             for binary_out in (True, False):
-                said = await client.infer(base, request(binary_in, binary_out), model_name="iris")
-                outputs: dict[str, InferOutput] = {one.name: one for one in said.outputs}
-                assert outputs["predict"].as_numpy().tolist() == known["classes"]
-                assert np.array_equal(outputs["predict_proba"].as_numpy(), known["probabilities"])
-        for wrong, model in ((rows[:, :3], "iris"), (np.full((1, 4), 1e39), "iris"), (rows, "rose")):
+                answer = await client.infer(base, request(binary_in, binary_out), model_name="iris")
+                outputs: dict[str, InferOutput] = {output.name: output for output in answer.outputs}
+                assert outputs["predict"].as_numpy().tolist() == expected["classes"]
+                assert np.array_equal(outputs["predict_proba"].as_numpy(), expected["probabilities"])
+        for fault, model in ((rows[:, :3], "iris"), (np.full((1, 4), 1e39), "iris"), (rows, "rose")):
             try:
-                await client.infer(base, request(False, False, wrong), model_name=model)
+                await client.infer(base, request(False, False, fault), model_name=model)
             except httpx.HTTPStatusError as refused:
                 assert refused.response.status_code in (400, 404)
                 assert refused.response.json()["error"] in str(refused)
             else:
-                raise AssertionError("a wrong request was answered")
+                raise AssertionError("a faulty request was answered")
 
 
 asyncio.run(main())

@@ -1,4 +1,7 @@
-"""tritonclient[http]: JSON and binary, right and wrong. Arguments: host:port, file with rows and answers."""
+"""tritonclient[http]: JSON and binary tensors, valid and faulty requests.
+
+Arguments: host:port, file with rows and predictions.
+"""
 
 import json
 import sys
@@ -8,13 +11,13 @@ import numpy as np
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-address, known = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
-rows = np.asarray(known["rows"])
+address, expected = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
+rows = np.asarray(expected["rows"])
 client = triton.InferenceServerClient(address)
 assert client.is_server_live()
 assert client.is_server_ready()
 assert client.is_model_ready("iris")
-assert client.is_model_ready("iris", known["version"])
+assert client.is_model_ready("iris", expected["version"])
 assert not client.is_model_ready("rose")
 assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
 metadata = client.get_model_metadata("iris")
@@ -25,25 +28,29 @@ def infer(binary_in, binary_out, datatype="FP64", outputs=("predict", "predict_p
     kinds = {"FP64": np.float64, "FP32": np.float32}
     tensor = triton.InferInput(metadata["inputs"][0]["name"], given.shape, datatype)
     tensor.set_data_from_numpy(given.astype(kinds[datatype]), binary_data=binary_in)
-    wanted = [triton.InferRequestedOutput(name, binary_data=binary_out) for name in outputs] or None
-    return client.infer("iris", [tensor], outputs=wanted, **more)
+    requested = [triton.InferRequestedOutput(name, binary_data=binary_out) for name in outputs] or None
+    return client.infer("iris", [tensor], outputs=requested, **more)
 
 
 for binary_in in (True, False):
     for binary_out in (True, False):
         for datatype in ("FP64", "FP32"):
-            said = infer(binary_in, binary_out, datatype, request_id="7")
-            assert said.get_response()["id"] == "7"
-            assert said.as_numpy("predict").tolist() == known["classes"]
-            assert np.array_equal(said.as_numpy("predict_proba"), known["probabilities"])
-            labels = [one.decode() if isinstance(one, bytes) else one for one in said.as_numpy("label").tolist()]
-            assert labels == known["labels"]
-assert infer(True, True, outputs=()).as_numpy("predict").tolist() == known["classes"]
-assert infer(True, True, model_version=known["version"]).as_numpy("predict").tolist() == known["classes"]
+            answer = infer(binary_in, binary_out, datatype, request_id="7")
+            assert answer.get_response()["id"] == "7"
+            assert answer.as_numpy("predict").tolist() == expected["classes"]
+            assert np.array_equal(answer.as_numpy("predict_proba"), expected["probabilities"])
+            labels = [
+                label.decode() if isinstance(label, bytes) else label for label in answer.as_numpy("label").tolist()
+            ]
+            assert labels == expected["labels"]
+assert infer(True, True, outputs=()).as_numpy("predict").tolist() == expected["classes"]
+assert infer(True, True, model_version=expected["version"]).as_numpy("predict").tolist() == expected["classes"]
 for algorithm in ("gzip", "deflate"):
-    assert infer(True, True, request_compression_algorithm=algorithm).as_numpy("predict").tolist() == known["classes"]
+    assert (
+        infer(True, True, request_compression_algorithm=algorithm).as_numpy("predict").tolist() == expected["classes"]
+    )
 
-for wrong in (
+for send_fault in (
     lambda: infer(True, True, given=rows[:, :3]),
     lambda: infer(True, True, outputs=("nope",)),
     lambda: infer(False, False, given=np.full((1, 4), 1e39)),
@@ -51,10 +58,10 @@ for wrong in (
     lambda: infer(True, True, model_version="9"),
 ):
     try:
-        wrong()
+        send_fault()
     except InferenceServerException as refused:
         assert refused.status() in ("400", "404"), refused
         assert "exception occurred in the client" not in refused.message()
     else:
-        raise AssertionError("a wrong request was answered")
+        raise AssertionError("a faulty request was answered")
 print("triton agrees")

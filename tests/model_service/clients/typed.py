@@ -1,4 +1,4 @@
-"""pydantic-open-inference: typed requests. Arguments: host:port, file with rows and answers."""
+"""pydantic-open-inference: typed requests. Arguments: host:port, file with rows and predictions."""
 
 import json
 import sys
@@ -6,34 +6,34 @@ from pathlib import Path
 
 from pydantic_open_inference import BadStatusCodeFromServerError, InputsBaseModel, OutputsBaseModel, RemoteModel
 
-known = json.loads(Path(sys.argv[2]).read_text())
+expected = json.loads(Path(sys.argv[2]).read_text())
 
 
 class Rows(InputsBaseModel):
     features: list[list[float]]
 
 
-class Said(OutputsBaseModel):
+class Outputs(OutputsBaseModel):
     predict: list[int]
     label: list[str]
     predict_proba: list[list[float]]
 
 
-def model(name: str) -> RemoteModel[Rows, Said]:
-    return RemoteModel(model_name=name, inputs_model=Rows, outputs_model=Said, server_url=f"http://{sys.argv[1]}")
+def model(name: str) -> RemoteModel[Rows, Outputs]:
+    return RemoteModel(model_name=name, inputs_model=Rows, outputs_model=Outputs, server_url=f"http://{sys.argv[1]}")
 
 
 iris = model("iris")
 assert iris.is_ready()
-said = iris.infer(Rows(features=known["rows"]))
-assert said.predict == known["classes"]
-assert said.label == known["labels"]
-assert said.predict_proba == known["probabilities"]
-for name, rows in (("iris", [[1.0, 2.0, 3.0]]), ("rose", known["rows"])):
+answer = iris.infer(Rows(features=expected["rows"]))
+assert answer.predict == expected["classes"]
+assert answer.label == expected["labels"]
+assert answer.predict_proba == expected["probabilities"]
+for name, rows in (("iris", [[1.0, 2.0, 3.0]]), ("rose", expected["rows"])):
     try:
         model(name).infer(Rows(features=rows))
     except BadStatusCodeFromServerError as refused:
         assert "40" in str(refused)
     else:
-        raise AssertionError("a wrong request was answered")
+        raise AssertionError("a faulty request was answered")
 print("pydantic-open-inference agrees")

@@ -1,8 +1,8 @@
-"""What is counted, in memory that all workers share: a scrape of any worker tells of all of them.
+"""Metrics in memory that all workers share: a scrape of any worker shows the sums over all of them.
 
-Each worker adds to a slot of its own, plain doubles in a shared file, four times a second: counting costs no lock and no
-system call, and when a worker dies the next one takes over its slot and goes on, so no counter ever falls. Names and text
-come from prometheus_client; its own multi-process mode writes to a file at every increment. Knows nothing of HTTP.
+Each worker has a slot of its own, plain doubles in a shared file, and adds to it four times a second. So counting needs no lock
+and no system call. When a worker dies, the next one takes over its slot and goes on, so no counter ever falls. Names and text
+come from prometheus_client; its own multi-process mode would write to a file at every increment. Knows nothing of HTTP.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from model_service.manifest import Manifest
-from model_service.model import Answer, Row
+from model_service.model import Prediction, Row
 
 SLOTS = 64
-FLUSH_EVERY = 0.25  # seconds until other workers' scrapes see what was counted
+FLUSH_EVERY = 0.25  # seconds until scrapes of other workers see a count
 FLUSH_ROWS = 1024
 ROUTES = ("predict", "api", "infer", "other")
 OTHER = ROUTES.index("other")
@@ -39,12 +39,13 @@ _COLUMN_OF = {status: i for i, status in enumerate(STATUSES)}
 _STATUS_COLUMNS = len(STATUSES) + 1
 
 
-class Meters(Collector):
-    """The counters of one worker, and the sums over all."""
+class Metrics(Collector):
+    """The counters of one worker, and the sums over all workers."""
 
     def __init__(self, manifest: Manifest, *, commit: str | None, shared: Path | None) -> None:
         self._manifest = manifest
         self._commit = commit or ""
+        # A slot holds the requests by route and status, then these groups of numbers, which start here.
         self._buckets = len(ROUTES) * _STATUS_COLUMNS
         self._seconds = self._buckets + len(ROUTES) * (len(BOUNDS) + 1)
         self._rows = self._seconds + len(ROUTES)
@@ -52,82 +53,82 @@ class Meters(Collector):
         self._inputs = self._labels + max(1, len(manifest.labels))
         self._size = self._inputs + 4 * len(manifest.features)
         self._times: defaultdict[tuple[int, int], list[float]] = defaultdict(list)  # by route and status
-        self._rows_seen: list[Row] = []
-        self._answers_seen: list[Answer] = []
+        self._new_rows: list[Row] = []
+        self._new_predictions: list[Prediction] = []
         self._row_counts = [0] * len(ROUTES)
         self._timer: asyncio.TimerHandle | None = None
         self._ranges = [(feature.minimum, feature.maximum) for feature in manifest.features]
         self._file = None if shared is None else shared.open("r+b")
-        self._all, slot = self._mapped()
-        self._mine = self._all[slot * self._size : (slot + 1) * self._size]
+        self._all_slots, number = self._map_slots()
+        self._slot = self._all_slots[number * self._size : (number + 1) * self._size]
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def request(self, route: int, status: int, seconds: float) -> None:
-        """One answer on ROUTES[route]. Only kept here: a hundred are counted together for the price of ten."""
+    def count_request(self, route: int, status: int, seconds: float) -> None:
+        """One answer on ROUTES[route]. It is only noted here: counting many together is cheaper."""
         self._times[route, status].append(seconds)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_EVERY, self.flush)
 
-    def predicted(self, route: int, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
-        """Rows that were answered on ROUTES[route]. The request that they came with is counted after them."""
+    def count_predictions(self, route: int, rows: Sequence[Row], predictions: Sequence[Prediction]) -> None:
+        """Rows that were predicted on ROUTES[route]. Call this before `count_request`, which sees to the flush."""
         self._row_counts[route] += len(rows)
-        self._rows_seen += rows
-        self._answers_seen += answers
-        if len(self._rows_seen) > FLUSH_ROWS:
+        self._new_rows += rows
+        self._new_predictions += predictions
+        if len(self._new_rows) > FLUSH_ROWS:
             self.flush()
 
     def flush(self) -> None:
-        """Makes what was counted since the last time visible to all workers."""
+        """Adds all new counts to the slot, where every worker sees them."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        times, rows, answers, counts = self._times, self._rows_seen, self._answers_seen, self._row_counts
-        self._times, self._rows_seen, self._answers_seen = defaultdict(list), [], []
+        times, rows, predictions, row_counts = self._times, self._new_rows, self._new_predictions, self._row_counts
+        self._times, self._new_rows, self._new_predictions = defaultdict(list), [], []
         self._row_counts = [0] * len(ROUTES)
         fresh = [0.0] * self._size
-        fresh[self._rows : self._rows + len(ROUTES)] = counts
+        fresh[self._rows : self._rows + len(ROUTES)] = row_counts
         for (route, status), seconds in times.items():
             self._count_requests(fresh, route, status, seconds)
-        for chosen, count in Counter([answer.chosen for answer in answers]).items():
-            fresh[self._labels + max(0, chosen)] += count
+        for index, count in Counter([prediction.class_index for prediction in predictions]).items():
+            fresh[self._labels + max(0, index)] += count
         for k, column in enumerate(zip(*rows, strict=True)):
             self._count_inputs(fresh, k, column)
-        mine = self._mine
-        for i, more in enumerate(fresh):
-            if more:
-                mine[i] += more
+        slot = self._slot
+        for i, value in enumerate(fresh):
+            if value:
+                slot[i] += value
 
     def close(self) -> None:
-        """Leaves the slot to the next worker."""
+        """Frees the slot for the next worker."""
         self.flush()
         if self._file is not None:
             self._file.close()
 
     def _count_requests(self, fresh: list[float], route: int, status: int, seconds: list[float]) -> None:
-        """The answers with one status on one route."""
+        """Adds the answers with one status on one route, by how long they took."""
         fresh[route * _STATUS_COLUMNS + _COLUMN_OF.get(status, _STATUS_COLUMNS - 1)] += len(seconds)
         fresh[self._seconds + route] += sum(seconds)
         seconds.sort()
-        at, below = self._buckets + route * (len(BOUNDS) + 1), 0
+        start, below = self._buckets + route * (len(BOUNDS) + 1), 0
         for i, bound in enumerate((*BOUNDS, math.inf)):
             within = bisect_right(seconds, bound)
-            fresh[at + i] += within - below
+            fresh[start + i] += within - below
             below = within
 
     def _count_inputs(self, fresh: list[float], k: int, values: Sequence[float]) -> None:
-        """One feature's values: how many, their sum, how many lie below and above what training saw."""
+        """Adds one feature's values: their number, their sum, and how many lie below and above the range in training."""
         low, high = self._ranges[k]
-        whole = sum(values)
-        if whole != whole:  # noqa: PLR0124  # NaN: some are missing
+        total = sum(values)
+        if total != total:  # noqa: PLR0124  # NaN: some values are missing
             values = [value for value in values if value == value]  # noqa: PLR0124
-            whole = sum(values)
-        at = self._inputs + 4 * k
-        fresh[at] += len(values)
-        fresh[at + 1] += whole
+            total = sum(values)
+        start = self._inputs + 4 * k
+        fresh[start] += len(values)
+        fresh[start + 1] += total
         if values and not (low <= min(values) and max(values) <= high):
-            fresh[at + 2] += sum(value < low for value in values)
-            fresh[at + 3] += sum(value > high for value in values)
+            fresh[start + 2] += sum(value < low for value in values)
+            fresh[start + 3] += sum(value > high for value in values)
 
     def text(self) -> bytes:
         """All counters of all workers, in the Prometheus text format."""
@@ -135,42 +136,44 @@ class Meters(Collector):
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics, as prometheus_client asks for them."""
-        whole = [sum(self._all[i :: self._size]) for i in range(self._size)]
-        yield from self._traffic(whole)
-        yield from self._inputs_seen(whole)
+        """The metrics in the form that prometheus_client expects."""
+        sums = [sum(self._all_slots[i :: self._size]) for i in range(self._size)]
+        yield from self._traffic(sums)
+        yield from self._input_values(sums)
         info = GaugeMetricFamily("model_info", "The model that is served", labels=("name", "version", "commit"))
         info.add_metric((self._manifest.name, self._manifest.version, self._commit), 1)
         yield info
 
-    def _traffic(self, whole: Sequence[float]) -> Iterator[Metric]:
+    def _traffic(self, sums: Sequence[float]) -> Iterator[Metric]:
         requests = CounterMetricFamily("model_requests", "Requests by route and status", labels=("route", "status"))
         latency = HistogramMetricFamily("model_request_seconds", "Time to answer", labels=("route",))
         rows = CounterMetricFamily("model_rows", "Rows predicted", labels=("route",))
         for i, route in enumerate(ROUTES):
             first = i * _STATUS_COLUMNS
-            for status, count in zip((*STATUSES, "else"), whole[first : first + _STATUS_COLUMNS], strict=True):
+            for status, count in zip((*STATUSES, "else"), sums[first : first + _STATUS_COLUMNS], strict=True):
                 if count:
                     requests.add_metric((route, str(status)), count)
             first = self._buckets + i * (len(BOUNDS) + 1)
-            latency.add_metric((route,), _cumulated(whole[first : first + len(BOUNDS) + 1]), whole[self._seconds + i])
-            rows.add_metric((route,), whole[self._rows + i])
+            latency.add_metric((route,), _cumulate(sums[first : first + len(BOUNDS) + 1]), sums[self._seconds + i])
+            rows.add_metric((route,), sums[self._rows + i])
         yield requests
         yield latency
         yield rows
-        said = CounterMetricFamily("model_predictions", "Rows by predicted label", labels=("label",))
+        labels = CounterMetricFamily("model_predictions", "Rows by predicted label", labels=("label",))
         for k, label in enumerate(self._manifest.labels):
-            said.add_metric((label,), whole[self._labels + k])
-        yield said
+            labels.add_metric((label,), sums[self._labels + k])
+        yield labels
 
-    def _inputs_seen(self, whole: Sequence[float]) -> Iterator[Metric]:
+    def _input_values(self, sums: Sequence[float]) -> Iterator[Metric]:
         outside = CounterMetricFamily(
-            "model_input_outside_training_range", "Values that training has not seen", labels=("feature", "side")
+            "model_input_outside_training_range",
+            "Values outside the range in the training data",
+            labels=("feature", "side"),
         )
         values = SummaryMetricFamily("model_input", "Input values: their mean is sum / count", labels=("feature",))
         means = GaugeMetricFamily("model_input_training_mean", "The mean in the training data", labels=("feature",))
         for i, feature in enumerate(self._manifest.features):
-            count, total, below, above = whole[self._inputs + 4 * i : self._inputs + 4 * i + 4]
+            count, total, below, above = sums[self._inputs + 4 * i : self._inputs + 4 * i + 4]
             outside.add_metric((feature.name, "below"), below)
             outside.add_metric((feature.name, "above"), above)
             values.add_metric((feature.name,), count_value=int(count), sum_value=total)
@@ -179,8 +182,8 @@ class Meters(Collector):
         yield values
         yield means
 
-    def _mapped(self) -> "tuple[memoryview[float], int]":
-        """All slots as doubles, and the number of ours: the first that no living worker has locked."""
+    def _map_slots(self) -> "tuple[memoryview[float], int]":
+        """All slots as doubles, and the number of this worker's slot: the first that no living worker has locked."""
         size = 8 * self._size * (1 if self._file is None else SLOTS)
         if self._file is None:
             return memoryview(mmap.mmap(-1, size)).cast("d"), 0
@@ -192,10 +195,10 @@ class Meters(Collector):
             except OSError:
                 continue
             return memoryview(mmap.mmap(self._file.fileno(), size)).cast("d"), slot
-        raise RuntimeError(f"more than {SLOTS} workers share one file of meters")
+        raise RuntimeError(f"more than {SLOTS} workers share one file of metrics")
 
 
-def _cumulated(counts: Sequence[float]) -> list[tuple[str, float]]:
+def _cumulate(counts: Sequence[float]) -> list[tuple[str, float]]:
     total, buckets = 0.0, []
     for bound, count in zip((*map(str, BOUNDS), "+Inf"), counts, strict=True):
         total += count

@@ -1,46 +1,46 @@
-"""The OpenAPI description of an inference message, made from the manifest: what `v2.py` reads and writes.
+"""The OpenAPI description of an inference request, made from the manifest: what `open_inference.py` reads and writes.
 
-A schema cannot say that a tensor holds as many numbers as its shape names, nor that tensors of single features come all
-together: the text does.
+A schema cannot say that a tensor holds as many numbers as its shape says, nor that tensors of single features must all be
+there, so the description says it in words.
 """
 
 from typing import Any
 
 from model_service.manifest import Manifest
+from model_service.open_inference import DATATYPES, OpenInference
 from model_service.rows import LARGEST
 from model_service.settings import Settings
-from model_service.v2 import DATATYPES, Protocol
 
 HEADER = "Inference-Header-Content-Length"
 _TEXT = {"type": "string"}
 _BYTES = {"type": "string", "format": "binary"}
 
 
-def inference(manifest: Manifest, settings: Settings, protocol: Protocol) -> dict[str, Any]:
-    """The OpenAPI operation of the infer routes, all but its errors."""
+def infer_operation(manifest: Manifest, settings: Settings, protocol: OpenInference) -> dict[str, Any]:
+    """The OpenAPI operation of the infer routes without its errors."""
     width = len(manifest.features)
-    told = (
-        f"One tensor of shape [rows, {width}], or [{width}] for one row; or one of shape [rows] or [rows, 1] for each feature, "
-        f"named as it is. At most {settings.max_rows} rows, as many numbers as the shape says. "
-        f"Binary tensors follow the JSON part, whose length {HEADER} tells."
+    description = (
+        f"One tensor of shape [rows, {width}], or [{width}] for one row; or for each feature one tensor of shape [rows] or "
+        f"[rows, 1] with the feature's name. At most {settings.max_rows} rows, and as many numbers as the shape says. "
+        f"Binary tensors follow the JSON part, and {HEADER} says how long that is."
     )
-    about = {"name": HEADER, "in": "header", "description": "How much of the body is JSON, if binary tensors follow"}
+    header = {"name": HEADER, "in": "header", "description": "Length of the JSON part, if binary tensors follow it"}
     return {
         "summary": "Open Inference Protocol v2",
-        "description": told,
-        "parameters": [about | {"required": False, "schema": {"type": "integer", "minimum": 1}}],
+        "description": description,
+        "parameters": [header | {"required": False, "schema": {"type": "integer", "minimum": 1}}],
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _question(manifest, protocol), "example": _example(manifest)},
+                "application/json": {"schema": _request(manifest, protocol), "example": _example(manifest)},
                 "application/octet-stream": {"schema": _BYTES},
             },
         },
-        "responses": {"200": {"description": "A tensor for each output", "content": _answer(manifest, protocol)}},
+        "responses": {"200": {"description": "A tensor for each output", "content": _response(manifest, protocol)}},
     }
 
 
-def _question(manifest: Manifest, protocol: Protocol) -> dict[str, Any]:
+def _request(manifest: Manifest, protocol: OpenInference) -> dict[str, Any]:
     number: dict[str, Any] = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
     if any(feature.missing for feature in manifest.features):
         number = {"oneOf": [number, {"type": "null"}]}
@@ -52,7 +52,7 @@ def _question(manifest: Manifest, protocol: Protocol) -> dict[str, Any]:
             "datatype": {"enum": list(DATATYPES)},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 2},
             "data": {"oneOf": [row, {"type": "array", "items": row, "minItems": 1}]},
-            "parameters": _parameters(binary_data_size="How many bytes of the binary part are this tensor's data"),
+            "parameters": _parameters(binary_data_size="Length of this tensor's data in the binary part, in bytes"),
         },
         "required": ["name", "datatype", "shape"],
     }
@@ -60,7 +60,7 @@ def _question(manifest: Manifest, protocol: Protocol) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "name": {"enum": list(protocol.outputs)},
-            "parameters": _parameters(binary_data="true: as bytes behind the JSON part"),
+            "parameters": _parameters(binary_data="true: as bytes after the JSON part"),
         },
         "required": ["name"],
     }
@@ -68,7 +68,7 @@ def _question(manifest: Manifest, protocol: Protocol) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "id": {"type": ["string", "null"]},
-            "parameters": _parameters(binary_data_output="true: all outputs as bytes behind the JSON part"),
+            "parameters": _parameters(binary_data_output="true: all outputs as bytes after the JSON part"),
             "inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": max(1, len(manifest.features))},
             "outputs": {"type": ["array", "null"], "items": output, "maxItems": len(protocol.outputs)},
         },
@@ -76,19 +76,19 @@ def _question(manifest: Manifest, protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _answer(manifest: Manifest, protocol: Protocol) -> dict[str, Any]:
+def _response(manifest: Manifest, protocol: OpenInference) -> dict[str, Any]:
     tensor = {
         "type": "object",
         "properties": {
             "name": {"enum": list(protocol.outputs)},
-            "datatype": {"enum": sorted({kind for kind, _ in protocol.outputs.values()})},
+            "datatype": {"enum": sorted({datatype for datatype, _ in protocol.outputs.values()})},
             "shape": {"type": "array", "items": {"type": "integer"}},
             "data": {"type": "array"},
-            "parameters": _parameters(binary_data_size="How many bytes of the binary part are this tensor's data"),
+            "parameters": _parameters(binary_data_size="Length of this tensor's data in the binary part, in bytes"),
         },
         "required": ["name", "datatype", "shape"],
     }
-    answer = {
+    response = {
         "type": "object",
         "properties": {
             "model_name": {"const": manifest.name},
@@ -98,14 +98,14 @@ def _answer(manifest: Manifest, protocol: Protocol) -> dict[str, Any]:
         },
         "required": ["model_name", "model_version", "outputs"],
     }
-    return {"application/json": {"schema": answer}, "application/octet-stream": {"schema": _BYTES}}
+    return {"application/json": {"schema": response}, "application/octet-stream": {"schema": _BYTES}}
 
 
-def _parameters(**described: str) -> dict[str, Any]:
-    """An object of which only some members mean something, and only with the right value."""
+def _parameters(**descriptions: str) -> dict[str, Any]:
+    """The schema of parameters. Unknown members and other values are allowed, and have no effect."""
     return {
         "type": ["object", "null"],
-        "properties": {name: {"description": text} for name, text in described.items()},
+        "properties": {name: {"description": text} for name, text in descriptions.items()},
     }
 
 
