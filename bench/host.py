@@ -1,8 +1,10 @@
-"""How much processor time the host of this virtual machine gave to others: a round may measure that instead of us.
+"""How much processor time one process took, and how much the host of this virtual machine gave to others.
 
-Linux counts it in /proc/stat as `steal`: the time in which a processor had work but did not run.
+A round may measure the latter instead of us. Linux counts it in /proc/stat as `steal`: the time in which a processor had work but
+did not run.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,3 +33,13 @@ class Ticks(NamedTuple):
         """The share of processor time, 0 to 1, that the host has taken since then."""
         now = Ticks.now()
         return (now.stolen - self.stolen) / max(1, now.all - self.all)
+
+
+def processor_ticks(pid: int) -> list[int]:
+    """The time of a process until now: user and system, then those of its children that ended."""
+    return [int(ticks) for ticks in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]]
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of the process itself until now."""
+    return sum(processor_ticks(pid)[:2]) / os.sysconf("SC_CLK_TCK")
