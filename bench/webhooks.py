@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import re
 import shutil
 import socket
 import sqlite3
@@ -27,6 +26,7 @@ from pathlib import Path
 from bench.environment import settled
 from bench.host import Ticks, processor_seconds, processor_ticks
 from bench.report import Report, interleaved
+from bench.wrk import Round, wrk
 from deployd.bringup import engine, images
 from deployd.bringup.daemon import DemoDaemon
 from deployd.bringup.packages import ensure_packages
@@ -149,7 +149,7 @@ class _Course:
         path = "/" + self._urls[name].split("/", 3)[3]
         self._script.write_text(_SCRIPT.format(bodies=self._bodies, path=path, guids=guids))
         before, spent = Ticks.now(), processor_seconds(self._pids[name])
-        round_ = await asyncio.to_thread(_wrk, self._urls[name], self._script, connections, self._seconds)
+        round_ = await asyncio.to_thread(wrk, self._urls[name], self._script, connections, self._seconds)
         stolen = before.stolen_since()
         self.failed[name] += round_.failed
         late = 0.0
@@ -260,48 +260,11 @@ def _answering(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Round:
-    """Answers per second, their p50 and p99 in ms; the number of 2xx answers, and of other or missing ones."""
-
-    rate: float
-    p50: float
-    p99: float
-    answered: int
-    failed: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Attempt:
     """What the host took of the processors, what was measured, for how many seconds the work went on after the last answer, and
     what the process took of the processors, in seconds."""
 
     stolen: float
-    round: _Round
+    round: Round
     late: float
     processor: float
-
-
-def _wrk(url: str, script: Path, connections: int, seconds: int) -> _Round:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
-    other = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    refused = int(other[1]) if other else 0
-    return _Round(
-        float(_found(r"Requests/sec:\s+([\d.]+)", text)[1]),
-        _milliseconds("50%", text),
-        _milliseconds("99%", text),
-        int(_found(r"(\d+) requests in", text)[1]) - refused,
-        refused + sum(map(int, errors.groups() if errors else ())),
-    )
-
-
-def _milliseconds(percentile: str, text: str) -> float:
-    match = _found(rf"{percentile}\s+([\d.]+)(us|ms|s)\b", text)
-    return float(match[1]) * {"us": 0.001, "ms": 1, "s": 1000}[match[2]]
-
-
-def _found(pattern: str, text: str) -> re.Match[str]:
-    if (match := re.search(pattern, text)) is None:
-        raise Unavailable("the output of wrk cannot be read", hint=text)
-    return match
