@@ -211,7 +211,11 @@ async def test_each_request_of_a_connection_has_a_clock_of_its_own(port: int, mo
             assert await client.answer() == (200, b"3")
 
 
-@pytest.mark.parametrize("bad", [b"\x00" * 100, b"POST / HTTP/1.1\r\nX: a\x00b\r\n\r\n", b"POST / HT"])
+@pytest.mark.parametrize(
+    "bad",
+    [b"\x00" * 100, b"POST / HTTP/1.1\r\nX: a\x00b\r\n\r\n", b"POST / HT"],
+    ids=["no HTTP", "a malformed header", "half a head"],
+)
 async def test_an_answer_that_is_under_way_is_finished_before_the_connection_ends_for_what_came_behind_it(
     monkeypatch: pytest.MonkeyPatch, bad: bytes
 ) -> None:

@@ -30,13 +30,14 @@ async def answer(send: Send, body: bytes) -> None:
 async def served(app: ASGIApp) -> AsyncIterator[tuple[Server, int]]:
     """The application on a free port, and the server stopped at the end."""
     server, bound = Server(app, stop_within=5), bind("127.0.0.1", 0)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server.serve([bound]))
-        await server.listening.wait()
-        try:
-            yield server, bound.getsockname()[1]
-        finally:
-            server.stop()
+    serving = asyncio.create_task(server.serve([bound]))
+    await server.listening.wait()
+    try:
+        yield server, bound.getsockname()[1]
+    finally:
+        # Also after a failure: uvloop closes for ever where a connection is left open and warnings are errors.
+        server.stop()
+        await serving
 
 
 class Client:
