@@ -30,7 +30,9 @@ logger = logging.getLogger(__name__)
 
 _JITTER = 0.1
 _APART_S = 0.2  # a flood of deliveries is no reason to flood the remote
-_OFTEN = 10  # after so many failures in a row it is asked no more often than the poll does, unless a delivery owes a look
+_OFTEN = (
+    10  # after so many failures in a row it is asked no more often than the poll does, unless a delivery owes a look
+)
 WAITS = (0.5, 1.0, 2.0, 4.0)
 
 
@@ -113,7 +115,7 @@ class _Repository:
         self._asked = asyncio.Event()
         self._owed = False
         self._backoff = Backoff()
-        self._absent: set[tuple[str, str]] = set()  # (head, commit) that is no ancestor of it
+        self._absent: dict[str, tuple[str, Owed]] = {}  # by app: a head, and an owed delivery that it does not explain
 
     def ask(self) -> None:
         """Something may have changed."""
@@ -125,7 +127,6 @@ class _Repository:
         while True:
             if self._asked.is_set():
                 waits = list(self._waits)
-                self._absent.clear()
             self._asked.clear()
             began = time.monotonic()
             pause = await self._try(waits)
@@ -186,16 +187,15 @@ class _Repository:
             await self._decide(app, head, known, upto if shown else None)
             if shown:
                 return False
-        missing = [one for one in known.owed if not one.deleted and one.commit not in refs.values()]
-        late = await self._first_absent(app, head, missing)
-        if late is not None and not final:
+        absent = await self._first_absent(app, head, refs, known)
+        if absent is not None and not final:
             return True
         if head is None and (known.owed or known.decided is not None):
             await self._store.answer(app.name, None, upto, f"{why_no_head(app, refs)}; what runs stays")
         elif known.owed:
-            await self._store.answer(
-                app.name, head, upto, f"the remote did not show {late.commit[:12]}" if late else ""
-            )
+            reason = f"the remote did not show {absent.commit[:12]}" if absent is not None else ""
+            await self._store.answer(app.name, head, upto, reason)
+        self._absent.pop(app.name, None)
         return False
 
     async def _decide(self, app: App, head: Head, known: Known, upto: int | None) -> None:
@@ -216,20 +216,22 @@ class _Repository:
         if isinstance(verdict, Skip):
             logger.info("%s skips %s of %s: %s", app.name, head.commit[:12], head.ref, verdict.reason)
 
-    async def _first_absent(self, app: App, head: Head | None, missing: Iterable[Owed]) -> Owed | None:
-        """The first delivery that names a commit which is no ancestor of the head either; None when the head explains all."""
-        for one in missing:
-            if head is None or not await self._contains(app, head, one.commit):
+    async def _first_absent(self, app: App, head: Head | None, refs: Mapping[str, str], known: Known) -> Owed | None:
+        """An owed delivery that names a commit which the remote does not show: neither at a ref nor as an ancestor of the head.
+
+        While one is absent and the head stays, nothing is asked again: a flood of such deliveries costs one question.
+        """
+        commit = head.commit if head is not None else ""
+        before, absent = self._absent.get(app.name, ("", None))
+        if absent is not None and before == commit and absent.commit not in refs.values():
+            return absent
+        for one in known.owed:
+            if one.deleted or one.commit in refs.values():
+                continue
+            if head is None or not await self._source.contains(app, head, one.commit):
+                self._absent[app.name] = (commit, one)
                 return one
         return None
-
-    async def _contains(self, app: App, head: Head, commit: str) -> bool:
-        if (head.commit, commit) in self._absent:
-            return False
-        if found := await self._source.contains(app, head, commit):
-            return found
-        self._absent.add((head.commit, commit))
-        return False
 
 
 def _remote(app: App) -> object:
