@@ -25,6 +25,7 @@ from deployd.ports import BuildRequest, Candidate, Context, InFlight, KeptNow, L
 from deployd.scheduler import Scheduler
 from deployd.store.database import Database
 from deployd.store.store import Store
+from deployd.tasks import uninterrupted
 from tests.fakes import FakeSource
 
 REPO = "https://example.com/acme/iris.git"
@@ -83,6 +84,9 @@ class FakeTarget:
                 await progress.tell("candidate", "1 of 2 updated")
                 await self.halfway.wait()
         await progress.prove(Candidate(app, deploy, "http://192.0.2.1", image))
+        await uninterrupted(self._cut_over(app, deploy, progress))
+
+    async def _cut_over(self, app: App, deploy: Deploy, progress: Progress) -> None:
         async with progress.step("cut-over"):
             await progress.cutting_over()
             self.live[app.name] = deploy.number
