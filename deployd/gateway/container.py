@@ -35,7 +35,7 @@ class GatewayContainer:
         self.bridge = False
 
     async def decide_network(self) -> None:
-        """Set `bridge` as configured. "auto": a bridge only on Docker Desktop, whose host network is that of a virtual machine."""
+        """Set `bridge` as configured. "auto": a bridge only on Docker Desktop, whose host network is in a virtual machine."""
         if self._section.network == "auto":
             self.bridge = (await self._engine.info()).get("OperatingSystem") == "Docker Desktop"
         else:
