@@ -4,6 +4,9 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 PYTEST_ARGS ?=
+WORKERS = $(shell echo $$(($$(nproc) + 1)))  # one more than there are cores, since some tests wait
+# Without bytecode files every test worker, and every daemon that a test starts, would compile all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test faults check lint format bench lock clean
 
@@ -17,7 +20,7 @@ demo: setup
 	@$(PY) -m deployd demo $(ARGS)
 
 check: lint
-	$(PY) -m pytest -q -m "not engine and not cluster and not slow" --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest -q -m "not engine and not cluster and not slow" --numprocesses=$(WORKERS) --dist=loadfile $(PYTEST_ARGS)
 
 lint: setup
 	.venv/bin/ruff format --check .

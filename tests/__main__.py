@@ -4,6 +4,7 @@ First the tests that need no engine, on all cores; then the rest side by side, s
 alone: the machine may have been busy. That is told at the end.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from tests.testbed.plan import Task, tasks
 FAST = "not engine and not cluster and not slow"
 _SOME_FAILED, _NONE_COLLECTED = 1, 5  # pytest's exit codes
 _MANY = 30  # so many do not fail by chance
+_WORKERS = (os.cpu_count() or 1) + 1  # some tests wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Stage:
 
 
 STAGES = (
-    Stage("the tests that need no engine", 60, ("-m", FAST, "--numprocesses=auto", "--dist=loadfile")),
+    Stage("the tests that need no engine", 60, ("-m", FAST, f"--numprocesses={_WORKERS}", "--dist=loadfile")),
     Stage(
         "the tests on real engines and clusters, and the slow ones",
         720,

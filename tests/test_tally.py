@@ -58,7 +58,7 @@ def tally(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Tally:
     return made
 
 
-def test_each_test_counts_once_as_it_ended(tally: Tally) -> None:
+def test_each_test_counts_once_as_it_ended_and_the_summary_names_what_is_not_proven(tally: Tally) -> None:
     module = "tests/faults/test_some.py"
     mended = {f"{module}::test_now_and_then", f"{module}::test_that_leaves_something_behind"}
     assert {str(test) for test in tally.mended} == mended
@@ -72,9 +72,6 @@ def test_each_test_counts_once_as_it_ended(tally: Tally) -> None:
         f"{module}::test_without_a_cluster": "no cluster is named"
     }
     assert tally.failed == set()
-
-
-def test_the_summary_counts_by_area_and_names_what_is_not_proven(tally: Tally) -> None:
     out = io.StringIO()
     tally.show(Console(file=out, width=100))
     lines = [" ".join(line.split()) for line in out.getvalue().splitlines()]

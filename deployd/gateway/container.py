@@ -1,8 +1,9 @@
-"""HAProxy's container: that it runs, and how one of a newer image or another shape takes over without losing a connection.
+"""HAProxy's container: it is created, started and watched, and replaced by one with a newer image or another layout.
 
-On the host network (Linux) it binds the ports itself and is reached over a socket in the state directory. On a bridge (Docker
-Desktop) its ports are published and its master CLI is published on loopback; there, a new port or image means a short gap, and
-the CLI is open to the other containers of the instance's network. The bridge is tested on a Linux engine, not on Docker Desktop.
+On the host network (Linux), HAProxy binds the ports itself and deployd talks to it over a socket in the state directory; a
+replacement loses no connection. On a bridge network (Docker Desktop), its ports and its master CLI are published, the CLI on
+loopback only; there, a new port or image causes a short gap, and the other containers of the instance's network can reach the
+CLI. The bridge is tested on a Linux engine, not on Docker Desktop.
 """
 
 import asyncio
@@ -14,8 +15,8 @@ from typing import Any
 from deployd.config.daemon import GatewaySection
 from deployd.engine.client import EngineClient
 from deployd.errors import Unavailable
+from deployd.gateway.layout import SHAPE_LABEL, SOCKETS_LABEL, Layout, container_spec, layout_hash
 from deployd.gateway.network import Network
-from deployd.gateway.plan import SHAPE_LABEL, SOCKETS_LABEL, Plan, container_spec, shape
 from deployd.gateway.runtime import Runtime
 from deployd.gateway.text import CONTROL_PORT, SOCKETS
 
@@ -23,7 +24,7 @@ _START_SECONDS = 20.0
 
 
 class GatewayContainer:
-    """The container of one instance. Not safe for concurrent use: the Gateway serialises."""
+    """The container of one instance. Not safe for concurrent use: the Gateway calls it under a lock."""
 
     def __init__(self, engine: EngineClient, instance: str, section: GatewaySection, directory: Path) -> None:
         self._engine = engine
@@ -34,30 +35,30 @@ class GatewayContainer:
         self.bridge = False
 
     async def decide_network(self) -> None:
-        """Set `bridge`: what the config says, else a bridge only on Docker Desktop, whose host network is a hidden machine's."""
+        """Set `bridge` as configured. "auto": a bridge only on Docker Desktop, whose host network is in a virtual machine."""
         if self._section.network == "auto":
             self.bridge = (await self._engine.info()).get("OperatingSystem") == "Docker Desktop"
         else:
             self.bridge = self._section.network == "bridge"
 
     async def find(self) -> Mapping[str, Any] | None:
-        """The container as the engine describes it, None when there is none."""
-        found = await self._engine.containers.inspect(self._plan(()).name)
+        """The container as the engine describes it; None when it does not exist."""
+        found = await self._engine.containers.inspect(self._layout(()).name)
         if found is not None and found["Config"]["Labels"].get("io.deployd.instance") != self._instance:
             raise Unavailable(
-                f"the container {self._plan(()).name} is not this deployd's gateway",
+                f"the container {self._layout(()).name} is not this deployd's gateway",
                 hint="remove or rename it, or set another server.instance",
             )
         return found
 
-    async def up(self) -> bool:
-        """The container runs, so that HAProxy has something to say; one that ends again and again does not."""
+    async def runs(self) -> bool:
+        """Whether the container runs. One that crashes and is restarted again and again does not count."""
         found = await self.find()
         return found is not None and found["State"]["Running"] and not found["State"]["Restarting"]
 
     async def ensure(self, ports: Iterable[int]) -> bool:
-        """The container runs and HAProxy answers; True when it had to be started or made."""
-        found = await self.find() or await self._returned()
+        """Make sure that the container runs and HAProxy answers. True when it had to be started or created."""
+        found = await self.find() or await self._undo_rename()
         if found is not None and self.bridge and not set(ports) <= {port for port, _ in _published(found)}:
             await self.upgrade(ports)
             return True
@@ -69,100 +70,101 @@ class GatewayContainer:
             await self.wait_ready()
             return False
         if found is None:
-            await self._create(self._plan(ports))
-        await self._engine.containers.start(self._plan(()).name)
+            await self._create(self._layout(ports))
+        await self._engine.containers.start(self._layout(()).name)
         await self.wait_ready()
         return True
 
     async def runtime(self) -> Runtime:
-        """How HAProxy is spoken to."""
+        """The connection to HAProxy's runtime API."""
         found = await self.find()
         if found is None:
-            raise Unavailable("the gateway's container is gone")
+            raise Unavailable("the gateway's container does not exist")
         return self._runtime(found)
 
-    async def retired(self) -> list[Runtime]:
-        """The HAProxy that was replaced and still finishes with its clients, if there is one."""
-        found = await self._old()
+    async def replaced(self) -> list[Runtime]:
+        """The replaced HAProxy that still serves its open connections, if there is one."""
+        found = await self._replaced()
         return [self._runtime(found)] if found is not None and found["State"]["Running"] else []
 
     async def outdated(self, ports: Iterable[int]) -> bool:
-        """The one that runs is of another image than the configured name means, or of another shape."""
+        """Whether the container has another image or another layout than the config asks for."""
         if (found := await self.find()) is None:
             return False
-        plan = self._plan(ports)
-        fits = found["Config"]["Labels"].get(SHAPE_LABEL) == shape(plan)
+        layout = self._layout(ports)
+        fits = found["Config"]["Labels"].get(SHAPE_LABEL) == layout_hash(layout)
         if self.bridge:
-            fits = fits and set(plan.ports) <= _published(found)
+            fits = fits and set(layout.ports) <= _published(found)
         return not fits or await self._image_id() != found["Image"]
 
     async def upgrade(self, ports: Iterable[int]) -> None:
-        """Put a container as configured in the running one's place; on the host network no connection is lost.
+        """Replace the container by one as configured; on the host network no connection is lost.
 
-        One that does not come up goes again, and the former one serves on.
+        A new container that does not start is removed, and the old one continues to serve.
         """
         await self._image_id()
-        if (old := await self._old()) is not None:
+        if (old := await self._replaced()) is not None:
             await self._remove(old["Id"])
         if (found := await self.find()) is None:
             await self.ensure(ports)
             return
         beside, before = not self.bridge and _on_host(found), found["Config"]["Labels"][SOCKETS_LABEL]
         sockets = "sockets-b" if before == "sockets-a" else "sockets-a"
-        plan = self._plan(ports, sockets=sockets, takes_over=_sockets(found) if beside else None)
-        await self._engine.containers.rename(found["Id"], f"{plan.name}-old")
+        layout = self._layout(ports, sockets=sockets, takes_over=_sockets(found) if beside else None)
+        await self._engine.containers.rename(found["Id"], f"{layout.name}-old")
         try:
-            if not beside:  # it has the ports
+            if not beside:  # the old one has the ports
                 await self._engine.containers.stop(found["Id"], 1)
-            await self._create(plan)
-            await self._engine.containers.start(plan.name)
+            await self._create(layout)
+            await self._engine.containers.start(layout.name)
             await self.wait_ready(made=True)
         except BaseException:
-            await self._give_back(plan, found["Id"], stopped=not beside)
+            await self._undo_upgrade(layout, found["Id"], stopped=not beside)
             raise
-        await (self._retire(found["Id"]) if beside else self._remove(found["Id"]))
+        await (self._let_finish(found["Id"]) if beside else self._remove(found["Id"]))
 
-    async def finish_retired(self) -> None:
-        """Let a replaced container come to its end, and remove it when it has; also one that a crash left half replaced."""
-        if (found := await self._old()) is None:
+    async def remove_replaced(self) -> None:
+        """Remove the replaced container once it has ended. After a crash during `upgrade`, first tell it to finish."""
+        if (found := await self._replaced()) is None:
             return
         if not found["State"]["Running"]:
             await self._remove(found["Id"])
         elif found["HostConfig"]["RestartPolicy"]["Name"] == "always":
-            await self._retire(found["Id"])
+            await self._let_finish(found["Id"])
 
     async def wait_ready(self, *, made: bool = False) -> None:
-        """Until HAProxy answers; Unavailable with its last words when it does not. One just `made` has one try."""
+        """Wait until HAProxy answers. Unavailable, with its last lines of output, when it does not; a container that was just
+        `made` may not be restarted even once."""
         try:
             async with asyncio.timeout(_START_SECONDS):
                 while True:
                     try:
                         await (await self.runtime()).description()
                     except Unavailable:
-                        await self._still_alive(made=made)
+                        await self._require_alive(made=made)
                         await asyncio.sleep(0.02)
                     else:
                         return
         except TimeoutError as exc:
-            raise Unavailable("the gateway does not start", hint=await self.last_words()) from exc
+            raise Unavailable("the gateway does not start", hint=await self.last_lines()) from exc
 
-    async def last_words(self) -> str:
-        """What HAProxy printed last."""
-        return await self._engine.containers.printed(self._plan(()).name, 10)
+    async def last_lines(self) -> str:
+        """The last lines that HAProxy printed."""
+        return await self._engine.containers.printed(self._layout(()).name, 10)
 
     async def remove(self) -> None:
-        """Take it away: traffic ends."""
-        for found in (await self._old(), await self.find()):
+        """Remove the container. No app is reachable afterwards."""
+        for found in (await self._replaced(), await self.find()):
             if found is not None:
                 await self._remove(found["Id"])
         for name in ("sockets-a", "sockets-b"):
             shutil.rmtree(self._directory / name, ignore_errors=True)
 
-    def _plan(self, ports: Iterable[int], *, sockets: str = "sockets-a", takes_over: Path | None = None) -> Plan:
+    def _layout(self, ports: Iterable[int], *, sockets: str = "sockets-a", takes_over: Path | None = None) -> Layout:
         section, publish = self._section, dict.fromkeys(ports, self._section.bind)
         if section.stats_port is not None:
             publish[section.stats_port] = "127.0.0.1"
-        return Plan(
+        return Layout(
             instance=self._instance,
             image=section.image,
             directory=self._directory.absolute(),
@@ -181,59 +183,59 @@ class GatewayContainer:
             raise Unavailable("the gateway is not running")
         return Runtime(("127.0.0.1", int(published[0]["HostPort"])))
 
-    async def _create(self, plan: Plan) -> None:
-        (self._directory / plan.sockets).mkdir(parents=True, exist_ok=True)
+    async def _create(self, layout: Layout) -> None:
+        (self._directory / layout.sockets).mkdir(parents=True, exist_ok=True)
         await self._image_id()
-        if plan.network is not None:
+        if layout.network is not None:
             await self._network.ensure()
-        await self._engine.containers.create(plan.name, container_spec(plan))
+        await self._engine.containers.create(layout.name, container_spec(layout))
 
     async def _image_id(self) -> str:
-        """The id of the configured image, pulled where it is not there."""
+        """The id of the configured image. It is pulled when the engine does not have it."""
         name = self._section.image
         if (image := await self._engine.images.inspect(name)) is None:
             await self._engine.images.pull(name)
             image = await self._engine.images.inspect(name)
         if image is None:
-            raise Unavailable(f"the gateway's image {name} does not stay on the engine")
+            raise Unavailable(f"the gateway's image {name} was pulled, but the engine does not have it")
         return str(image["Id"])
 
-    async def _retire(self, container_id: str) -> None:
-        """It takes no more connections, ends when its last client is done, and is not started again."""
+    async def _let_finish(self, container_id: str) -> None:
+        """Tell HAProxy to accept no more connections and to end after its last one. The engine does not restart it."""
         await self._engine.containers.update(container_id, {"RestartPolicy": {"Name": "no"}})
         await self._engine.containers.kill(container_id, "SIGUSR1")
 
-    async def _returned(self) -> Mapping[str, Any] | None:
-        """The container that an upgrade had begun to replace when it was interrupted, with its name given back."""
-        if (old := await self._old()) is not None:
-            await self._engine.containers.rename(old["Id"], self._plan(()).name)
+    async def _undo_rename(self) -> Mapping[str, Any] | None:
+        """After an interrupted upgrade: give the old container its name again. The container, if there is one."""
+        if (old := await self._replaced()) is not None:
+            await self._engine.containers.rename(old["Id"], self._layout(()).name)
         return await self.find()
 
-    async def _give_back(self, plan: Plan, old: str, *, stopped: bool) -> None:
-        """An upgrade did not start: the old container, which still serves unless it was stopped, gets its name again."""
+    async def _undo_upgrade(self, layout: Layout, old: str, *, stopped: bool) -> None:
+        """The new container did not start: remove it, give the old one its name again, and start that if it was stopped."""
         if (found := await self.find()) is not None and found["Id"] != old:
             await self._remove(found["Id"])
-        await self._engine.containers.rename(old, plan.name)
+        await self._engine.containers.rename(old, layout.name)
         if stopped:
             await self._engine.containers.start(old)
 
-    async def _old(self) -> Mapping[str, Any] | None:
-        found = await self._engine.containers.inspect(f"{self._plan(()).name}-old")
+    async def _replaced(self) -> Mapping[str, Any] | None:
+        found = await self._engine.containers.inspect(f"{self._layout(()).name}-old")
         ours = found is not None and found["Config"]["Labels"].get("io.deployd.instance") == self._instance
         return found if ours else None
 
-    async def _still_alive(self, *, made: bool) -> None:
+    async def _require_alive(self, *, made: bool) -> None:
         found = await self.find()
         ended = found is None or not (found["State"]["Running"] or found["State"]["Restarting"])
         if found is None or ended or (made and found["RestartCount"]):
-            raise Unavailable("the gateway ended", hint=await self.last_words() if found else "")
+            raise Unavailable("the gateway ended", hint=await self.last_lines() if found else "")
 
     async def _remove(self, container_id: str) -> None:
         await self._engine.containers.remove(container_id)
 
 
 def _published(found: Mapping[str, Any]) -> set[tuple[int, str]]:
-    """The ports that a container publishes, with the addresses that they are bound to."""
+    """The ports that a container publishes, each with the address that it is bound to."""
     bindings = (found["HostConfig"]["PortBindings"] or {}).items()
     return {(int(port.partition("/")[0]), bound["HostIp"]) for port, all_bound in bindings for bound in all_bound}
 
@@ -243,6 +245,6 @@ def _on_host(found: Mapping[str, Any]) -> bool:
 
 
 def _sockets(found: Mapping[str, Any]) -> Path:
-    """The directory of a container's sockets, as the engine's host has it."""
+    """The directory with a container's sockets, as a path on the host."""
     mounts = (bind.split(":") for bind in found["HostConfig"]["Binds"])
     return next(Path(mount[0]) for mount in mounts if mount[1] == SOCKETS)

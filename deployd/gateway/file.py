@@ -1,4 +1,4 @@
-"""The file from which HAProxy comes back without deployd: always whole, the old text or the new one, also after a power cut."""
+"""The config file that HAProxy reads when it starts without deployd. It is never half written, not even after a power cut."""
 
 import os
 from pathlib import Path
@@ -7,20 +7,20 @@ from deployd.errors import Unavailable
 
 
 class ConfigFile:
-    """One file that is replaced, never changed."""
+    """One file. Writing replaces it as a whole."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def text(self) -> str:
-        """What stands in it; nothing when it is not there or is damaged."""
+        """Its content; empty when the file is missing or damaged."""
         try:
             return self._path.read_text("utf-8")
         except (OSError, UnicodeDecodeError):
             return ""
 
     def write(self, text: str) -> None:
-        """Put `text` in its place. Raises Unavailable."""
+        """Replace its content. Unavailable when the file cannot be written."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             draft = self._path.with_suffix(".new")
@@ -30,5 +30,5 @@ class ConfigFile:
                 os.fsync(file.fileno())
             draft.replace(self._path)
         except OSError as exc:
-            hint = "free some space, or give deployd's user the directory"
+            hint = "free some space, or let deployd's user write to the directory"
             raise Unavailable(f"{self._path} cannot be written: {exc.strerror}", hint=hint) from exc

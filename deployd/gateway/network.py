@@ -1,7 +1,7 @@
-"""The network of one instance, in which its containers have addresses that stay theirs.
+"""The network of one instance. Each of its containers has a fixed address.
 
-An engine gives out addresses anew when it restarts, so that one app's traffic could reach another's container until somebody
-corrected the gateway. Here each container asks for its own address, which needs a network whose subnet was asked for, too.
+Without fixed addresses, the engine assigns new ones when it restarts, and one app's traffic could reach another app's container
+until the gateway is corrected. A container can have a fixed address only in a network with a fixed subnet.
 """
 
 import asyncio
@@ -15,9 +15,10 @@ from deployd.errors import Unavailable
 
 
 def free_address(subnet: str, taken: Collection[str], after: str | None = None) -> str:
-    """The first address behind `after` that nobody has, going round; never the network's own, its gateway or broadcast.
+    """The first free address after `after`; at the end of the subnet, the search continues at its start. Never the address of
+    the network, of its gateway, or broadcast.
 
-    An address that was just given up is thus the last to be used again.
+    So an address that was just freed is reused last.
     """
     network = ipaddress.ip_network(subnet)
     first, count = int(network.network_address) + 2, network.num_addresses - 3
@@ -41,13 +42,13 @@ class Network:
         self._last: str | None = None
 
     async def ensure(self) -> str:
-        """Its subnet; the network is made where it is not there."""
+        """Create the network when it does not exist. Its subnet."""
         async with self._making:
             if (found := await self._engine.networks.find(self.name)) is None:
                 await self._create(self.name, await self._free_range())
                 found = await self._engine.networks.find(self.name)
         if found is None:
-            raise Unavailable(f"the network {self.name} does not stay")
+            raise Unavailable(f"the network {self.name} was created, but the engine does not have it")
         if found["Labels"].get("io.deployd.instance") != self._instance:
             raise Unavailable(
                 f"the network {self.name} is not this deployd's", hint="remove it or set another server.instance"
@@ -55,26 +56,26 @@ class Network:
         return str(found["IPAM"]["Config"][0]["Subnet"])
 
     async def free_address(self) -> str:
-        """An address that no container of the network has or will come back to."""
+        """An address that no container of the network has, running or stopped."""
         subnet = await self.ensure()
         attached = await self._engine.containers.list({}, network=self.name)
         self._last = free_address(subnet, {self.address(container) for container in attached}, self._last)
         return self._last
 
     def address(self, container: dict[str, Any]) -> str:
-        """The address of a listed or inspected container in this network, running or not; empty when it has none."""
+        """The address of a listed or inspected container in this network, running or stopped; empty when it has none."""
         attached = container["NetworkSettings"]["Networks"].get(self.name) or {}
         return str((attached.get("IPAMConfig") or {}).get("IPv4Address") or attached.get("IPAddress") or "")
 
     async def remove(self) -> None:
-        """Take it away, if it is there and nobody is in it."""
+        """Remove the network, unless containers are in it."""
         await self._engine.networks.remove(self._suggestion)
         await self._engine.networks.remove(self.name)
 
     async def _free_range(self) -> str | None:
-        """A subnet that nobody on this machine has, as the engine knows: what it gives to a network that asks for none.
+        """A subnet that is free on this machine: the engine chooses one for a temporary network.
 
-        That one has a name of its own: were we killed here, it must not be taken for the instance's.
+        The temporary network has another name, so that after a crash here it is not used as the instance's network.
         """
         await self._engine.networks.remove(self._suggestion)
         await self._create(self._suggestion, None)

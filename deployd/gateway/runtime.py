@@ -1,7 +1,7 @@
-"""HAProxy's own account of itself, asked over its master socket: workers, slots, sessions; and the commands that change it.
+"""HAProxy's runtime API over its master socket: read workers, slots and sessions, and send commands.
 
-After a reload the former worker goes on with its clients until they are done, so there may be several workers; a command goes
-to each. Knows HAProxy's answers, nothing of apps or containers.
+After a reload the old worker serves its open connections until they end, so there may be several workers; a command goes to
+each of them. Knows HAProxy's answers, nothing of apps or containers.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from deployd.gateway.slots import SLOTS, Endpoint, Slot, Use
 
 _ANSWER_SECONDS = 5.0
 _LONGEST_SOCKET_PATH = 100
-_MAINTENANCE = 0x01 | 0x02 | 0x20  # forced, inherited, by name resolution; 0x04 only says what the file had
+_MAINTENANCE = 0x01 | 0x02 | 0x20  # forced, inherited, by name resolution; 0x04 only repeats what the file says
 _DRAINING = 0x08 | 0x10
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """The process ids of the worker that takes new connections and of those that only finish; `reloads` counts the master's."""
+    """Process ids of the worker that accepts connections and of old workers; `reloads`: how often the master has reloaded."""
 
     current: int | None
     leaving: tuple[int, ...]
@@ -31,21 +31,21 @@ class Workers:
 
 
 class Runtime:
-    """One HAProxy, by its master socket: a path, or a host and port where there is no shared file system."""
+    """One HAProxy. `address` is its master socket: a path, or host and port where there is no shared file system."""
 
     def __init__(self, address: Path | tuple[str, int]) -> None:
         self._address = address
 
     async def workers(self) -> Workers:
-        """Which processes it has now."""
+        """Its worker processes."""
         return parse_workers(await self._ask("show proc"))
 
     async def slots(self, backend: str) -> tuple[Slot, ...]:
-        """The slots of a backend as the current worker has them; none for an unknown backend."""
+        """The slots of a backend in the current worker; empty for an unknown backend."""
         return parse_slots(await self._ask(f"{_to((await self.workers()).current)}show servers state {backend}"))
 
     async def sessions(self, backend: str) -> dict[Endpoint, int]:
-        """Requests and tunnels in progress by endpoint, over all workers."""
+        """Requests and tunnels in progress for each endpoint, in all workers."""
         workers, total = await self.workers(), dict[Endpoint, int]()
         for worker in (workers.current, *workers.leaving):
             for endpoint, count in parse_sessions(await self._ask(f"{_to(worker)}show stat {backend} 4 -1")).items():
@@ -53,34 +53,34 @@ class Runtime:
         return total
 
     async def frontends(self) -> set[str]:
-        """The names of the frontends that take connections now."""
+        """The names of the frontends that accept connections."""
         rows = _table(await self._ask(f"{_to((await self.workers()).current)}show stat -1 1 -1"))
         return {row["pxname"] for row in rows}
 
     async def description(self) -> str:
-        """What the config that the current worker has read says of itself. Unavailable while it still reads."""
+        """The description in the config that the current worker has loaded. Unavailable while it is still loading."""
         current = (await self.workers()).current
         if current is None:
             raise Unavailable("the gateway has no worker")
         return parse_description(await self._ask(f"{_to(current)}show info"))
 
     async def apply(self, commands: Iterable[str]) -> None:
-        """Run the commands in order, all of them in the current worker first, then in those that leave."""
+        """Run the commands in order: all of them in the current worker first, then in the old workers."""
         lines, workers = list(commands), await self.workers()
         for worker in (workers.current, *workers.leaving):
             await self._ask("; ".join(_to(worker) + line for line in lines))
 
     async def reload(self) -> bool:
-        """Start a new worker from the file, which takes over the listening sockets; False when it could not start.
+        """Start a new worker with the present config file; it takes over the listening sockets.
 
-        Then the former worker goes on as if nothing had been asked.
+        False when it could not start: then the old worker continues to serve.
         """
         before = await self.workers()
         await self._ask("reload", may_break=True)
         while True:
             try:
                 now = await self.workers()
-            except Unavailable:  # the master executes itself anew and is away meanwhile
+            except Unavailable:  # the master does not answer while it re-executes itself
                 await asyncio.sleep(0.02)
                 continue
             if now.reloads != before.reloads and now.current in {None, before.current, *before.leaving}:
@@ -90,7 +90,7 @@ class Runtime:
             await asyncio.sleep(0.02)
 
     async def _answers(self) -> bool:
-        """The current worker speaks for itself: newer masters name it long before it has read its config."""
+        """Whether the current worker answers. Newer masters list a worker long before it has loaded its config."""
         try:
             await self.description()
         except Unavailable:
@@ -98,7 +98,7 @@ class Runtime:
         return True
 
     async def _ask(self, command: str, *, may_break: bool = False) -> str:
-        """One command (or several, separated by semicolons), one connection, the whole answer."""
+        """Send one command (or several, separated by semicolons) over a connection of its own; the whole answer."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await self._talk(command)
@@ -115,33 +115,33 @@ class Runtime:
             reader, writer = await asyncio.open_connection(*self._address)
         try:
             writer.write(command.encode() + b"\n")
-            writer.write_eof()  # the master answers and closes only when it knows that nothing more comes
+            writer.write_eof()  # only then does the master answer and close the connection
             return (await reader.read()).decode(errors="replace")
         finally:
             writer.close()
 
 
 def parse_workers(text: str) -> Workers:
-    """The answer to `show proc`. The worker that was forked last is the current one, also after a reload that failed."""
+    """Parse the answer to `show proc`. The current worker is the one that was forked last, also after a failed reload."""
     rows = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     masters = [row for row in rows if row[1:2] == ["master"]]
     workers = sorted((int(row[2]), int(row[0])) for row in rows if row[1:2] == ["worker"])
     if not masters:
-        raise Unavailable(f"the gateway gives no account of its processes: {text[:200]!r}")
+        raise Unavailable(f"the gateway does not list its processes: {text[:200]!r}")
     ids = [pid for _, pid in workers]
     return Workers(ids[0] if ids else None, tuple(ids[1:]), int(masters[0][2]))
 
 
 def parse_description(text: str) -> str:
-    """The description in the answer to `show info`, empty when it has none."""
+    """Parse the answer to `show info`: the description, empty when there is none."""
     found = {name: value.strip() for name, _, value in (line.partition(": ") for line in text.splitlines())}
     if "Name" not in found:
-        raise Unavailable(f"the gateway's worker gives no account of itself: {text[:200]!r}")
+        raise Unavailable(f"the gateway's worker does not describe itself: {text[:200]!r}")
     return found.get("description", "")
 
 
 def parse_slots(text: str) -> tuple[Slot, ...]:
-    """The answer to `show servers state BACKEND`, by the names in its second line; none when it is something else."""
+    """Parse the answer to `show servers state BACKEND`, whose second line names the columns; empty for any other text."""
     lines = [line for line in text.splitlines() if line.strip()]
     header = next((line[2:].split() for line in lines if line.startswith("# ")), [])
     rows = [dict(zip(header, line.split(" "), strict=False)) for line in lines[2:]] if header else []
@@ -151,7 +151,7 @@ def parse_slots(text: str) -> tuple[Slot, ...]:
 
 
 def parse_sessions(text: str) -> dict[Endpoint, int]:
-    """The answer to `show stat BACKEND 4 -1`: sessions that have begun or wait, by endpoint."""
+    """Parse the answer to `show stat BACKEND 4 -1`: current and queued sessions for each endpoint."""
     found: dict[Endpoint, int] = {}
     for row in _table(text):
         host, _, port = (row.get("addr") or "").rpartition(":")
@@ -173,13 +173,13 @@ def _slot(row: dict[str, str]) -> Slot:
 
 
 def _to(worker: int | None) -> str:
-    """The prefix that sends a command to a worker, by its process id."""
+    """The prefix that sends a command to the worker with this process id."""
     return f"@!{worker} " if worker is not None else "@1 "
 
 
 @contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """A name for a socket that fits into a socket address, which holds about a hundred bytes."""
+    """A path to the socket that is short enough for a socket address (about 100 bytes)."""
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         yield str(path)
         return

@@ -1,8 +1,8 @@
-"""How an app's traffic is laid out in HAProxy, and which commands change it. Pure: no sockets, no files.
+"""The servers of an app's HAProxy backend, and the commands that move its traffic between them. Pure: no sockets, no files.
 
-A backend has SLOTS servers. All but the first are `backup`, so HAProxy sends traffic to the first that is ready, in order, and
-decides that under one lock: with two servers ready, only one is used. A switch makes the new one ready and then drains the
-old one; whichever of the two comes first in order, the traffic moves at exactly one of these commands, for every client at once.
+A backend has SLOTS servers. All but the first are `backup`, so HAProxy uses only one of them: the first that is ready. It
+decides that under one lock. A switch makes the new server ready and then drains the old one. Whatever their order, the traffic
+moves at exactly one of these two commands, for every client at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ SLOTS = 4
 
 @dataclass(frozen=True, slots=True, order=True)
 class Endpoint:
-    """Where HAProxy reaches a container."""
+    """The address at which HAProxy reaches a container."""
 
     host: str
     port: int
@@ -27,7 +27,7 @@ class Endpoint:
 
 
 class Use(StrEnum):
-    """What a slot does, in HAProxy's words for a server's state."""
+    """The state of a slot, as HAProxy names the states of a server."""
 
     READY = "ready"
     DRAIN = "drain"
@@ -36,7 +36,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One server of a backend. A free one may still hold an address."""
+    """One server of a backend. A free slot may still have an address."""
 
     endpoint: Endpoint | None = None
     use: Use = Use.FREE
@@ -44,7 +44,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One app as the gateway sees it."""
+    """One app in the gateway: where it listens, and its slots."""
 
     app: str
     listen: int | None = None
@@ -54,17 +54,17 @@ class Route:
 
     @classmethod
     def of(cls, app: App) -> Self:
-        """The route that an app's config asks for, with nothing behind it yet."""
+        """The route that an app's config asks for, with all slots free."""
         return cls(app.name, app.gateway.listen, app.gateway.hosts, app.gateway.path_prefix)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`; KeyError, TypeError or ValueError when it is none."""
+        """The inverse of `to_json`. KeyError, TypeError or ValueError when `data` is not a route."""
         slots = tuple(Slot(Endpoint(**s["endpoint"]) if s["endpoint"] else None, Use(s["use"])) for s in data["slots"])
         return cls(data["app"], data["listen"], tuple(data["hosts"]), data["path_prefix"], slots)
 
     def to_json(self) -> dict[str, Any]:
-        """Itself as JSON-ready data."""
+        """The route as data for JSON."""
         return asdict(self)
 
     @property
@@ -74,20 +74,21 @@ class Route:
 
     @property
     def serving(self) -> Endpoint | None:
-        """Where its traffic goes: the first ready slot."""
+        """The endpoint that gets the traffic: that of the first ready slot."""
         return next((slot.endpoint for slot in self.slots if slot.use is Use.READY), None)
 
     def find(self, endpoint: Endpoint) -> int | None:
-        """The index of the slot that holds `endpoint`."""
+        """The index of the slot with `endpoint`."""
         return next((index for index, slot in enumerate(self.slots) if slot.endpoint == endpoint), None)
 
-    def reshaped(self, like: "Route") -> "Route":
-        """The same slots behind the doors of another route."""
-        return replace(like, slots=self.slots)
+    def with_listeners_of(self, other: "Route") -> "Route":
+        """This route's slots, with the port, hosts and path of another route."""
+        return replace(other, slots=self.slots)
 
 
-def learned(route: Route, actual: Sequence[Slot]) -> Route:
-    """`route` as HAProxy has it. What drains when it reloads is disabled afterwards, yet the former worker still drains it."""
+def as_reported(route: Route, actual: Sequence[Slot]) -> Route:
+    """`route` with the slots that HAProxy reports. A slot that drained before a reload is reported as disabled afterwards, but
+    the old worker still drains it: it stays draining."""
     slots = (
         mine if mine.use is Use.DRAIN and has.use is Use.FREE else has
         for mine, has in zip(route.slots, actual, strict=True)
@@ -96,12 +97,13 @@ def learned(route: Route, actual: Sequence[Slot]) -> Route:
 
 
 def switched(route: Route, endpoint: Endpoint, sessions: Mapping[Endpoint, int]) -> Route:
-    """`route` with all traffic going to `endpoint` and what served before draining.
+    """`route` with `endpoint` ready and the slot that served before draining.
 
-    It takes its own slot if it has one (a way back), else a free one, else that of the drained one with the fewest `sessions`.
+    `endpoint` gets the slot that it has already (on a switch back), else a free one, else the draining one with the fewest
+    `sessions`.
     """
 
-    def burden(index: int) -> tuple[bool, bool, int]:
+    def preference(index: int) -> tuple[bool, bool, int]:
         slot = route.slots[index]
         return (
             slot.endpoint != endpoint,
@@ -110,25 +112,25 @@ def switched(route: Route, endpoint: Endpoint, sessions: Mapping[Endpoint, int])
         )
 
     candidates = [i for i, slot in enumerate(route.slots) if slot.use is not Use.READY or slot.endpoint == endpoint]
-    chosen = min(candidates, key=burden)
-    drained = list(held(route).slots)
+    chosen = min(candidates, key=preference)
+    drained = list(all_draining(route).slots)
     drained[chosen] = Slot(endpoint, Use.READY)
     return replace(route, slots=tuple(drained))
 
 
-def held(route: Route) -> Route:
-    """`route` with nothing that takes new requests: what served drains."""
+def all_draining(route: Route) -> Route:
+    """`route` with no slot ready: the slot that served drains."""
     slots = (replace(slot, use=Use.DRAIN) if slot.use is Use.READY else slot for slot in route.slots)
     return replace(route, slots=tuple(slots))
 
 
-def without(route: Route, endpoint: Endpoint) -> Route:
-    """`route` with the slot of `endpoint` free again."""
+def freed(route: Route, endpoint: Endpoint) -> Route:
+    """`route` with the slot of `endpoint` free."""
     return replace(route, slots=tuple(Slot() if slot.endpoint == endpoint else slot for slot in route.slots))
 
 
 def commands(backend: str, now: Sequence[Slot], then: Sequence[Slot]) -> list[str]:
-    """The runtime commands from `now` to `then`: addresses, then what becomes ready, then what stops being ready."""
+    """The runtime commands that turn `now` into `then`: first addresses, then slots that become ready, then all others."""
     addresses: list[str] = []
     opening: list[str] = []
     closing: list[str] = []

@@ -1,8 +1,8 @@
-"""The text of haproxy.cfg as a pure function of the doors and the routes, and back: its first line holds both.
+"""The text of haproxy.cfg, rendered from listeners and routes. Its first line holds both as JSON, to be read back. Pure.
 
-The file is always the present state, so that HAProxy comes back right when it is started again without deployd. A draining
-slot is written as disabled: whatever reads the file has no sessions that could still drain. HAProxy tells the shape of the
-text that it has read, by which one that has to read it anew is known.
+The file always has the present state, so that HAProxy is right when it is started again without deployd. A draining slot is
+written as disabled: an HAProxy that starts has no sessions to drain. The text holds a hash of its structure, which HAProxy
+reports; when that differs from the hash of the present routes, HAProxy must reload.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ CONFIG = "/etc/deployd"
 SOCKETS = "/run/deployd"
 CERTIFICATES = "/etc/deployd-certificates"
 CONTROL_PORT = 9764
-"""HAProxy's master CLI by TCP, inside the container, where the gateway is not on the host network."""
+"""The TCP port of HAProxy's master CLI inside the container, on a bridge network."""
 
 _HEADER = "# deployd "
 _RETRY_AFTER_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """The part of the settings that shapes the text. `bridge`: HAProxy has a network of its own and ports are published."""
+class Listeners:
+    """The addresses in `[gateway]` that HAProxy listens on. `bridge`: it is in a bridge network and its ports are published."""
 
     bind: str
     http_port: int | None
@@ -36,39 +36,39 @@ class Doors:
     bridge: bool
 
     @classmethod
-    def of(cls, section: GatewaySection, *, bridge: bool) -> "Doors":
-        """The doors that `[gateway]` asks for."""
-        bind = "0.0.0.0" if bridge else section.bind  # noqa: S104 - inside a container; what is published is bound to section.bind
+    def of(cls, section: GatewaySection, *, bridge: bool) -> "Listeners":
+        """The listeners that `[gateway]` configures."""
+        bind = "0.0.0.0" if bridge else section.bind  # noqa: S104 - inside a container; the published ports are bound to section.bind
         return cls(bind, section.http_port, section.https_port, section.stats_port, bridge)
 
 
-def render(doors: Doors, routes: Iterable[Route]) -> str:
-    """The whole of haproxy.cfg, with the routes in the order of their names."""
+def render(listeners: Listeners, routes: Iterable[Route]) -> str:
+    """The text of haproxy.cfg, with the routes sorted by app name."""
     ordered = sorted(routes, key=lambda route: route.app)
-    first = {"doors": asdict(doors), "routes": [route.to_json() for route in ordered]}
-    description = f"global\n  description {shape(doors, ordered)}\n"
-    return "\n".join([_HEADER + json.dumps(first, separators=(",", ":")), description, _body(doors, ordered)])
+    first = {"doors": asdict(listeners), "routes": [route.to_json() for route in ordered]}
+    description = f"global\n  description {structure_hash(listeners, ordered)}\n"
+    return "\n".join([_HEADER + json.dumps(first, separators=(",", ":")), description, _body(listeners, ordered)])
 
 
-def shape(doors: Doors, routes: Iterable[Route]) -> str:
-    """What of the text takes a reload: all but the state of the slots, which is changed at run time."""
+def structure_hash(listeners: Listeners, routes: Iterable[Route]) -> str:
+    """A hash of the part of the text that only a reload can change: all but the slots, which change at run time."""
     bare = (replace(route, slots=(Slot(),) * SLOTS) for route in sorted(routes, key=lambda route: route.app))
-    return hashlib.sha256(_body(doors, list(bare)).encode()).hexdigest()[:16]
+    return hashlib.sha256(_body(listeners, list(bare)).encode()).hexdigest()[:16]
 
 
-def _body(doors: Doors, ordered: Sequence[Route]) -> str:
+def _body(listeners: Listeners, ordered: Sequence[Route]) -> str:
     parts = [
         _FIXED,
-        *_stats(doors),
-        *_shared(doors, [route for route in ordered if route.hosts]),
-        *(_listener(doors, route, route.listen) for route in ordered if route.listen is not None),
+        *_stats(listeners),
+        *_shared(listeners, [route for route in ordered if route.hosts]),
+        *(_listener(listeners, route, route.listen) for route in ordered if route.listen is not None),
         *(_backend(route) for route in ordered),
     ]
     return "\n".join(parts)
 
 
 def read(text: str) -> list[Route]:
-    """The routes in a file that `render` wrote; none when its first line is damaged."""
+    """The routes in a text from `render`; empty when its first line is damaged."""
     first = _first(text)
     try:
         return [Route.from_json(data) for data in (first["routes"] if isinstance(first, dict) else first)]
@@ -76,11 +76,11 @@ def read(text: str) -> list[Route]:
         return []
 
 
-def read_doors(text: str) -> Doors | None:
-    """The doors in a file that `render` wrote; None when its first line is damaged, or of a deployd that did not say."""
+def read_listeners(text: str) -> Listeners | None:
+    """The listeners in a text from `render`; None when its first line is damaged, or an older deployd wrote it without them."""
     first = _first(text)
     try:
-        return Doors(**first["doors"]) if isinstance(first, dict) else None
+        return Listeners(**first["doors"]) if isinstance(first, dict) else None
     except (TypeError, KeyError):
         return None
 
@@ -97,8 +97,9 @@ def _problem(status: int, title: str) -> str:
     return f'status {status} content-type application/problem+json string "{body}"'
 
 
-# idle-close-on-response: a worker that leaves says so with its last answer instead of closing under a client's next request.
-# Only what has surely not been handled is sent again: a failed connect always, an empty answer for idempotent methods alone.
+# idle-close-on-response: an old worker announces the end of a connection with its last answer; without it, the worker could
+# close the connection while the client sends its next request.
+# A request is retried only when that is safe: after a failed connect always, after an empty answer for idempotent methods only.
 _FIXED = f"""global
   log stdout format raw daemon notice
   stats socket {SOCKETS}/admin.sock mode 600 level admin expose-fd listeners
@@ -131,13 +132,13 @@ defaults
 _ONCE = "  http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DELETE TRACE }"
 
 
-def _stats(doors: Doors) -> list[str]:
-    if doors.stats_port is None:
+def _stats(listeners: Listeners) -> list[str]:
+    if listeners.stats_port is None:
         return []
-    bind = doors.bind if doors.bridge else "127.0.0.1"
+    bind = listeners.bind if listeners.bridge else "127.0.0.1"
     return [
         f"""frontend stats
-  bind {bind}:{doors.stats_port}
+  bind {bind}:{listeners.stats_port}
 .if feature(PROMEX)
   http-request use-service prometheus-exporter if {{ path /metrics }}
 .endif
@@ -147,11 +148,11 @@ def _stats(doors: Doors) -> list[str]:
     ]
 
 
-def _shared(doors: Doors, routes: Sequence[Route]) -> list[str]:
-    """The frontend that tells apps apart by host name and path prefix; the longest prefix wins."""
-    binds = [f"  bind {doors.bind}:{doors.http_port}"] if doors.http_port is not None else []
-    if doors.https_port is not None:
-        binds.append(f"  bind {doors.bind}:{doors.https_port} ssl crt {CERTIFICATES}/ alpn h2,http/1.1")
+def _shared(listeners: Listeners, routes: Sequence[Route]) -> list[str]:
+    """The frontend that selects the app by host name and path prefix; the longest prefix wins."""
+    binds = [f"  bind {listeners.bind}:{listeners.http_port}"] if listeners.http_port is not None else []
+    if listeners.https_port is not None:
+        binds.append(f"  bind {listeners.bind}:{listeners.https_port} ssl crt {CERTIFICATES}/ alpn h2,http/1.1")
     if not binds:
         return []
     rules = [_rule(route) for route in sorted(routes, key=lambda route: -len(route.path_prefix))]
@@ -171,8 +172,8 @@ def _rule(route: Route) -> str:
     return f"  use_backend {route.backend} if {{ req.hdr(host),field(1,:),lower -m str {hosts} }}{path}"
 
 
-def _listener(doors: Doors, route: Route, port: int) -> str:
-    return f"frontend port-{port}\n  bind {doors.bind}:{port}\n  default_backend {route.backend}\n"
+def _listener(listeners: Listeners, route: Route, port: int) -> str:
+    return f"frontend port-{port}\n  bind {listeners.bind}:{port}\n  default_backend {route.backend}\n"
 
 
 def _backend(route: Route) -> str:

@@ -6,21 +6,11 @@ from typing import Any
 import httpx
 import hypothesis
 import pytest
-import schemathesis
-from schemathesis import checks
-from schemathesis.core.result import Ok
 from starlette.responses import PlainTextResponse
 
 from deployd.api.app import create_api, create_app
 from deployd.forges.github import GitHub
 from tests.desk import JSON, A, Desk
-
-CHECKS = [
-    checks.not_a_server_error,
-    checks.status_code_conformance,
-    checks.content_type_conformance,
-    checks.response_schema_conformance,
-]
 
 
 async def test_paths_and_methods_that_are_not_served_are_problems(browser: httpx.AsyncClient) -> None:
@@ -93,6 +83,10 @@ async def test_a_bug_is_500_without_its_text(daemon: Desk, browser: httpx.AsyncC
 
 @pytest.mark.slow
 async def test_no_request_that_the_schema_allows_or_forbids_breaks_it(daemon: Desk) -> None:
+    # It takes seconds to import: no other test waits for it.
+    import schemathesis  # noqa: PLC0415
+    from schemathesis.core.result import Ok  # noqa: PLC0415
+
     await daemon.deployed(A)
     daemon.target.more.set()
     described = _about_known_apps(create_api(daemon.services).openapi())
@@ -105,6 +99,15 @@ async def test_no_request_that_the_schema_allows_or_forbids_breaks_it(daemon: De
 
 
 def _try(operation: Any, url: str) -> None:
+    import schemathesis  # noqa: PLC0415
+    from schemathesis import checks  # noqa: PLC0415
+
+    asked = [
+        checks.not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_schema_conformance,
+    ]
     cases = operation.as_strategy() | operation.as_strategy(schemathesis.GenerationMode.NEGATIVE)
 
     @hypothesis.settings(
@@ -112,7 +115,7 @@ def _try(operation: Any, url: str) -> None:
     )
     @hypothesis.given(case=cases)
     def attempt(case: Any) -> None:
-        case.call_and_validate(base_url=url, timeout=20, checks=CHECKS)
+        case.call_and_validate(base_url=url, timeout=20, checks=asked)
 
     attempt()
 

@@ -296,7 +296,9 @@ def _an_app(name: str, **more: Any) -> App:
 
 def _built(engine: Engine, name: str, tag: str, dockerfile: str, instance: str) -> Image:
     api = engine.api(timeout=120)
-    images.build(api, f"{name}:{tag}", f"{dockerfile}LABEL io.deployd.instance={instance}\n", {})
+    # The label comes first: a layer that two tests shared would go with the image of the one, in the middle of the other's build.
+    own = dockerfile.replace("\n", f"\nLABEL io.deployd.instance={instance}\n", 1)
+    images.build(api, f"{name}:{tag}", own, {})
     return Image(name, tag, str(api.get(f"/images/{name}:{tag}/json")["Id"]))
 
 

@@ -26,7 +26,14 @@ from tests.e2e.world import APP, DOCKERFILE
 from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry
 
-pytestmark = [pytest.mark.engine, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+# Builds the image of which tests/e2e/test_image.py builds and removes one: not both at once.
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("engines"),
+]
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "deployd-testbed/deployd:in-cluster"

@@ -122,7 +122,10 @@ class World:
     def change(self, *, behaviour: str = "well", dockerfile: str = DOCKERFILE) -> None:
         """Write the app anew into the working copy, unlike any before."""
         self._changes += 1
-        text = APP.replace('BEHAVIOUR = "well"', f'BEHAVIOUR = "{behaviour}"') + f"# change {self._changes}\n"
+        text = (
+            APP.replace('BEHAVIOUR = "well"', f'BEHAVIOUR = "{behaviour}"')
+            + f"# change {self._changes} of {self.app}\n"
+        )
         self.repository.write("app.py", text)
         self.repository.write("Dockerfile", dockerfile)
 

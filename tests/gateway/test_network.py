@@ -12,22 +12,22 @@ from deployd.gateway.network import Network, free_address
 from tests.conftest import Leaks
 
 
-def test_the_first_address_is_the_one_behind_the_network_s_gateway() -> None:
+def test_the_first_address_follows_that_of_the_network_s_gateway() -> None:
     assert free_address("172.20.0.0/16", set()) == "172.20.0.2"
 
 
-def test_an_address_that_was_given_up_is_the_last_to_be_used_again() -> None:
+def test_a_freed_address_is_reused_last() -> None:
     assert free_address("172.20.0.0/29", {"172.20.0.3"}, after="172.20.0.3") == "172.20.0.4"
     assert free_address("172.20.0.0/29", {"172.20.0.3"}, after="172.20.0.6") == "172.20.0.2"
 
 
-def test_a_full_network_says_so() -> None:
+def test_a_full_network_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="no free address"):
         free_address("172.20.0.0/30", {"172.20.0.2"})
 
 
 @given(st.sets(st.integers(2, 14)), st.integers(2, 14))
-def test_what_is_given_out_is_free_and_inside(taken: set[int], last: int) -> None:
+def test_an_assigned_address_is_free_and_in_the_subnet(taken: set[int], last: int) -> None:
     used = {f"172.20.0.{n}" for n in taken}
     if len(taken) == 13:
         with pytest.raises(Unavailable):
@@ -40,7 +40,7 @@ def test_what_is_given_out_is_free_and_inside(taken: set[int], last: int) -> Non
 
 @pytest.mark.engine
 @pytest.mark.usefixtures("base_images")
-async def test_a_network_that_a_killed_deployd_half_made_is_not_taken_for_the_instances(
+async def test_a_temporary_network_left_by_a_crash_is_not_used_as_the_instances_network(
     engine: str, instance: str, leaks: Leaks
 ) -> None:
     async with EngineClient(engine) as there:

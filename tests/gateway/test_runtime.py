@@ -27,7 +27,7 @@ STATE = """1
 """  # noqa: E501 - as HAProxy says it
 
 
-def test_a_config_says_what_it_is_or_nothing() -> None:
+def test_the_description_is_read_and_may_be_missing() -> None:
     assert parse_description("Name: HAProxy\nnode: here\ndescription: c0ffee\n\n") == "c0ffee"
     assert parse_description("Name: HAProxy\ndescription: \n\n") == ""
     with pytest.raises(Unavailable):
@@ -38,12 +38,12 @@ def test_the_worker_forked_last_is_the_current_one() -> None:
     assert parse_workers(PROCESSES) == Workers(17, (11, 7), 2)
 
 
-def test_after_a_failed_reload_the_former_worker_is_still_the_current_one() -> None:
+def test_after_a_failed_reload_the_old_worker_is_still_the_current_one() -> None:
     text = "1 master 3 [failed: 1] 0d00h11m00s 2.6.12\n# workers\n# old workers\n11 worker 1 0d00h00m09s 2.6.12\n"
     assert parse_workers(text) == Workers(11, (), 3)
 
 
-def test_an_account_without_a_master_is_no_account() -> None:
+def test_a_process_list_without_a_master_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         parse_workers("Unknown command\n")
 
@@ -60,12 +60,12 @@ def test_an_unknown_backend_has_no_slots(text: str) -> None:
     assert parse_slots(text) == ()
 
 
-def test_sessions_that_wait_count_as_well() -> None:
+def test_queued_sessions_are_counted() -> None:
     text = "# pxname,svname,qcur,scur,addr,\napp-iris,s1,2,3,172.17.0.9:5000,\napp-iris,s2,0,0,172.17.0.8:5000,\n\n"
     assert parse_sessions(text) == {Endpoint("172.17.0.9", 5000): 5, Endpoint("172.17.0.8", 5000): 0}
 
 
-async def test_a_gateway_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+async def test_a_gateway_that_does_not_run_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="the gateway does not answer"):
         await Runtime(tmp_path / "master.sock").workers()
 
@@ -116,7 +116,7 @@ async def test_a_reload_is_done_when_the_new_worker_itself_answers(tmp_path: Pat
     assert left == ["Name: HAProxy\n"]
 
 
-async def test_a_new_worker_that_ends_before_it_answers_has_not_been_started(tmp_path: Path) -> None:
+async def test_a_reload_fails_when_the_new_worker_ends_before_it_answers(tmp_path: Path) -> None:
     said = [processes(7, 0), processes(9, 1), processes(9, 1), processes(7, 1)]
     master = Master({"show proc": said, "reload": [""], "@!9 show info": [""]})
     async with await asyncio.start_unix_server(master.answer, tmp_path / "master.sock"):

@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployd.gateway.slots import SLOTS, Endpoint, Route, Slot, Use, commands, held, learned, switched, without
+from deployd.gateway.slots import (
+    SLOTS,
+    Endpoint,
+    Route,
+    Slot,
+    Use,
+    all_draining,
+    as_reported,
+    commands,
+    freed,
+    switched,
+)
 
 A, B, C = (Endpoint(f"172.20.0.{n}", 5000) for n in (2, 3, 4))
 
@@ -38,12 +49,12 @@ def test_a_switch_makes_the_new_one_ready_and_the_old_one_drain() -> None:
     assert after.slots[:2] == (Slot(A, Use.DRAIN), Slot(B, Use.READY))
 
 
-def test_a_way_back_uses_the_slot_that_still_drains() -> None:
+def test_a_switch_back_uses_the_slot_that_still_drains() -> None:
     after = switched(a_route(Slot(A, Use.DRAIN), Slot(B, Use.READY)), A, {})
     assert after.slots[:2] == (Slot(A, Use.READY), Slot(B, Use.DRAIN))
 
 
-def test_when_all_slots_are_taken_the_emptiest_draining_one_makes_way() -> None:
+def test_when_no_slot_is_free_the_draining_one_with_the_fewest_sessions_is_used() -> None:
     busy = [Slot(Endpoint("172.20.0.9", n), Use.DRAIN) for n in range(3)]
     sessions = {Endpoint("172.20.0.9", n): count for n, count in enumerate((5, 1, 7))}
     after = switched(a_route(*busy, Slot(A, Use.READY)), B, sessions)
@@ -51,7 +62,7 @@ def test_when_all_slots_are_taken_the_emptiest_draining_one_makes_way() -> None:
 
 
 @given(st.lists(st.sampled_from("ABCDEFG"), min_size=1, max_size=12))
-def test_traffic_moves_at_exactly_one_command_and_always_has_somewhere_to_go(names: list[str]) -> None:
+def test_traffic_moves_at_exactly_one_command_and_one_slot_is_always_ready(names: list[str]) -> None:
     route = a_route()
     for name in names:
         endpoint, before = Endpoint(f"10.0.0.{ord(name)}", 80), route.serving
@@ -63,7 +74,7 @@ def test_traffic_moves_at_exactly_one_command_and_always_has_somewhere_to_go(nam
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_the_way_back_is_a_switch_like_any_other(order: tuple[int, ...]) -> None:
+def test_a_switch_back_always_has_a_ready_slot(order: tuple[int, ...]) -> None:
     slots = [Slot()] * 3
     for place, slot in zip(order, (Slot(A, Use.READY), Slot(B, Use.DRAIN), Slot(C, Use.DRAIN)), strict=True):
         slots[place] = slot
@@ -75,20 +86,20 @@ def test_the_way_back_is_a_switch_like_any_other(order: tuple[int, ...]) -> None
     assert {*there, *back} == {A, B}
 
 
-def test_nothing_is_ready_behind_a_held_route() -> None:
-    assert held(a_route(Slot(A, Use.READY))).serving is None
+def test_all_draining_leaves_no_slot_ready() -> None:
+    assert all_draining(a_route(Slot(A, Use.READY))).serving is None
 
 
-def test_a_released_slot_is_free() -> None:
-    assert without(a_route(Slot(A, Use.DRAIN), Slot(B, Use.READY)), A).slots[:2] == (Slot(), Slot(B, Use.READY))
+def test_a_freed_slot_is_free() -> None:
+    assert freed(a_route(Slot(A, Use.DRAIN), Slot(B, Use.READY)), A).slots[:2] == (Slot(), Slot(B, Use.READY))
 
 
-def test_what_drains_in_a_former_worker_is_not_forgotten() -> None:
+def test_a_slot_that_an_old_worker_drains_stays_draining() -> None:
     mine = a_route(Slot(A, Use.DRAIN), Slot(B, Use.READY))
     actual = (Slot(), Slot(C, Use.READY), Slot(), Slot())
-    assert learned(mine, actual).slots[:2] == (Slot(A, Use.DRAIN), Slot(C, Use.READY))
+    assert as_reported(mine, actual).slots[:2] == (Slot(A, Use.DRAIN), Slot(C, Use.READY))
 
 
-def test_a_route_survives_being_written_down() -> None:
+def test_a_route_can_be_written_as_json_and_read_back() -> None:
     route = Route("iris", None, ("a.example.com",), "/iris", a_route(Slot(A, Use.READY)).slots)
     assert Route.from_json(route.to_json()) == route

@@ -6,7 +6,7 @@ import pytest
 
 from deployd.config.daemon import GatewaySection
 from deployd.gateway.slots import Endpoint, Route, Slot, Use
-from deployd.gateway.text import Doors, read, read_doors, render, shape
+from deployd.gateway.text import Listeners, read, read_listeners, render, structure_hash
 
 IRIS = Route(
     "iris",
@@ -23,10 +23,10 @@ WINE = Route("wine", None, ("Wine.example.com", "wine.example.org"), "/v1")
 
 def text(*routes: Route, **settings: object) -> str:
     section = GatewaySection.model_validate({"bind": "192.0.2.1", **settings})
-    return render(Doors.of(section, bridge=False), routes)
+    return render(Listeners.of(section, bridge=False), routes)
 
 
-def test_an_app_s_port_leads_to_its_slots() -> None:
+def test_the_frontend_of_an_app_s_port_uses_its_backend() -> None:
     assert "frontend port-8000\n  bind 192.0.2.1:8000\n  default_backend app-iris\n" in text(IRIS)
     backend = text(IRIS).split("backend app-iris\n")[2]
     assert backend.splitlines()[1:] == [
@@ -37,22 +37,22 @@ def test_an_app_s_port_leads_to_its_slots() -> None:
     ]
 
 
-def test_only_what_is_safe_is_sent_twice() -> None:
+def test_only_requests_with_an_idempotent_method_are_retried_after_an_empty_answer() -> None:
     assert "http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DELETE TRACE }" in text(IRIS)
 
 
-def test_hosts_share_one_door_and_a_prefix_ends_at_a_slash() -> None:
+def test_apps_with_hosts_share_a_frontend_and_a_path_prefix_ends_at_a_slash() -> None:
     hosts = "{ req.hdr(host),field(1,:),lower -m str wine.example.com wine.example.org }"
     assert f"use_backend app-wine if {hosts} {{ path /v1 }} or {hosts} {{ path_beg /v1/ }}" in text(WINE, http_port=80)
 
 
-def test_the_longest_prefix_is_asked_first() -> None:
+def test_the_longest_path_prefix_is_matched_first() -> None:
     root = Route("root", None, ("wine.example.com",))
     rules = [line.split()[1] for line in text(root, WINE, http_port=80).splitlines() if "use_backend" in line]
     assert rules == ["app-wine", "app-root"]
 
 
-def test_without_a_shared_port_there_is_no_shared_door() -> None:
+def test_without_a_shared_port_there_is_no_shared_frontend() -> None:
     assert "frontend shared" not in text(IRIS)
 
 
@@ -62,44 +62,50 @@ def test_tls_ends_at_the_gateway() -> None:
     )
 
 
-def test_statistics_are_for_this_machine_alone() -> None:
+def test_the_statistics_listen_on_loopback_only() -> None:
     assert "frontend stats\n  bind 127.0.0.1:9101\n" in text(stats_port=9101)
 
 
-def test_behind_published_ports_every_door_is_open_inside() -> None:
+def test_on_a_bridge_every_frontend_listens_on_all_addresses() -> None:
     section = GatewaySection(bind="127.0.0.1", stats_port=9101)
-    assert "bind 127.0.0.1" not in render(Doors.of(section, bridge=True), [IRIS])
+    assert "bind 127.0.0.1" not in render(Listeners.of(section, bridge=True), [IRIS])
 
 
-def doors(**settings: object) -> Doors:
-    return Doors.of(GatewaySection.model_validate({"bind": "192.0.2.1", **settings}), bridge=False)
+def listeners(**settings: object) -> Listeners:
+    return Listeners.of(GatewaySection.model_validate({"bind": "192.0.2.1", **settings}), bridge=False)
 
 
-def test_routes_and_doors_can_be_read_back() -> None:
+def test_routes_and_listeners_can_be_read_back() -> None:
     assert read(text(WINE, IRIS, http_port=80)) == [IRIS, WINE]
-    assert read_doors(text(WINE, IRIS, http_port=80)) == doors(http_port=80)
+    assert read_listeners(text(WINE, IRIS, http_port=80)) == listeners(http_port=80)
 
 
-def test_the_routes_of_an_earlier_deployd_s_file_can_be_read_and_its_doors_are_unknown() -> None:
+def test_a_file_of_an_older_deployd_gives_its_routes_but_no_listeners() -> None:
     earlier = f"# deployd {json.dumps([IRIS.to_json()])}\nglobal\n"
-    assert (read(earlier), read_doors(earlier)) == ([IRIS], None)
+    assert (read(earlier), read_listeners(earlier)) == ([IRIS], None)
 
 
-def test_haproxy_is_told_the_shape_of_its_text() -> None:
-    assert f"\n  description {shape(doors(), [IRIS, WINE])}\n" in text(IRIS, WINE)
+def test_the_description_is_the_structure_hash() -> None:
+    assert f"\n  description {structure_hash(listeners(), [IRIS, WINE])}\n" in text(IRIS, WINE)
 
 
-def test_a_switch_does_not_change_the_shape() -> None:
-    assert shape(doors(), [WINE, replace(IRIS, slots=WINE.slots)]) == shape(doors(), [IRIS, WINE])
+def test_a_switch_does_not_change_the_structure_hash() -> None:
+    assert structure_hash(listeners(), [WINE, replace(IRIS, slots=WINE.slots)]) == structure_hash(
+        listeners(), [IRIS, WINE]
+    )
 
 
 @pytest.mark.parametrize("settings", [{"bind": "192.0.2.2"}, {"http_port": 80}, {"stats_port": 9101}])
-def test_other_doors_make_another_shape(settings: dict[str, object]) -> None:
-    assert shape(doors(**settings), [IRIS]) != shape(doors(), [IRIS])
+def test_other_listeners_give_another_structure_hash(settings: dict[str, object]) -> None:
+    assert structure_hash(listeners(**settings), [IRIS]) != structure_hash(listeners(), [IRIS])
 
 
-def test_other_routes_make_another_shape() -> None:
-    assert shape(doors(), [IRIS]) != shape(doors(), [IRIS, WINE]) != shape(doors(), [replace(IRIS, listen=1), WINE])
+def test_other_routes_give_another_structure_hash() -> None:
+    assert (
+        structure_hash(listeners(), [IRIS])
+        != structure_hash(listeners(), [IRIS, WINE])
+        != structure_hash(listeners(), [replace(IRIS, listen=1), WINE])
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,12 +121,12 @@ def test_other_routes_make_another_shape() -> None:
         "global\n",
     ],
 )
-def test_a_damaged_file_has_no_routes_and_no_doors(damaged: str) -> None:
+def test_a_damaged_file_gives_no_routes_and_no_listeners(damaged: str) -> None:
     assert read(damaged) == []
-    assert read_doors(damaged) is None
+    assert read_listeners(damaged) is None
 
 
-def test_the_body_without_a_release_is_a_problem_document() -> None:
+def test_the_503_without_a_release_is_a_problem_document() -> None:
     line = next(line for line in text(IRIS).splitlines() if "http-error status 503" in line)
     body = line.split('string "')[1].split('" hdr')[0].replace('\\"', '"')
     assert json.loads(body)["title"] == "no release of this app is serving"

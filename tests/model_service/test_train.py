@@ -111,6 +111,7 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_gives_another(tmp_p
     assert Manifest.read(tmp_path / "other").content_sha256 != first.content_sha256
 
 
+@pytest.mark.slow
 def test_training_needs_no_library_that_only_serving_has(tmp_path: Path) -> None:
     """The image has one environment for training and another for serving."""
     serving = (Path(train.__file__).parent / "serving.in").read_text()

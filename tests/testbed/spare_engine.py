@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from deployd.bringup.api import EngineApi
+from deployd.bringup.cache import locked
 from deployd.bringup.engine import Engine, runtime_options
 from deployd.bringup.packages import can_install, ensure_packages
 from deployd.bringup.process import gone, spawn
@@ -29,7 +30,7 @@ class SpareEngine:
 
     def __init__(self, directory: Path, bridge: str, *, live_restore: bool) -> None:
         self._directory = directory
-        self._bridge = bridge
+        self.bridge = bridge
         self._live_restore = live_restore
         self._pid = self._containerd = 0
         self.url = f"unix://{directory / 'docker.sock'}"
@@ -106,7 +107,7 @@ class SpareEngine:
             f"--data-root={self._directory / 'data'}",
             f"--exec-root={self._directory / 'exec'}",
             f"--pidfile={self._directory / 'pid'}",
-            f"--bridge={self._bridge}",
+            f"--bridge={self.bridge}",
             f"--live-restore={str(self._live_restore).lower()}",
             "--iptables=false",
             "--ip-masq=false",
@@ -133,12 +134,13 @@ def spare_engine(directory: Path, *, live_restore: bool) -> Iterator[SpareEngine
 @contextmanager
 def _bridge() -> Iterator[str]:
     """A bridge with an address range that is free on this host."""
-    taken = _ip("-o", "address").stdout
-    number = next(number for number in _NETWORKS if f"10.213.{number}." not in taken)
-    name = f"deployd{number}"
-    _ip("link", "add", name, "type", "bridge")
-    try:
+    with locked("spare-bridge"):
+        taken = _ip("-o", "address").stdout
+        number = next(number for number in _NETWORKS if f"10.213.{number}." not in taken)
+        name = f"deployd{number}"
+        _ip("link", "add", name, "type", "bridge")
         _ip("address", "add", f"10.213.{number}.1/24", "dev", name)
+    try:
         _ip("link", "set", name, "up")
         yield name
     finally:

@@ -19,7 +19,7 @@ _PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5)
 async def drain(app: App, container: Held, containers: Containers, gateway: Gateway, log: Log) -> None:
     """Let one container finish and go. Idempotent: cancelled half-way, it is simply asked again."""
     name, endpoint, began = container_name(app.name, container.number), container.endpoint, time.monotonic()
-    if endpoint is not None and gateway.holds(app.name, endpoint):
+    if endpoint is not None and gateway.has_slot(app.name, endpoint):
         left = await emptied(app, endpoint, gateway)
         limit = f", {left} requests were still in progress after {app.docker.drain:g} s" if left else ""
         await gateway.release(app.name, endpoint)

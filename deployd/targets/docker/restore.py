@@ -33,7 +33,7 @@ async def restore(app: App, deploy: Deploy, containers: Containers, gateway: Gat
 async def stop_release(app: App, container: Held, containers: Containers, gateway: Gateway) -> None:
     """Stop a container that may serve and let it be, so that it can come back; what it has begun it may finish."""
     if container.endpoint is not None and container.endpoint == await gateway.serving(app.name):
-        await gateway.hold(app.name)
+        await gateway.stop_traffic(app.name)
     if container.endpoint is not None:
         await emptied(app, container.endpoint, gateway)
     await containers.keep(container.id, "no")

@@ -58,7 +58,7 @@ class DockerTarget:
         """See ports.Target."""
         await self._open()
         await self._gateway.ensure([app])
-        await self._gateway.fit()
+        await self._gateway.use_configured_listeners()
         rollout = Rollout(app, deploy, image, progress, self._containers, self._gateway)
         if app.docker.start == "stop-first" and (old := await self._predecessor(app, deploy)) is not None:
             await rollout.in_place_of(old)

@@ -329,7 +329,7 @@ async def test_an_upgrade_to_an_image_that_does_not_start_leaves_the_gateway_as_
         before = api.get(f"/containers/deployd-gateway-{instance}/json")["Id"]
         images.build(api, name, f"FROM {BUSYBOX}\nLABEL io.deployd.instance={instance}\n", {})
         async with Load(port) as load, watched(target):
-            while "the gateway stays as it was" not in caplog.text:
+            while "the gateway keeps its old settings" not in caplog.text:
                 await load.more(50)
         assert (await answer(port)).text == commit(1)
 

@@ -17,7 +17,7 @@ from deployd.config.daemon import GatewaySection
 from deployd.domain import Image
 from deployd.errors import Unavailable
 from deployd.gates.ready import ReadyGate
-from deployd.gateway.text import Doors, read, render
+from deployd.gateway.text import Listeners, read, render
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeProgress
@@ -128,11 +128,11 @@ async def test_settings_that_haproxy_cannot_use_leave_what_serves_and_its_file_a
 
     async with Load(port) as load, restarted(section) as later:
         async with watched(later):
-            await until(lambda: "the gateway stays as it was" in caplog.text, load)
-        with pytest.raises(Unavailable, match="the gateway stays as it was") as refused:
+            await until(lambda: "the gateway keeps its old settings" in caplog.text, load)
+        with pytest.raises(Unavailable, match="the gateway keeps its old settings") as refused:
             await rolled_out(later, 2, web, port)
         assert "a.pem" in refused.value.hint
-        assert (await later.ping())["gateway"].startswith("the gateway stays as it was")
+        assert (await later.ping())["gateway"].startswith("the gateway keeps its old settings")
         assert await later.serving(on_both_doors(1, port)) == 1
     assert load.failures == []
 
@@ -169,7 +169,7 @@ async def test_a_text_that_was_written_and_not_loaded_is_loaded_at_the_start(
     async with restarted(GatewaySection(bind="127.0.0.1")) as target:
         await rolled_out(target, 1, web, port)
     section = GatewaySection(bind="127.0.0.1", http_port=shared)
-    file.write_text(render(Doors.of(section, bridge=False), read(file.read_text())))
+    file.write_text(render(Listeners.of(section, bridge=False), read(file.read_text())))
 
     async with Load(port) as load, restarted(section) as later:
         assert await later.serving(on_both_doors(1, port)) == 1
@@ -186,7 +186,7 @@ async def test_behind_published_ports_other_settings_make_the_container_anew_or_
         await rolled_out(target, 1, web, port)
 
     async with restarted(GatewaySection(network="bridge", bind="127.0.0.1", http_port=taken)) as refused:
-        with listening(taken), pytest.raises(Unavailable, match="the gateway stays as it was"):
+        with listening(taken), pytest.raises(Unavailable, match="the gateway keeps its old settings"):
             await rolled_out(refused, 2, web, port)
         await answered(port, commit(1))
 

@@ -51,7 +51,7 @@ async def answers(app: App) -> str:
 async def interrupted(target: DockerTarget, app: App, number: int, image: Image) -> None:
     """What a kill leaves of a roll-out in whose midst it came: the old one is stopped, the candidate runs, nothing serves."""
     (old,) = await target._containers.of(app)
-    await target._gateway.hold(app.name)
+    await target._gateway.stop_traffic(app.name)
     await target._containers.keep(old.id, "no")
     await target._containers.stop(old.id)
     await target._containers.make(app, a_deploy(number, image), image)
@@ -128,7 +128,7 @@ async def test_a_release_that_runs_without_traffic_is_stopped_before_the_next_on
     target: DockerTarget, web: Image, locked: Locked
 ) -> None:
     await roll_out(target, locked(1), 1, web)
-    await target._gateway.hold(NAME)
+    await target._gateway.stop_traffic(NAME)
 
     await roll_out(target, locked(2), 2, web)
 

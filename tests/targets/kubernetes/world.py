@@ -136,6 +136,7 @@ class World:
         files = {
             f"www/{path}": text.encode() for path in ("index.html", "v2/health/ready", "v2/health/live", "version")
         }
+        files["www/namespace"] = self.namespace.encode()  # no other test's image shares a layer that goes with this one
         images.build(
             self.engine.api(timeout=120), f"{name}:{tag}", _DOCKERFILE.format(base=BUSYBOX, command=command), files
         )

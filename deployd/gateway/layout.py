@@ -1,7 +1,7 @@
-"""What HAProxy's container is made of, as data. Pure.
+"""The settings of HAProxy's container, and the engine's description of it. Pure.
 
-The container is labelled with the shape it was made in, so that one made for other mounts, another network or by another
-deployd is told from one that only has another successor or predecessor.
+A label holds a hash of the settings that cannot change while the container exists (mounts, network, command). When the hash
+differs from that of the present config, the container is replaced.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ SOCKETS_LABEL = "io.deployd.sockets"
 SHAPE_LABEL = "io.deployd.shape"
 
 _PREVIOUS = "/run/deployd-previous"
-# Binding low ports, dropping to the haproxy user, signalling workers of that user; and giving the master socket to a daemon
-# that is not root, whose file's mode is set only after that (FOWNER).
+# HAProxy binds low ports, switches to its own user, signals the workers of that user, and makes a daemon that is not root the
+# owner of the master socket; the mode of that file is set afterwards (FOWNER).
 _CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """All that shapes the container. `ports` are published on a bridge (port -> address it is bound to) and unused else;
-    `takes_over` is the directory of the sockets of the one that it replaces."""
+class Layout:
+    """The settings of the container. `ports` (port, address to bind) are published on a bridge network and unused on the host
+    network; `takes_over` is the directory with the sockets of the container that this one replaces."""
 
     instance: str
     image: str
@@ -43,42 +43,42 @@ class Plan:
         return f"deployd-gateway-{self.instance}"
 
 
-def container_spec(plan: Plan) -> dict[str, Any]:
+def container_spec(layout: Layout) -> dict[str, Any]:
     """The engine's description of the gateway's container."""
-    own = {**part_labels(plan.instance, "gateway"), SOCKETS_LABEL: plan.sockets, SHAPE_LABEL: shape(plan)}
-    return {**_spec(plan), "Labels": own}
+    own = {**part_labels(layout.instance, "gateway"), SOCKETS_LABEL: layout.sockets, SHAPE_LABEL: layout_hash(layout)}
+    return {**_spec(layout), "Labels": own}
 
 
-def shape(plan: Plan) -> str:
-    """What a container made by `plan` can never become otherwise. Not of it: the image, which is compared by its id, the
-    ports, which are compared one by one, and its place in the line of its kind."""
-    lasting = replace(plan, image="", sockets="", takes_over=None, ports=())
+def layout_hash(layout: Layout) -> str:
+    """A hash of what cannot change while the container exists. Not part of it: the image and the ports, which are compared on
+    their own, and the sockets, which differ between a container and its replacement."""
+    lasting = replace(layout, image="", sockets="", takes_over=None, ports=())
     return hashlib.sha256(json.dumps(_spec(lasting), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _spec(plan: Plan) -> dict[str, Any]:
+def _spec(layout: Layout) -> dict[str, Any]:
     control = f"{SOCKETS}/master.sock,uid,{os.getuid()},gid,{os.getgid()},mode,600"
-    if plan.network is not None:
+    if layout.network is not None:
         control = f"ipv4@0.0.0.0:{CONTROL_PORT}"
     command = ["-W", "-db", "-S", control, "-f", f"{CONFIG}/haproxy.cfg"]
-    binds = [f"{plan.directory}/config:{CONFIG}:ro", f"{plan.directory}/{plan.sockets}:{SOCKETS}"]
-    if plan.takes_over is not None:
+    binds = [f"{layout.directory}/config:{CONFIG}:ro", f"{layout.directory}/{layout.sockets}:{SOCKETS}"]
+    if layout.takes_over is not None:
         command += ["-x", f"{_PREVIOUS}/admin.sock"]
-        binds.append(f"{plan.takes_over}:{_PREVIOUS}")
-    if plan.certificates is not None:
-        binds.append(f"{plan.certificates.absolute()}:{CERTIFICATES}:ro")
+        binds.append(f"{layout.takes_over}:{_PREVIOUS}")
+    if layout.certificates is not None:
+        binds.append(f"{layout.certificates.absolute()}:{CERTIFICATES}:ro")
     published = (
-        {str(CONTROL_PORT): "127.0.0.1", **{str(port): bind for port, bind in plan.ports}} if plan.network else {}
+        {str(CONTROL_PORT): "127.0.0.1", **{str(port): bind for port, bind in layout.ports}} if layout.network else {}
     )
     return {
-        "Image": plan.image,
+        "Image": layout.image,
         "Entrypoint": ["haproxy"],
         "Cmd": command,
         "User": "0:0",
         "StopSignal": "SIGUSR1",
         "ExposedPorts": {f"{port}/tcp": {} for port in published},
         "HostConfig": {
-            "NetworkMode": plan.network or "host",
+            "NetworkMode": layout.network or "host",
             "Binds": binds,
             "PortBindings": {
                 f"{port}/tcp": [{"HostIp": bind, "HostPort": "" if port == str(CONTROL_PORT) else port}]
