@@ -1,6 +1,6 @@
-"""What the API says and what it is told, field by field: the tables of the public face as models.
+"""The models of the API: the answers that it gives and the request bodies that it takes.
 
-Times are ISO 8601 in UTC. The client reads answers with these same models; nothing here reaches outside.
+Times are ISO 8601 in UTC. The command line reads answers with the same models. No I/O here.
 """
 
 from datetime import datetime
@@ -14,7 +14,7 @@ NAME_PATTERN = r"^[^\s\x00-\x1f\x7f-][^\x00-\x20\x7f]*$"
 
 
 class Answer(BaseModel):
-    """Read from the values of the domain, or from JSON; a newer daemon may say more than a client knows."""
+    """Base of all answers, made from domain values or from JSON. Unknown fields are ignored: a newer daemon may send more."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
@@ -28,7 +28,7 @@ class TriggerAnswer(Answer):
 
 
 class StepAnswer(Answer):
-    """One recorded stretch of a deploy."""
+    """One recorded step of a deploy."""
 
     name: str
     status: StepStatus
@@ -38,7 +38,7 @@ class StepAnswer(Answer):
 
 
 class GateAnswer(Answer):
-    """What a gate said."""
+    """The verdict of a gate."""
 
     name: str
     verdict: Verdict
@@ -77,14 +77,14 @@ class DeployAnswer(Answer):
 
     @classmethod
     def of(cls, deploy: Deploy) -> Self:
-        """A deploy as it is told."""
+        """The answer for a deploy."""
         known = {name: getattr(deploy, name) for name in cls.model_fields if name not in {"image", "digest"}}
         image = deploy.image
         return cls.model_validate(known | {"image": image_name(image), "digest": image.digest if image else None})
 
 
 class LiveAnswer(Answer):
-    """What serves now."""
+    """The release that serves now."""
 
     number: int
     commit: str
@@ -93,21 +93,21 @@ class LiveAnswer(Answer):
 
 
 class HeldAnswer(Answer):
-    """The commit that the app does not go to, and why it stays where it is."""
+    """The commit that is not deployed although the branch has it, and why."""
 
     commit: str
     reason: str
 
 
 class OwedAnswer(Answer):
-    """A look at the app's remote is owed since then, and why it has not been taken."""
+    """Since when a look at the app's remote is owed, and why it has not happened."""
 
     since: datetime
     reason: str
 
 
 class AppAnswer(Answer):
-    """One app. `configured` is false for one that serves although it is gone from the config."""
+    """One app. `configured` is false when the app still serves but is no longer in the config."""
 
     name: str
     configured: bool = True
@@ -150,7 +150,7 @@ class DeploysAnswer(Answer):
 
 
 class OutcomeAnswer(Answer):
-    """What came of a delivery for one app: a deploy by its number, or the reason for none.
+    """The outcome of a delivery for one app: the number of its deploy, or the reason why there is none.
 
     `looked_at` is null while the look is owed; `commit` is the head that the look found.
     """
@@ -163,7 +163,7 @@ class OutcomeAnswer(Answer):
 
 
 class DeliveryAnswer(Answer):
-    """One accepted delivery. `commit` is what it named, of `ref` in `repository`."""
+    """One accepted delivery. `commit` is the commit that it named as the head of `ref` in `repository`."""
 
     id: int
     guid: str
@@ -184,14 +184,14 @@ class DeliveriesAnswer(Answer):
 
 
 class DescribeAnswer(Answer):
-    """An app and what runs of it, as its target says."""
+    """An app, and what its target says about the running containers or pods."""
 
     app: AppAnswer
     running: dict[str, Any]
 
 
 class PlanAnswer(Answer):
-    """What deploying a commit would do; `head` is what the watched ref has now, `known` the last deploy of the commit."""
+    """What deploying a commit would do. `head` is the present head of the watched ref, `known` the commit's last deploy."""
 
     app: AppAnswer
     commit: str
@@ -202,7 +202,7 @@ class PlanAnswer(Answer):
 
 
 class DifferenceAnswer(Answer):
-    """One fact that is not the same; null where it is absent."""
+    """One fact that differs; null where it is absent."""
 
     what: str
     before: Any
@@ -218,7 +218,7 @@ class DiffAnswer(Answer):
 
 
 class ReloadAnswer(Answer):
-    """The apps of the config that counts now, and the keys that changed and take effect at the next restart only."""
+    """The apps of the new config, and the changed keys that take effect only at the next restart."""
 
     apps: list[str]
     needs_restart: list[str] = []
@@ -243,18 +243,18 @@ class DeployAsked(Asked):
 
 
 class RollbackAsked(Asked):
-    """Where to go back to: the number of a deploy that was live; null means the release before."""
+    """The number of the deploy to go back to, which must have been live; null means the previous release."""
 
     to: Annotated[int, Field(ge=1, le=2**53)] | None = None
 
 
 class ScaleAsked(Asked):
-    """How many copies shall run."""
+    """How many replicas to run."""
 
     replicas: Annotated[int, Field(ge=0, le=1000)]
 
 
 class ExecAsked(Asked):
-    """A command and its arguments; no shell is put between."""
+    """A command and its arguments; it is run without a shell."""
 
     command: Annotated[list[Annotated[str, StringConstraints(max_length=32768)]], Field(min_length=1, max_length=256)]

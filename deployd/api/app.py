@@ -1,4 +1,7 @@
-"""The HTTP face, put together: the webhook door in front, the guard, then the API. Every error is a problem (RFC 9457)."""
+"""The HTTP application: webhooks go to their door, everything else through the guard to the API.
+
+Every error is answered as a problem (RFC 9457).
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -16,14 +19,14 @@ from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailabl
 from deployd.http.guard import Guard
 from deployd.http.problems import PROBLEM_JSON, problem
 
-# What to do about an error that does not say so itself.
+# The hints for errors that have none of their own.
 _HINTS = {
     400: "the body must be JSON",
     404: "the API is below /api/v1: GET /api/v1/apps shows the apps",
-    405: "the header Allow names the methods that are",
-    413: "no request of the API needs so much",
-    422: "name every value as the fault asks, and no other",
-    503: "try again in a moment; GET /readyz says which part is away",
+    405: "the Allow header lists the methods that this address takes",
+    413: "no request to the API needs a body of that size",
+    422: "correct the values that the detail names",
+    503: "try again in a moment; GET /readyz says which part is unavailable",
 }
 
 _PROBLEM_SCHEMA = {
@@ -39,9 +42,9 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(services: Services, doors: Mapping[str, ASGIApp]) -> ASGIApp:
-    """Everything that deployd serves, with the doors for webhooks in front, by their paths; no lifespan is needed.
+    """Everything that deployd serves. `doors` maps each webhook path to its door; a slash at the end makes no difference.
 
-    A slash at the end of a webhook's path makes no difference.
+    No lifespan is needed.
     """
     guarded = Guard(create_api(services), lambda: services.config)
 
@@ -53,7 +56,7 @@ def create_app(services: Services, doors: Mapping[str, ASGIApp]) -> ASGIApp:
 
 
 def create_api(services: Services) -> FastAPI:
-    """The API alone, for who wants its OpenAPI."""
+    """The API without guard and webhooks, for example to print its OpenAPI description."""
     api = FastAPI(title="deployd", docs_url=None, redoc_url=None, openapi_url=None)
     api.state.services = services
     for part in (ops, deploys, deliveries, streams):
@@ -76,7 +79,11 @@ async def _expected(request: Request, exc: DeploydError) -> Response:
 
 
 async def _http(request: Request, exc: HTTPException) -> Response:
-    detail = exc.detail if exc.detail != HTTPStatus(exc.status_code).phrase else f"{request.method} is not served here"
+    detail = (
+        exc.detail
+        if exc.detail != HTTPStatus(exc.status_code).phrase
+        else f"there is nothing at this address for {request.method}"
+    )
     return _answer(exc.status_code, detail, headers=dict(exc.headers or {}))
 
 

@@ -1,7 +1,7 @@
-"""Who asks, and what they may: bearer tokens with one of three roles.
+"""Who sends a request, and what they may do: bearer tokens with one of three roles.
 
-Only the SHA-256 of a token is known. Without any tokens, requests from this machine are served and no others. What a token may
-not do looks like what does not exist.
+The config holds only the SHA-256 of a token. Without any tokens, only requests from this machine are served. A request that
+a token does not allow is answered 404, as if its address did not exist.
 """
 
 import hashlib
@@ -31,19 +31,21 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever asks; `name` stands in the trigger of the deploys that they ask for."""
+    """The sender of a request; `name` is recorded in the trigger of their deploys."""
 
     name: str
     role: Role
 
 
 def _needing(role: Role) -> Callable[[Request, Given], Awaitable[Caller]]:
-    """A dependency that lets those pass who have `role` or more."""
+    """A dependency that refuses callers whose role is below `role`."""
 
     async def check(request: Request, services: Given) -> Caller:
         caller = _caller(request.scope, services.config)
         if _RANK[caller.role] < _RANK[role]:
-            raise RequestRefused(404, "there is no such thing", hint="or this token may not see it")
+            raise RequestRefused(
+                404, "not found", hint="it does not exist, or the role of this token does not allow it"
+            )
         return caller
 
     return check
@@ -67,11 +69,11 @@ def _caller(scope: Scope, config: Config) -> Caller:
     if scheme.lower() == "bearer" and (token := _known(given.strip(), config.auth.tokens)) is not None:
         return Caller(token.name, token.role)
     _logger.warning("Refused a request from %s: %s", peer_of(scope, config), "wrong token" if given else "no token")
-    raise RequestRefused(401, "a valid token is needed", hint="Authorization: Bearer TOKEN, or DEPLOYD_TOKEN")
+    raise RequestRefused(401, "a valid token is needed", hint="send Authorization: Bearer TOKEN, or set DEPLOYD_TOKEN")
 
 
 def peer_of(scope: Scope, config: Config) -> str:
-    """The address that a request comes from: what a trusted proxy says of it, else that of the connection."""
+    """The address of the sender: the one that a trusted proxy reports, else that of the connection."""
     address: str = (scope.get("client") or ("unknown",))[0]
     hops = Headers(scope=scope).get("x-forwarded-for", "").split(",")
     while address in config.server.trusted_proxies and hops and hops[-1].strip():
@@ -80,14 +82,14 @@ def peer_of(scope: Scope, config: Config) -> str:
 
 
 def _known(given: str, tokens: tuple[Token, ...]) -> Token | None:
-    """The token that was given; every one is compared, so that time tells nothing."""
+    """The configured token that was sent. All are compared, so that the time taken reveals nothing."""
     digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()
     found = [token for token in tokens if hmac.compare_digest(token.sha256, digest)]
     return found[0] if found else None
 
 
 def _from_this_machine(scope: Scope, headers: Headers) -> bool:
-    """The peer is this machine and speaks for itself: a proxy or tunnel on it would forward for the whole world."""
+    """Whether this machine sent the request itself, not through a proxy or tunnel, which may forward for anybody."""
     peer = scope.get("client")
     if peer is None or any(name in headers for name in _FORWARDED):
         return False

@@ -1,4 +1,4 @@
-"""The state badge of an app: an SVG made of two boxes, pure text in, text out."""
+"""The state badge of an app: an SVG of two boxes. Pure."""
 
 from html import escape
 
@@ -9,10 +9,10 @@ _GREEN, _BLUE, _RED, _GREY = "#2e7d32", "#1565c0", "#c62828", "#616161"
 
 
 def badge(app: str, state: AppState, newest: Deploy | None) -> str:
-    """What a glance should tell: the commit that serves, or that something newer is on its way or failed."""
-    said, colour = _said(state, newest)
-    left, right = (len(text) * _CHARACTER_PX + _PADDING_PX for text in (app, said))
-    label, text = escape(app), escape(said)
+    """The commit that serves, or that a newer deploy is in flight or failed."""
+    words, colour = _words(state, newest)
+    left, right = (len(text) * _CHARACTER_PX + _PADDING_PX for text in (app, words))
+    label, text = escape(app), escape(words)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img" aria-label="{label}: {text}">'
         f"<title>{label}: {text}</title>"
@@ -23,7 +23,7 @@ def badge(app: str, state: AppState, newest: Deploy | None) -> str:
     )
 
 
-def _said(state: AppState, newest: Deploy | None) -> tuple[str, str]:
+def _words(state: AppState, newest: Deploy | None) -> tuple[str, str]:
     if state.paused:
         return "paused", _GREY
     if state.in_flight is not None:

@@ -1,4 +1,4 @@
-"""The deliveries that were accepted: what came of each, or why the look that it owes has not been taken."""
+"""The accepted deliveries: the outcome of each, or why the look that it asked for has not happened yet."""
 
 from typing import Annotated
 
@@ -29,9 +29,9 @@ async def deliveries(
 async def one_delivery(
     guid: Annotated[str, Path(max_length=200, description="the delivery's GUID")], services: Given
 ) -> DeliveryAnswer:
-    """One delivery by the GUID that its forge gave it."""
+    """One delivery, by the GUID from its forge."""
     if (found := await services.store.delivery(guid)) is None:
-        hint = "one that was refused or ignored is not kept; see the forge's own list of deliveries"
+        hint = "refused and ignored deliveries are not kept; see the forge's own list of deliveries"
         raise RequestRefused(404, f"there is no delivery {guid}", hint=hint)
     return _answer(services, found)
 

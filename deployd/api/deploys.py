@@ -1,4 +1,4 @@
-"""Apps and their deploys: what is asked of them and what is told of them."""
+"""The endpoints for apps and their deploys."""
 
 from typing import Annotated
 
@@ -35,7 +35,7 @@ router = APIRouter(prefix="/api/v1/apps")
 
 @router.get("", dependencies=[READS])
 async def apps(services: Given) -> AppsAnswer:
-    """Every app of the config, and those that are gone from it and still serve."""
+    """Every app of the config, and the apps that still serve but are no longer in the config."""
     configured = [app.name for app in services.config.app]
     others = [name for name in await services.store.known_apps() if name not in configured]
     states = await services.store.states([*configured, *others])
@@ -79,33 +79,33 @@ async def deploy_app(app: str, services: Given, caller: Deployer, asked: DeployA
 
 @router.post("/{app}/rollback", status_code=202)
 async def rollback(app: str, services: Given, caller: Deployer, asked: RollbackAsked | None = None) -> DeployAnswer:
-    """Go back to an earlier release by its kept image."""
+    """Go back to an earlier release, with the image that was kept."""
     return DeployAnswer.of(await services.scheduler.rollback(app, asked.to if asked else None, caller.name))
 
 
 @router.post("/{app}/deploys/{number}/cancel", status_code=202, dependencies=[DEPLOYS])
 async def cancel(app: str, number: Number, services: Given) -> DeployAnswer:
-    """Stop a deploy that waits or is in flight."""
+    """Cancel a deploy that is queued or in flight."""
     return DeployAnswer.of(await services.scheduler.cancel(app, number))
 
 
 @router.post("/{app}/pause", dependencies=[DEPLOYS])
 async def pause(app: str, services: Given) -> AppAnswer:
-    """Let the app's deploys wait."""
+    """Keep the app's new deploys queued until it is resumed."""
     await services.scheduler.pause(app, paused=True)
     return _app_answer(services, await services.store.state(app))
 
 
 @router.post("/{app}/resume", dependencies=[DEPLOYS])
 async def resume(app: str, services: Given) -> AppAnswer:
-    """Take the app's deploys up again: the newest wins."""
+    """Start deploys of the app again; the newest that is queued runs."""
     await services.scheduler.pause(app, paused=False)
     return _app_answer(services, await services.store.state(app))
 
 
 @router.post("/{app}/scale", dependencies=[DEPLOYS])
 async def scale(app: str, asked: ScaleAsked, services: Given) -> AppAnswer:
-    """Let so many copies run."""
+    """Run this number of replicas."""
     configured, target = services.scheduler.target_of(app)
     await target.scale(configured, asked.replicas)
     return _app_answer(services, await services.store.state(app))
@@ -113,7 +113,7 @@ async def scale(app: str, asked: ScaleAsked, services: Given) -> AppAnswer:
 
 @router.get("/{app}/describe", dependencies=[READS])
 async def describe(app: str, services: Given) -> DescribeAnswer:
-    """The app and what runs of it."""
+    """The app, and what its target says about the running containers or pods."""
     configured, target = services.scheduler.target_of(app)
     running = dict(await target.describe(configured))
     return DescribeAnswer(app=_app_answer(services, await services.store.state(app)), running=running)
@@ -123,7 +123,7 @@ async def describe(app: str, services: Given) -> DescribeAnswer:
 async def plan(
     app: str, services: Given, commit: Annotated[str, Query(max_length=255, pattern=NAME_PATTERN)]
 ) -> PlanAnswer:
-    """What deploying `commit` (SHA, branch or tag) would do; nothing is done."""
+    """What deploying `commit` (SHA, branch or tag) would do, without doing it."""
     found = await services.scheduler.plan(app, commit)
     return PlanAnswer(
         app=_app_answer(services, await services.store.state(app)),
@@ -145,7 +145,7 @@ async def diff(app: str, services: Given, before: NumberQuery, after: NumberQuer
 
 @router.delete("/{app}", status_code=204, dependencies=[RULES])
 async def remove(app: str, services: Given) -> None:
-    """Take an app that is gone from the config off its target; its history stays."""
+    """Remove an app that is no longer in the config from its target; its history stays."""
     await services.scheduler.remove(app)
 
 

@@ -1,4 +1,4 @@
-"""What differs between two deploys of an app, as far as they are on record. Pure."""
+"""The differences between two deploys of an app, from what is recorded of them. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from deployd.domain import Deploy
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One fact that is not the same: `what` names it (`commit`, `gate golden`, `model metrics.accuracy`), None where absent."""
+    """One fact that differs: `what` names it (`commit`, `gate golden`, `model metrics.accuracy`), None where absent."""
 
     what: str
     before: Any
@@ -17,7 +17,7 @@ class Difference:
 
 
 def differences(before: Deploy, after: Deploy) -> list[Difference]:
-    """Every fact that differs, in the order in which a person would ask."""
+    """Every fact that differs, the most important first."""
     old, new = dict(_facts(before)), dict(_facts(after))
     return [
         Difference(what, old.get(what), new.get(what))

@@ -1,4 +1,4 @@
-"""For those who run deployd: is it alive, is it ready, what does it count, read the config again, copy the state."""
+"""The endpoints for operators: health, readiness, metrics, badges, reload and backup."""
 
 import shutil
 import tempfile
@@ -21,11 +21,11 @@ from deployd.metrics import HEAD_LAG, LIVE_INFO, QUEUE_DEPTH
 router = APIRouter()
 
 _BLOCK = 256 * 1024
-_COPY = ".backup-"  # nothing that an operator would call a backup of his own
+_COPY = ".backup-"  # a prefix that no operator uses for their own backups
 
 
 def sweep_backups(state_dir: Path) -> None:
-    """Remove the copies that a killed daemon left; for a start, before anybody can ask for one."""
+    """Remove the copies that a killed daemon left. Call it at start, before anybody can ask for a backup."""
     for left in state_dir.glob(f"{_COPY}*"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -40,9 +40,9 @@ async def healthz() -> HealthAnswer:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 async def readyz(services: Given) -> Response:
-    """Every part that deploys need, `ok` or what is wrong with it; 503 when one is away.
+    """The state of every part that deploys need: `ok` or what is wrong; 503 when one is unavailable.
 
-    A remote that is away is a warning: it holds up its own apps alone, and hooks have to be taken meanwhile.
+    An unavailable git remote is only a warning: it delays only its own apps, and webhooks must still be accepted.
     """
     parts = dict(await services.readiness.parts(services.config, services.store, services.targets))
     if troubled := services.scheduler.looks.troubled():
@@ -56,7 +56,7 @@ async def readyz(services: Given) -> Response:
 
 @router.get("/metrics", response_class=Response, dependencies=[READS])
 async def metrics(services: Given) -> Response:
-    """Prometheus."""
+    """The metrics, for Prometheus."""
     states = await services.store.states([app.name for app in services.config.app])
     for gauge in (QUEUE_DEPTH, LIVE_INFO, HEAD_LAG):
         gauge.clear()
@@ -82,7 +82,7 @@ async def app_badge(app: str, services: Given) -> Response:
 
 @router.post("/api/v1/reload", dependencies=[RULES])
 async def reload(services: Given) -> ReloadAnswer:
-    """Read the config file again; a wrong one is refused and the present one stays."""
+    """Read the config file again; a wrong one is refused and the old config stays."""
     waiting = await services.reload()
     return ReloadAnswer(apps=[app.name for app in services.config.app], needs_restart=list(waiting))
 
@@ -104,5 +104,5 @@ async def backup(services: Given) -> Response:
 
 @router.get("/", dependencies=[READS])
 async def index() -> dict[str, str]:
-    """Where things are."""
+    """The addresses to start from."""
     return {"name": "deployd", "apps": "/api/v1/apps", "events": "/api/v1/events", "ready": "/readyz"}

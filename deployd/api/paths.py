@@ -1,4 +1,4 @@
-"""The parts of an address that more than one endpoint takes."""
+"""The address parameters that several endpoints share."""
 
 from typing import Annotated
 

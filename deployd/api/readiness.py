@@ -1,6 +1,6 @@
-"""Whether the parts that deploys need are there: the state, its disk, and what the apps run on.
+"""Checks of the parts that deploys need: the database, its disk, and the targets of the apps.
 
-Anybody may ask, so the parts themselves are asked at most once a second, however often somebody does.
+Anybody may ask for readiness, so the parts are checked at most once a second.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from deployd.tasks import together
 WARNING = "warning: "
 
 _FRESH_SECONDS = 1.0
-_PATIENCE_SECONDS = 6.0  # longer than a write waits for a lock, so that the answer is the lock
+_TIMEOUT_SECONDS = 6.0  # longer than a write waits for a lock, so that the answer names the lock
 _LOW_BYTES, _FULL_BYTES = 1024**3, 32 * 1024**2
 
 
 class Readiness:
-    """Remembers the last answer for a moment."""
+    """Checks the parts, and keeps the result for a second."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -49,16 +49,16 @@ class Readiness:
 
 
 def is_well(parts: Mapping[str, str]) -> bool:
-    """Nothing is away; a warning is not yet."""
+    """Whether no part failed; a warning is not a failure."""
     return all(said == "ok" or said.startswith(WARNING) for said in parts.values())
 
 
 async def _within(part: str, asked: Coroutine[Any, Any, Mapping[str, str]]) -> Mapping[str, str]:
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             return await asked
     except TimeoutError:
-        return {part: f"no answer within {_PATIENCE_SECONDS:.0f} s"}
+        return {part: f"no answer within {_TIMEOUT_SECONDS:.0f} s"}
 
 
 async def _store(store: Store) -> Mapping[str, str]:
@@ -71,10 +71,12 @@ async def _store(store: Store) -> Mapping[str, str]:
 
 def _disk(state_dir: Path) -> Mapping[str, str]:
     try:
-        os.utime(state_dir)  # a disk that broke takes an empty transaction, and need not say that it is read-only
+        os.utime(
+            state_dir
+        )  # a real write: a broken disk may still accept an empty transaction and not report read-only
         free = shutil.disk_usage(state_dir).free
     except OSError as exc:
         return {"disk": f"{state_dir} cannot be used: {exc.strerror}"}
     if free < _FULL_BYTES:
-        return {"disk": f"full: {free // 1024**2} MiB are left"}
-    return {"disk": f"{WARNING}{free // 1024**2} MiB are left" if free < _LOW_BYTES else "ok"}
+        return {"disk": f"full: only {free // 1024**2} MiB free"}
+    return {"disk": f"{WARNING}only {free // 1024**2} MiB free" if free < _LOW_BYTES else "ok"}

@@ -1,6 +1,6 @@
-"""What the doors of the API hand requests to, put together once by main.py.
+"""The parts of the daemon that the endpoints use; main.py creates them once.
 
-Holds no logic, and no state of its own but what the open streams and the last check of the parts have in common.
+Holds no logic. Its only own state is the number of open streams and the last readiness check.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ _MOST_STREAMS = 1000
 
 
 class Streams:
-    """The answers that go on until somebody ends them, at most so many at once."""
+    """Counts the open streaming answers, and allows at most `most` at once."""
 
     def __init__(self, most: int = _MOST_STREAMS) -> None:
         self.most = most
         self.open = 0
 
     @asynccontextmanager
-    async def seat(self) -> AsyncIterator[None]:
-        """Hold one for the length of the block; RequestRefused 429 when all are taken."""
+    async def counted(self) -> AsyncIterator[None]:
+        """Count one open stream for the length of the block. RequestRefused 429 when too many are open."""
         if self.open >= self.most:
             raise RequestRefused(429, f"{self.most} streams are open already", hint="close one, or try again later")
         self.open += 1
@@ -45,8 +45,10 @@ class Streams:
 
 @dataclass(slots=True)
 class Services:
-    """`reload` reads the file again, replaces the running config and names what takes a restart. Once `stopping` is set every
-    stream ends."""
+    """`reload` reads the config file again, replaces the running config and returns the keys that need a restart.
+
+    Once `stopping` is set, every stream ends.
+    """
 
     running: Running
     scheduler: Scheduler
@@ -61,7 +63,7 @@ class Services:
 
     @property
     def config(self) -> Config:
-        """The config that counts now."""
+        """The present config."""
         return self.running.config
 
 

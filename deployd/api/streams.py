@@ -1,6 +1,6 @@
-"""Answers that come as it comes: logs, what a release prints, events.
+"""The streaming endpoints: deploy logs, the output of a release, commands and events.
 
-A stream ends with its source, when the client goes, or when the daemon stops; the number of open ones is bounded.
+A stream ends when its source ends, the client disconnects or the daemon stops. The number of open streams is bounded.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ router = APIRouter(prefix="/api/v1")
 
 
 class Stream(Response):
-    """A body that `produce` writes. The status is sent with its first bytes: what fails before is an answer of its own."""
+    """A body that `produce` writes. The status is sent with the first bytes, so an earlier error gets its own answer."""
 
     def __init__(self, services: Services, produce: Produce, media_type: str) -> None:
         super().__init__(media_type=media_type, headers=_LOG_HEADERS)
@@ -44,7 +44,7 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope
-        async with self._services.streams.seat():
+        async with self._services.streams.counted():
             await first(self._write_all(send), _gone(receive), self._stopping())
         await self._write(send, b"", more=False)
 
@@ -54,7 +54,7 @@ class Stream(Response):
         except DeploydError as exc:
             if not self._begun:
                 raise
-            await self._write(send, f"\n-- cut off: {exc} --\n".encode())
+            await self._write(send, f"\n-- incomplete: {exc} --\n".encode())
 
     async def _write(self, send: Send, data: bytes, *, more: bool = True) -> None:
         if not self._begun:
@@ -75,7 +75,7 @@ async def deploy_log(
     follow: bool = False,
     start: Annotated[int, Query(alias="from", ge=0, le=2**62)] = 0,
 ) -> Response:
-    """The log of a deploy from byte `from` on; with `follow` until the deploy ends."""
+    """The log of a deploy from byte `from`; with `follow`, until the deploy ends."""
     await _must_exist(services, app, number)
 
     async def produce(write: Write) -> None:
@@ -95,14 +95,14 @@ async def app_log(
     follow: bool = False,
     tail: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
 ) -> Response:
-    """What the running release prints: its last `tail` lines, then as it comes."""
+    """The output of the live release: its last `tail` lines; with `follow`, also what it prints from now on."""
     configured, target = services.scheduler.target_of(app)
     return Stream(services, lambda write: _copy(target.output(configured, follow=follow, tail=tail), write), _TEXT)
 
 
 @router.post("/apps/{app}/exec", response_class=Response, dependencies=[RULES])
 async def execute(app: str, asked: ExecAsked, services: Given) -> Response:
-    """Run a command beside the live release. JSON lines: `{"output": text}` as it comes, at last `{"exit_code": n}`."""
+    """Run a command in the live release. Answers JSON lines: `{"output": text}` while it runs, then `{"exit_code": n}`."""
     configured, target = services.scheduler.target_of(app)
 
     async def produce(write: Write) -> None:
@@ -127,9 +127,9 @@ async def events(
     log: Annotated[str | None, Query(pattern=r"^[a-z0-9-]{1,40}/[1-9][0-9]{0,14}$")] = None,
     last_event_id: Annotated[str | None, Header(max_length=32)] = None,
 ) -> Response:
-    """Server-sent events of one app or all; `Last-Event-ID` resumes, and `reset` says that something was missed.
+    """Server-sent events of one app or all. `Last-Event-ID` resumes; the event `reset` says that some events were missed.
 
-    With `log=iris/42` that deploy's log comes among them, as events `log` with its text.
+    With `log=iris/42`, the log of that deploy is sent too, as events `log` that hold its text.
     """
     if log is not None:
         watched, _, number = log.partition("/")
@@ -163,7 +163,7 @@ async def _copy(blocks: AsyncIterator[bytes], write: Write) -> None:
 
 
 async def _follow(services: Services, app: str, number: int, start: int, write: Write) -> None:
-    """The log to the end of the deploy: one that had to wait for the world closes its log and opens it again."""
+    """The log until the deploy ends. A deploy that waits for something unavailable closes its log and opens it again."""
     position = start
     deploy = await services.store.deploy(app, number)
     while True:
@@ -177,7 +177,7 @@ async def _follow(services: Services, app: str, number: int, start: int, write: 
 
 
 async def _release_followers(services: Services, app: str, number: int) -> None:
-    """Let the followers go when the deploy ends without ever having written a log."""
+    """End the streams that follow a deploy's log when the deploy ends without having written one."""
     after = services.events.latest
     deploy = await services.store.deploy(app, number)
     watched = services.events.watch(after)
@@ -205,7 +205,7 @@ async def _tell_log(services: Services, log: str | None, write: Write) -> None:
 async def _beat(write: Write) -> None:
     while True:
         await asyncio.sleep(_HEARTBEAT_SECONDS)
-        await write(b": still here\n\n")
+        await write(b": heartbeat\n\n")
 
 
 def _sse(event: Event) -> bytes:

@@ -1,7 +1,7 @@
-"""The door for forges: from one POST to a durable answer, or to a refusal that says why.
+"""The door for webhooks: verifies one POST, stores the delivery and answers, or refuses it and says why.
 
-A bare ASGI callable in front of the application. What a delivery means is the forge's to say, who follows its ref the config's,
-what comes of it `accept`'s; nothing is parsed, kept or logged of bytes that no secret vouches for.
+A bare ASGI callable in front of the application. The forge parses the delivery, the config says which apps follow its ref,
+`accept` stores it. A body without a valid signature is not parsed, kept or logged.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from deployd.http.problems import PROBLEM_JSON, problem
 _log = logging.getLogger(__name__)
 
 Accept = Callable[[Delivery, Push, Sequence[str]], Awaitable[Sequence[str]]]
-"""Takes a push and the names of the apps that follow its ref. Returns, once that is durable, the names to answer: of a delivery
-that came before, those of the first time. Raises Unavailable."""
+"""Takes a push and the names of the apps that follow its ref, stores both and returns the names to answer. For a repeated
+delivery those are the names of the first time. Raises Unavailable."""
 
 _FORMS = {b"application/json": False, b"application/x-www-form-urlencoded": True}
 _REFUSED_AS = {
@@ -41,7 +41,7 @@ _LARGE_AT_ONCE = 4
 
 
 class WebhookDoor:
-    """Takes one forge's deliveries. Without secrets it takes none: every delivery is refused with 401."""
+    """Takes the deliveries of one forge. Without secrets every delivery is refused with 401."""
 
     def __init__(
         self, forge: Forge, accept: Accept, deliveries: Counter, *, apps: Sequence[App], max_body: int
@@ -55,11 +55,11 @@ class WebhookDoor:
         self.follow(apps)
 
     def trust(self, forge: Forge) -> None:
-        """From now on the secrets of `forge` count; one that is left out is refused at once."""
+        """Accept the secrets of `forge` from now on, and no others."""
         self._forge = forge
 
     def follow(self, apps: Sequence[App]) -> None:
-        """From now on these are the apps."""
+        """Use these apps from now on."""
         self._apps: dict[str | None, list[App]] = {}
         for app in apps:
             self._apps.setdefault(app.webhook_name, []).append(app)
@@ -89,13 +89,13 @@ class WebhookDoor:
                 case Ignored(reason):
                     return self._ignored(reason)
                 case Push():
-                    return await self._hand_on(delivery, found)
+                    return await self._take(delivery, found)
         except DeliveryRejected as exc:
             if exc.status != 401:
-                _log.warning("Delivery of %s rejected with %d: %s", self._forge.name, exc.status, exc.message)
+                _log.warning("Delivery from %s rejected with %d: %s", self._forge.name, exc.status, exc.message)
             return self._refused(exc)
         except Unavailable as exc:
-            _log.error("Delivery of %s not taken: %s", self._forge.name, exc.message)
+            _log.error("Delivery from %s not stored: %s", self._forge.name, exc.message)
             hint = "redeliver it in a moment"
             return self._refused(DeliveryRejected(503, "the delivery cannot be stored now", hint=hint, retry_after=30))
         except Exception:
@@ -103,7 +103,7 @@ class WebhookDoor:
             raise
 
     async def _read(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, Push | Ping | Ignored]:
-        """Verify, then parse; a large body in a thread, one at a time, as 25 MB take tens of milliseconds."""
+        """Verify, then parse. A large body takes tens of milliseconds, so it goes to a thread, one at a time."""
         if len(raw) <= SMALL:
             return self._read_now(raw, headers, form=form)
         async with self._one_large:
@@ -117,7 +117,7 @@ class WebhookDoor:
         delivery = forge.delivery(headers)
         return delivery, forge.parse(delivery.event, raw, form=form)
 
-    async def _hand_on(self, delivery: Delivery, push: Push) -> Response:
+    async def _take(self, delivery: Delivery, push: Push) -> Response:
         apps = self._apps.get(push.repository, ())
         following = [app.name for app in apps if follows(app, push.ref)]
         if not following:
@@ -140,13 +140,17 @@ class WebhookDoor:
         return Response(problem(exc.status, exc.message, exc.hint), exc.status, headers, PROBLEM_JSON.decode())
 
     def _admit(self, method: str, headers: Headers) -> bool:
-        """Whether the body is a form, by what is known before it is read; DeliveryRejected when it need not be read."""
+        """Check the request before its body is read; returns whether the body is a form. Raises DeliveryRejected."""
         if method != "POST":
-            raise DeliveryRejected(405, "a delivery is a POST", hint="give the forge this address as a webhook's")
+            raise DeliveryRejected(
+                405, "a delivery must be a POST", hint="enter this address as a webhook in the forge's settings"
+            )
         form = _is_form(headers)
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
-            raise DeliveryRejected(400, "Content-Length is malformed", hint="it is the number of the body's bytes")
+            raise DeliveryRejected(
+                400, "Content-Length is malformed", hint="it must be the length of the body in bytes"
+            )
         if int(length) > self._limit(form=form):
             raise too_large(self._limit(form=form))
         return form
@@ -167,12 +171,12 @@ def _headers(pairs: Sequence[tuple[bytes, bytes]]) -> Headers:
 
 def _is_form(headers: Headers) -> bool:
     if b"content-encoding" in headers:
-        raise DeliveryRejected(415, "a compressed body is not taken", hint="send it without Content-Encoding")
+        raise DeliveryRejected(415, "a compressed body is not accepted", hint="send it without Content-Encoding")
     media_type = headers.get(b"content-type", b"")
     form = _FORMS.get(media_type)
     if form is None:
         form = _FORMS.get(media_type.partition(b";")[0].strip().lower())
     if form is None:
         hint = "set the webhook's content type to application/json, or application/x-www-form-urlencoded"
-        raise DeliveryRejected(415, "the content type is not one that is taken", hint=hint)
+        raise DeliveryRejected(415, "the content type is not accepted", hint=hint)
     return form

@@ -1,6 +1,6 @@
-"""Reading a request's body from a client that nobody has vouched for: bounded in size, and in all bodies together.
+"""Reads request bodies from clients that are not verified yet, with a limit for each body and one for all together.
 
-Knows nothing of what is in them; how long one may take is the server's to say. Sizes are bytes.
+Does not know the contents. The server limits how long a body may take. Sizes are bytes.
 """
 
 from collections.abc import AsyncIterator
@@ -10,16 +10,16 @@ from starlette.types import Receive
 
 from deployd.errors import DeliveryRejected
 
-# Up to here a body is neither counted nor worth a thread: the number of open connections bounds what such bodies hold.
+# A body up to this size is not counted and not worth a thread: the limit on connections bounds the memory of small bodies.
 SMALL = 64 * 1024
 
 
 class Gone(Exception):
-    """The client hung up before its body was complete; there is nobody to answer."""
+    """The client disconnected before its body was complete; nobody waits for an answer."""
 
 
 class Bodies:
-    """All the bodies that are held, at most `most_held` bytes of them at once; small ones do not count."""
+    """All bodies in memory, at most `most_held` bytes at once; small ones do not count."""
 
     def __init__(self, *, most_held: int) -> None:
         self.held = 0
@@ -27,7 +27,10 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, receive: Receive, limit: int) -> AsyncIterator[bytes]:
-        """The whole body, held for the length of the block. DeliveryRejected 413, or 503 when too much is held; Gone."""
+        """The whole body, kept for the length of the block.
+
+        Raises DeliveryRejected 413 (too large) or 503 (too many large bodies in memory), and Gone.
+        """
         chunks: list[bytes] = []
         size, counted, more = 0, 0, True
         try:
@@ -58,5 +61,5 @@ class Bodies:
 
 
 def too_large(limit: int) -> DeliveryRejected:
-    """For a body of more than `limit` bytes, announced or received."""
+    """The error for a body of more than `limit` bytes, announced or received."""
     return DeliveryRejected(413, f"the body is larger than {limit} bytes", hint="max_body in [server] sets the limit")

@@ -1,7 +1,7 @@
-"""What every request of the API must be before anybody looks at what it asks: meant for us, and not sent by a foreign page.
+"""Checks that every request of the API must pass first: it names a Host of ours, and no page of another site sent it.
 
-A bare ASGI layer. A Host that is not ours is refused (a foreign name that resolves to this machine could make a browser read
-from us), and so is a change that a page of another site asks for.
+A bare ASGI layer. An unknown Host is refused, since a foreign name that resolves to this machine (DNS rebinding) would let a
+page read our answers in a browser. A request that changes something is refused when a page of another site sent it (CSRF).
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _HEADERS = [
 
 
 class Guard:
-    """In front of `app`; `config` gives the config that counts now."""
+    """Passes good requests on to `app`; `config` returns the present config."""
 
     def __init__(self, app: ASGIApp, config: Callable[[], Config]) -> None:
         self._app = app
@@ -56,24 +56,24 @@ class Guard:
         if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or not self._own_origin(
             headers, hosts[0]
         ):
-            return 403, "a page of another site may not ask for this", "behind a proxy, set base_url in [server]"
+            return 403, "a page of another site may not send this request", "behind a proxy, set base_url in [server]"
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         if _size(headers) > _MAX_BODY:
-            return 413, f"the body is larger than {_MAX_BODY} bytes", "no request of the API needs so much"
+            return 413, f"the body is larger than {_MAX_BODY} bytes", "no request to the API needs a body of that size"
         if (has_body or kind) and kind != "application/json":
             return 415, "the body must be application/json", "send Content-Type: application/json"
         return None
 
     def _own_origin(self, headers: Headers, host: str) -> bool:
-        """The page is one of ours: of this Host, or of base_url where a proxy hides that it is the same."""
+        """Whether the page is ours: from this Host, or from base_url when a proxy sends another Host."""
         origin = headers.get("origin")
         ours = {host.lower(), urlsplit(self._config().server.base_url).netloc.lower()} - {""}
         return origin is None or urlsplit(origin).netloc.lower() in ours
 
 
 def _bounded(receive: Receive) -> Receive:
-    """`receive`, for a body that does not say beforehand how long it is."""
+    """`receive` with a limit, for a body without Content-Length."""
     size = 0
 
     async def bounded() -> Message:
@@ -93,7 +93,7 @@ def _size(headers: Headers) -> int:
 
 
 def _host(value: str) -> str:
-    """The name in a Host header without its port, "" when it is malformed."""
+    """The name in a Host header, without the port; "" when it is malformed."""
     name, _, port = value.rpartition(":") if ":" in value and not value.endswith("]") else (value, "", "")
     name = name.lower()
     bracketed = name.startswith("[") and name.endswith("]")

@@ -13,7 +13,7 @@ from deployd.forges.github import GitHub
 from tests.desk import JSON, A, Desk
 
 
-async def test_paths_and_methods_that_are_not_served_are_problems(browser: httpx.AsyncClient) -> None:
+async def test_an_unknown_path_or_method_is_answered_with_a_problem(browser: httpx.AsyncClient) -> None:
     for method, path, code in (("GET", "/nowhere", 404), ("PUT", "/api/v1/apps", 405), ("GET", "/docs", 404)):
         answer = await browser.request(method, path)
         assert (answer.status_code, answer.headers["content-type"]) == (code, "application/problem+json")
@@ -22,7 +22,7 @@ async def test_paths_and_methods_that_are_not_served_are_problems(browser: httpx
 
 
 @pytest.mark.parametrize("path", [path + slash for path in GitHub.paths for slash in ("", "/")])
-async def test_a_webhook_passes_its_door_with_and_without_a_slash_at_the_end(daemon: Desk, path: str) -> None:
+async def test_a_webhook_reaches_its_door_with_or_without_a_trailing_slash(daemon: Desk, path: str) -> None:
     app = create_app(daemon.services, dict.fromkeys(GitHub.paths, PlainTextResponse("the door")))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://any.example.com") as client:
         assert (await client.post(path)).text == "the door"
@@ -57,7 +57,7 @@ async def test_a_wrong_value_is_named(browser: httpx.AsyncClient) -> None:
         ("POST", "/api/v1/apps/iris/pause", {"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415),
     ],
 )
-async def test_every_refusal_says_what_to_do_about_it(
+async def test_every_refusal_has_a_hint(
     browser: httpx.AsyncClient, method: str, path: str, options: dict[str, Any], code: int
 ) -> None:
     answer = await browser.request(method, path, **options)
@@ -65,14 +65,14 @@ async def test_every_refusal_says_what_to_do_about_it(
     assert answer.json()["hint"]
 
 
-async def test_what_is_away_is_503_with_retry_after(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_an_unavailable_remote_is_answered_503_with_retry_after(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.away = True
     answer = await browser.post("/api/v1/apps/iris/deploys")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-    assert answer.json()["hint"] == "try again in a moment; GET /readyz says which part is away"
+    assert answer.json()["hint"] == "try again in a moment; GET /readyz says which part is unavailable"
 
 
-async def test_a_bug_is_500_without_its_text(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_bug_is_answered_500_without_its_text(daemon: Desk, browser: httpx.AsyncClient) -> None:
     async def broken() -> list[str]:
         raise ZeroDivisionError("hunter2")
 
@@ -82,7 +82,7 @@ async def test_a_bug_is_500_without_its_text(daemon: Desk, browser: httpx.AsyncC
 
 
 @pytest.mark.slow
-async def test_no_request_that_the_schema_allows_or_forbids_breaks_it(daemon: Desk) -> None:
+async def test_no_generated_request_breaks_the_api(daemon: Desk) -> None:
     # It takes seconds to import: no other test waits for it.
     import schemathesis  # noqa: PLC0415
     from schemathesis.core.result import Ok  # noqa: PLC0415

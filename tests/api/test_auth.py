@@ -43,7 +43,7 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, token: str | N
     return await client.request(method, path, json=BODIES.get(path), headers=headers)
 
 
-async def test_a_role_may_do_what_it_is_for_and_no_more(tmp_path: Path) -> None:
+async def test_each_role_may_use_exactly_its_own_endpoints(tmp_path: Path) -> None:
     async with desk(tmp_path, settings(auth={"tokens": TOKENS})) as daemon, daemon.browser() as client:
         await daemon.deployed(A)
         for method, path, needed in NEEDS:
@@ -53,12 +53,12 @@ async def test_a_role_may_do_what_it_is_for_and_no_more(tmp_path: Path) -> None:
             for role in ROLES:
                 answer = await _ask(client, method, path, f"{role}-token")
                 if ROLES.index(role) < ROLES.index(needed):
-                    assert (answer.status_code, answer.json()["detail"]) == (404, "there is no such thing"), path
+                    assert (answer.status_code, answer.json()["detail"]) == (404, "not found"), path
                 else:
                     assert answer.status_code in {200, 202, 204, 409}, path
 
 
-async def test_the_name_of_the_token_stands_in_the_deploy(tmp_path: Path) -> None:
+async def test_a_deploy_records_the_name_of_the_token_that_asked_for_it(tmp_path: Path) -> None:
     async with desk(tmp_path, settings(auth={"tokens": TOKENS})) as daemon, daemon.browser("192.0.2.7") as client:
         daemon.source.remotes[REPO][MAIN] = A
         answer = await _ask(client, "POST", "/api/v1/apps/iris/deploys", "deploy-token")
@@ -78,7 +78,7 @@ async def test_without_tokens_only_this_machine_is_served(daemon: Desk) -> None:
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
-async def test_without_tokens_what_a_proxy_on_this_machine_forwards_is_refused(daemon: Desk, header: str) -> None:
+async def test_without_tokens_a_request_forwarded_by_a_local_proxy_is_refused(daemon: Desk, header: str) -> None:
     async with daemon.browser(**{header: "192.0.2.7"}) as client:
         assert (await client.get("/api/v1/apps")).status_code == 401
 
@@ -100,7 +100,7 @@ async def test_without_tokens_a_public_name_is_refused_even_from_this_machine(tm
         ("127.0.0.1", "203.0.113.9, 127.0.0.1", "203.0.113.9"),
     ],
 )
-async def test_a_refusal_is_logged_with_the_address_that_only_a_trusted_proxy_may_tell(
+async def test_a_refusal_is_logged_with_the_forwarded_address_only_behind_a_trusted_proxy(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, peer: str, forwarded: str, told: str
 ) -> None:
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}

@@ -14,7 +14,7 @@ from tests.desk import MAIN, REPO, A, B, Desk, desk, settings
 DELIVERIES = "/api/v1/deliveries"
 
 
-async def test_a_delivery_tells_what_it_named_and_which_deploys_came_of_it(
+async def test_a_delivery_shows_its_commit_and_the_deploys_that_it_caused(
     daemon: Desk, browser: httpx.AsyncClient
 ) -> None:
     await pushed(daemon, A, "g", "iris", "rose")
@@ -40,7 +40,7 @@ async def test_a_delivery_tells_what_it_named_and_which_deploys_came_of_it(
     assert (await daemon.becomes("iris", 1, Status.LIVE)).trigger.delivery == "g"
 
 
-async def test_a_delivery_of_a_head_that_is_not_wanted_tells_why(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_delivery_of_a_skipped_head_shows_the_reason(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.messages[A] = "Fix a typo [skip ci]"
     await pushed(daemon, A)
     await answered(daemon)
@@ -48,7 +48,7 @@ async def test_a_delivery_of_a_head_that_is_not_wanted_tells_why(daemon: Desk, b
     assert (iris["deploy"], iris["commit"], iris["reason"]) == (None, A, "the commit's message says [skip ci]")
 
 
-async def test_a_late_delivery_tells_which_head_was_found_instead(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_late_delivery_shows_the_head_that_was_found_instead(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.ancestors[B] = {A}
     await pushed(daemon, B, "newer")
     await answered(daemon, "newer")
@@ -58,7 +58,7 @@ async def test_a_late_delivery_tells_which_head_was_found_instead(daemon: Desk, 
     assert (iris["deploy"], iris["commit"], iris["reason"]) == (1, B, "")
 
 
-async def test_a_delivery_whose_remote_is_away_says_that_its_look_is_owed_and_why(
+async def test_a_delivery_whose_remote_is_unavailable_shows_that_a_look_is_owed_and_why(
     daemon: Desk, browser: httpx.AsyncClient
 ) -> None:
     daemon.source.away = True
@@ -70,7 +70,7 @@ async def test_a_delivery_whose_remote_is_away_says_that_its_look_is_owed_and_wh
     assert iris["reason"] == f"the look is owed: {REPO} is away"
 
 
-async def test_a_look_that_is_owed_and_was_not_tried_yet_is_just_owed(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_look_that_was_not_tried_yet_is_owed_without_a_reason(daemon: Desk, browser: httpx.AsyncClient) -> None:
     hanging = asyncio.Event()
     daemon.source.heads = lambda _: hanging.wait()  # type: ignore[assignment,method-assign,return-value]
     await told(daemon, A)
@@ -87,7 +87,7 @@ async def test_deliveries_come_in_pages_newest_first(daemon: Desk, browser: http
     assert ([one["guid"] for one in page["deliveries"]], page["before"]) == (["1"], None)
 
 
-async def test_a_delivery_that_was_not_accepted_is_404_with_a_hint(browser: httpx.AsyncClient) -> None:
+async def test_a_delivery_that_was_not_accepted_is_answered_404_with_a_hint(browser: httpx.AsyncClient) -> None:
     answer = await browser.get(f"{DELIVERIES}/nope")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
     assert answer.json()["detail"] == "there is no delivery nope"
@@ -95,11 +95,11 @@ async def test_a_delivery_that_was_not_accepted_is_404_with_a_hint(browser: http
 
 
 @pytest.mark.parametrize("path", ["?limit=0", "?limit=501", "?before=0", f"/{'g' * 201}"])
-async def test_what_asks_for_no_delivery_is_refused(browser: httpx.AsyncClient, path: str) -> None:
+async def test_a_malformed_question_for_a_delivery_is_refused(browser: httpx.AsyncClient, path: str) -> None:
     assert (await browser.get(f"{DELIVERIES}{path}")).status_code == 422
 
 
-async def test_deliveries_are_told_to_who_may_read(tmp_path: Path) -> None:
+async def test_deliveries_need_the_role_read(tmp_path: Path) -> None:
     tokens = [{"name": "ci", "role": "read", "sha256": hashlib.sha256(b"secret").hexdigest()}]
     async with desk(tmp_path, settings(auth={"tokens": tokens})) as daemon:
         for path in (DELIVERIES, f"{DELIVERIES}/g"):

@@ -13,7 +13,7 @@ from tests.desk import JSON, MAIN, REPO, A, B, Desk, config_of, desk, settings
 APP = "/api/v1/apps/iris"
 
 
-async def test_an_app_tells_what_serves_and_where(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser: httpx.AsyncClient) -> None:
     deploy = await daemon.deployed(A)
     answer = (await browser.get(APP)).json()
     assert deploy.live_at is not None
@@ -43,7 +43,7 @@ async def test_all_apps_are_listed_in_the_order_of_the_config(browser: httpx.Asy
     assert [app["name"] for app in (await browser.get("/api/v1/apps")).json()["apps"]] == ["iris", "rose"]
 
 
-async def test_a_deploy_is_asked_for_and_told_with_its_steps(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_deploy_by_hand_is_shown_with_its_steps(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.remotes[REPO][MAIN] = A
     accepted = await browser.post(f"{APP}/deploys")
     assert accepted.status_code == 202
@@ -57,18 +57,18 @@ async def test_a_deploy_is_asked_for_and_told_with_its_steps(daemon: Desk, brows
     assert (told["image"], told["digest"]) == (f"deployd/iris:{A}", None)
 
 
-async def test_a_branch_can_be_named(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_branch_can_be_deployed_by_name(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.remotes[REPO]["refs/heads/next"] = B
     assert (await browser.post(f"{APP}/deploys", json={"commit": "next"})).json()["commit"] == B
 
 
-async def test_what_cannot_name_a_commit_is_refused(browser: httpx.AsyncClient) -> None:
+async def test_a_malformed_commit_name_is_refused(browser: httpx.AsyncClient) -> None:
     for name in ("--upload-pack=x", "", "two words", "a\x00b", "a" * 300):
         answer = await browser.post(f"{APP}/deploys", json={"commit": name})
         assert (answer.status_code, "body.commit" in answer.json()["detail"]) == (422, True), name
 
 
-async def test_a_failed_deploy_says_why(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_failed_deploy_shows_its_reason(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.remotes[REPO][MAIN] = A
     daemon.builder.broken.add(A)
     await browser.post(f"{APP}/deploys")
@@ -87,7 +87,7 @@ async def test_history_comes_in_pages(daemon: Desk, browser: httpx.AsyncClient) 
     assert ([deploy["number"] for deploy in page["deploys"]], page["before"]) == ([1], None)
 
 
-async def test_a_rollback_goes_to_the_release_before(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_rollback_goes_to_the_previous_release(daemon: Desk, browser: httpx.AsyncClient) -> None:
     await daemon.deployed(A)
     await daemon.deployed(B)
     answer = await browser.post(f"{APP}/rollback")
@@ -95,7 +95,7 @@ async def test_a_rollback_goes_to_the_release_before(daemon: Desk, browser: http
     await daemon.becomes("iris", 3, Status.LIVE)
 
 
-async def test_a_rollback_to_nowhere_is_a_conflict_with_a_hint(browser: httpx.AsyncClient) -> None:
+async def test_a_rollback_without_a_release_to_go_to_is_answered_409_with_a_hint(browser: httpx.AsyncClient) -> None:
     answer = await browser.post(f"{APP}/rollback", json={"to": 9})
     assert answer.status_code == 409
     assert answer.headers["content-type"] == "application/problem+json"
@@ -108,7 +108,7 @@ async def test_a_rollback_to_nowhere_is_a_conflict_with_a_hint(browser: httpx.As
     }
 
 
-async def test_a_paused_app_waits_and_a_waiting_deploy_can_be_cancelled(
+async def test_deploys_of_a_paused_app_stay_queued_and_can_be_cancelled(
     daemon: Desk, browser: httpx.AsyncClient
 ) -> None:
     daemon.source.remotes[REPO][MAIN] = A
@@ -130,20 +130,20 @@ async def test_the_deploy_in_flight_is_shown_and_can_be_cancelled(daemon: Desk, 
     assert (await daemon.becomes("iris", 1, Status.CANCELLED)).reason == "cancelled by hand"
 
 
-async def test_scaling_is_the_targets_to_refuse(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_target_that_cannot_scale_refuses(daemon: Desk, browser: httpx.AsyncClient) -> None:
     assert (await browser.post(f"{APP}/scale", json={"replicas": 3})).status_code == 409
     daemon.target.replicas = 1
     assert (await browser.post(f"{APP}/scale", json={"replicas": 3})).status_code == 200
     assert daemon.target.replicas == 3
 
 
-async def test_what_runs_is_described(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_describe_shows_the_running_containers(daemon: Desk, browser: httpx.AsyncClient) -> None:
     await daemon.deployed(A)
     answer = (await browser.get(f"{APP}/describe")).json()
     assert (answer["app"]["live"]["number"], answer["running"]) == (1, {"container": "deployd-iris-1"})
 
 
-async def test_a_plan_says_what_would_be_done(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_plan_lists_the_steps_of_a_deploy(daemon: Desk, browser: httpx.AsyncClient) -> None:
     await daemon.deployed(A)
     daemon.source.remotes[REPO][MAIN] = B
     plan = (await browser.get(f"{APP}/plan?commit=main")).json()
@@ -163,7 +163,9 @@ async def test_a_plan_says_what_would_be_done(daemon: Desk, browser: httpx.Async
         (None, "as a head it would be deployed"),
     ],
 )
-async def test_a_plan_says_what_a_look_would_decide(tmp_path: Path, touched: frozenset[str] | None, words: str) -> None:
+async def test_a_plan_shows_the_decision_that_a_look_would_make(
+    tmp_path: Path, touched: frozenset[str] | None, words: str
+) -> None:
     data = settings()
     data["app"][0]["paths"] = ["src/"]
     async with desk(tmp_path, data) as daemon, daemon.browser() as client:
@@ -174,14 +176,16 @@ async def test_a_plan_says_what_a_look_would_decide(tmp_path: Path, touched: fro
         assert (await client.get(f"{APP}/plan?commit=main")).json()["steps"][0] == words
 
 
-async def test_a_plan_says_that_a_mark_would_skip_the_commit(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_plan_shows_that_a_skip_mark_would_skip_the_commit(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.remotes[REPO]["refs/heads/next"] = B
     daemon.source.messages[B] = "Docs [no ci]"
     first, *_ = (await browser.get(f"{APP}/plan?commit=next")).json()["steps"]
     assert first == "as a head it would be skipped: the commit's message says [no ci]"
 
 
-async def test_a_held_app_says_which_commit_it_does_not_go_to_and_why(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_held_app_shows_the_commit_that_is_not_deployed_and_why(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
     await pushed(daemon, A)
     await daemon.becomes("iris", 1, Status.LIVE)
     daemon.builder.broken.add(B)
@@ -193,7 +197,7 @@ async def test_a_held_app_says_which_commit_it_does_not_go_to_and_why(daemon: De
     }
 
 
-async def test_an_app_whose_remote_is_away_says_since_when_a_look_is_owed_and_why(
+async def test_an_app_whose_remote_is_unavailable_shows_since_when_a_look_is_owed_and_why(
     daemon: Desk, browser: httpx.AsyncClient
 ) -> None:
     daemon.source.away = True
@@ -217,7 +221,7 @@ async def test_two_deploys_are_compared(daemon: Desk, browser: httpx.AsyncClient
     assert {"what": "status", "before": "retired", "after": "live"} in answer["differences"]
 
 
-async def test_an_app_is_removed_once_it_is_gone_from_the_config(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_an_app_can_be_removed_after_it_left_the_config(daemon: Desk, browser: httpx.AsyncClient) -> None:
     await daemon.deployed(A)
     assert (await browser.delete(APP)).status_code == 409
     daemon.next_config = config_of(settings("rose"))
@@ -230,7 +234,7 @@ async def test_an_app_is_removed_once_it_is_gone_from_the_config(daemon: Desk, b
     assert (await browser.get(f"{APP}/deploys")).json()["deploys"][0]["number"] == 1
 
 
-async def test_what_is_not_there_is_404(browser: httpx.AsyncClient) -> None:
+async def test_an_unknown_app_or_deploy_is_answered_404(browser: httpx.AsyncClient) -> None:
     for path in ("nope", "nope/deploys", "iris/deploys/1", "iris/deploys/1/log", "nope/log", "nope/describe"):
         answer = await browser.get(f"/api/v1/apps/{path}")
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json"), path

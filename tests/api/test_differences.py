@@ -46,7 +46,7 @@ def test_each_fact_that_changed_is_named_with_both_values() -> None:
     ]
 
 
-def test_what_only_one_of_them_has_is_none_for_the_other() -> None:
+def test_a_fact_of_only_one_deploy_is_none_for_the_other() -> None:
     bare = replace(OLD, image=None, gates=(), model={})
     assert Difference("image id", "sha256:1", None) in differences(OLD, bare)
     assert Difference("gate ready", None, "passed") in differences(bare, OLD)

@@ -33,13 +33,13 @@ async def test_health_and_readiness(browser: httpx.AsyncClient) -> None:
     assert (ready.status_code, set(ready.json())) == (200, {"store", "engine", "gateway", "disk"})
 
 
-async def test_a_part_that_is_away_makes_it_unready(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_an_unavailable_part_makes_the_daemon_unready(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.target.parts = {"engine": "the engine does not answer", "gateway": "ok"}
     ready = await browser.get("/readyz")
     assert (ready.status_code, ready.json()["engine"]) == (503, "the engine does not answer")
 
 
-async def test_a_remote_that_is_away_is_a_warning_and_hooks_are_still_taken(
+async def test_an_unavailable_remote_is_a_warning_and_webhooks_are_still_accepted(
     daemon: Desk, browser: httpx.AsyncClient
 ) -> None:
     daemon.source.away = True
@@ -54,7 +54,7 @@ async def test_a_remote_that_is_away_is_a_warning_and_hooks_are_still_taken(
     assert ready.json()["git"] == f"warning: no look at the remote of iris, rose since {since}; see deployd status"
 
 
-async def test_a_remote_that_is_back_is_no_warning_any_more(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_the_warning_ends_when_the_remote_is_back(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.away = True
     await pushed(daemon, A)
     async with asyncio.timeout(20):
@@ -71,7 +71,7 @@ async def test_a_remote_that_is_back_is_no_warning_any_more(daemon: Desk, browse
 @pytest.mark.parametrize(
     ("free", "code", "begins"), [(2 << 30, 200, "ok"), (500 << 20, 200, "warning: "), (9, 503, "full")]
 )
-async def test_a_disk_that_fills_is_told_before_it_is_full(
+async def test_readiness_warns_before_the_disk_is_full(
     browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, free: int, code: int, begins: str
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(1 << 40, 0, free))
@@ -79,7 +79,7 @@ async def test_a_disk_that_fills_is_told_before_it_is_full(
     assert (ready.status_code, ready.json()["disk"][: len(begins)]) == (code, begins)
 
 
-async def test_a_state_directory_that_takes_no_write_makes_it_unready(
+async def test_a_state_directory_that_cannot_be_written_makes_the_daemon_unready(
     browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(_path: Path) -> None:
@@ -91,7 +91,7 @@ async def test_a_state_directory_that_takes_no_write_makes_it_unready(
     assert ready.json()["disk"].endswith("cannot be used: Read-only file system")
 
 
-async def test_a_database_that_somebody_holds_makes_it_unready(
+async def test_a_locked_database_makes_the_daemon_unready(
     daemon: Desk, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deployd.store.database._BUSY_SECONDS", 0.05)
@@ -105,14 +105,14 @@ async def test_a_database_that_somebody_holds_makes_it_unready(
 async def test_a_part_that_does_not_answer_is_named(
     daemon: Desk, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployd.api.readiness._PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("deployd.api.readiness._TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr(daemon.target, "ping", asyncio.Event().wait)
     monkeypatch.setattr(daemon.store, "ping", asyncio.Event().wait)
     parts = (await browser.get("/readyz")).json()
     assert {part for part, said in parts.items() if said.startswith("no answer within")} == {"store", "engine"}
 
 
-async def test_metrics_tell_what_waits_and_what_serves(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_metrics_show_queued_deploys_and_the_live_commit(daemon: Desk, browser: httpx.AsyncClient) -> None:
     await daemon.deployed(A)
     await daemon.scheduler.pause("iris", paused=True)
     daemon.source.remotes[REPO][MAIN] = B
@@ -123,9 +123,7 @@ async def test_metrics_tell_what_waits_and_what_serves(daemon: Desk, browser: ht
     assert 'deployd_deploys_total{app="iris",status="live"}' in text
 
 
-async def test_metrics_tell_how_long_the_head_does_not_serve_until_it_does(
-    daemon: Desk, browser: httpx.AsyncClient
-) -> None:
+async def test_metrics_show_how_long_the_head_has_not_been_live(daemon: Desk, browser: httpx.AsyncClient) -> None:
     assert await _lag(browser, "iris") == 0
     daemon.builder.held[A] = asyncio.Event()
     await pushed(daemon, A)
@@ -143,9 +141,7 @@ async def test_metrics_tell_how_long_the_head_does_not_serve_until_it_does(
     assert (await _lag(browser, "iris"), await _lag(browser, "rose")) == (None, 0)
 
 
-async def test_metrics_tell_how_long_a_look_is_owed_while_the_remote_is_away(
-    daemon: Desk, browser: httpx.AsyncClient
-) -> None:
+async def test_metrics_show_how_long_a_look_has_been_owed(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.away = True
     await pushed(daemon, A)
     first, second = await _lag(browser, "iris"), await _lag(browser, "iris")
@@ -168,13 +164,13 @@ async def test_the_badge_shows_the_state(daemon: Desk, browser: httpx.AsyncClien
     assert (await browser.get("/apps/nope/badge.svg")).status_code == 404
 
 
-async def test_a_reload_takes_the_new_config(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_reload_uses_the_new_config(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.next_config = config_of(settings("iris", "lily"))
     assert (await browser.post("/api/v1/reload")).json() == {"apps": ["iris", "lily"], "needs_restart": []}
     assert (await browser.get("/api/v1/apps/lily")).status_code == 200
 
 
-async def test_a_reload_names_what_takes_a_restart(daemon: Desk, browser: httpx.AsyncClient) -> None:
+async def test_a_reload_names_the_keys_that_need_a_restart(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.needs_restart = ["server.port", "registry"]
     assert (await browser.post("/api/v1/reload")).json()["needs_restart"] == ["server.port", "registry"]
 
@@ -188,7 +184,7 @@ async def test_a_wrong_config_is_refused_with_the_reason(daemon: Desk, browser: 
     assert (answer.status_code, "did you mean port" in answer.json()["detail"]) == (422, True)
 
 
-async def test_a_backup_is_a_whole_database(daemon: Desk, browser: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_a_backup_is_a_complete_database(daemon: Desk, browser: httpx.AsyncClient, tmp_path: Path) -> None:
     await daemon.deployed(A)
     copy = tmp_path / "copy.db"
     copy.write_bytes((await browser.get("/api/v1/backup")).content)
@@ -198,7 +194,7 @@ async def test_a_backup_is_a_whole_database(daemon: Desk, browser: httpx.AsyncCl
     assert not list(daemon.directory.glob("*backup-*"))
 
 
-def test_what_a_killed_daemon_left_of_a_backup_is_swept_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_leftover_backups_of_a_killed_daemon_are_removed(tmp_path: Path) -> None:
     for directory in (".backup-k3x_9qzl", "backup-of-monday", "logs"):
         (tmp_path / directory).mkdir()
         (tmp_path / directory / "deployd.db").touch()
@@ -206,5 +202,5 @@ def test_what_a_killed_daemon_left_of_a_backup_is_swept_and_nothing_else(tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"backup-of-monday", "logs"}
 
 
-async def test_the_index_says_where_things_are(browser: httpx.AsyncClient) -> None:
+async def test_the_index_lists_the_main_addresses(browser: httpx.AsyncClient) -> None:
     assert (await browser.get("/")).json()["apps"] == "/api/v1/apps"

@@ -41,7 +41,7 @@ class Reader:
             return [line async for line in self._lines]
 
 
-async def test_the_log_of_a_past_deploy_is_plain_text_that_no_browser_runs(
+async def test_the_log_of_a_past_deploy_is_plain_text_that_a_browser_does_not_execute(
     daemon: Desk, client: httpx.AsyncClient
 ) -> None:
     await daemon.deployed(A)
@@ -54,7 +54,7 @@ async def test_the_log_of_a_past_deploy_is_plain_text_that_no_browser_runs(
     assert (await client.get(f"{LOG}?from={2**62}")).text == ""
 
 
-async def test_a_queued_deploys_log_is_waited_for_and_followed_to_its_end(
+async def test_the_log_of_a_queued_deploy_is_followed_from_its_start_to_its_end(
     daemon: Desk, client: httpx.AsyncClient
 ) -> None:
     daemon.source.remotes[REPO][MAIN] = A
@@ -76,7 +76,7 @@ async def test_a_queued_deploys_log_is_waited_for_and_followed_to_its_end(
     assert "iris/1 is live" in seen
 
 
-async def test_a_follower_is_let_go_when_the_deploy_ends_without_a_log(daemon: Desk, client: httpx.AsyncClient) -> None:
+async def test_following_ends_when_the_deploy_ends_without_a_log(daemon: Desk, client: httpx.AsyncClient) -> None:
     daemon.source.remotes[REPO][MAIN] = A
     await daemon.scheduler.pause("iris", paused=True)
     await client.post("/api/v1/apps/iris/deploys")
@@ -87,7 +87,9 @@ async def test_a_follower_is_let_go_when_the_deploy_ends_without_a_log(daemon: D
     assert (answer.status_code, answer.text) == (200, "")
 
 
-async def test_a_follower_stays_while_a_deploy_waits_for_the_world(daemon: Desk, client: httpx.AsyncClient) -> None:
+async def test_following_goes_on_while_a_deploy_waits_for_something_unavailable(
+    daemon: Desk, client: httpx.AsyncClient
+) -> None:
     daemon.source.remotes[REPO][MAIN] = A
     daemon.builder.away = [Unavailable("the engine is away")]
     await client.post("/api/v1/apps/iris/deploys")
@@ -95,7 +97,7 @@ async def test_a_follower_stays_while_a_deploy_waits_for_the_world(daemon: Desk,
     assert text.index("iris/1 failed: the engine is away") < text.index("iris/1 is live")
 
 
-async def test_what_the_release_prints_is_shown_and_followed(daemon: Desk, client: httpx.AsyncClient) -> None:
+async def test_the_output_of_a_release_is_shown_and_followed(daemon: Desk, client: httpx.AsyncClient) -> None:
     assert (await client.get("/api/v1/apps/iris/log")).status_code == 409
     await daemon.deployed(A)
     assert (await client.get("/api/v1/apps/iris/log?tail=1")).text == "two\n"
@@ -106,7 +108,7 @@ async def test_what_the_release_prints_is_shown_and_followed(daemon: Desk, clien
         assert await reader.rest() == ["three"]
 
 
-async def test_a_command_tells_its_output_and_its_exit_code(daemon: Desk, client: httpx.AsyncClient) -> None:
+async def test_a_command_streams_its_output_and_its_exit_code(daemon: Desk, client: httpx.AsyncClient) -> None:
     answer = await client.post("/api/v1/apps/iris/exec", json={"command": ["échec"]})
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert "".join(line["output"] for line in lines[:-1]) == "échec"
@@ -131,7 +133,7 @@ async def test_events_are_streamed_and_resumed(daemon: Desk, client: httpx.Async
         assert json.loads(missed[-1].removeprefix("data: "))["status"] == "building"
 
 
-async def test_a_deploys_log_can_come_among_the_events(daemon: Desk, client: httpx.AsyncClient) -> None:
+async def test_the_event_stream_can_include_the_log_of_a_deploy(daemon: Desk, client: httpx.AsyncClient) -> None:
     daemon.source.remotes[REPO][MAIN] = A
     await daemon.scheduler.pause("iris", paused=True)
     await client.post("/api/v1/apps/iris/deploys")
@@ -147,12 +149,14 @@ async def test_a_deploys_log_can_come_among_the_events(daemon: Desk, client: htt
     assert (await client.get("/api/v1/events?log=../x")).status_code == 422
 
 
-async def test_a_watcher_from_an_earlier_life_is_told_to_look_anew(daemon: Desk, client: httpx.AsyncClient) -> None:
+async def test_an_event_id_from_before_a_restart_is_answered_with_reset(
+    daemon: Desk, client: httpx.AsyncClient
+) -> None:
     async with client.stream("GET", "/api/v1/events", headers={"Last-Event-ID": "7"}) as response:
         assert "event: reset" in await Reader(response).until("event:")
 
 
-async def test_streams_end_when_the_client_goes(daemon: Desk, client: httpx.AsyncClient) -> None:
+async def test_a_stream_ends_when_the_client_disconnects(daemon: Desk, client: httpx.AsyncClient) -> None:
     async with client.stream("GET", "/api/v1/events") as response:
         await Reader(response).until("retry:")
         assert daemon.services.streams.open == 1
@@ -167,7 +171,7 @@ async def test_streams_end_when_the_daemon_stops(daemon: Desk, client: httpx.Asy
         await reader.rest()
 
 
-async def test_there_is_a_bound_on_open_streams(daemon: Desk, client: httpx.AsyncClient) -> None:
+async def test_the_number_of_open_streams_is_bounded(daemon: Desk, client: httpx.AsyncClient) -> None:
     daemon.services.streams.most = 1
     async with client.stream("GET", "/api/v1/events") as response:
         await Reader(response).until("retry:")

@@ -30,7 +30,7 @@ APPS = (
 
 
 class Scheduler:
-    """Takes every push, and remembers it; `first` is what it answers to one that came before."""
+    """Accepts and records every push. `first` is its answer to a repeated delivery, if set."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[Delivery, Push, Sequence[str]]] = []
@@ -44,8 +44,8 @@ class Scheduler:
         return apps if self.first is None else self.first
 
 
-class House:
-    """A door with a scheduler behind it and a client before it."""
+class WebhookClient:
+    """An HTTP client of a webhook door, with a fake scheduler behind the door."""
 
     def __init__(self) -> None:
         self.scheduler = Scheduler()
@@ -68,7 +68,7 @@ class House:
         return await self.post(raw, headers_of(raw, event, form=form))
 
     async def deliver_raw(self, raw: bytes, **changes: str | None) -> httpx.Response:
-        """Bytes with a genuine signature; `changes` of headers, `_` for `-`, None for none."""
+        """Send bytes with a genuine signature. `changes` sets headers (`_` for `-`) or removes them (None)."""
         headers = headers_of(raw)
         for name, value in changes.items():
             headers.pop(name.replace("_", "-"), None)
@@ -82,8 +82,8 @@ class House:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    found = House()
+async def webhooks() -> AsyncIterator[WebhookClient]:
+    found = WebhookClient()
     async with found.client:
         yield found
 
@@ -95,28 +95,28 @@ def is_problem(answer: httpx.Response, status: int) -> bool:
     return bool((answer.status_code, body["status"], body["type"]) == (status, status, "about:blank"))
 
 
-async def test_a_push_is_handed_on_and_answered_with_the_apps_that_follow_its_branch(house: House) -> None:
-    answer = await house.deliver(a_push())
+async def test_a_push_is_stored_and_answered_with_the_apps_that_follow_its_branch(webhooks: WebhookClient) -> None:
+    answer = await webhooks.deliver(a_push())
     assert (answer.status_code, answer.json()) == (202, {"delivery": GUID, "apps": ["iris"]})
     push = Push("github.com/acme/iris", "refs/heads/main", AFTER)
-    assert house.scheduler.taken == [(Delivery("github", GUID, "push"), push, ["iris"])]
-    assert house.count("accepted") == 1
+    assert webhooks.scheduler.taken == [(Delivery("github", GUID, "push"), push, ["iris"])]
+    assert webhooks.count("accepted") == 1
 
 
-async def test_a_form_says_the_same_as_json(house: House) -> None:
-    assert (await house.deliver(a_push(), form=True)).json() == {"delivery": GUID, "apps": ["iris"]}
-    assert (await house.deliver({"zen": "x", "hook_id": 1}, "ping", form=True)).json() == {"pong": True}
+async def test_a_form_is_read_like_json(webhooks: WebhookClient) -> None:
+    assert (await webhooks.deliver(a_push(), form=True)).json() == {"delivery": GUID, "apps": ["iris"]}
+    assert (await webhooks.deliver({"zen": "x", "hook_id": 1}, "ping", form=True)).json() == {"pong": True}
 
 
-async def test_every_app_that_follows_the_branch_is_handed_on_in_one_call(house: House) -> None:
-    house.reload(apps=[*APPS, an_app("ivy")])
-    assert (await house.deliver(a_push())).json()["apps"] == ["iris", "ivy"]
-    assert len(house.scheduler.taken) == 1
+async def test_all_apps_that_follow_the_branch_are_stored_in_one_call(webhooks: WebhookClient) -> None:
+    webhooks.reload(apps=[*APPS, an_app("ivy")])
+    assert (await webhooks.deliver(a_push())).json()["apps"] == ["iris", "ivy"]
+    assert len(webhooks.scheduler.taken) == 1
 
 
-async def test_a_delivery_that_came_before_is_answered_as_the_first_time(house: House) -> None:
-    house.scheduler.first = ["iris", "one that is gone since"]
-    assert (await house.deliver(a_push())).json()["apps"] == ["iris", "one that is gone since"]
+async def test_a_repeated_delivery_is_answered_as_the_first_time(webhooks: WebhookClient) -> None:
+    webhooks.scheduler.first = ["iris", "one that is gone since"]
+    assert (await webhooks.deliver(a_push())).json()["apps"] == ["iris", "one that is gone since"]
 
 
 @pytest.mark.parametrize(
@@ -130,24 +130,26 @@ async def test_a_delivery_that_came_before_is_answered_as_the_first_time(house: 
     ids=["another case", "a branch pattern", "a tag pattern", "a mirror"],
 )
 async def test_an_app_is_found_by_the_host_and_the_full_path_of_its_repository(
-    house: House, body: dict[str, Any], app: str
+    webhooks: WebhookClient, body: dict[str, Any], app: str
 ) -> None:
-    assert (await house.deliver(body)).json()["apps"] == [app]
+    assert (await webhooks.deliver(body)).json()["apps"] == [app]
 
 
 @pytest.mark.parametrize("repository", ["acme/iris", "acme/fern"])
-async def test_a_repository_of_the_same_name_elsewhere_is_another(house: House, repository: str) -> None:
-    answer = await house.deliver(a_push(repository=repository, host="github.example.com"))
+async def test_a_repository_of_the_same_name_on_another_host_does_not_match(
+    webhooks: WebhookClient, repository: str
+) -> None:
+    answer = await webhooks.deliver(a_push(repository=repository, host="github.example.com"))
     name = f"github.example.com/{repository}"
     reason = f'no app is configured for {name}; one with a mirror or a path as its repo needs webhook = "{name}"'
     assert (answer.status_code, answer.json()) == (200, {"ignored": reason})
-    assert house.scheduler.taken == []
+    assert webhooks.scheduler.taken == []
 
 
-async def test_a_branch_that_is_deleted_is_handed_on_too(house: House) -> None:
-    answer = await house.deliver(a_deletion())
+async def test_the_deletion_of_a_branch_is_stored_too(webhooks: WebhookClient) -> None:
+    answer = await webhooks.deliver(a_deletion())
     assert (answer.status_code, answer.json()["apps"]) == (202, ["iris"])
-    assert house.scheduler.taken[0][1] == Push("github.com/acme/iris", "refs/heads/main", ZEROS, deleted=True)
+    assert webhooks.scheduler.taken[0][1] == Push("github.com/acme/iris", "refs/heads/main", ZEROS, deleted=True)
 
 
 @pytest.mark.parametrize(
@@ -159,16 +161,16 @@ async def test_a_branch_that_is_deleted_is_handed_on_too(house: House) -> None:
     ],
 )
 async def test_a_push_on_a_ref_that_nobody_follows_is_answered_with_the_reason(
-    house: House, ref: str, reason: str
+    webhooks: WebhookClient, ref: str, reason: str
 ) -> None:
-    answer = await house.deliver(a_push(ref, repository="acme/lily", host="example.com"))
+    answer = await webhooks.deliver(a_push(ref, repository="acme/lily", host="example.com"))
     assert (answer.status_code, answer.json()) == (200, {"ignored": reason})
-    assert house.scheduler.taken == []
-    assert house.count("ignored") == 1
+    assert webhooks.scheduler.taken == []
+    assert webhooks.count("ignored") == 1
 
 
-async def test_where_several_apps_do_not_follow_a_ref_each_says_why(house: House) -> None:
-    reason = (await house.deliver(a_push("refs/heads/other"))).json()["ignored"]
+async def test_the_reason_is_given_for_each_app_that_does_not_follow_the_ref(webhooks: WebhookClient) -> None:
+    reason = (await webhooks.deliver(a_push("refs/heads/other"))).json()["ignored"]
     assert reason == "; ".join(
         f"{app}: branch other is not what {app} follows (branch {branch})"
         for app, branch in (("iris", "main"), ("rose", "release/*"), ("moss", "dev"))
@@ -178,35 +180,35 @@ async def test_where_several_apps_do_not_follow_a_ref_each_says_why(house: House
 @pytest.mark.parametrize(
     "ref", ["refs/heads/--upload-pack=x", "refs/heads/a\x1b[2J\nb", "refs/heads/x\u202ey", "-x", ""]
 )
-async def test_a_hostile_ref_is_ignored_in_printable_words(
-    house: House, ref: str, caplog: pytest.LogCaptureFixture
+async def test_a_hostile_ref_is_ignored_with_a_printable_reason(
+    webhooks: WebhookClient, ref: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house.reload(apps=[an_app(branch="**")])
+    webhooks.reload(apps=[an_app(branch="**")])
     with caplog.at_level(logging.DEBUG):
-        answer = await house.deliver(a_push(ref))
+        answer = await webhooks.deliver(a_push(ref))
     assert answer.status_code == 200
     assert answer.json()["ignored"].isprintable()
     assert all(record.getMessage().isprintable() for record in caplog.records)
-    assert house.scheduler.taken == []
+    assert webhooks.scheduler.taken == []
 
 
-async def test_unicode_in_a_ref_is_kept(house: House) -> None:
-    house.reload(apps=[an_app(branch="Größe/*")])
-    await house.deliver(a_push("refs/heads/Größe/模型"))
-    [(_, push, _)] = house.scheduler.taken
+async def test_unicode_in_a_ref_is_kept(webhooks: WebhookClient) -> None:
+    webhooks.reload(apps=[an_app(branch="Größe/*")])
+    await webhooks.deliver(a_push("refs/heads/Größe/模型"))
+    [(_, push, _)] = webhooks.scheduler.taken
     assert push.ref == "refs/heads/Größe/模型"
 
 
 @pytest.mark.parametrize("event", ["create", "delete", "pull_request", "workflow_run", "invented_in_2031"])
-async def test_another_event_does_not_deploy(house: House, event: str) -> None:
-    answer = await house.deliver({"action": "completed"}, event)
+async def test_another_event_does_not_deploy(webhooks: WebhookClient, event: str) -> None:
+    answer = await webhooks.deliver({"action": "completed"}, event)
     assert (answer.status_code, answer.json()) == (200, {"ignored": f"event {event} does not deploy"})
 
 
-async def test_a_ping_is_answered(house: House) -> None:
-    answer = await house.deliver({"zen": "x", "hook_id": 1, "hook": {}}, "ping")
+async def test_a_ping_is_answered(webhooks: WebhookClient) -> None:
+    answer = await webhooks.deliver({"zen": "x", "hook_id": 1, "hook": {}}, "ping")
     assert (answer.status_code, answer.json()) == (200, {"pong": True})
-    assert house.count("ping") == 1
+    assert webhooks.count("ping") == 1
 
 
 RAW = raw_of(a_push())
@@ -230,112 +232,118 @@ UNVERIFIED: dict[str, list[tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", UNVERIFIED)
-async def test_whatever_is_wrong_with_a_signature_the_answer_is_the_same(house: House, name: str) -> None:
+async def test_every_wrong_signature_gets_the_same_answer(webhooks: WebhookClient, name: str) -> None:
     headers = [("Content-Type", "application/json"), ("X-GitHub-Event", "push"), ("X-GitHub-Delivery", "x")]
-    answer = await house.client.post(
+    answer = await webhooks.client.post(
         "/webhooks/github",
         content=RAW,
         headers=[(key.encode(), value.encode("latin-1")) for key, value in headers + UNVERIFIED[name]],
     )
     assert is_problem(answer, 401)
-    assert answer.content == (await house.post(b"", {"Content-Type": "application/json"})).content
+    assert answer.content == (await webhooks.post(b"", {"Content-Type": "application/json"})).content
     assert GENUINE[7:] not in answer.text
-    assert house.scheduler.taken == []
-    assert house.count("unverified") == 2
+    assert webhooks.scheduler.taken == []
+    assert webhooks.count("unverified") == 2
 
 
-async def test_unverified_bytes_are_not_parsed_nor_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unverified_body_is_neither_parsed_nor_logged(
+    webhooks: WebhookClient, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.DEBUG, "deployd"):
-        answer = await house.deliver_raw(b"{", X_Hub_Signature_256="sha256=" + "0" * 64, X_GitHub_Event=None)
+        answer = await webhooks.deliver_raw(b"{", X_Hub_Signature_256="sha256=" + "0" * 64, X_GitHub_Event=None)
     assert answer.status_code == 401
     assert [record for record in caplog.records if record.name.startswith("deployd")] == []
 
 
-async def test_without_secrets_the_door_is_shut(house: House) -> None:
+async def test_without_secrets_every_delivery_is_refused(webhooks: WebhookClient) -> None:
     for secrets in ([], [b""]):
-        house.reload(secrets)
+        webhooks.reload(secrets)
         raw = raw_of(a_push())
         headers = headers_of(raw) | {"X-Hub-Signature-256": "sha256=" + "0" * 64}
-        assert (await house.post(raw, headers)).status_code == 401
-        assert (await house.deliver(a_push())).status_code == 401
+        assert (await webhooks.post(raw, headers)).status_code == 401
+        assert (await webhooks.deliver(a_push())).status_code == 401
 
 
-async def test_two_secrets_count_while_they_are_rotated_and_the_old_one_no_longer_after(house: House) -> None:
-    house.reload([b"new", SECRET.encode()])
-    assert (await house.deliver(a_push())).status_code == 202
-    house.reload([b"new"])
-    assert (await house.deliver(a_push())).status_code == 401
+async def test_both_secrets_are_accepted_during_a_rotation_and_only_the_new_one_after(webhooks: WebhookClient) -> None:
+    webhooks.reload([b"new", SECRET.encode()])
+    assert (await webhooks.deliver(a_push())).status_code == 202
+    webhooks.reload([b"new"])
+    assert (await webhooks.deliver(a_push())).status_code == 401
 
 
 @pytest.mark.parametrize("name", ["X_GitHub_Event", "X_GitHub_Delivery"])
 @pytest.mark.parametrize("value", [None, "", "a b", "x" * 200, "a/../b"])
-async def test_a_verified_delivery_needs_its_event_and_guid(house: House, name: str, value: str | None) -> None:
-    assert is_problem(await house.deliver_raw(RAW, **{name: value}), 400)
-    assert house.count("malformed") == 1
+async def test_a_verified_delivery_needs_its_event_and_guid(
+    webhooks: WebhookClient, name: str, value: str | None
+) -> None:
+    assert is_problem(await webhooks.deliver_raw(RAW, **{name: value}), 400)
+    assert webhooks.count("malformed") == 1
 
 
-async def test_the_event_in_the_header_must_fit_the_body(house: House) -> None:
-    assert is_problem(await house.deliver(a_push(), "ping"), 400)
-    assert is_problem(await house.deliver({"zen": "x", "hook_id": 1}), 400)
+async def test_the_event_in_the_header_must_fit_the_body(webhooks: WebhookClient) -> None:
+    assert is_problem(await webhooks.deliver(a_push(), "ping"), 400)
+    assert is_problem(await webhooks.deliver({"zen": "x", "hook_id": 1}), 400)
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{", b"[" * 100_000, b'{"a":NaN}', b'{"a":"\\ud800"}', b"\xef\xbb\xbf{}"])
-async def test_a_verified_body_that_is_no_json_object_is_malformed_whatever_the_event(house: House, raw: bytes) -> None:
-    assert is_problem(await house.deliver_raw(raw), 400)
-    assert is_problem(await house.deliver_raw(raw, X_GitHub_Event="star"), 400)
+async def test_a_verified_body_that_is_not_a_json_object_is_malformed_for_every_event(
+    webhooks: WebhookClient, raw: bytes
+) -> None:
+    assert is_problem(await webhooks.deliver_raw(raw), 400)
+    assert is_problem(await webhooks.deliver_raw(raw, X_GitHub_Event="star"), 400)
     form = urlencode({"payload": raw}).encode()
-    assert is_problem(await house.deliver_raw(form, Content_Type="application/x-www-form-urlencoded"), 400)
+    assert is_problem(await webhooks.deliver_raw(form, Content_Type="application/x-www-form-urlencoded"), 400)
 
 
 @pytest.mark.parametrize("raw", [b'{"a":1e999}', b'{"a":' + b"9" * 5000 + b"}", b'{"a":"\xff"}', b'{"ref":"\xff"}'])
-async def test_a_verified_body_that_is_no_push_is_malformed(house: House, raw: bytes) -> None:
-    answer = await house.deliver_raw(raw)
+async def test_a_verified_body_that_is_not_a_push_is_malformed(webhooks: WebhookClient, raw: bytes) -> None:
+    answer = await webhooks.deliver_raw(raw)
     assert is_problem(answer, 400)
     assert answer.json()["detail"].startswith("the body does not look like a push event: ")
-    assert house.count("malformed") == 1
+    assert webhooks.count("malformed") == 1
 
 
 @pytest.mark.parametrize("raw", [b"", b"payload={}&payload={}", b"a=b", b"&" * 100_000])
-async def test_a_form_has_its_payload_exactly_once(house: House, raw: bytes) -> None:
-    assert is_problem(await house.deliver_raw(raw, Content_Type="application/x-www-form-urlencoded"), 400)
+async def test_a_form_must_have_exactly_one_payload(webhooks: WebhookClient, raw: bytes) -> None:
+    assert is_problem(await webhooks.deliver_raw(raw, Content_Type="application/x-www-form-urlencoded"), 400)
 
 
 @pytest.mark.parametrize(
     "media_type",
     [None, "", "text/plain", "multipart/form-data; boundary=x", "application/jsonp", "application/json, text/plain"],
 )
-async def test_another_content_type_is_not_taken(house: House, media_type: str | None) -> None:
-    assert is_problem(await house.deliver_raw(RAW, Content_Type=media_type), 415)
-    assert house.count("unsupported") == 1
+async def test_another_content_type_is_refused(webhooks: WebhookClient, media_type: str | None) -> None:
+    assert is_problem(await webhooks.deliver_raw(RAW, Content_Type=media_type), 415)
+    assert webhooks.count("unsupported") == 1
 
 
 @pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "Application/JSON", "application/json ;x"])
-async def test_a_content_type_may_have_parameters_and_any_case(house: House, media_type: str) -> None:
-    assert (await house.deliver_raw(RAW, Content_Type=media_type)).status_code == 202
+async def test_a_content_type_may_have_parameters_and_any_case(webhooks: WebhookClient, media_type: str) -> None:
+    assert (await webhooks.deliver_raw(RAW, Content_Type=media_type)).status_code == 202
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity", ""])
-async def test_an_encoded_body_is_not_taken(house: House, encoding: str) -> None:
-    assert is_problem(await house.deliver_raw(RAW, Content_Encoding=encoding), 415)
+async def test_an_encoded_body_is_refused(webhooks: WebhookClient, encoding: str) -> None:
+    assert is_problem(await webhooks.deliver_raw(RAW, Content_Encoding=encoding), 415)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"])
-async def test_another_method_is_not_allowed(house: House, method: str) -> None:
-    answer = await house.client.request(method, "/webhooks/github")
+async def test_another_method_is_refused(webhooks: WebhookClient, method: str) -> None:
+    answer = await webhooks.client.request(method, "/webhooks/github")
     assert is_problem(answer, 405)
     assert answer.headers["allow"] == "POST"
 
 
-async def test_an_announced_or_real_size_above_the_limit_is_too_large(house: House) -> None:
-    assert is_problem(await house.post(RAW, headers_of(RAW) | {"Content-Length": str(MAX_BODY + 1)}), 413)
+async def test_an_announced_or_real_size_above_the_limit_is_too_large(webhooks: WebhookClient) -> None:
+    assert is_problem(await webhooks.post(RAW, headers_of(RAW) | {"Content-Length": str(MAX_BODY + 1)}), 413)
 
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(MAX_BODY // 1000 + 1):
             yield b" " * 1000
 
-    answer = await house.client.post("/webhooks/github", content=chunks(), headers=headers_of(RAW))
+    answer = await webhooks.client.post("/webhooks/github", content=chunks(), headers=headers_of(RAW))
     assert is_problem(answer, 413)
-    assert house.count("too_large") == 2
+    assert webhooks.count("too_large") == 2
 
 
 def padded(size: int, *, form: bool = False) -> bytes:
@@ -344,42 +352,42 @@ def padded(size: int, *, form: bool = False) -> bytes:
     return raw_of(a_push(padding="x" * (size - len(empty))), form=form)
 
 
-async def test_a_body_of_just_the_limit_is_taken_and_a_form_may_be_half_as_large_again(house: House) -> None:
+async def test_a_body_at_the_limit_is_accepted_and_a_form_may_be_half_as_large_again(webhooks: WebhookClient) -> None:
     for size, form in ((MAX_BODY, False), (MAX_BODY * 3 // 2, True)):
         raw = padded(size, form=form)
         assert len(raw) == size
-        assert (await house.post(raw, headers_of(raw, form=form))).status_code == 202
-        assert (await house.post(raw + b" ", headers_of(raw + b" ", form=form))).status_code == 413
+        assert (await webhooks.post(raw, headers_of(raw, form=form))).status_code == 202
+        assert (await webhooks.post(raw + b" ", headers_of(raw + b" ", form=form))).status_code == 413
 
 
-async def test_large_bodies_do_not_hold_up_small_ones(house: House) -> None:
+async def test_large_bodies_do_not_delay_small_ones(webhooks: WebhookClient) -> None:
     big = raw_of(a_push(padding=[{"x": [number]} for number in range(70_000)]))
-    large = [asyncio.create_task(house.post(big, headers_of(big))) for _ in range(3)]
-    small = await house.deliver(a_push())
+    large = [asyncio.create_task(webhooks.post(big, headers_of(big))) for _ in range(3)]
+    small = await webhooks.deliver(a_push())
     assert small.status_code == 202
     assert not all(task.done() for task in large)
     assert [answer.status_code for answer in await asyncio.gather(*large)] == [202, 202, 202]
 
 
-async def test_what_cannot_be_stored_is_not_acknowledged(house: House) -> None:
-    house.scheduler.fails = Unavailable("database /var/lib/x is locked")
-    answer = await house.deliver(a_push())
+async def test_a_delivery_that_cannot_be_stored_is_not_acknowledged(webhooks: WebhookClient) -> None:
+    webhooks.scheduler.fails = Unavailable("database /var/lib/x is locked")
+    answer = await webhooks.deliver(a_push())
     assert is_problem(answer, 503)
     assert int(answer.headers["retry-after"]) > 0
     assert "/var/lib" not in answer.text
-    assert house.count("unavailable") == 1
+    assert webhooks.count("unavailable") == 1
 
 
-async def test_a_bug_is_counted_and_the_next_delivery_is_taken(house: House) -> None:
-    house.scheduler.fails = ZeroDivisionError()
+async def test_a_bug_is_counted_and_the_next_delivery_is_accepted(webhooks: WebhookClient) -> None:
+    webhooks.scheduler.fails = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
-        await house.deliver(a_push())
-    assert house.count("failed") == 1
-    house.scheduler.fails = None
-    assert (await house.deliver(a_push())).status_code == 202
+        await webhooks.deliver(a_push())
+    assert webhooks.count("failed") == 1
+    webhooks.scheduler.fails = None
+    assert (await webhooks.deliver(a_push())).status_code == 202
 
 
-async def test_a_client_that_hangs_up_is_not_answered(house: House) -> None:
+async def test_a_client_that_disconnects_gets_no_answer(webhooks: WebhookClient) -> None:
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -389,9 +397,9 @@ async def test_a_client_that_hangs_up_is_not_answered(house: House) -> None:
         sent.append(message)
 
     headers = [(name.lower().encode(), value.encode()) for name, value in headers_of(RAW).items()]
-    await house.door({"type": "http", "method": "POST", "headers": headers}, receive, send)
+    await webhooks.door({"type": "http", "method": "POST", "headers": headers}, receive, send)
     assert sent == []
-    assert house.count("aborted") == 1
+    assert webhooks.count("aborted") == 1
 
 
 _ANY = st.recursive(
@@ -403,7 +411,7 @@ _ANY = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.sampled_from(sorted(a_push())), _ANY)
-async def test_no_value_in_any_field_is_a_server_error(house: House, name: str, value: Any) -> None:
-    answer = await house.deliver(a_push(**{name: value}))
+async def test_no_value_in_any_field_causes_a_server_error(webhooks: WebhookClient, name: str, value: Any) -> None:
+    answer = await webhooks.deliver(a_push(**{name: value}))
     assert answer.status_code in {200, 202, 400}
     json.loads(answer.content)

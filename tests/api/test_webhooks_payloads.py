@@ -52,13 +52,13 @@ def expected(example: Payload) -> tuple[int, str]:
             return 200, f'{{"ignored":"event {example.event} does not deploy"}}'
 
 
-def test_the_corpus_is_the_one_that_was_counted(examples: tuple[Payload, ...]) -> None:
+def test_the_examples_are_complete(examples: tuple[Payload, ...]) -> None:
     current = Tally(example.event for example in examples if example.edition == "api.github.com")
     assert (len(current), current.total(), current["push"], current["ping"]) == (58, 329, 7, 4)
 
 
 @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
-async def test_every_payload_is_answered_as_its_event_asks(
+async def test_every_payload_is_answered_according_to_its_event(
     examples: tuple[Payload, ...], client: httpx.AsyncClient, form: bool
 ) -> None:
     wrong = []
@@ -71,7 +71,7 @@ async def test_every_payload_is_answered_as_its_event_asks(
     assert wrong == []
 
 
-async def test_no_payload_is_taken_with_a_byte_changed(
+async def test_every_payload_with_a_changed_byte_is_refused(
     examples: tuple[Payload, ...], client: httpx.AsyncClient
 ) -> None:
     for example in examples[::10]:
@@ -81,7 +81,7 @@ async def test_no_payload_is_taken_with_a_byte_changed(
         assert answer.status_code == 401
 
 
-async def test_no_payload_sent_as_a_push_or_ping_is_a_server_error(
+async def test_no_payload_sent_as_a_push_or_ping_causes_a_server_error(
     examples: tuple[Payload, ...], client: httpx.AsyncClient
 ) -> None:
     for example in examples[::2]:

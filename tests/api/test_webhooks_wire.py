@@ -31,7 +31,7 @@ def genuine(body: bytes) -> list[str]:
     return [f"{name}: {value}" for name, value in headers_of(body).items()]
 
 
-async def test_a_genuine_push_is_taken_over_the_wire(door: tuple[WebhookDoor, int]) -> None:
+async def test_a_genuine_push_is_accepted_over_tcp(door: tuple[WebhookDoor, int]) -> None:
     raw = raw_of(a_push())
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door[1]}") as client:
         for _ in range(3):
@@ -40,7 +40,7 @@ async def test_a_genuine_push_is_taken_over_the_wire(door: tuple[WebhookDoor, in
             assert set(answer.headers) == {"content-type", "content-length"}
 
 
-async def test_a_signature_with_bytes_beyond_ascii_is_refused_over_the_wire(door: tuple[WebhookDoor, int]) -> None:
+async def test_a_signature_with_non_ascii_bytes_is_refused_over_tcp(door: tuple[WebhookDoor, int]) -> None:
     async with connected(door[1]) as client:
         await client.send(request(b"", "Content-Type: application/json", "X-Hub-Signature-256: sha256=é"))
         assert (await client.answer())[0] == 401
@@ -49,14 +49,14 @@ async def test_a_signature_with_bytes_beyond_ascii_is_refused_over_the_wire(door
         assert (await client.answer())[0] == 202
 
 
-async def test_a_body_announced_too_large_is_refused_unread(door: tuple[WebhookDoor, int]) -> None:
+async def test_a_body_that_is_announced_as_too_large_is_refused_unread(door: tuple[WebhookDoor, int]) -> None:
     async with connected(door[1]) as client:
         await client.send(request(b"", *genuine(b""), announced=MAX_BODY + 1))
         assert (await client.answer())[0] == 413
         assert await client.ended() == b""
 
 
-async def test_a_client_that_sends_its_huge_body_all_the_same_sees_why_it_is_refused(
+async def test_a_client_that_sends_a_huge_body_anyway_still_gets_the_refusal(
     door: tuple[WebhookDoor, int],
 ) -> None:
     body = b"x" * (20 * MAX_BODY)
@@ -65,7 +65,7 @@ async def test_a_client_that_sends_its_huge_body_all_the_same_sees_why_it_is_ref
         assert (await client.answer())[0] == 413
 
 
-async def test_chunks_that_sum_up_too_large_are_refused(door: tuple[WebhookDoor, int]) -> None:
+async def test_chunks_that_are_too_large_in_total_are_refused(door: tuple[WebhookDoor, int]) -> None:
     head = ["POST /webhooks/github HTTP/1.1", "Host: x", "Transfer-Encoding: chunked", *genuine(b""), "", ""]
     async with connected(door[1]) as client:
         await client.send("\r\n".join(head).encode())
@@ -76,7 +76,7 @@ async def test_chunks_that_sum_up_too_large_are_refused(door: tuple[WebhookDoor,
         assert await client.ended() == b""
 
 
-async def test_a_body_that_drips_is_answered_and_the_connection_closed(
+async def test_a_slowly_dripping_body_is_answered_and_the_connection_closed(
     door: tuple[WebhookDoor, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Protocol, "body_within", 0.5)
@@ -91,7 +91,7 @@ async def test_a_body_that_drips_is_answered_and_the_connection_closed(
             await asyncio.sleep(0.01)
 
 
-async def test_bodies_held_for_strangers_are_bounded(door: tuple[WebhookDoor, int]) -> None:
+async def test_the_memory_for_unverified_bodies_is_bounded(door: tuple[WebhookDoor, int]) -> None:
     door[0]._bodies = Bodies(most_held=MAX_BODY)
     async with connected(door[1]) as first, connected(door[1]) as second:
         await first.send(request(b"x" * (MAX_BODY - 1000), *genuine(b""), announced=MAX_BODY))
@@ -105,7 +105,7 @@ async def test_bodies_held_for_strangers_are_bounded(door: tuple[WebhookDoor, in
             assert (await third.answer())[0] == 202
 
 
-async def test_a_client_that_waits_for_leave_to_send_gets_it(door: tuple[WebhookDoor, int]) -> None:
+async def test_a_client_that_expects_100_continue_gets_it(door: tuple[WebhookDoor, int]) -> None:
     raw = raw_of(a_push())
     async with connected(door[1]) as client:
         await client.send(request(b"", *genuine(raw), "Expect: 100-continue", announced=len(raw)))

@@ -239,7 +239,7 @@ def test_a_key_that_is_there_twice_is_no_harm() -> None:
     assert GITHUB.parse("push", raw) == pushed()
 
 
-def test_a_form_says_the_same_as_json() -> None:
+def test_a_form_is_read_like_json() -> None:
     assert GITHUB.parse("push", raw_of(a_push(), form=True), form=True) == pushed()
 
 

@@ -48,12 +48,12 @@ async def test_a_body_larger_than_its_limit_is_refused_at_the_chunk_that_breaks_
     assert (await refused(bodies, sender(b"x" * 6, b"x" * 6, end=False), 10)).status == 413
 
 
-async def test_a_client_that_hangs_up_is_gone() -> None:
+async def test_a_client_that_disconnects_raises_gone() -> None:
     with pytest.raises(Gone):
         await read(Bodies(most_held=0), hung_up, 10)
 
 
-async def test_large_bodies_share_what_may_be_held_for_as_long_as_they_are_used() -> None:
+async def test_large_bodies_share_one_limit_while_they_are_in_use() -> None:
     size = 2 * SMALL
     bodies = Bodies(most_held=2 * size)
     async with bodies.read(sender(b"x" * SMALL, b"x" * SMALL), size):
@@ -65,7 +65,7 @@ async def test_large_bodies_share_what_may_be_held_for_as_long_as_they_are_used(
     assert bodies.held == 0
 
 
-async def test_a_body_that_is_refused_or_cut_off_holds_nothing() -> None:
+async def test_a_refused_or_incomplete_body_frees_its_share() -> None:
     size = 2 * SMALL
     bodies = Bodies(most_held=size)
     for _ in range(3):

@@ -16,7 +16,7 @@ async def _status(daemon: Desk, host: str) -> int:
         return (await client.get("/healthz")).status_code
 
 
-async def test_only_hosts_that_are_ours_are_served(tmp_path: Path) -> None:
+async def test_only_known_hosts_are_served(tmp_path: Path) -> None:
     server = {"base_url": "https://deployd.example.com/x", "allowed_hosts": ["ci.example.com", "*.lan.example.com"]}
     async with desk(tmp_path, settings(server=server)) as daemon:
         for host in ("localhost", "LOCALHOST:8081", "127.0.0.1:1", "[::1]:8081", "deployd.example.com"):
@@ -37,7 +37,7 @@ async def test_only_hosts_that_are_ours_are_served(tmp_path: Path) -> None:
             assert await _status(daemon, host) == 400, host
 
 
-async def test_two_hosts_are_none(daemon: Desk) -> None:
+async def test_a_request_with_two_host_headers_is_refused(daemon: Desk) -> None:
     async with daemon.browser() as client:
         request = client.build_request("GET", "/healthz")
         request.headers = httpx.Headers([("host", "localhost"), ("host", "localhost")])
@@ -61,12 +61,12 @@ async def test_a_page_of_another_site_cannot_change_anything(
     assert (await browser.get("/api/v1/apps/iris")).json()["paused"] is False
 
 
-async def test_our_own_page_can(browser: httpx.AsyncClient) -> None:
+async def test_our_own_page_can_change_things(browser: httpx.AsyncClient) -> None:
     headers = JSON | {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
     assert (await browser.post(PAUSE, headers=headers)).status_code == 200
 
 
-async def test_our_own_page_can_behind_a_proxy_that_changes_the_host(tmp_path: Path) -> None:
+async def test_our_own_page_can_change_things_behind_a_proxy_that_changes_the_host(tmp_path: Path) -> None:
     data = settings(server={"base_url": "https://deployd.example.com"})
     async with desk(tmp_path, data) as daemon, daemon.browser() as client:
         for origin, code in (
@@ -77,12 +77,12 @@ async def test_our_own_page_can_behind_a_proxy_that_changes_the_host(tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
-async def test_what_a_form_could_send_is_refused(browser: httpx.AsyncClient, kind: str) -> None:
+async def test_content_types_that_an_html_form_can_send_are_refused(browser: httpx.AsyncClient, kind: str) -> None:
     assert (await browser.post(PAUSE, content=b"{}", headers={"Content-Type": kind})).status_code == 415
     assert (await browser.post(PAUSE, headers={"Content-Type": kind})).status_code == 415
 
 
-async def test_a_body_without_a_type_is_refused_and_no_body_needs_none(browser: httpx.AsyncClient) -> None:
+async def test_a_body_needs_a_content_type_and_an_empty_request_does_not(browser: httpx.AsyncClient) -> None:
     assert (await browser.post(PAUSE, content=b"{}")).status_code == 415
     assert (await browser.post(PAUSE)).status_code == 200
 
@@ -97,7 +97,7 @@ async def test_a_large_body_is_refused(browser: httpx.AsyncClient) -> None:
     assert (await browser.post(deploys, content=endless(), headers=JSON)).json()["status"] == 413
 
 
-async def test_every_answer_is_guarded_against_sniffing_and_framing(browser: httpx.AsyncClient) -> None:
+async def test_every_answer_forbids_sniffing_and_framing(browser: httpx.AsyncClient) -> None:
     for path in ("/healthz", "/nowhere", "/api/v1/apps"):
         headers = (await browser.get(path)).headers
         assert (headers["x-content-type-options"], headers["x-frame-options"]) == ("nosniff", "DENY")

@@ -3,7 +3,7 @@ import json
 from deployd.http.problems import problem
 
 
-def test_a_problem_has_the_members_of_its_standard_and_a_hint() -> None:
+def test_a_problem_has_the_members_of_rfc_9457_and_a_hint() -> None:
     assert json.loads(problem(415, "no", "send JSON")) == {
         "type": "about:blank",
         "title": "Unsupported Media Type",

@@ -35,7 +35,7 @@ async def test_stopping_finishes_what_is_in_flight_and_drops_idle_connections() 
 
 
 @pytest.mark.parametrize("early", [0, 10], ids=["nothing sent yet", "half a line sent"])
-async def test_what_was_let_in_before_the_stop_is_answered(early: int) -> None:
+async def test_a_connection_accepted_before_the_stop_is_answered(early: int) -> None:
     server, bound = Server(hello, stop_within=10), bind("127.0.0.1", 0)
     serving = asyncio.create_task(server.serve([bound]))
     await server.listening.wait()
@@ -50,12 +50,12 @@ async def test_what_was_let_in_before_the_stop_is_answered(early: int) -> None:
         await serving
 
 
-async def test_signals_stay_with_their_owner() -> None:
+async def test_the_server_leaves_signal_handlers_alone() -> None:
     before = signal.getsignal(signal.SIGTERM)
     async with served(hello):
         assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_an_address_in_use_is_the_operators_to_mend() -> None:
+def test_an_address_in_use_is_a_config_error() -> None:
     with bind("127.0.0.1", 0) as bound, pytest.raises(ConfigError, match=r"server\.port"):
         bind("127.0.0.1", bound.getsockname()[1])

@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-async def test_a_held_app_says_which_commit_it_does_not_go_to_and_why(store: Store) -> None:
+async def test_a_held_app_shows_the_commit_that_is_not_deployed_and_why(store: Store) -> None:
     await live(store, A)
     assert (await _state(store)).held_commit is None
     failing = await queued(store, B)
