@@ -6,9 +6,10 @@ Whoever starts a task here also waits for its end. Knows asyncio and nothing of 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
+U = TypeVar("U")
 _Work = Coroutine[Any, Any, T]
 
 
@@ -58,13 +59,17 @@ async def first(*works: _Work[T]) -> tuple[int, T]:
         await stop(*tasks)
 
 
-async def together(*works: _Work[T]) -> list[T]:
+@overload
+async def together(one: _Work[T], other: _Work[U], /) -> tuple[T, U]: ...
+@overload
+async def together(*works: _Work[T]) -> tuple[T, ...]: ...
+async def together(*works: _Work[Any]) -> tuple[Any, ...]:
     """Run all to their ends: their results. The first error stops the others and is raised as itself, not in a group."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         for task in asyncio.as_completed(tasks):
             await task
-        return [task.result() for task in tasks]
+        return tuple(task.result() for task in tasks)
     finally:
         await stop(*tasks)
 

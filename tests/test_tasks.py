@@ -117,8 +117,8 @@ async def test_cancelling_a_race_ends_all_that_run_in_it_however_often() -> None
 
 
 async def test_together_gives_all_results_in_the_order_of_the_works() -> None:
-    assert await together(asyncio.sleep(0.001, "slow"), asyncio.sleep(0, "quick")) == ["slow", "quick"]
-    assert await together() == []
+    assert await together(asyncio.sleep(0.001, "slow"), asyncio.sleep(0, "quick")) == ("slow", "quick")
+    assert await together() == ()
 
 
 async def test_together_the_first_error_ends_the_others() -> None:

@@ -74,7 +74,7 @@ class EngineBuilder:
     async def ping(self) -> None:
         """Unavailable when the engine does not answer within five seconds."""
         async with self._engine(_PATIENCE_S) as engine:
-            await engine.version()
+            await engine.ping()
 
     async def _build(self, request: BuildRequest, dockerfile: Dockerfile, context: Context, log: Log) -> Image:
         upload, output = Upload(context), ClassicOutput(log)

@@ -29,8 +29,13 @@ class EngineClient:
         """End all that is still under way, a build for one."""
         await self._connection.close()
 
+    async def ping(self) -> None:
+        """Unavailable when the engine does not answer."""
+        async with self._connection.open("asking the engine", "_ping"):
+            pass
+
     async def version(self) -> dict[str, Any]:
-        """The engine's version and that of its API. Unavailable when it does not answer."""
+        """The engine's version and that of its API."""
         found: dict[str, Any] = await self._connection.ask("asking the engine", "version")
         return found
 

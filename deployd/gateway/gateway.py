@@ -22,7 +22,7 @@ from deployd.gateway.file import ConfigFile
 from deployd.gateway.runtime import Runtime
 from deployd.gateway.slots import Endpoint, Route, all_draining, as_reported, commands, freed, switched
 from deployd.gateway.text import Listeners, read, read_listeners, render, structure_hash
-from deployd.tasks import uninterrupted
+from deployd.tasks import together, uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -64,24 +64,25 @@ class Gateway:
                 await self._create(wanted)
                 await self._change_routes(wanted)
 
-    async def switch(self, app: str, endpoint: Endpoint) -> None:
-        """Send all traffic of `app` to `endpoint`, for every client at once; what served before drains.
+    async def switch(self, app: str, endpoint: Endpoint) -> Endpoint | None:
+        """Send all traffic of `app` to `endpoint`, for every client at once. What served before is returned; it drains.
 
         When that fails, it is undone first. The file is not written: `save` does that.
         """
         async with self._lock:
             runtime, route = await self.container.runtime(), self._routes[app]
-            now = await runtime.slots(route.backend)
+            now, sessions = await together(runtime.slots(route.backend), runtime.sessions(route.backend))
             if not now:
                 raise Unavailable(f"the gateway does not know {app}")
             before = as_reported(route, now)
-            after = switched(before, endpoint, await runtime.sessions(route.backend))
+            after = switched(before, endpoint, sessions)
             try:
                 await self._apply(runtime, before, after)
             except Unavailable:
                 await self._undo_switch(runtime, after, before)
                 raise
             self._routes[app] = after
+            return before.serving
 
     async def stop_traffic(self, app: str) -> None:
         """Drain what serves `app`; new requests get a 503 until the next switch."""
@@ -270,11 +271,11 @@ class Gateway:
         """Change the slots, and check that the traffic goes where it should. A replaced HAProxy gets the same commands."""
         lines = commands(before.backend, before.slots, after.slots)
         await runtime.apply(lines)
-        now = await runtime.slots(after.backend)
+        now, replaced = await together(runtime.slots(after.backend), self.container.replaced())
         if Route(after.app, slots=now).serving != after.serving:
             raise Unavailable(f"the gateway does not switch {after.app}: {now}")
-        for retired in await self.container.replaced():
-            await retired.apply(lines)
+        for former in replaced:
+            await former.apply(lines)
 
     async def _undo_switch(self, runtime: Runtime, after: Route, before: Route) -> None:
         try:

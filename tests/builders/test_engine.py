@@ -216,8 +216,9 @@ def an_engine_that(*answers: bytes) -> Iterator[str]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            body = b'{"ApiVersion": "1.41"}' if "version" in self.path else b'{"message": "no such image"}'
-            self.send_response(200 if "version" in self.path else 404)
+            body = b"OK" if "ping" in self.path else b'{"message": "no such image"}'
+            self.send_response(200 if "ping" in self.path else 404)
+            self.send_header("Api-Version", "1.41")
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

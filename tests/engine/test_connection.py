@@ -16,7 +16,7 @@ class Replies:
     def __init__(self, url: str) -> None:
         self.url = url
         self.asked: list[str] = []
-        self._replies = {"/version": reply(200, {"ApiVersion": "1.41"})}
+        self._replies = {"/_ping": PONG}
 
     def on(self, path: str, answer: bytes) -> None:
         """Answer requests for `path`, without query and version, that way."""
@@ -33,6 +33,9 @@ class Replies:
             pass
         finally:
             writer.close()
+
+
+PONG = b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK"
 
 
 def reply(status: int, body: object, length: int | None = None) -> bytes:
@@ -130,15 +133,18 @@ async def test_the_version_of_the_api_is_asked_for_once(engine: EngineClient, re
     for _ in range(3):
         await engine.containers.list({})
     assert [line.split(" ")[1].partition("?")[0] for line in replies.asked] == [
-        "/version",
+        "/_ping",
         *["/v1.41/containers/json"] * 3,
     ]
 
 
 async def test_an_engine_that_is_none_of_its_kind_says_so(engine: EngineClient, replies: Replies) -> None:
-    replies._replies["/version"] = reply(503, {"message": "starting up"})
+    replies._replies["/_ping"] = reply(503, {"message": "starting up"})
     with pytest.raises(Refused, match="asking the engine: starting up"):
         await engine.info()
+    replies._replies["/_ping"] = reply(200, "OK")
+    with pytest.raises(Unavailable, match="does not say the version"):
+        await engine.ping()
 
 
 async def test_a_build_message_without_end_is_not_collected(engine: EngineClient, replies: Replies) -> None:

@@ -4,7 +4,7 @@ Knows nothing of traffic or of what a deploy has to prove.
 """
 
 import math
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from deployd.gateway.network import Network
 from deployd.gateway.slots import Endpoint
 from deployd.ports import Log
 from deployd.targets.docker.spec import PORT, Placement, container_name, container_spec, ending, number_of
-from deployd.tasks import first
+from deployd.tasks import first, together
 
 LAST_LINES = 20
 """How much of its output says why a container failed."""
@@ -79,9 +79,8 @@ class Containers:
     async def make(self, app: App, deploy: Deploy, image: Image, log: Log | None = None) -> str:
         """Make the deploy's container, not started yet, in place of one that a crash left; its id."""
         name = container_name(app.name, deploy.number)
-        await self._clear(name, app.name)
         secrets = self._secrets(app, log)
-        placement = await self._place(app)
+        _, placement = await together(self._clear(name, app.name), self._place(app))
         spec = container_spec(app, deploy, image, placement, secrets)
         with _failing():
             try:
@@ -109,14 +108,8 @@ class Containers:
 
     async def of(self, app: App) -> list[Held]:
         """The containers of an app by their numbers, oldest first."""
-        listed = await self._engine.list(labels(self._instance, app.name))
-        found = [await self._engine.inspect(item["Id"]) for item in listed]
-        held = [
-            Held(item["Id"], number, self._endpoint(item, app))
-            for item in found
-            if item is not None and (number := number_of(item)) is not None
-        ]
-        return sorted(held, key=lambda container: container.number)
+        found = await self._described(await self._engine.list(labels(self._instance, app.name)), app)
+        return sorted(found, key=lambda container: container.number)
 
     async def ended(self) -> list[Ended]:
         """Those that have ended though the engine was to keep them running: it leaves alone what was killed by hand."""
@@ -141,7 +134,8 @@ class Containers:
 
     async def find(self, app: App, number: int) -> Held | None:
         """The container of one deploy."""
-        return next((container for container in await self.of(app) if container.number == number), None)
+        listed = await self._engine.list(labels(self._instance, app.name, number))
+        return next((held for held in await self._described(listed, app) if held.number == number), None)
 
     async def unless_ended(self, running: Running, name: str, work: Coroutine[Any, Any, object]) -> None:
         """Do `work` as long as the container runs; its end is a RolloutFailed at once, of `name`."""
@@ -180,6 +174,14 @@ class Containers:
     async def remove_named(self, app: App, number: int) -> None:
         """Remove a deploy's container, if there is one and it is ours."""
         await self._clear(container_name(app.name, number), app.name)
+
+    async def _described(self, listed: Sequence[Mapping[str, Any]], app: App) -> list[Held]:
+        found = await together(*(self._engine.inspect(item["Id"]) for item in listed))
+        return [
+            Held(item["Id"], number, self._endpoint(item, app))
+            for item in found
+            if item is not None and (number := number_of(item)) is not None
+        ]
 
     async def _clear(self, name: str, app: str) -> None:
         found = await self._engine.inspect(name)

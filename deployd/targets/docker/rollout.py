@@ -10,11 +10,10 @@ from deployd.config.app import App
 from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gateway.gateway import Gateway
-from deployd.gateway.slots import Endpoint
 from deployd.ports import Candidate, Progress
 from deployd.targets.docker.containers import LAST_LINES, Containers, Held, Running
 from deployd.targets.docker.restore import bring_back, stop_release
-from deployd.tasks import uninterrupted
+from deployd.tasks import together, uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,6 @@ class Rollout:
                 await uninterrupted(self._make())
                 running = await self._containers.start(self._app, self._deploy.number)
             await self._prove(running)
-            await self._containers.keep(running.id, self._app.docker.restart)
             await uninterrupted(self._cut_over(running))
         finally:
             if not self._serves:
@@ -83,13 +81,13 @@ class Rollout:
 
     async def _cut_over(self, running: Running) -> None:
         async with self._progress.step("cut-over"):
-            await self._progress.cutting_over()
-            before = await self._gateway.serving(self._app.name)
-            await self._switch_and_record(running, before)
+            keep = self._containers.keep(running.id, self._app.docker.restart)  # 20 ms, in which the record is made
+            await together(self._progress.cutting_over(), keep)
+            await self._switch_and_record(running)
 
-    async def _switch_and_record(self, running: Running, before: Endpoint | None) -> None:
-        """Switch and record, as one. `before` is put back when the record cannot be made."""
-        await self._gateway.switch(self._app.name, running.endpoint)
+    async def _switch_and_record(self, running: Running) -> None:
+        """Switch and record, as one. What served before is put back when the record cannot be made."""
+        before = await self._gateway.switch(self._app.name, running.endpoint)
         try:
             await self._progress.serving()
         except BaseException:
@@ -114,7 +112,7 @@ class Rollout:
             await self._prove(running)
             await self._containers.keep(running.id, self._app.docker.restart)
             async with self._progress.step("cut-over"):
-                await self._switch_and_record(running, None)
+                await self._switch_and_record(running)
         except BaseException:
             await self._bring_back(old)
             raise

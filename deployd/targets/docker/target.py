@@ -146,7 +146,7 @@ class DockerTarget:
 
     async def ping(self) -> Mapping[str, str]:
         """See ports.Target."""
-        return {"engine": await _health(self._engine.version()), "gateway": await _health(self._gateway.ping())}
+        return {"engine": await _health(self._engine.ping()), "gateway": await _health(self._gateway.ping())}
 
     async def read(self, candidate: Candidate, path: str) -> bytes | None:
         """A file of a candidate's image, by its path from the image's working directory; None when it is not there."""

@@ -1,5 +1,4 @@
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,11 +27,7 @@ class Engine:
                     await self.streams.put(writer)
                     await reader.read()
                     return
-                body = json.dumps({"ApiVersion": "1.41", "Version": "1"}).encode()
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-                    % (len(body), body)
-                )
+                writer.write(b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 2\r\n\r\nOK")
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
