@@ -7,15 +7,15 @@ nothing of what the commands are for; a failure is raised as GitFailed with git'
 import asyncio
 import os
 import signal
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
 from deployd.errors import Unavailable
+from deployd.host.child import Child
 
 _OUTPUT = 64 * 1024 * 1024
 _ERRORS = 16 * 1024
@@ -100,7 +100,7 @@ class Git:
         """The command's output while it runs. Leaving the block ends the command; GitFailed when it had failed before."""
         with _as_file(stdin) as given:
             process = await self._start(arguments, given)
-        output, error = _pipe(process.stdout), asyncio.ensure_future(_tail(_pipe(process.stderr)))
+        output, error = process.stdout, asyncio.ensure_future(_tail(process.stderr))
         try:
             yield output
             if output.at_eof() and await process.wait():
@@ -108,19 +108,14 @@ class Git:
         finally:
             await _end(process, error, unread=output)
 
-    async def _start(self, arguments: tuple[str, ...], stdin: IO[bytes]) -> Process:
+    async def _start(self, arguments: tuple[str, ...], stdin: IO[bytes]) -> Child:
         where = (f"--git-dir={self.directory}",) if self.directory is not None else ()
         try:
-            return await asyncio.create_subprocess_exec(
-                "git",
-                *where,
-                *arguments,
+            return await Child.start(
+                ("git", *where, *arguments),
                 stdin=stdin,
-                stdout=PIPE,
-                stderr=PIPE,
-                env=self._hardened(),
-                cwd=self.directory or "/",
-                start_new_session=True,
+                environment=self._hardened(),
+                directory=self.directory or Path("/"),
                 limit=_PIECE,
             )
         except OSError as exc:
@@ -161,13 +156,12 @@ def _as_file(stdin: bytes) -> Iterator[IO[bytes]]:
         yield given
 
 
-async def _listen(process: Process, limit: int) -> tuple[bytes, str, int]:
-    error = asyncio.ensure_future(_tail(_pipe(process.stderr)))
-    source, output = _pipe(process.stdout), bytearray()
-    while piece := await source.read(_PIECE):
+async def _listen(process: Child, limit: int) -> tuple[bytes, str, int]:
+    error, output = asyncio.ensure_future(_tail(process.stderr)), bytearray()
+    while piece := await process.stdout.read(_PIECE):
         output += piece
         if len(output) > limit:
-            _kill(process, signal.SIGKILL)
+            process.kill(signal.SIGKILL)
             output = output[: limit + 1]
     return bytes(output), await error, await process.wait()
 
@@ -179,26 +173,15 @@ async def _tail(stream: asyncio.StreamReader) -> str:
     return kept.decode("utf-8", "replace").strip()
 
 
-def _pipe(stream: asyncio.StreamReader | None) -> asyncio.StreamReader:
-    if stream is None:
-        raise TypeError("the process was started without this pipe")
-    return stream
-
-
-def _kill(process: Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
-
-
-async def _end(process: Process, listener: asyncio.Future[Any], unread: asyncio.StreamReader | None = None) -> None:
+async def _end(process: Child, listener: asyncio.Future[Any], unread: asyncio.StreamReader | None = None) -> None:
     """End the command's whole process group, and wait until it is gone."""
     if not listener.done() or process.returncode is None:
-        _kill(process, signal.SIGTERM)
+        process.kill(signal.SIGTERM)
         # On SIGTERM git removes its lock files. A helper that still holds a pipe open keeps `listener` waiting.
         await asyncio.wait({listener}, timeout=_TERM_S)
-        _kill(process, signal.SIGKILL)
-    # A reader that is paused because its buffer is full never sees the end of its pipe, which process.wait() waits for.
+        process.kill(signal.SIGKILL)
+    # A reader that is paused because its buffer is full never sees the end of its pipe, and so never closes it.
     while unread is not None and await unread.read(_PIECE):
         pass
     await asyncio.wait({listener})
-    await process.wait()
+    await process.close()
