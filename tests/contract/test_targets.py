@@ -141,7 +141,7 @@ async def test_a_roll_out_records_its_switch_and_then_that_it_serves(world: Worl
     assert await world.serving() == 1
 
 
-async def test_the_next_one_takes_over(world: World) -> None:
+async def test_the_next_release_replaces_the_one_before(world: World) -> None:
     await world.roll_out(1)
     await world.roll_out(2)
     assert await world.serving() == 2
@@ -157,13 +157,13 @@ async def test_a_roll_out_that_fails_leaves_the_old_release_serving_and_says_why
     assert await world.serving() == 1
 
 
-async def test_the_first_one_that_fails_leaves_nothing_serving(world: World) -> None:
+async def test_a_first_roll_out_that_fails_leaves_nothing_serving(world: World) -> None:
     with pytest.raises(RolloutFailed):
         await world.roll_out(1, good=False)
     assert await world.serving() is None
 
 
-async def test_what_is_outrun_before_the_cut_over_does_not_serve(world: World) -> None:
+async def test_a_deploy_that_is_superseded_before_the_cut_over_does_not_serve(world: World) -> None:
     await world.roll_out(1)
     progress = world.progress()
     progress.outrun = True
@@ -183,14 +183,14 @@ async def test_a_cancellation_during_the_cut_over_leaves_one_release_that_serves
     assert await world.serving() == (2 if world.instant else 1)
 
 
-async def test_a_deploy_that_was_put_back_is_rolled_out_again_under_its_number(world: World) -> None:
+async def test_a_deploy_that_is_queued_again_is_rolled_out_under_the_same_number(world: World) -> None:
     await world.roll_out(1)
     await world.roll_out(2)
     await world.roll_out(2)
     assert await world.serving() == 2
 
 
-async def test_a_sweep_spares_what_is_kept_and_can_be_repeated(world: World) -> None:
+async def test_a_sweep_keeps_the_given_deploy_and_can_be_repeated(world: World) -> None:
     await world.roll_out(1)
     await world.roll_out(2)
     for _ in range(2):
@@ -198,25 +198,25 @@ async def test_a_sweep_spares_what_is_kept_and_can_be_repeated(world: World) -> 
     assert await world.serving() == 2
 
 
-async def test_a_sweep_spares_what_serves_in_place_of_what_is_kept(world: World) -> None:
+async def test_a_sweep_keeps_what_serves_even_when_it_is_not_the_given_deploy(world: World) -> None:
     await world.roll_out(1)
     await world.target.sweep(world.app, 2, FakeLog())
     assert await world.serving() == 1
 
 
-async def test_a_sweep_behind_a_release_spares_the_candidate_of_the_deploy_that_is_in_flight(world: World) -> None:
+async def test_a_sweep_after_a_release_keeps_the_candidate_of_the_deploy_in_flight(world: World) -> None:
     await world.roll_out(1)
     await world.roll_out(2, SweptMeanwhile(world))
     assert await world.serving() == 2
 
 
-async def test_a_sweep_by_a_deployd_that_lost_its_state_leaves_what_serves(world: World) -> None:
+async def test_a_sweep_without_a_recorded_release_keeps_what_serves(world: World) -> None:
     await world.roll_out(1)
     await world.target.sweep(world.app, None, FakeLog())
     assert await world.serving() == 1
 
 
-async def test_a_recorded_release_is_restored_as_often_as_is_asked(world: World) -> None:
+async def test_a_recorded_release_can_be_restored_repeatedly(world: World) -> None:
     await world.roll_out(1)
     await world.roll_out(2)
     for _ in range(2):
@@ -229,7 +229,7 @@ async def test_a_release_whose_image_was_never_built_cannot_be_restored(world: W
         await world.target.restore(world.app, replace(world.deploy(1), image=None))
 
 
-async def test_a_removed_app_is_gone_and_an_unknown_one_is_no_error(world: World) -> None:
+async def test_removing_an_app_leaves_nothing_and_removing_an_unknown_one_is_no_error(world: World) -> None:
     await world.roll_out(1)
     await world.target.remove("nobody")
     assert await world.serving() == 1
@@ -238,7 +238,7 @@ async def test_a_removed_app_is_gone_and_an_unknown_one_is_no_error(world: World
     assert await world.serving() is None
 
 
-async def test_nothing_can_be_asked_of_what_does_not_run(world: World) -> None:
+async def test_an_app_that_does_not_run_has_no_output_and_runs_no_command(world: World) -> None:
     with pytest.raises(RequestRefused):
         await anext(world.target.output(world.app, follow=False, tail=1))
     with pytest.raises(RequestRefused):

@@ -1,6 +1,6 @@
-"""The containers of one instance's apps on the engine: made, found, watched, stopped, removed; always by our labels.
+"""The containers of one instance's apps on the engine: create, find, wait for, stop and remove them; only those with our labels.
 
-Knows nothing of traffic or of what a deploy has to prove.
+Knows nothing of traffic or gates.
 """
 
 import math
@@ -18,11 +18,11 @@ from deployd.errors import RolloutFailed
 from deployd.gateway.network import Network
 from deployd.gateway.slots import Endpoint
 from deployd.ports import Log
-from deployd.targets.docker.spec import PORT, Placement, container_name, container_spec, ending, number_of
+from deployd.targets.docker.spec import PORT, NetworkSettings, container_name, container_spec, ending, number_of
 from deployd.tasks import first, together
 
 LAST_LINES = 20
-"""How much of its output says why a container failed."""
+"""The number of lines of a failed container's output that are shown."""
 
 _HOST = "host"
 _ALWAYS = frozenset({"always", "unless-stopped"})
@@ -30,8 +30,8 @@ _LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A container of an app. `endpoint` is where HAProxy reaches it, None when it does not run or is not in our network."""
+class AppContainer:
+    """A container of an app. `endpoint`: where HAProxy reaches it; None when it does not run or is not in our network."""
 
     id: str
     number: int
@@ -40,7 +40,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A container that should run and does not; `host` is the address at which HAProxy had and will have it."""
+    """A container that should run but has ended. `host`: the address at which HAProxy reaches it while it runs."""
 
     id: str
     app: str
@@ -49,7 +49,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A container that runs. `endpoint` is where HAProxy reaches it, `address` its base URL for deployd."""
+    """A container that runs. `endpoint`: where HAProxy reaches it; `address`: its base URL for deployd."""
 
     id: str
     number: int
@@ -59,7 +59,7 @@ class Running:
 
 @contextmanager
 def _failing() -> Iterator[None]:
-    """What the engine refuses to do with a release is the release's own failure."""
+    """Turn a refusal of the engine into RolloutFailed: trying again would not help."""
     try:
         yield
     except Refused as refused:
@@ -67,7 +67,7 @@ def _failing() -> Iterator[None]:
 
 
 class Containers:
-    """Containers of one instance. `published`: deployd reaches them by a loopback port, as on Docker Desktop."""
+    """Containers of one instance. `published`: deployd reaches them through a port on loopback, as on Docker Desktop."""
 
     def __init__(self, engine: EngineClient, instance: str) -> None:
         self._engine = engine.containers
@@ -77,18 +77,18 @@ class Containers:
         self.published = False
 
     async def make(self, app: App, deploy: Deploy, image: Image, log: Log | None = None) -> str:
-        """Make the deploy's container, not started yet, in place of one that a crash left; its id."""
+        """Create the deploy's container without starting it; one that a crash left is removed first. Its id."""
         name = container_name(app.name, deploy.number)
         secrets = self._secrets(app, log)
-        _, placement = await together(self._clear(name, app.name), self._place(app))
-        spec = container_spec(app, deploy, image, placement, secrets)
+        _, settings = await together(self._clear(name, app.name), self._network_settings(app))
+        spec = container_spec(app, deploy, image, settings, secrets)
         with _failing():
             try:
                 made = await self._engine.create(name, spec)
             except Refused as refused:
                 if refused.status != 404:
                     raise
-                gone = f"the image of {deploy.name} is not on the engine any more"
+                gone = f"the image of {deploy.name} is no longer on the engine"
                 raise RolloutFailed(gone, hint="deploy its commit again") from refused
             if app.docker.network not in {None, _HOST}:
                 await self._networks.join(str(app.docker.network), made)
@@ -106,15 +106,15 @@ class Containers:
             raise RolloutFailed(f"{name} {ending(found)}", hint=await self.tail(found["Id"], LAST_LINES))
         return Running(found["Id"], number, endpoint, self._address(found, endpoint))
 
-    async def of(self, app: App) -> list[Held]:
+    async def of(self, app: App) -> list[AppContainer]:
         """The containers of an app by their numbers, oldest first."""
         found = await self._described(await self._engine.list(labels(self._instance, app.name)), app)
         return sorted(found, key=lambda container: container.number)
 
     async def ended(self) -> list[Ended]:
-        """Those that have ended though the engine was to keep them running: it leaves alone what was killed by hand."""
+        """Containers that have ended although the engine should restart them. It does not restart what a person has killed."""
         listed = await self._engine.list({"io.deployd.instance": self._instance})
-        # The list is behind when an event says that something died; a container itself is not.
+        # Just after an event, the engine's list may still be old; what it says of a single container is not.
         found = [await self._engine.inspect(item["Id"]) for item in listed if "io.deployd.app" in item["Labels"]]
         return [
             Ended(item["Id"], item["Config"]["Labels"]["io.deployd.app"], self._host(item))
@@ -124,61 +124,61 @@ class Containers:
             and item["HostConfig"]["RestartPolicy"]["Name"] in _ALWAYS
         ]
 
-    async def start_again(self, container_id: str) -> None:
-        """Start a container that has ended, as it was."""
+    async def start_ended(self, container_id: str) -> None:
+        """Start a container that has ended."""
         await self._engine.start(container_id)
 
     async def ids(self, app: str) -> list[str]:
-        """The ids of all containers of an app, which need not be configured any more."""
+        """The ids of all containers of an app, also of one that is no longer configured."""
         return [str(item["Id"]) for item in await self._engine.list(labels(self._instance, app))]
 
-    async def find(self, app: App, number: int) -> Held | None:
+    async def find(self, app: App, number: int) -> AppContainer | None:
         """The container of one deploy."""
         listed = await self._engine.list(labels(self._instance, app.name, number))
-        return next((held for held in await self._described(listed, app) if held.number == number), None)
+        return next((found for found in await self._described(listed, app) if found.number == number), None)
 
-    async def unless_ended(self, running: Running, name: str, work: Coroutine[Any, Any, object]) -> None:
-        """Do `work` as long as the container runs; its end is a RolloutFailed at once, of `name`."""
+    async def while_running(self, running: Running, name: str, work: Coroutine[Any, Any, object]) -> None:
+        """Do `work`; when the container ends before that, RolloutFailed says how `name` ended."""
         what, how = await first(self._wait_exit(running.id), work)
         if what == 0:
             raise RolloutFailed(f"{name} {how}", hint=await self.tail(running.id, LAST_LINES))
 
     async def _wait_exit(self, container_id: str) -> str:
-        """Until it has ended; why."""
+        """Wait until it has ended; why it did."""
         await self._engine.until_ended(container_id)
         found = await self._engine.inspect(container_id)
         return "was removed" if found is None else ending(found)
 
-    async def inspected(self, container_id: str) -> dict[str, Any] | None:
-        """All that the engine says of it."""
+    async def inspect(self, container_id: str) -> dict[str, Any] | None:
+        """The engine's description of it; None when it does not exist."""
         return await self._engine.inspect(container_id)
 
     async def tail(self, container_id: str, lines: int) -> str:
-        """The last lines that it printed; nothing when it is gone."""
+        """The last lines that it printed; empty when it no longer exists."""
         if await self._engine.inspect(container_id) is None:
             return ""
         return (await self._engine.printed(container_id, lines)).rstrip("\n")
 
-    async def keep(self, container_id: str, restart: str) -> None:
-        """Let the engine start it again by itself from now on, as the app's restart policy says."""
-        await self._engine.update(container_id, {"RestartPolicy": {"Name": restart}})
+    async def set_restart_policy(self, container_id: str, policy: str) -> None:
+        """Set when the engine restarts it by itself."""
+        await self._engine.update(container_id, {"RestartPolicy": {"Name": policy}})
 
     async def stop(self, container_id: str, timeout_s: float | None = None) -> None:
-        """SIGTERM, then SIGKILL after `timeout_s` (None: as the container says); done when it does not run or is gone."""
+        """Send SIGTERM, then SIGKILL after `timeout_s` (None: the container's own timeout). Does nothing when it does not run."""
         await self._engine.stop(container_id, None if timeout_s is None else math.ceil(timeout_s))
 
     async def remove(self, container_id: str) -> None:
-        """Kill and remove it with its anonymous volumes."""
+        """Kill it, and remove it with its anonymous volumes."""
         await self._engine.remove(container_id)
 
     async def remove_named(self, app: App, number: int) -> None:
-        """Remove a deploy's container, if there is one and it is ours."""
+        """Remove a deploy's container, if there is one. RolloutFailed when it has not our labels."""
         await self._clear(container_name(app.name, number), app.name)
 
-    async def _described(self, listed: Sequence[Mapping[str, Any]], app: App) -> list[Held]:
+    async def _described(self, listed: Sequence[Mapping[str, Any]], app: App) -> list[AppContainer]:
         found = await together(*(self._engine.inspect(item["Id"]) for item in listed))
         return [
-            Held(item["Id"], number, self._endpoint(item, app))
+            AppContainer(item["Id"], number, self._endpoint(item, app))
             for item in found
             if item is not None and (number := number_of(item)) is not None
         ]
@@ -190,18 +190,18 @@ class Containers:
         has = found["Config"]["Labels"] or {}
         if any(has.get(key) != value for key, value in labels(self._instance, app).items()):
             raise RolloutFailed(
-                f"a container {name} exists that is not this deployd's",
+                f"the container {name} exists, but this deployd did not create it",
                 hint="remove or rename it, or give this daemon's apps other names",
             )
         await self._engine.remove(str(found["Id"]))
 
-    async def _place(self, app: App) -> Placement:
+    async def _network_settings(self, app: App) -> NetworkSettings:
         if app.docker.network == _HOST:
             if self.published:
-                hint = "take docker.network away, or let the gateway be on the host's network, too"
+                hint = "remove docker.network, or set gateway.network to host"
                 raise RolloutFailed("the gateway is on a bridge and cannot reach the host's network", hint=hint)
-            return Placement(self._instance, _HOST, None)
-        return Placement(self._instance, self.network.name, await self.network.free_address(), self.published)
+            return NetworkSettings(self._instance, _HOST, None)
+        return NetworkSettings(self._instance, self.network.name, await self.network.free_address(), self.published)
 
     def _secrets(self, app: App, log: Log | None) -> dict[str, str]:
         found = {
@@ -221,7 +221,7 @@ class Containers:
         return Endpoint(host, int(port) if port else app.docker.port) if host else None
 
     def _host(self, found: dict[str, Any]) -> str:
-        """The address of a container, running or not, for HAProxy; empty when it has none."""
+        """The address of a container, running or stopped, for HAProxy; empty when it has none."""
         return _LOOPBACK if found["HostConfig"]["NetworkMode"] == _HOST else self.network.address(found)
 
     def _address(self, found: dict[str, Any], endpoint: Endpoint) -> str:

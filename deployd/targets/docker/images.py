@@ -1,4 +1,4 @@
-"""The images that an app's builds left on the engine: which may go, and their removal. Only what carries our labels."""
+"""The images that an app's builds left on the engine: choose which to remove, and remove them. Only images with our labels."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -11,9 +11,9 @@ from deployd.ports import KeptNow
 def to_prune(
     listed: Sequence[Mapping[str, Any]], keep: Collection[str], images: int, image_bytes: int
 ) -> list[Mapping[str, Any]]:
-    """The images to remove so that at most `images` of at most `image_bytes` in all are left: the oldest go first.
+    """The images to remove, oldest first, so that at most `images` are left, with at most `image_bytes` in total.
 
-    `listed` is the engine's list; `keep` holds the ids that stay in any case, and count first.
+    `listed` is the engine's list. The ids in `keep` are never removed, and are counted first.
     """
     kept, size, going = 0, 0, list[Mapping[str, Any]]()
     newest_first = sorted(listed, key=lambda image: -int(image["Created"]))
@@ -34,21 +34,21 @@ class Images:
         self._instance = instance
 
     async def prune(self, app: str, kept: KeptNow, images: int, image_bytes: int) -> int:
-        """Remove what is past the limits, but nothing that is `kept` or that a container uses; the bytes freed."""
+        """Remove images beyond the limits, but none that is `kept` or that a container uses; the bytes freed."""
         wanted = [f"{key}={value}" for key, value in labels(self._instance, app).items()]
         listed = await self._engine.images.list(label=wanted)
         used = {str(container["ImageID"]) for container in await self._engine.containers.list({})}
         now = await kept()
-        held = {image["Id"] for image in listed if now.holds(image["Id"], _names(image))}
+        kept_ids = {image["Id"] for image in listed if now.holds(image["Id"], _names(image))}
         freed = 0
-        for image in to_prune(listed, used | held, images, image_bytes):
+        for image in to_prune(listed, used | kept_ids, images, image_bytes):
             if not (await kept()).holds(image["Id"], _names(image)):
                 freed += await self._remove(image)
         return freed
 
     async def _remove(self, image: Mapping[str, Any]) -> int:
         for name in _names(image) or [image["Id"]]:
-            if not await self._engine.images.remove(name):  # it was taken into use meanwhile
+            if not await self._engine.images.remove(name):  # a container uses it by now
                 return 0
         return int(image["Size"])
 

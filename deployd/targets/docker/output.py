@@ -1,29 +1,29 @@
-"""What people ask of a running container: its output as it comes, a file in it, a description."""
+"""What a person can ask about a running container: its output, a file in it, a description."""
 
 import posixpath
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from deployd.engine.client import EngineClient
-from deployd.targets.docker.containers import Held
+from deployd.targets.docker.containers import AppContainer
 
 
 async def follow(docker_url: str | None, container_id: str, tail: int | None) -> AsyncGenerator[bytes, None]:
-    """The last `tail` lines (None: all) of standard output and error, and then what comes, until the container ends."""
-    async with EngineClient(docker_url) as engine:  # of its own: only closing it ends what is left in the middle
+    """The last `tail` lines (None: all) of standard output and error, then new output as it comes, until the container ends."""
+    async with EngineClient(docker_url) as engine:  # a client of its own: only closing it ends an unfinished stream
         async for piece in engine.containers.printing(container_id, tail):
             yield piece.encode()
 
 
 async def read(engine: EngineClient, container_id: str, path: str) -> bytes | None:
-    """A file of the container, by its path from the working directory; None when it is not there."""
+    """A file of the container, by its path from the working directory; None when it does not exist."""
     if (found := await engine.containers.inspect(container_id)) is None:
         return None
     return await engine.containers.read(container_id, posixpath.join(found["Config"]["WorkingDir"] or "/", path))
 
 
-def description(inspected: Mapping[str, Any], container: Held, sessions: int) -> dict[str, Any]:
-    """One container for a person."""
+def description(inspected: Mapping[str, Any], container: AppContainer, sessions: int) -> dict[str, Any]:
+    """The description of one container, for a person."""
     state = inspected["State"]
     return {
         "name": inspected["Name"].removeprefix("/"),

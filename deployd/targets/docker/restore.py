@@ -1,6 +1,6 @@
-"""A release that served and does so no more, brought back: its container started, or made anew from its image.
+"""Make a recorded release serve again: start its container, or create a new one from its image.
 
-An app that cannot run twice is stopped wherever else it runs before that.
+For an app that cannot run twice, its other containers are stopped first.
 """
 
 import logging
@@ -10,67 +10,69 @@ from deployd.domain import Deploy
 from deployd.errors import DeploydError, RolloutFailed
 from deployd.gateway.gateway import Gateway
 from deployd.probe import until_ready
-from deployd.targets.docker.containers import Containers, Held
-from deployd.targets.docker.drain import emptied
+from deployd.targets.docker.containers import AppContainer, Containers
+from deployd.targets.docker.drain import until_empty
 from deployd.tasks import uninterrupted
 
 logger = logging.getLogger(__name__)
 
 
 async def restore(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> None:
-    """`deploy` serves. RolloutFailed when neither container nor image is left, or when it does not get ready: then what
-    served instead serves on."""
+    """Make `deploy` serve again. RolloutFailed when neither its container nor its image is left, or when it does not get ready:
+    then the release that served before continues to serve."""
     if await containers.find(app, deploy.number) is None:
         if deploy.image is None:
-            raise RolloutFailed(f"{deploy.name} has no container and no image any more", hint="deploy its commit again")
+            raise RolloutFailed(f"{deploy.name} no longer has a container or an image", hint="deploy its commit again")
         await uninterrupted(containers.make(app, deploy, deploy.image))
     if app.docker.start == "stop-first":
-        await _restore_alone(app, deploy, containers, gateway)
+        await _restore_stop_first(app, deploy, containers, gateway)
     else:
-        await bring_back(app, deploy.number, deploy.commit, containers, gateway)
+        await start_and_switch(app, deploy.number, deploy.commit, containers, gateway)
 
 
-async def stop_release(app: App, container: Held, containers: Containers, gateway: Gateway) -> None:
-    """Stop a container that may serve and let it be, so that it can come back; what it has begun it may finish."""
+async def stop_release(app: App, container: AppContainer, containers: Containers, gateway: Gateway) -> None:
+    """Stop a container that may serve, after it has finished its requests. It is not removed, so that it can be started again."""
     if container.endpoint is not None and container.endpoint == await gateway.serving(app.name):
         await gateway.stop_traffic(app.name)
     if container.endpoint is not None:
-        await emptied(app, container.endpoint, gateway)
-    await containers.keep(container.id, "no")
+        await until_empty(app, container.endpoint, gateway)
+    await containers.set_restart_policy(container.id, "no")
     await containers.stop(container.id, app.docker.stop_timeout)
 
 
-async def bring_back(app: App, number: int, commit: str | None, containers: Containers, gateway: Gateway) -> None:
-    """Start a container that is there and give it the traffic once it is ready. RolloutFailed when it does not get so."""
+async def start_and_switch(app: App, number: int, commit: str | None, containers: Containers, gateway: Gateway) -> None:
+    """Start an existing container and switch the traffic to it once it is ready. RolloutFailed when it does not get ready."""
     if (found := await containers.find(app, number)) is not None:
-        await containers.keep(found.id, "no")  # its end shall be one
+        await containers.set_restart_policy(found.id, "no")  # so that a crash ends it for good and is seen
     running = await containers.start(app, number)
-    await containers.unless_ended(running, f"{app.name}/{number}", until_ready(running.address, app.ready, commit))
-    await containers.keep(running.id, app.docker.restart)
+    await containers.while_running(running, f"{app.name}/{number}", until_ready(running.address, app.ready, commit))
+    await containers.set_restart_policy(running.id, app.docker.restart)
     if await gateway.serving(app.name) != running.endpoint:
         await uninterrupted(gateway.switch(app.name, running.endpoint))
     await gateway.save()
 
 
-async def _restore_alone(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> None:
-    """What a deploy that was interrupted left running goes first: it may hold what `deploy` needs."""
+async def _restore_stop_first(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> None:
+    """Stop all other containers first: they may use what `deploy` needs."""
     endpoint = await gateway.serving(app.name)
     others = [c for c in await containers.of(app) if c.number != deploy.number and c.endpoint is not None]
     for other in others:
         logger.warning("Stopping %s/%s, which cannot run beside %s", app.name, other.number, deploy.name)
         await stop_release(app, other, containers, gateway)
     try:
-        await bring_back(app, deploy.number, deploy.commit, containers, gateway)
+        await start_and_switch(app, deploy.number, deploy.commit, containers, gateway)
     except DeploydError:
         for served in (other for other in others if other.endpoint == endpoint):
-            await _take_back(app, deploy, served, containers, gateway)
+            await _restore_previous(app, deploy, served, containers, gateway)
         raise
 
 
-async def _take_back(app: App, deploy: Deploy, served: Held, containers: Containers, gateway: Gateway) -> None:
+async def _restore_previous(
+    app: App, deploy: Deploy, served: AppContainer, containers: Containers, gateway: Gateway
+) -> None:
     try:
         if (failed := await containers.find(app, deploy.number)) is not None:
             await stop_release(app, failed, containers, gateway)
-        await bring_back(app, served.number, None, containers, gateway)
+        await start_and_switch(app, served.number, None, containers, gateway)
     except DeploydError as exc:
-        logger.error("The release %s/%s does not come back: %s", app.name, served.number, exc)
+        logger.error("The release %s/%s cannot be restored: %s", app.name, served.number, exc)

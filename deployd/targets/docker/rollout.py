@@ -1,6 +1,6 @@
-"""One roll-out on the engine: candidate, proof, cut-over, and what is put back when it does not work out.
+"""One roll-out on the engine: candidate, gates, cut-over; a failure leaves the old release serving.
 
-`beside` is the usual way; `in_place_of` is for apps that cannot run twice and has a gap, which it states.
+`start_first` is the usual way. `stop_first` is for apps that cannot run twice; it has a gap, whose length is logged.
 """
 
 import logging
@@ -11,15 +11,15 @@ from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gateway.gateway import Gateway
 from deployd.ports import Candidate, Progress
-from deployd.targets.docker.containers import LAST_LINES, Containers, Held, Running
-from deployd.targets.docker.restore import bring_back, stop_release
+from deployd.targets.docker.containers import LAST_LINES, AppContainer, Containers, Running
+from deployd.targets.docker.restore import start_and_switch, stop_release
 from deployd.tasks import together, uninterrupted
 
 logger = logging.getLogger(__name__)
 
 
 class Rollout:
-    """Makes `image` serve `app`, or leaves what served before as it was. For one use."""
+    """Makes `image` serve `app`; a failure leaves the old release serving. For one use."""
 
     def __init__(
         self, app: App, deploy: Deploy, image: Image, progress: Progress, containers: Containers, gateway: Gateway
@@ -32,8 +32,8 @@ class Rollout:
         self._gateway = gateway
         self._serves = False
 
-    async def beside(self) -> None:
-        """Prove the candidate while the old release serves, then switch."""
+    async def start_first(self) -> None:
+        """Prove the candidate while the old release serves, then switch the traffic."""
         try:
             async with self._progress.step("candidate"):
                 await uninterrupted(self._make())
@@ -44,10 +44,10 @@ class Rollout:
             if not self._serves:
                 await uninterrupted(self._discard())
 
-    async def in_place_of(self, old: Held) -> None:
-        """Stop the old release, start and prove the new one, switch; the old one comes back when that fails.
+    async def stop_first(self, old: AppContainer) -> None:
+        """Stop the old release, start and prove the new one, then switch. When that fails, the old one is restored.
 
-        What serves changes with the first step, so a cancellation is obeyed before it or after the last.
+        The first step already changes what serves, so a cancellation takes effect only before the first or after the last step.
         """
         try:
             async with self._progress.step("candidate"):
@@ -58,7 +58,7 @@ class Rollout:
                 await uninterrupted(self._discard())
 
     async def _make(self) -> None:
-        """The candidate's container; one that has the traffic already, after a record that failed, is proven once more."""
+        """Create the candidate's container, unless it already has the traffic after a failed record; then it is proven again."""
         if not await self._has_traffic():
             await self._containers.make(self._app, self._deploy, self._image, self._progress.log)
 
@@ -69,24 +69,25 @@ class Rollout:
         return found.endpoint == await self._gateway.serving(self._app.name)
 
     async def _prove(self, running: Running) -> None:
-        """Ask the gates; the end of the container ends them at once."""
+        """Ask the gates. When the container ends, they are cancelled at once."""
         candidate = Candidate(self._app, self._deploy, running.address, self._image)
         try:
-            await self._containers.unless_ended(running, self._deploy.name, self._progress.prove(candidate))
+            await self._containers.while_running(running, self._deploy.name, self._progress.prove(candidate))
         except RolloutFailed as exc:
-            last_words = await self._containers.tail(running.id, LAST_LINES)
-            if last_words:
-                self._progress.log.write(f"the last lines of {self._deploy.name}:\n{last_words}\n")
-            raise exc if exc.hint else RolloutFailed(exc.message, hint=last_words) from exc
+            last_lines = await self._containers.tail(running.id, LAST_LINES)
+            if last_lines:
+                self._progress.log.write(f"the last lines of {self._deploy.name}:\n{last_lines}\n")
+            raise exc if exc.hint else RolloutFailed(exc.message, hint=last_lines) from exc
 
     async def _cut_over(self, running: Running) -> None:
         async with self._progress.step("cut-over"):
-            keep = self._containers.keep(running.id, self._app.docker.restart)  # 20 ms, in which the record is made
-            await together(self._progress.cutting_over(), keep)
+            # The engine takes 20 ms for this, during which the record is written.
+            policy = self._containers.set_restart_policy(running.id, self._app.docker.restart)
+            await together(self._progress.cutting_over(), policy)
             await self._switch_and_record(running)
 
     async def _switch_and_record(self, running: Running) -> None:
-        """Switch and record, as one. What served before is put back when the record cannot be made."""
+        """Switch and record, as one step. When the record fails, switch back to what served before."""
         before = await self._gateway.switch(self._app.name, running.endpoint)
         try:
             await self._progress.serving()
@@ -95,14 +96,14 @@ class Rollout:
                 await self._gateway.switch(self._app.name, before)
             raise
         self._serves = True
-        instead = f" and not to {before} any more" if before is not None else ""
+        instead = f" instead of {before}" if before is not None else ""
         self._progress.log.write(f"traffic goes to {running.endpoint}{instead}\n")
         try:
             await self._gateway.save()
         except Unavailable as exc:
-            logger.warning("The gateway's file is behind: %s", exc)
+            logger.warning("The gateway's file is not up to date: %s", exc)
 
-    async def _replace(self, old: Held) -> None:
+    async def _replace(self, old: AppContainer) -> None:
         await self._progress.cutting_over()
         began = time.monotonic()
         try:
@@ -110,26 +111,27 @@ class Rollout:
                 await stop_release(self._app, old, self._containers, self._gateway)
             running = await self._containers.start(self._app, self._deploy.number)
             await self._prove(running)
-            await self._containers.keep(running.id, self._app.docker.restart)
+            await self._containers.set_restart_policy(running.id, self._app.docker.restart)
             async with self._progress.step("cut-over"):
                 await self._switch_and_record(running)
         except BaseException:
-            await self._bring_back(old)
+            await self._restore_old(old)
             raise
         finally:
             self._progress.log.write(f"nothing served for {time.monotonic() - began:.1f} s (start = stop-first)\n")
 
-    async def _bring_back(self, old: Held) -> None:
-        """The old release serves again; the new one goes first, since both cannot run. What failed before is what counts."""
+    async def _restore_old(self, old: AppContainer) -> None:
+        """Remove the new container, since both cannot run, and make the old release serve again. A failure here is only
+        logged, so that the caller gets the first one."""
         try:
             await self._containers.remove_named(self._app, self._deploy.number)
-            await bring_back(self._app, old.number, None, self._containers, self._gateway)
+            await start_and_switch(self._app, old.number, None, self._containers, self._gateway)
         except (RolloutFailed, Unavailable) as exc:
-            logger.error("The release %s/%s does not come back: %s", self._app.name, old.number, exc)
-            self._progress.log.write(f"{self._app.name}/{old.number} does not come back: {exc}\n")
+            logger.error("The release %s/%s cannot be restored: %s", self._app.name, old.number, exc)
+            self._progress.log.write(f"{self._app.name}/{old.number} cannot be restored: {exc}\n")
 
     async def _discard(self) -> None:
-        """Remove the candidate, unless the traffic is, or may be, with it: then that is for `sweep` to find out."""
+        """Remove the candidate, unless it has, or may have, the traffic: then `sweep` decides."""
         try:
             if not await self._has_traffic():
                 await self._containers.remove_named(self._app, self._deploy.number)

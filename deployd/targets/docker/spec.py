@@ -1,4 +1,4 @@
-"""An app's container as data: what the engine is asked to make, and what it says became of it. Pure."""
+"""An app's container as data: the description that the engine gets, and what its answers mean. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from deployd.config.app import App
 from deployd.domain import Deploy, Image, labels
 
 PORT = "io.deployd.port"
-"""The label with the port at which a container serves, whatever the config says by now."""
+"""The label with the port at which a container serves; the config may have changed since."""
 
 _PROCESSES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a container is put: its network, its address there, and whether its port is published on loopback."""
+class NetworkSettings:
+    """How a container is reached: its network, its address there, and whether its port is published on loopback."""
 
     instance: str
     network: str
@@ -30,21 +30,21 @@ def container_name(app: str, number: int) -> str:
 
 
 def container_spec(
-    app: App, deploy: Deploy, image: Image, placement: Placement, secrets: Mapping[str, str]
+    app: App, deploy: Deploy, image: Image, settings: NetworkSettings, secrets: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The engine's description of a deploy's container. It is not restarted before it has proven itself."""
+    """The engine's description of a deploy's container. The engine does not restart it until the gates have passed."""
     docker, port = app.docker, f"{app.docker.port}/tcp"
-    endpoint = {"IPAMConfig": {"IPv4Address": placement.address}} if placement.address is not None else {}
+    endpoint = {"IPAMConfig": {"IPv4Address": settings.address}} if settings.address is not None else {}
     return {
         "Image": image.id or image.reference,
         "Env": [f"{name}={value}" for name, value in {**docker.env, **secrets}.items()],
-        "Labels": labels(placement.instance, app.name, deploy.number, deploy.commit) | {PORT: str(docker.port)},
+        "Labels": labels(settings.instance, app.name, deploy.number, deploy.commit) | {PORT: str(docker.port)},
         "ExposedPorts": {port: {}},
         "StopTimeout": math.ceil(docker.stop_timeout),
-        "NetworkingConfig": {"EndpointsConfig": {placement.network: endpoint}} if endpoint else {},
+        "NetworkingConfig": {"EndpointsConfig": {settings.network: endpoint}} if endpoint else {},
         "HostConfig": {
-            "NetworkMode": placement.network,
-            "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": ""}]} if placement.published else {},
+            "NetworkMode": settings.network,
+            "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": ""}]} if settings.published else {},
             "Binds": list(docker.volumes),
             "Memory": docker.memory or 0,
             "NanoCpus": round((docker.cpus or 0) * 1e9),

@@ -1,8 +1,8 @@
-"""A Docker Engine with HAProxy before it: new containers prove themselves beside the old one, then the traffic is switched.
+"""A target with one Docker Engine and HAProxy: a new container is proven beside the old one, then the traffic is switched.
 
-The order is the promise: nothing that serves is touched before the candidate has proven itself, switch and record are one
-uninterruptible step, and only then does the old one drain. Which release serves is read from HAProxy and the engine, never
-from memory, so a daemon that starts anew knows as much as one that has been there all along.
+The order keeps the promise: what serves is not changed before the candidate has passed its gates; switch and record are one
+uninterruptible step; only then does the old container drain. Which release serves is read from HAProxy and the engine, never
+from memory, so a restarted daemon knows it, too.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from deployd.errors import DeploydError, RequestRefused
 from deployd.gateway.gateway import Gateway
 from deployd.ports import Candidate, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.targets.docker import output
-from deployd.targets.docker.containers import Containers, Held
+from deployd.targets.docker.containers import AppContainer, Containers
 from deployd.targets.docker.drain import drain
 from deployd.targets.docker.images import Images
 from deployd.targets.docker.restore import restore
@@ -39,7 +39,7 @@ class DockerTarget:
         self._containers = Containers(self._engine, instance)
         self._images = Images(self._engine, instance)
         self._gateway = Gateway(self._engine, instance, section, directory)
-        self._watch = Watch(docker_url, instance, self._settle)
+        self._watch = Watch(docker_url, instance, self._correct)
         self._apps: tuple[App, ...] = ()
         self._opened = False
 
@@ -50,9 +50,9 @@ class DockerTarget:
         await self._engine.close()
 
     def expect(self, apps: Iterable[App]) -> None:
-        """These are the configured apps from now on: `watch` opens their doors, behind which a 503 waits for a release."""
+        """Set the configured apps. `watch` makes the gateway listen for them; an app without a release answers 503."""
         self._apps = tuple(app for app in apps if app.target == "docker")
-        self._watch.look()
+        self._watch.notify()
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         """See ports.Target."""
@@ -61,9 +61,9 @@ class DockerTarget:
         await self._gateway.use_configured_listeners()
         rollout = Rollout(app, deploy, image, progress, self._containers, self._gateway)
         if app.docker.start == "stop-first" and (old := await self._predecessor(app, deploy)) is not None:
-            await rollout.in_place_of(old)
+            await rollout.stop_first(old)
         else:
-            await rollout.beside()
+            await rollout.start_first()
 
     async def serving(self, app: App) -> int | None:
         """See ports.Target."""
@@ -72,7 +72,7 @@ class DockerTarget:
         return found.number if found is not None else None
 
     async def restore(self, app: App, deploy: Deploy) -> None:
-        """See ports.Target. RolloutFailed when neither container nor image is left, or when it does not get ready."""
+        """See ports.Target. RolloutFailed when neither its container nor its image is left, or when it does not get ready."""
         await self._open()
         await self._gateway.ensure([app])
         await restore(app, deploy, self._containers, self._gateway)
@@ -80,13 +80,13 @@ class DockerTarget:
     async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
         """See ports.Target."""
         await self._open()
-        # In this order: what is found and not in flight any more either serves by now or is left over.
+        # In this order: a container that is found here, and whose deploy has ended meanwhile, serves by now or is left over.
         found = await self._containers.of(app)
         spared = {keep, in_flight()}
         if (serving := await self._serving(app)) is not None:
             spared.add(serving.number)
-        going = [container for container in found if container.number not in spared]
-        await together(*(drain(app, container, self._containers, self._gateway, log) for container in going))
+        unused = [container for container in found if container.number not in spared]
+        await together(*(drain(app, container, self._containers, self._gateway, log) for container in unused))
 
     async def remove(self, app: str) -> None:
         """See ports.Target."""
@@ -129,7 +129,7 @@ class DockerTarget:
                     inspected, container, sessions.get(container.endpoint, 0) if container.endpoint else 0
                 )
                 for container in await self._containers.of(app)
-                if (inspected := await self._containers.inspected(container.id)) is not None
+                if (inspected := await self._containers.inspect(container.id)) is not None
             ],
         }
 
@@ -141,7 +141,9 @@ class DockerTarget:
     async def scale(self, app: App, replicas: int) -> None:  # noqa: ARG002 - the port's signature
         """See ports.Target."""
         raise RequestRefused(
-            409, f"{app.name} runs on one Docker Engine and has no replicas", hint="target = kubernetes has"
+            409,
+            f"{app.name} runs on one Docker Engine and has no replicas",
+            hint="an app with target = kubernetes has them",
         )
 
     async def ping(self) -> Mapping[str, str]:
@@ -149,12 +151,12 @@ class DockerTarget:
         return {"engine": await _health(self._engine.ping()), "gateway": await _health(self._gateway.ping())}
 
     async def read(self, candidate: Candidate, path: str) -> bytes | None:
-        """A file of a candidate's image, by its path from the image's working directory; None when it is not there."""
+        """A file of a candidate's image, by its path from the image's working directory; None when it does not exist."""
         container = await self._containers.find(candidate.app, candidate.deploy.number)
         return await output.read(self._engine, container.id, path) if container is not None else None
 
     async def watch(self) -> None:
-        """Until cancelled: correct the gateway whenever something dies or comes back, whoever did it."""
+        """Until cancelled: correct the gateway after every container that starts or ends."""
         await self._watch.serve()
 
     async def _open(self) -> None:
@@ -163,40 +165,40 @@ class DockerTarget:
             self._containers.published = self._gateway.container.bridge
             self._opened = True
 
-    async def _settle(self) -> None:
-        """The gateway is as it should be; at last with what [gateway] asks for, which may not be to be had."""
+    async def _correct(self) -> None:
+        """Correct the gateway and start what was killed. New settings in [gateway] come last, since they may fail."""
         await self._open()
         await self._gateway.reconcile()
-        await self._bring_back()
+        await self._start_killed()
         await self._gateway.ensure(self._apps)
         await self._gateway.upgrade()
 
-    async def _bring_back(self) -> None:
-        """What has the traffic runs, even when somebody has killed it by hand."""
+    async def _start_killed(self) -> None:
+        """Start the containers that have the traffic but were killed by hand."""
         for ended in await self._containers.ended():
             serving = await self._gateway.serving(ended.app)
             if serving is not None and serving.host == ended.host:
-                logger.warning("What serves %s was killed: starting it again", ended.app)
-                await self._containers.start_again(ended.id)
+                logger.warning("The release of %s was killed; starting it again", ended.app)
+                await self._containers.start_ended(ended.id)
 
-    async def _serving(self, app: App) -> Held | None:
+    async def _serving(self, app: App) -> AppContainer | None:
         """The container that has the app's traffic."""
         endpoint = await self._gateway.serving(app.name)
         return next(
             (c for c in await self._containers.of(app) if c.endpoint is not None and c.endpoint == endpoint), None
         )
 
-    async def _predecessor(self, app: App, deploy: Deploy) -> Held | None:
-        """What serves, else the newest release that is left: it may run without traffic, or have to come back."""
+    async def _predecessor(self, app: App, deploy: Deploy) -> AppContainer | None:
+        """The container that serves, else the newest that is left: it may run without traffic, or be needed again."""
         if (serving := await self._serving(app)) is not None:
             return serving
         others = [container for container in await self._containers.of(app) if container.number != deploy.number]
         return others[-1] if others else None
 
-    async def _running(self, app: App) -> Held:
+    async def _running(self, app: App) -> AppContainer:
         await self._open()
         if (container := await self._serving(app)) is None:
-            hint = f"deployd history {app.name} says why, deployd deploy {app.name} makes one"
+            hint = f"see deployd history {app.name}, or run deployd deploy {app.name}"
             raise RequestRefused(409, f"{app.name} has no running release", hint=hint)
         return container
 

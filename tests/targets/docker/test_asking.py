@@ -23,7 +23,7 @@ from tests.targets.docker.world import NAME, WEB, a_deploy, an_app, commit
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
-async def test_a_running_release_can_be_asked(target: DockerTarget, web: Image) -> None:
+async def test_a_running_release_has_a_description_output_and_runs_commands(target: DockerTarget, web: Image) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
     app = an_app(1, listen=port)
@@ -63,7 +63,7 @@ async def test_a_golden_file_is_read_from_the_image(target: DockerTarget, web: I
     assert await target.read(candidate, ".") is None
 
 
-async def test_what_does_not_run_cannot_be_asked(target: DockerTarget) -> None:
+async def test_an_app_without_a_running_release_has_no_output_and_runs_no_command(target: DockerTarget) -> None:
     app = an_app(1, listen=free_port())
     with pytest.raises(RequestRefused, match="has no running release"):
         await anext(target.output(app, follow=False, tail=1))
@@ -74,7 +74,7 @@ async def test_what_does_not_run_cannot_be_asked(target: DockerTarget) -> None:
     assert await target.serving(app) is None
 
 
-async def test_without_an_engine_everything_says_so(tmp_path: Path) -> None:
+async def test_without_an_engine_everything_is_unavailable(tmp_path: Path) -> None:
     async with DockerTarget("nowhere", GatewaySection(), tmp_path, f"unix://{tmp_path}/docker.sock") as target:
         health = await target.ping()
     assert set(health) == {"engine", "gateway"}
@@ -95,11 +95,11 @@ async def test_a_secret_reaches_the_container_and_no_log(
 
 
 async def test_an_image_that_is_gone_fails_the_roll_out(target: DockerTarget) -> None:
-    with pytest.raises(RolloutFailed, match="not on the engine any more"):
+    with pytest.raises(RolloutFailed, match="no longer on the engine"):
         await roll_out(target, 1, Image(WEB, "never-built", ""), free_port())
 
 
-async def test_only_old_images_of_ours_that_nobody_uses_are_pruned(
+async def test_only_our_old_unused_images_are_pruned(
     target: DockerTarget, docker_engine: Engine, web: Image, instance: str
 ) -> None:
     labels = f"LABEL io.deployd.instance={instance} io.deployd.app={NAME}\n"
@@ -142,7 +142,7 @@ async def execute(target: DockerTarget, script: str) -> tuple[int, str]:
     return code, b"".join(out).decode()
 
 
-async def test_an_image_that_the_next_deploy_takes_up_while_others_are_pruned_stays(
+async def test_an_image_that_a_deploy_starts_to_use_during_a_prune_stays(
     target: DockerTarget, docker_engine: Engine, web: Image, instance: str
 ) -> None:
     labels = f"LABEL io.deployd.instance={instance} io.deployd.app={NAME}\n"

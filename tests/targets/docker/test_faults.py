@@ -57,7 +57,7 @@ async def _until(port: int, good: Callable[[httpx.Response], bool]) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_haproxy_alone_comes_back_with_the_present_release(
+async def test_haproxy_restarted_without_deployd_serves_the_present_release(
     target: DockerTarget, web: Image, docker_engine: Engine, instance: str
 ) -> None:
     port = free_port()
@@ -79,7 +79,7 @@ async def _serving(target: DockerTarget, app: App) -> int | None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_removed_gateway_is_made_anew(
+async def test_a_removed_gateway_is_created_again(
     target: DockerTarget, web: Image, docker_engine: Engine, instance: str
 ) -> None:
     port = free_port()
@@ -92,7 +92,7 @@ async def test_a_removed_gateway_is_made_anew(
     assert await target.ping() == {"engine": "ok", "gateway": "ok"}
 
 
-async def test_a_truncated_file_is_written_anew(
+async def test_a_truncated_file_is_written_again(
     target: DockerTarget, web: Image, engine: str, instance: str, section: GatewaySection, tmp_path: Path
 ) -> None:
     port, file = free_port(), tmp_path / "gateway" / "config" / "haproxy.cfg"
@@ -110,7 +110,7 @@ async def test_a_truncated_file_is_written_anew(
     assert load.answers[-1].body == commit(1)
 
 
-async def test_a_daemon_that_starts_anew_knows_what_serves(
+async def test_a_restarted_daemon_knows_what_serves(
     target: DockerTarget, web: Image, engine: str, instance: str, section: GatewaySection, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -125,7 +125,7 @@ async def test_a_daemon_that_starts_anew_knows_what_serves(
     assert load.failures == []
 
 
-async def test_a_switch_that_was_not_written_down_is_found_out_at_start(
+async def test_a_switch_that_was_not_written_to_the_file_is_read_from_haproxy_at_the_start(
     target: DockerTarget, web: Image, engine: str, instance: str, section: GatewaySection, tmp_path: Path
 ) -> None:
     port, file = free_port(), tmp_path / "gateway" / "config" / "haproxy.cfg"
@@ -141,7 +141,9 @@ async def test_a_switch_that_was_not_written_down_is_found_out_at_start(
     assert file.read_text() == after
 
 
-async def test_a_deploy_that_serves_already_is_proven_again_and_not_replaced(target: DockerTarget, web: Image) -> None:
+async def test_a_deploy_that_already_serves_is_proven_again_in_the_same_container(
+    target: DockerTarget, web: Image
+) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
 
@@ -217,7 +219,7 @@ async def test_a_crashed_release_is_started_again_by_the_engine(
     await answered(port, commit(1))
 
 
-async def test_a_release_that_somebody_killed_by_hand_is_started_again(
+async def test_a_release_that_was_killed_by_hand_is_started_again(
     target: DockerTarget, web: Image, docker_engine: Engine
 ) -> None:
     port = free_port()
@@ -232,9 +234,7 @@ async def test_a_release_that_somebody_killed_by_hand_is_started_again(
     assert docker_engine.api().get(f"/containers/deployd-{NAME}-1/json")["State"]["Status"] == "exited"
 
 
-async def test_what_a_crash_left_of_a_candidate_is_replaced(
-    target: DockerTarget, web: Image, docker_engine: Engine
-) -> None:
+async def test_a_candidate_left_by_a_crash_is_replaced(target: DockerTarget, web: Image, docker_engine: Engine) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
     await roll_out(target, 2, web, port)
@@ -245,21 +245,23 @@ async def test_what_a_crash_left_of_a_candidate_is_replaced(
     assert (await answer(port)).text == commit(2)
 
 
-async def test_another_s_container_of_the_same_name_is_not_touched(
+async def test_a_container_of_the_same_name_without_our_labels_is_not_touched(
     target: DockerTarget, web: Image, docker_engine: Engine
 ) -> None:
     api = docker_engine.api()
     name = f"deployd-{NAME}-1"
     api.post(f"/containers/create?name={name}", {"Image": web.id})
     try:
-        with pytest.raises(RolloutFailed, match=f"a container {name} exists that is not this deployd's"):
+        with pytest.raises(RolloutFailed, match=f"the container {name} exists, but this deployd did not create it"):
             await roll_out(target, 1, web, free_port())
         assert api.get(f"/containers/{name}/json") is not None
     finally:
         api.delete(f"/containers/{name}?force=1")
 
 
-async def test_a_port_that_is_taken_fails_the_roll_out_and_harms_nobody(target: DockerTarget, web: Image) -> None:
+async def test_a_port_in_use_fails_the_roll_out_and_other_apps_continue_to_serve(
+    target: DockerTarget, web: Image
+) -> None:
     port, taken = free_port(), free_port()
     await roll_out(target, 1, web, port)
     other = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", taken)
@@ -273,7 +275,7 @@ async def test_a_port_that_is_taken_fails_the_roll_out_and_harms_nobody(target: 
     assert load.failures == []
 
 
-async def test_new_doors_are_opened_under_load_without_a_failed_request(target: DockerTarget, web: Image) -> None:
+async def test_a_new_app_port_is_opened_under_load_without_a_failed_request(target: DockerTarget, web: Image) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
 
@@ -317,7 +319,7 @@ async def test_the_gateway_is_upgraded_under_load_without_a_failed_request(
     leaks.expect("container *", "network *", "image *")
 
 
-async def test_an_upgrade_to_an_image_that_does_not_start_leaves_the_gateway_as_it_was(
+async def test_an_upgrade_to_an_image_that_does_not_start_keeps_the_old_gateway(
     docker_engine: Engine, engine: str, instance: str, web: Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     name, port, api = f"deployd-test/haproxy:{instance}", free_port(), docker_engine.api(timeout=60)

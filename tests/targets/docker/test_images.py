@@ -12,19 +12,19 @@ def pruned(images: list[dict[str, object]], keep: set[str], count: int, size: in
     return [image["Id"] for image in to_prune(images, keep, count, size)]
 
 
-def test_the_oldest_go_first() -> None:
+def test_the_oldest_images_are_removed_first() -> None:
     assert pruned(listed(1, 1, 1), set(), 2, 100) == ["i0"]
 
 
-def test_bytes_limit_as_well_as_number() -> None:
+def test_the_total_size_is_limited_as_well_as_the_number() -> None:
     assert pruned(listed(40, 40, 40), set(), 10, 100) == ["i0"]
 
 
-def test_what_is_kept_stays_whatever_it_counts() -> None:
+def test_a_kept_image_stays_even_beyond_the_limits() -> None:
     assert pruned(listed(90, 90, 90), {"i0"}, 1, 100) == ["i2", "i1"]
 
 
-def test_what_is_kept_counts_among_those_that_stay() -> None:
+def test_kept_images_count_towards_the_limits() -> None:
     assert pruned(listed(*[1] * 8), {"i7", "i0"}, 5, 100) == ["i3", "i2", "i1"]
 
 
@@ -33,7 +33,9 @@ def test_a_small_old_image_does_not_outlive_a_large_newer_one() -> None:
 
 
 @given(st.lists(st.integers(0, 50), max_size=10), st.sets(st.integers(0, 9)), st.integers(0, 10), st.integers(0, 200))
-def test_the_limits_hold_for_all_that_need_not_be_kept(sizes: list[int], kept: set[int], count: int, size: int) -> None:
+def test_images_that_are_not_kept_stay_only_within_the_limits(
+    sizes: list[int], kept: set[int], count: int, size: int
+) -> None:
     images, keep = listed(*sizes), {f"i{n}" for n in kept}
     going = {image["Id"] for image in to_prune(images, keep, count, size)}
     left = [image for image in images if image["Id"] not in going]

@@ -32,7 +32,7 @@ async def answer(port: int, path: str = "/", method: str = "GET") -> httpx.Respo
         return await http.request(method, f"http://127.0.0.1:{port}{path}")
 
 
-async def test_a_release_takes_the_traffic_and_the_next_one_takes_it_over(
+async def test_a_release_gets_the_traffic_until_the_next_one_replaces_it(
     target: DockerTarget, web: Image, leaks: Leaks
 ) -> None:
     port = free_port()
@@ -49,7 +49,7 @@ async def test_a_release_takes_the_traffic_and_the_next_one_takes_it_over(
     assert f"container deployd-{NAME}-1" not in leaks.present()
 
 
-async def test_a_release_drains_and_goes_at_its_own_port_though_the_config_names_another_by_now(
+async def test_a_release_drains_at_its_own_port_after_the_configured_port_has_changed(
     target: DockerTarget, web: Image, leaks: Leaks
 ) -> None:
     port = free_port()
@@ -64,7 +64,7 @@ async def test_a_release_drains_and_goes_at_its_own_port_though_the_config_names
     leaks.expect(f"container deployd-{NAME}-2", "container deployd-gateway-*", "network deployd-*")
 
 
-async def test_no_request_is_lost_in_five_swaps_under_load_and_no_answer_goes_back(
+async def test_in_five_swaps_under_load_no_request_is_lost_and_no_old_release_answers_after_a_new_one(
     target: DockerTarget, web: Image
 ) -> None:
     port, log = free_port(), FakeLog()
@@ -83,7 +83,7 @@ async def test_no_request_is_lost_in_five_swaps_under_load_and_no_answer_goes_ba
     assert load.answers[-1].body == commit(6)
 
 
-async def test_a_request_in_progress_is_answered_by_the_release_that_took_it(target: DockerTarget, web: Image) -> None:
+async def test_a_request_in_progress_is_answered_by_the_release_that_got_it(target: DockerTarget, web: Image) -> None:
     port, log = free_port(), FakeLog()
     await roll_out(target, 1, web, port)
     slow = asyncio.create_task(answer(port, "/?sleep=3"))
@@ -162,8 +162,10 @@ async def test_a_container_that_never_gets_ready_fails_with_the_reason(
     leaks.expect(f"container deployd-{NAME}-1", "container deployd-gateway-*", "network deployd-*")
 
 
-async def test_an_image_that_is_gone_from_the_engine_is_to_be_built_again(target: DockerTarget, web: Image) -> None:
-    with pytest.raises(RolloutFailed, match=f"the image of {NAME}/1 is not on the engine any more") as failed:
+async def test_a_missing_image_fails_the_roll_out_and_the_hint_is_to_deploy_again(
+    target: DockerTarget, web: Image
+) -> None:
+    with pytest.raises(RolloutFailed, match=f"the image of {NAME}/1 is no longer on the engine") as failed:
         await roll_out(target, 1, Image("deployd/web", commit(1), f"sha256:{'0' * 64}"), free_port())
     assert failed.value.hint == "deploy its commit again"
 
@@ -181,7 +183,7 @@ async def test_a_cancelled_candidate_leaves_nothing_behind(target: DockerTarget,
     leaks.expect("container deployd-gateway-*", "network deployd-*")
 
 
-async def test_a_newer_push_that_waits_stops_the_cut_over(target: DockerTarget, web: Image, leaks: Leaks) -> None:
+async def test_a_waiting_newer_push_stops_the_cut_over(target: DockerTarget, web: Image, leaks: Leaks) -> None:
     port, progress = free_port(), FakeProgress(ReadyGate())
     await roll_out(target, 1, web, port)
     progress.outrun = True
@@ -193,7 +195,7 @@ async def test_a_newer_push_that_waits_stops_the_cut_over(target: DockerTarget, 
     leaks.expect(f"container deployd-{NAME}-1", "container deployd-gateway-*", "network deployd-*")
 
 
-async def test_what_cannot_be_recorded_is_not_served(target: DockerTarget, web: Image, leaks: Leaks) -> None:
+async def test_a_release_that_cannot_be_recorded_does_not_serve(target: DockerTarget, web: Image, leaks: Leaks) -> None:
     port, progress = free_port(), FakeProgress(ReadyGate())
     await roll_out(target, 1, web, port)
     progress.record_fails = True

@@ -22,8 +22,8 @@ from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeProgress
 from tests.targets.docker.load import Load
-from tests.targets.docker.test_doors import certificate
 from tests.targets.docker.test_faults import answered, watched
+from tests.targets.docker.test_frontends import certificate
 from tests.targets.docker.test_rollout import answer
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 
@@ -39,14 +39,14 @@ def restarted(engine: str, instance: str, web: Image, tmp_path: Path) -> Restart
     return lambda section: DockerTarget(instance, section, tmp_path / "gateway", engine)
 
 
-def on_both_doors(number: int, port: int) -> App:
+def on_both_ports(number: int, port: int) -> App:
     """An app with a port of its own and a host name."""
     app = an_app(number, listen=port)
     return app.model_copy(update={"gateway": app.gateway.model_copy(update={"hosts": (HOST,)})})
 
 
 async def rolled_out(target: DockerTarget, number: int, image: Image, port: int) -> None:
-    await target.roll_out(on_both_doors(number, port), a_deploy(number, image), image, FakeProgress(ReadyGate()))
+    await target.roll_out(on_both_ports(number, port), a_deploy(number, image), image, FakeProgress(ReadyGate()))
 
 
 async def by_name(url: str, context: ssl.SSLContext | None = None) -> str:
@@ -111,7 +111,7 @@ async def test_tls_is_added_under_load_without_a_failed_request(
     assert await by_name(f"http://127.0.0.1:{plain}") == commit(2)
 
 
-async def test_settings_that_haproxy_cannot_use_leave_what_serves_and_its_file_as_they_were(
+async def test_settings_that_haproxy_cannot_use_change_neither_the_traffic_nor_the_file(
     restarted: Restarted,
     web: Image,
     tmp_path: Path,
@@ -133,7 +133,7 @@ async def test_settings_that_haproxy_cannot_use_leave_what_serves_and_its_file_a
             await rolled_out(later, 2, web, port)
         assert "a.pem" in refused.value.hint
         assert (await later.ping())["gateway"].startswith("the gateway keeps its old settings")
-        assert await later.serving(on_both_doors(1, port)) == 1
+        assert await later.serving(on_both_ports(1, port)) == 1
     assert load.failures == []
 
     docker_engine.api().post(f"/containers/deployd-gateway-{instance}/restart?t=0")
@@ -146,7 +146,7 @@ async def test_settings_that_haproxy_cannot_use_leave_what_serves_and_its_file_a
         assert (await mended.ping())["gateway"] == "ok"
 
 
-async def test_a_port_of_the_gateway_that_another_program_has_harms_nobody(restarted: Restarted, web: Image) -> None:
+async def test_a_gateway_port_in_use_changes_nothing(restarted: Restarted, web: Image) -> None:
     port, taken = free_port(), free_port()
     async with restarted(GatewaySection(bind="127.0.0.1")) as target:
         await rolled_out(target, 1, web, port)
@@ -162,7 +162,7 @@ async def test_a_port_of_the_gateway_that_another_program_has_harms_nobody(resta
         assert await by_name(f"http://127.0.0.1:{taken}") == commit(2)
 
 
-async def test_a_text_that_was_written_and_not_loaded_is_loaded_at_the_start(
+async def test_a_config_file_that_was_written_but_not_loaded_is_loaded_at_the_start(
     restarted: Restarted, web: Image, tmp_path: Path
 ) -> None:
     port, shared, file = free_port(), free_port(), tmp_path / "gateway" / "config" / "haproxy.cfg"
@@ -172,13 +172,13 @@ async def test_a_text_that_was_written_and_not_loaded_is_loaded_at_the_start(
     file.write_text(render(Listeners.of(section, bridge=False), read(file.read_text())))
 
     async with Load(port) as load, restarted(section) as later:
-        assert await later.serving(on_both_doors(1, port)) == 1
+        assert await later.serving(on_both_ports(1, port)) == 1
         assert await by_name(f"http://127.0.0.1:{shared}") == commit(1)
         await load.more(200)
     assert load.failures == []
 
 
-async def test_behind_published_ports_other_settings_make_the_container_anew_or_leave_it(
+async def test_on_a_bridge_new_settings_replace_the_container_or_keep_it(
     restarted: Restarted, web: Image, leaks: Leaks
 ) -> None:
     port, shared, taken = free_port(), free_port(), free_port()

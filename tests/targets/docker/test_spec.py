@@ -5,12 +5,12 @@ import pytest
 
 from deployd.config.app import App
 from deployd.domain import Deploy, Image, Status, Trigger
-from deployd.targets.docker.spec import Placement, container_name, container_spec, ending, number_of
+from deployd.targets.docker.spec import NetworkSettings, container_name, container_spec, ending, number_of
 
-HERE = Placement("here", "deployd-here", "172.20.0.2")
+HERE = NetworkSettings("here", "deployd-here", "172.20.0.2")
 
 
-def spec(placement: Placement = HERE, secrets: dict[str, str] | None = None, **docker: Any) -> dict[str, Any]:
+def spec(settings: NetworkSettings = HERE, secrets: dict[str, str] | None = None, **docker: Any) -> dict[str, Any]:
     app = App.model_validate(
         {
             "name": "iris",
@@ -21,10 +21,10 @@ def spec(placement: Placement = HERE, secrets: dict[str, str] | None = None, **d
         }
     )
     deploy = Deploy("iris", 42, "c0ffee", "refs/heads/main", Trigger("push"), Status.CHECKING, datetime.now(UTC))
-    return container_spec(app, deploy, Image("deployd/iris", "c0ffee", "sha256:1"), placement, secrets or {})
+    return container_spec(app, deploy, Image("deployd/iris", "c0ffee", "sha256:1"), settings, secrets or {})
 
 
-def test_a_candidate_is_labelled_unpublished_and_not_restarted_before_it_has_proven_itself() -> None:
+def test_a_candidate_is_labelled_and_neither_published_nor_restarted() -> None:
     assert spec() == {
         "Image": "sha256:1",
         "Env": [],
@@ -54,21 +54,21 @@ def test_a_candidate_is_labelled_unpublished_and_not_restarted_before_it_has_pro
     }
 
 
-def test_limits_and_volumes_are_the_config_s() -> None:
+def test_limits_and_volumes_come_from_the_config() -> None:
     host = spec(memory="512MiB", cpus=1.5, volumes=["/data:/data:ro"])["HostConfig"]
     assert (host["Memory"], host["NanoCpus"], host["Binds"]) == (512 * 2**20, 1_500_000_000, ["/data:/data:ro"])
 
 
-def test_a_secret_goes_before_a_plain_variable_of_the_same_name() -> None:
+def test_a_secret_replaces_a_plain_variable_of_the_same_name() -> None:
     assert spec(env={"A": "1", "B": "2"}, secrets={"B": "s"})["Env"] == ["A=1", "B=s"]
 
 
-def test_a_stop_timeout_is_never_shorter_than_asked() -> None:
+def test_a_stop_timeout_is_rounded_up() -> None:
     assert spec(stop_timeout="1500ms")["StopTimeout"] == 2
 
 
 @pytest.mark.parametrize(("gpus", "count"), [("all", -1), (2, 2)])
-def test_gpus_are_asked_for_by_capability(gpus: str | int, count: int) -> None:
+def test_gpus_are_requested_by_capability(gpus: str | int, count: int) -> None:
     assert spec(gpus=gpus)["HostConfig"]["DeviceRequests"] == [
         {"Driver": "", "Count": count, "Capabilities": [["gpu"]]}
     ]
@@ -79,12 +79,12 @@ def test_no_gpu_is_no_request() -> None:
 
 
 def test_where_deployd_cannot_reach_containers_the_port_is_published_on_loopback() -> None:
-    published = spec(Placement("here", "deployd-here", "172.20.0.2", published=True))
+    published = spec(NetworkSettings("here", "deployd-here", "172.20.0.2", published=True))
     assert published["HostConfig"]["PortBindings"] == {"5000/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
 
 
-def test_on_the_host_network_there_is_no_address_to_ask_for() -> None:
-    assert spec(Placement("here", "host", None))["NetworkingConfig"] == {}
+def test_on_the_host_network_no_address_is_requested() -> None:
+    assert spec(NetworkSettings("here", "host", None))["NetworkingConfig"] == {}
 
 
 @pytest.mark.parametrize(

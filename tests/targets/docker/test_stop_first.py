@@ -52,7 +52,7 @@ async def interrupted(target: DockerTarget, app: App, number: int, image: Image)
     """What a kill leaves of a roll-out in whose midst it came: the old one is stopped, the candidate runs, nothing serves."""
     (old,) = await target._containers.of(app)
     await target._gateway.stop_traffic(app.name)
-    await target._containers.keep(old.id, "no")
+    await target._containers.set_restart_policy(old.id, "no")
     await target._containers.stop(old.id)
     await target._containers.make(app, a_deploy(number, image), image)
     await target._containers.start(app, number)
@@ -63,7 +63,7 @@ def state(engine: Engine, number: int) -> str:
     return str(found["State"]["Status"]) if found else "gone"
 
 
-async def test_two_never_run_and_the_gap_is_stated(
+async def test_two_containers_never_run_together_and_the_gap_is_logged(
     target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
 ) -> None:
     await roll_out(target, locked(1), 1, web)
@@ -76,7 +76,7 @@ async def test_two_never_run_and_the_gap_is_stated(
     assert state(docker_engine, 1) == "exited"
 
 
-async def test_the_old_release_comes_back_when_the_new_one_fails(
+async def test_the_old_release_is_restored_when_the_new_one_fails(
     target: DockerTarget, web: Image, locked: Locked
 ) -> None:
     await roll_out(target, locked(1), 1, web)
@@ -88,7 +88,7 @@ async def test_the_old_release_comes_back_when_the_new_one_fails(
     assert await target.serving(locked(1)) == 1
 
 
-async def test_what_a_kill_left_of_the_new_one_goes_before_the_old_one_is_restored(
+async def test_a_candidate_left_by_a_crash_is_stopped_before_the_old_release_is_restored(
     target: DockerTarget,
     web: Image,
     locked: Locked,
@@ -112,7 +112,7 @@ async def test_what_a_kill_left_of_the_new_one_goes_before_the_old_one_is_restor
         assert await answers(locked(2)) == commit(2)
 
 
-async def test_a_release_that_did_not_serve_comes_back_when_the_next_one_fails(
+async def test_a_release_without_traffic_is_restored_when_the_next_one_fails(
     target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
 ) -> None:
     await roll_out(target, locked(1), 1, web)
@@ -135,7 +135,7 @@ async def test_a_release_that_runs_without_traffic_is_stopped_before_the_next_on
     assert await answers(locked(2)) == commit(2)
 
 
-async def test_what_serves_in_place_of_a_release_that_cannot_be_restored_serves_on(
+async def test_when_a_release_cannot_be_restored_the_present_one_continues_to_serve(
     target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
 ) -> None:
     await roll_out(target, locked(1), 1, web)
@@ -149,7 +149,7 @@ async def test_what_serves_in_place_of_a_release_that_cannot_be_restored_serves_
     assert await target.serving(locked(2)) == 2
 
 
-async def test_on_the_host_s_network_the_next_one_takes_the_port_of_the_former_and_is_started_again(
+async def test_on_the_host_network_the_next_release_uses_the_same_port_and_is_started_again_after_a_kill(
     target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
 ) -> None:
     own = free_port()
@@ -167,7 +167,7 @@ async def test_on_the_host_s_network_the_next_one_takes_the_port_of_the_former_a
     assert state(docker_engine, 1) == "exited"
 
 
-async def test_behind_a_bridge_an_app_on_the_host_s_network_is_refused(
+async def test_with_the_gateway_on_a_bridge_an_app_on_the_host_network_is_refused(
     engine: str, instance: str, web: Image, locked: Locked, tmp_path: Path
 ) -> None:
     section = GatewaySection(network="bridge", bind="127.0.0.1")

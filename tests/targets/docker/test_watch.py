@@ -50,7 +50,7 @@ def event(writer: asyncio.StreamWriter) -> None:
     writer.write(b"%x\r\n%s\r\n" % (len(line), line))
 
 
-async def test_it_looks_at_first_after_each_event_and_when_asked(tmp_path: Path) -> None:
+async def test_it_corrects_at_the_start_after_each_event_and_when_notified(tmp_path: Path) -> None:
     engine, looks = Engine(), asyncio.Queue[None]()
     async with await asyncio.start_unix_server(engine.serve, tmp_path / "docker.sock"):
         watch = Watch(f"unix://{tmp_path}/docker.sock", "here", lambda: looks.put(None))
@@ -59,13 +59,13 @@ async def test_it_looks_at_first_after_each_event_and_when_asked(tmp_path: Path)
             stream = await engine.streams.get()
             event(stream)
             await looks.get()
-            watch.look()
+            watch.notify()
             await looks.get()
             assert looks.empty()
     assert "io.deployd.instance%3Dhere" in engine.asked[-1] or "io.deployd.instance=here" in engine.asked[-1]
 
 
-async def test_a_stream_that_breaks_is_opened_again_and_looked_after(tmp_path: Path) -> None:
+async def test_a_broken_stream_is_opened_again_and_followed_by_a_correction(tmp_path: Path) -> None:
     engine, looks = Engine(), asyncio.Queue[None]()
     watch = Watch(f"unix://{tmp_path}/docker.sock", "here", lambda: looks.put(None))
     async with await asyncio.start_unix_server(engine.serve, tmp_path / "docker.sock"), watched(watch):
@@ -75,7 +75,7 @@ async def test_a_stream_that_breaks_is_opened_again_and_looked_after(tmp_path: P
         await engine.streams.get()
 
 
-async def test_an_engine_that_is_away_is_waited_for(tmp_path: Path) -> None:
+async def test_a_stopped_engine_is_waited_for(tmp_path: Path) -> None:
     engine, looks = Engine(), asyncio.Queue[None]()
     async with watched(Watch(f"unix://{tmp_path}/docker.sock", "here", lambda: looks.put(None))):
         await looks.get()
@@ -84,16 +84,16 @@ async def test_an_engine_that_is_away_is_waited_for(tmp_path: Path) -> None:
             await looks.get()
 
 
-async def test_what_cannot_be_settled_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_correction_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tries, again = 0, asyncio.Event()
 
-    async def settle() -> None:
+    async def correct() -> None:
         nonlocal tries
         tries += 1
         if tries == 1:
             raise Unavailable("the gateway does not answer")
         again.set()
 
-    async with watched(Watch(f"unix://{tmp_path}/docker.sock", "here", settle)):
+    async with watched(Watch(f"unix://{tmp_path}/docker.sock", "here", correct)):
         await again.wait()
     assert "the gateway does not answer" in caplog.text

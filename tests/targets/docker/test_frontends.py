@@ -23,7 +23,7 @@ from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
-async def test_a_door_is_open_before_the_first_release_and_says_when_to_come_back(target: DockerTarget) -> None:
+async def test_before_the_first_release_a_request_gets_a_503_with_retry_after(target: DockerTarget) -> None:
     port = free_port()
     target.expect([an_app(1, listen=port)])
 
@@ -36,7 +36,7 @@ async def test_a_door_is_open_before_the_first_release_and_says_when_to_come_bac
     assert refused.json()["title"] == "no release of this app is serving"
 
 
-async def test_a_release_learns_who_asked(target: DockerTarget, web: Image) -> None:
+async def test_a_release_gets_the_address_of_the_client(target: DockerTarget, web: Image) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
     assert "x-forwarded-for: 127.0.0.1" in (await answer(port, "/headers")).text.lower()
@@ -92,7 +92,7 @@ async def test_tls_ends_at_the_gateway(engine: str, instance: str, web: Image, t
             assert "x-forwarded-proto: https" in (await http.send(request)).text.lower()
 
 
-async def test_behind_published_ports_a_swap_loses_nothing_either(
+async def test_on_a_bridge_a_swap_loses_no_request(
     engine: str, instance: str, web: Image, tmp_path: Path, leaks: Leaks
 ) -> None:
     port, log = free_port(), FakeLog()
