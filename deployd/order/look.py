@@ -30,9 +30,8 @@ logger = logging.getLogger(__name__)
 
 _JITTER = 0.1
 _APART_S = 0.2  # a flood of deliveries is no reason to flood the remote
-_OFTEN = (
-    10  # after so many failures in a row it is asked no more often than the poll does, unless a delivery owes a look
-)
+# After so many failures in a row a remote is asked no more often than the poll does, unless a delivery owes it a look.
+_OFTEN = 10
 WAITS = (0.5, 1.0, 2.0, 4.0)
 
 

@@ -51,3 +51,15 @@ def test_a_deploy_that_two_people_cancel_at_once_is_cancelled_once(world: World)
     world.cancel("iris", 1)
     world.settle()
     assert [order.status for order in world.rules.apps["iris"].orders] == [Status.CANCELLED]
+
+
+def test_a_deploy_that_is_cancelled_while_the_engine_goes_away_is_not_tried_again(world: World) -> None:
+    world.goes_on(1)
+    world.engine.call_s = 0.1
+    world.deliver(world.commit())
+    order = world.becomes("iris", Status.CHECKING)
+    world.goes_on(0.05)  # its container is being made, which no cancellation tears apart
+    world.engine.away_until = world.clock.time() + 1
+    world.cancel("iris", 1)
+    world.settle()
+    assert order.status is Status.CANCELLED

@@ -95,6 +95,15 @@ async def test_a_deploy_that_was_stopped_before_it_began_stays_queued_and_says_w
     assert (now.status, now.reason, now.started_at) == (Status.QUEUED, "deployd was stopped", None)
 
 
+async def test_only_a_deploy_that_waits_still_can_be_withdrawn(store: Store) -> None:
+    waiting = await store.queue(wanted(A))
+    withdrawn = await store.withdraw(waiting)
+    assert (withdrawn.status, withdrawn.reason) == (Status.CANCELLED, "cancelled by hand")
+    assert await store.withdraw(waiting) == withdrawn == await _deploy(store, 1)
+    begun = await store.advance(await store.queue(wanted(A)), Status.BUILDING)
+    assert await store.withdraw(begun) == begun
+
+
 async def test_what_is_recorded_of_a_deploy_is_kept(store: Store) -> None:
     deploy = await store.queue(wanted(A))
     await store.record_image(deploy, IMAGE)

@@ -157,7 +157,8 @@ class Daemon:
     async def stop(self) -> None:
         """As SIGTERM does it."""
         await self._end()
-        assert self._work.cancelled(), self._work.exception()
+        if self._ended is not None:
+            raise self._ended
 
     async def kill(self) -> None:
         """As SIGKILL does it."""
@@ -171,3 +172,4 @@ class Daemon:
             task.cancel()
         await asyncio.wait(tasks)
         await self.disk.__aexit__()
+        self._ended = None if self._work.cancelled() else self._work.exception()

@@ -17,7 +17,7 @@ from tests.order.model.clock import Clock
 from tests.order.model.daemon import Daemon
 from tests.order.model.engine import Engine
 from tests.order.model.remote import MAIN, Fault, Remote
-from tests.order.model.rules import App, Rules
+from tests.order.model.rules import App, Order, Rules
 
 T = TypeVar("T")
 
@@ -61,21 +61,18 @@ class World:
     def close(self) -> None:
         """End everything and leave nothing behind."""
         try:
-            self.run(self.daemon.kill())
+            self.clock.run_until_complete(self.daemon.kill())
         finally:
             self.clock.close()
             shutil.rmtree(self._directory)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something to its end, while the world goes on."""
-        try:
-            result = self.clock.run_until_complete(work)
-        except BaseException:
-            self.broken = True
-            raise
-        if self._failures:
-            self.broken = True
-            raise self._failures[0]
+        """Do something to its end, while the world goes on. What was against the rules meanwhile is raised."""
+        self.broken = True
+        result = self.clock.run_until_complete(work)
+        for failure in self._failures:
+            raise failure
+        self.broken = False
         return result
 
     def goes_on(self, seconds: float) -> None:
@@ -96,6 +93,13 @@ class World:
         commit = self.remote.write(parent, frozenset(paths or ("model",)), message, fault)
         self.push(commit.sha, late_by)
         return commit.sha
+
+    def becomes(self, name: str, status: Status) -> Order:
+        """The app's newest deploy, as soon as that is its status."""
+        orders = self.rules.apps[name].orders
+        while not orders or orders[-1].status is not status:
+            self.goes_on(self.clock.thread_s)
+        return orders[-1]
 
     def push(self, commit: str | None, late_by: float) -> None:
         """Move the branch, or delete it."""
