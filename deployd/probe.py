@@ -1,4 +1,4 @@
-"""Whether a release answers: its ready path, and that it says its own commit. The ready gate and the targets ask.
+"""Checks whether a release is ready and reports the right commit. Used by the ready gate and the targets.
 
 Knows HTTP and an app's [app.ready]; nothing of containers or deploys. The user's proxy settings are never used.
 """
@@ -21,8 +21,8 @@ _LONGEST_PROVENANCE = 64 * 1024
 
 
 def client(address: str) -> httpx.AsyncClient:
-    """A client of one release."""
-    # Releases speak plain HTTP. Reading the certificates of the world, which httpx does by default, takes 25 ms.
+    """An HTTP client for one release."""
+    # Releases use plain HTTP. By default, httpx would load all CA certificates, which takes 25 ms.
     return httpx.AsyncClient(
         base_url=address,
         trust_env=False,
@@ -33,13 +33,14 @@ def client(address: str) -> httpx.AsyncClient:
 
 
 async def until_ready(address: str, ready: Ready, commit: str | None) -> float:
-    """Ask until a 2xx comes and, where the app can be asked, the commit is right; the seconds that took.
+    """Ask until the answer is 2xx and, where the app has a `commit_path`, the commit is right. The seconds that this took.
 
     It is asked often at first, then every `ready.every`: see `pause`.
 
-    RolloutFailed with the last answer after `ready.within`, and at once when another commit answers. No `commit`: any will do.
+    RolloutFailed with the last answer after `ready.within`, and at once when another commit answers. Without `commit`, any
+    commit is accepted.
     """
-    began, last = time.monotonic(), "nothing was answered"
+    began, last = time.monotonic(), "no answer"
     asks: list[tuple[str, str | None]] = [(ready.path, None)]
     if ready.commit_path is not None and commit is not None:
         asks.append((ready.commit_path, commit))
@@ -56,13 +57,13 @@ async def until_ready(address: str, ready: Ready, commit: str | None) -> float:
 
 
 def pause(waited: float, every: float) -> float:
-    """Seconds to the next question when the first was `waited` seconds ago: a tenth of that, so that what is ready is found
-    out a tenth too late at most; never less than 10 ms, never more than `every`."""
+    """Seconds until the next request when the first was `waited` seconds ago: a tenth of that, so that readiness is noticed at
+    most a tenth too late; at least 10 ms, at most `every`."""
     return min(max(waited * _SHARE_OF_THE_WAIT, _SHORTEST_PAUSE_SECONDS), every)
 
 
 async def provenance(address: str, ready: Ready) -> dict[str, Any]:
-    """What a ready release says of itself where it says its commit; empty when that is not a JSON object of a sane size."""
+    """The JSON object that a ready release answers at its `commit_path`; empty when that is something else or too large."""
     if ready.commit_path is None:
         return {}
     try:
@@ -75,7 +76,7 @@ async def provenance(address: str, ready: Ready) -> dict[str, Any]:
 
 
 def said_commit(body: str) -> str:
-    """The commit in the answer of a commit path: JSON with "commit", or the plain text."""
+    """The commit in the answer to a commit path: a JSON object with "commit", or plain text."""
     try:
         data = json.loads(body)
     except ValueError:
@@ -84,7 +85,7 @@ def said_commit(body: str) -> str:
 
 
 async def _refusal(http: httpx.AsyncClient, path: str, commit: str | None = None) -> str | None:
-    """What is wrong with the answer, None when it is good. RolloutFailed when `commit` is not the one that answers."""
+    """The reason why the release is not ready; None when it is. RolloutFailed when it reports another commit than `commit`."""
     try:
         answer = await http.get(path)
     except httpx.ConnectError:
@@ -98,6 +99,6 @@ async def _refusal(http: httpx.AsyncClient, path: str, commit: str | None = None
     if commit is not None and (said := said_commit(answer.text)) != commit:
         raise RolloutFailed(
             f"{path} says commit {said[:_LONGEST_ANSWER] or '(none)'}, expected {commit}",
-            hint="the image must say the commit that it was built from: build arg COMMIT",
+            hint="the image must report the commit that it was built from; deployd passes it as build arg COMMIT",
         )
     return None

@@ -139,7 +139,7 @@ async def test_a_gateway_image_that_cannot_be_pulled_is_a_fault(
     file = _config(tmp_path, repository, '[gateway]\nimage = "127.0.0.1:1/nothing/haproxy:lts"\n')
     (found,) = await _found(file, "gateway")
     assert found.verdict == "wrong"
-    assert "and cannot pull it: asking its registry: " in found.detail
+    assert "and cannot pull it: asking the registry: " in found.detail
     assert "gateway.image" in found.hint
 
 

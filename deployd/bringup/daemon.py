@@ -18,7 +18,7 @@ import httpx
 from deployd.bringup import leftovers
 from deployd.bringup.api import EngineApi
 from deployd.bringup.ports import free_port
-from deployd.builders.leaves import Leaves
+from deployd.builders.unnamed import UnnamedImages
 from deployd.errors import Unavailable
 from deployd.tasks import first
 
@@ -135,7 +135,7 @@ class DemoDaemon:
     def remove_everything(self, api: EngineApi) -> list[str]:
         """Remove all that it created on the engine, the untagged images of its builds too; return what was removed."""
         removed = [str(found) for found in leftovers.remove(api, self.instance)]
-        for unnamed in reversed(Leaves(self.directory / "state" / "unnamed-images").all()):
+        for unnamed in reversed(UnnamedImages(self.directory / "state" / "unnamed-images").all()):
             with suppress(Unavailable):  # another image is built on it
                 if api.delete(f"/images/{unnamed}"):
                     removed.append(f"image {unnamed[:19]}")

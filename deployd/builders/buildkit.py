@@ -1,8 +1,8 @@
-"""Builds by BuildKit, through the docker client: cache mounts, build secrets, heredocs, frontends and remote builders.
+"""Builds with BuildKit, through the docker client: cache mounts, build secrets, heredocs, frontends and remote builders.
 
-No value of a build arg or secret ever stands in a command line: args go through the client's environment, secrets through
-private files that live as long as the build. What the client says is not believed: the engine is asked for the image, or,
-where a remote BuildKit pushes it, the registry (by the target). What a remote one builds for Docker is loaded into the engine.
+No command line holds the value of a build arg or secret: args are in the client's environment, secrets in private files that are
+removed after the build. The client's success alone is not trusted: the engine must have the image, or, where a remote BuildKit
+pushes it, the registry (the target asks it). What a remote BuildKit builds for Docker is loaded into the engine.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ from deployd.domain import Image
 from deployd.errors import BuildFailed, ConfigError, Unavailable
 from deployd.ports import BuildRequest, Context, Log
 
-# A build arg of such a name would steer the client instead of the build.
-_STEERING = re.compile(
+# A build arg with such a name would change what the client does, since args are in its environment.
+_CLIENT_VARIABLES = re.compile(
     r"PATH|HOME|(?:LD|DOCKER|BUILDX|SSH|XDG)_.*|BUILDKIT_(?!SYNTAX$|INLINE_CACHE$|CONTEXT_KEEP_GIT_DIR$).*"
 )
 _UNITS = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
@@ -49,8 +49,8 @@ class BuildkitBuilder:
         client: Path | None = None,
         url: str | None = None,
     ) -> None:
-        """`client`: the docker client; without it the first on PATH that can build with BuildKit. `url`: the engine's address;
-        without it DOCKER_HOST and Docker's own places count."""
+        """`client`: the docker client; by default the first on PATH that can build with BuildKit. `url`: the engine's
+        address; by default DOCKER_HOST and Docker's usual places."""
         self._settings = settings
         self._directory = state_dir / "builds"
         self._registry = registry
@@ -62,13 +62,13 @@ class BuildkitBuilder:
     async def build(self, request: BuildRequest, context: Context, log: Log) -> Image:
         """See ports.Builder. BuildFailed also after `builder.timeout`.
 
-        Cancelled, the client is gone at once; BuildKit ends the step a moment (0.2 s) later, and nobody can be asked when.
+        On a cancellation, the client ends at once. BuildKit ends the step about 0.2 s later; it does not tell when.
         """
         check(parse(context.instructions, context.dockerfile), request.app.build, request.args)
-        _refuse_steering(request.args)
+        _refuse_client_variables(request.args)
         client = await self._located()
         if self._settings.memory is not None or self._settings.cpus is not None:
-            log.write("builder.memory and builder.cpus do not bind BuildKit: limit its daemon\n")
+            log.write("builder.memory and builder.cpus do not limit BuildKit: set limits on its daemon\n")
         async with in_time(self._settings.timeout, log):
             return await self._build(client, request, context, log)
 
@@ -83,7 +83,7 @@ class BuildkitBuilder:
         return built_before(request, await self._inspect(client, f"{request.name}:{request.commit}"))
 
     async def trim(self, limit_bytes: int) -> int:
-        """See ports.Builder. BuildKit's cache does not say whose it is: the least used of all goes."""
+        """See ports.Builder. BuildKit's cache does not record who filled it: the least used part of all is removed."""
         return _freed(await self._answer(prune_command(await self._located(), self._settings.address, limit_bytes)))
 
     async def ping(self) -> None:
@@ -107,7 +107,7 @@ class BuildkitBuilder:
         return self._client
 
     async def _attach(self, client: Client, address: str) -> None:
-        """Make the remote BuildKit known to buildx under a name of its own; it may be so already."""
+        """Register the remote BuildKit with buildx, unless that was done before."""
         if not client.buildx:
             raise ConfigError("builder.address: a remote BuildKit needs the docker client's buildx plugin")
         name = remote_name(address)
@@ -115,7 +115,7 @@ class BuildkitBuilder:
             await self._answer(remote_buildkit.attach_command(client.path, address))
 
     def _pushes(self, request: BuildRequest) -> bool:
-        """A remote BuildKit gives its image to the registry, where the cluster pulls it; no engine is needed."""
+        """Whether BuildKit pushes the image: a remote one does so for a cluster, which pulls it; no engine is needed."""
         return self._settings.address is not None and request.app.target == "kubernetes"
 
     async def _build(self, client: Client, request: BuildRequest, context: Context, log: Log) -> Image:
@@ -131,7 +131,7 @@ class BuildkitBuilder:
             )
             command = build_command(client, self._settings.address, request, context.dockerfile, out, secrets)
             environment = {**request.args, "DOCKER_BUILDKIT": "1", **self._environment, **self._login(directory, log)}
-            code = await stream(command, environment, context.tar(), output.take, client.patience)
+            code = await stream(command, environment, context.tar(), output.take, client.stop_seconds)
             if code:
                 raise remote_buildkit.push_failed(output.failure(code))
             if pushes:
@@ -159,7 +159,7 @@ class BuildkitBuilder:
 
     @contextmanager
     def _private_directory(self) -> Iterator[Path]:
-        """A directory for one build's secrets. Those that a killed daemon left behind go first."""
+        """A directory for one build's secrets. Directories that a killed daemon left are removed first."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for stale in set(self._directory.iterdir()) - self._in_use:
             shutil.rmtree(stale)
@@ -174,7 +174,7 @@ class BuildkitBuilder:
                 self._directory.rmdir()
 
     def _login(self, directory: Path, log: Log | None) -> Mapping[str, str]:
-        """A client configuration that knows the registry's password beside what the present one knows."""
+        """Write a copy of the user's client config with the registry's password added; the environment that selects it."""
         registry = self._registry
         if registry is None or registry.username is None or registry.password is None:
             return {}
@@ -200,8 +200,8 @@ def build_command(
     output: Sequence[str],
     secrets: Mapping[str, Path],
 ) -> list[str]:
-    """The command line of a build, whose tar comes on standard input; `output` says where the image goes. Names only: the
-    values of args are in the environment."""
+    """The command line of a build that reads its tar from standard input; `output` says where the image goes. It has only the
+    names of args: their values are in the environment."""
     command = [str(client.path), *(["buildx"] if client.buildx else []), "build", "--progress=plain", *output]
     if client.buildx and address:
         command += ["--builder", remote_name(address)]
@@ -226,15 +226,16 @@ def prune_command(client: Client, address: str | None, limit_bytes: int) -> list
 
 
 def _load_options(client: Client, directory: Path) -> list[str]:
-    """The image goes into the engine."""
+    """The options that load the image into the engine."""
     return [*(["--load"] if client.buildx else []), "--iidfile", str(directory / "image-id")]
 
 
-def _refuse_steering(args: Mapping[str, str]) -> None:
+def _refuse_client_variables(args: Mapping[str, str]) -> None:
     for name in args:
-        if _STEERING.fullmatch(name):
+        if _CLIENT_VARIABLES.fullmatch(name):
             raise BuildFailed(
-                f"app.build.args: {name} would steer the docker client, not the build", hint="give the arg another name"
+                f"app.build.args: {name} would change the docker client, not the build",
+                hint="give the arg another name",
             )
 
 
@@ -263,5 +264,5 @@ def _freed(output: str) -> int:
 
 
 def _no_answer(output: str) -> Unavailable:
-    lines = output.strip().splitlines() or ["the docker client fails"]
+    lines = output.strip().splitlines() or ["the docker client failed"]
     return Unavailable(f"the docker client says: {lines[-1][:500]}", hint="is the Docker Engine running?")

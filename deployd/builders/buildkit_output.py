@@ -1,6 +1,6 @@
-"""What `docker build --progress=plain` says while it builds: into the log, and what a failure has to know.
+"""The output of `docker build --progress=plain`: written to the log, and read to explain a failure.
 
-Pure. Every line of a step begins with the step's number, so a build cannot print what looks like BuildKit's own words.
+Pure. Every line of a step begins with the step's number, so a build cannot imitate BuildKit's own messages.
 """
 
 import re
@@ -24,7 +24,7 @@ _PROLOGUE = re.compile(
 
 
 class BuildkitOutput:
-    """The course of one build, fed line by line."""
+    """The output of one build, taken line by line."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -33,7 +33,7 @@ class BuildkitOutput:
         self._last = ""
 
     def take(self, line: str) -> None:
-        """One line, without its end."""
+        """Take one line, without its line end."""
         match = _LINE.fullmatch(line)
         if match and not _NOISE.fullmatch(line):
             self._step(match[1], match[2])
@@ -48,7 +48,7 @@ class BuildkitOutput:
             return self._failure
         text = _PROLOGUE.sub("", self._last) or f"the docker client ended with {code}"
         if _NO_ENGINE.search(self._last) or code < 0:
-            return Unavailable(f"BuildKit does not build: {text}", hint="is the Docker Engine running?")
+            return Unavailable(f"BuildKit cannot build: {text}", hint="is the Docker Engine running?")
         return BuildFailed(text)
 
     def _step(self, number: str, text: str) -> None:
@@ -70,7 +70,7 @@ class BuildkitOutput:
         return BuildFailed(f"{where}{text}")
 
     def _last_lines(self, number: str) -> str:
-        """What the failed step printed last, as it stands in the log."""
+        """The last lines that the failed step printed, read from the log."""
         printed = re.compile(rf"#{number} \d+\.\d+ (.*)")
         lines = [match[1] for line in self._log.tail(50).splitlines() if (match := printed.fullmatch(line))]
         return "\n".join(lines[-10:])

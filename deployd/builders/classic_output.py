@@ -1,6 +1,6 @@
-"""What the engine's classic builder says while it builds: into the log, and into what a failure or a clean-up has to know.
+"""The output of the engine's classic builder: written to the log, and read for failures and for the clean-up.
 
-Pure. What a build prints can look like the engine's own words, so nothing that is read here may do harm when it is a lie.
+Pure. A build can print text that looks like the engine's own messages, so wrong values read here must do no harm.
 """
 
 import re
@@ -19,8 +19,8 @@ _OF_ENGINE = (" ---> ", "Removing intermediate container ", "Step ")
 
 
 class ClassicOutput:
-    """The course of one build. `began` is when, by the engine's clock; `images` are those that ended a stage so far, `layer` the
-    last one of all and `container` the one that runs now, as far as the text can be trusted."""
+    """The output of one build. `began`: its start by the engine's clock; `images`: the results of the stages so far; `layer`: the
+    last layer; `container`: the container of the present step. The build can forge `layer` and `container`."""
 
     def __init__(self, log: Log) -> None:
         self.began: datetime | None = None
@@ -32,7 +32,7 @@ class ClassicOutput:
         self._from = False
 
     def take(self, message: Mapping[str, Any]) -> None:
-        """One message of the stream. BuildFailed or Unavailable when it is the one that says why the build ended."""
+        """Take one message of the stream. BuildFailed or Unavailable when the message says that the build failed."""
         if "error" in message or "errorDetail" in message:
             raise self._failure(message)
         if isinstance(text := message.get("stream"), str):
@@ -54,7 +54,7 @@ class ClassicOutput:
             self.layer = layer[1]
 
     def _pull(self, message: Mapping[str, Any]) -> None:
-        """A line for what is pulled and for each layer that has come; none for every step of its bar."""
+        """Log a line for each image and each layer that is pulled, but none for every step of a progress bar."""
         status, layer = message["status"], message.get("id")
         if not message.get("progressDetail") and status not in {"Waiting", "Verifying Checksum", "Download complete"}:
             self._log.write(f"{layer}: {status}\n" if layer else f"{status}\n")
@@ -62,7 +62,7 @@ class ClassicOutput:
     def _failure(self, message: Mapping[str, Any]) -> DeploydError:
         detail = message.get("errorDetail")
         detail = detail if isinstance(detail, dict) else {}
-        text = str(detail.get("message") or message.get("error") or "the engine does not say why").strip()
+        text = str(detail.get("message") or message.get("error") or "the engine gives no reason").strip()
         code = detail.get("code")
         hint = self._last_lines() if code else ""
         self._log.write(f"{text}\n")

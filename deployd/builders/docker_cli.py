@@ -1,6 +1,6 @@
-"""The docker client as a program: which one can build with BuildKit, and how it is run, read and stopped.
+"""The docker client: find one that can build with BuildKit, run it, read its output and stop it.
 
-Knows processes, not builds. A client runs in a process group of its own, so that its plugins go with it.
+Knows processes, not builds. A client runs in a process group of its own, so that its plugins are stopped with it.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ _PASSED_ON = ("PATH", "HOME", "DOCKER_CONFIG", "DOCKER_HOST", "DOCKER_CERT_PATH"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A docker client that can build with BuildKit: by its buildx plugin, or by itself (18.09 to 22)."""
+    """A docker client that can build with BuildKit: with its buildx plugin, or without it (18.09 to 22)."""
 
     path: Path
     buildx: bool
 
     @property
-    def patience(self) -> float:
-        """Seconds that it gets to stop a build by itself. A client without buildx that sends its context from standard input
-        asks the engine to cancel either the build or the upload, as luck has it; its end alone stops the build."""
+    def stop_seconds(self) -> float:
+        """Seconds that the client gets to cancel its build before it is killed. None without buildx: after SIGTERM, such a client
+        sometimes cancels only the upload of its context; killing it always stops the build."""
         return 2.0 if self.buildx else 0.0
 
 
@@ -48,21 +48,21 @@ async def locate(given: Path | None) -> Client:
         if version and (18, 9) <= (int(version[1]), int(version[2])) < (23, 0):
             return Client(path, buildx=False)
     raise Unavailable(
-        f"{given or 'no docker client here'} {'cannot' if given else 'can'} build with BuildKit",
+        f"{given or 'no docker client on this machine'} {'cannot' if given else 'can'} build with BuildKit",
         hint="install docker with its buildx plugin, or set builder.kind to engine",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A client that ended; `output` is both of its outputs."""
+    """The result of a client that ended; `output` is its standard output and error."""
 
     code: int
     output: str
 
 
 async def run(command: Sequence[str], environment: Mapping[str, str]) -> Ended:
-    """Run a client that is quick and answers briefly."""
+    """Run a short command."""
     lines: list[str] = []
     code = await stream(command, environment, None, lines.append)
     return Ended(code, "\n".join(lines))
@@ -73,11 +73,12 @@ async def stream(
     environment: Mapping[str, str],
     stdin: AsyncIterator[bytes] | None,
     take: Callable[[str], None],
-    patience: float = 0.0,
+    stop_seconds: float = 0.0,
 ) -> int:
-    """Run a client, feed it, give every line it prints to `take`; its exit code, or minus the signal that ended it.
+    """Run a client with `stdin` as its input; `take` gets every line that it prints. Its exit code, or minus the signal that
+    ended it.
 
-    However this ends, the client and all it started are gone. What goes wrong in `stdin` ends it, and comes out of here.
+    However this ends, the client and its children have ended. An error of `stdin` kills the client and is raised here.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -94,20 +95,20 @@ async def stream(
                 await _lines(process.stdout, take)
             return await process.wait()
         finally:
-            await _stop(process, patience)
+            await _stop(process, stop_seconds)
 
 
 async def _feed(process: asyncio.subprocess.Process, stdin: AsyncIterator[bytes]) -> None:
     if process.stdin is None:
         return
-    # A client that ends early says why by itself.
+    # A client that ends early prints the reason itself.
     with suppress(BrokenPipeError, ConnectionResetError):
         try:
             async for piece in stdin:
                 process.stdin.write(piece)
                 await process.stdin.drain()
         except DeploydError:
-            # A tar that just ends is a valid one: the client must not see the end of this.
+            # A tar that is cut off between two files is valid, so the client must not see its end.
             _signal(process, signal.SIGKILL)
             raise
         process.stdin.close()
@@ -123,12 +124,12 @@ async def _lines(output: asyncio.StreamReader, take: Callable[[str], None]) -> N
         take(waiting)
 
 
-async def _stop(process: asyncio.subprocess.Process, patience: float) -> None:
-    """SIGTERM lets the client see BuildKit stop; SIGKILL is for one that does not go, or need not be asked."""
-    if process.returncode is None and patience:
+async def _stop(process: asyncio.subprocess.Process, stop_seconds: float) -> None:
+    """Send SIGTERM, so that the client can stop BuildKit; then, or at once without `stop_seconds`, SIGKILL."""
+    if process.returncode is None and stop_seconds:
         _signal(process, signal.SIGTERM)
         with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(stop_seconds):
                 await process.wait()
     if process.returncode is None:
         _signal(process, signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""What a Dockerfile says, as far as a builder must know before it starts: stages, base images, what needs BuildKit, who reads it.
+"""The parts of a Dockerfile that a builder must know before it starts: stages, base images, the frontend, what needs BuildKit.
 
-Pure: bytes in, values out. Not a validator: what is wrong in a Dockerfile is the engine's to say, with its own words.
+Pure. Not a validator: the engine reports errors in a Dockerfile, in its own words.
 """
 
 import re
@@ -19,7 +19,7 @@ _HEREDOC = re.compile(r"""\d*<<(-?)(["']?)([^<"']+)\2""")
 _OFFICIAL = re.compile(r"(?:(?:docker\.io/)?docker/dockerfile(?:-upstream)?)(?:[:@][\w.:@-]+)?")
 _PLATFORM_ARGUMENT = re.compile(r"\$\{?((?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT))\b")
 
-# The flags that the classic builder knows; every other one came with BuildKit.
+# The flags that the classic builder supports; all others need BuildKit.
 _CLASSIC_FLAGS: Mapping[str, frozenset[str]] = {
     "FROM": frozenset({"platform"}),
     "COPY": frozenset({"from", "chown"}),
@@ -28,7 +28,7 @@ _CLASSIC_FLAGS: Mapping[str, frozenset[str]] = {
 }
 _WITH_HEREDOC = frozenset({"RUN", "COPY", "ADD"})
 _NEEDS_BUILDKIT = 'needs builder.kind = "buildkit"'
-_HINT = 'set kind = "buildkit" in [builder], or do without'
+_HINT = 'set kind = "buildkit" in [builder], or remove it'
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Dockerfile:
 
 
 def parse(content: bytes, path: str = "Dockerfile") -> Dockerfile:
-    """Read a Dockerfile. Never fails: odd lines become odd instructions."""
+    """Parse a Dockerfile. Never fails: an invalid line becomes an instruction that the engine will refuse."""
     text = content.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
     directives = _directives(text)
     lines = text.split("\n")
@@ -76,7 +76,7 @@ def parse(content: bytes, path: str = "Dockerfile") -> Dockerfile:
 
 
 def check(dockerfile: Dockerfile, build: Build, args: Mapping[str, str]) -> None:
-    """BuildFailed when the app's stage is not there, or when a frontend that nobody vouches for would read the Dockerfile."""
+    """BuildFailed when the Dockerfile lacks the app's stage, or names a frontend other than docker/dockerfile."""
     for frontend in filter(None, (dockerfile.syntax, args.get("BUILDKIT_SYNTAX"))):
         if not _OFFICIAL.fullmatch(frontend):
             raise BuildFailed(
@@ -91,7 +91,7 @@ def check(dockerfile: Dockerfile, build: Build, args: Mapping[str, str]) -> None
 
 
 def check_classic(dockerfile: Dockerfile, build: Build, args: Mapping[str, str]) -> None:
-    """BuildFailed at the first thing that the engine's classic builder cannot do."""
+    """BuildFailed at the first instruction that the engine's classic builder cannot run."""
     if dockerfile.syntax is not None:
         raise dockerfile.problem(1, f"# syntax={dockerfile.syntax} {_NEEDS_BUILDKIT}", _HINT)
     for instruction in dockerfile.instructions:
@@ -104,7 +104,7 @@ def check_classic(dockerfile: Dockerfile, build: Build, args: Mapping[str, str])
 
 
 def bases(dockerfile: Dockerfile) -> Sequence[str]:
-    """The images that the stages begin with, without those that are stages themselves, as written."""
+    """The base images of the stages, as written; other stages are left out."""
     names = {stage.name for stage in dockerfile.stages}
     images = (stage.image for stage in dockerfile.stages if stage.image.lower() not in names | {"scratch"})
     return list(dict.fromkeys(images))
@@ -129,7 +129,7 @@ def _beyond_classic(instruction: Instruction, args: Mapping[str, str]) -> str | 
 
 
 def _directives(text: str) -> dict[str, str]:
-    """`# key=value` lines before anything else, comments and blank lines included."""
+    """The `# key=value` lines at the top. They end at the first other line, even a comment or a blank line."""
     found: dict[str, str] = {}
     lines = text.split("\n")
     if lines[0].startswith("#!"):
@@ -143,7 +143,7 @@ def _directives(text: str) -> dict[str, str]:
 
 
 def _syntax(text: str, directives: Mapping[str, str]) -> str | None:
-    """BuildKit also takes the directive from a `//` comment or from a JSON object at the top."""
+    """The image in the syntax directive. BuildKit also accepts it in a `//` comment or in a JSON object at the top."""
     as_json = _JSON_SYNTAX.match(text)
     return directives.get("syntax") or (as_json[1] if as_json else None)
 

@@ -1,7 +1,7 @@
-"""Builds by the Docker Engine's own (classic) builder, through its API: nothing but the engine's socket is needed.
+"""Builds with the Docker Engine's own (classic) builder, through its API: only the engine's socket is needed.
 
-Each build has a client of its own: closing it is what cancels the build. What a stream says is not believed: a build has
-succeeded when the engine, asked again, has the image. What this builder cannot do is refused before anything is sent.
+Each build has its own client; closing it cancels the build. The build's output alone is not trusted: a build has succeeded when
+the engine, asked afterwards, has the image. What this builder cannot do is refused before anything is sent.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from typing import Any
 
 from deployd.builders.classic_output import ClassicOutput
 from deployd.builders.dockerfile import Dockerfile, check, check_classic, parse
-from deployd.builders.leaves import Leaves
 from deployd.builders.outcome import built_before, in_time
+from deployd.builders.unnamed import UnnamedImages
 from deployd.builders.upload import Upload, tar_of
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.config.values import read_secret
@@ -30,7 +30,7 @@ from deployd.ports import BuildRequest, Context, Log
 _logger = logging.getLogger(__name__)
 
 _PERIOD_US = 100_000
-_PATIENCE_S = 5.0
+_ANSWER_SECONDS = 5.0
 
 
 class EngineBuilder:
@@ -44,11 +44,11 @@ class EngineBuilder:
         *,
         url: str | None = None,
     ) -> None:
-        """`url`: the engine's address; without it DOCKER_HOST and Docker's own places are asked."""
+        """`url`: the engine's address; by default DOCKER_HOST and Docker's usual places."""
         self._settings = settings
         self._registry = registry
         self._url = url
-        self._leaves = Leaves(state_dir / "unnamed-images")
+        self._unnamed = UnnamedImages(state_dir / "unnamed-images")
 
     async def build(self, request: BuildRequest, context: Context, log: Log) -> Image:
         """See ports.Builder. BuildFailed also after `builder.timeout`."""
@@ -65,22 +65,22 @@ class EngineBuilder:
         return built_before(request, found)
 
     async def trim(self, limit_bytes: int) -> int:
-        """See ports.Builder. The classic builder's cache are the unnamed ends of stages, of which the newest stay. An unnamed
-        image with our label is none of it: another took its name, and a release may need it. It goes as other images of its
-        app do. BuildKit's cache is not ours to touch."""
+        """See ports.Builder. The classic builder's cache is the unnamed images of stages; the newest of them stay. An unnamed
+        image with our labels is not part of it: a later build took its name, and a release may need it, so `prune` removes it
+        with the other images of its app. BuildKit's cache is not touched."""
         async with self._engine() as engine:
-            return await self._trim_leaves(engine, limit_bytes)
+            return await self._trim_unnamed(engine, limit_bytes)
 
     async def ping(self) -> None:
         """Unavailable when the engine does not answer within five seconds."""
-        async with self._engine(_PATIENCE_S) as engine:
+        async with self._engine(_ANSWER_SECONDS) as engine:
             await engine.ping()
 
     async def _build(self, request: BuildRequest, dockerfile: Dockerfile, context: Context, log: Log) -> Image:
         upload, output = Upload(context), ClassicOutput(log)
         image: Image | None = None
-        # A label costs the classic builder a step each. All in one step behind the build are faster, but what the image
-        # tells its children to do (ONBUILD) would then be done here.
+        # The classic builder takes a step for each label. A second build that sets all labels in one step is faster, but it would
+        # run the image's ONBUILD instructions.
         separate = all(instruction.name != "ONBUILD" for instruction in dockerfile.instructions)
         try:
             async with upload.pieces() as pieces, self._engine() as engine:
@@ -88,7 +88,7 @@ class EngineBuilder:
                 await self._run(engine, parameters, self._credentials(log), pieces, output)
                 if separate:
                     await self._label(engine, request, output)
-                image = await _proven(engine, request, output)
+                image = await _built_image(engine, request, output)
                 return image
         except Unavailable as exc:
             if upload.failure is not None:
@@ -107,7 +107,7 @@ class EngineBuilder:
         tar: AsyncIterator[bytes] | bytes,
         output: ClassicOutput,
     ) -> None:
-        """One build. A refusal before its first step is the committer's: a Dockerfile that does not parse, for one."""
+        """Run one build. BuildFailed when the engine refuses it before its first step, for example a Dockerfile with an error."""
         try:
             async with engine.images.build(parameters, headers, tar) as build:
                 output.began = output.began or build.began
@@ -119,7 +119,7 @@ class EngineBuilder:
             raise BuildFailed(refused.said) from refused
 
     async def _label(self, engine: EngineClient, request: BuildRequest, output: ClassicOutput) -> None:
-        """Put all labels, and the name, onto the image that was just built."""
+        """Add all labels and the name to the image that was just built."""
         if not output.images:
             raise _no_image()
         base = output.images[-1]
@@ -155,31 +155,31 @@ class EngineBuilder:
         return {"X-Registry-Config": base64.urlsafe_b64encode(json.dumps(known).encode()).decode()}
 
     async def _wait_until_gone(self, container: str) -> None:
-        """The engine removes the container of an ended build by itself; only the waiting is ours, since a build can print
-        any container's id."""
+        """Wait until the engine has removed the container of an ended build. deployd does not remove it itself, since a build can
+        print any container's id."""
         try:
-            async with self._engine(_PATIENCE_S) as engine:
+            async with self._engine(_ANSWER_SECONDS) as engine:
                 await engine.containers.until_removed(container)
         except Unavailable as exc:
-            _logger.warning("Cannot see whether the container of an ended build is gone: %s", exc)
+            _logger.warning("Cannot wait for the removal of an ended build's container: %s", exc)
 
     async def _remember(self, output: ClassicOutput, left: Sequence[str | None]) -> None:
-        """Write down which unnamed images this build has left, so that they can be told from others' later."""
+        """Record which unnamed images this build has left, so that only those are removed later."""
         began, names = output.began, [each for each in left if each]
         if began is None or not names:
             return
         try:
-            async with self._engine(_PATIENCE_S) as engine:
+            async with self._engine(_ANSWER_SECONDS) as engine:
                 found = [await engine.images.inspect(each) for each in names]
         except Unavailable as exc:
-            _logger.warning("Cannot note which unnamed images a build left: %s", exc)
+            _logger.warning("Cannot record which unnamed images a build left: %s", exc)
             return
-        # A stage that came from the cache is older than the build: somebody else may have made it.
+        # An image older than the build came from the cache; another program may have made it.
         made = [each["Id"] for each in found if each and not each["RepoTags"] and _created(each) >= began]
-        self._leaves.add(made)
+        self._unnamed.add(made)
 
-    async def _trim_leaves(self, engine: EngineClient, limit_bytes: int) -> int:
-        known = {each: await engine.images.inspect(each) for each in self._leaves.all()}
+    async def _trim_unnamed(self, engine: EngineClient, limit_bytes: int) -> int:
+        known = {each: await engine.images.inspect(each) for each in self._unnamed.all()}
         sizes = {each: int(found["Size"]) for each, found in known.items() if found and not found["RepoTags"]}
         gone = known.keys() - sizes.keys()
         excess, freed = sum(sizes.values()) - limit_bytes, 0
@@ -190,13 +190,13 @@ class EngineBuilder:
                     gone.add(each)
                     excess -= size
             freed = max(0, before - await engine.images.disk_used())
-        self._leaves.forget(gone)
+        self._unnamed.forget(gone)
         return freed
 
     @asynccontextmanager
     async def _engine(self, within: float | None = None) -> AsyncIterator[EngineClient]:
-        """A client for one piece of work, which may take so many seconds. An engine that cannot be found now may be there
-        later."""
+        """A client for one task, which may take `within` seconds. Unavailable, not ConfigError, without an engine: one may be
+        started later."""
         try:
             engine = EngineClient(self._url)
         except ConfigError as exc:
@@ -209,8 +209,8 @@ class EngineBuilder:
                 raise Unavailable(f"the engine does not answer within {within or 0:g} s") from exc
 
 
-async def _proven(engine: EngineClient, request: BuildRequest, output: ClassicOutput) -> Image:
-    """The image, when the engine has it under its name, from this build."""
+async def _built_image(engine: EngineClient, request: BuildRequest, output: ClassicOutput) -> Image:
+    """The image that this build made. Unavailable when the engine does not have it under its name."""
     found = await engine.images.inspect(_name(request))
     if found is None or not output.images or found["Id"] != output.images[-1]:
         raise _no_image()
@@ -218,7 +218,7 @@ async def _proven(engine: EngineClient, request: BuildRequest, output: ClassicOu
 
 
 def _created(image: Mapping[str, Any]) -> datetime:
-    # Nanoseconds are more than fromisoformat takes, and the engine's Date header has whole seconds anyway.
+    # fromisoformat does not accept nanoseconds, and the engine's Date header has whole seconds anyway.
     return datetime.fromisoformat(image["Created"][:19] + "+00:00")
 
 

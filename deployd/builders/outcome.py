@@ -1,4 +1,4 @@
-"""How a build ends, whichever builder ran it: with an image, out of time, or with a failure that says why."""
+"""How a build with any builder ends: with an image, at its time limit, or with a failure and its reason."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ from deployd.domain import Image
 from deployd.errors import BuildFailed, DeploydError, Unavailable
 from deployd.ports import BuildRequest, Log
 
-_AWAY = re.compile(
+_UNREACHABLE = re.compile(
     r"dial tcp|i/o timeout|no such host|connection re(?:fused|set)|TLS handshake|toomanyrequests|EOF$"
     r"|Client\.Timeout|context deadline exceeded|network is unreachable|server misbehaving|\b50[0-4]\b"
 )
@@ -35,16 +35,16 @@ def built_before(request: BuildRequest, found: Mapping[str, Any] | None) -> Imag
 
 
 def step_failed(where: str, code: int, last_lines: str) -> BuildFailed:
-    """A command of the build ended with `code`; what it printed last is the best hint there is."""
-    killed = "\n137 means killed, mostly for lack of memory: see builder.memory" if code == _KILLED else ""
+    """The error for a build step that ended with `code`; the hint is what it printed last."""
+    killed = "\n137 means that it was killed, usually for lack of memory: see builder.memory" if code == _KILLED else ""
     return BuildFailed(f"{where}exit code {code}", hint=last_lines + killed)
 
 
 def base_failed(where: str, text: str) -> DeploydError:
-    """A base image could not be had: its registry is away, or it does not have the image for us."""
-    if _AWAY.search(text):
+    """The error for a base image that cannot be pulled: its registry cannot be reached, or refuses or lacks the image."""
+    if _UNREACHABLE.search(text):
         return Unavailable(f"{where}{text}", hint="the registry of the base image cannot be reached")
     return BuildFailed(
         f"{where}{text}",
-        hint="is the base image's name right? one of a private registry needs its credentials in [registry]",
+        hint="check the name of the base image; a private registry needs credentials in [registry]",
     )

@@ -1,6 +1,6 @@
-"""A BuildKit elsewhere, whose images go from it straight to the registry: what buildx is asked, and what its answers mean.
+"""A remote BuildKit that pushes its images to the registry itself: the commands for buildx, and what its answers mean.
 
-Pure. No engine takes part: the digest comes out of the build's own metadata, and an earlier image is asked of the registry.
+Pure. No engine is used: the digest is in the build's metadata, and the registry is asked for an image that was built before.
 """
 
 import hashlib
@@ -22,29 +22,29 @@ _REFUSED = re.compile(
 
 
 def remote_name(address: str) -> str:
-    """What buildx calls the BuildKit at `address`."""
+    """The name of the BuildKit at `address` in buildx."""
     return f"deployd-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
 
 
 def attach_command(client: Path, address: str) -> list[str]:
-    """Make the BuildKit at `address` known to buildx."""
+    """The command that registers the BuildKit at `address` with buildx."""
     return [str(client), "buildx", "create", "--name", remote_name(address), "--driver", "remote", address]
 
 
 def answers_command(client: Path, address: str) -> list[str]:
-    """Ask whether it is there: of a remote one buildx says so only when told to start it."""
+    """The command that succeeds if it answers. Without --bootstrap, buildx does not connect to a remote one."""
     return [str(client), "buildx", "inspect", "--bootstrap", remote_name(address)]
 
 
 def push_options(directory: Path, *, insecure: bool) -> list[str]:
-    """The part of a build's command line that lets the image go to the registry. Its digest is then that of a plain manifest:
-    with attestations it would be an index, which not every registry takes."""
+    """The options that push the image to the registry, without attestations: with them the digest would be that of an index,
+    which not every registry accepts."""
     output = ["--output", "type=image,push=true,registry.insecure=true"] if insecure else ["--push"]
     return [*output, "--provenance=false", "--metadata-file", str(directory / "metadata")]
 
 
 def pushed(request: BuildRequest, metadata: str) -> Image:
-    """The image that a build with `push_options` left in the registry."""
+    """The image that a build with `push_options` pushed, from its metadata."""
     try:
         said = json.loads(metadata)
         digest = said["containerimage.digest"]
@@ -57,14 +57,14 @@ def pushed(request: BuildRequest, metadata: str) -> Image:
 
 
 def find_command(client: Path, request: BuildRequest) -> list[str]:
-    """Ask the registry for the image of `request`, with its config."""
+    """The command that asks the registry for the image of `request`, with its config."""
     name = f"{request.name}:{request.commit}"
     return [str(client), "buildx", "imagetools", "inspect", "--format", "{{json .}}", name]
 
 
 def found(request: BuildRequest, answer: str) -> Image | None:
-    """The image that `find_command` found, if it carries the request's labels; None for whatever is not understood: then it
-    is built again, from the cache."""
+    """The image in the answer to `find_command`, if it has the request's labels; None also for an unknown answer: then it is
+    built again, from the cache."""
     try:
         said: Mapping[str, Any] = json.loads(answer[answer.index("{") :])
         digest, image = said["manifest"]["digest"], said["image"]
@@ -77,9 +77,9 @@ def found(request: BuildRequest, answer: str) -> Image | None:
 
 
 def push_failed(failure: DeploydError) -> DeploydError:
-    """A build that failed only in its push: the registry is away, unless it says that it will not have the image."""
+    """The error for a build whose push failed: BuildFailed when the registry refused it, else Unavailable."""
     if "failed to push" not in failure.message:
         return failure
     if _REFUSED.search(failure.message):
-        return BuildFailed(failure.message, hint="see [registry]: may its user push there?")
-    return Unavailable(failure.message, hint="BuildKit does not reach the registry")
+        return BuildFailed(failure.message, hint="check that the user in [registry] may push there")
+    return Unavailable(failure.message, hint="BuildKit cannot reach the registry")

@@ -1,4 +1,4 @@
-"""What a build sends to the engine: a tar in pieces."""
+"""The build context that a build sends to the engine, as a tar in pieces."""
 
 import asyncio
 import io
@@ -13,7 +13,7 @@ from deployd.ports import Context
 
 
 class Upload:
-    """The context on its way to the engine. aiohttp hides what went wrong in it behind an error of its own: see `failure`."""
+    """Sends a context. When reading it fails, aiohttp raises an error of its own; the original one is in `failure`."""
 
     def __init__(self, context: Context) -> None:
         self.failure: DeploydError | None = None
@@ -22,9 +22,9 @@ class Upload:
 
     @asynccontextmanager
     async def pieces(self) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The tar, from the context as it comes; at an end of any kind nothing reads from the context any more.
+        """The pieces of the tar. After the block, nothing reads from the context.
 
-        aiohttp reads it in a task of its own, which is cancelled when its client is closed, and ends a little later.
+        aiohttp reads them in its own task. Closing its client cancels that task, which ends a little later.
         """
         pieces = self._pieces()
         try:
@@ -51,7 +51,7 @@ class Upload:
 
 
 def tar_of(dockerfile: str) -> bytes:
-    """A context that is nothing but a Dockerfile."""
+    """A context with only a Dockerfile."""
     content, packed, entry = dockerfile.encode(), io.BytesIO(), tarfile.TarInfo("Dockerfile")
     entry.size = len(content)
     with tarfile.open(fileobj=packed, mode="w") as archive:

@@ -1,4 +1,4 @@
-"""A Docker Engine as the rest of deployd knows it. Close it, or use it as an async context manager."""
+"""The client of a Docker Engine. Close it, or use it as an async context manager."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from deployd.engine.networks import EngineNetworks
 
 
 class EngineClient:
-    """The engine at `url` (None: DOCKER_HOST, the docker context or the usual sockets). ConfigError when there is none."""
+    """A client of the engine at `url` (None: DOCKER_HOST, the docker context or the usual sockets). ConfigError without one."""
 
     def __init__(self, url: str | None = None) -> None:
         self._connection = Connection(url)
@@ -26,7 +26,7 @@ class EngineClient:
         await self.close()
 
     async def close(self) -> None:
-        """End all that is still under way, a build for one."""
+        """Cancel all requests in progress, for example a build."""
         await self._connection.close()
 
     async def ping(self) -> None:
@@ -40,12 +40,12 @@ class EngineClient:
         return found
 
     async def info(self) -> dict[str, Any]:
-        """What the engine says of itself and of its machine."""
-        found: dict[str, Any] = await self._connection.ask("asking the engine what it is", "info")
+        """The engine's description of itself and of its machine."""
+        found: dict[str, Any] = await self._connection.ask("asking the engine for its description", "info")
         return found
 
     async def events(self, filters: Mapping[str, Sequence[str]]) -> AsyncIterator[bytes]:
-        """What happens on the engine from now on, a JSON line an event; ends when the engine ends it."""
+        """The engine's events from now on, one JSON line each, until the engine ends the stream."""
         query = {"filters": json.dumps(filters)}
         async with self._connection.open("watching the engine", "events", query=query, timeout=ENDLESS) as answer:
             async for line in answer.content:

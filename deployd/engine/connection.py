@@ -1,7 +1,7 @@
-"""The one door to aiodocker: a Docker Engine is found and asked, and its errors are put into our words.
+"""The connection to a Docker Engine. Only this module and its siblings use aiodocker; its errors become ours here.
 
-An engine that does not answer is Unavailable. What it refuses is Refused: an Unavailable, too, since trying again later may
-help, for every caller who does not know better by the status.
+An engine that does not answer is Unavailable. A request that it refuses is Refused, which is also an Unavailable: trying again
+may help, unless the caller knows from the status that it does not.
 """
 
 import json
@@ -15,16 +15,16 @@ from aiohttp import ClientError, ClientResponse, ClientTimeout
 from deployd.errors import ConfigError, Unavailable
 
 ENDLESS = ClientTimeout(total=None, sock_connect=5)
-"""For answers that come when they come."""
+"""For answers without a time limit."""
 
 _TIMEOUT = ClientTimeout(total=120, sock_connect=5)
 _NO_CONNECTION = 900  # aiodocker's own status when nothing answers at the socket
-_LONGEST_COMPLAINT = 2000
+_LONGEST_MESSAGE = 2000
 _WHAT = "is it a Docker Engine that answers there?"
 
 
 class Refused(Unavailable):
-    """The engine answered no while `doing`: `said` are its words, `status` is that of HTTP, 0 in the middle of a stream."""
+    """The engine refused a request. `said`: its message; `status`: the HTTP status, or 0 in the middle of a stream."""
 
     def __init__(self, doing: str, said: str, status: int) -> None:
         super().__init__(f"{doing}: {said}")
@@ -33,8 +33,8 @@ class Refused(Unavailable):
 
 
 class Connection:
-    """The engine at `url` (None: DOCKER_HOST, the docker context or the usual sockets). `client` is for what needs more than
-    one answer to one request; whoever uses it translates. ConfigError when no engine can be found."""
+    """The engine at `url` (None: DOCKER_HOST, the docker context or the usual sockets). `client` is for calls that are
+    more than one request and answer; use it inside `translated`. ConfigError when no engine can be found."""
 
     def __init__(self, url: str | None) -> None:
         try:
@@ -43,7 +43,7 @@ class Connection:
             raise ConfigError("no Docker Engine was found", hint="start one, or point DOCKER_HOST at it") from exc
 
     async def close(self) -> None:
-        """End all that is still under way."""
+        """Cancel all requests in progress."""
         await self.client.close()
 
     async def ask(
@@ -56,14 +56,14 @@ class Connection:
         body: Mapping[str, Any] | None = None,
         timeout: ClientTimeout = _TIMEOUT,
     ) -> Any:
-        """The JSON that the engine answers, None when it answers nothing. `doing` begins the message of every error."""
+        """The engine's answer, parsed from JSON; None when it is empty. Every error message begins with `doing`."""
         data = json.dumps(body).encode() if body is not None else None
         async with self.open(doing, path, method, query=query, data=data, timeout=timeout) as answer:
             text = await answer.read()
         return json.loads(text) if text else None
 
     async def find(self, doing: str, path: str, method: str = "GET", *, timeout: ClientTimeout = _TIMEOUT) -> Any:
-        """The same, but None where there is no such thing."""
+        """Like `ask`, but None when the engine answers 404."""
         try:
             return await self.ask(doing, path, method, timeout=timeout)
         except Refused as refused:
@@ -83,7 +83,7 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         timeout: ClientTimeout = _TIMEOUT,
     ) -> AsyncIterator[ClientResponse]:
-        """An answer to be read inside the block; it is cut off when the block ends before."""
+        """Send a request. Read its answer inside the block; the connection is closed afterwards."""
         with translated(doing):
             url = f"{self.client.docker_host}/{await self._version()}/{path}"
             sent = {"Content-Type": "application/json"} | dict(headers or {})
@@ -91,16 +91,16 @@ class Connection:
                 method, url, params=query, data=data, headers=sent, timeout=timeout
             ) as answer:
                 if answer.status >= 400:
-                    raise Refused(doing, _complaint(answer, await answer.text(errors="replace")), answer.status)
+                    raise Refused(doing, _message(answer, await answer.text(errors="replace")), answer.status)
                 yield answer
 
     async def _version(self) -> str:
-        """The engine's version of its API as a part of the path; it is asked once."""
+        """The version of the engine's API, for the path. The engine is asked for it once."""
         if self.client.api_version == "auto":
             # Not /version, for which the engine starts two processes: 15 to 30 ms.
             async with self.client.session.get(f"{self.client.docker_host}/_ping") as answer:
                 if answer.status >= 400:
-                    raise Refused("asking the engine", _complaint(answer, await answer.text()), answer.status)
+                    raise Refused("asking the engine", _message(answer, await answer.text()), answer.status)
                 if (version := answer.headers.get("Api-Version")) is None:
                     raise Unavailable("asking the engine: it does not say the version of its API", hint=_WHAT)
                 self.client.api_version = f"v{version}"
@@ -109,7 +109,7 @@ class Connection:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Put what aiodocker and aiohttp raise into our words."""
+    """Turn the errors of aiodocker and aiohttp into ours."""
     try:
         yield
     except aiodocker.DockerError as exc:
@@ -122,8 +122,8 @@ def translated(doing: str) -> Iterator[None]:
         raise Unavailable(f"{doing}: the engine does not answer: {str(exc) or type(exc).__name__}") from exc
 
 
-def _complaint(answer: ClientResponse, text: str) -> str:
+def _message(answer: ClientResponse, text: str) -> str:
     try:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):
-        return text.strip()[:_LONGEST_COMPLAINT] or f"the engine answers {answer.status}"
+        return text.strip()[:_LONGEST_MESSAGE] or f"the engine answers {answer.status}"

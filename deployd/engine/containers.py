@@ -1,4 +1,4 @@
-"""The calls of the Engine API about containers, each by the container's name or id. What is not there is None, or done."""
+"""The calls of the Engine API about containers, each by the container's name or id. What does not exist is None or done."""
 
 import json
 import tarfile
@@ -13,18 +13,18 @@ Described = dict[str, Any]
 
 
 class EngineContainers:
-    """Containers on one engine, whoever made them."""
+    """All containers on one engine, not only ours."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def inspect(self, container: str) -> Described | None:
-        """All that the engine says of it, None when it is not there."""
+        """The engine's description of it; None when it does not exist."""
         found: Described | None = await self._connection.find(f"looking at {container}", f"containers/{container}/json")
         return found
 
     async def list(self, labels: Mapping[str, str], **filters: str) -> Sequence[Described]:
-        """Those, running or not, that carry all of `labels`; shorter descriptions than those of `inspect`."""
+        """The containers, running or stopped, with all of `labels`; their descriptions are shorter than in `inspect`."""
         wanted = {
             "label": [f"{key}={value}" for key, value in labels.items()],
             **{key: [value] for key, value in filters.items()},
@@ -34,18 +34,18 @@ class EngineContainers:
         return found
 
     async def create(self, name: str, spec: Mapping[str, Any]) -> str:
-        """Make one, not started yet; its id. Refused with 404 when its image is not there, with 409 when its name is taken."""
+        """Create one without starting it; its id. Refused: 404 when its image is missing, 409 when its name is in use."""
         made = await self._connection.ask(
             f"making {name}", "containers/create", "POST", query={"name": name}, body=spec
         )
         return str(made["Id"])
 
     async def start(self, container: str) -> None:
-        """Start it, if it does not run."""
+        """Start it, unless it runs."""
         await self._connection.ask(f"starting {container}", f"containers/{container}/start", "POST")
 
     async def stop(self, container: str, within: int | None = None) -> None:
-        """SIGTERM, and SIGKILL after `within` seconds (None: as the container says); done when it does not run or is gone."""
+        """Send SIGTERM, and SIGKILL after `within` seconds (None: the container's own timeout). Done when it is stopped."""
         query = "" if within is None else f"?t={within}"
         await self._connection.find(
             f"stopping {container}", f"containers/{container}/stop{query}", "POST", timeout=ENDLESS
@@ -69,24 +69,24 @@ class EngineContainers:
         await self._connection.ask(f"changing {container}", f"containers/{container}/update", "POST", body=settings)
 
     async def remove(self, container: str) -> None:
-        """Remove it, running or not, with its anonymous volumes; done when it is gone, whoever removed it."""
+        """Remove it, running or stopped, with its anonymous volumes. Returns when it no longer exists."""
         doing, path = f"removing {container}", f"containers/{container}"
         try:
             await self._connection.find(doing, f"{path}?force=1&v=1", "DELETE")
         except Refused as refused:
             if refused.status != 409:
                 raise
-            await self.until_removed(container)  # somebody else removes it already
+            await self.until_removed(container)  # it is being removed already
 
     async def until_ended(self, container: str) -> None:
-        """Wait until it does not run or is gone."""
+        """Wait until it does not run or no longer exists."""
         await self._connection.find(
             f"waiting for the end of {container}", f"containers/{container}/wait", "POST", timeout=ENDLESS
         )
 
     async def until_removed(self, container: str) -> None:
-        """Wait until somebody has removed it."""
-        doing, path = f"waiting until {container} is gone", f"containers/{container}/wait?condition=removed"
+        """Wait until it has been removed."""
+        doing, path = f"waiting for the removal of {container}", f"containers/{container}/wait?condition=removed"
         await self._connection.find(doing, path, "POST", timeout=ENDLESS)
 
     async def printed(self, container: str, tail: int | None = None) -> str:
@@ -97,7 +97,7 @@ class EngineContainers:
             return "".join(await log(stdout=True, stderr=True, tail=last))
 
     async def printing(self, container: str, tail: int | None = None) -> AsyncGenerator[str]:
-        """The same, and then what comes as it comes, until it ends. Only closing the engine ends this before."""
+        """The same, and then new output as it comes, until the container ends. To stop earlier, close the engine's client."""
         doing, last = f"following the output of {container}", _tail(tail)
         with translated(doing):
             log = self._connection.client.containers.container(container).log
@@ -114,7 +114,7 @@ class EngineContainers:
             return int((await made.inspect())["ExitCode"] or 0)
 
     async def read(self, container: str, path: str) -> bytes | None:
-        """A file in it, None when there is none at that path."""
+        """A file in it; None when there is no file at that path."""
         doing, query = f"reading {path} in {container}", {"path": path}
         try:
             async with self._connection.open(doing, f"containers/{container}/archive", query=query) as answer:

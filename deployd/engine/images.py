@@ -1,4 +1,4 @@
-"""The calls of the Engine API about images: found, pulled, pushed, built and removed. What is not there is None, or done."""
+"""The calls of the Engine API about images: find, pull, push, build, remove. What does not exist is None, or counts as done."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from deployd.engine.connection import Connection, Refused, translated
 from deployd.errors import Unavailable
 
 Message = Mapping[str, Any]
-"""One line of what the engine says while it works."""
+"""One message of the engine during a build or a push."""
 
 _BUILD = ClientTimeout(total=None, sock_connect=10)
 _LONGEST_MESSAGE = 4 * 1024 * 1024
@@ -22,40 +22,40 @@ _LONGEST_MESSAGE = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A build under way: when it began by the engine's own clock, and what it says."""
+    """A build in progress: its start by the engine's clock, and its messages."""
 
     began: datetime
     messages: AsyncIterator[Message]
 
 
 class EngineImages:
-    """Images on one engine, whoever made them."""
+    """All images on one engine, not only ours."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def inspect(self, image: str) -> dict[str, Any] | None:
-        """All that the engine says of an image, by name or id, None when it is not there."""
+        """The engine's description of an image, by name or id; None when it does not exist."""
         found: dict[str, Any] | None = await self._connection.find(f"looking for {image}", f"images/{image}/json")
         return found
 
     async def list(self, **filters: Sequence[str]) -> Sequence[dict[str, Any]]:
-        """Those that pass all the filters; shorter descriptions than those of `inspect`."""
+        """The images that match all filters. The descriptions are shorter than those of `inspect`."""
         query = {"filters": json.dumps(filters)}
         found: list[dict[str, Any]] = await self._connection.ask("looking for images", "images/json", query=query)
         return found
 
     async def can_be_pulled(self, image: str) -> None:
-        """Ask its registry for it, without pulling. Refused with the registry's reason."""
-        await self._connection.ask("asking its registry", f"distribution/{image}/json")
+        """Ask the registry for the image without pulling it. Refused with the registry's reason."""
+        await self._connection.ask("asking the registry", f"distribution/{image}/json")
 
     async def pull(self, image: str) -> None:
-        """Have it from its registry."""
+        """Pull it from its registry."""
         with translated(f"pulling {image}"):
             await self._connection.client.images.pull(image)
 
     async def push(self, name: str, tag: str, credentials: tuple[str, str] | None) -> AsyncGenerator[Message]:
-        """Give it to its registry: what the engine says meanwhile. Refused with the registry's reason."""
+        """Push it to its registry; the engine's messages. Refused with the registry's reason."""
         auth = {"username": credentials[0], "password": credentials[1]} if credentials else None
         with translated(f"pushing {name}:{tag}"):
             async for message in self._connection.client.images.push(name, auth=auth, tag=tag, stream=True):
@@ -65,10 +65,10 @@ class EngineImages:
     async def build(
         self, query: Mapping[str, str], headers: Mapping[str, str], tar: AsyncIterable[bytes] | bytes
     ) -> AsyncIterator[Build]:
-        """Begin a build. Refused when it does not come to its first step. Closing the engine is what cancels it.
+        """Start a build. Refused when it fails before its first step. To cancel it, close the engine's client.
 
-        aiodocker's own knows neither stage, limits nor credentials, reads its tar on the loop, and takes a connection that
-        breaks for the end of the answer.
+        aiodocker's own build method has no stage, limits or credentials, reads its tar on the loop, and takes a broken
+        connection for the end of the answer.
         """
         sent = {"Content-Type": "application/x-tar", **headers}
         async with self._connection.open(
@@ -77,7 +77,7 @@ class EngineImages:
             yield Build(parsedate_to_datetime(answer.headers["Date"]), _messages(answer))
 
     async def remove(self, image: str) -> bool:
-        """Whether the name or id is gone: False when something still needs it, a container or a layer of another image."""
+        """Remove a name or an id. False when a container or a layer of another image still needs it."""
         try:
             await self._connection.find(f"removing {image}", f"images/{image}", "DELETE")
         except Refused as refused:
@@ -99,4 +99,4 @@ async def _messages(answer: ClientResponse) -> AsyncIterator[Message]:
             if line.strip():
                 yield json.loads(line)
         if len(waiting) > _LONGEST_MESSAGE:
-            raise Unavailable("the Docker Engine sends a message without end")
+            raise Unavailable("the Docker Engine sends a message that is too long")

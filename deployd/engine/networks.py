@@ -8,29 +8,29 @@ from deployd.engine.connection import Connection, Refused
 
 
 class EngineNetworks:
-    """Networks on one engine, whoever made them."""
+    """All networks on one engine, not only ours."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def find(self, name: str) -> dict[str, Any] | None:
-        """The network of exactly that name as the engine describes it, None when there is none."""
+        """The engine's description of the network with exactly this name; None when it does not exist."""
         query = {"filters": json.dumps({"name": [name]})}
         found = await self._connection.ask(f"looking for the network {name}", "networks", query=query)
         return next((network for network in found if network["Name"] == name), None)
 
     async def create(self, name: str, spec: Mapping[str, Any]) -> None:
-        """Make one. Refused when there is one of that name."""
+        """Create one. Refused when one with that name exists."""
         body = {"Name": name, "CheckDuplicate": True, **spec}
         await self._connection.ask(f"making the network {name}", "networks/create", "POST", body=body)
 
     async def join(self, name: str, container: str) -> None:
-        """Put a container into the network."""
+        """Connect a container to the network."""
         doing = f"putting {container} into the network {name}"
         await self._connection.ask(doing, f"networks/{name}/connect", "POST", body={"Container": container})
 
     async def remove(self, name: str) -> bool:
-        """Whether it is gone: False when there are containers in it."""
+        """Remove it. False when containers are in it."""
         try:
             await self._connection.find(f"removing the network {name}", f"networks/{name}", "DELETE")
         except Refused as refused:

@@ -1,7 +1,7 @@
-"""Recorded requests with the answers that they must get, and how two answers differ. Pure: no HTTP, no files.
+"""The content of a golden file, recorded requests with their expected answers, and the comparison of answers. Pure.
 
-The document explains itself: POST each case's `request` to `url`; what its `response` names must come back, numbers within
-`tolerance`. Keys that a recorded object does not name are free.
+Each case's `request` is sent to `url`; the answer must contain all that `response` has, numbers within `tolerance`. Keys that
+`response` does not have are ignored.
 """
 
 import json
@@ -12,12 +12,12 @@ from typing import Any
 from deployd.errors import RolloutFailed
 
 _LONGEST_VALUE = 60
-_BEYOND_FLOATS = 10**308  # an integer past it cannot be made a float and must be equal to the digit
+_BEYOND_FLOATS = 10**308  # a larger integer cannot be converted to a float and must be equal exactly
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request and what its answer must hold."""
+    """One request and what its answer must contain."""
 
     request: Any
     response: Any
@@ -25,7 +25,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The content of a golden file. `url` and `tolerance` are None where it does not say."""
+    """The content of a golden file. `url` and `tolerance` are None when the file has none."""
 
     cases: tuple[Case, ...]
     url: str | None
@@ -34,7 +34,7 @@ class Document:
 
 
 def parse(content: bytes, name: str) -> Document:
-    """The cases of a golden file; RolloutFailed names what is wrong with it."""
+    """The cases of a golden file; RolloutFailed when it is not a golden file."""
     try:
         data = json.loads(content)
         cases = tuple(Case(case["request"], case["response"]) for case in data["cases"])
@@ -44,16 +44,16 @@ def parse(content: bytes, name: str) -> Document:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise RolloutFailed(
-            f"{name} is no golden file: {type(exc).__name__}: {exc}",
+            f"{name} is not a golden file: {type(exc).__name__}: {exc}",
             hint='expected {"url", "tolerance", "cases": [{"request", "response"}]}',
         ) from exc
     if not cases:
-        raise RolloutFailed(f"{name} has no cases", hint="a gate that asks nothing proves nothing")
+        raise RolloutFailed(f"{name} has no cases", hint="record at least one case, or remove [app.golden]")
     return document
 
 
 def difference(given: Any, wanted: Any, tolerance: float, path: str = "$") -> str | None:
-    """The first place where `given` is not what `wanted` asks for, as `$.predictions[0].label: 2, expected 1`."""
+    """The first difference between `given` and `wanted`, as `$.predictions[0].label: 2, expected 1`."""
     if isinstance(wanted, dict) and isinstance(given, dict):
         return _first(
             f"{path}.{key}: is missing"

@@ -1,6 +1,6 @@
-"""The gate for models: recorded requests must get their recorded answers, in time, before the candidate gets traffic.
+"""The gate for models: a candidate must give the recorded answers to recorded requests, in time.
 
-The golden file is taken from the commit, else from the image, where a build that trains has written it.
+The golden file is read from the commit, else from the image, where a build that trains a model writes it.
 """
 
 import time
@@ -16,13 +16,13 @@ from deployd.ports import Candidate, Context, Log
 from deployd.probe import client
 
 ImageReader = Callable[[Candidate, str], Awaitable[bytes | None]]
-"""Reads a file of a candidate's image by its path from the working directory; None when it is not there."""
+"""Reads a file of a candidate's image by its path from the working directory; None when it does not exist."""
 
 _ONE_ANSWER_SECONDS = 30.0
 
 
 class GoldenGate:
-    """Replays `[app.golden]` against the candidate; for apps that have that table."""
+    """Sends the requests of `[app.golden]` to the candidate; for apps with that table."""
 
     name = "golden"
 
@@ -30,7 +30,7 @@ class GoldenGate:
         self._read_image = read_image
 
     async def ask(self, candidate: Candidate, context: Context | None, log: Log) -> GateResult:  # noqa: ARG002 - the port's signature
-        """Passed with the number of answers and the slowest, or failed with the first that is wrong, slow or missing."""
+        """Passed with the number of answers and the slowest time; failed with the first that is wrong, slow or missing."""
         if (golden := candidate.app.golden) is None:
             return GateResult(self.name, "passed", "the app has no golden answers")
         try:
@@ -46,11 +46,11 @@ class GoldenGate:
             return content
         if self._read_image is not None and (content := await self._read_image(candidate, path)) is not None:
             return content
-        raise RolloutFailed(f"{path} is neither in the commit nor in the image", hint="see app.golden.file")
+        raise RolloutFailed(f"{path} is neither in the commit nor in the image", hint="check app.golden.file")
 
 
 async def _replay(candidate: Candidate, golden: Golden, document: Document) -> float:
-    """Ask every case; the seconds of the slowest. What config.toml says goes before what the file says."""
+    """Send every case; the seconds of the slowest. The app's config takes precedence over the golden file."""
     url = golden.url if "url" in golden.model_fields_set else document.url or golden.url
     tolerance = golden.tolerance
     if "tolerance" not in golden.model_fields_set and document.tolerance is not None:
@@ -75,7 +75,7 @@ async def _answer(http: httpx.AsyncClient, method: str, url: str, case: Case, wh
     try:
         answer = await http.request(method, url, json=case.request, timeout=_ONE_ANSWER_SECONDS)
     except httpx.HTTPError as exc:
-        raise RolloutFailed(f"{what}: {url} gives no answer: {str(exc) or type(exc).__name__}") from exc
+        raise RolloutFailed(f"{what}: {url} does not answer: {str(exc) or type(exc).__name__}") from exc
     if not answer.is_success:
         raise RolloutFailed(f"{what}: {url} answers {answer.status_code}: {answer.text[:200]}".rstrip(": \n"))
     return answer

@@ -1,4 +1,4 @@
-"""The gate that every candidate must pass: it answers, and it is the commit that it should be."""
+"""The gate that every candidate must pass: it answers, and reports the right commit."""
 
 from deployd.domain import GateResult
 from deployd.errors import RolloutFailed
@@ -7,12 +7,12 @@ from deployd.probe import until_ready
 
 
 class ReadyGate:
-    """Asks `[app.ready]` path until it answers 2xx, then `commit_path` for the commit."""
+    """Requests the path in `[app.ready]` until it answers 2xx, then `commit_path` for the commit."""
 
     name = "ready"
 
     async def ask(self, candidate: Candidate, context: Context | None, log: Log) -> GateResult:  # noqa: ARG002 - the port's signature
-        """Passed with the time it took, or failed with the last answer."""
+        """Passed with the time that it took; failed with the last answer."""
         ready = candidate.app.ready
         try:
             took = await until_ready(candidate.address, ready, candidate.deploy.commit)

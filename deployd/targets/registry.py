@@ -1,7 +1,7 @@
-"""Images on their way to a registry: pushed through the engine, and proven to be there by asking the registry itself.
+"""Push images to a registry through the engine, then ask the registry whether it has them.
 
-An engine's word is not enough: its stream can end early, and some engines never name the digest. So nothing counts as pushed
-until the registry answers for the manifest. Plain http is spoken only to a registry that is configured as insecure.
+The engine's answer is not enough: its stream can end early, and some engines never name the digest. An image counts as pushed
+only when the registry has its manifest. Plain http is used only for a registry that is configured as insecure.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _ACCEPT = (
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _SILENCE_S = 120.0
-_LASTING = re.compile(
+_PERMANENT = re.compile(
     r"denied|unauthorized|authentication|no basic auth|forbidden|does not exist|http response to https|immutable|quota|"
     r"insufficient.scope|(?:tag|name|manifest) invalid|name unknown|not allowed|polic(?:y|ies)|too large|unsupported",
     re.IGNORECASE,
@@ -47,20 +47,22 @@ class Registry:
         scheme, separator, _ = settings.url.partition("://")
         if separator and scheme == "http" and not settings.insecure:
             raise ConfigError(
-                "registry.url: plain http needs insecure = true", hint="images and the password would travel readable"
+                "registry.url: plain http needs insecure = true",
+                hint="images and the password are sent unencrypted then",
             )
         self._settings = settings
         self._scheme = scheme if separator else "http" if settings.insecure else "https"
         self.prefix = settings.prefix
 
     async def push(self, image: Image, log: Log) -> Image:
-        """`image` with the digest under which the registry has it. One that has a digest already is only asked for."""
+        """Push `image`; the same image with its digest in the registry. An image that already has a digest is only looked up."""
         credentials = self._credentials(log)
         async with self._http() as http:
             if image.digest is not None:
                 if await self._digest(http, image.name, image.digest, credentials) is None:
                     raise RolloutFailed(
-                        f"{image.reference} is not in the registry", hint="was it removed there? push its commit again"
+                        f"{image.reference} is not in the registry",
+                        hint="it may have been removed there; deploy its commit again",
                     )
                 return image
             pushed = await self._push(image, credentials, log)
@@ -78,14 +80,14 @@ class Registry:
                 raise Unavailable(f"the registry {self.prefix} answers {answer.status_code}", hint="see [registry]")
 
     async def forget(self, name: str, kept: KeptNow, images: int, image_bytes: int) -> int:
-        """Remove the engine's own copies of `name` past the newest `images` or `image_bytes` in all, never one that is `kept`.
+        """Remove the engine's copies of `name` beyond the newest `images` or `image_bytes` in total, but none that is `kept`.
 
-        The bytes freed; 0 where there is no engine. The registry itself is left alone.
+        The bytes freed; 0 where there is no engine. Nothing is removed from the registry.
         """
         try:
             engine = EngineClient()
         except ConfigError:
-            return 0  # images are built by a BuildKit elsewhere
+            return 0  # a remote BuildKit builds the images
         freed = count = total = 0
         async with engine:
             try:
@@ -102,15 +104,15 @@ class Registry:
         return freed
 
     async def _push(self, image: Image, credentials: tuple[str, str] | None, log: Log) -> str | None:
-        """Let the engine push; the digest where its stream names it."""
+        """Let the engine push; the digest, if the engine names it."""
         digest: str | None = None
         try:
             async with EngineClient() as engine:
-                async for said in _spoken(engine.images.push(image.name, image.tag, credentials)):
+                async for said in _while_messages_come(engine.images.push(image.name, image.tag, credentials)):
                     status, layer = str(said.get("status", "")), said.get("id")
                     if status in {"Pushed", "Layer already exists"}:
                         log.write(f"{layer}: {status}\n")
-                    named = (said.get("aux") or {}).get("Digest") or _named(status)
+                    named = (said.get("aux") or {}).get("Digest") or _digest_in(status)
                     digest = named or digest
         except Refused as refused:
             raise _push_failed(image, refused) from refused
@@ -131,7 +133,7 @@ class Registry:
             return None
         digest = answer.headers.get("docker-content-digest", "")
         if answer.status_code == 200 and not _DIGEST.fullmatch(digest):
-            # The header is optional: then the digest is that of the manifest's own bytes.
+            # The header is optional. Without it, the digest is computed from the manifest.
             answer = await self._ask(http, "GET", path, scope, credentials)
             digest = f"sha256:{hashlib.sha256(answer.content[:_LONGEST_MANIFEST]).hexdigest()}"
         if answer.status_code in {401, 403}:
@@ -142,14 +144,15 @@ class Registry:
             raise Unavailable(f"the registry answers {answer.status_code} for {name}")
         if _DIGEST.fullmatch(reference) and digest != reference:
             raise RolloutFailed(
-                f"the registry answers {digest} when asked for {reference}", hint="it cannot be trusted"
+                f"the registry answers {digest} when asked for {reference}",
+                hint="the registry, or a proxy before it, is not to be trusted",
             )
         return str(digest)
 
     async def _ask(
         self, http: httpx.AsyncClient, method: str, path: str, scope: str | None, credentials: tuple[str, str] | None
     ) -> httpx.Response:
-        """One request, with whatever kind of authentication the registry asks for."""
+        """Send one request, with the kind of authentication that the registry asks for."""
         headers = {"Accept": _ACCEPT}
         try:
             answer = await http.request(method, path, headers=headers)
@@ -192,29 +195,29 @@ class Registry:
         return self._settings.username, password
 
 
-async def _spoken(stream: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[Mapping[str, Any]]:
-    """What comes, as long as something comes: Unavailable otherwise."""
+async def _while_messages_come(stream: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[Mapping[str, Any]]:
+    """The messages of `stream`; Unavailable when none comes for a while."""
     while True:
         try:
             async with asyncio.timeout(_SILENCE_S):
                 said = await anext(stream, None)
         except TimeoutError as exc:
-            raise Unavailable(f"the engine does not push: nothing came for {_SILENCE_S:.0f} s") from exc
+            raise Unavailable(f"the push stopped: the engine sent nothing for {_SILENCE_S:.0f} s") from exc
         if said is None:
             return
         yield said
 
 
-def _named(status: str) -> str | None:
-    """The digest in `TAG: digest: sha256:... size: N`, all that engines with the containerd store say."""
+def _digest_in(status: str) -> str | None:
+    """The digest in `TAG: digest: sha256:... size: N`. Engines with the containerd store give it only there."""
     found = _DIGEST.search(status) if "digest:" in status else None
     return found.group() if found else None
 
 
 def _push_failed(image: Image, refused: Refused) -> RolloutFailed | Unavailable:
     message = f"{image.name}:{image.tag} was not pushed: {refused.said}"
-    if _LASTING.search(refused.said):
+    if _PERMANENT.search(refused.said):
         return RolloutFailed(
-            message, hint="see [registry]; an engine takes plain http only from registries in its insecure-registries"
+            message, hint="see [registry]; an engine uses plain http only for registries in its insecure-registries"
         )
     return Unavailable(message)

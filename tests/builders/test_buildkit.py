@@ -35,7 +35,7 @@ def builder(base_images: Engine, leaks: Leaks, tmp_path: Path) -> BuildkitBuilde
 
 
 @pytest.mark.engine
-async def test_a_build_secret_is_there_for_its_step_and_nowhere_else(
+async def test_only_its_own_step_can_read_a_build_secret(
     builder: BuildkitBuilder, base_images: Engine, leaks: Leaks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NPM_TOKEN", SECRET)
@@ -54,7 +54,7 @@ async def test_a_build_secret_is_there_for_its_step_and_nowhere_else(
 
 
 @pytest.mark.engine
-async def test_while_it_builds_no_command_line_holds_a_value_and_no_file_is_for_others(
+async def test_no_command_line_holds_a_value_and_no_file_is_readable_by_others(
     builder: BuildkitBuilder, leaks: Leaks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NPM_TOKEN", SECRET)
@@ -101,7 +101,7 @@ class BrokenContext(FakeContext):
 
 
 @pytest.mark.engine
-async def test_half_a_context_makes_no_image(builder: BuildkitBuilder, leaks: Leaks) -> None:
+async def test_an_incomplete_context_gives_no_image(builder: BuildkitBuilder, leaks: Leaks) -> None:
     """The half is a valid tar with the Dockerfile in it."""
     request = a_request(leaks.instance)
     async with BrokenContext("0" * 40, {"Dockerfile": f"FROM {BUSYBOX}\n".encode()}) as context:
@@ -135,7 +135,7 @@ async def test_a_base_image_of_a_private_registry_is_pulled_with_its_credentials
 
 
 @pytest.mark.engine
-async def test_limits_that_buildkit_does_not_know_are_named_in_the_log(
+async def test_limits_that_buildkit_does_not_support_are_logged(
     base_images: Engine, builder: BuildkitBuilder, leaks: Leaks, tmp_path: Path
 ) -> None:
     section = BuilderSection.model_validate({"memory": "1GiB"})
@@ -143,14 +143,14 @@ async def test_limits_that_buildkit_does_not_know_are_named_in_the_log(
     log = FakeLog()
     async with a_context("CMD true") as context:
         await limited.build(a_request(leaks.instance), context, log)
-    assert log.text.startswith("builder.memory and builder.cpus do not bind BuildKit")
+    assert log.text.startswith("builder.memory and builder.cpus do not limit BuildKit")
 
 
 @pytest.mark.parametrize("name", ["PATH", "DOCKER_HOST", "LD_PRELOAD", "BUILDKIT_HOST", "HOME"])
-async def test_an_arg_that_would_steer_the_client_is_refused(tmp_path: Path, name: str) -> None:
+async def test_an_arg_that_would_change_the_client_is_refused(tmp_path: Path, name: str) -> None:
     builder = BuildkitBuilder(BuilderSection(), tmp_path, client=Path("/nowhere/docker"))
     async with a_context("RUN true") as context:
-        with pytest.raises(BuildFailed, match=f"{name} would steer"):
+        with pytest.raises(BuildFailed, match=f"{name} would change"):
             await builder.build(a_request("test", {name: "x"}), context, FakeLog())
 
 
@@ -218,7 +218,7 @@ async def test_a_client_that_can_build_with_buildkit_is_found(
 
 
 @pytest.mark.parametrize("version", ["28.2.2", "18.06.3", "nonsense"])
-async def test_a_client_that_cannot_is_named(tmp_path: Path, version: str) -> None:
+async def test_a_client_that_cannot_build_with_buildkit_is_named(tmp_path: Path, version: str) -> None:
     path = a_client(tmp_path, version, buildx=False)
     with pytest.raises(Unavailable, match="cannot build with BuildKit") as away:
         await locate(path)
@@ -253,11 +253,11 @@ PARSE = "dockerfile parse error line 1: unknown instruction: FRM"
         ([META, f"#3 ERROR: {AWAY}"], Unavailable, f"base image x/y:1: {AWAY}"),
         (["#3 [1/2] FROM x/y:1", f"#3 ERROR: {MANY}"], Unavailable, f"step 1/2: FROM x/y:1: {MANY}"),
         ([LLB + PARSE], BuildFailed, PARSE),
-        ([f"ERROR: {NO_DAEMON}"], Unavailable, f"BuildKit does not build: {NO_DAEMON}"),
+        ([f"ERROR: {NO_DAEMON}"], Unavailable, f"BuildKit cannot build: {NO_DAEMON}"),
         ([], BuildFailed, "the docker client ended with 1"),
     ],
 )
-def test_every_end_has_a_reason(lines: list[str], kind: type[Exception], message: str) -> None:
+def test_every_failure_has_a_reason(lines: list[str], kind: type[Exception], message: str) -> None:
     output = BuildkitOutput(FakeLog())
     for line in lines:
         output.take(line)
@@ -266,7 +266,7 @@ def test_every_end_has_a_reason(lines: list[str], kind: type[Exception], message
     assert failure.message == message
 
 
-def test_the_noise_of_transfers_stays_out_of_the_log() -> None:
+def test_the_progress_of_transfers_is_not_logged() -> None:
     log = FakeLog()
     output = BuildkitOutput(log)
     for line in (

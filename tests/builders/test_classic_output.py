@@ -31,7 +31,7 @@ def failure(*messages: dict[str, Any]) -> DeploydError:
     return failed.value
 
 
-def test_a_step_is_followed_with_its_container_and_its_layer() -> None:
+def test_the_container_and_the_layer_of_a_step_are_read() -> None:
     output, log = read(*RUN)
     assert output.container == "12359bba04e4"
     assert log.text == "Step 2/3 : RUN pip install .\n ---> Running in 12359bba04e4\nCollecting numpy\n"
@@ -45,7 +45,7 @@ def test_the_image_of_each_stage_is_known() -> None:
     assert output.images == ["sha256:1", "sha256:2"]
 
 
-def test_a_pull_is_a_line_for_each_layer_and_not_for_each_step_of_its_bar() -> None:
+def test_a_pull_logs_one_line_for_each_layer() -> None:
     bar = [
         {"status": "Downloading", "id": "a1", "progressDetail": {"current": n, "total": 99}, "progress": "[=>  ]"}
         for n in range(1, 99)
@@ -68,7 +68,7 @@ def test_a_pull_is_a_line_for_each_layer_and_not_for_each_step_of_its_bar() -> N
     ]
 
 
-def test_a_command_that_fails_is_told_with_its_step_code_and_last_lines() -> None:
+def test_a_failed_command_is_reported_with_its_step_code_and_last_lines() -> None:
     text = "The command '/bin/sh -c pip install .' returned a non-zero code: 2"
     failed = failure(*RUN, {"errorDetail": {"code": 2, "message": text}, "error": text})
     assert failed.message == "step 2/3: RUN pip install .: exit code 2"
@@ -88,7 +88,7 @@ def test_a_command_that_was_killed_hints_at_memory() -> None:
         ("toomanyrequests: You have reached your pull rate limit", Unavailable),
     ],
 )
-def test_a_base_image_that_is_not_to_be_had_is_told_from_one_that_is_not_to_be_had_now(
+def test_a_missing_base_image_fails_the_build_and_an_unreachable_registry_is_unavailable(
     text: str, kind: type[DeploydError]
 ) -> None:
     failed = failure({"stream": "Step 1/3 : FROM x"}, {"error": text})
@@ -97,15 +97,15 @@ def test_a_base_image_that_is_not_to_be_had_is_told_from_one_that_is_not_to_be_h
     assert "registry" in failed.hint
 
 
-def test_a_network_error_of_the_users_own_command_is_not_ours_to_retry() -> None:
+def test_a_network_error_in_a_step_is_not_retried() -> None:
     failed = failure(*RUN, {"errorDetail": {"code": 1, "message": "dial tcp: no such host"}})
     assert type(failed) is BuildFailed
 
 
-def test_an_error_without_words_still_has_a_reason() -> None:
-    assert failure({"errorDetail": None}).message == "the engine does not say why"
+def test_an_error_without_a_message_has_a_reason() -> None:
+    assert failure({"errorDetail": None}).message == "the engine gives no reason"
 
 
-def test_messages_of_an_unknown_kind_are_left_alone() -> None:
+def test_messages_of_an_unknown_kind_are_ignored() -> None:
     _, log = read({}, {"aux": "x"}, {"stream": 7}, {"status": None}, {"moby.buildkit.trace": "x"})
     assert log.text == ""

@@ -33,7 +33,7 @@ def test_stages_and_base_images_are_found() -> None:
     assert dockerfile.syntax is None
 
 
-def test_continuation_lines_are_one_instruction_comments_and_all() -> None:
+def test_continuation_lines_with_comments_are_one_instruction() -> None:
     run = parse(TWO_STAGES).instructions[2]
     assert (run.line, run.name) == (5, "RUN")
     assert run.rest.split() == ["pip", "install", "--no-cache-dir", "numpy"]
@@ -70,7 +70,7 @@ def test_what_only_buildkit_can_do_is_named_with_its_line(text: str, expected: s
     assert "[builder]" in failed.value.hint
 
 
-def test_a_platform_given_as_build_arg_is_fine() -> None:
+def test_a_platform_given_as_build_arg_is_accepted() -> None:
     check_classic(parse(b"FROM --platform=$BUILDPLATFORM a\n"), Build(), {"BUILDPLATFORM": "linux/amd64"})
 
 
@@ -79,7 +79,7 @@ def test_build_secrets_need_buildkit() -> None:
         check_classic(parse(b"FROM a\n"), Build(secrets={"npm": "env:NPM"}), {})
 
 
-def test_a_heredoc_hides_no_stage_and_makes_none() -> None:
+def test_a_heredoc_neither_hides_nor_adds_a_stage() -> None:
     dockerfile = parse(b"FROM a AS one\nRUN <<EOF\nFROM evil AS two\nEOF\nFROM b AS three\n")
     assert [stage.name for stage in dockerfile.stages] == ["one", "three"]
 
@@ -90,7 +90,7 @@ def test_a_stage_is_known_by_name_or_number(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["test", "7", "-1"])
-def test_a_stage_that_is_not_there_is_an_error_that_names_those_that_are(stage: str) -> None:
+def test_a_missing_stage_is_an_error_that_lists_the_stages(stage: str) -> None:
     with pytest.raises(BuildFailed, match=f"has no stage {stage}") as failed:
         check(parse(TWO_STAGES), Build(stage=stage), {})
     assert failed.value.hint == "its stages are: build, 1, 2"
@@ -123,7 +123,7 @@ def test_no_other_frontend_may_read_the_dockerfile(text: str) -> None:
         check(parse(text.encode()), Build(), {})
 
 
-def test_a_build_arg_cannot_bring_in_a_frontend() -> None:
+def test_a_build_arg_cannot_select_another_frontend() -> None:
     with pytest.raises(BuildFailed, match="evil/frontend is not allowed"):
         check(parse(b"FROM a\n"), Build(), {"BUILDKIT_SYNTAX": "evil/frontend"})
 
@@ -131,5 +131,5 @@ def test_a_build_arg_cannot_bring_in_a_frontend() -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\xfe\x00", b"FROM", b"RUN <<EOF", b"\\\n\\\n", b"ONBUILD", b"# syntax="]
 )
-def test_nonsense_is_read_without_complaint(content: bytes) -> None:
+def test_invalid_text_is_parsed_without_an_error(content: bytes) -> None:
     check_classic(parse(content), Build(), {}) if b"<<" not in content else parse(content)

@@ -25,7 +25,7 @@ def a_builder(engine: Engine, tmp_path: Path, **settings: object) -> EngineBuild
 
 
 @pytest.mark.engine
-async def test_the_log_reads_like_dockers_own(base_images: Engine, leaks: Leaks, tmp_path: Path) -> None:
+async def test_the_log_looks_like_the_output_of_docker_build(base_images: Engine, leaks: Leaks, tmp_path: Path) -> None:
     leaks.expect("image deployd/iris-*")
     log = FakeLog()
     async with a_context(
@@ -99,7 +99,7 @@ async def push(engine: Engine, name: str, registry: RunningRegistry) -> None:
 
 
 @pytest.mark.engine
-async def test_ends_of_stages_are_kept_as_cache_until_they_are_too_many(
+async def test_unnamed_stage_images_are_kept_as_cache_up_to_the_limit(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
     leaks.expect("image deployd/iris-*")
@@ -111,17 +111,17 @@ async def test_ends_of_stages_are_kept_as_cache_until_they_are_too_many(
     async with a_context(stages) as context:
         for _ in range(2):
             await builder.build(a_request(leaks.instance), context, FakeLog())
-    first, second = builder._leaves.all()
+    first, second = builder._unnamed.all()
     assert await builder.trim(10**9) == 0
     assert {first, second} <= unnamed(base_images)
     size = base_images.api().get(f"/images/{first}/json")["Size"]
     assert await builder.trim(int(size * 1.5)) >= 8_000_000
-    assert builder._leaves.all() == [second]
+    assert builder._unnamed.all() == [second]
     assert first not in unnamed(base_images)
     assert second in unnamed(base_images)
     await builder.trim(0)
     assert second not in unnamed(base_images)
-    assert builder._leaves.all() == []
+    assert builder._unnamed.all() == []
 
 
 def unnamed(engine: Engine) -> set[str]:
@@ -130,7 +130,7 @@ def unnamed(engine: Engine) -> set[str]:
 
 
 @pytest.mark.engine
-async def test_a_disk_on_which_nothing_can_be_noted_changes_no_builds_end(
+async def test_a_full_disk_changes_no_result_of_a_build(
     base_images: Engine, leaks: Leaks, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     leaks.expect("image deployd/iris-*", "image sha256:*")
@@ -143,11 +143,11 @@ async def test_a_disk_on_which_nothing_can_be_noted_changes_no_builds_end(
     async with a_context(f"{stage}FROM {BUSYBOX}\nRUN exit 3\n") as context:
         with pytest.raises(BuildFailed, match=r"exit code 3$"):
             await builder.build(a_request(leaks.instance), context, FakeLog())
-    assert "Cannot note which unnamed images" in caplog.text
+    assert "Cannot record which unnamed images" in caplog.text
 
 
 @pytest.mark.engine
-async def test_an_image_that_a_build_only_talks_about_is_not_taken_for_its_own(
+async def test_an_image_id_that_a_build_only_prints_is_not_recorded(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
     """A build prints what the engine would print for a layer, with the id of somebody else's unnamed image."""
@@ -157,7 +157,7 @@ async def test_an_image_that_a_build_only_talks_about_is_not_taken_for_its_own(
     async with a_context(lie) as context:
         with pytest.raises(BuildFailed):
             await builder.build(a_request(leaks.instance), context, FakeLog())
-    assert builder._leaves.all() == []
+    assert builder._unnamed.all() == []
 
 
 class BigContext(FakeContext):
@@ -178,7 +178,7 @@ class BigContext(FakeContext):
 
 @pytest.mark.engine
 @pytest.mark.slow
-async def test_a_big_context_neither_fills_memory_nor_holds_up_the_loop(
+async def test_a_large_context_neither_fills_the_memory_nor_blocks_the_loop(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
     leaks.expect("image deployd/iris-*")
@@ -275,7 +275,7 @@ class BrokenContext(FakeContext):
         raise BuildFailed("the build context is larger than git.max_size")
 
 
-async def test_a_context_that_fails_says_so_itself(tmp_path: Path) -> None:
+async def test_an_error_of_the_context_is_raised_as_it_is(tmp_path: Path) -> None:
     with an_engine_that() as url:
         builder = EngineBuilder(BuilderSection(), tmp_path, url=url)
         async with BrokenContext("0" * 40) as context:
@@ -301,7 +301,7 @@ class SlowContext(FakeContext):
 
 
 @pytest.mark.engine
-async def test_a_build_that_is_cancelled_while_its_context_is_on_the_way_just_ends(
+async def test_a_build_can_be_cancelled_while_its_context_is_sent(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
     async with SlowContext() as context:

@@ -93,7 +93,7 @@ def on_kubernetes(request: BuildRequest) -> BuildRequest:
     return replace(request, app=app, name="registry.example.com/team/iris")
 
 
-async def test_the_image_goes_straight_to_the_registry_and_the_build_names_its_digest(bench: Bench) -> None:
+async def test_buildkit_pushes_the_image_and_the_build_returns_its_digest(bench: Bench) -> None:
     async with a_context("RUN true") as context:
         image = await bench.builder.build(bench.request, context, FakeLog())
     assert image.reference == f"registry.example.com/team/iris@{DIGEST}"
@@ -108,7 +108,7 @@ async def test_the_image_goes_straight_to_the_registry_and_the_build_names_its_d
     assert not (bench.home / "state" / "builds").exists()
 
 
-async def test_nothing_of_it_asks_an_engine(bench: Bench) -> None:
+async def test_no_engine_is_asked(bench: Bench) -> None:
     (bench.home / "up").touch()
     await bench.builder.ping()
     assert await bench.builder.find(bench.request) is None
@@ -134,7 +134,7 @@ async def test_an_image_that_was_built_before_is_found_in_the_registry(bench: Be
 
 
 @pytest.mark.parametrize("metadata", ["", "{}", "[]", '{"containerimage.digest": "latest"}'])
-async def test_a_build_that_names_no_digest_is_not_believed(bench: Bench, metadata: str) -> None:
+async def test_a_build_without_a_digest_is_unavailable(bench: Bench, metadata: str) -> None:
     (bench.home / "metadata").write_text(metadata)
     async with a_context("RUN true") as context:
         with pytest.raises(Unavailable, match="without the digest"):
@@ -149,13 +149,15 @@ async def test_a_build_that_names_no_digest_is_not_believed(bench: Bench, metada
         ("failed to push registry.example.com/team/iris: unexpected status: 503 Service Unavailable", Unavailable),
     ],
 )
-async def test_a_push_that_fails_says_whether_to_wait(bench: Bench, words: str, kind: type[DeploydError]) -> None:
+async def test_a_refused_push_fails_the_build_and_any_other_is_unavailable(
+    bench: Bench, words: str, kind: type[DeploydError]
+) -> None:
     (bench.home / "refusal").write_text(words)
     async with a_context("RUN true") as context:
         with pytest.raises(kind, match="failed to push"):
             await bench.builder.build(bench.request, context, FakeLog())
 
 
-def test_plain_http_is_only_for_a_registry_that_is_said_to_be_insecure(tmp_path: Path) -> None:
+def test_plain_http_is_used_only_for_an_insecure_registry(tmp_path: Path) -> None:
     assert "registry.insecure=true" not in " ".join(remote_buildkit.push_options(tmp_path, insecure=False))
     assert "registry.insecure=true" in " ".join(remote_buildkit.push_options(tmp_path, insecure=True))

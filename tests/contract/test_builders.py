@@ -53,7 +53,7 @@ def bench(request: pytest.FixtureRequest, base_images: Engine, leaks: Leaks, tmp
     assert [path.name for path in tmp_path.iterdir() if path.name not in {"unnamed-images", "logs"}] == []
 
 
-async def test_a_commit_becomes_an_image_that_says_what_it_is(bench: Bench, base_images: Engine) -> None:
+async def test_a_commit_becomes_an_image_with_its_labels(bench: Bench, base_images: Engine) -> None:
     request = a_request(bench.instance, {"GREETING": "hi there $HOME"})
     assert await bench.builder.find(request) is None
     text = 'ARG GREETING\nARG COMMIT\nCOPY file /\nRUN echo "$GREETING $COMMIT" > /said\nCMD ["cat", "/said"]'
@@ -68,7 +68,7 @@ async def test_a_commit_becomes_an_image_that_says_what_it_is(bench: Bench, base
     assert await bench.builder.find(request) == image
 
 
-async def test_other_settings_make_another_image(bench: Bench) -> None:
+async def test_other_settings_give_another_image(bench: Bench) -> None:
     request = a_request(bench.instance, {"A": "1"})
     async with a_context("ARG A\nRUN echo $A") as context:
         image = await bench.builder.build(request, context, FakeLog())
@@ -82,7 +82,7 @@ async def test_other_settings_make_another_image(bench: Bench) -> None:
     assert await bench.builder.find(replace(request)) == image
 
 
-async def test_a_stage_can_be_asked_for(bench: Bench, base_images: Engine) -> None:
+async def test_a_stage_can_be_selected(bench: Bench, base_images: Engine) -> None:
     stages = f"FROM {BUSYBOX} AS test\nENV STAGE=test\nFROM {BUSYBOX} AS serve\nENV STAGE=serve\n"
     async with a_context(stages) as context:
         image = await bench.builder.build(a_request(bench.instance, stage="Test"), context, FakeLog())
@@ -112,21 +112,21 @@ async def test_a_failing_step_is_named_with_its_exit_code_and_last_lines(bench: 
     log.close()
 
 
-async def test_a_dockerfile_that_does_not_parse_is_the_committers_business(bench: Bench) -> None:
+async def test_a_dockerfile_with_an_error_fails_the_build(bench: Bench) -> None:
     for text in ("FROM scratch\nFRM x\n", f"FROM {BUSYBOX}\nCOPY nowhere /\n"):
         async with a_context(text) as context:
             with pytest.raises(BuildFailed, match=r"unknown instruction: FRM|nowhere|not found"):
                 await bench.builder.build(a_request(bench.instance), context, FakeLog())
 
 
-async def test_a_base_image_whose_registry_is_away_may_be_there_later(bench: Bench) -> None:
+async def test_an_unreachable_registry_of_a_base_image_is_unavailable(bench: Bench) -> None:
     async with a_context("FROM 127.0.0.1:1/nowhere\n") as context:
         with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1/nowhere") as failed:
             await bench.builder.build(a_request(bench.instance), context, FakeLog())
     assert "registry" in failed.value.hint
 
 
-async def test_a_frontend_that_nobody_vouches_for_is_refused(bench: Bench) -> None:
+async def test_an_unofficial_frontend_is_refused(bench: Bench) -> None:
     async with a_context("# syntax=127.0.0.1:1/evil\nFROM scratch\n") as context:
         with pytest.raises(BuildFailed, match=r"frontend 127\.0\.0\.1:1/evil is not allowed"):
             await bench.builder.build(a_request(bench.instance), context, FakeLog())
@@ -211,7 +211,7 @@ async def test_the_log_can_be_followed_while_it_is_built(bench: Bench, tmp_path:
             await asyncio.wait({task})
 
 
-async def test_no_engine_is_not_the_committers_fault(bench: Bench) -> None:
+async def test_without_an_engine_a_build_is_unavailable(bench: Bench) -> None:
     builder = bench.one_with(url="unix:///nowhere/docker.sock")
     request = a_request(bench.instance)
     with pytest.raises(Unavailable):
@@ -223,18 +223,18 @@ async def test_no_engine_is_not_the_committers_fault(bench: Bench) -> None:
             await builder.build(request, context, FakeLog())
 
 
-async def test_an_engine_that_answers_is_fine(bench: Bench) -> None:
+async def test_a_ping_succeeds_when_the_engine_answers(bench: Bench) -> None:
     await bench.builder.ping()
 
 
-async def test_trimming_to_much_more_than_there_is_frees_nothing_of_others(bench: Bench, base_images: Engine) -> None:
+async def test_trimming_to_a_large_limit_frees_nothing(bench: Bench, base_images: Engine) -> None:
     before = {image["Id"] for image in base_images.api().get("/images/json?all=0")}
     assert await bench.builder.trim(10**15) >= 0
     assert before <= {image["Id"] for image in base_images.api().get("/images/json?all=0")} | before
     assert BUSYBOX in str(base_images.api().get("/images/json"))
 
 
-async def test_a_release_whose_name_another_build_took_goes_only_when_it_is_not_kept(
+async def test_an_image_whose_name_a_later_build_took_is_removed_only_when_it_is_not_kept(
     bench: Bench, base_images: Engine
 ) -> None:
     """The same commit, built anew with other args: the first build is still a release to go back to."""

@@ -60,7 +60,7 @@ async def engine(replies: Replies) -> AsyncIterator[EngineClient]:
         yield engine
 
 
-async def test_an_engine_that_is_not_there_is_unavailable_whatever_is_asked(tmp_path: Path) -> None:
+async def test_every_call_is_unavailable_without_an_engine(tmp_path: Path) -> None:
     async with EngineClient(f"unix://{tmp_path}/docker.sock") as nobody:
         for doing, asking in (
             ("looking at x", nobody.containers.inspect("x")),
@@ -84,7 +84,7 @@ async def test_a_refusal_has_the_engine_s_words_and_status(engine: EngineClient,
 
 
 @pytest.mark.parametrize(("body", "said"), [("<html>a proxy</html>", "<html>a proxy</html>"), ("", "answers 502")])
-async def test_a_refusal_that_is_no_json_is_told_as_it_is(
+async def test_a_refusal_that_is_not_json_is_shown_unchanged(
     engine: EngineClient, replies: Replies, body: str, said: str
 ) -> None:
     replies.on("/containers/iris/json", reply(502, body))
@@ -92,7 +92,7 @@ async def test_a_refusal_that_is_no_json_is_told_as_it_is(
         await engine.containers.inspect("iris")
 
 
-async def test_what_is_not_there_is_none_or_gone(engine: EngineClient, replies: Replies) -> None:
+async def test_what_does_not_exist_is_none_or_counts_as_removed(engine: EngineClient, replies: Replies) -> None:
     missing = reply(404, {"message": "no such thing"})
     paths = ("/containers/iris/json", "/containers/iris/archive", "/containers/iris/stop", "/containers/iris/wait")
     for path in (*paths, "/containers/iris", "/images/iris/json", "/images/iris", "/networks/iris"):
@@ -138,7 +138,7 @@ async def test_the_version_of_the_api_is_asked_for_once(engine: EngineClient, re
     ]
 
 
-async def test_an_engine_that_is_none_of_its_kind_says_so(engine: EngineClient, replies: Replies) -> None:
+async def test_a_server_that_is_not_an_engine_is_refused(engine: EngineClient, replies: Replies) -> None:
     replies._replies["/_ping"] = reply(503, {"message": "starting up"})
     with pytest.raises(Refused, match="asking the engine: starting up"):
         await engine.info()
@@ -147,16 +147,16 @@ async def test_an_engine_that_is_none_of_its_kind_says_so(engine: EngineClient, 
         await engine.ping()
 
 
-async def test_a_build_message_without_end_is_not_collected(engine: EngineClient, replies: Replies) -> None:
+async def test_a_build_message_that_is_too_long_is_not_collected(engine: EngineClient, replies: Replies) -> None:
     head = b"HTTP/1.1 200 OK\r\nDate: Mon, 05 Jan 2026 10:00:00 GMT\r\nConnection: close\r\n\r\n"
     replies.on("/build", head + b'{"stream": "one"}\n' + b"x" * (5 * 1024 * 1024))
     async with engine.images.build({}, {}, b"") as build:
         assert await anext(build.messages) == {"stream": "one"}
-        with pytest.raises(Unavailable, match="without end"):
+        with pytest.raises(Unavailable, match="that is too long"):
             await anext(build.messages)
 
 
-async def test_an_address_that_is_none_is_the_operator_s_to_correct() -> None:
+async def test_an_invalid_address_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="no Docker Engine"):
         EngineClient("docker.sock")
 

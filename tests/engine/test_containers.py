@@ -48,7 +48,7 @@ async def test_a_container_from_its_creation_to_its_end(there: EngineClient, mad
     await containers.stop(made, 1)
 
 
-async def test_a_command_in_a_container_tells_its_output_and_exit_code(there: EngineClient, made: str) -> None:
+async def test_a_command_in_a_container_returns_its_output_and_exit_code(there: EngineClient, made: str) -> None:
     await there.containers.start(made)
     said = bytearray()
 
@@ -71,7 +71,7 @@ async def test_a_container_that_is_being_removed_already_is_waited_for(there: En
     assert await there.containers.inspect(made) is None
 
 
-async def test_a_name_that_is_taken_and_an_image_that_is_missing_are_told_apart(
+async def test_a_name_in_use_and_a_missing_image_have_different_statuses(
     there: EngineClient, made: str, instance: str
 ) -> None:
     with pytest.raises(Refused) as taken:

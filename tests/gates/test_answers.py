@@ -44,11 +44,11 @@ def test_the_first_difference_is_named_by_its_path(given_: Any, wanted: Any, exp
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"1", b"{}", b'{"cases": 1}', b'{"cases": [{}]}', b'{"cases": []}', b"\xff", b"[" * 100_000]
 )
-def test_what_is_no_golden_file_fails_with_its_name(content: bytes) -> None:
+def test_a_file_that_is_not_a_golden_file_is_named_in_the_error(content: bytes) -> None:
     with pytest.raises(RolloutFailed, match=r"golden\.json"):
         parse(content, "golden.json")
 
 
-def test_a_golden_file_says_how_it_is_asked() -> None:
+def test_a_golden_file_can_set_url_method_and_tolerance() -> None:
     document = parse(b'{"url": "/p", "tolerance": 0.5, "cases": [{"request": 1, "response": 2}]}', "golden.json")
     assert (document.url, document.method, document.tolerance, len(document.cases)) == ("/p", "POST", 0.5, 1)

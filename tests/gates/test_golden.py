@@ -33,12 +33,12 @@ async def test_it_passes_when_every_answer_is_as_recorded() -> None:
     assert result.detail.startswith("12 of 12 answers equal, slowest ")
 
 
-async def test_a_wrong_answer_fails_with_its_place() -> None:
+async def test_a_wrong_answer_fails_with_the_path_of_the_difference() -> None:
     result = await ask(lambda path, body: (200, as_json({"y": 0})))
     assert result == GateResult("golden", "failed", "case 2 of 12: $.y: 0, expected 0.5")
 
 
-async def test_the_config_goes_before_the_file() -> None:
+async def test_the_config_takes_precedence_over_the_file() -> None:
     assert (await ask(url="/elsewhere")).detail == "the warm-up call: /elsewhere answers 404: no such page"
     assert (await ask(lambda path, body: (200, as_json({"y": 0})), tolerance=6)).verdict == "passed"
 
@@ -61,31 +61,31 @@ async def test_an_answer_that_is_not_json_fails() -> None:
     assert (await ask(lambda path, body: (200, b"<html>"))).detail == "case 1 of 12: the answer is not JSON: '<html>'"
 
 
-async def test_an_answer_nested_without_end_fails() -> None:
+async def test_a_deeply_nested_answer_fails() -> None:
     assert (
         await ask(lambda path, body: (200, b"[" * 200_000))
     ).detail == "case 1 of 12: the answer is nested too deeply"
 
 
-async def test_a_service_that_goes_away_fails() -> None:
+async def test_a_service_that_stops_fails() -> None:
     async with serving(half) as address:
         pass
     async with FakeContext("c", {"golden.json": GOLDEN}) as context:
         result = await GoldenGate().ask(a_candidate(address, golden={"file": "golden.json"}), context, FakeLog())
-    assert result.detail.startswith("the warm-up call: /half gives no answer: ")
+    assert result.detail.startswith("the warm-up call: /half does not answer: ")
 
 
-async def test_a_file_that_only_the_image_has_is_read_there() -> None:
+async def test_a_file_that_only_the_image_has_is_read_from_the_image() -> None:
     async def read(candidate: Candidate, path: str) -> bytes | None:
         return GOLDEN if path == "golden.json" else None
 
     assert (await ask(content=None, read_image=read)).verdict == "passed"
 
 
-async def test_a_file_that_is_nowhere_fails() -> None:
+async def test_a_missing_file_fails() -> None:
     assert (await ask(content=None)).detail.startswith("golden.json is neither in the commit nor in the image")
 
 
-async def test_an_app_without_golden_answers_is_not_asked() -> None:
+async def test_an_app_without_golden_answers_passes_without_a_request() -> None:
     result = await GoldenGate().ask(a_candidate("http://127.0.0.1:1"), None, FakeLog())
     assert result == GateResult("golden", "passed", "the app has no golden answers")

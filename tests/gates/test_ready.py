@@ -12,7 +12,7 @@ async def ask(address: str, **ready: str) -> GateResult:
     return await ReadyGate().ask(a_candidate(address, ready={**READY, **ready}), None, FakeLog())
 
 
-async def test_it_passes_once_the_release_answers_and_says_its_commit() -> None:
+async def test_it_passes_once_the_release_answers_and_reports_its_commit() -> None:
     asked: list[str] = []
 
     def answer(path: str, body: bytes) -> Answer:
@@ -40,7 +40,7 @@ async def test_another_commit_fails_at_once_and_names_both() -> None:
     assert result == GateResult("ready", "failed", f"/version says commit 0ld, expected {COMMIT}")
 
 
-async def test_without_a_commit_path_any_commit_will_do() -> None:
+async def test_without_a_commit_path_any_commit_is_accepted() -> None:
     async with serving(lambda path, body: (204, b"")) as address:
         candidate = a_candidate(address, ready={"path": "/ready", "within": "5s"})
         assert (await ReadyGate().ask(candidate, None, FakeLog())).verdict == "passed"
@@ -52,7 +52,7 @@ async def test_a_release_that_never_gets_ready_fails_with_its_last_answer() -> N
     assert result == GateResult("ready", "failed", "not ready within 0.2 s: /ready: 503: no model")
 
 
-async def test_a_port_that_nobody_opens_fails_with_that() -> None:
+async def test_a_closed_port_fails_with_connection_refused() -> None:
     async with serving(lambda path, body: (200, b"")) as address:
         pass
     result = await ask(address, within="200ms")

@@ -13,7 +13,7 @@ from deployd.config.daemon import Registry as Settings
 from deployd.domain import Image
 from deployd.engine.connection import Refused
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
-from deployd.targets.registry import Registry, _push_failed, _spoken
+from deployd.targets.registry import Registry, _push_failed, _while_messages_come
 from tests.fakes import FakeLog, keeping
 from tests.targets.kubernetes.api_server import ApiServer, api_server, says
 from tests.testbed.images import BUSYBOX
@@ -40,7 +40,7 @@ def an_image(server: ApiServer) -> Image:
     return Image(f"{server.address}/team/iris", "c0ffee", "sha256:id", DIGEST)
 
 
-async def test_an_image_with_a_digest_is_only_asked_for(server: ApiServer) -> None:
+async def test_an_image_with_a_digest_is_only_looked_up(server: ApiServer) -> None:
     server.on("HEAD", PATH, says("", headers={"Docker-Content-Digest": DIGEST}))
     assert await a_registry(server).push(an_image(server), FakeLog()) == an_image(server)
     assert "application/vnd.oci.image.index.v1+json" in server.asked[0].headers["Accept"]
@@ -55,13 +55,13 @@ async def test_a_registry_that_names_no_digest_is_asked_for_the_manifest(server:
     await a_registry(server).push(an_image(server), FakeLog())
 
 
-async def test_a_registry_that_answers_another_digest_is_not_trusted(server: ApiServer) -> None:
+async def test_another_digest_than_the_requested_one_is_refused(server: ApiServer) -> None:
     server.on("HEAD", PATH, says("", headers={"Docker-Content-Digest": "sha256:" + "0" * 64}))
     with pytest.raises(RolloutFailed, match="answers sha256:000"):
         await a_registry(server).push(an_image(server), FakeLog())
 
 
-async def test_an_image_that_is_gone_from_the_registry_says_so(server: ApiServer) -> None:
+async def test_an_image_that_is_missing_from_the_registry_fails(server: ApiServer) -> None:
     server.on("HEAD", PATH, says("", 404))
     with pytest.raises(RolloutFailed, match="is not in the registry"):
         await a_registry(server).push(an_image(server), FakeLog())
@@ -104,19 +104,19 @@ async def test_a_password_is_not_sent_to_a_token_server_without_tls(server: ApiS
         await registry.push(an_image(server), FakeLog())
 
 
-async def test_a_registry_that_is_away_is_unavailable(server: ApiServer) -> None:
+async def test_a_registry_that_does_not_answer_is_unavailable(server: ApiServer) -> None:
     await server.stop()
     with pytest.raises(Unavailable, match="does not answer"):
         await a_registry(server).push(an_image(server), FakeLog())
 
 
-def test_plain_http_must_be_asked_for() -> None:
+def test_plain_http_needs_insecure() -> None:
     with pytest.raises(ConfigError, match="insecure"):
         Registry(Settings(url="http://registry.example.com"))
     assert Registry(Settings(url="https://registry.example.com/team/")).prefix == "registry.example.com/team"
 
 
-async def test_without_an_engine_there_is_nothing_to_forget(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_an_engine_no_copies_are_removed(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "nonsense")
     assert await a_registry(server).forget("registry.example.com/iris", keeping(), 0, 0) == 0
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
@@ -146,7 +146,7 @@ async def test_an_image_is_pushed_and_its_digest_proven(
 
 
 @pytest.mark.engine
-async def test_a_registry_with_a_password_takes_only_the_right_one(
+async def test_a_wrong_password_is_refused_by_the_registry(
     base_images: object, engine: str, registry_with_password: RealRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", engine)
@@ -175,19 +175,19 @@ async def test_a_registry_with_a_password_takes_only_the_right_one(
         ("dial tcp: i/o timeout", Unavailable),
     ],
 )
-def test_a_refusal_that_lasts_is_not_tried_for_ever(words: str, kind: type[Exception]) -> None:
+def test_a_permanent_refusal_fails_the_roll_out(words: str, kind: type[Exception]) -> None:
     image = Image("registry.example.com/team/policy", "c0ffee", "sha256:id")
     assert type(_push_failed(image, Refused("pushing", words, 500))) is kind
 
 
-async def test_a_push_that_falls_silent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_push_without_messages_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployd.targets.registry._SILENCE_S", 0.1)
 
     async def silent() -> AsyncIterator[dict[str, Any]]:
         yield {"status": "Pushing"}
         await asyncio.Event().wait()
 
-    said = _spoken(silent())
+    said = _while_messages_come(silent())
     assert await anext(said) == {"status": "Pushing"}
-    with pytest.raises(Unavailable, match="nothing came"):
+    with pytest.raises(Unavailable, match="sent nothing"):
         await anext(said)

@@ -1,7 +1,7 @@
-"""The unnamed images that our builds left on an engine, by id: nothing on them says whose they are, so it is written down here.
+"""A list of the unnamed images that our builds left on an engine. They carry no labels, so their ids are recorded here.
 
-One id a line, oldest first, in one file. A file that is lost leaves images behind and does no harm: what the disk refuses is
-said in the daemon's log, and no build or clean-up ends for it.
+One file with one id per line, oldest first. Losing it only leaves images behind, so an error of the disk is logged and fails no
+build or clean-up.
 """
 
 import logging
@@ -16,25 +16,25 @@ _logger = logging.getLogger(__name__)
 _ID = re.compile("sha256:[0-9a-f]{64}")
 
 
-class Leaves:
-    """The list; small, so read whole each time."""
+class UnnamedImages:
+    """The list. It is small, so it is read as a whole each time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def all(self) -> list[str]:
-        """Every id, each once, the oldest first; none when the list cannot be read."""
+        """All ids, each once, oldest first; empty when the list cannot be read."""
         try:
             text = self._path.read_text(errors="replace")
         except FileNotFoundError:
             return []
         except OSError as exc:
-            _logger.warning("Cannot read which unnamed images builds left: %s", exc.strerror)
+            _logger.warning("Cannot read the list of unnamed images: %s", exc.strerror)
             return []
         return list(dict.fromkeys(line for line in text.splitlines() if _ID.fullmatch(line)))
 
     def add(self, ids: Iterable[str]) -> None:
-        """Append to the list."""
+        """Add ids to the end of the list."""
         if not (lines := "".join(f"{each}\n" for each in ids)):
             return
         try:
@@ -42,10 +42,10 @@ class Leaves:
             with self._path.open("a") as file:
                 file.write(f"\n{lines}")  # the line before may have been cut short
         except OSError as exc:
-            _logger.warning("Cannot note which unnamed images a build left: %s", exc.strerror)
+            _logger.warning("Cannot record which unnamed images a build left: %s", exc.strerror)
 
     def forget(self, ids: AbstractSet[str]) -> None:
-        """Take these off the list."""
+        """Remove ids from the list."""
         known = self.all()
         if ids.isdisjoint(known):
             return
@@ -56,4 +56,4 @@ class Leaves:
         except OSError as exc:
             with suppress(OSError):
                 scratch.unlink()
-            _logger.warning("Cannot forget unnamed images that are gone: %s", exc.strerror)
+            _logger.warning("Cannot remove deleted images from the list of unnamed images: %s", exc.strerror)
