@@ -135,6 +135,7 @@ async def test_a_push_is_rolled_out_by_a_daemon_in_the_cluster(
     assert answer.status_code == 202, answer.text
     async with Client(api) as client:
         async with asyncio.timeout(180):
+            await client.answered(answer.json()["delivery"])
             async for deploy in client.follow("iris", 1):
                 assert deploy.number == 1
         last = await client.show("iris", 1)
