@@ -1,7 +1,7 @@
-"""One app's lane: at most one deploy in flight, and the newest wins.
+"""The lane of one app: at most one deploy in flight, and the newest wins.
 
-What waits is in the store; the lane is woken to look. Something newer cancels the deploy in flight once, its clean-up is awaited,
-and only then the next begins.
+The queue is in the store; the lane wakes up and reads it. A newer deploy cancels the one in flight, once; the next deploy
+begins only after the clean-up of the cancelled one.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Lane:
-    """Serves one app until it is cancelled. Each deploy runs with the config as it is when it begins."""
+    """Serves one app until it is cancelled. Each deploy runs with the config from the time when it begins."""
 
     def __init__(
         self,
@@ -48,12 +48,15 @@ class Lane:
         self._aftermath = aftermath
         self._target = target
         self._wake = asyncio.Event()
-        self._paused = False  # the store's word counts; when this is so too, a flood of pushes need not ask for it
+        self._paused = False  # a copy of the store's flag, which decides; saves a read for each push in a flood
         self._flight: Flight | None = None
         self._cleaning: asyncio.Task[None] | None = None
         self._backoff = Backoff()
-        self._retry: tuple[int, float] = (0, 0.0)  # the deploy that waits for something outside, and until when
-        self._busy_since = 0.0  # when the present chain of deploys, each superseding the last, began
+        self._retry: tuple[int, float] = (
+            0,
+            0.0,
+        )  # the number of the deploy that waits for something unavailable, and until when
+        self._busy_since = 0.0  # when the present chain of superseded deploys began, 0 without one
 
     @property
     def app(self) -> App:
@@ -61,7 +64,7 @@ class Lane:
         return self._running.app(self._app.name) or self._app
 
     def submit(self, deploy: Deploy) -> None:
-        """Something new waits. Cannot fail and returns at once."""
+        """A new deploy is queued. Cannot fail and returns at once."""
         self._backoff.reset()
         self._wake.set()
         flight = self._flight
@@ -69,23 +72,23 @@ class Lane:
             flight.stop("newer")
 
     def look(self) -> None:
-        """Look again what waits (after a reload, at start)."""
+        """Read the queue again (after a reload, at start)."""
         self._wake.set()
 
     def pause(self, *, paused: bool) -> None:
-        """Take no more deploys, or look again what waits. The deploy in flight goes on, whatever is pushed meanwhile."""
+        """Start no more deploys, or read the queue again. While paused, no push cancels the deploy in flight."""
         self._paused = paused
         self._wake.set()
 
     def cancel(self, number: int) -> bool:
-        """Stop the deploy in flight by hand; False when that is another or none."""
+        """Cancel the deploy in flight by hand; False when deploy `number` is not in flight."""
         if self._flight is None or self._flight.deploy.number != number:
             return False
         self._flight.stop("hand")
         return True
 
     async def serve(self) -> None:
-        """Recover what an earlier life left, then take deploys, newest first, one at a time."""
+        """Recover what an earlier run of the daemon left, then run deploys one at a time, the newest first."""
         with fields(app=self._app.name):
             async with asyncio.TaskGroup() as self._tasks:
                 await self._until_done(self._recover)
@@ -108,18 +111,18 @@ class Lane:
         return Recovery(self._store, self._target(self.app), self.app)
 
     async def _fly(self, deploy: Deploy) -> None:
-        """Run a deploy to its end and record that. Only the stop of the daemon cancels us."""
+        """Run a deploy to its end and record it. Only the scheduler cancels this, when the daemon stops or the app goes."""
         if not self._busy_since:
             self._busy_since = time.monotonic()
         with fields(deploy=deploy.number, commit=deploy.commit[:12]):
             task = asyncio.create_task(self._pipeline.run(self.app, deploy, self._outrun))
             self._flight = flight = Flight(deploy, task)
             try:
-                await asyncio.wait({task})  # unlike `await task`: our cancellation and its own stay distinct
+                await asyncio.wait({task})  # unlike `await task`, this tells our cancellation from that of the task
             except asyncio.CancelledError:
                 flight.stop("stop")
                 await asyncio.wait({task})
-                with _excused():
+                with _unavailable_logged():
                     await self._land(flight, stopping=True)
                 raise
             finally:
@@ -127,13 +130,13 @@ class Lane:
             await self._until_done(partial(self._land, flight))
 
     async def _land(self, flight: Flight, *, stopping: bool = False) -> None:
-        """Record how a flight ended, and go on from there; a stop leaves what comes next to the next start."""
+        """Record how a flight ended, then do what follows; when stopping, the next start does that."""
         deploy = await self._store.deploy(flight.deploy.app, flight.deploy.number) or flight.deploy
         error, waiting = flight.error(), await self._store.newest_waiting(deploy.app)
         end = ending(deploy, error, flight.asked, waiting)
         status = deploy.status if end is None else end.status
         if end is not None and end.status is Status.QUEUED and isinstance(error, Unavailable):
-            await self._wait_for_the_world(deploy, error)
+            await self._queue_again(deploy, error)
         elif end is not None:
             await self._store.advance(
                 deploy, end.status, reason=end.reason, hint=end.hint, superseded_by=end.superseded_by
@@ -144,24 +147,27 @@ class Lane:
             DEPLOYS.labels(deploy.app, status.value).inc()
         if not stopping:
             await self._afterwards(deploy, status)
-        withdrawn = deploy.status is Status.CANCELLED  # by hand, in the moment in which it was taken up
+        withdrawn = deploy.status is Status.CANCELLED  # by hand, at the moment when it was taken from the queue
         if error is not None and not isinstance(error, DeploydError) and not withdrawn:
             raise error
 
     async def _afterwards(self, deploy: Deploy, status: Status) -> None:
-        """What the end of a deploy asks for: a clean-up, or that the live release serves again."""
+        """Do what follows the end of a deploy: clean up, or make the live release serve again."""
         if status is Status.LIVE:
             self._backoff.reset()
             await self._clean_up_behind(deploy)
             return
         if status is Status.FAILED:
             self._prune()
-        if deploy.status is Status.ROLLING_OUT:  # it had begun to change what serves
+        if deploy.status is Status.ROLLING_OUT:  # the roll-out had begun
             await self._until_done(self._recovery().settle)
 
-    async def _wait_for_the_world(self, deploy: Deploy, error: Unavailable) -> None:
+    async def _queue_again(self, deploy: Deploy, error: Unavailable) -> None:
         delay = self._backoff.fail()
-        self._retry = (deploy.number, time.monotonic() + 0.9 * delay)  # so that the wake-up never comes too early
+        self._retry = (
+            deploy.number,
+            time.monotonic() + 0.9 * delay,
+        )  # less than the delay, so that the wake-up is never too early
         reason = f"{error.message}; trying again in {delay:.0f} s"
         await self._store.advance(deploy, Status.QUEUED, reason=reason, hint=error.hint)
         asyncio.get_running_loop().call_later(delay, self._wake.set)
@@ -171,19 +177,19 @@ class Lane:
         return deploy.number == number and time.monotonic() < until
 
     async def _outrun(self) -> bool:
-        """Whether something newer waits that the deploy in flight has to make way for."""
+        """Whether a newer deploy is queued and must supersede the one in flight."""
         flight = self._flight
         if flight is None or self._paused or self._starving():
             return False
         return await self._store.newest_waiting(flight.deploy.app) > flight.deploy.number
 
     def _starving(self) -> bool:
-        """Deploys have superseded each other for so long that the present one may finish."""
+        """Whether deploys have superseded each other for so long that the present one may finish."""
         finish_after = self._running.config.supersede.finish_after
         return bool(self._busy_since) and time.monotonic() - self._busy_since > finish_after
 
     async def _clean_up_behind(self, live: Deploy) -> None:
-        """Follow a release that went live, beside the next deploy; what an earlier clean-up had left this one does."""
+        """Clean up after a release went live, while the next deploy runs. Replaces an earlier clean-up that still runs."""
         if self._cleaning is not None:
             await stop(self._cleaning)
         retention = self._running.config.retention
@@ -193,7 +199,7 @@ class Lane:
         return self._flight.deploy.number if self._flight is not None else None
 
     def _prune(self) -> None:
-        """Forget what is too old after a deploy that failed too, unless a clean-up is under way that will."""
+        """Prune after a failed deploy, unless a clean-up runs already, which prunes too."""
         if self._cleaning is None or self._cleaning.done():
             self._clean_up(partial(self._aftermath.prune, self.app, self._running.config.retention))
 
@@ -211,8 +217,7 @@ class Lane:
         self._cleaning = self._tasks.create_task(self._until_done(attempt))
 
     async def _until_done(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Try until it succeeds. What must be mended by a person (an account's rights, a kubeconfig) keeps this one lane
-        waiting, never the daemon."""
+        """Try until it succeeds. A fault that a person must fix (missing rights, a kubeconfig) stops only this lane."""
         backoff = Backoff()
         while True:
             try:
@@ -227,8 +232,8 @@ class Lane:
 
 
 @contextlib.contextmanager
-def _excused() -> Iterator[None]:
-    """A disk that refuses does not keep the daemon from stopping: the next start finds an interrupted deploy."""
+def _unavailable_logged() -> Iterator[None]:
+    """Only log Unavailable, so that a refusing disk does not keep the daemon from stopping; the next start recovers."""
     try:
         yield
     except Unavailable as exc:

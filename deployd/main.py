@@ -1,8 +1,8 @@
-"""The daemon put together: config -> adapters -> scheduler -> doors; alone knows who does what. Owns the order of its end.
+"""Creates the daemon: config -> adapters -> scheduler -> HTTP server. Also stops it in the right order.
 
-It stops in this order: the doors and the deploys in flight (a cut-over finishes, the rest goes back to queued), then the
-adapters; what hangs is not waited for. A task that crashes takes the whole daemon down, loudly: systemd starts it again and
-it recovers.
+First the HTTP server and the deploys in flight stop (a cut-over finishes, other deploys go back to queued), then the adapters
+close. After a time limit the process exits although something hangs. A task that crashes ends the whole daemon with an
+error; systemd starts it again, and it recovers.
 """
 
 import asyncio
@@ -46,10 +46,10 @@ from deployd.targets.docker.target import DockerTarget
 
 logger = logging.getLogger(__name__)
 
-# What is in flight gets so much beyond the requests: HAProxy is given 20 s to come up, a switch takes milliseconds.
+# Extra time at the stop for a cut-over: HAProxy may take 20 s to start, a switch takes milliseconds.
 _CUT_OVER_SECONDS = 30.0
 
-# Handed to what is made at the start, but for the keys that are looked up each time that they are needed.
+# Sections that are read only at the start, except for the keys in _AT_ONCE, which are read at each use.
 _AT_START = ("server", "builder", "gateway", "git", "registry")
 _AT_ONCE = {"server.base_url", "server.allowed_hosts", "server.trusted_proxies", "git.poll_every"}
 
@@ -83,7 +83,7 @@ async def run(config_path: Path) -> None:
 
 
 def _settle() -> None:
-    """What is loaded now stays: the collector of cycles need not look through it again, nor look so often."""
+    """Exclude everything loaded so far from garbage collection, and collect less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
@@ -92,7 +92,7 @@ def _settle() -> None:
 
 @dataclass(slots=True)
 class Daemon:
-    """What runs: the doors, and everything behind them."""
+    """The running daemon: the HTTP server and everything behind it."""
 
     config_path: Path
     services: Services
@@ -101,19 +101,21 @@ class Daemon:
     docker: DockerTarget
 
     async def serve(self) -> None:
-        """The work behind the doors, until cancelled."""
+        """Watch the targets and run the scheduler, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for target in self.services.targets.values():
                 tasks.create_task(target.watch())
             tasks.create_task(self.services.scheduler.serve())
 
     async def reload(self) -> Sequence[str]:
-        """Use the config file as it is now; the keys that changed and take a restart. ConfigError when it is broken: then the
-        old one stays."""
+        """Read the config file again and use it; returns the changed keys that need a restart.
+
+        Raises ConfigError when the file is broken; then the old config stays.
+        """
         config, waiting = taken_up(self.services.running.config, await asyncio.to_thread(load, self.config_path))
         secrets = webhook_secrets(config)
         if missing := {app.target for app in config.app} - self.services.targets.keys():
-            raise ConfigError(f"the first app with target = {missing.pop()} takes a restart", hint="restart deployd")
+            raise ConfigError(f"the first app with target = {missing.pop()} needs a restart", hint="restart deployd")
         for key in waiting:
             logger.warning("%s has changed: that takes effect at the next restart", key)
         self.services.logs.hide(secrets)
@@ -123,14 +125,14 @@ class Daemon:
         return waiting
 
     def stop_taking(self) -> None:
-        """Take no more connections, end the streams, let requests in flight finish: a delivery is still stored."""
+        """Accept no more connections and end the streams. Requests in flight finish, so a delivery is still stored."""
         self.services.stopping.set()
         self.server.stop()
 
 
 @asynccontextmanager
 async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
-    """Open everything that `config` needs, and close it again in the opposite order."""
+    """Open everything that `config` needs, and close it in reverse order."""
     state = config.server.state_dir
     secrets = webhook_secrets(config)
     sweep_backups(state)
@@ -166,7 +168,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
 
 
 def taken_up(old: Config, new: Config) -> tuple[Config, list[str]]:
-    """The config that counts after a reload, and the keys of `new` that wait for a restart: those are as they were."""
+    """The config to use after a reload, and the changed keys of `new` that need a restart and keep their old values."""
     sections: dict[str, Any] = {}
     waiting: list[str] = []
     for name in _AT_START:
@@ -183,9 +185,9 @@ def taken_up(old: Config, new: Config) -> tuple[Config, list[str]]:
 
 
 def webhook_secrets(config: Config) -> list[str]:
-    """The secrets that a delivery may be signed with; without one only the poll brings commits."""
+    """The secrets that a delivery may be signed with. Without any, commits are found only by polling."""
     if not config.github.secrets:
-        logger.warning("No [github] secrets: webhooks are refused, commits come by polling alone")
+        logger.warning("No [github] secrets: webhooks are refused, commits are found only by polling")
     return [read_secret(reference, "github.secrets") for reference in config.github.secrets]
 
 
@@ -203,8 +205,11 @@ def _server(config: Config, services: Services, webhooks: WebhookDoor) -> Server
 async def _targets(
     config: Config, docker: DockerTarget, stack: AsyncExitStack
 ) -> tuple[Mapping[str, Target], Mapping[str, ImageReader]]:
-    """The targets of the apps, and who reads files of their images. The Kubernetes client is large and is loaded only where
-    an app needs it; where none runs on Docker, as in a pod, no engine is expected."""
+    """The targets of the apps, and the readers of files in their images.
+
+    The Kubernetes client is large, so it is imported only when an app needs it. When no app runs on Docker, as in a pod, no
+    engine is needed.
+    """
     targets: dict[str, Target] = {}
     readers: dict[str, ImageReader] = {"docker": docker.read}
     used = {app.target for app in config.app}
@@ -235,7 +240,7 @@ def _gates(app: App, readers: Mapping[str, ImageReader]) -> Sequence[Gate]:
 
 
 async def _reload_on(hangup: asyncio.Event, daemon: Daemon) -> None:
-    """On every SIGHUP, take the config file again; a broken one changes nothing."""
+    """Reload the config file on every SIGHUP; a broken file changes nothing."""
     while True:
         await hangup.wait()
         hangup.clear()
@@ -246,7 +251,7 @@ async def _reload_on(hangup: asyncio.Event, daemon: Daemon) -> None:
 
 
 async def _feed_the_watchdog() -> None:
-    """Tell systemd that the event loop turns, for as long as it does."""
+    """Keep telling systemd that the event loop runs."""
     if (pause := systemd.watchdog_seconds()) is not None:
         while True:
             systemd.notify("WATCHDOG=1")
@@ -254,8 +259,8 @@ async def _feed_the_watchdog() -> None:
 
 
 def _end_at_once() -> None:
-    """Something hangs (an engine that does not answer), and no cancellation ends it. The state is as after a kill: sound."""
-    logger.error("Not everything came to its end in time: the next start takes up what was in flight")
+    """Exit although something hangs, such as an engine that does not answer. The state stays consistent, as after a kill."""
+    logger.error("Stopping takes too long: exiting now, the next start goes on with the deploys in flight")
     os._exit(1)
 
 

@@ -1,6 +1,6 @@
-"""Everything that is wanted ends here, whoever wants it: a look at a remote, or a person. One lane per app does the rest.
+"""Takes every request to deploy, from a look at a remote or from a person, and passes it to the lane of its app.
 
-The scheduler owns the lanes and the looks. It is the only place that cancels.
+The scheduler owns the lanes and the looks.
 """
 
 import asyncio
@@ -52,20 +52,20 @@ class Scheduler:
         self.looks = Looks(running, store, source, self._submit, waits)
 
     async def serve(self) -> None:
-        """Bring every app to where it should be and keep it there."""
+        """Run the lanes and the looks."""
         await self._store.end_interrupted_steps()
         async with asyncio.TaskGroup() as self._tasks:
-            self._running.tell(lambda _: self._open_lanes())  # before this, a reload finds nothing to tell
+            self._running.tell(lambda _: self._open_lanes())  # a reload before this point changes no lane
             self._open_lanes()
             self._tasks.create_task(self.looks.serve())
             self._tasks.create_task(self._forget())
 
     def _open_lanes(self) -> None:
-        """Follow the running config. An app that is gone from it keeps serving, and takes no more."""
+        """Open and close lanes so that they match the config. An app that left the config keeps serving without a lane."""
         for name in self._lanes.keys() - {app.name for app in self._running.apps}:
             del self._lanes[name]
             self._serving[name].cancel()
-            logger.info("App %s is gone from the config: it keeps serving until `deployd remove %s`", name, name)
+            logger.info("App %s is no longer in the config: it keeps serving until `deployd remove %s`", name, name)
         for app in self._running.apps:
             if (lane := self._lanes.get(app.name)) is None:
                 lane = self._lanes[app.name] = Lane(
@@ -81,13 +81,13 @@ class Scheduler:
             lane.look()
 
     async def accept(self, delivery: Delivery, push: Push, apps: Sequence[str]) -> list[str]:
-        """Take a delivery: the apps that follow its ref owe a look once that is durable; their names. Raises Unavailable."""
+        """Store a delivery and ask for a look for the apps that follow its ref; returns their names. Raises Unavailable."""
         names = await self._store.accept(delivery, push, apps)
         self.looks.ask(names)
         return names
 
     async def deploy(self, name: str, commit: str | None, by: str | None) -> Deploy:
-        """Deploy a commit, branch or tag by hand; None means the head of what the app follows."""
+        """Deploy a commit, branch or tag by hand; None means the head of the ref that the app follows."""
         app = self._app(name)
         if commit is None:
             refs = await self._source.heads(app)
@@ -102,7 +102,7 @@ class Scheduler:
         return deploy
 
     async def rollback(self, name: str, to: int | None, by: str | None) -> Deploy:
-        """Go back to an earlier release (None: the one before), by its kept image."""
+        """Go back to an earlier release (None: the previous one), with the image that was kept."""
         app = self._app(name)
         state = await self._store.state(name)
         if to is None:
@@ -113,8 +113,8 @@ class Scheduler:
         else:
             goal = await self._store.deploy(name, to)
         if goal is None or goal.live_at is None or goal.image is None:
-            what = f"{name}/{to} never was live" if to is not None else f"{name} has no earlier release"
-            raise RequestRefused(409, what, hint=f"deployd history {name} shows what there is")
+            what = f"{name}/{to} was never live" if to is not None else f"{name} has no earlier release"
+            raise RequestRefused(409, what, hint=f"deployd history {name} shows the deploys")
         wanted = Wanted(
             *(name, goal.commit, goal.ref, Trigger("rollback", by=by), goal.subject, goal.author),
             target=app.target,
@@ -126,7 +126,7 @@ class Scheduler:
         return deploy
 
     async def cancel(self, name: str, number: int) -> Deploy:
-        """Stop a deploy that waits or is in flight."""
+        """Cancel a deploy that is queued or in flight."""
         deploy = await self._store.deploy(name, number)
         if deploy is None:
             raise RequestRefused(404, f"there is no deploy {name}/{number}", hint=f"deployd history {name} shows them")
@@ -138,43 +138,49 @@ class Scheduler:
             if deploy.status is Status.CANCELLED or (lane is not None and lane.cancel(number)):
                 return deploy
         if not deploy.status.active:
-            hint = f"only what waits or is on its way can be; deployd rollback {name} goes back from what is live"
+            hint = (
+                f"only a queued or running deploy can be cancelled; deployd rollback {name} goes back from a live one"
+            )
             raise RequestRefused(409, f"{deploy.name} {deploy.status.predicate} already", hint=hint)
         raise RequestRefused(409, f"{deploy.name} cannot be cancelled now", hint="try again in a moment")
 
     async def pause(self, name: str, *, paused: bool) -> None:
-        """Let pushes wait, or take them up again: then the newest wins."""
+        """Keep deploys queued, or resume: then the newest one runs."""
         self._app(name)
         await self._store.pause(name, paused=paused)
         if (lane := self._lanes.get(name)) is not None:
             lane.pause(paused=paused)
 
     async def remove(self, name: str) -> None:
-        """Take an app that is gone from the config off the targets that it ran on."""
+        """Remove an app that is no longer in the config from its targets."""
         if self._running.app(name) is not None:
             raise RequestRefused(
-                409, f"{name} is still in the config", hint="take it out, `deployd reload`, then remove it"
+                409,
+                f"{name} is still in the config",
+                hint="delete it from the config, run `deployd reload`, then remove it",
             )
         if name not in await self._store.known_apps():
             raise RequestRefused(404, f"there is no app {name}", hint="deployd status shows the apps")
         if (lane := self._serving.get(name)) is not None:
-            await asyncio.wait({lane})  # a cut-over that it had begun ends first
+            await asyncio.wait({lane})  # let a cut-over that has begun finish first
         for release in await self._store.released(name, 1):
             if release.target not in self._targets:
-                what = f"{name} ran on {release.target}, which no app of this deployd does any more"
-                hint = f"restart deployd with any app of target = {release.target} in its config, then remove {name}"
+                what = f"{name} ran on {release.target}, and no app in the config uses that target now"
+                hint = (
+                    f"restart deployd with an app that has target = {release.target} in the config, then remove {name}"
+                )
                 raise RequestRefused(409, what, hint=hint)
         for target in self._targets.values():
             await target.remove(name)
         await self._store.forget_app(name)
 
     def target_of(self, name: str) -> tuple[App, Target]:
-        """An app and where it runs; RequestRefused 404."""
+        """An app and its target. Raises RequestRefused 404."""
         app = self._app(name)
         return app, self._targets[app.target]
 
     async def plan(self, name: str, commit: str) -> Plan:
-        """What deploying that commit, branch or tag would do. RequestRefused 404."""
+        """What deploying that commit, branch or tag would do. Raises RequestRefused 404."""
         return await plan(self._app(name), commit, self._source, self._store, self._pipeline)
 
     def _submit(self, deploy: Deploy) -> None:
@@ -188,20 +194,20 @@ class Scheduler:
         return app
 
     async def _forget(self) -> None:
-        """Once a day, forget deliveries that are past their time; a database that refuses is asked again the day after."""
+        """Once a day, delete deliveries older than the retention; if the database refuses, try again the next day."""
         while True:
             try:
                 gone = await self._store.forget_deliveries(self._running.config.retention.deliveries)
             except Unavailable as exc:
-                logger.warning("Cannot forget old deliveries: %s (%s)", exc, exc.hint)
+                logger.warning("Cannot delete old deliveries: %s (%s)", exc, exc.hint)
             else:
                 if gone:
-                    logger.info("Forgot %d old deliveries", gone)
+                    logger.info("Deleted %d old deliveries", gone)
             await asyncio.sleep(_DAY)
 
 
 async def _serve_after(before: asyncio.Task[None] | None, lane: Lane) -> None:
-    """Serve a lane, but not before an earlier lane of the same app has put its things away."""
+    """Serve a lane after an earlier lane of the same app has ended."""
     if before is not None:
         await asyncio.wait({before})
     await lane.serve()

@@ -1,4 +1,4 @@
-"""`deployd run`: arguments in, exit code out. Plain argparse: this process lives long and should stay small."""
+"""`deployd run`. Uses plain argparse, as this process runs for long and should stay small."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ _EXAMPLE = "example: deployd run --config /etc/deployd/config.toml"
 
 
 def serve(arguments: Sequence[str]) -> int:
-    """Run the daemon to its end. 0 after SIGTERM or SIGINT, 78 when the config cannot be used, 1 when it could not start."""
+    """Run the daemon until it ends. Returns 0 after SIGTERM or SIGINT, 78 for a bad config, 1 when it could not start."""
     parser = argparse.ArgumentParser(
         prog="deployd run", description="Serve until SIGTERM or SIGINT; SIGHUP reloads the config.", epilog=_EXAMPLE
     )

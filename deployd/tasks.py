@@ -1,6 +1,6 @@
-"""Tasks that are never left behind, and work that a cancellation may not tear apart.
+"""Runs tasks and always waits for their end; finishes work that must not be interrupted by a cancellation.
 
-Whoever starts a task here also waits for its end. Knows asyncio and nothing of what the work is.
+Uses only asyncio; knows nothing about the work.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _Work = Coroutine[Any, Any, T]
 
 
 async def uninterrupted(work: _Work[T]) -> T:
-    """Finish `work` even when cancelled meanwhile, however often; then obey. An error of `work` goes before a cancellation."""
+    """Finish `work` even when cancelled meanwhile, then raise the cancellation. An error of `work` is raised instead."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -29,7 +29,7 @@ async def uninterrupted(work: _Work[T]) -> T:
 
 
 def cancel_once(task: asyncio.Task[Any]) -> None:
-    """Cancel a task unless that was done before: a second cancellation would kill the clean-up of the first."""
+    """Cancel a task unless it is being cancelled already: a second cancellation would interrupt its clean-up."""
     if not task.cancelling():
         task.cancel()
 
@@ -43,13 +43,13 @@ async def stop(*tasks: asyncio.Task[Any]) -> None:
         await uninterrupted(asyncio.wait(running))
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # looked at, or asyncio would complain that nobody did
+            task.exception()  # marks the error as retrieved, otherwise asyncio logs it
 
 
 async def first(*works: _Work[T]) -> tuple[int, T]:
-    """Run all until one ends: its position and its result; an error of it is raised. The others are stopped.
+    """Run all until one ends, then stop the others. Returns its position and its result, or raises its error.
 
-    When several end at once, the one that was named first counts.
+    When several end at once, the first in the arguments counts.
     """
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
@@ -64,7 +64,7 @@ async def together(one: _Work[T], other: _Work[U], /) -> tuple[T, U]: ...
 @overload
 async def together(*works: _Work[T]) -> tuple[T, ...]: ...
 async def together(*works: _Work[Any]) -> tuple[Any, ...]:
-    """Run all to their ends: their results. The first error stops the others and is raised as itself, not in a group."""
+    """Run all to their ends and return their results. The first error stops the others and is raised, not in a group."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         for task in asyncio.as_completed(tasks):
@@ -76,7 +76,7 @@ async def together(*works: _Work[Any]) -> tuple[Any, ...]:
 
 @asynccontextmanager
 async def beside(*works: _Work[Any]) -> AsyncIterator[None]:
-    """Run the works for as long as the block runs, then stop them. An error of theirs is raised where the block ends well."""
+    """Run the works while the block runs, then stop them. Their errors are raised, unless the block itself raised one."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         yield

@@ -99,9 +99,9 @@ async def test_a_delivery_is_waited_for_until_its_looks_are_taken(daemon: Desk, 
 
 
 async def test_a_refusal_has_the_message_and_hint_of_the_daemon(client: Client) -> None:
-    with pytest.raises(RequestRefused, match="iris/9 never was live") as refused:
+    with pytest.raises(RequestRefused, match="iris/9 was never live") as refused:
         await client.rollback("iris", to=9)
-    assert (refused.value.status, refused.value.hint) == (409, "deployd history iris shows what there is")
+    assert (refused.value.status, refused.value.hint) == (409, "deployd history iris shows the deploys")
     with pytest.raises(RequestRefused, match="there is no app nope"):
         await client.deploy("nope")
     with pytest.raises(RequestRefused):

@@ -112,7 +112,7 @@ async def test_a_reload_takes_the_file_as_it_is_now_and_a_broken_one_changes_not
         assert await daemon.reload() == ["server.port"]
         assert running.config.git.poll_every == 3600
         assert told == [running.config]
-        for broken, words in (("[git]\npoll = 1\n", "poll: unknown key"), (KUBERNETES, "takes a restart")):
+        for broken, words in (("[git]\npoll = 1\n", "poll: unknown key"), (KUBERNETES, "needs a restart")):
             path.write_text(broken)
             with pytest.raises(ConfigError, match=words):
                 await daemon.reload()
@@ -159,4 +159,4 @@ async def test_a_deploy_that_does_not_end_is_left_to_the_next_start(tmp_path: Pa
         async with asyncio.timeout(20):
             assert await process.wait() == 1
         assert time.monotonic() - began >= 2
-        assert "the next start takes up what was in flight" in daemon.log.read_text()
+        assert "the next start goes on with the deploys in flight" in daemon.log.read_text()

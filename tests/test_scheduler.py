@@ -174,7 +174,7 @@ async def test_a_rollback_to_what_never_was_live_is_refused(desk: Desk) -> None:
         await desk.deployed(A)
         with pytest.raises(RequestRefused, match="no earlier release"):
             await scheduler.rollback("iris", None, None)
-        with pytest.raises(RequestRefused, match="iris/9 never was live"):
+        with pytest.raises(RequestRefused, match="iris/9 was never live"):
             await scheduler.rollback("iris", 9, None)
 
 

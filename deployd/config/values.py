@@ -1,4 +1,4 @@
-"""The kinds of value that a config key can hold: durations, sizes, references to secrets, names, ports.
+"""The types of config values: durations, sizes, references to secrets, names, ports.
 
 Durations become seconds (float), sizes bytes (int). A secret is always a reference and is read when it is needed.
 """
@@ -23,7 +23,7 @@ _BYTES = {
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _REFERENCE = re.compile(r"(env|file|credential):(.+)")
 
-# What to do about a secret that cannot be read, by the kind of its reference.
+# Hints for a secret that cannot be read, by the kind of its reference.
 _HINTS = {
     "env": "set {name} in the environment of deployd",
     "file": "write the secret into that file, and let the user of deployd read it",

@@ -1,6 +1,6 @@
-"""What an app wants of what its remote shows: which ref is its head, and whether that head is deployed or skipped.
+"""Decides which ref of a remote is the head of an app, and whether that head is deployed or skipped.
 
-Pure, and the only place that decides it: the look, `plan` and `check` ask here, whatever made them ask.
+Pure. This is the only place that decides it: looks, `plan` and `check` all call it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ _EVERYTHING = ("**",)
 
 
 def head_of(app: App, refs: Mapping[str, str]) -> Head | None:
-    """The head among `refs`, those of the remote that the app follows: its branch, or of several tags the highest version.
+    """The head among `refs`, the refs of the remote that the app follows: its branch, or the tag with the highest version.
 
-    None when there is none; a tag that is no version counts only where the app names just that one.
+    None when there is none. A tag that is not a version counts only when the app names exactly that tag.
     """
     if app.ref in refs:
         return Head(app.ref, refs[app.ref])
@@ -31,22 +31,22 @@ def head_of(app: App, refs: Mapping[str, str]) -> Head | None:
 
 
 def why_no_head(app: App, refs: Mapping[str, str]) -> str:
-    """Why `head_of` finds none."""
+    """Why `head_of` found no head."""
     if not refs:
         return f"the remote has no {app.ref}"
     return f"no ref that matches {app.ref} is a version: {_shown(sorted(refs))}"
 
 
 def needs_diff(app: App) -> bool:
-    """Whether the files that changed can make a difference to `decide`."""
+    """Whether `decide` needs to know the changed files."""
     return app.paths != _EVERYTHING
 
 
 def decide(app: App, head: Head, wanted_ref: str | None, message: str, changed: AbstractSet[str] | None) -> Skip | None:
-    """Why the app skips a head; None when it wants it.
+    """Why the app skips a head; None when the app wants it.
 
-    `wanted_ref` is the ref that was wanted last, `message` the head commit's, `changed` the files that differ from the commit
-    that was wanted last; None when that is not known: then everything counts as changed.
+    `wanted_ref` is the ref that was wanted last, `message` the message of the head commit, `changed` the files that differ
+    from the commit that was wanted last. When `changed` is None (unknown), all files count as changed.
     """
     if is_lower(head.ref, wanted_ref):
         return Skip(f"{printable(head.ref)} is a lower version than {wanted_ref}, which was wanted last")
@@ -58,7 +58,7 @@ def decide(app: App, head: Head, wanted_ref: str | None, message: str, changed: 
 
 
 def is_lower(ref: str, wanted_ref: str | None) -> bool:
-    """Whether `ref` is a tag of a lower version than the one that was wanted last, which is gone then: what runs stays."""
+    """Whether `ref` is a tag of a lower version than the tag that was wanted last. The live release then stays."""
     if wanted_ref is None or not (ref.startswith("refs/tags/") and wanted_ref.startswith("refs/tags/")):
         return False
     version, wanted = version_of(ref), version_of(wanted_ref)

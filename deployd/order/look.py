@@ -1,8 +1,8 @@
-"""Looks at the remotes: what is the head now, and does the app want it? A webhook, the poll, the start, a reload and a
-redelivery are only reasons to look.
+"""Looks at the remotes: reads the present heads and decides on the new ones.
 
-One look at a time for each repository; what asks for one meanwhile causes one more. A look asks the remote for its heads once.
-An app whose head is not the one that was decided upon last gets a decision, and a head is decided upon once.
+A webhook, the poll, the start, a reload and a redelivery are only reasons to look. There is one look at a time for each
+repository; a request that arrives during a look causes one more. A look asks the remote for its heads once. For each app whose
+head is not the last decided one, it makes a decision. Each head is decided once.
 """
 
 import asyncio
@@ -53,21 +53,21 @@ class Looks:
         submit: Callable[[Deploy], None],
         waits: Sequence[float] = WAITS,
     ) -> None:
-        """`waits`: the seconds between looks at a remote that does not show a commit yet that a delivery names."""
+        """`waits`: the seconds between looks while the remote does not show the commit of a delivery yet."""
         self._running = running
         self._make = partial(_Repository, store, source, submit, waits)
         self._repositories: dict[object, _Repository] = {}
         self._serving: dict[object, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
-        """Look at the start, whenever something asks for it, and every `git.poll_every`; runs until it is cancelled."""
+        """Look at the start, on request and every `git.poll_every`, until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
             self._running.tell(lambda _: self.reload())
             self.reload()
             await asyncio.Event().wait()
 
     def reload(self) -> None:
-        """Look at the repositories of the config as it is now."""
+        """Use the repositories of the present config, and look at each."""
         every = self._running.config.git.poll_every
         apps: dict[object, list[App]] = {}
         for app in self._running.apps:
@@ -114,14 +114,16 @@ class _Repository:
         self._asked = asyncio.Event()
         self._owed = False
         self._backoff = Backoff()
-        self._absent: dict[str, tuple[str, Owed]] = {}  # by app: a head, and an owed delivery that it does not explain
+        self._absent: dict[
+            str, tuple[str, Owed]
+        ] = {}  # by app: a head, and an owed delivery whose commit it does not contain
 
     def ask(self) -> None:
         """Something may have changed."""
         self._asked.set()
 
     async def serve(self) -> None:
-        """Look, then wait until something asks for it or it is time."""
+        """Look, then wait for a request or for the next poll."""
         waits: list[float] = []
         while True:
             if self._asked.is_set():
@@ -135,9 +137,9 @@ class _Repository:
             await asyncio.sleep(began + _APART_S - time.monotonic())
 
     async def _try(self, waits: list[float]) -> float | None:
-        """Look once; the seconds until the next look, None when only a reason brings one.
+        """Look once; returns the seconds until the next look, None to wait for a request.
 
-        `waits` are those that are left for a commit that the remote does not show yet.
+        `waits` are the remaining waits for a commit that the remote does not show yet.
         """
         try:
             late = await self.look(final=not waits)
@@ -159,10 +161,10 @@ class _Repository:
         return self.every + random.uniform(-spread, spread) if self.every else None  # noqa: S311 - no secret
 
     async def look(self, *, final: bool) -> bool:
-        """Ask the remote for its heads and decide upon those that are new.
+        """Ask the remote for its heads and decide on the new ones.
 
-        True: a delivery names a commit that the remote does not show yet, and this was not the `final` look for it. Raises what
-        kept it from an app's decision, when all apps had theirs.
+        Returns True when the remote does not show the commit of a delivery yet and this was not the `final` look for it. If the
+        decision for one app fails, the other apps still get theirs, then the error is raised.
         """
         apps = list(self.apps)
         known = await self._store.known(app.name for app in apps)
@@ -190,7 +192,7 @@ class _Repository:
         if absent is not None and not final:
             return True
         if head is None and (known.owed or known.decided is not None):
-            await self._store.answer(app.name, None, upto, f"{why_no_head(app, refs)}; what runs stays")
+            await self._store.answer(app.name, None, upto, f"{why_no_head(app, refs)}; the live release stays")
         elif known.owed:
             reason = f"the remote did not show {absent.commit[:12]}" if absent is not None else ""
             await self._store.answer(app.name, head, upto, reason)
@@ -198,7 +200,7 @@ class _Repository:
         return False
 
     async def _decide(self, app: App, head: Head, known: Known, upto: int | None) -> None:
-        """Deploy the head or skip it. A reload may stop this in the middle: a lane hears of what is in the store."""
+        """Deploy the head or skip it. A reload may cancel this, but a deploy that was queued is always passed to its lane."""
         facts = await self._source.facts(app, head)
         changed = None
         if known.wanted is not None and needs_diff(app):
@@ -234,7 +236,7 @@ class _Repository:
 
 
 def _remote(app: App) -> object:
-    """What tells one remote from another: two apps with other credentials may be shown other refs."""
+    """The key of a remote. It includes the credentials, as a remote may show other refs to other users."""
     return (app.repo, app.credentials, app.ssh_key, app.known_hosts)
 
 

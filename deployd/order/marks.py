@@ -1,4 +1,4 @@
-"""The marks in a commit's message by which its author asks for no deploy, as GitHub Actions has them. Pure."""
+"""The skip marks in a commit message, which ask for no deploy; the same as in GitHub Actions. Pure."""
 
 import re
 
@@ -8,7 +8,7 @@ _TRAILER = re.compile(r"^skip-checks:[ \t]*true[ \t\r]*$", re.IGNORECASE | re.MU
 
 
 def skip_mark(message: str) -> str | None:
-    """The mark that `message` has; a trailer counts in the last of several paragraphs."""
+    """The skip mark in `message`, or None. A trailer counts only in the last of several paragraphs."""
     if (found := _MARK.search(message)) is not None:
         return found[0]
     *before, last = _PARAGRAPHS.split(message.rstrip())

@@ -1,4 +1,4 @@
-"""Which of several tags is the highest version: PEP 440 and SemVer, whatever stands before the first digit. Pure.
+"""Versions of tags, to find the highest: PEP 440 and SemVer, after any prefix before the first digit. Pure.
 
 Source: packaging.python.org/specifications/version-specifiers, semver.org 2.0.0 (rule 11).
 """
@@ -18,7 +18,7 @@ class Version:
     """One version; `1.0-rc1`, `1.0rc1` and `1.0.0-rc.1` are the same."""
 
     def __init__(self, base: Pep440, identifiers: tuple[str, ...] = ()) -> None:
-        """`identifiers`: of a SemVer pre-release of `base` that PEP 440 does not know, such as `nightly.3`."""
+        """`identifiers`: a SemVer pre-release of `base` that PEP 440 cannot express, such as `nightly.3`."""
         self._base = base
         self._pre = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in identifiers)
 

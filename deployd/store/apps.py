@@ -1,4 +1,4 @@
-"""What is remembered of each app: paused or not, the head that was decided upon last, the looks that are owed."""
+"""The state of each app: whether it is paused, the head that was decided last, and whether a look is owed."""
 
 import json
 import sqlite3
@@ -22,18 +22,18 @@ _NEWEST = (
 
 
 class Apps(Table):
-    """One row for each app; nothing that deploys say is stored twice."""
+    """One row for each app. What the deploys table holds is not stored here again."""
 
     async def known(self, apps: Iterable[str]) -> dict[str, Known]:
-        """What a look has to know of each of `apps`."""
+        """For each of `apps`, what a look needs to know."""
         names = list(apps)
         return await self._database.read(lambda connection: {name: _known(connection, name) for name in names})
 
     async def decide(self, app: str, head: Head, verdict: Wanted | Skip, upto: int | None) -> Deploy | None:
-        """Record the decision upon `head` and queue its deploy if it is wanted, in one transaction, which also answers the
-        deliveries up to the id `upto` (None: none). Raises Unavailable.
+        """Record the decision on `head` and queue its deploy if it is wanted, in one transaction. Raises Unavailable.
 
-        None when it is skipped, and when the newest deploy that waits, is in flight or serves is of that very commit.
+        The transaction also records this look as the answer to the deliveries up to the id `upto` (None: to none). Returns
+        None when the head is skipped, and when the newest deploy that is queued, in flight or live has the same commit.
         """
         deploy = await self._database.write(lambda connection: _decide(connection, app, head, verdict, upto))
         if deploy is not None:
@@ -42,9 +42,9 @@ class Apps(Table):
         return deploy
 
     async def answer(self, app: str, head: Head | None, upto: int | None, reason: str = "") -> None:
-        """Record that a look found nothing to decide: `head` was decided before, or there is none (then the next one is new).
+        """Record that a look found nothing to decide: `head` was decided before, or is None as the ref does not exist.
 
-        It answers the deliveries up to the id `upto`. Raises Unavailable.
+        After None, any next head is new. Answers the deliveries up to the id `upto`. Raises Unavailable.
         """
 
         def work(connection: sqlite3.Connection) -> None:
@@ -57,21 +57,21 @@ class Apps(Table):
         self._tell_of_look(app, head)
 
     async def state(self, app: str) -> AppState:
-        """What is remembered of one app; an app never seen before is just empty."""
+        """The state of one app; an unknown app has an empty state."""
         return await self._database.read(lambda connection: app_state(connection, app))
 
     async def states(self, apps: Iterable[str]) -> list[AppState]:
-        """The same for several, in one reading."""
+        """The states of several apps, in one read."""
         names = list(apps)
         return await self._database.read(lambda connection: [app_state(connection, name) for name in names])
 
     async def known_apps(self) -> list[str]:
-        """Every app that was ever heard of and was not removed, configured or not."""
+        """Every app that has a row, in the config or not."""
         query = "SELECT name FROM apps ORDER BY name"
         return await self._database.read(lambda connection: [name for (name,) in connection.execute(query)])
 
     async def pause(self, app: str, *, paused: bool) -> None:
-        """Let queued deploys of the app wait, or no longer."""
+        """Pause or resume the app. Deploys of a paused app stay queued."""
         query = (
             "INSERT INTO apps (name, paused) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused"
         )
@@ -79,11 +79,11 @@ class Apps(Table):
         self._events.publish("app", app, None, {"paused": paused})
 
     async def number_above(self, app: str, number: int) -> None:
-        """Something serves under `number` that this store does not know, as its history was lost: no deploy gets that number."""
-        await self._patiently(lambda connection: _number_above(connection, app, number))
+        """Give new deploys numbers above `number`: the target serves a deploy of that number that a lost history held."""
+        await self._write_until_done(lambda connection: _number_above(connection, app, number))
 
     async def forget_app(self, app: str) -> None:
-        """The app was removed: nothing of it serves or waits any more. Its history stays; its numbers go on."""
+        """Record that the app was removed: its live, queued and running deploys end. Its history and its numbers stay."""
         await self._database.write(lambda connection: _forget_app(connection, app))
         self._events.publish("app", app, None, {"removed": True})
 
@@ -128,7 +128,7 @@ def _decide(
 
 
 def _answer(connection: sqlite3.Connection, app: str, commit: str | None, upto: int, reason: str) -> None:
-    """What came of the head that is decided now is what came of the deliveries up to `upto`."""
+    """Record the outcome of the decided head as the outcome of the deliveries up to `upto`."""
     connection.execute(
         "INSERT OR REPLACE INTO looks (app, upto, at, sha, number, reason) "
         "SELECT name, ?, ?, ?, iif(decided = wanted, wanted_number, NULL), "
@@ -144,7 +144,7 @@ def _answer(connection: sqlite3.Connection, app: str, commit: str | None, upto: 
 
 
 def app_state(connection: sqlite3.Connection, app: str) -> AppState:
-    """The state of an app, put together from its row and its deploys: nothing of it is stored twice."""
+    """The state of an app, from its row and its deploys."""
     row = connection.execute("SELECT * FROM apps WHERE name = ?", (app,)).fetchone()
     if row is None:
         return AppState(app)
@@ -172,7 +172,7 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
 
 
 def _why_held(connection: sqlite3.Connection, row: sqlite3.Row, live: Deploy) -> str:
-    """Why the app stays at `live` although another commit was wanted last; "" when it does not."""
+    """Why `live` still serves although another commit was wanted last; "" when the app is not held."""
     if row["wanted"] is None or row["wanted"] == live.commit:
         return ""
     if live.number > row["wanted_number"] and not live.trigger.automatic:
@@ -185,11 +185,11 @@ def _why_held(connection: sqlite3.Connection, row: sqlite3.Row, live: Deploy) ->
 
 
 def _number_above(connection: sqlite3.Connection, app: str, number: int) -> None:
-    """Give no deploy a number up to `number`, which somebody else has; those that wait under one get another."""
+    """Give new deploys numbers above `number`, and renumber the queued ones; nothing to do when the deploy is known here."""
     (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM deploys WHERE app = ?", (app,)).fetchone()
     begun = connection.execute("SELECT 1 FROM steps WHERE app = ? AND number = ?", (app, number)).fetchone()
     if last > number or begun is not None:
-        return  # it is no stranger
+        return  # this database knows the deploy
     connection.execute(
         "INSERT INTO apps (name, last_number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE "
         "SET last_number = excluded.last_number",
@@ -205,7 +205,7 @@ def _number_above(connection: sqlite3.Connection, app: str, number: int) -> None
 
 
 def _forget_app(connection: sqlite3.Connection, app: str) -> None:
-    """End what waits or runs of a removed app, and what is known of its remote."""
+    """End the deploys of a removed app, and forget what is known of its remote."""
     now = time.time()
     connection.execute(
         "UPDATE deploys SET status = 'cancelled', finished_at = ?, reason = 'the app was removed' "

@@ -1,12 +1,12 @@
-"""One SQLite file, one transaction at a time, many deliveries to one fsync.
+"""One SQLite file, one transaction at a time, many writes per fsync.
 
-Writes are small functions on a connection. They queue up while the disk syncs the ones before and then share the next
-transaction (group commit); one that raises takes nothing but its own work with it, and may be run twice. A write is answered
-only after its commit is durable (WAL, synchronous=FULL). Nothing outside this package imports sqlite3.
+A write is a small function on a connection. Writes that arrive while the disk syncs share the next transaction (group commit).
+When one of them raises, only its own work is undone; a write may therefore run twice. A write is answered only after its
+commit is durable (WAL, synchronous=FULL). Nothing outside this package imports sqlite3.
 
-The statements run on the event loop: they take microseconds each, and in a thread of their own would contend with it for the
-interpreter's lock, which sqlite3 lets go at each of them. What may wait, for the disk or for another process, has a thread:
-the commit, and the beginning of a transaction that is refused because the database is locked.
+The statements run on the event loop: they take microseconds each, and in a thread they would compete with the loop for the
+interpreter's lock, which sqlite3 releases at each statement. What may block on the disk or on another process runs in a
+thread: the commit, and the start of a transaction while the database is locked.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class _Job:
 
 
 class Database:
-    """Opens, writes and reads one database file; use as an async context manager."""
+    """Opens, writes and reads one database file. Use it as an async context manager."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -80,9 +80,9 @@ class Database:
             connection.close()
 
     def write(self, work: Work[T]) -> asyncio.Future[T]:
-        """Run `work` in a transaction; the future has its result once that is durable, or Unavailable when the disk refuses.
+        """Run `work` in a transaction. The future gets the result once it is durable, or Unavailable when the disk refuses.
 
-        Who cancels it does not take the write back.
+        Cancelling the future does not undo the write.
         """
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.append(_Job(work, future))
@@ -92,14 +92,14 @@ class Database:
         return future
 
     async def read(self, work: Work[T]) -> T:
-        """Run `work` on a read-only connection; it sees all that was committed before."""
+        """Run `work` on a read-only connection; it sees everything that was committed before."""
         try:
             return await self._loop.run_in_executor(self._readers, self._read, work)
         except sqlite3.Error as exc:
             raise Unavailable(f"the database cannot be read: {exc}", hint=f"see {self._path}") from exc
 
     async def backup(self, to: Path) -> None:
-        """Copy the database, consistent and complete, while it is in use."""
+        """Write a consistent and complete copy to a file, while the database is in use."""
 
         def copy(connection: sqlite3.Connection) -> None:
             with sqlite3.connect(to) as target:
@@ -117,7 +117,7 @@ class Database:
             migrate(connection)
             connection.execute(_NEVER_WAIT)
         except sqlite3.Error:
-            connection.close()  # or a migration that failed would go on holding the database
+            connection.close()  # otherwise a failed migration keeps its lock on the database
             raise
         return connection
 
@@ -137,7 +137,7 @@ class Database:
         return work(connection)
 
     def _next(self) -> None:
-        """Begin a transaction for what waits; what comes meanwhile waits for the next one."""
+        """Begin a transaction for the waiting writes; those that arrive meanwhile wait for the next one."""
         self._batch = [self._jobs.popleft() for _ in range(min(len(self._jobs), _MOST_IN_ONE))]
         if not self._batch:
             self._idle.set()
@@ -146,15 +146,15 @@ class Database:
             self._begin()
         except sqlite3.Error as exc:
             if _code(exc).startswith("SQLITE_BUSY"):
-                self._aside(self._begin_patiently, self._begun)
+                self._aside(self._begin_waiting, self._begun)
             else:
                 self._end(exc)
         else:
             self._work()
 
     def _begun(self, refused: sqlite3.Error | None) -> None:
-        """Go on after the wait for a lock. When it was in vain, it was so for those who came meanwhile too: they are refused with
-        the batch, as one wait after the other would outlast the patience of a forge."""
+        """Go on after waiting for a lock. If the wait failed, refuse the writes that arrived meanwhile too: one wait after the
+        other would exceed the timeout of a forge."""
         if refused is None:
             self._work()
         else:
@@ -163,14 +163,14 @@ class Database:
             self._end(refused)
 
     def _work(self) -> None:
-        """Do what the batch wants. When a job raises, once more with a savepoint for each: only its own work is lost."""
+        """Run the jobs of the batch. When one raises, run all again with a savepoint each, so that only its work is lost."""
         try:
             try:
                 for job in self._batch:
                     job.result = job.work(self._writer)
             except sqlite3.OperationalError:
                 raise  # the disk, not a job
-            except Exception:  # noqa: BLE001 - it is found and told to its caller in the second run
+            except Exception:  # noqa: BLE001 - the second run finds the job and gives its caller the error
                 self._writer.execute("ROLLBACK")
                 self._begin()
                 for job in self._batch:
@@ -185,16 +185,17 @@ class Database:
         try:
             job.result = job.work(self._writer)
         except sqlite3.OperationalError:
-            raise  # nothing of this transaction can be kept
+            raise  # the whole transaction fails
         except Exception as exc:  # noqa: BLE001 - it belongs to the caller, who awaits the future
             self._writer.execute("ROLLBACK TO job")
             job.error = exc
         self._writer.execute("RELEASE job")
 
     def _end(self, refused: sqlite3.Error | None) -> None:
-        """Answer the batch, and go on with the next when the answers are on their way and the loop has heard who came meanwhile.
+        """Answer the batch, and begin the next one two turns of the loop later.
 
-        They share the next sync, during which this thread should have little to do, or the two contend for the interpreter.
+        By then the answers are sent and new requests are read, so these share the next sync, and this thread has little to do
+        during it; otherwise the two threads compete for the interpreter.
         """
         if refused is not None:
             if self._writer.in_transaction:
@@ -208,7 +209,7 @@ class Database:
     def _begin(self) -> None:
         self._writer.execute("BEGIN IMMEDIATE")
 
-    def _begin_patiently(self) -> None:
+    def _begin_waiting(self) -> None:
         self._writer.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
         try:
             self._begin()
@@ -219,7 +220,7 @@ class Database:
         self._writer.commit()
 
     def _aside(self, call: Call, then: Then) -> None:
-        """Do what may wait in the thread for that, then go on here; with less ado than an executor."""
+        """Run `call` in the disk thread, then `then` on the loop; cheaper than an executor."""
         self._calls.put((call, then))
 
     def _call_all(self) -> None:
@@ -249,12 +250,12 @@ def _refused(exc: sqlite3.Error) -> Unavailable:
 
 
 def _may_pass(exc: sqlite3.Error | OSError) -> bool:
-    """A full disk or a busy file is no fault of the configuration: who starts deployd shall try again."""
+    """Whether trying again may help: a full disk or a locked file is not a fault of the config."""
     if isinstance(exc, OSError):
         return exc.errno in {errno.ENOSPC, errno.EDQUOT}
     return _code(exc).startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY"))
 
 
 def _code(exc: sqlite3.Error) -> str:
-    """SQLite's name for the error; none where Python itself refused."""
+    """SQLite's name for the error; "" when the error comes from Python's sqlite3."""
     return str(getattr(exc, "sqlite_errorname", ""))

@@ -1,7 +1,7 @@
-"""The deliveries that were accepted, and the looks that they owe: a delivery is answered by the first look that begins after it.
+"""The accepted deliveries and their outcomes: each is answered by the first look that begins after it.
 
-A delivery has an id that grows; an app remembers the last id that owes it a look and the last one that was answered. What came
-of a delivery is what the first look said whose `upto` is not below its id.
+Ids of deliveries grow. Each app stores the last id that owes it a look, and the last id that a look answered. The outcome of a
+delivery is that of the first look whose `upto` is at least its id.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from deployd.domain import Status
 from deployd.store.rows import as_json, moment
 from deployd.store.table import Table
 
-_FORGOTTEN_AT_ONCE = 500  # nothing else is done meanwhile
+_FORGOTTEN_AT_ONCE = 500  # one transaction, which blocks the event loop
 
 _OWED = (
     "INSERT INTO apps (name, owed, owed_since) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE "
@@ -28,10 +28,10 @@ class Deliveries(Table):
     """One row for each delivery, by its forge and GUID."""
 
     def accept(self, delivery: Delivery, push: Push, apps: Sequence[str]) -> asyncio.Future[list[str]]:
-        """Store a delivery and that `apps` owe a look; the names to answer, once that is durable. Raises Unavailable there.
+        """Store a delivery and that a look is owed for `apps`. The future gets the names to answer, or Unavailable.
 
-        A GUID that comes again answers as the first time and owes nothing, unless its deploy failed and its commit is still
-        the last head that was decided: then that head is decided anew.
+        A repeated GUID gets the same answer as the first time and owes no look, unless its deploy failed and its commit is
+        still the last decided head: then that head is decided again.
         """
         return self._database.write(lambda connection: _accept(connection, delivery, push, apps))
 
@@ -44,7 +44,7 @@ class Deliveries(Table):
         )
 
     async def delivery(self, guid: str) -> Received | None:
-        """The newest delivery with that GUID, of whichever forge."""
+        """The newest delivery with that GUID, from any forge."""
         query = "SELECT * FROM deliveries WHERE guid = ? ORDER BY id DESC LIMIT 1"
 
         def ask(connection: sqlite3.Connection) -> Received | None:
@@ -54,8 +54,10 @@ class Deliveries(Table):
         return await self._database.read(ask)
 
     async def forget_deliveries(self, older_than: float) -> int:
-        """Forget the deliveries (and looks) older than so many seconds, a bounded number at a time; how many went. What was
-        forgotten is owed no more."""
+        """Delete deliveries and looks older than that many seconds, a few at a time; returns the number of deliveries deleted.
+
+        A deleted delivery owes no look any more.
+        """
         old, gone = time.time() - older_than, 0
         while True:
             deliveries, looks = await self._database.write(lambda connection: _forget(connection, old))
@@ -86,7 +88,7 @@ def _accept(connection: sqlite3.Connection, delivery: Delivery, push: Push, apps
 
 
 def _forget(connection: sqlite3.Connection, before: float) -> tuple[int, int]:
-    """Forget some deliveries and looks from before that time; how many of each."""
+    """Delete some deliveries and looks from before that time; returns how many of each."""
     looks = connection.execute(
         "DELETE FROM looks WHERE (app, upto) IN (SELECT app, upto FROM looks WHERE at < ? LIMIT ?)",
         (before, _FORGOTTEN_AT_ONCE),
@@ -102,9 +104,9 @@ def _forget(connection: sqlite3.Connection, before: float) -> tuple[int, int]:
 
 
 def _decide_anew(connection: sqlite3.Connection, app: str, commit: str) -> bool:
-    """Forget that `commit` was decided, if its deploy failed; whether that was so.
+    """If the deploy of the decided head `commit` failed, let it be decided again; returns whether that was so.
 
-    Without the commit that was wanted last, all files count as changed: the failed deploy brought none of them.
+    `wanted` is cleared too, so that all files count as changed: the failed deploy delivered none of the changes.
     """
     return (
         connection.execute(

@@ -1,6 +1,6 @@
-"""The deploys: queued under the app's next number, moved by the table of transitions, and asked for.
+"""The deploys: queue them, change their status by the table of transitions, and read them.
 
-The only writer of a status. Questions are cheap however long the history is.
+This module alone writes a status. Reads are fast however long the history is.
 """
 
 import json
@@ -25,38 +25,38 @@ _QUEUED = (
 
 
 class Deploys(Table):
-    """One method, one short transaction."""
+    """Each method is one short transaction."""
 
     async def queue(self, wanted: Wanted) -> Deploy:
-        """Queue what a person asks for. Raises Unavailable."""
+        """Queue a deploy that a person asked for. Raises Unavailable."""
         deploy = await self._database.write(lambda connection: queue(connection, wanted))
         self._tell(deploy)
         return deploy
 
     async def take_newest(self, app: str) -> Deploy | None:
-        """The newest queued deploy; those queued before it are superseded by it. None when paused or nothing waits."""
-        newest, older = await self._patiently(lambda connection: _take_newest(connection, app))
+        """The newest queued deploy, which supersedes the older queued ones. None when paused or nothing is queued."""
+        newest, older = await self._write_until_done(lambda connection: _take_newest(connection, app))
         for number in older:
             data = {"status": "superseded", "superseded_by": newest and newest.number}
             self._events.publish("deploy.status", app, number, data)
         if older:
             names = ", ".join(f"{app}/{number}" for number in older[-5:])
-            logger.info("Superseded what was queued before it: %s", names)
+            logger.info("Superseded older queued deploys: %s", names)
         return newest
 
     async def advance(
         self, deploy: Deploy, to: Status, *, reason: str = "", hint: str = "", superseded_by: int | None = None
     ) -> Deploy:
-        """Move a deploy to `to`: the only change of a status, compared with what the table of transitions allows.
+        """Change the status of a deploy to `to`, if the table of transitions allows it; returns the changed deploy.
 
-        Going live retires the release that was live, in the same transaction. Returns the deploy as it is then. A transition
-        that is not in the table is a bug and raises ValueError.
+        Going live retires the release that was live, in the same transaction. A transition that is not in the table is a bug
+        and raises ValueError.
         """
 
         def work(connection: sqlite3.Connection) -> tuple[Deploy, list[int]]:
             return _advance(connection, deploy, to, reason=reason, hint=hint, superseded_by=superseded_by)
 
-        after, retired = await self._patiently(work)
+        after, retired = await self._write_until_done(work)
         for number in retired:
             self._events.publish("deploy.status", deploy.app, number, {"status": "retired"})
         self._tell(after)
@@ -64,7 +64,7 @@ class Deploys(Table):
         return after
 
     async def withdraw(self, deploy: Deploy) -> Deploy:
-        """Cancel a deploy by hand if it waits still; the deploy as it is then. Raises Unavailable."""
+        """Cancel a deploy by hand if it is still queued; returns its present state. Raises Unavailable."""
         before, after = await self._database.write(lambda connection: _withdraw(connection, deploy))
         if after.status is not before:
             self._tell(after)
@@ -72,28 +72,28 @@ class Deploys(Table):
         return after
 
     async def record_image(self, deploy: Deploy, image: Image) -> None:
-        """What was built (or pushed: then with its digest)."""
+        """Record the image that was built; once pushed, with its digest."""
         await self._update(deploy, "image = ?", image_json(image))
 
     async def record_subject(self, deploy: Deploy, subject: str, author: str) -> None:
-        """What the commit says of itself, where that was not known when it was queued."""
+        """Record the commit's subject and author, when they were not known at queueing."""
         await self._update(deploy, "(subject, author) = (?, ?)", subject, author)
 
     async def record_target(self, deploy: Deploy, target: str) -> None:
-        """Where it runs, when that is not where it was queued for."""
+        """Record the target, when it is not the one from queueing."""
         await self._update(deploy, "target = ?", target)
 
     async def record_gates(self, deploy: Deploy, gates: Sequence[GateResult]) -> None:
-        """What the gates said so far."""
+        """Record the results of the gates so far."""
         await self._update(deploy, "gates = ?", gates_json(gates))
         self._events.publish("gate", deploy.app, deploy.number, {"gates": json.loads(gates_json(gates))})
 
     async def record_model(self, deploy: Deploy, model: dict[str, Any]) -> None:
-        """What the candidate says of the model it serves."""
+        """Record what the candidate reports about its model."""
         await self._update(deploy, "model = ?", as_json(model))
 
     async def deploys(self, app: str, limit: int = 50, before: int | None = None) -> list[Deploy]:
-        """The app's newest deploys first, those with a number below `before` if given; without their steps."""
+        """The app's deploys without their steps, newest first; with `before`, only those with a lower number."""
         query = "SELECT * FROM deploys WHERE app = ? AND number < ? ORDER BY number DESC LIMIT ?"
         return await self._all(query, (app, before if before is not None else 1 << 62, limit))
 
@@ -102,7 +102,7 @@ class Deploys(Table):
         return await self._database.read(lambda connection: one_deploy(connection, app, number))
 
     async def latest_of(self, app: str, commit: str) -> Deploy | None:
-        """The newest deploy of that commit, but not one that was superseded while it waited."""
+        """The newest deploy of that commit, leaving out those that were superseded while queued."""
         begun = "SELECT * FROM deploys INDEXED BY by_commit WHERE app = ? AND sha = ? AND started_at IS NOT NULL"
         waiting = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND sha = ? AND status = 'queued'"
         query = f"{begun} UNION ALL {waiting} ORDER BY number DESC LIMIT 1"
@@ -113,24 +113,24 @@ class Deploys(Table):
         return await self._database.read(lambda connection: _release_before(connection, app, number))
 
     async def released(self, app: str, limit: int = 50) -> list[Deploy]:
-        """Deploys that are or were live, newest first: what can be gone back to."""
+        """Deploys that are or were live, newest first."""
         query = "SELECT * FROM deploys WHERE app = ? AND live_at IS NOT NULL ORDER BY number DESC LIMIT ?"
         return await self._all(query, (app, limit))
 
     async def newest_waiting(self, app: str) -> int:
-        """The number of the newest queued deploy, 0 when nothing waits."""
+        """The number of the newest queued deploy, 0 when nothing is queued."""
         query = "SELECT max(number) FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'"
         return await self._database.read(lambda connection: connection.execute(query, (app,)).fetchone()[0] or 0)
 
     async def kept(self, app: str) -> Kept:
-        """The images that must stay: of the live release, of the ones before it, of which one is where a rollback goes, and of
-        what is queued or in flight; of that the commits, too, as its image may not be recorded yet."""
+        """The images that must not be removed: those of the live release, of the releases before it (a rollback goes there)
+        and of queued and running deploys. For the latter also the commits, as an image may not be recorded yet."""
         return await self._database.read(lambda connection: _kept(connection, app))
 
     async def _update(self, deploy: Deploy, change: str, *values: str) -> None:
         query = f"UPDATE deploys SET {change} WHERE app = ? AND number = ?"
         row = (*values, deploy.app, deploy.number)
-        await self._patiently(lambda connection: connection.execute(query, row).rowcount)
+        await self._write_until_done(lambda connection: connection.execute(query, row).rowcount)
 
     async def _all(self, query: str, values: tuple[object, ...]) -> list[Deploy]:
         return await self._database.read(
@@ -139,7 +139,7 @@ class Deploys(Table):
 
 
 def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
-    """Queue a deploy under the app's next number, whatever is on its way. What is written is not read back."""
+    """Queue a deploy under the app's next number. The row is not read back, which saves time in a flood."""
     trigger, now, number = wanted.trigger, time.time(), _last_number(connection, wanted.app) + 1
     connection.execute(
         _QUEUED,
@@ -164,7 +164,7 @@ def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
 
 
 def one_deploy(connection: sqlite3.Connection, app: str, number: int) -> Deploy | None:
-    """A deploy with its steps, on any connection."""
+    """A deploy with its steps."""
     row = connection.execute("SELECT * FROM deploys WHERE app = ? AND number = ?", (app, number)).fetchone()
     if row is None:
         return None
@@ -184,7 +184,7 @@ def _last_number(connection: sqlite3.Connection, app: str) -> int:
 
 
 def _take_newest(connection: sqlite3.Connection, app: str) -> tuple[Deploy | None, list[int]]:
-    """The newest queued deploy, and the numbers of those before it, which it supersedes; None when paused or none waits."""
+    """The newest queued deploy (None when paused or none is queued), and the numbers of the older ones it superseded."""
     paused = connection.execute("SELECT paused FROM apps WHERE name = ?", (app,)).fetchone()
     row = connection.execute(
         "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued' ORDER BY number DESC LIMIT 1",
@@ -201,7 +201,7 @@ def _take_newest(connection: sqlite3.Connection, app: str) -> tuple[Deploy | Non
 
 
 def _withdraw(connection: sqlite3.Connection, deploy: Deploy) -> tuple[Status, Deploy]:
-    """Cancel a deploy that is queued; what it was, and what it is then."""
+    """Cancel a deploy if it is queued; returns its status before, and the deploy after."""
     present = one_deploy(connection, deploy.app, deploy.number) or deploy
     if present.status is not Status.QUEUED:
         return present.status, present
@@ -212,7 +212,10 @@ def _withdraw(connection: sqlite3.Connection, deploy: Deploy) -> tuple[Status, D
 def _advance(
     connection: sqlite3.Connection, deploy: Deploy, to: Status, *, reason: str, hint: str, superseded_by: int | None
 ) -> tuple[Deploy, list[int]]:
-    """Change a status if the table of transitions allows it (else ValueError); the deploy then, and who was retired by it."""
+    """Change a status if the table of transitions allows it, else raise ValueError.
+
+    Returns the changed deploy and the numbers of the deploys that were retired.
+    """
     now = time.time()
     retired: list[int] = []
     if not to.active and to is not Status.LIVE:

@@ -1,4 +1,4 @@
-"""Rows of the database as values of the domain, and back."""
+"""Turns database rows into domain values, and back."""
 
 import json
 import sqlite3
@@ -17,7 +17,7 @@ def moment(seconds: float | None) -> datetime | None:
 
 
 def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
-    """A row of `deploys`, with the rows of its `steps` where they are wanted."""
+    """The deploy of a row of `deploys`, with the rows of its `steps` if given."""
     image = json.loads(row["image"]) if row["image"] else None
     return Deploy(
         app=row["app"],
@@ -45,21 +45,21 @@ def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
 
 
 def step_of(row: sqlite3.Row) -> Step:
-    """A row of `steps`."""
+    """The step of a row of `steps`."""
     began = datetime.fromtimestamp(row["started_at"], UTC)
     return Step(row["name"], row["status"], began, moment(row["finished_at"]), row["detail"])
 
 
 def image_json(image: Image) -> str:
-    """An image as the column holds it."""
+    """An image as JSON for its column."""
     return json.dumps({"name": image.name, "tag": image.tag, "id": image.id, "digest": image.digest})
 
 
 def gates_json(gates: Iterable[GateResult]) -> str:
-    """Gate results as the column holds them."""
+    """Gate results as JSON for their column."""
     return json.dumps([{"name": gate.name, "verdict": gate.verdict, "detail": gate.detail} for gate in gates])
 
 
 def as_json(value: Any) -> str:
-    """Anything JSON-ready as a column holds it."""
+    """Any JSON value in compact form for a column."""
     return _ENCODER.encode(value)

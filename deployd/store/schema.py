@@ -1,12 +1,12 @@
-"""The tables, and how a database of an earlier version becomes one of this version.
+"""The tables, and the migrations that bring an older database to this version.
 
-The indexes hold two promises on their own: an app has at most one live deploy, and at most one in flight.
+Unique indexes enforce that an app has at most one live deploy and at most one in flight.
 """
 
 import sqlite3
 
-# One by one: for `status IN (...)` every INSERT would fill a table of its own with the three, a third of its time.
-# The index and the questions must say it alike; to change it takes a migration.
+# Not `status IN (...)`: SQLite would fill a temporary table with the three values at every INSERT, a third of its time.
+# The index and the queries must use the same text, so changing it needs a migration.
 IN_FLIGHT = "(status = 'building' OR status = 'checking' OR status = 'rolling_out')"
 
 MIGRATIONS = (
@@ -137,7 +137,7 @@ MIGRATIONS = (
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the database to this version, each step in a transaction of its own."""
+    """Bring the database to this version, each migration in its own transaction."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise sqlite3.DatabaseError(f"the database has version {version}, this deployd knows {len(MIGRATIONS)}")

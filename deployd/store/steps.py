@@ -1,4 +1,4 @@
-"""The steps of deploys: what ran, from when to when, and how far it has come."""
+"""The steps of deploys: their names, times, status and progress."""
 
 import logging
 import sqlite3
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class Steps(Table):
-    """Recorded as they begin and end."""
+    """Records steps when they begin and end."""
 
     async def begin_step(self, deploy: Deploy, name: str) -> int:
         """Record that a step runs; returns its position for `end_step`."""
@@ -28,18 +28,18 @@ class Steps(Table):
             )
             return int(position)
 
-        position = await self._patiently(work)
+        position = await self._write_until_done(work)
         self._events.publish("step", deploy.app, deploy.number, {"name": name, "status": "running"})
         return position
 
     async def record_detail(self, deploy: Deploy, position: int, name: str, detail: str) -> None:
-        """Record how far a step has come. A hint: a disk that refuses it holds nothing up."""
+        """Record the progress of a step. If the disk refuses it, only a warning is logged."""
         query = "UPDATE steps SET detail = ? WHERE app = ? AND number = ? AND position = ?"
         values = (detail, deploy.app, deploy.number, position)
         try:
             await self._database.write(lambda connection: connection.execute(query, values).rowcount)
         except Unavailable as exc:
-            logger.warning("Cannot record how far a step has come: %s (%s)", exc, exc.hint)
+            logger.warning("Cannot record the progress of a step: %s (%s)", exc, exc.hint)
         data = {"name": name, "status": "running", "detail": detail}
         self._events.publish("step", deploy.app, deploy.number, data)
 
@@ -47,10 +47,10 @@ class Steps(Table):
         """Record how a step ended."""
         query = "UPDATE steps SET status = ?, finished_at = ? WHERE app = ? AND number = ? AND position = ?"
         values = (status, time.time(), deploy.app, deploy.number, position)
-        await self._patiently(lambda connection: connection.execute(query, values).rowcount)
+        await self._write_until_done(lambda connection: connection.execute(query, values).rowcount)
         self._events.publish("step", deploy.app, deploy.number, {"name": name, "status": status})
 
     async def end_interrupted_steps(self) -> None:
-        """At start: no step runs. Those that did when the last daemon died were cut off."""
+        """At start, end the steps that were running when the last daemon died."""
         query = "UPDATE steps SET status = 'cancelled', finished_at = ? WHERE status = 'running'"
-        await self._patiently(lambda connection: connection.execute(query, (time.time(),)).rowcount)
+        await self._write_until_done(lambda connection: connection.execute(query, (time.time(),)).rowcount)

@@ -1,6 +1,6 @@
-"""The memory of deployd, by table: which deliveries were accepted, what was decided, what became of it, what serves.
+"""The store of deployd: deliveries, decisions, deploys and their steps, one module for each table.
 
-Every method is one short transaction. `accept` fails at once when the disk refuses (the forge shall see a failed delivery).
+Every method is one short transaction. `accept` fails at once when the disk refuses, so that the forge sees a failed delivery.
 """
 
 from pathlib import Path
@@ -15,9 +15,9 @@ class Store(Deliveries, Deploys, Steps, Apps):
     """All tables of one database."""
 
     async def ping(self) -> None:
-        """A write would be taken; else Unavailable, as while another process holds the database."""
+        """Check that the database can be written; raises Unavailable, for example while another process locks it."""
         await self._database.write(lambda _: None)
 
     async def backup(self, to: Path) -> None:
-        """Copy the whole database to a file while it is in use."""
+        """Write a copy of the whole database to a file, while it is in use."""
         await self._database.backup(to)

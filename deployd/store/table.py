@@ -1,6 +1,6 @@
-"""What the tables have in common: one database, one stream of events, and patience with a disk that refuses.
+"""The base of all tables: the database, the events, and writes that are tried again until the disk accepts them.
 
-What a deploy in flight must record is written again and again until the disk takes it: a switch that happened is a fact.
+A deploy in flight must record what happened, such as a switch, so its writes are tried again until they succeed.
 """
 
 import asyncio
@@ -22,31 +22,31 @@ _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
 class Table:
-    """One part of the store. The parts share what they are made with."""
+    """One part of the store. All parts share the database and the events."""
 
     def __init__(self, database: Database, events: Events) -> None:
         self._database = database
         self._events = events
-        self._impatient = asyncio.Event()
+        self._stopping = asyncio.Event()
 
     def stop_waiting(self) -> None:
-        """The daemon stops: from now on a write that the disk refuses is Unavailable, and the next start sees what is so."""
-        self._impatient.set()
+        """The daemon stops: from now on a refused write raises Unavailable. The next start recovers from the real state."""
+        self._stopping.set()
 
-    async def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Write until the disk takes it, or the daemon stops."""
+    async def _write_until_done(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Try to write until the disk accepts it or the daemon stops."""
         failures = 0
         while True:
             try:
                 return await self._database.write(work)
             except Unavailable as exc:
-                if self._impatient.is_set():
+                if self._stopping.is_set():
                     raise
                 if failures == 0:
-                    logger.error("Cannot record, and go on trying: %s (%s)", exc, exc.hint)
+                    logger.error("Cannot write the state; trying again: %s (%s)", exc, exc.hint)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]):
-                        await self._impatient.wait()
+                        await self._stopping.wait()
                 failures += 1
 
     def _tell(self, deploy: Deploy) -> None:

@@ -1,4 +1,4 @@
-"""A running daemon for the tests of its HTTP face."""
+"""A running daemon, and a client of its HTTP API."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +27,6 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Desk]:
 
 @pytest.fixture
 async def browser(daemon: Desk) -> AsyncIterator[httpx.AsyncClient]:
-    """From this machine."""
+    """An HTTP client that sends requests from this machine."""
     async with daemon.browser() as client:
         yield client

@@ -1,23 +1,23 @@
-"""Pushes to the remote of a desk, as a forge tells of them."""
+"""Pushes to the remote of the daemon under test, and their deliveries."""
 
 from deployd.delivery import Delivery, Push, Received
 from tests.desk import MAIN, REPO, Desk
 
 
 async def pushed(daemon: Desk, commit: str, guid: str = "g", *apps: str) -> None:
-    """The branch moves to `commit`, and the forge tells of it; what comes of that is left to the daemon."""
+    """Move the branch to `commit` and deliver the push."""
     daemon.source.remotes[REPO][MAIN] = commit
     await told(daemon, commit, guid, *apps)
 
 
 async def told(daemon: Desk, commit: str, guid: str = "g", *apps: str) -> None:
-    """The forge tells of a push of `commit`."""
+    """Deliver a push of `commit`."""
     push = Push("example.com/acme/iris", MAIN, commit)
     await daemon.scheduler.accept(Delivery("github", guid, "push"), push, apps or ("iris",))
 
 
 async def answered(daemon: Desk, guid: str = "g") -> Received:
-    """A delivery once no app of it owes a look any more."""
+    """Wait until a look has answered the delivery for all its apps."""
     watch = daemon.events.watch(after=0)
     while True:
         received = await daemon.store.delivery(guid)
@@ -27,6 +27,6 @@ async def answered(daemon: Desk, guid: str = "g") -> Received:
 
 
 async def troubled(daemon: Desk, app: str = "iris") -> None:
-    """A look at the app's remote has failed; that is so once the remote is away and something asks for a look."""
+    """Wait until a look at the app's remote has failed. The remote must be unavailable and a look must be due."""
     while daemon.scheduler.looks.trouble(app) is None:
         await daemon.source.asked.get()

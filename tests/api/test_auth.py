@@ -1,4 +1,4 @@
-"""Who may ask for what."""
+"""Tokens, roles and requests without a token."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What came of a delivery, over HTTP."""
+"""The outcomes of deliveries, over HTTP."""
 
 import asyncio
 import hashlib

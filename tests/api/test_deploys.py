@@ -103,8 +103,8 @@ async def test_a_rollback_without_a_release_to_go_to_is_answered_409_with_a_hint
         "type": "about:blank",
         "title": "Conflict",
         "status": 409,
-        "detail": "iris/9 never was live",
-        "hint": "deployd history iris shows what there is",
+        "detail": "iris/9 was never live",
+        "hint": "deployd history iris shows the deploys",
     }
 
 

@@ -1,4 +1,4 @@
-"""What differs between two deploys."""
+"""The differences between two deploys."""
 
 from datetime import UTC, datetime
 

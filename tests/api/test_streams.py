@@ -1,4 +1,4 @@
-"""Logs, output, commands and events while they happen, over TCP."""
+"""Streamed logs, output, commands and events, over TCP."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The webhook door over the wire: what a client sees of its bounds, byte by byte."""
+"""The webhook door over TCP: limits on bodies and time, as a client sees them."""
 
 import asyncio
 from collections.abc import AsyncIterator

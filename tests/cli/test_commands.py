@@ -115,7 +115,7 @@ def test_rollback_goes_back_to_the_release_before(daemon: Neighbour, command: Co
     refused = command("rollback", "iris", "--to", "99")
     assert (refused.exit_code, refused.stderr) == (
         1,
-        "error: iris/99 never was live\nhint: deployd history iris shows what there is\n",
+        "error: iris/99 was never live\nhint: deployd history iris shows the deploys\n",
     )
 
 

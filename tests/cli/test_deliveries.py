@@ -107,8 +107,8 @@ def test_while_the_remote_is_away_the_delivery_and_the_status_say_what_is_owed(
         (
             None,
             None,
-            "the remote has no refs/heads/main; what runs stays",
-            "the remote has no refs/heads/main; what runs stays",
+            "the remote has no refs/heads/main; the live release stays",
+            "the remote has no refs/heads/main; the live release stays",
         ),
         (7, None, "", "iris/7"),
         (None, None, "", "nothing"),

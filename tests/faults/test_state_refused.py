@@ -105,7 +105,7 @@ async def test_a_disk_that_fills_in_the_middle_of_a_deploy_delays_it_and_no_more
         ballast = _fill(small_disk)
         await readyz(world, "disk", "full")
         await says(world, "Cannot note which unnamed images a build left")
-        await says(world, "Cannot record, and go on trying")
+        await says(world, "Cannot write the state; trying again")
         ballast.unlink()
         live = await world.ended(deploy)
         assert live.status is Status.LIVE, live.reason

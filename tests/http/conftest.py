@@ -1,4 +1,4 @@
-"""The wire, tested as the API is: behind a running daemon, and on the loop that it runs on."""
+"""The HTTP tests use the daemon and the event loop of the API tests."""
 
 from tests.api.conftest import browser, daemon, pytest_asyncio_loop_factories
 

@@ -8,7 +8,7 @@ from deployd.http.bodies import SMALL, Bodies, Gone
 
 
 def sender(*chunks: bytes, end: bool = True) -> Receive:
-    """Messages of one body in these chunks; without `end`, the client then hangs up."""
+    """ASGI messages of one body in these chunks; without `end`, the client disconnects after them."""
     left = list(chunks)
 
     async def receive() -> dict[str, Any]:

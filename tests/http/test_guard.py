@@ -1,4 +1,4 @@
-"""What is refused before anybody looks at what is asked."""
+"""Requests that the guard refuses before the API sees them."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A server on a free port, and a client on which every byte is of the test's choosing."""
+"""A server on a free port, and a client that sends exactly the bytes that a test gives it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ async def served(app: ASGIApp) -> AsyncIterator[tuple[Server, int]]:
 
 
 class Client:
-    """A connection on which every byte is of the test's choosing."""
+    """A connection that sends exactly the bytes that a test gives it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -51,7 +51,7 @@ class Client:
         await self.writer.drain()
 
     async def drip(self, data: bytes, every: float = 0.02) -> None:
-        """One byte at a time, for as long as the other side takes them."""
+        """Send one byte at a time until the other side closes."""
         with suppress(ConnectionError):
             for byte in data:
                 await self.send(bytes([byte]))
@@ -64,7 +64,7 @@ class Client:
         return int(head.split(b" ", 2)[1]), await self.reader.readexactly(length)
 
     async def ended(self) -> bytes:
-        """What still comes until the other side hangs up."""
+        """The bytes until the other side closes."""
         with suppress(ConnectionError):
             return await self.reader.read()
         return b""

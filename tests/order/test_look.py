@@ -399,7 +399,7 @@ async def test_a_branch_that_is_gone_decides_nothing_and_the_release_stays(daemo
     daemon.delete()
     outcome = await daemon.told(second)
     assert (outcome.number, outcome.commit) == (None, None)
-    assert outcome.reason == "the remote has no refs/heads/main; what runs stays"
+    assert outcome.reason == "the remote has no refs/heads/main; the live release stays"
     assert await daemon.live() == first
 
 

@@ -1,4 +1,4 @@
-"""What tests of the store begin with: deliveries that came, looks that decided, deploys that went their way."""
+"""Set-up for the tests of the store: stored deliveries, decided heads, and deploys in any status."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
@@ -15,46 +15,46 @@ SUCCESS = (Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT, Status.LIVE)
 
 
 def wanted(commit: str = A, app: str = "iris", *, by_hand: bool = False) -> Wanted:
-    """A commit that a look wants, or a person."""
+    """A wanted commit, of a look or (`by_hand`) of a person."""
     trigger = Trigger("manual", by="ada") if by_hand else Trigger("push", "g")
     return Wanted(app, commit, MAIN, trigger, "Subject", "Author")
 
 
 async def accepted(store: Store, guid: str, commit: str = A, *apps: str) -> list[str]:
-    """A delivery that tells of `commit`; the names that are answered."""
+    """Store a delivery of `commit`; returns the names of the apps that are answered."""
     push = Push("example.com/acme/iris", MAIN, commit)
     return await store.accept(Delivery("github", guid, "push"), push, apps or ("iris",))
 
 
 async def decided(store: Store, commit: str, app: str = "iris", *, skip: str = "") -> Deploy | None:
-    """A look finds the head `commit` and decides upon it; it answers every delivery that is owed."""
+    """Record a look that finds the head `commit`, decides on it and answers every owed delivery."""
     owed = (await store.known([app]))[app].owed
     verdict = Skip(skip) if skip else wanted(commit, app)
     return await store.decide(app, Head(MAIN, commit), verdict, owed[-1].id if owed else None)
 
 
 async def queued(store: Store, commit: str, app: str = "iris") -> Deploy:
-    """The deploy of a head that a look wanted."""
+    """Queue the deploy of a head that a look wants."""
     deploy = await decided(store, commit, app)
     assert deploy is not None
     return deploy
 
 
 async def gone(store: Store, deploy: Deploy, *statuses: Status, reason: str = "") -> Deploy:
-    """A deploy that went through the statuses, the last of them for `reason`."""
+    """Move a deploy through the statuses, into the last one for `reason`."""
     for status in statuses:
         deploy = await store.advance(deploy, status, reason=reason if status is statuses[-1] else "")
     return deploy
 
 
 async def live(store: Store, commit: str = A, app: str = "iris", *, by_hand: bool = False) -> Deploy:
-    """A release; of a head that a look wanted, unless a person asked for it."""
+    """Make a live release, of a head that a look wanted or (`by_hand`) that a person asked for."""
     deploy = await store.queue(wanted(commit, app, by_hand=True)) if by_hand else await queued(store, commit, app)
     return await gone(store, deploy, *SUCCESS)
 
 
 async def statements_of(database: Database, work: Callable[[Store], Awaitable[object]]) -> list[str]:
-    """Every statement that the writer runs for `work`, each once."""
+    """The different SQL statements that the writer runs for `work`."""
     asked: list[str] = []
     await database.write(lambda connection: connection.set_trace_callback(asked.append))
     await work(Store(database, Events()))
@@ -63,7 +63,7 @@ async def statements_of(database: Database, work: Callable[[Store], Awaitable[ob
 
 
 async def explained(database: Database, statements: Iterable[str], how: str = "QUERY PLAN") -> list[str]:
-    """How SQLite goes about the statements: the details of their plans, or (`how` is empty) their opcodes."""
+    """The query plans of the statements, or (`how` is empty) their opcodes."""
     queries = list(statements)
     assert queries
 

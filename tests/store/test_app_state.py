@@ -1,4 +1,4 @@
-"""What the state of an app says of its remote: whether it is held and why, and since when it is behind."""
+"""The state of an app: whether it is held and why, and since when it is behind its remote."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ async def _state(store: Store) -> AppState:
 
 
 class Clock:
-    """The time as the store sees it: a second passes with each look at it."""
+    """A clock for the store that advances by a second at each reading."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
@@ -25,7 +25,7 @@ class Clock:
         return self.now
 
     def moment(self) -> datetime:
-        """The time that was told last."""
+        """The last time that was read."""
         return datetime.fromtimestamp(self.now, UTC)
 
 
@@ -50,7 +50,7 @@ async def test_a_held_app_shows_the_commit_that_is_not_deployed_and_why(store: S
 
 
 @pytest.mark.parametrize("rollback", [False, True])
-async def test_an_app_is_held_by_what_a_person_chose_until_the_next_head(store: Store, rollback: bool) -> None:
+async def test_a_deploy_by_hand_holds_the_app_until_the_next_head(store: Store, rollback: bool) -> None:
     first = await live(store, A)
     await live(store, B)
     choice = wanted(A, by_hand=True)
@@ -64,7 +64,7 @@ async def test_an_app_is_held_by_what_a_person_chose_until_the_next_head(store: 
     assert (await _state(store)).held_commit is None
 
 
-async def test_an_app_that_has_nothing_live_is_not_held(store: Store) -> None:
+async def test_an_app_without_a_live_release_is_not_held(store: Store) -> None:
     await gone(store, await queued(store, A), Status.FAILED, reason="exit code 1")
     assert (await _state(store)).held_reason == ""
 
@@ -78,7 +78,7 @@ async def test_an_app_is_behind_from_the_decision_until_the_head_serves(store: S
     assert (await _state(store)).behind_since() is None
 
 
-async def test_an_app_whose_head_failed_is_behind_since_that_was_wanted(store: Store, clock: Clock) -> None:
+async def test_an_app_whose_head_failed_is_behind_since_the_head_was_wanted(store: Store, clock: Clock) -> None:
     await live(store, A)
     deploy = await queued(store, B)
     wanted_at = clock.moment()
@@ -86,7 +86,7 @@ async def test_an_app_whose_head_failed_is_behind_since_that_was_wanted(store: S
     assert (await _state(store)).behind_since() == wanted_at
 
 
-async def test_an_app_that_a_person_set_back_is_behind_since_then(store: Store, clock: Clock) -> None:
+async def test_an_app_that_was_rolled_back_by_hand_is_behind_since_then(store: Store, clock: Clock) -> None:
     await live(store, A)
     await live(store, B)
     chosen = await live(store, A, by_hand=True)
@@ -108,7 +108,7 @@ async def test_an_app_is_behind_while_a_look_is_owed(store: Store, clock: Clock)
     assert after.wanted_at > owed + timedelta(seconds=1)
 
 
-async def test_a_skipped_head_is_nothing_to_be_behind_of(store: Store) -> None:
+async def test_an_app_is_not_behind_a_skipped_head(store: Store) -> None:
     await live(store, A)
     await decided(store, B, skip="a mark")
     assert (await _state(store)).behind_since() is None

@@ -1,4 +1,4 @@
-"""What is remembered of each app: what was decided and wanted of its remote, its numbers, that it was removed."""
+"""The stored state of apps: decided and wanted heads, numbers, pausing and removal."""
 
 from pathlib import Path
 
@@ -34,19 +34,19 @@ async def _state(store: Store) -> AppState:
     return await store.state("iris")
 
 
-async def test_nothing_is_known_of_an_app_that_was_never_looked_at(store: Store) -> None:
+async def test_nothing_is_known_about_an_app_before_its_first_look(store: Store) -> None:
     assert await _known(store) == Known()
     assert await _state(store) == AppState("iris")
 
 
-async def test_a_wanted_head_is_decided_and_queued_in_one(store: Store) -> None:
+async def test_a_wanted_head_is_decided_and_queued_in_one_transaction(store: Store) -> None:
     deploy = await queued(store, A)
     assert (deploy.name, deploy.status, deploy.commit, deploy.ref) == ("iris/1", Status.QUEUED, A, MAIN)
     assert await _known(store) == Known(decided=A, wanted=A, wanted_ref=MAIN)
     assert await store.deploy("iris", 1) == deploy
 
 
-async def test_a_skipped_head_is_decided_and_what_was_wanted_last_stays_wanted(store: Store) -> None:
+async def test_a_skipped_head_is_decided_and_the_last_wanted_one_stays(store: Store) -> None:
     await live(store, A)
     assert await decided(store, B, skip="a mark") is None
     known = await _known(store)
@@ -55,7 +55,7 @@ async def test_a_skipped_head_is_decided_and_what_was_wanted_last_stays_wanted(s
     assert (await _state(store)).held_commit is None
 
 
-async def test_a_branch_that_is_gone_leaves_nothing_decided_and_what_was_wanted_last_stays_wanted(
+async def test_a_deleted_branch_clears_the_decided_head_and_the_last_wanted_one_stays(
     store: Store,
 ) -> None:
     await live(store, A)
@@ -72,7 +72,7 @@ async def test_a_head_that_was_decided_before_changes_nothing(store: Store) -> N
 
 
 @pytest.mark.parametrize("at", range(len(SUCCESS) + 1))
-async def test_a_head_that_is_on_its_way_or_serves_gets_no_second_deploy(store: Store, at: int) -> None:
+async def test_a_head_that_is_queued_running_or_live_gets_no_second_deploy(store: Store, at: int) -> None:
     deploy = await store.queue(wanted(A, by_hand=True))
     await gone(store, deploy, *SUCCESS[:at])
     assert await decided(store, A) is None
@@ -81,9 +81,7 @@ async def test_a_head_that_is_on_its_way_or_serves_gets_no_second_deploy(store: 
 
 
 @pytest.mark.parametrize("end", [Status.FAILED, Status.CANCELLED])
-async def test_a_head_that_serves_gets_no_second_deploy_though_something_else_ended_after_it(
-    store: Store, end: Status
-) -> None:
+async def test_a_live_head_gets_no_second_deploy_after_a_later_deploy_ended(store: Store, end: Status) -> None:
     await live(store, A)
     await gone(store, await queued(store, B), end)
     assert await decided(store, A) is None
@@ -92,27 +90,27 @@ async def test_a_head_that_serves_gets_no_second_deploy_though_something_else_en
 
 
 @pytest.mark.parametrize("at", range(len(SUCCESS)))
-async def test_a_head_that_serves_is_deployed_again_when_something_else_is_on_its_way(store: Store, at: int) -> None:
+async def test_a_live_head_is_deployed_again_when_a_later_deploy_is_queued_or_running(store: Store, at: int) -> None:
     await live(store, A)
     await gone(store, await queued(store, B), *SUCCESS[:at])
     assert (await queued(store, A)).number == 3
 
 
 @pytest.mark.parametrize("end", [Status.FAILED, Status.CANCELLED, Status.SUPERSEDED])
-async def test_a_head_whose_deploy_ended_is_deployed_when_it_is_decided_anew(store: Store, end: Status) -> None:
+async def test_a_head_whose_deploy_ended_is_deployed_when_it_is_decided_again(store: Store, end: Status) -> None:
     await gone(store, await queued(store, A), end)
     await store.answer("iris", None, None)
     assert (await queued(store, A)).number == 2
 
 
-async def test_a_paused_app_is_remembered_as_paused(store: Store) -> None:
+async def test_the_paused_state_is_stored(store: Store) -> None:
     await store.pause("iris", paused=True)
     assert (await _state(store)).paused
     await store.pause("iris", paused=False)
     assert not (await _state(store)).paused
 
 
-async def test_every_app_that_was_heard_of_is_known(store: Store) -> None:
+async def test_every_app_with_a_row_is_known(store: Store) -> None:
     await accepted(store, "1", A, "iris")
     await store.decide("rose", Head(MAIN, A), Skip("a mark"), None)
     await store.queue(wanted(A, "fern"))
@@ -120,7 +118,7 @@ async def test_every_app_that_was_heard_of_is_known(store: Store) -> None:
     assert [state.app for state in await store.states(["rose", "lily"])] == ["rose", "lily"]
 
 
-async def test_after_a_loss_of_the_history_no_deploy_gets_the_number_of_what_serves(store: Store) -> None:
+async def test_after_a_lost_history_no_deploy_gets_the_number_of_the_serving_release(store: Store) -> None:
     waiting = [await store.queue(wanted(A)), await store.queue(wanted(B))]
     await store.number_above("iris", 7)
     assert [(one.number, one.commit) for one in await store.deploys("iris")] == [(9, B), (8, A)]
@@ -131,7 +129,7 @@ async def test_after_a_loss_of_the_history_no_deploy_gets_the_number_of_what_ser
     assert (await store.queue(wanted(A, "rose"))).number == 8
 
 
-async def test_what_a_look_wanted_keeps_its_deploy_when_that_gets_another_number(store: Store) -> None:
+async def test_a_wanted_head_keeps_its_deploy_when_that_is_renumbered(store: Store) -> None:
     await gone(store, await store.queue(wanted(B, by_hand=True)), Status.CANCELLED)
     await accepted(store, "1", A)
     await queued(store, A)
@@ -146,7 +144,7 @@ async def test_what_a_look_wanted_keeps_its_deploy_when_that_gets_another_number
     assert (await _state(store)).held_reason == "iris/10 was deployed by hand by ada"
 
 
-async def test_a_deploy_that_was_cancelled_before_the_loss_was_noticed_is_not_taken_for_another(store: Store) -> None:
+async def test_a_deploy_cancelled_before_the_loss_was_noticed_keeps_its_number(store: Store) -> None:
     await gone(store, await queued(store, A), Status.CANCELLED, reason="cancelled by hand")
     await store.number_above("iris", 7)
     chosen = await gone(store, await store.queue(wanted(B)), *SUCCESS)
@@ -154,14 +152,14 @@ async def test_a_deploy_that_was_cancelled_before_the_loss_was_noticed_is_not_ta
     assert (await _state(store)).held_reason == "iris/1 cancelled: cancelled by hand"
 
 
-async def test_a_first_deploy_that_was_interrupted_keeps_its_number_though_it_serves(store: Store) -> None:
+async def test_an_interrupted_first_deploy_that_serves_keeps_its_number(store: Store) -> None:
     deploy = await store.queue(wanted(A))
     await store.begin_step(deploy, "fetch")
     await store.number_above("iris", deploy.number)
     assert [one.number for one in await store.deploys("iris")] == [deploy.number]
 
 
-async def test_a_removed_app_has_nothing_live_and_its_numbers_go_on(store: Store) -> None:
+async def test_a_removed_app_has_nothing_live_and_keeps_its_numbers(store: Store) -> None:
     await live(store, A)
     await queued(store, B)
     await store.pause("iris", paused=True)
@@ -173,7 +171,7 @@ async def test_a_removed_app_has_nothing_live_and_its_numbers_go_on(store: Store
     assert (await queued(store, A)).number == 3
 
 
-async def test_a_removed_app_owes_no_look_and_its_deliveries_say_why(store: Store) -> None:
+async def test_a_removed_app_owes_no_look_and_its_deliveries_have_the_reason(store: Store) -> None:
     await accepted(store, "1", A, "iris", "rose")
     await store.forget_app("iris")
     assert (await _state(store)).owed_since is None
@@ -184,7 +182,7 @@ async def test_a_removed_app_owes_no_look_and_its_deliveries_say_why(store: Stor
     assert rose.looked_at is None
 
 
-async def test_a_decision_fills_no_table_of_its_own_for_an_index(tmp_path: Path) -> None:
+async def test_a_decision_needs_no_temporary_table_for_an_index(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         asked = await statements_of(database, lambda store: decided(store, A))
         opcodes = await explained(database, (one for one in asked if one.startswith("INSERT INTO deploys")), "")
@@ -192,14 +190,14 @@ async def test_a_decision_fills_no_table_of_its_own_for_an_index(tmp_path: Path)
     assert "OpenEphemeral" not in opcodes
 
 
-async def test_what_is_in_flight_is_found_by_its_index(tmp_path: Path) -> None:
+async def test_deploys_in_flight_are_found_by_an_index(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         query = f"SELECT * FROM deploys WHERE app = 'iris' AND {IN_FLIGHT}"  # noqa: S608 - a constant
         plan = await explained(database, [query])
     assert plan == ["SEARCH deploys USING INDEX one_in_flight (app=?)"]
 
 
-async def test_no_question_reads_the_whole_history(tmp_path: Path) -> None:
+async def test_no_query_scans_the_whole_history(tmp_path: Path) -> None:
     async def work(store: Store) -> None:
         await accepted(store, "1", A)
         await decided(store, A)

@@ -18,7 +18,7 @@ def _insert(name: str):  # type: ignore[no-untyped-def]
     return lambda connection: connection.execute("INSERT INTO apps (name) VALUES (?)", (name,)).rowcount
 
 
-async def test_what_was_written_is_read_at_once_and_after_a_reopening(tmp_path: Path) -> None:
+async def test_a_write_is_read_at_once_and_after_reopening(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         assert await database.write(_insert("iris")) == 1
         assert await _count(database) == 1
@@ -26,7 +26,7 @@ async def test_what_was_written_is_read_at_once_and_after_a_reopening(tmp_path: 
         assert await _count(database) == 1
 
 
-async def test_a_write_that_raises_takes_nothing_with_it(tmp_path: Path) -> None:
+async def test_a_write_that_raises_undoes_only_its_own_work(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         writes = [database.write(_insert(name)) for name in ("a", "b", "a", "c")]
         results = await asyncio.gather(*writes, return_exceptions=True)
@@ -34,7 +34,7 @@ async def test_a_write_that_raises_takes_nothing_with_it(tmp_path: Path) -> None
         assert await _count(database) == 3
 
 
-async def test_writes_that_wait_together_share_a_commit(tmp_path: Path) -> None:
+async def test_waiting_writes_share_a_commit(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         commits: list[str] = []
         await database.write(lambda connection: connection.set_trace_callback(commits.append))
@@ -43,7 +43,7 @@ async def test_writes_that_wait_together_share_a_commit(tmp_path: Path) -> None:
         assert await _count(database) == 200
 
 
-async def test_who_comes_back_at_once_shares_the_next_commit_with_those_who_waited(tmp_path: Path) -> None:
+async def test_an_immediate_next_write_shares_the_commit_with_waiting_writes(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         commits: list[str] = []
         await database.write(lambda connection: connection.set_trace_callback(commits.append))
@@ -66,7 +66,7 @@ async def test_who_comes_back_at_once_shares_the_next_commit_with_those_who_wait
         assert sum(text.startswith("BEGIN") for text in commits) == 1
 
 
-async def test_commits_reach_the_disk_before_they_are_answered(tmp_path: Path) -> None:
+async def test_a_write_is_answered_after_its_commit_is_on_disk(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
 
         def settings(connection: sqlite3.Connection) -> tuple[str, int]:
@@ -100,7 +100,7 @@ async def test_a_locked_database_is_unavailable_and_recovers(tmp_path: Path, mon
         assert await database.write(_insert("iris")) == 1
 
 
-async def test_all_who_wait_for_a_locked_database_are_refused_at_once(
+async def test_all_writes_that_wait_for_a_locked_database_are_refused_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deployd.store.database._BUSY_SECONDS", 0.05)
@@ -140,7 +140,7 @@ async def test_a_transaction_that_cannot_be_rolled_back_is_answered_and_rolled_b
         assert await _count(database) == 1
 
 
-async def test_while_another_process_holds_the_database_a_write_waits_and_nobody_else(tmp_path: Path) -> None:
+async def test_a_write_to_a_locked_database_does_not_block_the_event_loop(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -165,7 +165,7 @@ async def test_a_full_disk_is_unavailable_with_a_hint_and_leaves_the_database_so
         assert check == "ok"
 
 
-async def test_a_database_of_an_earlier_version_is_brought_to_this_one(tmp_path: Path) -> None:
+async def test_an_older_database_is_migrated(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "db")) as earlier:
         earlier.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
         earlier.execute("INSERT INTO steps VALUES ('iris', 1, 1, 'build', 'done', 1.0, 2.0)")
@@ -191,7 +191,7 @@ async def test_a_state_directory_that_cannot_be_written_is_a_config_error(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_BUSY"])
-async def test_a_disk_that_is_full_at_the_start_is_no_config_error(
+async def test_a_full_disk_at_the_start_is_not_a_config_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     refusal = sqlite3.OperationalError("disk I/O error")

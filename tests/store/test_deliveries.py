@@ -1,4 +1,4 @@
-"""The deliveries: which looks they owe, and what came of them."""
+"""The deliveries: the looks that they owe, and their outcomes."""
 
 import asyncio
 import sqlite3
@@ -30,7 +30,7 @@ async def _came_of(store: Store, guid: str) -> list[tuple[str, int | None, str]]
     return [(one.app, one.number, one.reason if one.looked_at else "owed") for one in outcomes]
 
 
-async def test_a_delivery_is_kept_as_it_was_and_owes_each_of_its_apps_a_look(store: Store) -> None:
+async def test_a_delivery_is_stored_and_owes_each_of_its_apps_a_look(store: Store) -> None:
     assert await accepted(store, "1", A, "iris", "rose") == ["iris", "rose"]
     received = await _received(store, "1")
     assert received.delivery == Delivery("github", "1", "push")
@@ -56,7 +56,7 @@ async def test_the_first_look_that_begins_after_a_delivery_answers_it(store: Sto
     assert [await _came_of(store, guid) for guid in "12"] == [[("iris", 1, "")], [("iris", 2, "")]]
 
 
-async def test_a_delivery_that_comes_during_a_look_is_left_to_the_next_one(store: Store) -> None:
+async def test_a_delivery_during_a_look_is_answered_by_the_next_look(store: Store) -> None:
     await accepted(store, "1", A)
     (before,) = (await store.known(["iris"]))["iris"].owed
     await accepted(store, "2", B)
@@ -67,7 +67,7 @@ async def test_a_delivery_that_comes_during_a_look_is_left_to_the_next_one(store
     assert (await store.state("iris")).owed_since == (await _received(store, "2")).received_at
 
 
-async def test_since_when_a_look_is_owed_is_told_by_the_deliveries_of_that_app_alone(store: Store) -> None:
+async def test_owed_since_depends_only_on_the_deliveries_of_that_app(store: Store) -> None:
     await accepted(store, "1", A)
     (before,) = (await store.known(["iris"]))["iris"].owed
     await accepted(store, "2", A, "rose")
@@ -85,13 +85,13 @@ async def test_one_look_answers_several_deliveries(store: Store) -> None:
     assert {outcome.commit for guid in "123" for outcome in (await _received(store, guid)).outcomes} == {C}
 
 
-async def test_a_look_answers_for_one_app_alone(store: Store) -> None:
+async def test_a_look_answers_for_one_app_only(store: Store) -> None:
     await accepted(store, "1", A, "iris", "rose")
     await decided(store, A, "rose")
     assert await _came_of(store, "1") == [("iris", None, "owed"), ("rose", 1, "")]
 
 
-async def test_a_delivery_of_a_head_that_is_skipped_says_why(store: Store) -> None:
+async def test_a_delivery_of_a_skipped_head_has_the_reason(store: Store) -> None:
     await accepted(store, "1", A)
     await decided(store, A, skip="no file under paths changed (model)")
     assert await _came_of(store, "1") == [("iris", None, "no file under paths changed (model)")]
@@ -100,32 +100,32 @@ async def test_a_delivery_of_a_head_that_is_skipped_says_why(store: Store) -> No
     assert await _came_of(store, "2") == [("iris", None, "no file under paths changed (model)")]
 
 
-async def test_a_late_delivery_is_answered_with_what_came_of_the_head_that_was_decided(store: Store) -> None:
+async def test_a_late_delivery_is_answered_with_the_outcome_of_the_decided_head(store: Store) -> None:
     await live(store, B)
     await accepted(store, "late", A)
     await store.answer("iris", Head(MAIN, B), (await store.known(["iris"]))["iris"].owed[-1].id)
     assert await _came_of(store, "late") == [("iris", 1, "")]
 
 
-async def test_a_delivery_that_finds_no_head_says_so(store: Store) -> None:
+async def test_a_delivery_without_a_head_has_the_reason(store: Store) -> None:
     await accepted(store, "1", "0" * 40)
     (owed,) = (await store.known(["iris"]))["iris"].owed
     assert owed == Owed(owed.id, "1", "0" * 40)
     assert owed.deleted
-    await store.answer("iris", None, owed.id, "the remote has no refs/heads/main; what runs stays")
+    await store.answer("iris", None, owed.id, "the remote has no refs/heads/main; the live release stays")
     (outcome,) = (await _received(store, "1")).outcomes
     assert (outcome.number, outcome.commit) == (None, None)
-    assert outcome.reason == "the remote has no refs/heads/main; what runs stays"
+    assert outcome.reason == "the remote has no refs/heads/main; the live release stays"
 
 
-async def test_a_look_that_no_delivery_asked_for_answers_nothing(store: Store) -> None:
+async def test_a_look_without_owed_deliveries_answers_none(store: Store) -> None:
     await accepted(store, "1", A)
     await store.answer("iris", Head(MAIN, A), None)
     await store.decide("iris", Head(MAIN, A), wanted(A), None)
     assert await _came_of(store, "1") == [("iris", None, "owed")]
 
 
-async def test_a_guid_that_comes_again_answers_as_the_first_time_and_owes_nothing(store: Store) -> None:
+async def test_a_repeated_guid_is_answered_as_the_first_time_and_owes_no_look(store: Store) -> None:
     await accepted(store, "1", A, "iris", "rose")
     assert await accepted(store, "1", B, "lily") == ["iris", "rose"]
     assert await _owed(store) == ["1"]
@@ -136,14 +136,14 @@ async def test_a_guid_that_comes_again_answers_as_the_first_time_and_owes_nothin
     assert len(await store.deliveries()) == 1
 
 
-async def test_the_same_guid_of_another_forge_is_another_delivery(store: Store) -> None:
+async def test_the_same_guid_from_another_forge_is_another_delivery(store: Store) -> None:
     await accepted(store, "1", A)
     await store.accept(Delivery("gitlab", "1", "push"), Push("example.com/acme/iris", MAIN, B), ["iris"])
     assert [one.delivery.forge for one in await store.deliveries()] == ["gitlab", "github"]
     assert (await _received(store, "1")).delivery.forge == "gitlab"
 
 
-async def test_a_redelivery_of_a_head_that_failed_lets_it_be_decided_anew(store: Store) -> None:
+async def test_a_redelivery_of_a_failed_head_lets_it_be_decided_again(store: Store) -> None:
     await accepted(store, "1", A)
     await gone(store, await queued(store, A), Status.FAILED, reason="no")
     assert await accepted(store, "1", A) == ["iris"]
@@ -155,7 +155,7 @@ async def test_a_redelivery_of_a_head_that_failed_lets_it_be_decided_anew(store:
     assert await _owed(store) == []
 
 
-async def test_a_redelivery_decides_anew_only_for_the_app_whose_deploy_failed(store: Store) -> None:
+async def test_a_redelivery_affects_only_the_app_whose_deploy_failed(store: Store) -> None:
     await accepted(store, "1", A, "iris", "rose")
     await queued(store, A)
     await gone(store, await queued(store, A, "rose"), Status.FAILED, reason="no")
@@ -165,7 +165,7 @@ async def test_a_redelivery_decides_anew_only_for_the_app_whose_deploy_failed(st
 
 
 @pytest.mark.parametrize("end", [Status.CANCELLED, Status.SUPERSEDED, None])
-async def test_a_redelivery_of_a_head_that_did_not_fail_decides_nothing_anew(store: Store, end: Status | None) -> None:
+async def test_a_redelivery_of_a_head_that_did_not_fail_changes_nothing(store: Store, end: Status | None) -> None:
     await accepted(store, "1", A)
     deploy = await queued(store, A)
     if end is not None:
@@ -174,7 +174,7 @@ async def test_a_redelivery_of_a_head_that_did_not_fail_decides_nothing_anew(sto
     assert (await store.known(["iris"]))["iris"].decided == A
 
 
-async def test_a_redelivery_of_a_failure_that_is_the_head_no_more_decides_nothing_anew(store: Store) -> None:
+async def test_a_redelivery_of_a_failed_commit_that_is_no_longer_the_head_changes_nothing(store: Store) -> None:
     await accepted(store, "1", A)
     await gone(store, await queued(store, A), Status.FAILED)
     await decided(store, B, skip="a mark")
@@ -183,7 +183,7 @@ async def test_a_redelivery_of_a_failure_that_is_the_head_no_more_decides_nothin
     assert (known.decided, known.wanted, known.owed) == (B, A, ())
 
 
-async def test_a_redelivery_of_a_head_that_was_skipped_after_a_failure_decides_nothing_anew(store: Store) -> None:
+async def test_a_redelivery_of_a_head_that_was_skipped_after_a_failure_changes_nothing(store: Store) -> None:
     await accepted(store, "1", A)
     await gone(store, await queued(store, A), Status.FAILED)
     await accepted(store, "2", B)
@@ -201,7 +201,7 @@ async def test_deliveries_are_listed_newest_first_in_pages(store: Store) -> None
     assert await store.delivery("4") is None
 
 
-async def test_a_disk_that_refuses_refuses_the_delivery_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refusing_disk_makes_accept_fail_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_: object) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.set_exception(Unavailable("the disk is full"))
@@ -214,7 +214,7 @@ async def test_a_disk_that_refuses_refuses_the_delivery_at_once(store: Store, mo
     assert await store.delivery("1") is None
 
 
-async def test_old_deliveries_are_forgotten_with_their_looks_and_young_ones_stay(
+async def test_old_deliveries_and_looks_are_deleted_and_young_ones_stay(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deployd.store.deliveries._FORGOTTEN_AT_ONCE", 2)
@@ -230,7 +230,7 @@ async def test_old_deliveries_are_forgotten_with_their_looks_and_young_ones_stay
     assert left == 0
 
 
-async def test_a_delivery_that_was_forgotten_owes_no_look_any_more(store: Store) -> None:
+async def test_a_deleted_delivery_owes_no_look(store: Store) -> None:
     await accepted(store, "1", A, "iris", "rose")
     await store.forget_deliveries(older_than=-1)
     assert await _owed(store) == []
@@ -239,7 +239,7 @@ async def test_a_delivery_that_was_forgotten_owes_no_look_any_more(store: Store)
     assert await _owed(store) == ["2"]
 
 
-async def test_an_id_is_never_used_again_though_all_deliveries_are_forgotten(store: Store) -> None:
+async def test_an_id_is_never_reused_even_after_all_deliveries_are_deleted(store: Store) -> None:
     await accepted(store, "1", A)
     first = (await _received(store, "1")).id
     await store.forget_deliveries(older_than=-1)
@@ -247,7 +247,7 @@ async def test_an_id_is_never_used_again_though_all_deliveries_are_forgotten(sto
     assert (await _received(store, "2")).id > first
 
 
-async def test_no_question_about_deliveries_reads_all_of_them(tmp_path: Path) -> None:
+async def test_no_query_about_deliveries_scans_the_table(tmp_path: Path) -> None:
     async def work(store: Store) -> None:
         await accepted(store, "1", A)
         await accepted(store, "1", A)

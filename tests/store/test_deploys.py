@@ -25,7 +25,7 @@ async def _kept(store: Store) -> set[str]:
     return {image.id for image in (await store.kept("iris")).images}
 
 
-async def test_what_is_queued_has_the_next_number_of_its_app(store: Store) -> None:
+async def test_a_queued_deploy_gets_the_next_number_of_its_app(store: Store) -> None:
     queued = [await store.queue(one) for one in (wanted(A), wanted(B), wanted(B, "rose"))]
     assert [(one.name, one.status, one.commit) for one in queued] == [
         ("iris/1", Status.QUEUED, A),
@@ -36,7 +36,7 @@ async def test_what_is_queued_has_the_next_number_of_its_app(store: Store) -> No
     assert (queued[1].subject, queued[1].author, queued[1].trigger.delivery) == ("Subject", "Author", "g")
 
 
-async def test_taking_the_newest_supersedes_what_waited_before_it(store: Store) -> None:
+async def test_taking_the_newest_deploy_supersedes_the_older_queued_ones(store: Store) -> None:
     for commit in (A, B, C):
         await store.queue(wanted(commit))
     newest = await store.take_newest("iris")
@@ -48,7 +48,7 @@ async def test_taking_the_newest_supersedes_what_waited_before_it(store: Store) 
     assert await store.take_newest("rose") is None
 
 
-async def test_a_paused_app_lets_its_deploys_wait(store: Store) -> None:
+async def test_deploys_of_a_paused_app_stay_queued(store: Store) -> None:
     await store.pause("iris", paused=True)
     await store.queue(wanted(A))
     assert await store.take_newest("iris") is None
@@ -56,7 +56,7 @@ async def test_a_paused_app_lets_its_deploys_wait(store: Store) -> None:
     assert (await store.take_newest("iris")) is not None
 
 
-async def test_going_live_retires_the_release_before(store: Store) -> None:
+async def test_going_live_retires_the_previous_release(store: Store) -> None:
     await live(store, A)
     second = await live(store, B)
     assert [one.status for one in await store.deploys("iris")] == [Status.LIVE, Status.RETIRED]
@@ -73,7 +73,7 @@ async def test_a_transition_outside_the_table_is_refused_and_changes_nothing(sto
 
 
 @pytest.mark.parametrize("end", [Status.FAILED, Status.SUPERSEDED, Status.CANCELLED])
-async def test_ends_never_change(store: Store, end: Status) -> None:
+async def test_a_final_status_never_changes(store: Store, end: Status) -> None:
     deploy = await gone(store, await store.queue(wanted(A)), end)
     for to in Status:
         with pytest.raises(ValueError, match="cannot become"):
@@ -88,14 +88,14 @@ async def test_a_refused_transition_to_live_leaves_the_live_release_alone(store:
     assert (await _deploy(store, 1)).status is Status.LIVE
 
 
-async def test_a_deploy_that_was_stopped_before_it_began_stays_queued_and_says_why(store: Store) -> None:
+async def test_a_deploy_that_was_stopped_before_it_began_stays_queued_with_a_reason(store: Store) -> None:
     deploy = await store.queue(wanted(A))
     await store.advance(deploy, Status.QUEUED, reason="deployd was stopped")
     now = await _deploy(store, 1)
     assert (now.status, now.reason, now.started_at) == (Status.QUEUED, "deployd was stopped", None)
 
 
-async def test_only_a_deploy_that_waits_still_can_be_withdrawn(store: Store) -> None:
+async def test_only_a_queued_deploy_can_be_withdrawn(store: Store) -> None:
     waiting = await store.queue(wanted(A))
     withdrawn = await store.withdraw(waiting)
     assert (withdrawn.status, withdrawn.reason) == (Status.CANCELLED, "cancelled by hand")
@@ -104,7 +104,7 @@ async def test_only_a_deploy_that_waits_still_can_be_withdrawn(store: Store) -> 
     assert await store.withdraw(begun) == begun
 
 
-async def test_what_is_recorded_of_a_deploy_is_kept(store: Store) -> None:
+async def test_everything_recorded_about_a_deploy_is_read_back(store: Store) -> None:
     deploy = await store.queue(wanted(A))
     await store.record_image(deploy, IMAGE)
     await store.record_gates(deploy, [GateResult("ready", "passed", "after 1 s")])
@@ -118,14 +118,14 @@ async def test_what_is_recorded_of_a_deploy_is_kept(store: Store) -> None:
     assert (deploy.target, after.target) == ("docker", "kubernetes")
 
 
-async def test_lists_go_backwards_in_pages(store: Store) -> None:
+async def test_deploys_are_listed_newest_first_in_pages(store: Store) -> None:
     for commit in (A, B, C):
         await store.queue(wanted(commit))
     assert [one.number for one in await store.deploys("iris", limit=2)] == [3, 2]
     assert [one.number for one in await store.deploys("iris", limit=2, before=2)] == [1]
 
 
-async def test_the_latest_deploy_of_a_commit_waits_or_was_begun(store: Store) -> None:
+async def test_the_latest_deploy_of_a_commit_is_queued_or_has_begun(store: Store) -> None:
     assert await store.latest_of("iris", A) is None
     first = await store.queue(wanted(A))
     assert await store.latest_of("iris", A) == first
@@ -139,7 +139,7 @@ async def test_the_latest_deploy_of_a_commit_waits_or_was_begun(store: Store) ->
     assert latest.number == 1
 
 
-async def test_the_newest_that_waits_is_known_by_its_number(store: Store) -> None:
+async def test_the_number_of_the_newest_queued_deploy_is_known(store: Store) -> None:
     assert await store.newest_waiting("iris") == 0
     for commit in (A, B):
         await store.queue(wanted(commit))
@@ -155,7 +155,7 @@ async def test_the_previous_release_is_the_last_one_with_another_commit(store: S
     assert previous.commit == A
 
 
-async def test_what_was_live_can_be_gone_back_to(store: Store) -> None:
+async def test_released_lists_every_deploy_that_was_live(store: Store) -> None:
     await live(store, A)
     await gone(store, await store.queue(wanted(B)), Status.FAILED)
     await live(store, C)
@@ -163,7 +163,7 @@ async def test_what_was_live_can_be_gone_back_to(store: Store) -> None:
     assert [one.number for one in await store.released("iris", 1)] == [3]
 
 
-async def test_images_of_the_live_the_previous_and_the_coming_release_are_kept(store: Store) -> None:
+async def test_images_of_the_live_previous_and_coming_releases_are_kept(store: Store) -> None:
     for number, commit in enumerate((A, B, C)):
         await _released(store, commit, f"sha256:{number}")
     coming = await gone(store, await store.queue(wanted(A)), Status.BUILDING)
@@ -174,7 +174,7 @@ async def test_images_of_the_live_the_previous_and_the_coming_release_are_kept(s
     assert kept.commits == {coming.commit, waiting.commit}
 
 
-async def test_the_image_that_a_rollback_goes_to_is_kept_however_often_the_live_commit_was_deployed(
+async def test_the_image_for_a_rollback_is_kept_however_often_the_live_commit_was_deployed(
     store: Store,
 ) -> None:
     await _released(store, C, "sha256:c")
@@ -188,13 +188,13 @@ async def test_the_image_that_a_rollback_goes_to_is_kept_however_often_the_live_
     assert await _kept(store) == {"sha256:a", "sha256:b"}
 
 
-async def test_the_first_release_is_kept_though_nothing_was_before_it(store: Store) -> None:
+async def test_the_image_of_the_only_release_is_kept(store: Store) -> None:
     assert await _kept(store) == set()
     await _released(store, A, "sha256:a")
     assert await _kept(store) == {"sha256:a"}
 
 
-async def test_a_release_that_was_reverted_is_not_what_is_kept_as_the_one_before(store: Store) -> None:
+async def test_a_reverted_release_is_not_kept_as_the_previous_one(store: Store) -> None:
     await _released(store, A, "sha256:a")
     bad = await _released(store, B, "sha256:b")
     await store.advance(bad, Status.REVERTED, reason="too many errors")

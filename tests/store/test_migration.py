@@ -1,4 +1,4 @@
-"""A database of the former release keeps all that it says, and a look after it deploys nothing again."""
+"""The migration of a database of the former release keeps all its data, and the next look deploys no head twice."""
 
 import asyncio
 import json
@@ -121,7 +121,7 @@ async def _deploys(store: Store, app: str) -> list[tuple[int, str, str]]:
     return [(one.number, one.commit, one.status.value) for one in reversed(await store.deploys(app))]
 
 
-async def test_the_history_is_as_it_was(store: Store) -> None:
+async def test_the_migration_keeps_the_history(store: Store) -> None:
     for app in APPS:
         before = [(number, commit, status) for name, number, commit, status, _ in DEPLOYS if name == app]
         assert await _deploys(store, app) == before
@@ -137,7 +137,7 @@ async def test_the_history_is_as_it_was(store: Store) -> None:
     assert oak.trigger == Trigger("manual", by="ada")
 
 
-async def test_every_app_is_still_known_and_its_numbers_go_on(store: Store) -> None:
+async def test_the_migration_keeps_all_apps_and_their_numbers(store: Store) -> None:
     assert await store.known_apps() == sorted(APPS)
     assert (await store.state("lily")).paused
     assert not (await store.state("iris")).paused
@@ -158,14 +158,14 @@ async def test_every_app_is_still_known_and_its_numbers_go_on(store: Store) -> N
         ("yew", C, None),
     ],
 )
-async def test_what_is_decided_and_wanted_is_known(
+async def test_the_migration_keeps_the_decided_and_the_wanted_head(
     store: Store, app: str, decided: str | None, wanted: str | None
 ) -> None:
     known = (await store.known([app]))[app]
     assert known == Known(decided, wanted, f"refs/heads/{app}" if wanted else None)
 
 
-async def test_apps_are_held_as_they_were(store: Store) -> None:
+async def test_the_migration_keeps_held_apps_held(store: Store) -> None:
     held = {state.app: state.held_reason for state in await store.states(APPS) if state.held_reason}
     assert held == {
         "fern": "fern/2 failed: exit code 1",
@@ -176,13 +176,13 @@ async def test_apps_are_held_as_they_were(store: Store) -> None:
     assert [state.owed_since for state in await store.states(APPS)] == [None] * len(APPS)
 
 
-async def test_where_a_release_runs_is_told_by_its_image(store: Store) -> None:
+async def test_the_migration_derives_the_target_from_the_image(store: Store) -> None:
     targets = {one.target for app in APPS if app != "palm" for one in await store.deploys(app)}
     assert targets == {"docker"}
     assert {one.number: one.target for one in await store.deploys("palm")} == {1: "kubernetes", 2: "docker"}
 
 
-async def test_what_came_of_a_delivery_is_still_told(store: Store) -> None:
+async def test_the_migration_keeps_the_outcomes_of_deliveries(store: Store) -> None:
     assert [one.delivery.guid for one in await store.deliveries()] == ["4", "3", "2", "1"]
     found = {
         one.delivery.guid: [(outcome.app, outcome.number) for outcome in one.outcomes]
@@ -195,14 +195,14 @@ async def test_what_came_of_a_delivery_is_still_told(store: Store) -> None:
     assert {outcome.looked_at for outcome in two.outcomes} == {two.received_at}
 
 
-async def test_a_former_guid_that_comes_again_answers_as_the_first_time_and_owes_nothing(store: Store) -> None:
+async def test_a_guid_from_before_the_migration_is_answered_as_the_first_time_and_owes_no_look(store: Store) -> None:
     assert await accepted(store, "2", B, "lily") == ["iris", "rose"]
     assert (await store.state("iris")).owed_since is None
     assert await accepted(store, "4", B) == ["fern"]
     assert (await store.known(["fern"]))["fern"].decided is None  # its deploy had failed
 
 
-async def test_a_new_delivery_owes_a_look(store: Store) -> None:
+async def test_a_new_delivery_after_the_migration_owes_a_look(store: Store) -> None:
     await accepted(store, "5", C)
     assert [one.guid for one in (await store.known(["iris"]))["iris"].owed] == ["5"]
 
@@ -224,7 +224,7 @@ async def _looked(store: Store, heads: dict[str, str]) -> list[Deploy]:
     return queued
 
 
-async def test_a_look_deploys_the_heads_that_are_new_and_none_again(store: Store) -> None:
+async def test_a_look_after_the_migration_deploys_only_new_heads(store: Store) -> None:
     queued = {deploy.app: (deploy.number, deploy.commit) for deploy in await _looked(store, HEADS)}
     assert queued == {"lily": (8, A), "sage": (2, C)}
     assert await _looked(store, HEADS) == []
@@ -232,14 +232,14 @@ async def test_a_look_deploys_the_heads_that_are_new_and_none_again(store: Store
     assert (await store.state("moss")).wanted == A
 
 
-async def test_a_deploy_that_was_queued_is_taken(store: Store) -> None:
+async def test_a_deploy_queued_before_the_migration_is_taken(store: Store) -> None:
     deploy = await store.take_newest("moss")
     assert deploy is not None
     assert (deploy.name, deploy.target) == ("moss/1", "docker")
     assert (await store.advance(deploy, Status.BUILDING)).status is Status.BUILDING
 
 
-async def test_a_database_that_was_brought_to_this_version_opens_again(tmp_path: Path) -> None:
+async def test_a_migrated_database_opens_again(tmp_path: Path) -> None:
     _former(tmp_path / "db")
     for _ in range(2):
         async with Database(tmp_path / "db") as database:
@@ -248,9 +248,7 @@ async def test_a_database_that_was_brought_to_this_version_opens_again(tmp_path:
             assert check == "ok"
 
 
-async def test_a_migration_that_fails_leaves_the_former_database(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_migration_leaves_the_old_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _former(tmp_path / "db")
     broken = (*schema.MIGRATIONS[:4], schema.MIGRATIONS[4] + "DROP TABLE nowhere;")
     with monkeypatch.context() as patched:

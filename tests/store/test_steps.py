@@ -18,7 +18,7 @@ async def deploy(store: Store) -> Deploy:
     return await queued(store, A)
 
 
-async def test_steps_are_kept_in_the_order_in_which_they_began(store: Store, deploy: Deploy) -> None:
+async def test_steps_are_listed_in_the_order_in_which_they_began(store: Store, deploy: Deploy) -> None:
     fetch = await store.begin_step(deploy, "fetch")
     build = await store.begin_step(deploy, "build")
     assert await _steps(store, deploy) == [("fetch", "running", ""), ("build", "running", "")]
@@ -27,21 +27,21 @@ async def test_steps_are_kept_in_the_order_in_which_they_began(store: Store, dep
     assert await _steps(store, deploy) == [("fetch", "done", ""), ("build", "failed", "")]
 
 
-async def test_a_step_that_is_done_again_is_another_one(store: Store, deploy: Deploy) -> None:
+async def test_a_repeated_step_is_recorded_separately(store: Store, deploy: Deploy) -> None:
     for status in ("failed", "done"):
         position = await store.begin_step(deploy, "build")
         await store.end_step(deploy, position, "build", status)
     assert await _steps(store, deploy) == [("build", "failed", ""), ("build", "done", "")]
 
 
-async def test_how_far_a_step_has_come_stays_with_it(store: Store, deploy: Deploy) -> None:
+async def test_the_progress_of_a_step_is_stored(store: Store, deploy: Deploy) -> None:
     position = await store.begin_step(deploy, "rollout")
     await store.record_detail(deploy, position, "rollout", "2 of 4 updated")
     await store.end_step(deploy, position, "rollout", "done")
     assert await _steps(store, deploy) == [("rollout", "done", "2 of 4 updated")]
 
 
-async def test_a_deploy_that_is_queued_again_has_no_step_that_runs(store: Store, deploy: Deploy) -> None:
+async def test_a_deploy_that_is_queued_again_has_no_running_step(store: Store, deploy: Deploy) -> None:
     await store.advance(deploy, Status.BUILDING)
     await store.begin_step(deploy, "build")
     await store.advance(deploy, Status.QUEUED, reason="deployd was stopped")
@@ -51,7 +51,7 @@ async def test_a_deploy_that_is_queued_again_has_no_step_that_runs(store: Store,
     assert await _steps(store, deploy) == [("build", "cancelled", "")]
 
 
-async def test_steps_that_were_cut_off_are_ended_and_no_others(store: Store, deploy: Deploy) -> None:
+async def test_only_interrupted_steps_are_ended(store: Store, deploy: Deploy) -> None:
     other = await queued(store, B, "rose")
     position = await store.begin_step(deploy, "fetch")
     await store.end_step(deploy, position, "fetch", "done")
