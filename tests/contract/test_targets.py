@@ -135,7 +135,7 @@ async def _kubernetes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
         yield world
 
 
-async def test_a_roll_out_records_its_switch_and_then_that_it_serves(world: World) -> None:
+async def test_a_roll_out_records_the_switch_before_it_records_that_it_serves(world: World) -> None:
     progress = await world.roll_out(1)
     assert [said for said in progress.said if said in {"rolling_out", "live"}] == ["rolling_out", "live"]
     assert await world.serving() == 1
@@ -147,7 +147,7 @@ async def test_the_next_release_replaces_the_one_before(world: World) -> None:
     assert await world.serving() == 2
 
 
-async def test_a_roll_out_that_fails_leaves_the_old_release_serving_and_says_why(world: World) -> None:
+async def test_a_failed_roll_out_leaves_the_old_release_serving_and_has_a_reason(world: World) -> None:
     await world.roll_out(1)
     progress = world.progress()
     with pytest.raises(RolloutFailed, match="exited with code 1") as failed:

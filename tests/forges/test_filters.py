@@ -16,11 +16,11 @@ def test_an_app_follows_its_branch() -> None:
     assert follows(an_app(branch="Größe/模型"), "refs/heads/Größe/模型")
 
 
-def test_an_app_follows_the_tags_that_fit_its_pattern() -> None:
+def test_an_app_follows_the_tags_that_match_its_pattern() -> None:
     assert follows(an_app(tag="v*"), "refs/tags/v1.2")
 
 
-def test_another_branch_is_not_what_an_app_follows() -> None:
+def test_an_app_does_not_follow_another_branch() -> None:
     assert not follows(an_app(), "refs/heads/feature/x")
     assert ignored("refs/heads/feature/x", an_app()) == "branch feature/x is not what iris follows (branch main)"
 
@@ -67,7 +67,7 @@ def test_a_tag_named_like_the_branch_is_not_the_branch() -> None:
         "",
     ],
 )
-def test_a_hostile_ref_is_refused_in_one_printable_line(name: str) -> None:
+def test_a_hostile_ref_is_ignored_with_one_printable_line(name: str) -> None:
     app = an_app(branch="**")
     assert not follows(app, f"refs/heads/{name}")
     reason = ignored(f"refs/heads/{name}", app)
@@ -76,15 +76,15 @@ def test_a_hostile_ref_is_refused_in_one_printable_line(name: str) -> None:
 
 
 @pytest.mark.parametrize("ref", ["", "-x", "main", "refs/notes/main", "refs/pull/1/head", "HEAD"])
-def test_what_is_neither_branch_nor_tag_is_not_followed(ref: str) -> None:
+def test_a_ref_that_is_neither_branch_nor_tag_is_not_followed(ref: str) -> None:
     assert not follows(an_app(branch="**"), ref)
 
 
-def test_shell_signs_are_legal_in_a_branch_and_do_no_harm() -> None:
+def test_shell_characters_in_a_branch_name_do_no_harm() -> None:
     assert follows(an_app(branch="**"), "refs/heads/$(id);`x`|y&z'\"")
 
 
-def test_a_push_to_a_repository_of_no_app_says_how_one_would_be_found() -> None:
+def test_a_push_to_an_unknown_repository_says_how_apps_are_matched() -> None:
     assert ignored("refs/heads/main").startswith("no app is configured for github.com/acme/iris; ")
     hostile = why_ignored(Push("github.com/acme/\x1b[2J" + "x" * 1000, "refs/heads/main", AFTER), [])
     assert hostile.isprintable()

@@ -9,7 +9,7 @@ from deployd.forges.form import payload
 
 
 @given(st.binary())
-def test_the_payload_is_what_the_forge_put_in(value: bytes) -> None:
+def test_a_form_payload_is_decoded_unchanged(value: bytes) -> None:
     assert payload(b"payload=" + quote_plus(value).encode()) == value
     assert payload(b"a=b&payload=" + quote(value, safe="").encode() + b"&c") == value
 
@@ -33,14 +33,14 @@ def test_the_payload_is_what_the_forge_put_in(value: bytes) -> None:
         b"&" * 1_000_000,
     ],
 )
-def test_a_form_without_exactly_one_good_payload_is_malformed(raw: bytes) -> None:
+def test_a_form_without_exactly_one_valid_payload_is_malformed(raw: bytes) -> None:
     with pytest.raises(DeliveryRejected) as refused:
         payload(raw)
     assert refused.value.status == 400
 
 
 @given(st.binary(max_size=200) | st.text("payload=%&+7Bzx\n\r", max_size=40).map(str.encode))
-def test_no_bytes_break_the_reading(raw: bytes) -> None:
+def test_no_bytes_break_the_parser(raw: bytes) -> None:
     try:
         assert isinstance(payload(b"payload=" + raw), bytes)
     except DeliveryRejected as exc:

@@ -11,12 +11,12 @@ def two_containers() -> Json:
     return deployment
 
 
-def test_the_only_container_needs_no_name() -> None:
+def test_a_single_container_needs_no_name() -> None:
     assert adoption.pick_container(a_deployment(), None) == "iris"
 
 
 @pytest.mark.parametrize(("wanted", "words"), [(None, "containers proxy, iris"), ("web", "no container web")])
-def test_a_container_that_is_not_clear_is_refused(wanted: str | None, words: str) -> None:
+def test_an_ambiguous_container_is_refused(wanted: str | None, words: str) -> None:
     with pytest.raises(RolloutFailed, match=words):
         adoption.pick_container(two_containers(), wanted)
 
@@ -32,7 +32,7 @@ def test_the_patch_compares_before_it_sets() -> None:
     ]
 
 
-def test_annotations_are_made_where_there_are_none() -> None:
+def test_missing_annotations_are_created() -> None:
     deployment = a_deployment(image=OLD)
     del deployment["metadata"]["annotations"]
     operations = adoption.image_patch(deployment, "iris", NEW, {"k": "v"})
@@ -42,7 +42,7 @@ def test_annotations_are_made_where_there_are_none() -> None:
     ]
 
 
-def test_missing_probes_are_warned_of() -> None:
+def test_missing_probes_cause_a_warning() -> None:
     assert [text.partition(":")[0] for text in adoption.warnings(a_deployment(), "iris")] == [
         "container iris has no readinessProbe",
         "container iris has no preStop",
@@ -60,7 +60,7 @@ def test_missing_probes_are_warned_of() -> None:
         ("deployd", "Apply", False),
     ],
 )
-def test_another_manager_of_the_image_is_warned_of(manager: str, operation: str, told: bool) -> None:
+def test_another_manager_of_the_image_causes_a_warning(manager: str, operation: str, told: bool) -> None:
     deployment = a_deployment()
     image: Json = {"f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"iris"}': {"f:image": {}}}}}}}
     deployment["metadata"]["managedFields"] = [{"manager": manager, "operation": operation, "fieldsV1": image}]

@@ -13,14 +13,14 @@ from tests.targets.kubernetes.api_server import ApiServer, lines, refuses, says
 PATH = "/apis/apps/v1/namespaces/ml/deployments/iris"
 
 
-async def test_an_object_comes_as_plain_json(server: ApiServer, api: Cluster) -> None:
+async def test_an_object_is_returned_as_plain_json(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, says({"kind": "Deployment", "odd": None}))
     assert await api.get(PATH) == {"kind": "Deployment", "odd": None}
     assert server.asked[0].headers["Authorization"] == "Bearer first"
     assert server.asked[0].headers["User-Agent"] == "deployd"
 
 
-async def test_what_is_not_there_is_none(server: ApiServer, api: Cluster) -> None:
+async def test_a_missing_object_is_none(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, refuses(404, "NotFound", "not found"))
     assert await api.find(PATH) is None
     with pytest.raises(Refused, match="not found"):
@@ -51,19 +51,19 @@ async def test_each_kind_of_patch_has_its_content_type(server: ApiServer, api: C
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_passing_trouble_is_tried_again(server: ApiServer, api: Cluster, status: int) -> None:
+async def test_a_temporary_error_is_tried_again(server: ApiServer, api: Cluster, status: int) -> None:
     server.on("GET", PATH, refuses(status, "Busy", "later"), refuses(status, "Busy", "later"), says({"kind": "x"}))
     assert await api.get(PATH) == {"kind": "x"}
     assert len(server.asked) == 3
 
 
-async def test_trouble_that_lasts_is_unavailable(server: ApiServer, api: Cluster) -> None:
+async def test_a_lasting_error_raises_unavailable(server: ApiServer, api: Cluster) -> None:
     server.on("PATCH", PATH, refuses(503, "ServiceUnavailable", "etcd is away"))
     with pytest.raises(Unavailable, match="etcd is away"):
         await api.merge(PATH, {}, within=0.5)
 
 
-async def test_a_page_of_a_proxy_is_unavailable(server: ApiServer, api: Cluster) -> None:
+async def test_an_html_page_of_a_proxy_raises_unavailable(server: ApiServer, api: Cluster) -> None:
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(text="<html>sign in</html>", content_type="text/html")
 
@@ -72,7 +72,7 @@ async def test_a_page_of_a_proxy_is_unavailable(server: ApiServer, api: Cluster)
         await api.merge(PATH, {}, within=0.1)
 
 
-async def test_expired_credentials_are_read_anew(server: ApiServer, api: Cluster) -> None:
+async def test_expired_credentials_are_read_again(server: ApiServer, api: Cluster) -> None:
     async def only_second(request: web.Request) -> web.StreamResponse:
         if request.headers["Authorization"] != "Bearer second":
             return web.json_response({"message": "Unauthorized"}, status=401)
@@ -83,20 +83,20 @@ async def test_expired_credentials_are_read_anew(server: ApiServer, api: Cluster
     assert await api.get(PATH) == {"kind": "x"}
 
 
-async def test_credentials_that_stay_wrong_are_unavailable(server: ApiServer, api: Cluster) -> None:
+async def test_credentials_that_stay_wrong_raise_unavailable(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, refuses(401, "Unauthorized", "no"))
     with pytest.raises(Unavailable, match="401"):
         await api.get(PATH)
     assert len(server.asked) == 2
 
 
-async def test_a_history_that_is_gone_is_told_apart(server: ApiServer, api: Cluster) -> None:
+async def test_an_expired_watch_version_has_its_own_error(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, refuses(410, "Expired", "too old"))
     with pytest.raises(Gone):
         await api.get(PATH)
 
 
-async def test_deleting_what_is_not_there_is_fine(server: ApiServer, api: Cluster) -> None:
+async def test_deleting_a_missing_object_is_no_error(server: ApiServer, api: Cluster) -> None:
     server.on("DELETE", PATH, refuses(404, "NotFound", "not found"))
     await api.delete(PATH)
     assert server.asked[0].query["propagationPolicy"] == "Background"
@@ -108,7 +108,7 @@ async def test_a_missing_kubeconfig_is_a_config_error(tmp_path: Path) -> None:
             pass
 
 
-async def test_many_requests_survive_that_the_credentials_are_read_anew(server: ApiServer, api: Cluster) -> None:
+async def test_many_requests_survive_a_renewal_of_the_credentials(server: ApiServer, api: Cluster) -> None:
     async def only_second(request: web.Request) -> web.StreamResponse:
         if request.headers["Authorization"] != "Bearer second":
             return web.json_response({"message": "Unauthorized"}, status=401)
@@ -120,7 +120,7 @@ async def test_many_requests_survive_that_the_credentials_are_read_anew(server: 
     assert answers == [{"kind": "x"}] * 20
 
 
-async def test_credentials_that_cannot_be_renewed_for_once_are_passing_trouble(server: ApiServer, api: Cluster) -> None:
+async def test_a_single_failed_renewal_of_the_credentials_is_temporary(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, refuses(401, "Unauthorized", "expired"), says({"kind": "x"}))
     good = server.kubeconfig.read_text()
     server.kubeconfig.write_text("")
@@ -140,7 +140,7 @@ async def test_followed_logs_leave_connections_for_a_rollout(server: ApiServer, 
             assert await api.get(PATH) == {"kind": "x"}
 
 
-async def test_a_socket_goes_the_way_of_every_other_request(server: ApiServer, tmp_path: Path) -> None:
+async def test_a_websocket_goes_through_the_proxy_of_the_kubeconfig(server: ApiServer, tmp_path: Path) -> None:
     said = json.loads(server.kubeconfig.read_text())
     said["clusters"][0]["cluster"] = {"server": "http://cluster.invalid", "proxy-url": f"http://{server.address}"}
     server.kubeconfig.write_text(json.dumps(said))

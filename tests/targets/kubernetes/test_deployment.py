@@ -46,7 +46,7 @@ def test_a_half_made_deployment_holds_the_release_that_it_names_as_good(deploy: 
     assert present.template["spec"]["containers"][0]["image"] == OLD
 
 
-def test_a_first_deploy_that_was_cut_short_left_nothing_good() -> None:
+def test_an_interrupted_first_deploy_left_no_good_release() -> None:
     assert placed_nowhere().last_good(marked(NEW, deploy="7"), a_deploy(7)) is None
     assert placed_nowhere().last_good(marked(NEW, deploy="6", updated=1), a_deploy(7)) is None
 
@@ -67,7 +67,7 @@ def test_an_image_that_nobody_asked_for_is_foreign() -> None:
     assert not deployment.changed_by_others(marked(NEW), "iris")
 
 
-def test_a_namesake_without_our_marks_is_foreign() -> None:
+def test_a_deployment_of_the_same_name_without_our_marks_is_foreign() -> None:
     assert placed_nowhere().changed_by_others(a_deployment(), "iris")
 
 
@@ -91,12 +91,12 @@ async def test_a_deployment_to_adopt_must_be_there(server: ApiServer, api: Clust
         await placed(api, create=False).examine()
 
 
-async def test_an_image_set_by_hand_is_warned_of_before_it_is_replaced(server: ApiServer, api: Cluster) -> None:
+async def test_replacing_an_image_set_by_hand_causes_a_warning(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, says(marked("by-hand:1", asked=OLD)))
     assert (await placed(api).examine())[1] == ["somebody else set the image to by-hand:1: this deploy replaces it"]
 
 
-async def test_fields_of_another_manager_are_taken_back(server: ApiServer, api: Cluster) -> None:
+async def test_fields_taken_by_another_manager_are_taken_back(server: ApiServer, api: Cluster) -> None:
     server.on("GET", "/version", says({"minor": "30+"}))
     server.on("GET", "/apis/autoscaling", says({"versions": [{"version": "v2"}]}))
     server.on("GET", "/api/v1/namespaces/ml/services/iris", refuses(404, "NotFound", "no"))
@@ -114,7 +114,7 @@ async def test_fields_of_another_manager_are_taken_back(server: ApiServer, api: 
     assert marks["io.deployd.last-good"] == f"6 {OLD}"
 
 
-async def test_a_release_is_not_put_back_over_somebody_elses_image(server: ApiServer, api: Cluster) -> None:
+async def test_a_release_is_not_restored_over_the_image_of_another_writer(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, says(marked(NEW, asked=OLD)))
     deployment = placed(api, create=False)
     release = deployment.last_good(marked(OLD), a_deploy(7))
@@ -137,7 +137,7 @@ def placed_nowhere() -> AppDeployment:
     return AppDeployment(Cluster(), an_app(), "here")
 
 
-async def test_a_change_at_the_same_moment_is_told_as_such(server: ApiServer, api: Cluster) -> None:
+async def test_a_concurrent_change_is_reported_as_such(server: ApiServer, api: Cluster) -> None:
     server.on("PATCH", PATH, refuses(422, "Invalid", "testing value failed"))
     server.on("GET", PATH, says(marked("theirs:1", deploy="6")))
     deployment = placed(api, create=False)
@@ -146,7 +146,7 @@ async def test_a_change_at_the_same_moment_is_told_as_such(server: ApiServer, ap
         await deployment.apply(release, a_deploy(7), a_deployment(image=OLD), None)
 
 
-async def test_a_patch_whose_answer_was_lost_is_not_taken_for_somebody_elses(server: ApiServer, api: Cluster) -> None:
+async def test_a_patch_whose_answer_was_lost_is_recognised_as_ours(server: ApiServer, api: Cluster) -> None:
     ours = marked(IMAGE.reference, deploy="7")
     server.on("PATCH", PATH, refuses(503, "", "the answer is lost"), refuses(422, "Invalid", "testing value failed"))
     server.on("GET", PATH, says(ours))
@@ -155,7 +155,7 @@ async def test_a_patch_whose_answer_was_lost_is_not_taken_for_somebody_elses(ser
     assert await deployment.apply(release, a_deploy(7), a_deployment(image=OLD), None) == ours
 
 
-async def test_only_a_deployment_of_our_making_is_deleted(server: ApiServer, api: Cluster) -> None:
+async def test_only_a_deployment_that_deployd_created_is_deleted(server: ApiServer, api: Cluster) -> None:
     await placed(api, create=False).delete()
     assert server.asked == []
     server.on("GET", PATH, says(a_deployment()), refuses(404, "NotFound", "no"), says(marked(OLD)))
@@ -177,7 +177,7 @@ STRANGER: Json = {"metadata": {"name": "iris", "labels": {"app": "theirs"}}}
         ("HorizontalPodAutoscaler", SCALER, {"autoscale": {"min": 1, "max": 2, "cpu": 50}, "resources": CPU}),
     ],
 )
-async def test_a_strangers_object_of_the_same_name_is_refused_before_anything_changes(
+async def test_a_foreign_object_of_the_same_name_is_refused_before_any_change(
     server: ApiServer, api: Cluster, kind: str, path: str, settings: Json
 ) -> None:
     for there in (refuses(404, "NotFound", "no"), says(marked(OLD))):
@@ -189,7 +189,7 @@ async def test_a_strangers_object_of_the_same_name_is_refused_before_anything_ch
         await placed(api, **settings).examine()
 
 
-async def test_what_the_config_newly_wants_is_scaled_and_written_down_in_one_request(
+async def test_a_new_replica_count_in_the_config_is_set_and_recorded_in_one_request(
     server: ApiServer, api: Cluster
 ) -> None:
     serves_nothing_around(server)
@@ -205,7 +205,7 @@ async def test_what_the_config_newly_wants_is_scaled_and_written_down_in_one_req
     assert scaled == {"metadata": {"annotations": {"io.deployd.replicas": "5"}}, "spec": {"replicas": 5}}
 
 
-async def test_a_scale_by_hand_is_left_while_the_config_says_the_same(server: ApiServer, api: Cluster) -> None:
+async def test_a_scale_by_hand_stays_while_the_config_is_unchanged(server: ApiServer, api: Cluster) -> None:
     serves_nothing_around(server)
     found = marked(OLD, replicas=9)
     found["metadata"]["annotations"]["io.deployd.replicas"] = "5"
@@ -219,9 +219,7 @@ async def test_a_scale_by_hand_is_left_while_the_config_says_the_same(server: Ap
 
 
 @pytest.mark.parametrize("there", [True, False])
-async def test_a_release_that_is_put_back_where_nothing_is_left_gets_its_replicas(
-    server: ApiServer, api: Cluster, there: bool
-) -> None:
+async def test_a_restored_release_gets_the_configured_replicas(server: ApiServer, api: Cluster, there: bool) -> None:
     server.on("GET", PATH, says(marked(NEW)) if there else refuses(404, "NotFound", "no"))
     server.on("PATCH", PATH, says(marked(OLD, replicas=1)), says(marked(OLD, replicas=3)))
     deployment = placed(api, replicas=3)

@@ -39,7 +39,7 @@ async def run(api: Cluster) -> tuple[int, bytes]:
     return await execute.run(api, POD, "iris", ["echo", "a b"], out), b"".join(said)
 
 
-async def test_output_and_exit_code_come_as_they_are(server: ApiServer, api: Cluster) -> None:
+async def test_output_and_exit_code_are_passed_on_unchanged(server: ApiServer, api: Cluster) -> None:
     half, other = "é".encode()[:1], "é".encode()[1:]
     server.on("GET", f"{POD}/exec", speaks(b"\x01", b"\x01" + half, b"\x02oops", b"\x01" + other, exited(7)))
     assert await run(api) == (7, half + b"oops" + other)
@@ -49,12 +49,12 @@ async def test_output_and_exit_code_come_as_they_are(server: ApiServer, api: Clu
     assert asked.headers["Authorization"] == "Bearer first"
 
 
-async def test_success_is_zero(server: ApiServer, api: Cluster) -> None:
+async def test_a_successful_command_has_exit_code_zero(server: ApiServer, api: Cluster) -> None:
     server.on("GET", f"{POD}/exec", speaks(b'\x03{"status": "Success"}'))
     assert await run(api) == (0, b"")
 
 
-async def test_a_command_that_cannot_start_says_why(server: ApiServer, api: Cluster) -> None:
+async def test_a_command_that_cannot_start_has_a_reason(server: ApiServer, api: Cluster) -> None:
     status = b'\x03{"status": "Failure", "message": "exec: no such file", "details": {"causes": [{"message": "x"}]}}'
     server.on("GET", f"{POD}/exec", speaks(status))
     with pytest.raises(RequestRefused, match="no such file"):
@@ -62,7 +62,7 @@ async def test_a_command_that_cannot_start_says_why(server: ApiServer, api: Clus
 
 
 @pytest.mark.parametrize("messages", [(b"\x01half",), (b"\x03not json",)])
-async def test_a_connection_that_ends_early_is_no_exit_code(
+async def test_a_connection_that_ends_early_is_an_error(
     server: ApiServer, api: Cluster, messages: tuple[bytes, ...]
 ) -> None:
     server.on("GET", f"{POD}/exec", speaks(*messages))
@@ -70,7 +70,7 @@ async def test_a_connection_that_ends_early_is_no_exit_code(
         await run(api)
 
 
-async def test_a_refused_handshake_is_told(server: ApiServer, api: Cluster) -> None:
+async def test_a_refused_handshake_is_reported(server: ApiServer, api: Cluster) -> None:
     server.on("GET", f"{POD}/exec", refuses(403, "Forbidden", "pods/exec is forbidden"))
     with pytest.raises(Refused) as caught:
         await run(api)

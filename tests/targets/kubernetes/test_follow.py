@@ -65,7 +65,7 @@ async def test_what_is_told_is_what_changes_until_it_is_complete(server: ApiServ
     assert asked.query["fieldSelector"] == "metadata.name=iris"
 
 
-async def test_a_change_that_comes_while_somebody_is_told_is_not_slept_over(server: ApiServer, api: Cluster) -> None:
+async def test_a_change_during_a_report_is_not_missed(server: ApiServer, api: Cluster) -> None:
     half_told = asyncio.Event()
     pod = a_pod()
     shows(server, a_deployment(**HALF), pod, then=(later(half_told, lines(("MODIFIED", a_deployment()), hold=True)),))
@@ -89,7 +89,7 @@ async def test_a_change_that_comes_while_somebody_is_told_is_not_slept_over(serv
         leaving.cancel()
 
 
-async def test_a_suspicious_pod_is_believed_after_the_grace_though_nothing_changes(
+async def test_a_suspicious_pod_fails_the_rollout_after_the_grace_without_a_further_change(
     server: ApiServer, api: Cluster
 ) -> None:
     shows(server, a_deployment(**HALF), a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1}))
@@ -102,14 +102,14 @@ async def test_a_suspicious_pod_is_believed_after_the_grace_though_nothing_chang
     assert caught.value.ours
 
 
-async def test_a_rollout_that_stands_still_ends_by_itself(server: ApiServer, api: Cluster) -> None:
+async def test_a_stalled_rollout_ends_by_itself(server: ApiServer, api: Cluster) -> None:
     shows(server, a_deployment(**HALF), a_pod())
     async with follower_of(api) as follower:
         with pytest.raises(RolloutEnded, match="no progress for 1 s: 1 of 3 updated"):
             await follower.complete(AIM, 1.0, _ignore)
 
 
-async def test_nothing_is_judged_while_the_server_is_away(server: ApiServer, api: Cluster) -> None:
+async def test_no_verdict_is_given_while_the_server_is_unavailable(server: ApiServer, api: Cluster) -> None:
     shows(server, a_deployment(**HALF), a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1}))
     told: list[str] = []
     going, away = asyncio.Event(), asyncio.Event()
@@ -135,7 +135,7 @@ async def test_nothing_is_judged_while_the_server_is_away(server: ApiServer, api
     assert told[-2:] == ["waiting for the API server", "3 of 3 updated, 3 available"]
 
 
-async def test_somebody_elses_change_is_not_ours_to_undo(server: ApiServer, api: Cluster) -> None:
+async def test_a_change_by_another_writer_is_not_undone(server: ApiServer, api: Cluster) -> None:
     shows(server, a_deployment(**HALF), then=(lines(("MODIFIED", a_deployment(image="other:1")), hold=True),))
     async with follower_of(api) as follower:
         with pytest.raises(RolloutEnded, match="other:1") as caught:
@@ -143,14 +143,14 @@ async def test_somebody_elses_change_is_not_ours_to_undo(server: ApiServer, api:
     assert not caught.value.ours
 
 
-async def test_a_deployment_that_is_deleted_ends_it(server: ApiServer, api: Cluster) -> None:
+async def test_a_deleted_deployment_ends_the_rollout(server: ApiServer, api: Cluster) -> None:
     shows(server, a_deployment(**HALF), then=(lines(("DELETED", a_deployment(**HALF)), hold=True),))
     async with follower_of(api) as follower:
         with pytest.raises(RolloutEnded, match="deleted"):
             await follower.complete(AIM, 60, _ignore)
 
 
-async def test_an_account_that_may_not_watch_is_told_so(server: ApiServer, api: Cluster) -> None:
+async def test_a_missing_right_to_watch_is_reported(server: ApiServer, api: Cluster) -> None:
     shows(server, a_deployment(**HALF))
     server.on("GET", f"{CORE}/events", refuses(403, "Forbidden", "events is forbidden"))
     async with follower_of(api) as follower:
@@ -188,7 +188,7 @@ async def test_there_is_no_candidate_where_a_rollout_comes_to_an_end_with_no_rep
         await ending
 
 
-async def test_a_candidate_that_goes_is_noticed(server: ApiServer, api: Cluster) -> None:
+async def test_a_candidate_that_disappears_is_noticed(server: ApiServer, api: Cluster) -> None:
     pod, goes = a_pod("iris-new-1"), asyncio.Event()
     shows(server, a_deployment(**HALF), pod)
     server.on("WATCH", f"{CORE}/pods", later(goes, lines(("DELETED", pod), hold=True)))
@@ -203,14 +203,14 @@ async def test_a_candidate_that_goes_is_noticed(server: ApiServer, api: Cluster)
         await follower.gone(pod)
 
 
-async def test_a_bake_ends_well_when_its_time_is_over(server: ApiServer, api: Cluster) -> None:
+async def test_a_bake_passes_when_its_time_is_over(server: ApiServer, api: Cluster) -> None:
     shows(server, a_deployment(), a_pod(ready=True))
     async with follower_of(api) as follower:
         await follower.complete(AIM, 60, _ignore)
         await follower.bake(AIM, 0.3)
 
 
-async def test_a_trouble_has_no_age_of_the_time_in_which_nobody_looked(server: ApiServer, api: Cluster) -> None:
+async def test_the_age_of_a_symptom_does_not_include_time_without_a_view(server: ApiServer, api: Cluster) -> None:
     crashed = a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1})
     mended, said = asyncio.Event(), asyncio.Event()
     shows(server, a_deployment(**HALF), crashed)
@@ -242,7 +242,7 @@ async def test_a_trouble_has_no_age_of_the_time_in_which_nobody_looked(server: A
     assert told[-1] == "3 of 3 updated, 3 available"
 
 
-async def test_a_bake_does_not_pass_while_nobody_looks(server: ApiServer, api: Cluster) -> None:
+async def test_the_time_of_a_bake_does_not_pass_without_a_view(server: ApiServer, api: Cluster) -> None:
     ready = a_pod(ready=True)
     shows(server, a_deployment(), ready)
     async with follower_of(api) as follower:

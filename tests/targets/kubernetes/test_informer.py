@@ -99,7 +99,7 @@ async def test_a_watch_that_ends_goes_on_from_the_last_version(server: ApiServer
         "long line",
     ],
 )
-async def test_a_watch_in_trouble_lists_again(server: ApiServer, api: Cluster, trouble: object) -> None:
+async def test_a_failed_watch_lists_again(server: ApiServer, api: Cluster, trouble: object) -> None:
     server.on("GET", PATH, says(a_list("10", an_item("a"))), says(a_list("30", an_item("z"))))
     server.on("WATCH", PATH, trouble, QUIET)  # type: ignore[arg-type]
     async with seen(api) as eyes:
@@ -107,7 +107,7 @@ async def test_a_watch_in_trouble_lists_again(server: ApiServer, api: Cluster, t
     assert watch_versions(server)[:2][0] == "10"
 
 
-async def test_a_mirror_says_when_it_cannot_see(server: ApiServer, api: Cluster) -> None:
+async def test_a_mirror_reports_when_the_server_is_unavailable(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, says(a_list("10", an_item("a"))), says(a_list("30", an_item("b"))))
     server.on("WATCH", PATH, QUIET)
     async with seen(api) as eyes:
@@ -127,7 +127,7 @@ async def test_a_server_that_refuses_ends_the_mirror_with_its_reason(server: Api
     assert len(server.asked) == 1
 
 
-async def test_a_server_that_has_not_read_its_roles_yet_is_asked_again(server: ApiServer, api: Cluster) -> None:
+async def test_an_early_forbidden_answer_is_tried_again(server: ApiServer, api: Cluster) -> None:
     forbidden = refuses(403, "Forbidden", "pods is forbidden")
     server.on("GET", PATH, says(a_list("10", an_item("a"))), forbidden, forbidden, says(a_list("30", an_item("b"))))
     server.on("WATCH", PATH, lines(drop=True), QUIET)
@@ -137,7 +137,7 @@ async def test_a_server_that_has_not_read_its_roles_yet_is_asked_again(server: A
     assert False in eyes.fresh
 
 
-async def test_a_right_that_was_taken_away_is_told_after_a_while(
+async def test_a_lost_right_is_reported_after_a_while(
     server: ApiServer, api: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deployd.targets.kubernetes.informer._READING_ROLES_S", 0.3)
@@ -147,7 +147,7 @@ async def test_a_right_that_was_taken_away_is_told_after_a_while(
         await eyes.until(lambda: eyes.informer.failure is not None)
 
 
-async def test_an_empty_answer_does_not_make_a_storm(server: ApiServer, api: Cluster) -> None:
+async def test_an_empty_answer_does_not_cause_a_flood_of_requests(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, says(a_list("10")))
     server.on("WATCH", PATH, lines())
     async with seen(api):

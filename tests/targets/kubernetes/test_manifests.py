@@ -38,7 +38,7 @@ def test_the_template_of_two_deploys_of_one_image_is_equal() -> None:
     assert first["metadata"]["annotations"] != second["metadata"]["annotations"]
 
 
-def test_the_deploy_is_told_on_the_deployment() -> None:
+def test_the_deployment_is_annotated_with_the_deploy() -> None:
     marks = manifests.annotations(a_deploy(7), "image", "6 earlier")
     assert marks == {
         "io.deployd.deploy": "7",
@@ -77,7 +77,9 @@ def test_the_open_inference_protocol_has_a_liveness_path_of_its_own() -> None:
     ("features", "action"),
     [(OLD_SERVER, {"exec": {"command": ["sleep", "5"]}}), (NEW_SERVER, {"sleep": {"seconds": 5}})],
 )
-def test_a_pod_serves_on_until_the_proxies_know(features: Features, action: dict[str, object]) -> None:
+def test_a_terminating_pod_serves_until_the_proxies_have_dropped_it(
+    features: Features, action: dict[str, object]
+) -> None:
     pod = manifests.template(an_app(), IMAGE, "here", features)["spec"]
     assert pod["containers"][0]["lifecycle"]["preStop"] == action
     assert pod["terminationGracePeriodSeconds"] > 5
@@ -96,7 +98,7 @@ def test_a_service_is_made_only_when_asked_for() -> None:
     assert service["metadata"]["labels"]["io.deployd.instance"] == "here"
 
 
-def test_a_template_says_itself_on_which_port_it_answers() -> None:
+def test_the_port_is_read_from_the_template() -> None:
     older = manifests.template(an_app(port=9000), IMAGE, "here", NEW_SERVER)
     older["spec"]["containers"].insert(0, {"name": "sidecar", "image": "proxy:1"})
     assert manifests.port_of(older, "iris") == 9000

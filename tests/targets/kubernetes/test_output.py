@@ -23,7 +23,7 @@ def text(body: str, *, hold: bool = False) -> Answer:
     return lines(body.encode(), hold=hold)
 
 
-async def test_each_line_bears_its_pod(server: ApiServer, api: Cluster) -> None:
+async def test_each_line_begins_with_its_pod(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PODS, says(a_list("1", a_pod("b"), a_pod("a"), a_pod("c"))))
     server.on("GET", f"{PODS}/a/log", text("2026-01-01T00:00:01Z one\n2026-01-01T00:00:01Z two\n"))
     server.on("GET", f"{PODS}/b/log", text("2026-01-01T00:00:00Z three\n"))
@@ -35,7 +35,7 @@ async def test_each_line_bears_its_pod(server: ApiServer, api: Cluster) -> None:
     assert {request.query["container"] for request in logs} == {"iris"}
 
 
-async def test_a_followed_log_that_ends_is_taken_up_without_a_line_twice(server: ApiServer, api: Cluster) -> None:
+async def test_a_followed_log_that_ends_is_resumed_without_repeating_a_line(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PODS, says(a_list("1", a_pod("a"))))
     server.on("WATCH", PODS, lines(hold=True))
     server.on(
@@ -51,7 +51,7 @@ async def test_a_followed_log_that_ends_is_taken_up_without_a_line_twice(server:
     assert again.query["sinceTime"] == "2026-01-01T00:00:02Z"
 
 
-async def test_no_line_of_one_answer_is_taken_for_one_that_came_before(server: ApiServer, api: Cluster) -> None:
+async def test_equal_lines_of_one_answer_are_all_shown(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PODS, says(a_list("1", a_pod("a"))))
     said = "2026-01-01T00:00:02Z two\n2026-01-01T00:00:01Z late\n2026-01-01T00:00:02Z two\n"
     server.on("GET", f"{PODS}/a/log", text(said))
@@ -59,7 +59,7 @@ async def test_no_line_of_one_answer_is_taken_for_one_that_came_before(server: A
         assert [line async for line in found] == [b"[a] two\n", b"[a] late\n", b"[a] two\n"]
 
 
-async def test_pods_that_come_later_join(server: ApiServer, api: Cluster) -> None:
+async def test_the_output_of_later_pods_is_added(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PODS, says(a_list("1", a_pod("a"))))
     server.on("WATCH", PODS, lines(("ADDED", a_pod("b")), hold=True))
     server.on("GET", f"{PODS}/a/log", text("2026-01-01T00:00:01Z one\n", hold=True))
@@ -68,7 +68,7 @@ async def test_pods_that_come_later_join(server: ApiServer, api: Cluster) -> Non
         assert {await anext(found), await anext(found)} == {b"[a] one\n", b"[b] two\n"}
 
 
-async def test_the_last_words_are_those_of_the_container_that_fell(server: ApiServer, api: Cluster) -> None:
+async def test_the_last_output_is_that_of_the_crashed_container(server: ApiServer, api: Cluster) -> None:
     async def previous_only(request: web.Request) -> web.StreamResponse:
         return web.Response(text="boom\n" if request.query["previous"] == "true" else "fresh\n")
 
@@ -76,7 +76,7 @@ async def test_the_last_words_are_those_of_the_container_that_fell(server: ApiSe
     assert await last_lines(api, f"{PODS}/a", "iris", 5) == "boom\n"
 
 
-async def test_the_last_words_are_asked_for_again_when_the_container_that_fell_has_just_been_replaced(
+async def test_the_last_output_is_asked_for_again_when_the_crashed_container_was_just_replaced(
     server: ApiServer, api: Cluster
 ) -> None:
     gone = text("unable to retrieve container logs for docker://996858e5cac5")
@@ -86,7 +86,9 @@ async def test_the_last_words_are_asked_for_again_when_the_container_that_fell_h
     assert await last_lines(api, f"{PODS}/a", "iris", 5) == ""
 
 
-async def test_without_a_fallen_container_the_running_one_speaks(server: ApiServer, api: Cluster) -> None:
+async def test_without_a_crashed_container_the_output_of_the_running_one_is_shown(
+    server: ApiServer, api: Cluster
+) -> None:
     server.on("GET", f"{PODS}/a/log", refuses(400, "BadRequest", "previous terminated not found"), text("now\n"))
     assert await last_lines(api, f"{PODS}/a", "iris", 5) == "now\n"
     server.on("GET", f"{PODS}/a/log", refuses(404, "NotFound", "gone"))

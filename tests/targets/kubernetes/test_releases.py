@@ -16,7 +16,7 @@ def test_an_app_that_never_ran_has_no_record(tmp_path: Path) -> None:
     assert Releases(tmp_path / "kubernetes").read("iris") is None
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_a_written_record_is_read_back(tmp_path: Path) -> None:
     record = Record(PLACE).adding(a_release(1)).adding(a_release(2))
     Releases(tmp_path / "kubernetes").write("iris", record)
     found = Releases(tmp_path / "kubernetes").read("iris")
@@ -45,7 +45,7 @@ def test_a_release_is_remembered_once_and_old_ones_are_forgotten() -> None:
     assert len(set(numbers)) == len(numbers) == KEPT
 
 
-def test_a_write_that_was_cut_short_leaves_the_old_record(tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_the_old_record(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
     releases.write("iris", Record(PLACE).adding(a_release(1)))
     (tmp_path / "iris.new").write_text('{"place": {"kubec')
@@ -60,7 +60,7 @@ def test_a_damaged_record_says_what_to_do(tmp_path: Path, text: str) -> None:
     assert "remove it" in caught.value.hint
 
 
-def test_forgetting_twice_is_fine(tmp_path: Path) -> None:
+def test_deleting_a_record_twice_is_no_error(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
     releases.write("iris", Record(PLACE))
     releases.forget("iris")

@@ -50,7 +50,7 @@ def a_rollout(api: Cluster, progress: FakeProgress, releases: Releases) -> Rollo
     return Rollout(AppDeployment(api, an_app(), "here"), a_deploy(7), progress, releases)
 
 
-async def test_what_is_proven_goes_live_though_the_disk_is_full_at_that_moment(api: Cluster) -> None:
+async def test_a_proven_release_goes_live_although_the_disk_is_full(api: Cluster) -> None:
     progress, releases = FakeProgress(), MemoryReleases(full=1)
     await progress.cutting_over()
     await a_rollout(api, progress, releases)._record_good(RELEASE)
@@ -58,7 +58,9 @@ async def test_what_is_proven_goes_live_though_the_disk_is_full_at_that_moment(a
     assert releases.written[-1].last == RELEASE
 
 
-async def test_a_deploy_that_is_outrun_leaves_what_somebody_took_over_theirs(server: ApiServer, api: Cluster) -> None:
+async def test_a_superseded_deploy_leaves_a_deployment_that_somebody_else_took_over(
+    server: ApiServer, api: Cluster
+) -> None:
     server.on("GET", PATH, says(marked(OLD)))
     serves_nothing_around(server)
     progress, releases = FakeProgress(), MemoryReleases()

@@ -34,18 +34,18 @@ def worst(pod: Json, *events: Json) -> Symptom:
         (waiting("RunContainerError", "exec: no such file"), Severity.SUSPICIOUS, "RunContainerError: exec"),
     ],
 )
-def test_a_waiting_container_is_put_in_its_class(state: Json, kind: Severity, words: str) -> None:
+def test_a_waiting_container_is_classified(state: Json, kind: Severity, words: str) -> None:
     symptom = worst(a_pod(state=state))
     assert symptom.kind is kind
     assert words in symptom.reason
 
 
 @pytest.mark.parametrize("state", [waiting("ContainerCreating"), waiting("PodInitializing"), {"running": {}}, {}])
-def test_a_pod_on_its_way_has_no_symptom(state: Json) -> None:
+def test_a_starting_pod_has_no_symptom(state: Json) -> None:
     assert of_pod(a_pod(state=state)) == []
 
 
-def test_an_image_that_backs_off_is_told_with_the_cause_from_the_events() -> None:
+def test_an_image_pull_back_off_has_the_cause_from_the_events() -> None:
     pod = a_pod(state=waiting("ImagePullBackOff", "Back-off pulling image"))
     early = an_event("iris-new-1", "Failed", 'Failed to pull image "x": manifest unknown', "2026-01-01T00:00:01Z")
     later = an_event("iris-new-1", "Failed", "Error: ImagePullBackOff", "2026-01-01T00:00:02Z")
@@ -54,12 +54,12 @@ def test_an_image_that_backs_off_is_told_with_the_cause_from_the_events() -> Non
     assert symptom.reason.startswith("ErrImagePull: Failed to pull image")
 
 
-def test_the_events_of_another_pod_say_nothing_of_this_one() -> None:
+def test_the_events_of_another_pod_are_ignored() -> None:
     pod = a_pod(state=waiting("ImagePullBackOff", "Back-off pulling image"))
     assert worst(pod, an_event("iris-new-2", "Failed", "manifest unknown")).kind is Severity.SUSPICIOUS
 
 
-def test_a_crash_keeps_its_key_whatever_the_kubelet_calls_it() -> None:
+def test_a_crash_keeps_its_key_for_every_name_that_the_kubelet_uses() -> None:
     ended = {"exitCode": 3, "reason": "Error"}
     states = [{"terminated": ended}, waiting("CrashLoopBackOff", "back-off 10s"), {"running": {}}]
     symptoms = [worst(a_pod(state=state, last=ended, restarts=1)) for state in states]
@@ -68,40 +68,40 @@ def test_a_crash_keeps_its_key_whatever_the_kubelet_calls_it() -> None:
     assert all("exited with code 3" in symptom.reason and symptom.crashed == "iris" for symptom in symptoms)
 
 
-def test_a_container_killed_for_its_memory_says_so() -> None:
+def test_a_container_killed_for_its_memory_is_reported_so() -> None:
     assert (
         "out of memory"
         in worst(a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 137, "reason": "OOMKilled"})).reason
     )
 
 
-def test_init_containers_are_read_too() -> None:
+def test_init_containers_are_checked_too() -> None:
     assert (
         "manifest unknown"
         in worst(a_pod(state=waiting("PodInitializing"), init=waiting("ErrImagePull", "manifest unknown"))).reason
     )
 
 
-def test_an_init_container_that_did_its_work_is_no_crash() -> None:
+def test_a_completed_init_container_is_not_a_crash() -> None:
     assert of_pod(a_pod(state=waiting("PodInitializing"), init={"terminated": {"exitCode": 0}})) == []
 
 
-def test_a_pod_without_room_is_suspicious() -> None:
+def test_an_unschedulable_pod_is_suspicious() -> None:
     symptom = worst(a_pod(state={}, conditions=[UNSCHEDULABLE]))
     assert symptom.kind is Severity.SUSPICIOUS
     assert symptom.reason == "Unschedulable: 0/1 nodes: Insufficient cpu"
 
 
-def test_an_evicted_pod_is_the_clusters_trouble() -> None:
+def test_an_evicted_pod_is_a_fault_of_the_cluster() -> None:
     assert worst(a_pod(state={}, phase="Failed", reason="Evicted", message="node was low")).kind is Severity.TRANSIENT
 
 
-def test_a_failing_readiness_probe_is_told_but_never_fatal_by_itself() -> None:
+def test_a_failing_readiness_probe_is_reported_but_not_fatal() -> None:
     symptom = worst(a_pod(), an_event("iris-new-1", "Unhealthy", "Readiness probe failed: HTTP 503"))
     assert (symptom.kind, symptom.reason) == (Severity.TRANSIENT, "Unhealthy: Readiness probe failed: HTTP 503")
 
 
-def test_what_ends_or_serves_has_no_symptoms() -> None:
+def test_a_terminating_or_ready_pod_has_no_symptoms() -> None:
     leaving = a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1})
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert of_pod(leaving) == []

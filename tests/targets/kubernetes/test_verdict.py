@@ -55,23 +55,23 @@ def made_anew(deployment: Json) -> Json:
         (a_deployment(available=2), "3 of 3 updated, 2 available"),
     ],
 )
-def test_a_rollout_goes_on_until_all_is_new_and_available(deployment: Json, text: str) -> None:
+def test_a_rollout_goes_on_until_all_pods_are_new_and_available(deployment: Json, text: str) -> None:
     verdict = rollout_verdict(AIM, a_view(deployment), {})
     assert isinstance(verdict, Progressing)
     assert verdict.text.startswith(text)
 
 
-def test_a_rollout_is_complete_when_all_is_new_and_available() -> None:
+def test_a_rollout_is_complete_when_all_pods_are_new_and_available() -> None:
     assert rollout_verdict(AIM, a_view(a_deployment()), {}) == Complete("3 of 3 updated, 3 available")
     assert complete(a_deployment())
 
 
-def test_an_autoscaler_that_bumps_the_generation_does_not_disturb() -> None:
+def test_an_autoscaler_that_raises_the_generation_does_not_fail_the_rollout() -> None:
     scaled = a_deployment(replicas=5, total=5, updated=5, available=5, generation=9, observed=9)
     assert isinstance(rollout_verdict(AIM, a_view(scaled), {}), Complete)
 
 
-def test_a_deadline_that_passed_is_told_with_the_pods_trouble() -> None:
+def test_a_missed_deadline_is_reported_with_the_symptom_of_the_pod() -> None:
     pod = a_pod()
     event = an_event("iris-new-1", "Unhealthy", "Readiness probe failed: 503")
     verdict = rollout_verdict(AIM, a_view(a_deployment(**HALF, conditions=[GAVE_UP]), pod, events=(event,)), {})
@@ -80,7 +80,7 @@ def test_a_deadline_that_passed_is_told_with_the_pods_trouble() -> None:
     assert "Readiness probe failed: 503 (pod iris-new-1)" in verdict.reason
 
 
-def test_a_deadline_that_stood_there_before_the_patch_is_not_ours() -> None:
+def test_a_deadline_missed_before_the_patch_is_ignored() -> None:
     deployment = a_deployment(**HALF, conditions=[GAVE_UP])
     ours = replace(AIM, stale=stale_deadline(deployment))
     assert isinstance(rollout_verdict(ours, a_view(deployment), {}), Progressing)
@@ -102,7 +102,7 @@ def test_only_the_deadline_is_remembered_as_stale() -> None:
         (made_anew(a_deployment(generation=1)), "deleted and created again"),
     ],
 )
-def test_a_change_by_somebody_else_is_told_as_such(deployment: Json | None, words: str) -> None:
+def test_a_change_by_another_writer_is_reported_as_such(deployment: Json | None, words: str) -> None:
     verdict = rollout_verdict(AIM, a_view(deployment), {})
     assert isinstance(verdict, TakenOver)
     assert words in verdict.reason
@@ -119,7 +119,7 @@ def test_the_other_writer_is_named() -> None:
     assert "kubectl-set" in verdict.reason
 
 
-def test_what_cannot_heal_fails_at_once_even_on_one_pod() -> None:
+def test_a_fatal_symptom_of_one_pod_fails_the_rollout_at_once() -> None:
     well = a_pod("iris-new-2", ready=True)
     bad = a_pod(state=waiting("ErrImagePull", "manifest unknown"))
     verdict = rollout_verdict(AIM, a_view(a_deployment(**HALF), well, bad), {})
@@ -127,7 +127,7 @@ def test_what_cannot_heal_fails_at_once_even_on_one_pod() -> None:
     assert verdict.reason == "ErrImagePull: manifest unknown (pod iris-new-1)"
 
 
-def test_what_may_heal_is_fatal_only_after_its_grace() -> None:
+def test_a_suspicious_symptom_is_fatal_only_after_its_grace() -> None:
     view = a_view(a_deployment(**HALF), a_pod(**CRASHED))
     young = rollout_verdict(AIM, view, {CRASH_KEY: 14.9})
     assert isinstance(young, Progressing)
@@ -138,7 +138,7 @@ def test_what_may_heal_is_fatal_only_after_its_grace() -> None:
     assert old.symptom.crashed == "iris"
 
 
-def test_a_container_that_runs_again_after_a_crash_gets_its_chance() -> None:
+def test_a_container_that_runs_again_after_a_crash_does_not_fail_the_rollout() -> None:
     view = a_view(a_deployment(**HALF), a_pod(state={"running": {}}, last={"exitCode": 1}, restarts=1))
     assert isinstance(rollout_verdict(AIM, view, {CRASH_KEY: 100.0}), Progressing)
 
@@ -154,7 +154,7 @@ def test_one_pod_in_trouble_among_others_waits_for_the_deadline(other: Json) -> 
     assert isinstance(rollout_verdict(AIM, view, {CRASH_KEY: 100.0}), Progressing)
 
 
-def test_the_pods_of_the_old_replica_set_are_not_asked() -> None:
+def test_the_pods_of_the_old_replica_set_are_ignored() -> None:
     old = a_pod("iris-old-1", owner="old", **CRASHED)
     assert isinstance(
         rollout_verdict(AIM, a_view(a_deployment(**HALF), old), {("uid-iris-old-1", "crash"): 99.0}), Progressing
@@ -188,13 +188,13 @@ def test_a_bake_notices_restarts_and_lost_readiness() -> None:
     assert "stopped being ready" in unready.reason
 
 
-def test_a_bake_leaves_pods_alone_that_came_later_or_go() -> None:
+def test_a_bake_ignores_pods_that_came_later_or_terminate() -> None:
     leaving = a_pod("iris-new-2")
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     view = a_view(a_deployment(), a_pod("iris-new-9"), leaving)
     assert bake_verdict(view, AIM, {"uid-iris-new-2": 0}) is None
 
 
-def test_a_bake_notices_somebody_elses_change() -> None:
+def test_a_bake_notices_a_change_by_another_writer() -> None:
     assert isinstance(bake_verdict(a_view(a_deployment(image=OLD)), AIM, {}), TakenOver)
     assert isinstance(bake_verdict(a_view(None), AIM, {}), TakenOver)
