@@ -1,16 +1,18 @@
 """A git remote that refuses, hangs, or hands out half a pack in the middle of a deploy; well again, the head goes live."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
+from deployd.bringup.repository import deliver
 from deployd.domain import Status
-from tests.e2e.world import CONFIG, WHO
+from tests.e2e.world import CONFIG, WHO, World
 from tests.faults.conftest import MakeWorld
 from tests.faults.promises import check_clients, check_world
-from tests.faults.witness import finishes, until
+from tests.faults.witness import finishes, readyz
 from tests.source.servers import Behaviour, a_git_server
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -27,23 +29,30 @@ async def test_a_remote_that_fails_in_every_way_delays_the_head_and_no_more(
         load = Load(world.daemon.public_url)
         async with load.running(WHO):
             behaviour.status = 503
-            deploy = await world.push()
-            await until(world, deploy, Status.QUEUED, "trying again")
+            guid = await _pushed_in_vain(world)
             behaviour.status = None
-            assert (await world.ended(deploy)).status is Status.LIVE
+            assert (await world.ended(await world.came_of(guid))).status is Status.LIVE
 
             behaviour.truncate = True
-            deploy = await world.push()
-            await until(world, deploy, Status.QUEUED, "trying again")
+            guid = await _pushed_in_vain(world)
             behaviour.truncate = False
-            assert (await world.ended(deploy)).status is Status.LIVE
+            assert (await world.ended(await world.came_of(guid))).status is Status.LIVE
 
             behaviour.hang = True
-            deploy = await world.push()
-            await until(world, deploy, Status.QUEUED, "trying again")
+            guid = await _pushed_in_vain(world)
             behaviour.hang = False
-            live = await world.ended(deploy)
+            live = await world.ended(await world.came_of(guid))
             assert live.status is Status.LIVE
             await finishes(world, live)
         check_clients(load)
         check_world(world, docker_engine.api())
+
+
+async def _pushed_in_vain(world: World) -> str:
+    """Push a change to the remote, which fails; the GUID of the delivery, once a look has failed."""
+    world.change()
+    payload = await asyncio.to_thread(world.repository.push, "Change")
+    answer = await deliver(world.daemon.url, world.daemon.secret, payload)
+    assert answer.status_code == 202, answer.text
+    await readyz(world, "git", "no look")
+    return str(answer.json()["delivery"])
