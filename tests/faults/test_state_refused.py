@@ -104,7 +104,7 @@ async def test_a_disk_that_fills_in_the_middle_of_a_deploy_delays_it_and_no_more
         await world.says(deploy, "sleep 5")
         ballast = _fill(small_disk)
         await readyz(world, "disk", "full")
-        await says(world, "Cannot note which unnamed images a build left")
+        await says(world, "Cannot record which unnamed images a build left")
         await says(world, "Cannot write the state; trying again")
         ballast.unlink()
         live = await world.ended(deploy)
