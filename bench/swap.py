@@ -2,14 +2,19 @@
 
 import asyncio
 import statistics
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from bench.environment import on_an_engine
 from bench.recipe import Recipe
 from bench.report import Report
+from deployd.api.answers import DeployAnswer
 from deployd.bringup.load import Load
 from deployd.domain import Status
 from tests.e2e.world import WHO, World
+
+_AFTER = timedelta(seconds=0.5)
+"""How long after the switch still counts as the swap: the old release drains and goes."""
 
 
 def run(quick: bool, report: Report) -> None:
@@ -33,20 +38,33 @@ async def _ours(here: World, report: Report, swaps: int, at_least: int) -> None:
     load = Load(here.daemon.public_url)
     async with load.running(WHO, kept=8, fresh=8):
         for _ in range(swaps):
-            marks = load.mark()
+            began = datetime.now(UTC)
             await asyncio.sleep(2)
-            report.sample("p99 steady", _p99(load.since(marks)), "ms")
-            deploy = await here.push()
-            async for now in here.client.follow(deploy.app, deploy.number):
-                if now.status is Status.CHECKING:
-                    marks = load.mark()
-            await asyncio.sleep(0.5)
-            report.sample("p99 in a swap", _p99(load.since(marks)), "ms")
+            report.sample("p99 steady", _p99(load.between(began, datetime.now(UTC))), "ms")
+            deploy = await here.ended(await here.push())
+            await asyncio.sleep(_AFTER.total_seconds())
+            for phase, (start, end) in _phases(deploy).items():
+                report.sample(f"p99 {phase}", _p99(load.between(start, end)), "ms")
         await load.reached(at_least)
     report.sample("deployd requests", load.sent, "")
     report.sample("deployd lost", len(load.failures), "")
     if went_back := [client.turns for client in load.clients if client.went_back]:
         report.note(f"an older release answered again: {went_back}")
+
+
+def _phases(deploy: DeployAnswer) -> dict[str, tuple[datetime, datetime]]:
+    """When each part of a deploy began and ended. `in a swap` is all that comes after the build."""
+    if deploy.status is not Status.LIVE or deploy.live_at is None:
+        raise RuntimeError(f"the deploy is {deploy.status}: {deploy.reason}")
+    begun = {step.name: step.started_at for step in deploy.steps}
+    end = deploy.live_at + _AFTER
+    return {
+        "in a swap": (begun["candidate"], end),
+        "while fetching and building": (begun["fetch"], begun["candidate"]),
+        "while the candidate starts": (begun["candidate"], begun["cut-over"]),
+        "in the switch": (begun["cut-over"], deploy.live_at),
+        "in the drain": (deploy.live_at, end),
+    }
 
 
 async def _theirs(recipe: Recipe, report: Report) -> None:

@@ -4,9 +4,12 @@ There are two kinds, because a switch affects them differently: one keeps its co
 """
 
 import asyncio
+import time
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from urllib.parse import urlsplit
 
 _PATIENCE_S = 30.0
@@ -30,6 +33,7 @@ class Answers:
     failures: list[str] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
+    moments: list[float] = field(default_factory=list)
 
     @property
     def went_back(self) -> bool:
@@ -64,13 +68,14 @@ class Load:
         """The failures of all clients."""
         return [failure for client in self.clients for failure in client.failures]
 
-    def mark(self) -> list[int]:
-        """The present moment, to be given to `since`."""
-        return [len(client.latencies) for client in self.clients]
-
-    def since(self, marks: list[int]) -> list[float]:
-        """The latency of each answer since the mark, in seconds."""
-        return [one for client, mark in zip(self.clients, marks, strict=True) for one in client.latencies[mark:]]
+    def between(self, start: datetime, end: datetime) -> list[float]:
+        """The latencies, in seconds, of the answers that came between two moments."""
+        first, last = start.timestamp(), end.timestamp()
+        return [
+            latency
+            for client in self.clients
+            for latency in client.latencies[bisect_left(client.moments, first) : bisect_right(client.moments, last)]
+        ]
 
     async def reached(self, count: int) -> None:
         """Wait until `count` requests were sent in all."""
@@ -111,6 +116,7 @@ class Load:
                 connection = None
                 continue
             answers.latencies.append(loop.time() - began)
+            answers.moments.append(time.time())
             if not self._at_goal.is_set() and self.sent >= self._goal:
                 self._at_goal.set()
             if not answers.turns or answers.turns[-1] != who:
