@@ -136,9 +136,10 @@ def _queued(listening: socket.socket, wanted: int) -> None:
         sleep(0.01)
 
 
-def _commits(url: str) -> set[str]:
-    answer = httpx.get(f"{url}/api/v1/apps/iris/deploys?limit=200", trust_env=False, timeout=WITHIN).raise_for_status()
-    return {deploy["commit"] for deploy in answer.json()["deploys"]}
+def _kept(url: str) -> set[str]:
+    """The GUIDs of the deliveries that the daemon has stored."""
+    answer = httpx.get(f"{url}/api/v1/deliveries?limit=200", trust_env=False, timeout=WITHIN).raise_for_status()
+    return {delivery["guid"] for delivery in answer.json()["deliveries"]}
 
 
 def test_systemd_finds_no_fault_with_the_units(tmp_path: Path) -> None:
@@ -209,7 +210,7 @@ def test_deliveries_wait_for_a_daemon_that_restarts(systemd: Systemd) -> None:
         waiting = [forge.submit(_deliver, systemd.url, number) for number in range(2, 22)]
         with systemd.started():
             assert [answer.result() for answer in waiting] == [202] * 20
-            assert _commits(systemd.url) == {f"{number:040x}" for number in range(1, 22)}
+            assert _kept(systemd.url) == {str(number) for number in range(1, 22)}
 
 
 @pytest.mark.slow
@@ -225,4 +226,4 @@ def test_a_delivery_that_arrives_with_the_stop_signal_is_accepted(systemd: Syste
             assert daemon.wait(WITHIN) == 0
         with systemd.started():
             assert [answer.result() for answer in waiting] == [202] * 40
-            assert _commits(systemd.url) == {f"{number:040x}" for number in range(1, 41)}
+            assert _kept(systemd.url) == {str(number) for number in range(1, 41)}
