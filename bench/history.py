@@ -86,9 +86,15 @@ def _prepare(directory: Path, repository: Repository, deploys: int, deliveries: 
             ),
         )
         connection.executemany(
-            "INSERT INTO deliveries VALUES ('github', ?, 'push', ?, ?)",
-            ((str(uuid.uuid4()), began, f'[["{daemon.app}",{at % deploys + 1}]]') for at in range(deliveries)),
+            "INSERT INTO deliveries (forge, guid, event, received_at, repository, ref, sha, apps) "
+            "VALUES ('github', ?, 'push', ?, 'github.com/acme/iris', 'refs/heads/main', ?, ?)",
+            ((str(uuid.uuid4()), began, f"{at % deploys + 1:040x}", f'["{daemon.app}"]') for at in range(deliveries)),
         )
+        connection.executemany(
+            "INSERT INTO looks (app, upto, at, sha, number, reason) VALUES (?, ?, ?, ?, ?, '')",
+            ((daemon.app, at + 1, began, f"{at % deploys + 1:040x}", at % deploys + 1) for at in range(deliveries)),
+        )
+        connection.execute("UPDATE apps SET owed = ?, looked = ?", (deliveries, deliveries))
         connection.execute("COMMIT")
     return daemon
 

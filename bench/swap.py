@@ -26,15 +26,16 @@ def run(quick: bool, report: Report) -> None:
 
 
 async def _measure(report: Report, here: World, *, quick: bool) -> None:
-    await _ours(here, report, swaps=3 if quick else 10, at_least=5_000 if quick else 100_000)
     with Recipe(here.daemon.directory, here.repository.remote).removed_at_the_end() as recipe:
+        await _ours(here, recipe, report, swaps=3 if quick else 10, at_least=5_000 if quick else 100_000)
         await asyncio.to_thread(recipe.replace)
         for _ in range(1 if quick else 3):
             await _theirs(recipe, report)
 
 
-async def _ours(here: World, report: Report, swaps: int, at_least: int) -> None:
+async def _ours(here: World, recipe: Recipe, report: Report, swaps: int, at_least: int) -> None:
     await here.ended(await here.push())
+    await asyncio.to_thread(recipe.start_beside)
     load = Load(here.daemon.public_url)
     async with load.running(WHO, kept=8, fresh=8):
         for _ in range(swaps):
@@ -45,6 +46,9 @@ async def _ours(here: World, report: Report, swaps: int, at_least: int) -> None:
             await asyncio.sleep(_AFTER.total_seconds())
             for phase, (start, end) in _phases(deploy).items():
                 report.sample(f"p99 {phase}", _p99(load.between(start, end)), "ms")
+            began = datetime.now(UTC)
+            await asyncio.to_thread(recipe.start_beside)
+            report.sample("p99 beside a plain build and run", _p99(load.between(began, datetime.now(UTC))), "ms")
         await load.reached(at_least)
     report.sample("deployd requests", load.sent, "")
     report.sample("deployd lost", len(load.failures), "")

@@ -154,7 +154,7 @@ class Client:
         return await self._get(DiffAnswer, _path(app, "diff"), {"before": before, "after": after})
 
     async def remove(self, app: str) -> None:
-        """Take an app that is gone from the config off its target."""
+        """Remove an app that is no longer in the config from its target."""
         await self._ask("DELETE", _path(app))
 
     async def reload(self) -> ReloadAnswer:

@@ -16,7 +16,7 @@ from time import monotonic, sleep
 import httpx
 import pytest
 
-from deployd.config.daemon import Server
+from deployd.config.daemon import ServerSection
 from deployd.config.values import seconds
 from deployd.exits import CONFIG as CONFIG_EXIT
 from tests.deliveries import SECRET, a_push, headers_of, raw_of
@@ -161,7 +161,7 @@ def test_systemd_finds_no_fault_with_the_units(tmp_path: Path) -> None:
 
 def test_systemd_waits_for_the_end_of_a_cut_over(service: configparser.SectionProxy) -> None:
     # 30 s beyond the requests in flight: HAProxy is given 20 s to come up, a switch takes milliseconds.
-    assert seconds(f"{service['TimeoutStopSec']}s") >= Server().stop_timeout + 30
+    assert seconds(f"{service['TimeoutStopSec']}s") >= ServerSection().stop_timeout + 30
     assert service["KillMode"] == "mixed"
     assert service["Type"] == "notify"
 
@@ -172,7 +172,7 @@ def test_systemd_does_not_restart_a_daemon_with_a_wrong_config(service: configpa
 
 
 def test_the_socket_listens_where_the_daemon_would_by_itself() -> None:
-    assert _unit("deployd.socket")["Socket"]["ListenStream"] == f"{Server().host}:{Server().port}"
+    assert _unit("deployd.socket")["Socket"]["ListenStream"] == f"{ServerSection().host}:{ServerSection().port}"
 
 
 def test_the_daemon_notifies_systemd_when_it_is_ready_alive_and_stopping(systemd: Systemd) -> None:

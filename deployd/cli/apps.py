@@ -98,7 +98,7 @@ def execute(
 
 
 def remove(app: AppName) -> None:
-    """Remove what runs of an app that is gone from the config. Its history stays."""
+    """Remove an app that is no longer in the config: its containers and images. Its history stays."""
     with_daemon(lambda client: client.remove(app))
     out().print(f"{app} is removed; its history stays")
 

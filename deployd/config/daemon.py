@@ -28,7 +28,7 @@ class Tls(Section):
     key: Path
 
 
-class Server(Section):
+class ServerSection(Section):
     """`[server]`"""
 
     host: str = "127.0.0.1"
@@ -151,7 +151,7 @@ class Retention(Section):
 class Config(Section):
     """All of config.toml."""
 
-    server: Server = Field(default_factory=Server)
+    server: ServerSection = Field(default_factory=ServerSection)
     auth: Auth = Auth()
     github: Github = Github()
     git: Git = Git()

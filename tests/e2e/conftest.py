@@ -1,4 +1,4 @@
-"""Worlds on the real engine; whatever a world made is gone after its test, and its daemon's log is shown when it failed."""
+"""Worlds on the real engine; what a world made is removed after its test, and its daemon's log is shown if the test failed."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`deployd demo` from outside: what it says, what it ends with, and that nothing of it stays, however it ends."""
+"""`deployd demo` from outside: what it prints, its exit code, and that it leaves nothing however it ends."""
 
 import os
 import re
@@ -22,7 +22,7 @@ WITHIN = 600.0
 
 
 class Demo:
-    """A demo that runs: its process, what it has said, and the name that all it makes carries."""
+    """A running demo: its process, its output so far, and the name that everything it makes carries."""
 
     def __init__(self, directory: Path, *arguments: str) -> None:
         self.directory = directory / "temporary"
@@ -41,11 +41,11 @@ class Demo:
 
     @property
     def said(self) -> str:
-        """All of it so far."""
+        """The output so far."""
         return self._said.read_text()
 
     def says(self, text: str) -> None:
-        """Wait until it has said `text`; learn its instance on the way."""
+        """Wait until it has printed `text`; read its instance from the output."""
         deadline = monotonic() + WITHIN
         while text not in self.said:
             assert self.process.poll() is None, self.said
@@ -55,7 +55,7 @@ class Demo:
         self.instance = re.findall(r'^instance = "(.*)"$', config.read_text(), re.MULTILINE)[0]
 
     def relatives(self) -> list[str]:
-        """Command lines of processes that have to do with it."""
+        """The command lines of processes that belong to it."""
         found = []
         for process in Path("/proc").glob("[0-9]*/cmdline"):
             try:
@@ -69,7 +69,7 @@ class Demo:
 
 @contextmanager
 def demo(directory: Path, engine: Engine, *arguments: str) -> Iterator[Demo]:
-    """One that is killed and cleaned up after when the test fails."""
+    """A demo that is killed and cleaned up when the test fails."""
     running = Demo(directory, *arguments)
     try:
         yield running
@@ -88,7 +88,7 @@ def _nothing_is_left(running: Demo, engine: Engine) -> None:
     assert running.relatives() == []
 
 
-def test_the_story_holds_and_leaves_nothing(tmp_path: Path, docker_engine: Engine, base_images: object) -> None:
+def test_the_demo_succeeds_and_leaves_nothing(tmp_path: Path, docker_engine: Engine, base_images: object) -> None:
     with demo(tmp_path, docker_engine, "--once") as running:
         running.says("the first push")
         assert running.process.wait(WITHIN) == 0

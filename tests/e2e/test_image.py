@@ -1,4 +1,4 @@
-"""deployd from its image, run as docs/container.md says: non-root, on the host's network, with the engine's socket mounted."""
+"""deployd from its image, run as docs/container.md says: not as root, on the host's network, with the engine's socket mounted."""
 
 import asyncio
 import importlib.metadata
@@ -28,14 +28,14 @@ LARGEST = 440 * 1000 * 1000  # bytes: Python, git, a docker client and the daemo
 
 
 class Container(DemoDaemon):
-    """The daemon as a container of the image, where the others are processes."""
+    """A daemon that runs as a container of the image; in the other tests it is a process."""
 
     image: str = ""
     name: str = ""
 
     @property
     def command(self) -> list[str]:
-        """As docs/container.md has it, with the repository mounted beside."""
+        """The command of docs/container.md, with the repository mounted too."""
         state = self.directory / "state"
         return [
             *("docker", "run", "--name", self.name, "--network", "host"),
@@ -47,13 +47,13 @@ class Container(DemoDaemon):
         ]
 
     async def start(self) -> None:
-        """`docker run` in the foreground, so that what it says is the daemon's log."""
+        """`docker run` in the foreground, so that its output is the daemon's log."""
         environment = os.environ | {"DEPLOYD_DEMO_SECRET": self.secret}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(*self.command, env=environment, stdout=log, stderr=log)
 
     async def stop(self) -> None:
-        """As an operator does; `docker run` ends with the exit code of the container."""
+        """Stop it as an operator does; `docker run` ends with the exit code of the container."""
         assert self.process is not None
         _docker("stop", "--time", "60", self.name)
         await self.process.wait()
@@ -66,7 +66,7 @@ def _docker(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def image(docker_engine: Engine, base_images: object) -> Iterator[str]:
-    """The image of this checkout, built by the classic builder."""
+    """The image, built from this checkout by the classic builder."""
     name = f"deployd-test/{secrets.token_hex(4)}:latest"
     environment = os.environ | {"DOCKER_BUILDKIT": "0", "DOCKER_HOST": docker_engine.url}
     command = ["docker", "build", "--quiet", "--file", "Dockerfile.deployd", "--tag", name, "."]
@@ -110,7 +110,7 @@ def test_it_is_small_and_has_what_it_needs(image: str) -> None:
     assert deployd == importlib.metadata.version("deployd")
 
 
-def test_it_ends_though_it_is_told_to_before_it_has_begun(image: str) -> None:
+def test_it_ends_when_it_is_stopped_before_it_has_started(image: str) -> None:
     name = f"deployd-test-{secrets.token_hex(4)}"
     try:
         _docker("run", "--detach", "--name", name, image)
@@ -120,7 +120,7 @@ def test_it_ends_though_it_is_told_to_before_it_has_begun(image: str) -> None:
         _docker("rm", "--force", name)
 
 
-async def test_a_push_through_it_is_live_and_outlives_it(inside: World) -> None:
+async def test_a_push_goes_live_and_serves_after_the_container_is_gone(inside: World) -> None:
     deploy = await inside.ended(await inside.push())
     assert deploy.status is Status.LIVE, deploy.reason
     assert await _served(inside) == deploy.commit

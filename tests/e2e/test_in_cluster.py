@@ -1,4 +1,4 @@
-"""deployd as a pod of the cluster that it deploys to: the image of Dockerfile.deployd, the base of kubernetes/, its account.
+"""deployd as a pod of the cluster that it deploys to: the image of Dockerfile.deployd, the base and the account of kubernetes/.
 
 What the testbed lacks is lent: a registry and a git remote on the node, and the node's engine in place of a BuildKit.
 """
@@ -72,7 +72,7 @@ service = {{ type = "NodePort", port = 80 }}
 
 @pytest.fixture(scope="module")
 def image(base_images: Engine) -> str:
-    """deployd's image, of this checkout."""
+    """deployd's image, built from this checkout."""
     command = ["docker", "build", "--quiet", "--file", str(ROOT / "Dockerfile.deployd"), "--tag", IMAGE, str(ROOT)]
     environment = {**os.environ, "DOCKER_HOST": base_images.url}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -118,7 +118,7 @@ async def api(
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    """A remote with one commit of the tiny app, which the daemon's user may read."""
+    """A remote with one commit of the tiny app that the daemon's user can read."""
     made = Repository(tmp_path)
     made.create()
     return made
@@ -171,7 +171,7 @@ def daemon_of(manifests: dict[str, Any]) -> dict[str, Any]:
 
 
 def lend(pod: dict[str, Any], image: str, port: int, engine: Engine, repository: Repository) -> None:
-    """What a testbed without volumes, BuildKit and cluster DNS has in their place."""
+    """What replaces volumes, BuildKit and cluster DNS, which the test bed does not have."""
     socket = urlsplit(engine.url).path
     container = pod["containers"][0]
     container |= {"image": image, "imagePullPolicy": "IfNotPresent"}

@@ -1,4 +1,4 @@
-"""The repository's own config.toml, which says of itself that it runs as it stands, run.
+"""The repository's config.toml says that it works as it is: here it is used.
 
 Only what one machine has but once is replaced: ports, the state directory, the instance and the app's name; and the remote,
 which is a repository with the model service of this checkout as it is now.
@@ -33,7 +33,7 @@ REPLACED = {
 
 
 def template() -> str:
-    """The manual with what a test must choose left open."""
+    """config.toml with the values that a test must choose."""
     text = MANUAL.read_text().replace("{", "{{").replace("}", "}}")
     for as_it_stands, chosen in REPLACED.items():
         assert text.count(f"\n{as_it_stands}") == 1, as_it_stands
@@ -43,7 +43,7 @@ def template() -> str:
 
 @pytest.fixture
 async def manual(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[World]:
-    """A daemon that runs by the manual, before a repository with the model service."""
+    """A daemon with that config and a repository with the model service."""
     repository = Repository(tmp_path)
     repository.create()
     repository.add_model_service()
@@ -57,7 +57,7 @@ async def manual(tmp_path: Path, docker_engine: Engine, base_images: object) -> 
         daemon.remove_everything(docker_engine.api(timeout=120))
 
 
-async def test_it_brings_this_repository_s_model_service_live_through_its_golden_gate(manual: World) -> None:
+async def test_the_model_service_of_this_repository_goes_live_through_its_golden_gate(manual: World) -> None:
     deploy = await manual.ended(await manual.deliver("Serve the model"), within=600)
 
     assert deploy.status is Status.LIVE, f"{deploy.reason}\n{deploy.hint}"

@@ -1,4 +1,4 @@
-"""From a signed push to a followed rollout on a real cluster, with the daemon's own doors on both sides."""
+"""From a signed push to a followed rollout on a real cluster, through the daemon's own API."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ NON_ROOT = DOCKERFILE + "USER 65534\n"
 async def world(
     tmp_path: Path, docker_engine: Engine, base_images: object, cluster: Cluster, namespace: str, registry: Registry
 ) -> AsyncIterator[World]:
-    """A running world whose app lives on the cluster, in a namespace of its own."""
+    """A running world whose app runs on the cluster, in a namespace of its own."""
     before, _, after = CONFIG.partition("[[app]]")
     head, _, ready = after.partition("[app.docker]")
     ready = "[app.ready]" + ready.partition("[app.ready]")[2]
@@ -62,7 +62,7 @@ def address(world: World, cluster: Cluster, namespace: str) -> "Address":
 
 
 class Address:
-    """Where the app's Service answers, once it is there."""
+    """The address of the app's Service, once it exists."""
 
     def __init__(self, world: World, cluster: Cluster, namespace: str) -> None:
         self._world, self._cluster, self._namespace = world, cluster, namespace
@@ -87,7 +87,7 @@ async def deployd(world: World, *arguments: str) -> tuple[int | None, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_pushes_roll_over_the_cluster_and_no_request_is_lost(world: World, address: Address) -> None:
+async def test_pushes_roll_out_on_the_cluster_and_no_request_is_lost(world: World, address: Address) -> None:
     first = await world.ended(await world.push(dockerfile=NON_ROOT))
     assert first.status is Status.LIVE, first.reason
     assert [step.name for step in first.steps][:4] == ["fetch", "build", "push", "apply"]
@@ -129,7 +129,7 @@ async def test_the_command_line_asks_the_cluster(world: World) -> None:
 
 
 @pytest.mark.parametrize("behaviour", ["well", "crash"])
-async def test_a_daemon_killed_in_mid_rollout_takes_it_up_and_ends_it_rightly(
+async def test_a_daemon_killed_during_a_rollout_resumes_and_ends_it(
     world: World, address: Address, behaviour: str
 ) -> None:
     first = await world.ended(await world.push(dockerfile=NON_ROOT))

@@ -35,7 +35,7 @@ async def test_five_swaps_under_load_lose_no_request_and_never_go_back(world: Wo
         ("crash", "exited with code 3"),
     ],
 )
-async def test_a_candidate_that_does_not_prove_itself_leaves_the_old_release_serving(
+async def test_the_old_release_serves_on_when_a_candidate_fails_its_gates(
     world: World, behaviour: str, reason: str
 ) -> None:
     first = await world.ended(await world.push())
@@ -52,7 +52,7 @@ async def test_a_candidate_that_does_not_prove_itself_leaves_the_old_release_ser
     assert (await world.client.app(world.app)).held
 
 
-async def test_a_build_that_fails_leaves_the_old_release_serving_and_says_why(world: World) -> None:
+async def test_the_old_release_serves_on_when_a_build_fails_and_the_reason_is_told(world: World) -> None:
     first = await world.ended(await world.push())
     load = Load(world.daemon.public_url)
     async with load.running(WHO):
@@ -65,9 +65,7 @@ async def test_a_build_that_fails_leaves_the_old_release_serving_and_says_why(wo
     assert [client.turns for client in load.clients] == [[first.commit]] * 4
 
 
-async def test_a_push_during_a_build_takes_everything_of_the_old_build_away(
-    world: World, docker_engine: Engine
-) -> None:
+async def test_a_push_during_a_build_removes_everything_of_the_old_build(world: World, docker_engine: Engine) -> None:
     slow = await world.push(dockerfile=DOCKERFILE + "RUN sleep 60\n")
     await world.says(slow, "Running in")
     await world.says(slow, "sleep 60")
@@ -91,7 +89,7 @@ async def test_of_twenty_pushes_in_ten_seconds_the_last_goes_live_and_few_are_bu
     assert {one.status for one in ends[1:]} <= {Status.SUPERSEDED, Status.RETIRED}
 
 
-async def test_a_rollback_brings_the_kept_image_back_without_a_build(world: World) -> None:
+async def test_a_rollback_uses_the_kept_image_without_a_build(world: World) -> None:
     first = await world.ended(await world.push())
     await world.ended(await world.push())
     load = Load(world.daemon.public_url)
@@ -103,7 +101,7 @@ async def test_a_rollback_brings_the_kept_image_back_without_a_build(world: Worl
     assert all(client.turns[-1] == first.commit for client in load.clients)
 
 
-async def test_a_removed_world_leaves_nothing_but_what_serves(world: World, docker_engine: Engine) -> None:
+async def test_only_what_serves_is_left_when_a_world_is_removed(world: World, docker_engine: Engine) -> None:
     await world.ended(await world.push())
     live = await world.ended(await world.push())
     await world.says(live, "prune took")

@@ -1,4 +1,4 @@
-"""The traffic does not need deployd: it is stopped, killed, upgraded, reconfigured, and no request is lost."""
+"""Traffic does not need deployd: it is stopped, killed, upgraded and reconfigured, and no request is lost."""
 
 import asyncio
 import signal
@@ -53,7 +53,7 @@ async def _answers(url: str, good: Callable[[httpx.Response], bool]) -> None:
 
 
 async def _until(so: Callable[[], bool]) -> None:
-    """Other processes tell nobody when they have done something."""
+    """Wait for another process: it sends no event that a test could await."""
     async with asyncio.timeout(_WITHIN_S):
         while not so():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""A whole world for one test: a repository with a tiny app, a daemon of its own on the real engine, clients.
+"""The world of one test: a repository with a tiny app, a daemon of its own on the real engine, clients.
 
 The app answers its commit everywhere, fast enough for a flood; files in the commit tell it how to misbehave.
 """
@@ -109,18 +109,18 @@ class World:
 
     @property
     def app(self) -> str:
-        """The app's name, which no other world on the engine has."""
+        """The app's name; no other world on the engine has it."""
         return self.daemon.app
 
     async def push(
         self, subject: str = "Change", *, behaviour: str = "well", dockerfile: str = DOCKERFILE
     ) -> DeployAnswer:
-        """Commit an app that behaves so, push it, send the webhook; the deploy that comes of it."""
+        """Commit an app with these traits, push it, send the webhook; return its deploy."""
         self.change(behaviour=behaviour, dockerfile=dockerfile)
         return await self.deliver(subject)
 
     def change(self, *, behaviour: str = "well", dockerfile: str = DOCKERFILE) -> None:
-        """Write the app anew into the working copy, unlike any before."""
+        """Write a new version of the app into the working copy."""
         self._changes += 1
         text = (
             APP.replace('BEHAVIOUR = "well"', f'BEHAVIOUR = "{behaviour}"')
@@ -130,7 +130,7 @@ class World:
         self.repository.write("Dockerfile", dockerfile)
 
     async def deliver(self, subject: str) -> DeployAnswer:
-        """Commit the working copy as it is, push it, send the webhook; the deploy that comes of it."""
+        """Commit the working copy, push it, send the webhook; return its deploy."""
         payload = await asyncio.to_thread(self.repository.push, subject)
         self.delivered_at = datetime.now(UTC)
         answer = await deliver(self.daemon.url, self.daemon.secret, payload)
@@ -139,7 +139,7 @@ class World:
         return await self.came_of(answer.json()["delivery"])
 
     async def came_of(self, guid: str) -> DeployAnswer:
-        """The deploy that came of a delivery, once its look is taken."""
+        """Wait for the look of a delivery; return its deploy."""
         async with asyncio.timeout(60):
             delivery = await self.client.answered(guid)
         (outcome,) = delivery.apps
@@ -147,18 +147,18 @@ class World:
         return await self.client.show(outcome.app, outcome.deploy)
 
     async def ended(self, deploy: DeployAnswer, within: float = 120) -> DeployAnswer:
-        """The deploy once it is live or has ended."""
+        """Wait until the deploy is live or has ended; return it."""
         async with asyncio.timeout(within):
             async for now in self.client.follow(deploy.app, deploy.number):
                 deploy = now
         return await self.client.show(deploy.app, deploy.number)
 
     async def log(self, deploy: DeployAnswer) -> str:
-        """What the deploy's log holds."""
+        """The text of the deploy's log."""
         return b"".join([block async for block in self.client.log(deploy.app, deploy.number)]).decode()
 
     async def says(self, deploy: DeployAnswer, text: str, within: float = 60) -> None:
-        """Wait until the deploy's log holds `text`."""
+        """Wait until the deploy's log contains `text`."""
         found = b""
         async with asyncio.timeout(within):
             async for block in self.client.log(deploy.app, deploy.number, follow=True):
@@ -172,7 +172,7 @@ class World:
 async def world(
     directory: Path, config: str = CONFIG, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[World]:
-    """A world that runs; the caller removes what carries `daemon.instance` from the engine."""
+    """A running world; the caller removes what carries `daemon.instance` from the engine."""
     repository = Repository(directory)
     repository.create()
     daemon = DemoDaemon.prepare(directory, repository.remote, config, app=f"iris-{secrets.token_hex(3)}")

@@ -1,4 +1,4 @@
-"""Worlds for faults: each may have a config and an environment of its own, and nothing of it is left on the engine."""
+"""Worlds for fault tests: each can have its own config and environment, and leaves nothing on the engine."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -15,7 +15,7 @@ MakeWorld = Callable[..., Awaitable[World]]
 
 @pytest.fixture
 async def make_world(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[MakeWorld]:
-    """Makes the test's world and runs its daemon; at the end its log is shown and all that it made is removed."""
+    """Make the test's world and run its daemon; at the end show its log and remove all that it made."""
     made: list[World] = []
     try:
         async with AsyncExitStack() as stack:
@@ -34,6 +34,6 @@ async def make_world(tmp_path: Path, docker_engine: Engine, base_images: object)
 
 @pytest.fixture
 async def proxy(tmp_path: Path, engine: str) -> AsyncIterator[EngineProxy]:
-    """A socket before the engine, for a daemon that is told of it by `proxy.environment`."""
+    """A socket in front of the engine; `proxy.environment` makes a daemon use it."""
     async with EngineProxy(tmp_path / "docker.sock", engine).running() as running:
         yield running

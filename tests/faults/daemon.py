@@ -1,4 +1,4 @@
-"""deployd, with a death foreseen and a witness of its work: both say so in its log, in lines of their own.
+"""deployd with a signal at a chosen point and a trace of its work; both are told in its log, in lines of their own.
 
 It sends itself SIGKILL at one exact point of its records, which `DEPLOYD_FAULT` names: `after accept delivery`,
 `before decide head`, `after begin_step build`, `before advance live`, ... `DEPLOYD_FAULT_SIGNAL` is another signal, and
@@ -67,7 +67,7 @@ def foresee(point: str, by: signal.Signals, first: int) -> None:
 
 
 def watch() -> None:
-    """Arrange that the work at each deploy is told of: all of it, what it does after its end was asked for too."""
+    """Write to the log when the work on each deploy begins and ends, with what it does after it was told to end."""
     run = Pipeline.run
 
     @wraps(run)

@@ -1,4 +1,4 @@
-"""What must hold in the end, whatever was done: by the records, the engine, the clients, and the witness of the work."""
+"""What must be true in the end, checked in the records, on the engine, at the clients, and in the trace of the work."""
 
 import re
 import sqlite3
@@ -17,7 +17,7 @@ _KEPT_IMAGES = 5  # [retention] images
 
 
 def check_world(world: World, api: EngineApi) -> None:
-    """The records are sound, and of what they say is live the engine has what it takes and nothing else of ours."""
+    """Check that the records are sound, and that the engine holds what the live release needs and nothing else of ours."""
     check_records(database_of(world))
     ((number, commit),) = records(world, "SELECT number, sha FROM deploys WHERE status = 'live'")
     head = world.repository.head
@@ -26,7 +26,7 @@ def check_world(world: World, api: EngineApi) -> None:
 
 
 def check_clients(load: Load) -> None:
-    """Nobody was refused or went back."""
+    """Check that no request failed, and that no client got an older release after a newer one."""
     assert load.sent > 0
     assert not load.failures, load.failures[:10]
     went_back = [client.turns for client in load.clients if client.went_back]
@@ -34,7 +34,7 @@ def check_clients(load: Load) -> None:
 
 
 def check_engine(api: EngineApi, daemon: DemoDaemon, *, number: int, commit: str) -> None:
-    """Of what carries our label there is the release and HAProxy before it, their network, and the images that are kept."""
+    """Check what carries our label: the release, HAProxy, their network, the kept images, and nothing else."""
     found = [str(thing) for thing in leftovers(api, daemon.instance)]
     images = [name for name in found if name.startswith("image ")]
     running = sorted(set(found) - set(images))
@@ -49,10 +49,10 @@ def check_engine(api: EngineApi, daemon: DemoDaemon, *, number: int, commit: str
 
 
 def check_records(path: Path) -> None:
-    """The database is sound, every deploy but the live one came to an end that nobody has to act on, and no commit went live
-    under two numbers: nobody asks for one by hand here.
+    """Check that the database is sound, that every deploy but the live one has ended without a failure, and that no commit
+    went live under two numbers: nobody asks for one by hand here.
 
-    That no two are in flight at once need not be looked for here: the database itself refuses it.
+    The database itself makes sure that no two are in flight at once.
     """
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
@@ -74,8 +74,8 @@ def check_records(path: Path) -> None:
 
 
 def check_taken(path: Path, app: str, taken: Mapping[str, str]) -> None:
-    """Every delivery that got a 202 is remembered with its commit and was answered by a look: with a deploy of that commit or of
-    a later one."""
+    """Check that every delivery that got a 202 is stored with its commit, and that a look answered it with a deploy of that
+    commit or of a later one."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         known = {
             guid: (number, sha) for number, guid, sha in connection.execute("SELECT id, guid, sha FROM deliveries")
@@ -91,7 +91,7 @@ def check_taken(path: Path, app: str, taken: Mapping[str, str]) -> None:
 
 
 def check_work(log: str) -> None:
-    """By the witness in the daemon: the work at a deploy, its clean-up too, was over before that at another began."""
+    """Check in the daemon's trace that the work on a deploy, with its clean-up, had ended before the work on another began."""
     at_work: set[str] = set()
     for event, deploy in re.findall(r"^witness: (starts|begins|ends)(?: (\S+))?$", log, re.MULTILINE):
         if event == "starts":

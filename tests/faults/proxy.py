@@ -1,4 +1,4 @@
-"""A socket before the engine's own, as the daemon under test sees it: it can refuse, hang, and cut what is under way.
+"""A socket in front of the engine's own, for the daemon under test: it can refuse, hang, and cut connections.
 
 The engine itself is never touched: it is shared.
 """
@@ -12,7 +12,7 @@ _PIECE = 64 * 1024
 
 
 class EngineProxy:
-    """Passes everything on to the engine at `upstream` (a unix:// URL) for as long as it is let."""
+    """Forwards everything to the engine at `upstream` (a unix:// URL) until it is told otherwise."""
 
     def __init__(self, path: Path, upstream: str) -> None:
         self._path = path
@@ -24,12 +24,12 @@ class EngineProxy:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads a daemon here."""
+        """The environment that makes a daemon use this socket."""
         return {"DOCKER_HOST": f"unix://{self._path}"}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["EngineProxy"]:
-        """Passes on within the block."""
+        """Forward within the block."""
         await self.back()
         try:
             yield self
@@ -37,7 +37,7 @@ class EngineProxy:
             self.away()
 
     def away(self) -> None:
-        """Nobody listens any more, and every connection is cut: what an engine that dies looks like."""
+        """Stop listening and cut every connection, as when an engine dies."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -46,16 +46,16 @@ class EngineProxy:
             writer.transport.abort()
 
     async def back(self) -> None:
-        """Listens, and passes everything on."""
+        """Listen, and forward everything."""
         self._flowing.set()
         self._server = await asyncio.start_unix_server(self._serve, self._path)
 
     def hang(self) -> None:
-        """Takes connections, and lets not one byte through."""
+        """Accept connections, and forward no byte."""
         self._flowing.clear()
 
     def flow(self) -> None:
-        """Lets through what has waited."""
+        """Forward what has waited."""
         self._flowing.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""A daemon that dies: it comes back, the head goes live, and then the records, the engine and the clients must agree."""
+"""A daemon that is killed and started again; in the end the head is live, and the records, the engine and the clients agree."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ _WITHIN_S = 120.0
 _REACTION_S = 0.01  # from the beginning of a step to a kill for it
 
 GOLDEN = '[app.golden]\nfile = "golden.json"\n'
-"""What makes the app's config ask for both gates."""
+"""The part of the app's config that asks for both gates."""
 
 _ANSWERS = {"cases": [{"request": {}, "response": {"label": "setosa"}}]}
 _GOLDEN_DOCKERFILE = DOCKERFILE.replace("=$COMMIT", """='{"label": "setosa", "commit": "'$COMMIT'"}'""")
@@ -41,7 +41,7 @@ _LENGTHS = (
 
 @asynccontextmanager
 async def surviving(world: World, engine: Engine, chance: random.Random) -> AsyncIterator["Survivor"]:
-    """A world with GOLDEN in its config: its first release is live, a load is on it, and its daemon can be told where to die."""
+    """A world with GOLDEN in its config, a live release and clients that load it; its daemon can be made to die at a point."""
     world.daemon.program = ("-m", "tests.faults.daemon")
     world.repository.write("golden.json", json.dumps(_ANSWERS))
     first = await world.ended(await world.push(dockerfile=_GOLDEN_DOCKERFILE))
@@ -52,7 +52,7 @@ async def surviving(world: World, engine: Engine, chance: random.Random) -> Asyn
 
 
 class Survivor:
-    """A world whose daemon is killed again and again while clients ask its app without pause."""
+    """A world whose daemon is killed many times while clients send requests without a pause."""
 
     def __init__(self, world: World, load: Load, engine: Engine, chance: random.Random) -> None:
         self.world = world
@@ -69,22 +69,22 @@ class Survivor:
 
     @property
     def daemon(self) -> DemoDaemon:
-        """The daemon under fire."""
+        """The daemon that is killed."""
         return self.world.daemon
 
     async def restart(self, fault: str | None = None, by: str = "SIGKILL", first: int = 0) -> None:
-        """Start the daemon again, to die at `fault` of a deploy from number `first` on; it may be dead before it answers."""
+        """Start the daemon again; it dies at `fault` of a deploy from number `first` on, perhaps before it answers."""
         foreseen = {"DEPLOYD_FAULT": fault or "", "DEPLOYD_FAULT_SIGNAL": by, "DEPLOYD_FAULT_FROM": str(first)}
         self.daemon.environment = foreseen if fault else {}
         self._log_from = self.daemon.log.stat().st_size
         await self.daemon.start()
 
     def change(self) -> None:
-        """Write the app anew, as one that passes both gates."""
+        """Write a new version of the app that passes both gates."""
         self.world.change(dockerfile=_GOLDEN_DOCKERFILE)
 
     async def push(self) -> str:
-        """Commit and push a change, and tell whoever listens; the commit. A dead daemon misses the hook."""
+        """Commit and push a change, and send the webhook; return the commit. A dead daemon misses the webhook."""
         self.change()
         payload, guid = await asyncio.to_thread(self.world.repository.push, "Change"), str(uuid.uuid4())
         head = self.world.repository.head
@@ -96,20 +96,20 @@ class Survivor:
         return head
 
     async def ends(self, within: float = _WITHIN_S) -> int:
-        """The daemon ends by itself in time; its exit code."""
+        """Wait until the daemon ends by itself; return its exit code."""
         assert self.daemon.process is not None
         async with asyncio.timeout(within):
             return await self.daemon.process.wait()
 
     async def dies(self) -> None:
-        """The daemon dies at the point that was foreseen, and nowhere else."""
+        """Wait until the daemon dies, and check that it was at the chosen point."""
         assert await self.ends() == -9, self.daemon.log.read_text()[-4000:]
         assert self.struck_at() is not None
         self.points.add(self.daemon.environment["DEPLOYD_FAULT"])
         self._count()
 
     def struck_at(self) -> float | None:
-        """When, by time.monotonic(), the daemon that runs or ran last came to the point that was foreseen."""
+        """When (time.monotonic()) the present or last daemon reached the chosen point."""
         point = self.daemon.environment["DEPLOYD_FAULT"]
         with self.daemon.log.open() as log:
             log.seek(self._log_from)
@@ -117,7 +117,7 @@ class Survivor:
         return float(found[1]) if found else None
 
     async def dies_during(self, step: str) -> None:
-        """Push, and kill it at a random moment of the step of what was pushed, by how long that step usually takes."""
+        """Push, and kill the daemon at a random moment of that deploy's step; the step's usual duration is the limit."""
         usual = statistics.median(length for (length,) in records(self.world, _LENGTHS.format(step=step)))
         async with asyncio.timeout(_WITHIN_S), Client(self.daemon.url) as client:
             events = client.events(self.world.app)
@@ -132,7 +132,7 @@ class Survivor:
         self.hit[step] += step in running
 
     async def kill(self) -> set[str]:
-        """SIGKILL, now; the steps that it cut off."""
+        """Send SIGKILL now; return the steps that it interrupted."""
         assert self.daemon.process is not None
         if self.daemon.process.returncode is None:
             self.daemon.process.kill()
@@ -146,7 +146,7 @@ class Survivor:
         return running
 
     async def settles(self) -> None:
-        """The head goes live and everything else goes away; then all promises are checked."""
+        """Wait until the head is live and everything else is gone; then check all promises."""
         head = self.world.repository.head
         await self.daemon.wait_until_ready()
         async with asyncio.timeout(_WITHIN_S):
@@ -169,8 +169,9 @@ class Survivor:
         return sorted(containers) == [gateway, f"deployd-{self.world.app}-{live.number}"]
 
     def check(self) -> None:
-        """Nobody was refused or went back; what was accepted is known and has its end; no commit went live twice and no two
-        deploys were worked on at once; the database is sound; on the engine is what serves and what is kept."""
+        """Check that no request was refused and none got an older answer than before; that each accepted delivery is known
+        and settled; that no commit went live twice and no two deploys ran at once; that the database is sound; and that the
+        engine holds what serves and what is kept, and nothing else."""
         check_clients(self.load)
         check_world(self.world, self._engine.api())
         check_taken(database_of(self.world), self.world.app, self.taken)

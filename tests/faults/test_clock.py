@@ -1,4 +1,4 @@
-"""The host's clock jumps by days, forth and back, in the middle of things: order, waits and limits do not follow it."""
+"""The host's clock jumps by days, forward and back, during a deploy: order, waits and limits do not depend on it."""
 
 import time
 from collections.abc import Callable
@@ -23,13 +23,13 @@ _SLOW_TO_START = DOCKERFILE.replace("CMD [", 'CMD ["sh", "-c", "sleep 2; exec py
 
 @pytest.fixture
 def jump(tmp_path: Path) -> Callable[[str], object]:
-    """Set what the daemon's clock is off by: `+3d`. Read anew at every look at the clock; the monotonic one goes on."""
+    """Set the offset of the daemon's clock, such as `+3d`. It is read at each call; the monotonic clock is not affected."""
     return (tmp_path / "offset").write_text
 
 
 @pytest.fixture
 def environment(tmp_path: Path, jump: Callable[[str], object]) -> dict[str, str]:
-    """What gives a process that clock."""
+    """The environment that gives a process that clock."""
     (library,) = needed(lambda: unpacked("libfaketime")).glob("usr/lib/*/faketime/libfaketime.so.1")
     jump("+0")
     return {
@@ -40,7 +40,7 @@ def environment(tmp_path: Path, jump: Callable[[str], object]) -> dict[str, str]
     }
 
 
-async def test_a_clock_that_jumps_changes_nothing_of_what_is_deployed(
+async def test_a_clock_that_jumps_does_not_change_what_is_deployed(
     make_world: MakeWorld, docker_engine: Engine, environment: dict[str, str], jump: Callable[[str], object]
 ) -> None:
     world = await make_world(environment=environment)

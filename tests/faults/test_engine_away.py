@@ -1,4 +1,4 @@
-"""The engine goes away for a while: the app goes on answering, the deploy waits and says why, and goes live when it is back."""
+"""The engine is away for a while: the app still answers, the deploy waits and says why, and goes live when the engine is back."""
 
 import asyncio
 import time
@@ -18,14 +18,14 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
 async def _stopping(engine: Engine, container: str) -> None:
-    """Until the container has been told to stop, and takes its time."""
+    """Wait until the container was told to stop and has not stopped yet."""
     path = f"/containers/{container}/top"
     async with asyncio.timeout(60):
         while not any(row[-1].startswith("sleep") for row in engine.api().get(path)["Processes"]):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
-async def test_an_engine_that_goes_away_in_the_middle_of_a_build_is_waited_for(
+async def test_a_deploy_waits_for_an_engine_that_goes_away_during_a_build(
     make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
 ) -> None:
     world = await make_world(environment=proxy.environment)
@@ -47,7 +47,7 @@ async def test_an_engine_that_goes_away_in_the_middle_of_a_build_is_waited_for(
     check_world(world, docker_engine.api())
 
 
-async def test_an_engine_that_goes_away_while_the_candidate_starts_is_waited_for(
+async def test_a_deploy_waits_for_an_engine_that_goes_away_while_the_candidate_starts(
     make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
 ) -> None:
     slow_to_start = DOCKERFILE.replace("CMD [", 'CMD ["sh", "-c", "sleep 3; exec python3 -u /app.py"]\n#')
@@ -67,7 +67,7 @@ async def test_an_engine_that_goes_away_while_the_candidate_starts_is_waited_for
     check_world(world, docker_engine.api())
 
 
-async def test_an_engine_that_goes_away_in_the_middle_of_a_drain_is_waited_for(
+async def test_a_deploy_waits_for_an_engine_that_goes_away_during_a_drain(
     make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
 ) -> None:
     slow_to_stop = DOCKERFILE.replace(
@@ -88,7 +88,7 @@ async def test_an_engine_that_goes_away_in_the_middle_of_a_drain_is_waited_for(
     check_world(world, docker_engine.api())
 
 
-async def test_an_engine_that_is_away_at_the_start_is_waited_for(
+async def test_a_daemon_waits_for_an_engine_that_is_away_at_the_start(
     make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
 ) -> None:
     world = await make_world(environment=proxy.environment)
@@ -109,7 +109,7 @@ async def test_an_engine_that_is_away_at_the_start_is_waited_for(
     check_world(world, docker_engine.api())
 
 
-async def test_an_engine_that_hangs_says_so_and_is_waited_for(
+async def test_a_deploy_waits_for_an_engine_that_hangs_and_says_so(
     make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
 ) -> None:
     world = await make_world(environment=proxy.environment)
@@ -129,7 +129,7 @@ async def test_an_engine_that_hangs_says_so_and_is_waited_for(
 
 
 @pytest.mark.parametrize("step", ["build", "ready"])
-async def test_an_engine_that_hangs_keeps_no_daemon_from_ending_and_the_next_start_goes_on(
+async def test_a_daemon_ends_while_the_engine_hangs_and_the_next_start_continues(
     make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine, step: str
 ) -> None:
     slow = DOCKERFILE.replace("CMD [", 'RUN sleep 3\nCMD ["sh", "-c", "sleep 3; exec python3 -u /app.py"]\n#')

@@ -1,4 +1,4 @@
-"""A real Docker Engine is killed and stopped and comes back: with live restore nobody notices, without it the app comes back.
+"""A real Docker Engine is killed or stopped, and started: with live restore no request fails, without it the app is restarted.
 
 An engine of the test's own: the shared one stays up. The container of a build that a killed engine has not removed itself is the
 engine's, and not looked for: it says nowhere whose it is.
@@ -26,13 +26,13 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def spare(tmp_path_factory: pytest.TempPathFactory, base_images: Engine) -> Iterator[SpareEngine]:
-    """An engine whose containers outlive it."""
+    """An engine whose containers run on without it."""
     yield from _spare(tmp_path_factory.mktemp("engine"), base_images, live_restore=True)
 
 
 @pytest.fixture
 def mortal(tmp_path_factory: pytest.TempPathFactory, base_images: Engine) -> Iterator[SpareEngine]:
-    """An engine that takes its containers with it, which is Docker's default."""
+    """An engine that stops its containers when it stops, which is Docker's default."""
     yield from _spare(tmp_path_factory.mktemp("engine"), base_images, live_restore=False)
 
 
@@ -45,7 +45,7 @@ def _spare(directory: Path, source: Engine, *, live_restore: bool) -> Iterator[S
 
 @pytest.fixture
 async def here(tmp_path: Path, spare: SpareEngine) -> AsyncIterator[World]:
-    """A world on that engine with its first release live."""
+    """A world on that engine, with a live release."""
     async with world(tmp_path, CONFIG.replace('stop_timeout = "2s"', 'stop_timeout = "8s"'), spare.environment) as made:
         await made.ended(await made.push(dockerfile=_SLOW_TO_STOP))
         yield made
@@ -59,7 +59,7 @@ _SLOW_TO_STOP = DOCKERFILE.replace(
 _SLOW_TO_START = DOCKERFILE.replace("CMD [", 'CMD ["sh", "-c", "sleep 3; exec python3 -u /app.py"]\n#')
 
 
-async def test_an_engine_that_is_killed_in_the_middle_of_a_build(here: World, spare: SpareEngine) -> None:
+async def test_a_deploy_goes_live_after_the_engine_was_killed_during_its_build(here: World, spare: SpareEngine) -> None:
     load = Load(here.daemon.public_url)
     async with load.running(WHO):
         deploy = await here.push(dockerfile=DOCKERFILE + "RUN sleep 4\n")
@@ -74,7 +74,9 @@ async def test_an_engine_that_is_killed_in_the_middle_of_a_build(here: World, sp
     check_world(here, spare.api())
 
 
-async def test_an_engine_that_is_restarted_while_the_candidate_starts(here: World, spare: SpareEngine) -> None:
+async def test_a_deploy_goes_live_after_the_engine_was_restarted_while_the_candidate_started(
+    here: World, spare: SpareEngine
+) -> None:
     load = Load(here.daemon.public_url)
     async with load.running(WHO):
         deploy = await here.push(dockerfile=_SLOW_TO_START)
@@ -88,7 +90,7 @@ async def test_an_engine_that_is_restarted_while_the_candidate_starts(here: Worl
     check_world(here, spare.api())
 
 
-async def test_an_engine_that_is_killed_in_the_middle_of_a_drain(here: World, spare: SpareEngine) -> None:
+async def test_a_deploy_ends_well_after_the_engine_was_killed_during_its_drain(here: World, spare: SpareEngine) -> None:
     load = Load(here.daemon.public_url)
     async with load.running(WHO):
         deploy = await here.push()
@@ -102,7 +104,7 @@ async def test_an_engine_that_is_killed_in_the_middle_of_a_drain(here: World, sp
     check_world(here, spare.api())
 
 
-async def test_an_engine_that_takes_its_containers_with_it_brings_the_release_back(
+async def test_the_release_serves_again_after_an_engine_that_stopped_its_containers(
     tmp_path: Path, mortal: SpareEngine
 ) -> None:
     async with world(tmp_path, environment=mortal.environment) as here:

@@ -1,4 +1,4 @@
-"""HAProxy dies, is removed, loses its file; the release dies after the switch: the right one serves again within seconds."""
+"""HAProxy dies, is removed or loses its file, or the release dies after the switch: the right one serves again in seconds."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ _GAP_S = 10.0  # a second or two is the rule; a busy machine takes longer
 
 @contextmanager
 def _a_short_gap(cause: str) -> Iterator[None]:
-    """From the cause to the first good answers, which end the block, it takes no longer than it may."""
+    """Check that the block, from the fault to the first good answers, takes no longer than the limit."""
     began = time.monotonic()
     yield
     gap = time.monotonic() - began
@@ -37,7 +37,7 @@ def _a_short_gap(cause: str) -> Iterator[None]:
 
 
 async def _serves(world: World, commit: str) -> None:
-    """Until the app's port answers `commit` five times in a row, each time on a new connection."""
+    """Wait until the app's port answers `commit` five times in a row, each time on a new connection."""
     well = 0
     async with asyncio.timeout(_WITHIN_S):
         while well < 5:
@@ -53,7 +53,7 @@ async def _serves(world: World, commit: str) -> None:
 
 @asynccontextmanager
 async def _no_failure(load: Load) -> AsyncIterator[None]:
-    """No request fails in the block, nor of the many after it."""
+    """Check that no request fails in the block or in the many requests after it."""
     before = len(load.failures)
     yield
     await load.reached(load.sent + _MANY)
@@ -67,7 +67,7 @@ async def _live(world: World) -> DeployAnswer:
     return live
 
 
-async def test_whatever_is_done_to_haproxy_the_live_release_serves_again(
+async def test_the_live_release_serves_again_whatever_happens_to_haproxy(
     make_world: MakeWorld, docker_engine: Engine
 ) -> None:
     world = await make_world()
@@ -107,7 +107,7 @@ async def test_whatever_is_done_to_haproxy_the_live_release_serves_again(
     check_world(world, docker_engine.api())
 
 
-async def test_haproxy_that_dies_while_deployd_is_away_comes_back_with_the_live_release(
+async def test_haproxy_that_dies_while_deployd_is_down_comes_back_with_the_live_release(
     make_world: MakeWorld, docker_engine: Engine
 ) -> None:
     world = await make_world()
@@ -126,7 +126,7 @@ async def test_haproxy_that_dies_while_deployd_is_away_comes_back_with_the_live_
     check_world(world, docker_engine.api())
 
 
-async def test_a_release_that_dies_right_after_the_switch_comes_back_at_whatever_address(
+async def test_a_release_that_dies_right_after_the_switch_serves_again_at_any_address(
     make_world: MakeWorld, docker_engine: Engine
 ) -> None:
     world = await make_world(CONFIG.replace('stop_timeout = "2s"', 'stop_timeout = "2s"\nmemory = "64MiB"'))

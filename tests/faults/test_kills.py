@@ -1,4 +1,4 @@
-"""deployd is killed by SIGKILL at every point of its records and at random moments inside every step, under load.
+"""deployd is killed with SIGKILL at every record that it writes and at random moments of every step, under load.
 
 `DEPLOYD_KILLS` says how often at least (without it so often that every point has its turn, 200 by `make faults`); the seed is
 printed and can be given as `DEPLOYD_SEED`.
@@ -31,7 +31,7 @@ SEED = int(os.environ.get("DEPLOYD_SEED", str(random.SystemRandom().randrange(1_
 
 @pytest.fixture
 async def survivor(make_world: MakeWorld, docker_engine: Engine) -> AsyncIterator[Survivor]:
-    """A world with its first release live and a load on it."""
+    """A world with a live release and clients that load it."""
     print(f"seed {SEED}")
     world = await make_world(CONFIG.replace('drain = "5s"', 'drain = "1s"') + GOLDEN)
     async with surviving(world, docker_engine, random.Random(SEED)) as here:
@@ -39,8 +39,8 @@ async def survivor(make_world: MakeWorld, docker_engine: Engine) -> AsyncIterato
 
 
 async def _restart_to_die(survivor: Survivor, point: str, *, of_a_new_deploy: bool) -> None:
-    """Start it to die at the point of whatever comes there first, mostly of what the last death interrupted, before anybody can
-    push; or to take up what was left, to take deliveries, and to die at that point of what is new."""
+    """Start the daemon so that it dies at the point: mostly in the deploy that the last kill interrupted, before anyone can push;
+    or, after it has resumed what was left and accepted deliveries, in a new deploy."""
     if not of_a_new_deploy:
         await survivor.restart(point)
         return
@@ -51,7 +51,7 @@ async def _restart_to_die(survivor: Survivor, point: str, *, of_a_new_deploy: bo
 
 
 def _in_turn(names: Sequence[str], chance: random.Random) -> Iterator[str]:
-    """Each once, in whatever order, and again in another."""
+    """All points in a random order, then all again in another order."""
     while True:
         yield from chance.sample(names, len(names))
 

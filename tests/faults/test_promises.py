@@ -1,4 +1,4 @@
-"""The checks behind the faults find what they are there to find."""
+"""The checks of promises.py find the faults that they are made for."""
 
 import sqlite3
 from contextlib import closing
@@ -17,7 +17,7 @@ A, B = "a" * 40, "b" * 40
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    """One delivery, `g`, of commit A, that became iris/1, which was live until iris/2 of commit B was; and `h`, not looked at."""
+    """Delivery `g` of commit A became iris/1, which was live until iris/2 of commit B; delivery `h` has had no look yet."""
     with closing(sqlite3.connect(tmp_path / "db")) as connection:
         migrate(connection)
         _add(connection, 1, A, "retired", live_at=1)
@@ -60,7 +60,7 @@ def test_a_commit_that_went_live_under_two_numbers_is_found(database: Path) -> N
         check_records(database)
 
 
-def test_a_deploy_that_never_came_to_its_end_is_found(database: Path) -> None:
+def test_a_deploy_that_never_ended_is_found(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
         _add(connection, 3, "c" * 40, "queued", live_at=None)
         connection.commit()
@@ -80,7 +80,7 @@ def test_an_accepted_delivery_that_is_lost_is_found(database: Path, taken: dict[
         check_taken(database, "iris", taken)
 
 
-def test_a_delivery_that_came_to_nothing_is_found(database: Path) -> None:
+def test_a_delivery_without_a_deploy_is_found(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("UPDATE looks SET number = NULL")
         connection.commit()
@@ -100,24 +100,24 @@ def _log(*events: str) -> str:
     return "".join(f"witness: {event}\n03:57:38 INFO    something else\n" for event in events)
 
 
-def test_work_at_one_deploy_after_the_other_is_fine_and_so_is_work_that_a_death_ended() -> None:
+def test_work_on_one_deploy_after_the_other_is_fine_also_when_a_kill_ended_it() -> None:
     check_work(
         _log("starts", "begins iris/1", "ends iris/1", "begins iris/2", "starts", "begins iris/2", "ends iris/2")
     )
 
 
-def test_work_at_two_deploys_at_once_is_found() -> None:
+def test_work_on_two_deploys_at_the_same_time_is_found() -> None:
     with pytest.raises(AssertionError, match="iris/2 began while"):
         check_work(_log("starts", "begins iris/1", "begins iris/2", "ends iris/1"))
 
 
-def test_work_at_one_deploy_twice_at_once_is_found() -> None:
+def test_work_on_one_deploy_twice_at_the_same_time_is_found() -> None:
     with pytest.raises(AssertionError, match="iris/1 began"):
         check_work(_log("starts", "begins iris/1", "begins iris/1"))
 
 
 class _Engine(EngineApi):
-    """Lists what it is made with, as ours; the network and the volumes too."""
+    """Lists what it was made with as ours, with the network and the volumes."""
 
     def __init__(self, *, containers: list[str], images: list[str], volumes: list[str]) -> None:
         super().__init__("unix:///nowhere")
@@ -153,7 +153,7 @@ def test_a_container_that_is_left_over_is_found(tmp_path: Path) -> None:
         _check_engine(tmp_path, containers=[*_SERVING, "deployd-iris-1"])
 
 
-def test_a_release_that_is_not_there_is_found(tmp_path: Path) -> None:
+def test_a_missing_release_is_found(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="deployd-iris-2"):
         _check_engine(tmp_path, containers=_SERVING[:1])
 
@@ -166,6 +166,6 @@ def test_a_volume_that_is_left_over_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "images", [_KEPT[:1], [*_KEPT, "1", "2", "3", "4"]], ids=["without that of the release", "more than are kept"]
 )
-def test_images_that_are_not_as_they_should_be_are_found(tmp_path: Path, images: list[str]) -> None:
+def test_wrong_images_are_found(tmp_path: Path, images: list[str]) -> None:
     with pytest.raises(AssertionError):
         _check_engine(tmp_path, images=images)

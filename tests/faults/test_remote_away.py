@@ -1,4 +1,4 @@
-"""A git remote that refuses, hangs, or hands out half a pack in the middle of a deploy; well again, the head goes live."""
+"""A git remote refuses, hangs, or sends half a pack during a deploy; when it works again, the head goes live."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.source.servers import Behaviour, a_git_server
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
-async def test_a_remote_that_fails_in_every_way_delays_the_head_and_no_more(
+async def test_a_remote_that_fails_only_delays_the_head(
     make_world: MakeWorld, docker_engine: Engine, tmp_path: Path
 ) -> None:
     behaviour = Behaviour()
@@ -49,7 +49,7 @@ async def test_a_remote_that_fails_in_every_way_delays_the_head_and_no_more(
 
 
 async def _pushed_in_vain(world: World) -> str:
-    """Push a change to the remote, which fails; the GUID of the delivery, once a look has failed."""
+    """Push a change to the remote that fails; return the GUID of the delivery once a look has failed."""
     world.change()
     payload = await asyncio.to_thread(world.repository.push, "Change")
     answer = await deliver(world.daemon.url, world.daemon.secret, payload)

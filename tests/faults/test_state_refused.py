@@ -1,4 +1,4 @@
-"""The disk under the state is full, or somebody holds the database: pushes are refused, not lost; nothing is half-written."""
+"""The disk is full, or another process locks the database: pushes are refused and not lost, and nothing is half-written."""
 
 import sqlite3
 import subprocess
@@ -47,13 +47,13 @@ def _mount(size: str, place: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 MiB as state directory."""
+    """A file system of 64 MiB for the state directory."""
     with _disk_of("64m", tmp_path / "state"):
         yield tmp_path / "state"
 
 
 def _fill(disk: Path) -> Path:
-    """Not one byte is left."""
+    """Fill the disk to its last byte."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (1024 * 1024, 4096, 1):
@@ -90,10 +90,10 @@ async def test_on_a_full_disk_pushes_are_refused_and_a_redelivery_goes_live(
     check_world(world, docker_engine.api())
 
 
-async def test_a_disk_that_fills_in_the_middle_of_a_deploy_delays_it_and_no_more(
+async def test_a_disk_that_fills_during_a_deploy_only_delays_it(
     small_disk: Path, make_world: MakeWorld, docker_engine: Engine
 ) -> None:
-    """In a build of two stages, of which the first is noted as our cache: on a disk that refuses."""
+    """The disk is full while a build of two stages records the first stage as our cache."""
     world = await make_world()
     await world.ended(await world.push())
     load = Load(world.daemon.public_url)
@@ -141,7 +141,7 @@ async def test_a_daemon_on_a_full_disk_still_stops_and_starts(
     check_world(world, docker_engine.api())
 
 
-async def test_while_somebody_else_holds_the_database_pushes_wait_or_are_refused(
+async def test_pushes_wait_or_are_refused_while_another_process_locks_the_database(
     make_world: MakeWorld, docker_engine: Engine
 ) -> None:
     world = await make_world()
@@ -164,7 +164,7 @@ async def test_while_somebody_else_holds_the_database_pushes_wait_or_are_refused
 
 
 async def _starts(world: World) -> bool:
-    """Whether the daemon starts; where it cannot, it says so as a failure that may pass, and whoever started it tries again."""
+    """Whether the daemon starts. If it cannot, it must exit with the code that makes systemd start it again."""
     try:
         await world.daemon.wait_until_ready()
     except Unavailable:
@@ -175,7 +175,7 @@ async def _starts(world: World) -> bool:
 
 
 async def _taken(world: World, payload: Mapping[str, Any], guid: str) -> DeployAnswer:
-    """Redeliver the same push, until it is taken; the release that comes of it."""
+    """Redeliver the same push until it is accepted; return its deploy once it is live."""
     answer = await deliver(world.daemon.url, world.daemon.secret, payload, guid)
     assert answer.status_code == 202, answer.text
     live = await world.ended(await world.came_of(guid))

@@ -1,4 +1,4 @@
-"""SIGTERM in each step of a deploy: a cut-over finishes, the rest waits for the restart, nothing is left over, nobody notices.
+"""SIGTERM in each step of a deploy: a cut-over finishes, other steps wait for the restart, nothing is left, no request fails.
 
 In a long build SIGKILL too: its container is the engine's to remove.
 """
@@ -38,13 +38,13 @@ _STEPS = {
 
 @pytest.fixture
 async def survivor(make_world: MakeWorld, docker_engine: Engine) -> AsyncIterator[Survivor]:
-    """A world with its first release live and a load on it, whose daemon can be told where to get its signal."""
+    """A world with a live release and clients that load it; its daemon can be told at which point to get its signal."""
     async with surviving(await make_world(_CONFIG), docker_engine, random.Random(0)) as here:
         yield here
 
 
 @pytest.mark.timeout(600)
-async def test_a_stop_in_whatever_step_is_clean_and_the_restart_goes_on(survivor: Survivor) -> None:
+async def test_a_stop_in_any_step_is_clean_and_the_restart_continues(survivor: Survivor) -> None:
     for step, statuses in _STEPS.items():
         await survivor.daemon.stop()
         ((known,),) = records(survivor.world, "SELECT max(number) FROM deploys")
@@ -65,7 +65,7 @@ async def test_a_stop_in_whatever_step_is_clean_and_the_restart_goes_on(survivor
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
-async def test_an_end_in_the_middle_of_a_long_build_takes_its_containers_away(
+async def test_a_daemon_that_ends_during_a_build_removes_its_containers(
     survivor: Survivor, docker_engine: Engine, by: signal.Signals
 ) -> None:
     world = survivor.world
@@ -94,7 +94,7 @@ async def test_an_end_in_the_middle_of_a_long_build_takes_its_containers_away(
     assert building() == [], "that of the end, or of what was taken up after it"
 
 
-async def test_while_it_stops_a_delivery_is_taken_for_good_or_refused(survivor: Survivor) -> None:
+async def test_a_delivery_during_a_stop_is_stored_or_refused(survivor: Survivor) -> None:
     world = survivor.world
     survivor.change()
     payload = await asyncio.to_thread(world.repository.push, "Change")

@@ -1,4 +1,4 @@
-"""Waits for what a world shows of itself while something is wrong, by its events and not by the clock."""
+"""Waits for what a world shows while something is wrong, by its events and not by the clock."""
 
 import asyncio
 import sqlite3
@@ -17,7 +17,7 @@ _WITHIN_S = 90.0
 
 
 async def until(world: World, deploy: DeployAnswer, status: Status, reason: str = "") -> DeployAnswer:
-    """The deploy once it has that status, for a reason that holds `reason`."""
+    """Wait until the deploy has that status, with a reason that contains `reason`; return it."""
     async with asyncio.timeout(_WITHIN_S), Client(world.daemon.url) as client:
         async for _ in client.events(world.app):
             now = await client.show(deploy.app, deploy.number)
@@ -27,7 +27,7 @@ async def until(world: World, deploy: DeployAnswer, status: Status, reason: str 
 
 
 async def begins(world: World, deploy: DeployAnswer, step: str) -> None:
-    """Until the step of the deploy runs."""
+    """Wait until the step of the deploy runs."""
     async with asyncio.timeout(_WITHIN_S), Client(world.daemon.url) as client:
         async for _ in client.events(world.app):
             now = await client.show(deploy.app, deploy.number)
@@ -37,7 +37,7 @@ async def begins(world: World, deploy: DeployAnswer, step: str) -> None:
 
 
 async def finishes(world: World, deploy: DeployAnswer, step: str = "prune") -> None:
-    """Until the step of the deploy, its last, is done."""
+    """Wait until the last step of the deploy is done."""
     async with asyncio.timeout(_WITHIN_S), Client(world.daemon.url) as client:
         async for _ in client.events(world.app):
             now = await client.show(deploy.app, deploy.number)
@@ -47,14 +47,14 @@ async def finishes(world: World, deploy: DeployAnswer, step: str = "prune") -> N
 
 
 async def readyz(world: World, part: str, words: str) -> None:
-    """Until `readyz` says so of a part."""
+    """Wait until `/readyz` says so of a part."""
     async with asyncio.timeout(_WITHIN_S):
         while words not in (await world.client.ready()).get(part, ""):  # noqa: ASYNC110 - another process, no event
             await asyncio.sleep(0.2)
 
 
 async def says(world: World, text: str) -> None:
-    """Until the daemon says that in its own log."""
+    """Wait until the daemon writes that to its own log."""
     async with asyncio.timeout(_WITHIN_S):
         while text not in world.daemon.log.read_text():  # noqa: ASYNC110 - another process, no event
             await asyncio.sleep(0.1)
@@ -67,7 +67,7 @@ async def serving(world: World) -> str | None:
 
 
 async def answers(world: World) -> str:
-    """What the app answers, once it does."""
+    """Wait until the app answers; return its answer."""
     async with asyncio.timeout(_WITHIN_S), httpx.AsyncClient(trust_env=False) as client:
         while True:
             with suppress(httpx.TransportError):

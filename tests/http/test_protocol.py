@@ -22,7 +22,7 @@ async def port() -> AsyncIterator[int]:
         yield found
 
 
-async def test_a_request_is_answered_and_the_connection_goes_on(port: int) -> None:
+async def test_a_request_is_answered_and_the_connection_stays_open(port: int) -> None:
     async with connected(port) as client:
         for size in (0, 5, 300_000):
             await client.send(request(b"x" * size))
@@ -37,14 +37,16 @@ async def test_requests_sent_at_once_are_answered_in_turn(port: int) -> None:
         assert await client.answer() == (200, b"3")
 
 
-async def test_a_connection_that_says_nothing_is_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_sends_nothing_is_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Protocol, "head_within", 0.1)
     async with connected(port) as client:
         assert await client.ended() == b""
 
 
 @pytest.mark.parametrize("first", [b"", request()], ids=["first request", "second request"])
-async def test_headers_that_drip_are_cut_off(port: int, monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
+async def test_headers_that_come_too_slowly_end_the_connection(
+    port: int, monkeypatch: pytest.MonkeyPatch, first: bytes
+) -> None:
     monkeypatch.setattr(Protocol, "head_within", 0.3)
     async with connected(port) as client:
         if first:
@@ -68,9 +70,7 @@ async def test_empty_lines_between_requests_do_not_keep_a_connection(
         dripping.cancel()
 
 
-async def test_a_body_that_drips_is_cut_off_whatever_the_application_does(
-    port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_body_that_comes_too_slowly_ends_the_connection(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Protocol, "body_within", 0.3)
     async with connected(port) as client:
         dripping = asyncio.create_task(client.drip(request(b"x" * 2000)[:-1000], every=0.001))
@@ -79,7 +79,7 @@ async def test_a_body_that_drips_is_cut_off_whatever_the_application_does(
         dripping.cancel()
 
 
-async def test_a_slow_application_is_not_held_against_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_application_does_not_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Protocol, "body_within", 0.1)
     monkeypatch.setattr(Protocol, "head_within", 0.1)
 
@@ -92,7 +92,7 @@ async def test_a_slow_application_is_not_held_against_the_client(monkeypatch: py
         assert await client.answer() == (200, b"500000")
 
 
-async def test_an_answer_that_comes_after_the_last_word_goes_nowhere(
+async def test_an_answer_after_the_connection_was_refused_is_dropped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(Protocol, "body_within", 0.1)
@@ -112,7 +112,7 @@ async def test_an_answer_that_comes_after_the_last_word_goes_nowhere(
     assert caplog.records == []
 
 
-async def test_headers_that_are_too_large_are_refused_in_one_piece_or_many(port: int) -> None:
+async def test_headers_that_are_too_large_are_refused_in_one_part_or_many(port: int) -> None:
     huge = f"X: {'y' * LARGEST_HEAD}"
     async with connected(port) as client:
         await client.send(request(b"", huge))
@@ -139,7 +139,7 @@ async def test_headers_that_are_too_large_are_refused_in_one_piece_or_many(port:
         b"\x00" * 100,
     ],
 )
-async def test_what_is_not_http_is_a_bad_request_and_the_end(port: int, bad: bytes) -> None:
+async def test_a_request_that_is_not_http_is_refused_and_the_connection_ends(port: int, bad: bytes) -> None:
     async with connected(port) as client:
         await client.send(bad)
         status, body = await client.answer()
@@ -154,7 +154,7 @@ async def send_for_ever(client: Client) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_who_keeps_sending_after_the_last_word_is_reset(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_keeps_sending_after_a_refusal_is_reset(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Protocol, "linger_for", 0.2)
     async with connected(port) as client:
         await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
@@ -216,7 +216,7 @@ async def test_each_request_of_a_connection_has_a_clock_of_its_own(port: int, mo
     [b"\x00" * 100, b"POST / HTTP/1.1\r\nX: a\x00b\r\n\r\n", b"POST / HT"],
     ids=["no HTTP", "a malformed header", "half a head"],
 )
-async def test_an_answer_that_is_under_way_is_finished_before_the_connection_ends_for_what_came_behind_it(
+async def test_an_answer_is_finished_before_a_bad_next_request_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch, bad: bytes
 ) -> None:
     monkeypatch.setattr(Protocol, "head_within", 0.1)
@@ -235,7 +235,9 @@ async def test_an_answer_that_is_under_way_is_finished_before_the_connection_end
         assert await client.ended() == b""
 
 
-async def test_a_body_that_is_not_ended_behind_its_answer_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_is_still_incomplete_after_its_answer_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Protocol, "body_within", 0.2)
 
     async def hasty(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""A strict, tiny API server that speaks lists and watch lines over real HTTP, and misbehaves on request."""
+"""A strict, small API server that answers lists and watches over real HTTP, and fails on request."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class _Server(web.Server):
-    """Ends what was accepted in the very moment of its stop, too, which aiohttp leaves open."""
+    """Also ends connections that are accepted while it stops; aiohttp leaves those open."""
 
     _stopped = False
 
@@ -48,7 +48,7 @@ class ApiServer:
         return f"127.0.0.1:{self._port}"
 
     def on(self, method: str, path: str, *answers: Answer) -> None:
-        """Answer that way from now on."""
+        """Set the answers from now on."""
         self.answers[method, path] = list(answers)
 
     async def start(self) -> None:
@@ -62,14 +62,14 @@ class ApiServer:
         self.give_token("first")
 
     async def stop(self) -> None:
-        """Go away with every connection."""
+        """Stop, and close every connection."""
         self._closing.set()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
 
     def give_token(self, token: str) -> None:
-        """What the kubeconfig holds from now on."""
+        """Write this kubeconfig."""
         self.kubeconfig.write_text(
             json.dumps(
                 {
@@ -99,7 +99,7 @@ class ApiServer:
 
 
 def says(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """Answer with that JSON."""
+    """Answer with this JSON."""
 
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.json_response(body, status=status, headers=headers)
@@ -145,7 +145,7 @@ def lines(*events: tuple[str, Json] | bytes, hold: bool = False, drop: bool = Fa
 
 @asynccontextmanager
 async def api_server(directory: Path) -> AsyncIterator[ApiServer]:
-    """A server that fails the test when it was asked for what nobody expected."""
+    """A server that fails the test when it gets a request without a set answer."""
     server = ApiServer(directory / "kubeconfig")
     await server.start()
     try:

@@ -14,7 +14,7 @@ from tests.testbed.registry import Registry
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[ApiServer]:
-    """An API server that does what it is told."""
+    """An API server with set answers."""
     async with api_server(tmp_path) as running:
         yield running
 

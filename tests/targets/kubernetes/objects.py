@@ -1,4 +1,4 @@
-"""API objects as the server speaks them, small: what the tests of the pure parts judge."""
+"""Small API objects as the server sends them, for the tests of the pure parts."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def a_deployment(
     conditions: list[Json] | None = None,
     paused: bool = False,
 ) -> Json:
-    """Complete unless told otherwise."""
+    """A complete rollout by default."""
     return {
         "metadata": {
             "name": "iris",
@@ -82,7 +82,7 @@ def a_pod(
     conditions: list[Json] | None = None,
     **status: Any,
 ) -> Json:
-    """A running pod that is not ready, unless told otherwise."""
+    """A running pod that is not ready by default."""
     container = {
         "name": "iris",
         "ready": ready,

@@ -13,7 +13,7 @@ POD = {"metadata": {"name": "iris-1", "namespace": "ml"}, "status": {"podIP": "1
 
 
 async def pod(request: web.Request) -> web.StreamResponse:
-    """What a kubelet does: repeat the port on both channels, then carry bytes; here to a program that answers HTTP."""
+    """Do what a kubelet does: send the port on both channels, then forward bytes, here to a program that answers HTTP."""
     assert request.query["ports"] == "5000"
     channels = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
     await channels.prepare(request)

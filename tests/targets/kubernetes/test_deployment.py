@@ -55,8 +55,8 @@ def test_an_adopted_deployment_holds_an_image_without_a_number() -> None:
     present = AppDeployment(Cluster(), an_app(create=False), "here").last_good(a_deployment(image=OLD), a_deploy(7))
     assert present is not None
     assert (present.number, present.image, present.template) == (None, OLD, None)
-    put_back = marked(OLD, deploy="0")
-    again = AppDeployment(Cluster(), an_app(create=False), "here").last_good(put_back, a_deploy(7))
+    restored = marked(OLD, deploy="0")
+    again = AppDeployment(Cluster(), an_app(create=False), "here").last_good(restored, a_deploy(7))
     assert again is not None
     assert (again.number, again.image) == (None, OLD)
 
@@ -231,7 +231,7 @@ async def test_a_restored_release_gets_the_configured_replicas(server: ApiServer
 
 
 def serves_nothing_around(server: ApiServer) -> None:
-    """No Service and no autoscaler, on a server of today."""
+    """A current server without a Service or an autoscaler."""
     server.on("GET", "/version", says({"minor": "30"}))
     server.on("GET", "/apis/autoscaling", says({"versions": [{"version": "v2"}]}))
     for path in (SERVICE, SCALER.replace("v1", "v2")):

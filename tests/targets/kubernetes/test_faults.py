@@ -1,4 +1,4 @@
-"""What the Kubernetes target promises when things die around it, and that no request is lost, on a real cluster."""
+"""What the Kubernetes target promises when a process dies, on a real cluster: no request is lost."""
 
 import asyncio
 import json
@@ -124,7 +124,7 @@ async def test_the_good_release_is_restored_over_a_roll_out_that_was_killed_and_
 
 @pytest.fixture
 def spare(cluster: Cluster, tmp_path: Path) -> Iterator[Cluster]:
-    """The cluster through an API server that is the test's to kill."""
+    """The cluster through an API server that the test may kill."""
     with ExitStack() as stack:
         yield needed(lambda: stack.enter_context(cluster.spare_api_server(tmp_path / "spare")))
 

@@ -1,4 +1,4 @@
-"""Following a rollout through a server that speaks lists and watches, with the controller's part played by the test."""
+"""Following a rollout through a server that answers lists and watches; the test plays the controller."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ HALF: Json = {"total": 4, "updated": 1, "available": 3}
 
 
 def shows(server: ApiServer, deployment: Json, *pods: Json, then: tuple[Answer, ...] = ()) -> None:
-    """What lists answer; `then` is what the watches of the Deployment do, in turn, the last for good."""
+    """Set what lists answer; `then` is what the watches of the Deployment do, in turn, and the last one stays."""
     server.on("GET", f"{APPS}/deployments", says(a_list("1", deployment)))
     server.on("WATCH", f"{APPS}/deployments", *(then or (lines(hold=True),)))
     for path, items in (
@@ -32,7 +32,7 @@ def shows(server: ApiServer, deployment: Json, *pods: Json, then: tuple[Answer, 
 
 
 def later(event: asyncio.Event, answer: Answer) -> Answer:
-    """Answer so, but only once `event` is set."""
+    """Give this answer once `event` is set."""
 
     async def wait(request: web.Request) -> web.StreamResponse:
         await event.wait()

@@ -13,7 +13,7 @@ QUIET = lines(hold=True)
 
 
 class Seen:
-    """A mirror of PATH, and what it said of itself at each change."""
+    """An informer of PATH, and its reports of each change."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._woken = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The ends of a roll-out that a real cluster does not bring about at will."""
+"""How a roll-out can end where a real cluster cannot be made to do it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ RELEASE = Release(7, "c0ffee", "iris", NEW, a_template(NEW))
 
 
 class MemoryReleases(Releases):
-    """Records in memory, on a disk that is full for as many writes as `full` says."""
+    """Records in memory, on a disk that refuses the next `full` writes."""
 
     def __init__(self, *, full: int = 0) -> None:
         self.written: list[Record] = []
@@ -76,7 +76,7 @@ async def test_a_superseded_deploy_leaves_a_deployment_that_somebody_else_took_o
 async def test_the_good_release_is_asked_for_before_a_full_disk_can_hold_its_record_up(
     server: ApiServer, api: Cluster
 ) -> None:
-    """The step that fails waits for the disk; by then the good template stands again."""
+    """The step that fails waits for the disk; the good template is back by then."""
     server.on("GET", PATH, says(marked(OLD)))
     serves_nothing_around(server)
     # The patch is taken, the scaling refused: the step fails.

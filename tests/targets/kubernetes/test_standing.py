@@ -1,4 +1,4 @@
-"""What the target says of a Deployment that asks for something else than the last good release, and what it does about it."""
+"""What the target says and does when a Deployment asks for something other than the last good release."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -33,13 +33,13 @@ async def target(tmp_path: Path) -> AsyncIterator[KubernetesTarget]:
 
 
 def remember(tmp_path: Path, *releases: Release, created: bool = True, theirs: str = "") -> None:
-    """What an earlier life recorded."""
+    """What an earlier daemon recorded."""
     place = Place(None, None, "ml", "iris", created)
     Releases(tmp_path / "kubernetes").write("iris", Record(place, releases, theirs))
 
 
 def follows(server: ApiServer, deployment: Json) -> None:
-    """Let a rollout be followed that is complete at once."""
+    """Make the rollout complete at once."""
     for path in (PATH.rpartition("/")[0], "/apis/apps/v1/namespaces/ml/replicasets"):
         server.on("GET", path, says(a_list("1", *([deployment] if "deployments" in path else []))))
         server.on("WATCH", path, lines(hold=True))

@@ -205,7 +205,7 @@ async def test_what_cannot_run_is_told_with_its_cause_and_the_old_release_serves
 
 
 async def answering(world: World) -> None:
-    """Return once kube-proxy has heard of a Service that was made just now."""
+    """Wait until kube-proxy knows a new Service."""
     async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(urllib.error.URLError):
@@ -215,7 +215,7 @@ async def answering(world: World) -> None:
 
 
 async def served_throughout(world: World, answers: Collection[str] = ("one",)) -> None:
-    """Ask again and again; any other answer, or none, fails the test."""
+    """Ask many times; another answer, or none, fails the test."""
     while True:
         assert await asyncio.to_thread(page, world) in answers
         await asyncio.sleep(0.1)
@@ -497,7 +497,7 @@ async def pushed(world: World, text: str) -> str:
 
 
 async def adoptable(world: World) -> None:
-    """A Deployment with a readiness probe that somebody made by hand."""
+    """A Deployment with a readiness probe, made by hand."""
     labels = {"app": "iris"}
     container = {
         "name": "web",
@@ -531,7 +531,7 @@ async def test_a_pod_is_reached_through_the_api_server(world: World) -> None:
 
 
 async def until(holds: Any, within: float = 60) -> None:
-    """Wait for what only the outside can tell."""
+    """Wait for a state that only polling can show."""
     async with asyncio.timeout(within):
         while not await asyncio.to_thread(holds):  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.05)

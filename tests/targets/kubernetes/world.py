@@ -1,4 +1,4 @@
-"""A user's world around the Kubernetes target: a registry, images that behave well or badly, and roll-outs that are recorded."""
+"""A user's world for the Kubernetes target: a registry, good and bad images, and recorded roll-outs."""
 
 import asyncio
 import hashlib
@@ -42,7 +42,7 @@ CMD ["sh", "-c", "{command}"]
 
 
 class RecordedProgress:
-    """What a roll-out tells, in order; asks the real ready gate."""
+    """Records what a roll-out reports, in order, and asks the real ready gate."""
 
     def __init__(self, deploy: Deploy) -> None:
         self._log = FakeLog()
@@ -58,7 +58,7 @@ class RecordedProgress:
 
     @property
     def text(self) -> str:
-        """All that the log holds."""
+        """The text of the log."""
         return self._log.text
 
     @asynccontextmanager
@@ -106,7 +106,7 @@ class World:
     kubeconfig: Path | None = None
 
     def app(self, **settings: Any) -> App:
-        """The app with `[app.kubernetes]` as given."""
+        """The app with these keys in `[app.kubernetes]`."""
         return App.model_validate(self.written(**settings))
 
     def written(self, **settings: Any) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class World:
         }
 
     def image(self, text: str, command: str = SERVES) -> Image:
-        """Build an image whose page says `text`."""
+        """Build an image whose page shows `text`."""
         tag = hashlib.sha1(f"{self.namespace} {text} {command}".encode()).hexdigest()  # noqa: S324 - stands for a commit
         name = f"{self.registry.address}/iris"
         files = {
@@ -143,7 +143,7 @@ class World:
         return Image(name, tag, "")
 
     async def roll_out(self, app: App, number: int, image: Image, **more: Any) -> RecordedProgress:
-        """Roll out and return when it has ended well."""
+        """Roll out, and return when the roll-out is complete."""
         deploy = a_deploy(number, commit=image.tag, **more)
         progress = RecordedProgress(deploy)
         await self.target.roll_out(app, deploy, image, progress)
@@ -159,7 +159,7 @@ class World:
         return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments)
 
     async def fails(self, app: App, number: int, image: Image) -> tuple[RolloutFailed, RecordedProgress]:
-        """Roll out what must fail; the error and what was told."""
+        """Roll out what must fail; return the error and the reports."""
         deploy = a_deploy(number, commit=image.tag)
         progress = RecordedProgress(deploy)
         try:
@@ -184,7 +184,7 @@ def written_config(registry: Registry, state: Path, **more: Any) -> dict[str, An
 
 @cache
 def forget_dead_registries(engine: Engine) -> None:
-    """Remove the images of registries that earlier test runs had: their pods were still there when those ended."""
+    """Remove images of the registries of earlier test runs: their pods still existed when those runs ended."""
     api = engine.api()
     for image in api.get("/images/json"):
         for tag in image.get("RepoTags") or []:
@@ -200,7 +200,7 @@ def _listens(port: int) -> bool:
 
 
 class Unpushed:
-    """Stands for a registry in which every image is said to be: what the cluster then finds is the test's affair."""
+    """A registry that claims to have every image; the test decides what the cluster finds."""
 
     prefix = ""
 
