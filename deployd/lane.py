@@ -24,7 +24,7 @@ from deployd.pipeline import Pipeline
 from deployd.ports import Target
 from deployd.recovery import Recovery
 from deployd.store.store import Store
-from deployd.tasks import stop
+from deployd.tasks import raise_if_cancelled, stop
 
 logger = logging.getLogger(__name__)
 
@@ -223,6 +223,7 @@ class Lane:
             try:
                 await work()
             except DeploydError as exc:
+                raise_if_cancelled()
                 delay = backoff.fail()
                 level = logging.WARNING if isinstance(exc, Unavailable) else logging.ERROR
                 logger.log(level, "%s%s; trying again in %.0f s", exc, f" ({exc.hint})" if exc.hint else "", delay)

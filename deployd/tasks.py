@@ -28,6 +28,14 @@ async def uninterrupted(work: _Work[T]) -> T:
     return result
 
 
+def raise_if_cancelled() -> None:
+    """Raise the cancellation of the current task if there was one. For whoever catches an error to try again: the error may have
+    been raised instead of the cancellation, as by `uninterrupted`."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 def cancel_once(task: asyncio.Task[Any]) -> None:
     """Cancel a task unless it is being cancelled already: a second cancellation would interrupt its clean-up."""
     if not task.cancelling():

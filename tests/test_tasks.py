@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from deployd.tasks import beside, first, stop, together, uninterrupted
+from deployd.tasks import beside, first, raise_if_cancelled, stop, together, uninterrupted
 
 
 async def test_it_gives_back_what_the_work_gives() -> None:
@@ -44,6 +44,29 @@ async def test_an_error_of_the_work_goes_before_a_cancellation() -> None:
     go.set()
     with pytest.raises(ValueError, match="torn"):
         await task
+
+
+async def test_who_catches_an_error_to_try_again_can_ask_whether_it_hid_a_cancellation() -> None:
+    begun = asyncio.Event()
+
+    async def failing() -> None:
+        begun.set()
+        await asyncio.sleep(0)
+        raise ValueError
+
+    async def trying_again() -> None:
+        while True:
+            try:
+                await uninterrupted(failing())
+            except ValueError:
+                raise_if_cancelled()
+
+    raise_if_cancelled()
+    task = asyncio.create_task(trying_again())
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait({task}, timeout=5)
+    assert task.cancelled()
 
 
 async def test_work_that_cancels_itself_is_a_cancellation() -> None:

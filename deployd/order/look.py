@@ -24,7 +24,7 @@ from deployd.errors import DeploydError, Unavailable
 from deployd.order.decide import decide, head_of, needs_diff, why_no_head
 from deployd.ports import Source
 from deployd.store.store import Store
-from deployd.tasks import together, uninterrupted
+from deployd.tasks import raise_if_cancelled, together, uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +144,7 @@ class _Repository:
         try:
             late = await self.look(final=not waits)
         except DeploydError as exc:
+            raise_if_cancelled()
             since = self.trouble.since if self.trouble is not None else datetime.now(UTC)
             self.trouble = Trouble(since, exc.message)
             pause = self._backoff.fail()

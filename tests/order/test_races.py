@@ -63,3 +63,27 @@ def test_a_deploy_that_is_cancelled_while_the_engine_goes_away_is_not_tried_agai
     world.cancel("iris", 1)
     world.settle()
     assert order.status is Status.CANCELLED
+
+
+def test_a_daemon_that_is_stopped_while_a_decision_cannot_be_written_ends(world: World) -> None:
+    world.goes_on(1)
+    world.clock.thread_s = 0.1
+    world.commit()
+    world.reload()
+    world.goes_on(0.15)  # the decision is on its way to the disk, which no cancellation tears apart
+    world.daemon.disk.full_until = world.clock.time() + 0.2
+    world.restart(kill=False)
+    world.settle()
+
+
+def test_a_daemon_that_is_stopped_while_the_engine_is_away_in_a_restore_ends(world: World) -> None:
+    world.goes_on(1)
+    world.deliver(world.commit())
+    world.settle()
+    del world.engine.serving["iris"]
+    world.engine.call_s = 1.0
+    world.restart(kill=False)
+    world.goes_on(1.5)  # its container is being made, which no cancellation tears apart
+    world.engine.away_until = world.clock.time() + 100
+    world.restart(kill=False)
+    world.settle()
