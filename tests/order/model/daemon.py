@@ -48,6 +48,9 @@ END;
 """
 
 
+_MOST_TO_END_S = 60.0
+
+
 @cache
 def _empty() -> bytes:
     """A database of the present version, which takes a while to make."""
@@ -74,13 +77,11 @@ class Disk(Database):
         return connection
 
     def _begin(self) -> None:
-        self._live()
-        if self._loop.time() < self.full_until:
-            raise sqlite3.OperationalError("database or disk is full")
+        self._must_write()
         super()._begin()
 
     def _commit(self) -> None:
-        self._live()
+        self._must_write()
         told = self._writer.execute("SELECT * FROM temp.trace ORDER BY id").fetchall()
         self._writer.execute("DELETE FROM temp.trace")
         super()._commit()
@@ -100,9 +101,9 @@ class Disk(Database):
 
         clock.call_later(clock.thread_s, later)
 
-    def _live(self) -> None:
-        if self.dead:
-            raise sqlite3.OperationalError("killed")
+    def _must_write(self) -> None:
+        if self.dead or self._loop.time() < self.full_until:
+            raise sqlite3.OperationalError("killed" if self.dead else "database or disk is full")
 
 
 class Daemon:
@@ -170,6 +171,7 @@ class Daemon:
         tasks = [self._work, *self._requests]
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        _, hanging = await asyncio.wait(tasks, timeout=_MOST_TO_END_S)
+        assert not hanging, f"the daemon does not end: {hanging}"
         await self.disk.__aexit__()
         self._ended = None if self._work.cancelled() else self._work.exception()

@@ -25,11 +25,12 @@ class Engine:
     def __init__(self, remote: Remote, call_s: float) -> None:
         self.remote = remote
         self.call_s = call_s
-        self.build_s = 0.1
+        self.build_s = 0.5
         self.away_until = -inf
         self.images: dict[tuple[str, str], Image] = {}
         self.containers: dict[str, set[int]] = defaultdict(set)
         self.serving: dict[str, int] = {}
+        self.switching: set[str] = set()  # the apps of which a cut-over has begun
         self.left: set[tuple[str, int]] = set()  # candidates that could not be removed while it was away
 
 
@@ -117,7 +118,7 @@ class Target(_Hands):
         return (await self._call()).serving.get(app.name)
 
     async def restore(self, app: App, deploy: Deploy) -> None:
-        await self._start(app, deploy)
+        await uninterrupted(self._start(app, deploy))
         (await self._call()).serving[app.name] = deploy.number
 
     async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
@@ -135,18 +136,22 @@ class Target(_Hands):
 
     async def _cut_over(self, app: App, deploy: Deploy, progress: Progress) -> None:
         """Switch and record, as one; what served before is put back when the record cannot be made."""
-        async with progress.step("cut-over"):
-            await progress.cutting_over()
-            engine = await self._call()
-            before = engine.serving.get(app.name)
-            assert before is None or before <= deploy.number, f"{deploy.name} goes over {app.name}/{before}"
-            engine.serving[app.name] = deploy.number
-            try:
-                await progress.serving()
-            except BaseException:
-                if before is not None and not self.dead:
-                    engine.serving[app.name] = before
-                raise
+        self._engine.switching.add(app.name)
+        try:
+            async with progress.step("cut-over"):
+                await progress.cutting_over()
+                engine = await self._call()
+                before = engine.serving.get(app.name)
+                assert before is None or before <= deploy.number, f"{deploy.name} goes over {app.name}/{before}"
+                engine.serving[app.name] = deploy.number
+                try:
+                    await progress.serving()
+                except BaseException:
+                    if before is not None and not self.dead:
+                        engine.serving[app.name] = before
+                    raise
+        finally:
+            self._engine.switching.remove(app.name)
 
     async def _discard(self, app: App, deploy: Deploy) -> None:
         """Remove a candidate that has no traffic; what cannot be removed now is left to `sweep`."""

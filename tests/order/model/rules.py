@@ -43,11 +43,13 @@ class App:
     requests: int = 0  # for deploys, of people, under way
     asked: int = 0  # the same, ever
     to_cancel: set[int] = field(default_factory=set)
-    cancelled: dict[int, Status] = field(default_factory=dict)  # what they were when that was confirmed
+    cancelled: set[int] = field(default_factory=set)  # where that was confirmed before their cut-over began
     told_again: set[str] = field(default_factory=set)  # commits of deliveries that were sent again
     bases: set[str | None] = field(default_factory=lambda: {None})  # a head may be compared with
     fresh: Order | None = None  # queued by a look, in the transaction that is being read
     renewed: int = 0  # how often a head was made new again
+    free_with: int = 0  # the newest deploy that waited when its lane was free last
+    paused_with: int = 0  # the newest deploy that may have begun before the pause
 
     @property
     def live(self) -> Order | None:
@@ -129,6 +131,8 @@ class Rules:
     def became(self, app: App, number: int, status: Status, superseded_by: int | None) -> None:
         """A deploy ends badly for a reason alone, and nothing older goes live over something newer."""
         order = next(one for one in app.orders if one.number == number)
+        if status.active and not order.status.active:
+            self._begins(app, order)
         if status is Status.FAILED:
             assert self.remote.commits[order.commit].fault, f"{app.name}/{number} failed without a fault"
         elif status is Status.CANCELLED:
@@ -139,15 +143,34 @@ class Rules:
         elif status is Status.LIVE:
             newer = [one.number for one in app.orders if one.number > number and one.status in {"live", "retired"}]
             assert not newer, f"{app.name}/{number} goes live after {newer}"
-            was = app.cancelled.get(number)
-            assert was in {None, Status.ROLLING_OUT}, f"{app.name}/{number} was cancelled while it was {was}"
+            assert number not in app.cancelled, f"{app.name}/{number} goes live though it was cancelled"
+        freed = order.status.active and not status.active
         order.status = status
+        if freed:
+            self._is_free(app)
 
-    def ended(self, *, killed: bool) -> None:
-        """The daemon ended: what was not confirmed is void, and after a kill what was not recorded."""
+    def _begins(self, app: App, order: Order) -> None:
+        """Of what waits together the newest begins, and nothing while the app is paused."""
+        newer = [one for one in app.orders if order.number < one.number <= app.free_with and one.status == "queued"]
+        assert not newer, f"{app.name}/{order.number} begins before {newer}"
+        assert not app.paused or order.number <= app.paused_with, f"{app.name}/{order.number} begins in a pause"
+
+    def _is_free(self, app: App) -> None:
+        app.free_with = max((one.number for one in app.orders if one.status is Status.QUEUED), default=0)
+        app.paused_with = 0
+
+    def paused(self, app: App, *, paused: bool) -> None:
+        """A person lets an app wait: what may have been taken already still begins."""
+        if paused and not app.paused:
+            app.paused_with = app.orders[-1].number if app.orders else 0
+        app.paused = paused
+
+    def ended(self, *, recorded: bool) -> None:
+        """The daemon ended: what was not confirmed is void. Where the disk took no more, so is what was not recorded."""
         for app in self.apps.values():
             app.requests = 0
-            if killed:
+            self._is_free(app)
+            if not recorded:
                 app.cancelled.clear()
 
     def quiet(self, app: App, state: AppState, known: Known, serving: int | None, *, looked: bool) -> None:

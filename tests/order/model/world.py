@@ -155,7 +155,8 @@ class World:
         async def ask() -> None:
             app.to_cancel.add(number)
             await self.daemon.scheduler.cancel(name, number)
-            app.cancelled[number] = next(order.status for order in app.orders if order.number == number)
+            if name not in self.engine.switching:
+                app.cancelled.add(number)
 
         self.daemon.asked(ask())
 
@@ -172,7 +173,7 @@ class World:
     def restart(self, *, kill: bool) -> None:
         """The daemon ends, in order or not, and starts again."""
         self.run(self.daemon.kill() if kill else self.daemon.stop())
-        self.rules.ended(killed=kill)
+        self.rules.ended(recorded=not kill and self.clock.time() >= self.daemon.disk.full_until)
         self._start()
 
     def settle(self) -> None:
@@ -224,7 +225,7 @@ class World:
             case "decided":
                 self.rules.decided(app, row["after"], row["number"], row["more"])
             case "paused":
-                app.paused = bool(row["after"])
+                self.rules.paused(app, paused=bool(row["after"]))
             case "queued":
                 self.rules.queued(app, row["number"], row["after"], row["more"])
             case "became":
