@@ -22,6 +22,7 @@ from deployd.config.values import read_secret
 from deployd.domain import part_labels
 from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError, DeploydError, RequestRefused
+from deployd.gateway.certificates import Certificate, look, prove
 from deployd.order.decide import head_of, why_no_head
 from deployd.source.source import GitSource
 
@@ -179,7 +180,29 @@ async def _gateway(config: Config, engine: EngineClient) -> list[Finding]:
     running = bool(await engine.containers.list(part_labels(config.server.identity, "gateway")))
     ports = {app.gateway.listen for app in config.app} | {config.gateway.http_port, config.gateway.https_port}
     wanted = sorted(port for port in ports if port is not None)
+    found += _certificates(config)
     return found + [_port("app port", config.gateway.bind, port, ours=running, by_haproxy=True) for port in wanted]
+
+
+def _certificates(config: Config) -> Iterator[Finding]:
+    """What HAProxy would find in `gateway.certificates`, and the hosts that no certificate names."""
+    if not config.gateway.tls or config.gateway.certificates is None:
+        return
+    found = [prove(certificate) for certificate in look(config.gateway.certificates)]
+    yield from (_certificate(certificate) for certificate in found)
+    for app in config.app:
+        for host in app.gateway.hosts:
+            if not any(certificate.covers(host.lower()) for certificate in found):
+                hint = "put one into gateway.certificates; clients refuse another host's"
+                yield Finding("certificate", "warning", f"app.{app.name}.gateway.hosts: none names {host}", hint)
+
+
+def _certificate(found: Certificate) -> Finding:
+    if found.fault or found.warning:
+        verdict: Verdict = "wrong" if found.fault else "warning"
+        return Finding("certificate", verdict, f"{found.path} {found.fault or found.warning}", found.hint)
+    until = f", until {found.until:%Y-%m-%d}" if found.until is not None else ""
+    return Finding("certificate", "ok", f"{found.path}: {', '.join(found.hosts) or 'no host'}{until}")
 
 
 async def _gateway_image(name: str, engine: EngineClient) -> Finding:

@@ -14,6 +14,7 @@ from deployd.builders.buildkit import BuildkitBuilder
 from deployd.check import Finding, _builder, _port, check
 from deployd.config.file import parse
 from deployd.engine.client import EngineClient
+from tests.gateway.certificate import made
 from tests.testbed.images import BUSYBOX
 from tests.testbed.registry import Registry
 
@@ -167,3 +168,23 @@ async def test_with_an_engine_the_builder_and_the_gateway_are_tried(
     monkeypatch.setenv("DOCKER_HOST", base_images.url)
     found = {one.what: one.verdict for one in await check(_config(tmp_path, repository))}
     assert (found["engine"], found["builder"], found["gateway"]) == ("ok", "ok", "ok")
+
+
+@pytest.mark.engine
+async def test_each_certificate_is_opened_and_a_host_without_one_is_told(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    directory = tmp_path / "certificates"
+    directory.mkdir()
+    (directory / "a.pem").write_bytes(b"".join(made(tmp_path, "a.example.com")))
+    (directory / "b.pem").write_bytes(made(tmp_path, "b.example.com")[0])
+    monkeypatch.setenv("DOCKER_HOST", engine)
+    config = _config(tmp_path, repository)
+    hosts = 'gateway = { listen = 8000, hosts = ["a.example.com", "c.example.com"] }'
+    gateway = f'[gateway]\nhttps_port = 8443\ncertificates = "{directory}"\n'
+    config.write_text(gateway + config.read_text().replace("gateway = { listen = 8000 }", hosts))
+    good, bad, host = await _found(config, "certificate")
+    assert (good.verdict, good.detail.partition(", until")[0]) == ("ok", f"{directory}/a.pem: a.example.com")
+    assert (bad.verdict, bad.detail) == ("wrong", f"{directory}/b.pem holds no private key")
+    assert bad.hint == "append the key, or put it beside it as b.pem.key"
+    assert (host.verdict, host.detail) == ("warning", "app.iris.gateway.hosts: none names c.example.com")

@@ -56,6 +56,14 @@ def _http_path(path: str) -> str:
     return path
 
 
+def _path_prefix(path: str) -> str:
+    if re.fullmatch(r"/[A-Za-z0-9._~/-]*", path) is None:
+        raise ValueError(
+            "expected /, or a path of letters, digits and the signs . _ ~ - between slashes, such as /iris/v1"
+        )
+    return path
+
+
 def _gpus(value: Any) -> Any:
     if value != "all" and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         raise ValueError('expected "all" or a number')
@@ -109,7 +117,8 @@ class AppGateway(Section):
 
     listen: Port | None = None
     hosts: tuple[str, ...] = ()
-    path_prefix: HttpPath = "/"
+    path_prefix: Annotated[str, AfterValidator(_path_prefix)] = "/"
+    strip_prefix: bool = False
 
 
 class Ready(Section):

@@ -1,6 +1,7 @@
 """The part of config.toml about the daemon: its address, its state, its builder, its gateway, its limits."""
 
 import hashlib
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -114,6 +115,19 @@ class Registry(Section):
         return self.url.partition("://")[2].rstrip("/") if "://" in self.url else self.url.rstrip("/")
 
 
+def _buffer(number: int) -> int:
+    if not 16 * 1024 <= number <= 1024**2:
+        raise ValueError('must be at least "16KiB" and at most "1MiB"')
+    return number
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError as exc:
+        raise ValueError('expected an address or a network, such as "10.0.0.7" or "10.0.0.0/8"') from exc
+
+
 class GatewaySection(Section):
     """`[gateway]`"""
 
@@ -124,6 +138,13 @@ class GatewaySection(Section):
     https_port: Port | None = None
     certificates: Path | None = None
     stats_port: Port | None = None
+    buffer: Annotated[Size, AfterValidator(_buffer)] | None = None
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+
+    @property
+    def tls(self) -> bool:
+        """Whether the gateway ends TLS."""
+        return self.https_port is not None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -152,12 +152,17 @@ class GatewayContainer:
         """The last lines that HAProxy printed."""
         return await self._engine.containers.printed(self._layout(()).name, 10)
 
+    async def last_words(self) -> str:
+        """The alerts among them, else the last line; on one line, empty when there is no container."""
+        lines = (await self.last_lines()).splitlines() if await self.find() is not None else []
+        return "; ".join(dict.fromkeys(line for line in lines if "[ALERT]" in line) or lines[-1:])
+
     async def remove(self) -> None:
         """Remove the container. No app is reachable afterwards."""
         for found in (await self._replaced(), await self.find()):
             if found is not None:
                 await self._remove(found["Id"])
-        for name in ("sockets-a", "sockets-b"):
+        for name in ("sockets-a", "sockets-b", "certificates"):
             shutil.rmtree(self._directory / name, ignore_errors=True)
 
     def _layout(self, ports: Iterable[int], *, sockets: str = "sockets-a", takes_over: Path | None = None) -> Layout:
@@ -169,7 +174,7 @@ class GatewayContainer:
             image=section.image,
             directory=self._directory.absolute(),
             sockets=sockets,
-            certificates=section.certificates,
+            tls=section.tls,
             network=self._network.name if self.bridge else None,
             ports=tuple(sorted(publish.items())),
             takes_over=takes_over,
@@ -185,6 +190,7 @@ class GatewayContainer:
 
     async def _create(self, layout: Layout) -> None:
         (self._directory / layout.sockets).mkdir(parents=True, exist_ok=True)
+        (self._directory / "certificates").mkdir(mode=0o700, exist_ok=True)
         await self._image_id()
         if layout.network is not None:
             await self._network.ensure()

@@ -10,6 +10,7 @@ in the file.
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from deployd.config.app import App
@@ -18,6 +19,7 @@ from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.gateway.addresses import addresses, require_free
 from deployd.gateway.container import GatewayContainer
+from deployd.gateway.copies import CertificateCopies
 from deployd.gateway.file import ConfigFile
 from deployd.gateway.runtime import Runtime
 from deployd.gateway.slots import Endpoint, Route, all_draining, as_reported, commands, freed, switched
@@ -35,6 +37,7 @@ class Gateway:
     def __init__(self, engine: EngineClient, instance: str, section: GatewaySection, directory: Path) -> None:
         self.container = GatewayContainer(engine, instance, section, directory)
         self._section = section
+        self.certificates = CertificateCopies(section.certificates if section.tls else None, directory / "certificates")
         self._file = ConfigFile(directory / "config" / "haproxy.cfg")
         self._listeners = Listeners.of(section, bridge=False)
         self._refused = ""
@@ -46,11 +49,15 @@ class Gateway:
         async with self._lock:
             await self.container.decide_network()
             text = self._file.text()
-            self._routes, self._listeners = {route.app: route for route in read(text)}, self._configured
+            self._routes, former = {route.app: route for route in read(text)}, read_listeners(text)
+            self.certificates.adopt(former.certificates if former is not None else "")
             if await self.container.runs():
                 await self.container.wait_ready()
-                self._listeners = read_listeners(text) or self._configured
+                self._listeners = former or self._configured
                 self._routes = await self._as_reported(self._routes)
+            elif self._routes or await self.container.find() is not None:
+                await self._renew_certificates()
+                self._listeners = self._configured
             await self._correct()
 
     async def ensure(self, apps: Iterable[App]) -> None:
@@ -140,6 +147,7 @@ class Gateway:
     async def use_configured_listeners(self) -> None:
         """Listen as [gateway] configures. Unavailable when that is not possible: then the old listeners stay open."""
         async with self._lock:
+            await self._renew_certificates()
             if self._listeners != self._configured:
                 await uninterrupted(self._change_listeners())
 
@@ -150,6 +158,7 @@ class Gateway:
         async with self._lock:
             if await self.container.find() is None:
                 return
+            await self._renew_certificates()
             if self._listeners != self._configured or await self.container.outdated(
                 self._ports(self._configured, self._routes)
             ):
@@ -157,10 +166,16 @@ class Gateway:
 
     async def ping(self) -> None:
         """Unavailable unless HAProxy answers and listens as [gateway] configures."""
-        if (await (await self.container.runtime()).workers()).current is None:
+        try:
+            workers = await (await self.container.runtime()).workers()
+        except Unavailable as exc:
+            if await self.container.runs():
+                raise
+            raise Unavailable(f"the gateway does not run: {await self.container.last_words() or exc.message}") from exc
+        if workers.current is None:
             raise Unavailable("the gateway has no worker", hint="docker logs of its container say why")
         if self._refused:
-            raise Unavailable(self._refused, hint="change [gateway], then restart deployd")
+            raise Unavailable(self._refused, hint="mend what it names, or change [gateway] and restart deployd")
 
     def has_slot(self, app: str, endpoint: Endpoint) -> bool:
         """Whether `endpoint` has a slot: it serves or drains."""
@@ -210,6 +225,20 @@ class Gateway:
             raise Unavailable(exc.message, hint=exc.hint) from exc
         logger.info("The gateway has loaded its present config file")
 
+    async def _renew_certificates(self) -> None:
+        """Copy the certificates as they are now; the configured listeners name the copies."""
+        try:
+            await asyncio.to_thread(self.certificates.refresh)
+        except Unavailable as exc:
+            raise self._refuse(exc) from exc
+
+    def _refuse(self, exc: DeploydError) -> Unavailable:
+        """The error for settings that cannot be used. Its words are logged once."""
+        before, self._refused = self._refused, f"the gateway keeps its old settings: {exc.message}"
+        if self._refused != before:
+            logger.error("%s (%s)", self._refused, "; ".join(exc.hint.splitlines()))
+        return Unavailable(self._refused, hint=exc.hint)
+
     async def _change_listeners(self) -> None:
         """Replace the present listeners by the configured ones: by a reload, or by a new container when its layout changes."""
         before = self._listeners
@@ -225,15 +254,18 @@ class Gateway:
                 await self._reload()
         except DeploydError as exc:
             self._listeners = before
+            self.certificates.adopt(before.certificates)
             self._write(self._routes)
-            self._refused = f"the gateway keeps its old settings: {exc.message}"
-            raise Unavailable(self._refused, hint=exc.hint) from exc
+            raise self._refuse(exc) from exc
         self._refused = ""
-        logger.info("The gateway uses the settings in [gateway]")
+        renewed = replace(before, certificates=self._listeners.certificates) == self._listeners
+        logger.info("The gateway uses %s", "the present certificates" if renewed else "the settings in [gateway]")
+        self.certificates.forget_others()
 
     async def _create(self, wanted: dict[str, Route]) -> None:
         """Create the gateway for the first apps. On a bridge network, their ports are published from the start."""
         if not self._routes and await self.container.find() is None:
+            await self._renew_certificates()
             self._listeners = self._configured
             self._write(self._routes)
             await self.container.ensure(self._ports(self._listeners, wanted))
@@ -290,7 +322,7 @@ class Gateway:
 
     @property
     def _configured(self) -> Listeners:
-        return Listeners.of(self._section, bridge=self.container.bridge)
+        return Listeners.of(self._section, bridge=self.container.bridge, certificates=self.certificates.digest)
 
     def _write(self, routes: dict[str, Route]) -> None:
         self._file.write(render(self._listeners, routes.values()))

@@ -26,13 +26,13 @@ _CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The settings of the container. `ports` (port, address to bind) are published on a bridge network and unused on the host
-    network; `takes_over` is the directory with the sockets of the container that this one replaces."""
+    network; `takes_over` is the directory with the sockets of the one that this one replaces. `tls`: it has certificates."""
 
     instance: str
     image: str
     directory: Path
     sockets: str
-    certificates: Path | None = None
+    tls: bool = False
     network: str | None = None
     ports: tuple[tuple[int, str], ...] = ()
     takes_over: Path | None = None
@@ -65,8 +65,8 @@ def _spec(layout: Layout) -> dict[str, Any]:
     if layout.takes_over is not None:
         command += ["-x", f"{_PREVIOUS}/admin.sock"]
         binds.append(f"{layout.takes_over}:{_PREVIOUS}")
-    if layout.certificates is not None:
-        binds.append(f"{layout.certificates.absolute()}:{CERTIFICATES}:ro")
+    if layout.tls:
+        binds.append(f"{layout.directory}/certificates:{CERTIFICATES}:ro")
     published = (
         {str(CONTROL_PORT): "127.0.0.1", **{str(port): bind for port, bind in layout.ports}} if layout.network else {}
     )

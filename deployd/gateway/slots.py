@@ -51,17 +51,20 @@ class Route:
     hosts: tuple[str, ...] = ()
     path_prefix: str = "/"
     slots: tuple[Slot, ...] = (Slot(),) * SLOTS
+    strip_prefix: bool = False
 
     @classmethod
     def of(cls, app: App) -> Self:
         """The route that an app's config asks for, with all slots free."""
-        return cls(app.name, app.gateway.listen, app.gateway.hosts, app.gateway.path_prefix)
+        gateway = app.gateway
+        return cls(app.name, gateway.listen, gateway.hosts, gateway.path_prefix, strip_prefix=gateway.strip_prefix)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`. KeyError, TypeError or ValueError when `data` is not a route."""
         slots = tuple(Slot(Endpoint(**s["endpoint"]) if s["endpoint"] else None, Use(s["use"])) for s in data["slots"])
-        return cls(data["app"], data["listen"], tuple(data["hosts"]), data["path_prefix"], slots)
+        strip = data.get("strip_prefix", False)  # an older deployd did not write it
+        return cls(data["app"], data["listen"], tuple(data["hosts"]), data["path_prefix"], slots, strip)
 
     def to_json(self) -> dict[str, Any]:
         """The route as data for JSON."""

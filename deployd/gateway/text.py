@@ -27,19 +27,24 @@ _RETRY_AFTER_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """The addresses in `[gateway]` that HAProxy listens on. `bridge`: it is in a bridge network and its ports are published."""
+    """How HAProxy listens, from `[gateway]`. `bridge`: it is in a bridge network and its ports are published; `certificates`: the
+    directory of the present certificates, below CERTIFICATES; `buffer`: the bytes that the headers of a request may have."""
 
     bind: str
     http_port: int | None
     https_port: int | None
     stats_port: int | None
     bridge: bool
+    certificates: str = ""
+    buffer: int | None = None
+    trusted_proxies: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, section: GatewaySection, *, bridge: bool) -> "Listeners":
-        """The listeners that `[gateway]` configures."""
+    def of(cls, section: GatewaySection, *, bridge: bool, certificates: str = "") -> "Listeners":
+        """The listeners that `[gateway]` configures; `certificates` is the directory of the present certificates."""
         bind = "0.0.0.0" if bridge else section.bind  # noqa: S104 - inside a container; the published ports are bound to section.bind
-        return cls(bind, section.http_port, section.https_port, section.stats_port, bridge)
+        ports = section.http_port, section.https_port, section.stats_port
+        return cls(bind, *ports, bridge, certificates, section.buffer, section.trusted_proxies)
 
 
 def render(listeners: Listeners, routes: Iterable[Route]) -> str:
@@ -58,7 +63,8 @@ def structure_hash(listeners: Listeners, routes: Iterable[Route]) -> str:
 
 def _body(listeners: Listeners, ordered: Sequence[Route]) -> str:
     parts = [
-        _FIXED,
+        _global(listeners),
+        _DEFAULTS,
         *_stats(listeners),
         *_shared(listeners, [route for route in ordered if route.hosts]),
         *(_listener(listeners, route, route.listen) for route in ordered if route.listen is not None),
@@ -80,8 +86,9 @@ def read_listeners(text: str) -> Listeners | None:
     """The listeners in a text from `render`; None when its first line is damaged, or an older deployd wrote it without them."""
     first = _first(text)
     try:
-        return Listeners(**first["doors"]) if isinstance(first, dict) else None
-    except (TypeError, KeyError):
+        doors = first["doors"] if isinstance(first, dict) else None
+        return Listeners(**doors | {"trusted_proxies": tuple(doors.get("trusted_proxies", ()))}) if doors else None
+    except (TypeError, KeyError, AttributeError):
         return None
 
 
@@ -100,19 +107,10 @@ def _problem(status: int, title: str) -> str:
 # idle-close-on-response: an old worker announces the end of a connection with its last answer; without it, the worker could
 # close the connection while the client sends its next request.
 # A request is retried only when that is safe: after a failed connect always, after an empty answer for idempotent methods only.
-_FIXED = f"""global
-  log stdout format raw daemon notice
-  stats socket {SOCKETS}/admin.sock mode 600 level admin expose-fd listeners
-  user haproxy
-  group haproxy
-  fd-hard-limit 100000
-  hard-stop-after 1h
-
-defaults
+_DEFAULTS = f"""defaults
   mode http
   log global
   option dontlognull
-  option forwardfor
   option redispatch
   option idle-close-on-response
   http-reuse safe
@@ -130,6 +128,38 @@ defaults
 """
 
 _ONCE = "  http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DELETE TRACE }"
+
+
+# What a proxy says of the client: only a trusted one is believed. With an underscore, some frameworks read the same.
+_SAID_BY_PROXIES = "^(forwarded|x[-_]real[-_]ip|x[-_]forwarded[-_].*)$"
+
+
+def _global(listeners: Listeners) -> str:
+    buffer = f"  tune.bufsize {listeners.buffer}\n" if listeners.buffer is not None else ""
+    return f"""global
+  log stdout format raw daemon notice
+  stats socket {SOCKETS}/admin.sock mode 600 level admin expose-fd listeners
+  user haproxy
+  group haproxy
+  fd-hard-limit 100000
+  hard-stop-after 1h
+{buffer}"""
+
+
+def _forwarding(listeners: Listeners) -> list[str]:
+    """The rules of a frontend that tell the app who the client is, by which scheme and host it came."""
+    trusted = " ".join(listeners.trusted_proxies)
+    no_host_yet = "{ req.fhdr(host) -m found } !{ req.fhdr(x-forwarded-host) -m found }"
+    return [
+        f"  acl from_proxy src {trusted}" if trusted else "  acl from_proxy always_false",
+        "  acl listed req.fhdr_cnt(x-forwarded-for) eq 1",
+        f"  http-request del-header {_SAID_BY_PROXIES} -m reg unless from_proxy",
+        '  http-request set-header X-Forwarded-For "%[req.fhdr(x-forwarded-for)], %[src]" if from_proxy listed',
+        "  http-request add-header X-Forwarded-For %[src] unless from_proxy listed",
+        "  http-request set-header X-Forwarded-Proto https if { ssl_fc } !{ req.fhdr(x-forwarded-proto) -m found }",
+        "  http-request set-header X-Forwarded-Proto http unless { req.fhdr(x-forwarded-proto) -m found }",
+        f"  http-request set-header X-Forwarded-Host %[req.fhdr(host)] if {no_host_yet}",
+    ]
 
 
 def _stats(listeners: Listeners) -> list[str]:
@@ -152,13 +182,14 @@ def _shared(listeners: Listeners, routes: Sequence[Route]) -> list[str]:
     """The frontend that selects the app by host name and path prefix; the longest prefix wins."""
     binds = [f"  bind {listeners.bind}:{listeners.http_port}"] if listeners.http_port is not None else []
     if listeners.https_port is not None:
-        binds.append(f"  bind {listeners.bind}:{listeners.https_port} ssl crt {CERTIFICATES}/ alpn h2,http/1.1")
+        below = f"{listeners.certificates}/" if listeners.certificates else ""
+        binds.append(f"  bind {listeners.bind}:{listeners.https_port} ssl crt {CERTIFICATES}/{below} alpn h2,http/1.1")
     if not binds:
         return []
     rules = [_rule(route) for route in sorted(routes, key=lambda route: -len(route.path_prefix))]
-    forwarded = "  http-request set-header X-Forwarded-Proto https if { ssl_fc }"
     refusal = f"backend nowhere\n  http-request return {_problem(404, 'no app answers to this host name and path')}\n"
-    return ["\n".join(["frontend shared", *binds, forwarded, *rules, "  default_backend nowhere", ""]), refusal]
+    lines = ["frontend shared", *binds, *_forwarding(listeners), *rules, "  default_backend nowhere", ""]
+    return ["\n".join(lines), refusal]
 
 
 def _rule(route: Route) -> str:
@@ -173,12 +204,31 @@ def _rule(route: Route) -> str:
 
 
 def _listener(listeners: Listeners, route: Route, port: int) -> str:
-    return f"frontend port-{port}\n  bind {listeners.bind}:{port}\n  default_backend {route.backend}\n"
+    bind = f"  bind {listeners.bind}:{port}"
+    lines = [f"frontend port-{port}", bind, *_forwarding(listeners), f"  default_backend {route.backend}", ""]
+    return "\n".join(lines)
 
 
 def _backend(route: Route) -> str:
     servers = (_server(number, slot) for number, slot in enumerate(route.slots, start=1))
-    return "\n".join([f"backend {route.backend}", _ONCE, *servers, ""])
+    return "\n".join([f"backend {route.backend}", _ONCE, *_stripping(route), *servers, ""])
+
+
+def _stripping(route: Route) -> list[str]:
+    """The rules that take the path prefix away, and tell the app. Slashes that follow it go too: `//host` would be a URL."""
+    prefix = route.path_prefix.rstrip("/")
+    if not route.strip_prefix or not prefix:
+        return []
+    found = f"{{ path {prefix} }} or {{ path_beg {prefix}/ }}"
+    return [
+        f"  http-request set-header X-Forwarded-Prefix {prefix} if {found}",
+        f"  http-request replace-path ^{_escaped(prefix)}(/+(.*))?$ /\\2 if {found}",
+    ]
+
+
+def _escaped(text: str) -> str:
+    """`text` in a regular expression that HAProxy reads from its config, where it takes a backslash away itself."""
+    return "".join(f"[{sign}]" if sign in ".*+?()|$" else sign for sign in text)
 
 
 def _server(number: int, slot: Slot) -> str:

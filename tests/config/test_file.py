@@ -72,6 +72,9 @@ def _app(**changes: Any) -> dict[str, Any]:
         ({"app": [APP, APP]}, "the name iris is used by two apps"),
         (_app(gateway={"hosts": ["a.example.com"]}), "[gateway] needs http_port or https_port"),
         ({"gateway": {"https_port": 443}}, "gateway: https_port needs certificates"),
+        ({"gateway": {"buffer": "8KiB"}}, 'gateway.buffer: must be at least "16KiB" and at most "1MiB"'),
+        ({"gateway": {"trusted_proxies": ["lb"]}}, "gateway.trusted_proxies.0: expected an address or a network"),
+        (_app(gateway={"listen": 1, "path_prefix": '/a"b'}), "app.iris.gateway.path_prefix: expected /, or a path"),
         (
             {"auth": {"tokens": [{"name": "ci", "role": "root", "sha256": "0" * 64}]}},
             'auth.tokens.ci.role: expected "read", "deploy" or "admin"',

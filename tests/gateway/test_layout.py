@@ -39,6 +39,11 @@ def test_a_replacement_takes_over_the_listening_sockets() -> None:
     assert "/state/sockets-a:/run/deployd-previous" in spec["HostConfig"]["Binds"]
 
 
+def test_haproxy_sees_deployd_s_copies_of_the_certificates_and_not_the_operator_s_directory() -> None:
+    binds = container_spec(replace(LAYOUT, tls=True))["HostConfig"]["Binds"]
+    assert binds[-1] == "/var/lib/deployd/gateway/certificates:/etc/deployd-certificates:ro"
+
+
 def test_it_is_labelled_restarted_by_the_engine_and_has_few_capabilities() -> None:
     spec = container_spec(LAYOUT)
     assert spec["Labels"] == {
@@ -53,7 +58,7 @@ def test_it_is_labelled_restarted_by_the_engine_and_has_few_capabilities() -> No
 
 
 def test_other_mounts_or_another_network_give_another_hash() -> None:
-    for other in ({"certificates": Path("/certificates")}, {"network": "deployd-here"}, {"directory": Path("/else")}):
+    for other in ({"tls": True}, {"network": "deployd-here"}, {"directory": Path("/else")}):
         assert layout_hash(replace(LAYOUT, **other)) != layout_hash(LAYOUT)
 
 

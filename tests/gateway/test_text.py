@@ -27,7 +27,8 @@ def text(*routes: Route, **settings: object) -> str:
 
 
 def test_the_frontend_of_an_app_s_port_uses_its_backend() -> None:
-    assert "frontend port-8000\n  bind 192.0.2.1:8000\n  default_backend app-iris\n" in text(IRIS)
+    frontend = text(IRIS).split("frontend port-8000\n")[1].split("\n\n")[0].splitlines()
+    assert (frontend[0], frontend[-1]) == ("  bind 192.0.2.1:8000", "  default_backend app-iris")
     backend = text(IRIS).split("backend app-iris\n")[2]
     assert backend.splitlines()[1:] == [
         "  server s1 172.20.0.2:5000 disabled",
@@ -62,6 +63,33 @@ def test_tls_ends_at_the_gateway() -> None:
     )
 
 
+def test_the_certificates_of_a_digest_are_a_directory_of_their_own() -> None:
+    section = GatewaySection(https_port=443, certificates=Path("/certificates"))
+    told = [Listeners.of(section, bridge=False, certificates=digest) for digest in ("0a1b", "2c3d")]
+    assert "ssl crt /etc/deployd-certificates/0a1b/ alpn" in render(told[0], [WINE])
+    assert structure_hash(told[0], [WINE]) != structure_hash(told[1], [WINE])
+    assert read_listeners(render(told[0], [WINE])) == told[0]
+
+
+def test_what_a_client_says_of_itself_counts_only_from_a_trusted_proxy() -> None:
+    for written in (text(IRIS), text(WINE, http_port=80)):
+        assert "  acl from_proxy always_false\n" in written
+        assert " -m reg unless from_proxy\n" in written
+    assert "  acl from_proxy src 10.0.0.0/8 192.0.2.9/32\n" in text(IRIS, trusted_proxies=["10.1.2.3/8", "192.0.2.9"])
+
+
+def test_a_prefix_is_taken_away_only_where_that_is_asked() -> None:
+    assert "replace-path" not in text(WINE, http_port=80)
+    stripped = text(replace(WINE, path_prefix="/v1.0/", strip_prefix=True), http_port=80)
+    assert "replace-path ^/v1[.]0(/+(.*))?$ /\\2 if { path /v1.0 } or { path_beg /v1.0/ }" in stripped
+    assert "replace-path" not in text(replace(WINE, path_prefix="/", strip_prefix=True), http_port=80)
+
+
+def test_the_buffer_is_haproxy_s_own_unless_it_is_set() -> None:
+    assert "tune.bufsize" not in text(IRIS)
+    assert "  tune.bufsize 65536\n" in text(IRIS, buffer="64KiB")
+
+
 def test_the_statistics_listen_on_loopback_only() -> None:
     assert "frontend stats\n  bind 127.0.0.1:9101\n" in text(stats_port=9101)
 
@@ -77,7 +105,8 @@ def listeners(**settings: object) -> Listeners:
 
 def test_routes_and_listeners_can_be_read_back() -> None:
     assert read(text(WINE, IRIS, http_port=80)) == [IRIS, WINE]
-    assert read_listeners(text(WINE, IRIS, http_port=80)) == listeners(http_port=80)
+    settings = {"http_port": 80, "buffer": "32KiB", "trusted_proxies": ["10.0.0.0/8"]}
+    assert read_listeners(text(WINE, IRIS, **settings)) == listeners(**settings)
 
 
 def test_a_file_of_an_older_deployd_gives_its_routes_but_no_listeners() -> None:
@@ -95,7 +124,16 @@ def test_a_switch_does_not_change_the_structure_hash() -> None:
     )
 
 
-@pytest.mark.parametrize("settings", [{"bind": "192.0.2.2"}, {"http_port": 80}, {"stats_port": 9101}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"bind": "192.0.2.2"},
+        {"http_port": 80},
+        {"stats_port": 9101},
+        {"buffer": "32KiB"},
+        {"trusted_proxies": ["10.0.0.0/8"]},
+    ],
+)
 def test_other_listeners_give_another_structure_hash(settings: dict[str, object]) -> None:
     assert structure_hash(listeners(**settings), [IRIS]) != structure_hash(listeners(), [IRIS])
 

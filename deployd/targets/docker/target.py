@@ -5,6 +5,7 @@ uninterruptible step; only then does the old container drain. Which release serv
 from memory, so a restarted daemon knows it, too.
 """
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -122,6 +123,7 @@ class DockerTarget:
                 "listen": app.gateway.listen,
                 "hosts": app.gateway.hosts,
                 "path_prefix": app.gateway.path_prefix,
+                "strip_prefix": app.gateway.strip_prefix,
             },
             "serving": serving,
             "containers": [
@@ -148,7 +150,10 @@ class DockerTarget:
 
     async def ping(self) -> Mapping[str, str]:
         """See ports.Target."""
-        return {"engine": await _health(self._engine.ping()), "gateway": await _health(self._gateway.ping())}
+        gateway, trouble = await _health(self._gateway.ping()), self._gateway.certificates.trouble()
+        if gateway == "ok" and trouble:
+            gateway = f"warning: {trouble}"
+        return {"engine": await _health(self._engine.ping()), "gateway": gateway}
 
     async def read(self, candidate: Candidate, path: str) -> bytes | None:
         """A file of a candidate's image, by its path from the image's working directory; None when it does not exist."""
@@ -156,8 +161,10 @@ class DockerTarget:
         return await output.read(self._engine, container.id, path) if container is not None else None
 
     async def watch(self) -> None:
-        """Until cancelled: correct the gateway after every container that starts or ends."""
-        await self._watch.serve()
+        """Until cancelled: correct the gateway after every container that starts or ends, and when a certificate is renewed."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch.serve())
+            tasks.create_task(self._gateway.certificates.follow(self._watch.notify))
 
     async def _open(self) -> None:
         if not self._opened:

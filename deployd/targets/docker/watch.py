@@ -50,7 +50,8 @@ class Watch:
                 await self._correct()
                 backoff.reset()
             except DeploydError as exc:
-                logger.warning("The state of the engine could not be corrected: %s", exc)
+                hint = f" ({'; '.join(exc.hint.splitlines())})" if exc.hint else ""
+                logger.warning("The state of the engine could not be corrected: %s%s", exc, hint)
                 await asyncio.sleep(backoff.fail())
                 self._changed.set()
 

@@ -1,7 +1,7 @@
 """How requests reach an app: by port, by host name and path, over TLS, and what they find when nothing serves."""
 
+import asyncio
 import ssl
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -9,18 +9,22 @@ import pytest
 
 from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
+from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
 from deployd.domain import Image
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeLog, FakeProgress
+from tests.gateway.certificate import made
 from tests.targets.docker.load import Load
 from tests.targets.docker.test_faults import answered_503, watched
 from tests.targets.docker.test_rollout import answer, roll_out
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+HOST = "a.example.com"
 
 
 async def test_before_the_first_release_a_request_gets_a_503_with_retry_after(target: DockerTarget) -> None:
@@ -36,10 +40,75 @@ async def test_before_the_first_release_a_request_gets_a_503_with_retry_after(ta
     assert refused.json()["title"] == "no release of this app is serving"
 
 
-async def test_a_release_gets_the_address_of_the_client(target: DockerTarget, web: Image) -> None:
+SPOOFED = {
+    "X-Forwarded-For": "203.0.113.9",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "evil.example.com",
+    "X_Forwarded_For": "203.0.113.9",
+    "Forwarded": "for=203.0.113.9",
+    "X-Real-IP": "203.0.113.9",
+    "X-Forwarded-Prefix": "/evil",
+}
+
+
+async def headers(port: int, given: dict[str, str], path: str = "/headers") -> list[str]:
+    """The headers about the client that a release gets, in lower case and in order."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.get(f"http://127.0.0.1:{port}{path}", headers=given)
+    lines = answer.text.lower().splitlines()
+    return sorted(line for line in lines if line.startswith(("x-forwarded", "x_forwarded", "forwarded", "x-real")))
+
+
+async def test_a_release_learns_of_the_client_from_the_gateway_and_never_from_the_client(
+    target: DockerTarget, web: Image
+) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
-    assert "x-forwarded-for: 127.0.0.1" in (await answer(port, "/headers")).text.lower()
+    said = ["x-forwarded-for: 127.0.0.1", f"x-forwarded-host: 127.0.0.1:{port}", "x-forwarded-proto: http"]
+    assert await headers(port, {}) == said
+    assert await headers(port, SPOOFED) == said
+
+
+async def test_a_trusted_proxy_is_believed(engine: str, instance: str, web: Image, tmp_path: Path) -> None:
+    port, section = free_port(), GatewaySection(bind="127.0.0.1", trusted_proxies=("127.0.0.0/8",))
+    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+        await roll_out(target, 1, web, port)
+        assert await headers(port, {}) == [
+            "x-forwarded-for: 127.0.0.1",
+            f"x-forwarded-host: 127.0.0.1:{port}",
+            "x-forwarded-proto: http",
+        ]
+        given = {"X-Forwarded-For": "203.0.113.9, 10.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "a.test"}
+        assert await headers(port, given) == [
+            "x-forwarded-for: 203.0.113.9, 10.0.0.1, 127.0.0.1",
+            "x-forwarded-host: a.test",
+            "x-forwarded-proto: https",
+        ]
+
+
+async def test_headers_of_30_kb_need_a_larger_buffer(engine: str, instance: str, web: Image, tmp_path: Path) -> None:
+    port, cookie = free_port(), {"Cookie": f"session={'x' * 30_000}"}
+    async with DockerTarget(instance, GatewaySection(bind="127.0.0.1"), tmp_path / "gateway", engine) as target:
+        await roll_out(target, 1, web, port)
+        async with httpx.AsyncClient(trust_env=False) as http:
+            assert (await http.get(f"http://127.0.0.1:{port}/", headers=cookie)).status_code == 400
+    section = GatewaySection.model_validate({"bind": "127.0.0.1", "buffer": "64KiB"})
+    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+        await roll_out(target, 2, web, port)
+        async with httpx.AsyncClient(trust_env=False) as http:
+            assert (await http.get(f"http://127.0.0.1:{port}/", headers=cookie)).text == commit(2)
+
+
+async def test_a_prefix_is_taken_away_where_the_app_asks_for_it(target: DockerTarget, web: Image) -> None:
+    port = free_port()
+    app = an_app(1, listen=port)
+    stripped = app.gateway.model_copy(update={"path_prefix": "/v1.0", "strip_prefix": True})
+    app = app.model_copy(update={"gateway": stripped})
+    await target.roll_out(app, a_deploy(1, web), web, FakeProgress(ReadyGate()))
+    assert "x-forwarded-prefix: /v1.0" in await headers(port, SPOOFED, "/v1.0/headers")
+    assert "x-forwarded-prefix: /v1.0" in await headers(port, SPOOFED, "/v1.0//headers")
+    assert (await answer(port, "/v1.0?x=/v1.0/")).text == commit(1)
+    assert "x-forwarded-prefix" not in "".join(await headers(port, {}, "/headers"))
 
 
 async def test_apps_share_a_port_by_host_name_and_path(
@@ -72,24 +141,74 @@ async def test_apps_share_a_port_by_host_name_and_path(
         assert "haproxy_server_" in metrics.text
 
 
+def with_host(number: int, port: int | None = None) -> App:
+    """An app that answers to HOST."""
+    app = an_app(number, listen=port)
+    return app.model_copy(update={"gateway": app.gateway.model_copy(update={"hosts": (HOST,)})})
+
+
+async def secure(port: int, authority: str, path: str = "/headers") -> str:
+    """The answer over TLS to a client that trusts just `authority`."""
+    async with httpx.AsyncClient(trust_env=False, verify=ssl.create_default_context(cadata=authority)) as http:
+        url, name = f"https://127.0.0.1:{port}{path}", {"sni_hostname": HOST}
+        request = http.build_request("GET", url, headers={"Host": HOST}, extensions=name)
+        return (await http.send(request)).text
+
+
 async def test_tls_ends_at_the_gateway(engine: str, instance: str, web: Image, tmp_path: Path) -> None:
     port, directory = free_port(), tmp_path / "certificates"
     directory.mkdir()
-    authority = certificate(directory / "a.pem", "a.example.com")
+    authority = certificate(directory / "a.pem", HOST)
     section = GatewaySection(bind="127.0.0.1", https_port=port, certificates=directory)
-    app = an_app(1).model_copy(update={"gateway": an_app(1).gateway.model_copy(update={"hosts": ("a.example.com",)})})
 
     async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
-        await target.roll_out(app, a_deploy(1, web), web, FakeProgress(ReadyGate()))
-        context = ssl.create_default_context(cadata=authority)
-        async with httpx.AsyncClient(trust_env=False, verify=context) as http:
-            request = http.build_request(
-                "GET",
-                f"https://127.0.0.1:{port}/headers",
-                headers={"Host": "a.example.com"},
-                extensions={"sni_hostname": "a.example.com"},
-            )
-            assert "x-forwarded-proto: https" in (await http.send(request)).text.lower()
+        await target.roll_out(with_host(1), a_deploy(1, web), web, FakeProgress(ReadyGate()))
+        assert "x-forwarded-proto: https" in (await secure(port, authority)).lower()
+
+
+async def test_a_renewed_certificate_is_taken_up_under_load_without_a_failed_request(
+    engine: str, instance: str, web: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As certbot renews: new files in an archive, then its links are turned to them."""
+    monkeypatch.setattr("deployd.gateway.copies._LOOK_SECONDS", 0.05)
+    port, tls, live, archive = free_port(), free_port(), tmp_path / "live" / HOST, tmp_path / "archive"
+    archive.mkdir()
+    live.mkdir(parents=True)
+
+    def renew(number: int) -> str:
+        chain, key = made(tmp_path, HOST)
+        for name, content in (("fullchain", chain), ("privkey", key)):
+            (archive / f"{name}{number}.pem").write_bytes(content)
+            (live / "new").symlink_to(f"../../archive/{name}{number}.pem")
+            (live / "new").rename(live / f"{name}.pem")
+        return chain.decode()
+
+    async def serves(authority: str) -> bool:
+        try:
+            return await secure(tls, authority, "/") == commit(1)
+        except httpx.ConnectError:
+            return False
+
+    first = authority = renew(1)
+    section = GatewaySection(bind="127.0.0.1", https_port=tls, certificates=tmp_path / "live")
+    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+        await target.roll_out(with_host(1, port), a_deploy(1, web), web, FakeProgress(ReadyGate()))
+        assert await serves(first)
+        async with watched(target), Load(port) as load:
+            for number in (2, 3):
+                authority = renew(number)
+                async with asyncio.timeout(30):
+                    while not await serves(authority):
+                        await load.more(20)
+            await load.more(200)
+            (archive / "fullchain3.pem").write_text("half a fi")
+            async with asyncio.timeout(30):
+                while (await target.ping())["gateway"] == "ok":
+                    await load.more(20)
+            assert (await target.ping())["gateway"] == f"warning: {live}/fullchain.pem holds no certificate"
+            assert await serves(authority)
+    assert load.failures == []
+    assert not await serves(first)
 
 
 async def test_on_a_bridge_a_swap_loses_no_request(
@@ -114,12 +233,6 @@ async def test_on_a_bridge_a_swap_loses_no_request(
 
 def certificate(path: Path, host: str) -> str:
     """Write a self-signed certificate with its key, as HAProxy takes it; the certificate alone."""
-    key, certificate = path.with_suffix(".key"), path.with_suffix(".crt")
-    made = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    named = ["-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
-    written = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(["openssl", "req", *made, *named, *written], check=True, capture_output=True)
-    path.write_text(certificate.read_text() + key.read_text())
-    key.unlink()
-    certificate.unlink()
-    return path.read_text().split("-----BEGIN PRIVATE KEY")[0]
+    chain, key = made(path.parent.parent, host)
+    path.write_bytes(chain + key)
+    return chain.decode()
