@@ -42,17 +42,33 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(services: Services, doors: Mapping[str, ASGIApp]) -> ASGIApp:
-    """Everything that deployd serves. `doors` maps each webhook path to its door; a slash at the end makes no difference.
+    """Everything that deployd serves. `doors` maps each webhook path to its door, in lower case; slashes and capital letters make
+    no difference. A delivery to another path is told the right one.
 
     No lifespan is needed.
     """
     guarded = Guard(create_api(services), lambda: services.config)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        door = doors.get(scope["path"].rstrip("/"), guarded) if scope["type"] == "http" else guarded
-        await door(scope, receive, send)
+        door = doors.get(_plain(scope["path"])) if scope["type"] == "http" else None
+        if door is None and scope["type"] == "http" and _is_delivery(scope):
+            hint = f"this looks like a webhook's delivery; its address ends with {' or '.join(doors)}"
+            door = _answer(404, f"there is nothing at {scope['path']}", hint)
+        await (door or guarded)(scope, receive, send)
 
     return app
+
+
+def _plain(path: str) -> str:
+    """The path of a webhook as it is meant: in lower case, without empty parts and without a slash at the end."""
+    return "/" + "/".join(part for part in path.lower().split("/") if part)
+
+
+def _is_delivery(scope: Scope) -> bool:
+    """Whether a forge sent it, as far as its headers say: each sends the name of the event."""
+    return scope["method"] == "POST" and any(
+        name.endswith(b"-event") and name[:2] == b"x-" for name, _ in scope["headers"]
+    )
 
 
 def create_api(services: Services) -> FastAPI:

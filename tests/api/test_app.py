@@ -12,6 +12,8 @@ from deployd.api.app import create_api, create_app
 from deployd.forges.github import GitHub
 from tests.desk import JSON, A, Desk
 
+SPELLINGS = (str, "{}/".format, str.upper, lambda path: f"/{path[1:].replace('/', '//')}")
+
 
 async def test_an_unknown_path_or_method_is_answered_with_a_problem(browser: httpx.AsyncClient) -> None:
     for method, path, code in (("GET", "/nowhere", 404), ("PUT", "/api/v1/apps", 405), ("GET", "/docs", 404)):
@@ -21,12 +23,24 @@ async def test_an_unknown_path_or_method_is_answered_with_a_problem(browser: htt
     assert (await browser.get("/openapi.json")).status_code == 404
 
 
-@pytest.mark.parametrize("path", [path + slash for path in GitHub.paths for slash in ("", "/")])
-async def test_a_webhook_reaches_its_door_with_or_without_a_trailing_slash(daemon: Desk, path: str) -> None:
+@pytest.mark.parametrize("path", [how(path) for path in GitHub.paths for how in SPELLINGS])
+async def test_a_webhook_reaches_its_door_however_its_path_is_spelled(daemon: Desk, path: str) -> None:
     app = create_app(daemon.services, dict.fromkeys(GitHub.paths, PlainTextResponse("the door")))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://any.example.com") as client:
         assert (await client.post(path)).text == "the door"
         assert (await client.post(f"/x{path}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/webhook", "/webhooks", "/github", "/github/webhook", "/api/v1/webhooks/github"]
+)
+async def test_a_delivery_to_another_path_is_told_the_right_one_whatever_its_host(daemon: Desk, path: str) -> None:
+    app = create_app(daemon.services, dict.fromkeys(GitHub.paths, PlainTextResponse("the door")))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://any.example.com") as client:
+        answer = await client.post(path, headers={"X-GitHub-Event": "push"}, json={})
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == f"there is nothing at {path}"
+    assert "its address ends with /webhooks/github or /github_webhook or /github-webhook" in answer.json()["hint"]
 
 
 async def test_a_wrong_value_is_named(browser: httpx.AsyncClient) -> None:
