@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import re
 import socket
 import sqlite3
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from deployd.asking import DaemonAway
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.errors import RequestRefused, Unavailable
@@ -178,12 +180,46 @@ async def test_a_follower_survives_a_restart_of_the_daemon(daemon: Desk) -> None
 
 
 async def test_a_daemon_that_hangs_has_a_message_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployd.client._TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("deployd.asking._TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as hangs:
         async with Client(f"http://127.0.0.1:{hangs.getsockname()[1]}") as client:
-            with pytest.raises(Unavailable, match="did not answer in time") as refused:
+            with pytest.raises(Unavailable, match="did not answer within") as refused:
                 await client.apps()
     assert "systemctl status" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "words"),
+    [
+        ("200 OK", "text/html", b"<html>", "is not deployd: 200 OK, text/html"),
+        ("200 OK", "application/json", b"[]", "is not deployd: 200 OK, application/json"),
+        ("404 Not Found", "text/html", b"<html>", "is not deployd: 404 Not Found, text/html"),
+        ("301 Moved Permanently\r\nLocation: https://x.test/", "text/html", b"", "leads to https://x.test/, text/html"),
+        ("502 Bad Gateway", "text/html", b"<html>", "does not answer: 502 Bad Gateway"),
+    ],
+)
+async def test_another_server_is_told_from_deployd(
+    status: str, kind: str, body: bytes, words: str, tmp_path: Path
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Client(url, patience=0) as client:
+            for ask in (client.apps, client.ready, lambda: client.backup(tmp_path / "b.db"), lambda: _all(client)):
+                with pytest.raises(DaemonAway, match=re.escape(words)) as refused:
+                    await ask()
+                assert "DEPLOYD_URL" in refused.value.hint
+    assert not (tmp_path / "b.db").exists()
+
+
+async def _all(client: Client) -> list[bytes]:
+    return [block async for block in client.app_log("iris")]
 
 
 @pytest.mark.parametrize("url", ["localhost:8081", "http://[", "http://a b", "", "ftp://example.com"])

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from deployd.asking import DaemonAway
 from deployd.cli import apps, deliveries, deploys, hooks, local, logs, operator, tokens
-from deployd.client import DaemonAway
 from deployd.errors import DeploydError
 from deployd.exits import UNREACHABLE, print_error
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deployd.client import DEFAULT_URL, Client
+from deployd.asking import DEFAULT_URL
+from deployd.client import Client
 from deployd.domain import Status
 from deployd.errors import Unavailable
 from deployd.logs.log import printable
