@@ -40,8 +40,8 @@ async def survivor(make_world: MakeWorld, docker_engine: Engine) -> AsyncIterato
 
 async def _restart_to_die(survivor: Survivor, point: str, *, of_a_new_deploy: bool) -> None:
     """Start the daemon so that it dies at the point: mostly in the deploy that the last kill interrupted, before anyone can push;
-    or, after it has resumed what was left and accepted deliveries, in a new deploy."""
-    if not of_a_new_deploy:
+    or, after it has resumed what was left and accepted deliveries, in a new deploy. A delivery needs a daemon that listens."""
+    if not (of_a_new_deploy or point.endswith("accept delivery")):
         await survivor.restart(point)
         return
     ((known,),) = records(survivor.world, "SELECT max(number) FROM deploys")
