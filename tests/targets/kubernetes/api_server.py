@@ -54,7 +54,7 @@ class ApiServer:
     async def start(self) -> None:
         """Listen, on the same port as before."""
         self._closing = asyncio.Event()
-        self._runner = web.ServerRunner(_Server(self._answer), shutdown_timeout=0)
+        self._runner = web.ServerRunner(_Server(self._answer), shutdown_timeout=0.1)  # 0 would be no limit at all
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
         await site.start()
