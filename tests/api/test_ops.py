@@ -105,7 +105,7 @@ async def test_a_locked_database_makes_the_daemon_unready(
 async def test_a_part_that_does_not_answer_is_named(
     daemon: Desk, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployd.api.readiness._TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("deployd.api.readiness._TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(daemon.target, "ping", asyncio.Event().wait)
     monkeypatch.setattr(daemon.store, "ping", asyncio.Event().wait)
     parts = (await browser.get("/readyz")).json()
