@@ -208,11 +208,27 @@ class Deploy(Struct, frozen=True):
         return f"{self.app}/{self.number}"
 
 
+HealthState = Literal["ok", "unready", "down", "unknown"]
+
+
+class Health(Struct, frozen=True):
+    """How a live release is, as its target sees it.
+
+    `down`: what runs differs from what should serve, and is repaired. `unready`: it runs as it should and does not answer well;
+    that is only told. `unknown`: the target cannot be asked. `detail` says what is wrong, `since` when that was first seen.
+    """
+
+    state: HealthState = "ok"
+    detail: str = ""
+    since: datetime | None = None
+
+
 class AppState(Struct, frozen=True):
     """What is remembered of an app beside its config.
 
     `wanted` is the head that was wanted last, since `wanted_at`. When it does not serve and nothing waits or is in flight, the
-    app is held: `held_reason` says why. `owed_since`: since when a delivery owes it a look.
+    app is held: `held_reason` says why. `owed_since`: since when a delivery owes it a look. `failed`: the newest deploy, when it
+    failed.
     """
 
     app: str
@@ -224,6 +240,7 @@ class AppState(Struct, frozen=True):
     wanted_at: datetime | None = None
     held_reason: str = ""
     owed_since: datetime | None = None
+    failed: Deploy | None = None
 
     @property
     def held_commit(self) -> str | None:

@@ -18,15 +18,19 @@ from deployd.config.running import Running
 from deployd.domain import Deploy, Status
 from deployd.errors import DeploydError, Unavailable
 from deployd.flight import Flight, ending
+from deployd.keeper import Keeper
 from deployd.logs.log import fields
 from deployd.metrics import DEPLOYS
 from deployd.pipeline import Pipeline
 from deployd.ports import Target
-from deployd.recovery import Recovery
 from deployd.store.store import Store
 from deployd.tasks import raise_if_cancelled, stop
 
 logger = logging.getLogger(__name__)
+
+# How often what serves is compared with what should serve, beside the events; with many apps less often, to bound the cost.
+_COMPARE_EVERY_S = 30.0
+_COMPARE_APART_S = 0.06
 
 
 class Lane:
@@ -46,7 +50,7 @@ class Lane:
         self._store = store
         self._pipeline = pipeline
         self._aftermath = aftermath
-        self._target = target
+        self.keeper = Keeper(store, target, lambda: self.app, self._compare_every)
         self._wake = asyncio.Event()
         self._paused = False  # a copy of the store's flag, which decides; saves a read for each push in a flood
         self._flight: Flight | None = None
@@ -92,6 +96,7 @@ class Lane:
         with fields(app=self._app.name):
             async with asyncio.TaskGroup() as self._tasks:
                 await self._until_done(self._recover)
+                self._tasks.create_task(self.keeper.serve())
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
@@ -103,19 +108,16 @@ class Lane:
                         self._wake.set()
 
     async def _recover(self) -> None:
-        if (live := await self._recovery().recover()) is not None:
+        if (live := await self.keeper.recover()) is not None:
             await self._clean_up_behind(live)
         self._wake.set()
-
-    def _recovery(self) -> Recovery:
-        return Recovery(self._store, self._target(self.app), self.app)
 
     async def _fly(self, deploy: Deploy) -> None:
         """Run a deploy to its end and record it. Only the scheduler cancels this, when the daemon stops or the app goes."""
         if not self._busy_since:
             self._busy_since = time.monotonic()
         with fields(deploy=deploy.number, commit=deploy.commit[:12]):
-            task = asyncio.create_task(self._pipeline.run(self.app, deploy, self._outrun))
+            task = asyncio.create_task(self._pipeline.run(self.app, deploy, self._may_cut_over))
             self._flight = flight = Flight(deploy, task)
             try:
                 await asyncio.wait({task})  # unlike `await task`, this tells our cancellation from that of the task
@@ -128,6 +130,7 @@ class Lane:
             finally:
                 self._flight = None
             await self._until_done(partial(self._land, flight))
+            self.keeper.resume()
 
     async def _land(self, flight: Flight, *, stopping: bool = False) -> None:
         """Record how a flight ended, then do what follows; when stopping, the next start does that."""
@@ -160,7 +163,7 @@ class Lane:
         if status is Status.FAILED:
             self._prune()
         if deploy.status is Status.ROLLING_OUT:  # the roll-out had begun
-            await self._until_done(self._recovery().settle)
+            await self._until_done(self.keeper.settle)
 
     async def _queue_again(self, deploy: Deploy, error: Unavailable) -> None:
         delay = self._backoff.fail()
@@ -176,12 +179,22 @@ class Lane:
         number, until = self._retry
         return deploy.number == number and time.monotonic() < until
 
+    async def _may_cut_over(self) -> bool:
+        """False when a newer deploy is queued and must supersede the one in flight. Else nothing but this deploy changes what
+        serves from now on."""
+        if await self._outrun():
+            return False
+        await self.keeper.step_back()
+        return True
+
     async def _outrun(self) -> bool:
-        """Whether a newer deploy is queued and must supersede the one in flight."""
         flight = self._flight
         if flight is None or self._paused or self._starving():
             return False
         return await self._store.newest_waiting(flight.deploy.app) > flight.deploy.number
+
+    def _compare_every(self) -> float:
+        return max(_COMPARE_EVERY_S, len(self._running.apps) * _COMPARE_APART_S)
 
     def _starving(self) -> bool:
         """Whether deploys have superseded each other for so long that the present one may finish."""

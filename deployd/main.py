@@ -9,7 +9,7 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,11 +101,8 @@ class Daemon:
     docker: DockerTarget
 
     async def serve(self) -> None:
-        """Watch the targets and run the scheduler, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for target in self.services.targets.values():
-                tasks.create_task(target.watch())
-            tasks.create_task(self.services.scheduler.serve())
+        """Run the scheduler, until cancelled."""
+        await self.services.scheduler.serve()
 
     async def reload(self) -> Sequence[str]:
         """Read the config file again and use it; returns the changed keys that need a restart.
@@ -144,10 +141,15 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         docker = await stack.enter_async_context(
             DockerTarget(config.server.identity, config.gateway, state / "gateway")
         )
-        docker.expect(config.app)
+        targets, readers, expecting = await _targets(config, docker, stack)
         running = Running(config)
-        running.tell(lambda new: docker.expect(new.app))
-        targets, readers = await _targets(config, docker, stack)
+
+        def expect(new: Config) -> None:
+            for tell in expecting:
+                tell(new.app)
+
+        expect(config)
+        running.tell(expect)
         builder = _builder(config)
         parts = Parts(store, logs, source, builder, targets, lambda app: _gates(app, readers))
         registry = config.registry.prefix if config.registry else None
@@ -204,14 +206,15 @@ def _server(config: Config, services: Services, webhooks: WebhookDoor) -> Server
 
 async def _targets(
     config: Config, docker: DockerTarget, stack: AsyncExitStack
-) -> tuple[Mapping[str, Target], Mapping[str, ImageReader]]:
-    """The targets of the apps, and the readers of files in their images.
+) -> tuple[Mapping[str, Target], Mapping[str, ImageReader], Sequence[Callable[[Iterable[App]], None]]]:
+    """The targets of the apps, the readers of files in their images, and who is to know the configured apps.
 
     The Kubernetes client is large, so it is imported only when an app needs it. When no app runs on Docker, as in a pod, no
     engine is needed.
     """
     targets: dict[str, Target] = {}
     readers: dict[str, ImageReader] = {"docker": docker.read}
+    expecting: list[Callable[[Iterable[App]], None]] = [docker.expect]
     used = {app.target for app in config.app}
     if "docker" in used or not used:
         targets["docker"] = docker
@@ -221,7 +224,8 @@ async def _targets(
         kubernetes = KubernetesTarget(config, config.server.state_dir / "kubernetes")
         targets["kubernetes"] = await stack.enter_async_context(kubernetes)
         readers["kubernetes"] = kubernetes.read
-    return targets, readers
+        expecting.append(kubernetes.expect)
+    return targets, readers, expecting
 
 
 def _builder(config: Config) -> Builder:

@@ -11,5 +11,9 @@ DEPLOY_SECONDS = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
 )
 QUEUE_DEPTH = Gauge("deployd_queue_depth", "Queued deploys", ["app"])
-LIVE_INFO = Gauge("deployd_live_info", "The commit of the live release; always 1", ["app", "commit"])
+LIVE_INFO = Gauge(
+    "deployd_live_info",
+    "The commit of the live release: 1 while it serves, 0 while it does not or nobody can tell",
+    ["app", "commit"],
+)
 HEAD_LAG = Gauge("deployd_head_lag_seconds", "How long the head has not been the live commit", ["app"])

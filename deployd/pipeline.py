@@ -25,7 +25,7 @@ from deployd.probe import provenance
 from deployd.recorder import Recorder
 from deployd.store.store import Store
 
-Outrun = Callable[[], Awaitable[bool]]
+MayCutOver = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,16 @@ class Pipeline:
         self._slots = asyncio.Semaphore(builder.concurrency)
         self._registry = registry
 
-    async def run(self, app: App, deploy: Deploy, outrun: Outrun) -> None:
+    async def run(self, app: App, deploy: Deploy, may_cut_over: MayCutOver) -> None:
         """Bring `deploy` live. Raises BuildFailed, RolloutFailed, Unavailable or CancelledError.
 
-        `outrun` says whether something newer waits that this deploy has to make way for.
+        `may_cut_over` is asked directly before the first change of what serves; False when the deploy has to make way for a newer
+        one.
         """
         if deploy.target != app.target:  # it was queued before the config changed
             await self._parts.store.record_target(deploy, app.target)
         with self._parts.logs.open(app.name, deploy.number) as log:
-            passage = _Passage(self._parts, app, deploy, log, outrun)
+            passage = _Passage(self._parts, app, deploy, log, may_cut_over)
             try:
                 async with AsyncExitStack() as stack:
                     if deploy.rollback_to is None:
@@ -129,12 +130,12 @@ class Pipeline:
 class _Passage(Recorder):
     """One deploy on its way; what its target asks and tells while it rolls out. Implements ports.Progress."""
 
-    def __init__(self, parts: Parts, app: App, deploy: Deploy, log: Log, outrun: Outrun) -> None:
+    def __init__(self, parts: Parts, app: App, deploy: Deploy, log: Log, may_cut_over: MayCutOver) -> None:
         super().__init__(parts.store, deploy, log)
         self.context: Context | None = None
         self._parts = parts
         self._app = app
-        self._outrun = outrun
+        self._may_cut_over = may_cut_over
 
     async def pushed(self, image: Image) -> None:
         """Record the image with the digest that the registry gave it."""
@@ -157,7 +158,7 @@ class _Passage(Recorder):
 
     async def cutting_over(self) -> None:
         """Record `rolling_out`, unless something newer waits: older never overwrites newer."""
-        if await self._outrun():
+        if not await self._may_cut_over():
             raise asyncio.CancelledError
         await self._store.advance(self.deploy, Status.ROLLING_OUT)
 

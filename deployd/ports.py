@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from deployd.config.app import App
-from deployd.domain import Deploy, GateResult, Head, Image, Kept
+from deployd.domain import Deploy, GateResult, Head, Health, Image, Kept
 
 KeptNow = Callable[[], Awaitable[Kept]]
 InFlight = Callable[[], int | None]
+Changed = Callable[[str | None], None]
+"""Called with the name of an app when what serves it may have changed outside; None: that of any app."""
 
 
 def none_in_flight() -> int | None:
@@ -213,8 +215,19 @@ class Target(Protocol):
         something unproven was requested there."""
         ...
 
+    async def health(self, app: App, deploy: Deploy) -> Health:
+        """How the recorded live release `deploy` is; `down` when something else runs, or when it does not run as it should.
+
+        Never `unknown`: then it raises Unavailable."""
+        ...
+
     async def restore(self, app: App, deploy: Deploy) -> None:
-        """Make a recorded release serve again: start its container, or make a new one from its image. Idempotent."""
+        """Repair whatever makes the recorded live release `deploy` `down`: start its container, or make a new one from its image.
+        Idempotent. RolloutFailed when that is not possible. May be cancelled at any await: a deploy then changes what serves."""
+        ...
+
+    async def has(self, image: Image) -> bool:
+        """Whether the image of an earlier release still exists, so that a rollback could use it."""
         ...
 
     async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
@@ -253,9 +266,9 @@ class Target(Protocol):
         """Run so many replicas. RequestRefused 409 where the target has none."""
         ...
 
-    async def watch(self) -> None:
-        """Follow what happens outside (a release that dies, an engine that restarts) and repair what it breaks. Runs until it is
-        cancelled; goes on when the outside is away."""
+    async def watch(self, changed: Changed) -> None:
+        """Follow what happens outside (a release that dies, an engine that restarts) and call `changed`; repair what all apps
+        share, such as a gateway. Runs until it is cancelled; goes on when the outside is away."""
         ...
 
     async def ping(self) -> Mapping[str, str]:

@@ -62,6 +62,12 @@ def pause(waited: float, every: float) -> float:
     return min(max(waited * _SHARE_OF_THE_WAIT, _SHORTEST_PAUSE_SECONDS), every)
 
 
+async def refusal(address: str, ready: Ready) -> str:
+    """Why a release does not answer its ready path now; empty when it does. Asked once."""
+    async with client(address) as http:
+        return await _refusal(http, ready.path) or ""
+
+
 async def provenance(address: str, ready: Ready) -> dict[str, Any]:
     """The JSON object that a ready release answers at its `commit_path`; empty when that is something else or too large."""
     if ready.commit_path is None:

@@ -6,12 +6,13 @@ The scheduler owns the lanes and the looks.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from deployd.aftermath import Aftermath
 from deployd.config.app import App
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Push
-from deployd.domain import Deploy, Head, Status, Trigger, Wanted
+from deployd.domain import Deploy, Head, Health, Status, Trigger, Wanted
 from deployd.errors import RequestRefused, Unavailable
 from deployd.lane import Lane
 from deployd.order.decide import head_of, why_no_head
@@ -59,6 +60,8 @@ class Scheduler:
             self._open_lanes()
             self._tasks.create_task(self.looks.serve())
             self._tasks.create_task(self._forget())
+            for name, target in self._targets.items():
+                self._tasks.create_task(target.watch(partial(self._changed, name)), name=f"watch {name}")
 
     def _open_lanes(self) -> None:
         """Open and close lanes so that they match the config. An app that left the config keeps serving without a lane."""
@@ -192,6 +195,21 @@ class Scheduler:
             known = ", ".join(sorted(app.name for app in self._running.apps)) or "none"
             raise RequestRefused(404, f"there is no app {name}", hint=f"configured apps: {known}")
         return app
+
+    def health(self, name: str, number: int) -> Health | None:
+        """How the live release `number` of an app was when it was last compared with what serves; None when it never was."""
+        return lane.keeper.health(number) if (lane := self._lanes.get(name)) is not None else None
+
+    def troubled(self) -> Mapping[str, Health]:
+        """The apps whose live release is not `ok`, and how it is."""
+        found = {name: lane.keeper.latest for name, lane in self._lanes.items()}
+        return {name: health for name, health in found.items() if health is not None and health.state != "ok"}
+
+    def _changed(self, target: str, app: str | None) -> None:
+        """What serves an app, or any app of the target, may have changed."""
+        for name in self._lanes if app is None else self._lanes.keys() & {app}:
+            if self._lanes[name].app.target == target:
+                self._lanes[name].keeper.look()
 
     async def _forget(self) -> None:
         """Once a day, delete deliveries older than the retention; if the database refuses, try again the next day."""

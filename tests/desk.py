@@ -15,13 +15,13 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.domain import Deploy, Image, Status
-from deployd.errors import BuildFailed, RequestRefused, Unavailable
+from deployd.domain import Deploy, Health, Image, Status
+from deployd.errors import BuildFailed, RequestRefused, RolloutFailed, Unavailable
 from deployd.events import Events
 from deployd.http.server import Server, bind
 from deployd.logs.logs import Logs
 from deployd.pipeline import Parts, Pipeline
-from deployd.ports import BuildRequest, Candidate, Context, InFlight, KeptNow, Log, Progress, none_in_flight
+from deployd.ports import BuildRequest, Candidate, Changed, Context, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.scheduler import Scheduler
 from deployd.store.database import Database
 from deployd.store.store import Store
@@ -76,6 +76,11 @@ class FakeTarget:
         self.more = asyncio.Event()
         self.halfway: asyncio.Event | None = None  # where given, a roll-out says that it is half done, and waits for it
         self.replicas: int | None = None
+        self.away: Unavailable | None = None  # what every question about a release is answered with
+        self.broken: RolloutFailed | None = None  # what every restore is answered with
+        self.healths: dict[str, Health] = {}  # of the apps whose live release is not well
+        self.lost: set[str] = set()  # the ids of images that are gone
+        self.changed: Changed | None = None  # tells that something has changed outside, once the target is watched
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         async with progress.step("candidate"):
@@ -95,7 +100,19 @@ class FakeTarget:
     async def serving(self, app: App) -> int | None:
         return self.live.get(app.name)
 
+    async def health(self, app: App, deploy: Deploy) -> Health:
+        if self.away is not None:
+            raise self.away
+        if self.live.get(app.name) != deploy.number:
+            return Health("down", "its container was removed")
+        return self.healths.get(app.name, Health())
+
+    async def has(self, image: Image) -> bool:
+        return image.id not in self.lost
+
     async def restore(self, app: App, deploy: Deploy) -> None:
+        if self.broken is not None:
+            raise self.broken
         self.live[app.name] = deploy.number
 
     async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
@@ -130,7 +147,8 @@ class FakeTarget:
             raise RequestRefused(409, f"{app.name} runs on Docker, which has no replicas")
         self.replicas = replicas
 
-    async def watch(self) -> None:
+    async def watch(self, changed: Changed) -> None:
+        self.changed = changed
         await asyncio.Event().wait()
 
     async def ping(self) -> Mapping[str, str]:

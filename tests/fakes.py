@@ -9,9 +9,20 @@ from fnmatch import fnmatch
 from typing import Any, Self
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Head, Image, Kept
+from deployd.domain import Deploy, Head, Health, Image, Kept
 from deployd.errors import RequestRefused, RolloutFailed, Unavailable
-from deployd.ports import Candidate, CommitFacts, Context, Gate, InFlight, KeptNow, Log, Progress, none_in_flight
+from deployd.ports import (
+    Candidate,
+    Changed,
+    CommitFacts,
+    Context,
+    Gate,
+    InFlight,
+    KeptNow,
+    Log,
+    Progress,
+    none_in_flight,
+)
 from deployd.tasks import uninterrupted
 
 
@@ -140,6 +151,7 @@ class FakeProgress:
         self.proving = asyncio.Event()
         self.outrun = False
         self.record_fails = False
+        self.image: Image | None = None  # with its digest in the registry
         self.gate = gate
 
     @asynccontextmanager
@@ -161,6 +173,7 @@ class FakeProgress:
 
     async def pushed(self, image: Image) -> None:
         assert image.digest is not None
+        self.image = image
         self.said.append("pushed")
 
     async def cutting_over(self) -> None:
@@ -181,6 +194,7 @@ class FakeTarget:
     def __init__(self) -> None:
         self.containers: dict[str, set[int]] = {}
         self._serving: dict[str, int] = {}
+        self._changed: Changed | None = None
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         running = self.containers.setdefault(app.name, set())
@@ -198,6 +212,12 @@ class FakeTarget:
 
     async def serving(self, app: App) -> int | None:
         return self._serving.get(app.name)
+
+    async def health(self, app: App, deploy: Deploy) -> Health:
+        return Health() if self._serving.get(app.name) == deploy.number else Health("down", "something else serves")
+
+    async def has(self, image: Image) -> bool:
+        return image.tag != "bad"
 
     async def restore(self, app: App, deploy: Deploy) -> None:
         if deploy.image is None or deploy.image.tag == "bad":
@@ -234,7 +254,8 @@ class FakeTarget:
     async def ping(self) -> Mapping[str, str]:
         return {"engine": "ok"}
 
-    async def watch(self) -> None:
+    async def watch(self, changed: Changed) -> None:
+        self._changed = changed
         await asyncio.Event().wait()
 
     async def _cut_over(self, app: App, deploy: Deploy, progress: Progress) -> None:
@@ -242,6 +263,12 @@ class FakeTarget:
             await progress.cutting_over()
             await progress.serving()
             self._serving[app.name] = deploy.number
+
+    def lose(self, app: str) -> None:
+        """Somebody removes what serves."""
+        self.containers[app].discard(self._serving.pop(app))
+        if self._changed is not None:
+            self._changed(app)
 
     def _must_run(self, app: App) -> None:
         if app.name not in self._serving:

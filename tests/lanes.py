@@ -15,19 +15,18 @@ from deployd.config.app import App
 from deployd.config.daemon import Config, Retention
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.domain import Deploy, Status, Trigger, Wanted
+from deployd.domain import Deploy, Health, Image, Status, Trigger, Wanted
 from deployd.errors import DeploydError, Unavailable
 from deployd.events import Events
 from deployd.lane import Lane
-from deployd.pipeline import Pipeline
-from deployd.ports import InFlight, Log, Target, none_in_flight
+from deployd.pipeline import MayCutOver, Pipeline
+from deployd.ports import Changed, InFlight, Log, Target, none_in_flight
 from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.tasks import uninterrupted
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 MAIN = "refs/heads/main"
-Outrun = Callable[[], Awaitable[bool]]
 Script = Callable[[Deploy], Awaitable[None]]
 
 
@@ -47,6 +46,16 @@ def failing(*errors: DeploydError) -> Script:
     return fail
 
 
+class Held:
+    """The script of a deploy that goes live once the test lets it."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, deploy: Deploy) -> None:
+        await self.go_on.wait()
+
+
 class Cleaning:
     """The script of a deploy that goes on until it is stopped, and cleans up until the test lets it end."""
 
@@ -64,13 +73,14 @@ class Cleaning:
 class ScriptedPipeline(Pipeline):
     """Does for each deploy what `scripts` says of its commit; without a script it goes live at once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, world: "World") -> None:
         self.store = store
+        self.world = world
         self.scripts: dict[str, Script] = {}
         self.began: asyncio.Queue[Deploy] = asyncio.Queue()
         self.running: set[str] = set()
 
-    async def run(self, app: App, deploy: Deploy, outrun: Outrun) -> None:
+    async def run(self, app: App, deploy: Deploy, may_cut_over: MayCutOver) -> None:
         assert app.name not in self.running, "two deploys of one app at once"
         self.running.add(app.name)
         try:
@@ -78,7 +88,7 @@ class ScriptedPipeline(Pipeline):
             self.began.put_nowait(deploy)
             if (script := self.scripts.get(deploy.commit)) is not None:
                 await script(deploy)
-            if await outrun():
+            if not await may_cut_over():
                 raise asyncio.CancelledError
             await uninterrupted(self.go_live(deploy))
         finally:
@@ -88,6 +98,7 @@ class ScriptedPipeline(Pipeline):
         """What is left of the way, in one go."""
         for status in (Status.CHECKING, Status.ROLLING_OUT, Status.LIVE):
             await self.store.advance(deploy, status)
+        self.world.numbers[deploy.app] = deploy.number
 
 
 class ScriptedAftermath(Aftermath):
@@ -110,23 +121,54 @@ class World:
     """What serves, as a target would say."""
 
     def __init__(self) -> None:
-        self.number: int | None = None
+        self.numbers: dict[str, int | None] = {}  # by app
         self.restored: list[int] = []
         self.removed: list[str] = []
         self.trouble: list[DeploydError] = []  # what the next questions are answered with
         self.refused: list[DeploydError] = []  # what the next restores end with
         self.swept = asyncio.Event()
+        self.well = Health()  # how the live release is while it serves
+        self.lost: set[str] = set()  # the tags of images that are gone
+        self.compared: asyncio.Queue[int] = asyncio.Queue()
+        self.restoring = asyncio.Event()
+        self.slow: asyncio.Event | None = None  # where given, a restore waits for it
+
+    @property
+    def number(self) -> int | None:
+        """The deploy that serves for iris."""
+        return self.numbers.get("iris")
+
+    @number.setter
+    def number(self, number: int | None) -> None:
+        self.numbers["iris"] = number
 
     async def serving(self, app: App) -> int | None:
         if self.trouble:
             raise self.trouble.pop(0)
-        return self.number
+        return self.numbers.get(app.name)
+
+    async def health(self, app: App, deploy: Deploy) -> Health:
+        if self.trouble:
+            raise self.trouble.pop(0)
+        self.compared.put_nowait(deploy.number)
+        if self.numbers.get(app.name) != deploy.number:
+            return Health("down", "its container was removed")
+        return self.well
+
+    async def has(self, image: Image) -> bool:
+        return image.tag not in self.lost
+
+    async def watch(self, changed: Changed) -> None:
+        await asyncio.Event().wait()
 
     async def restore(self, app: App, deploy: Deploy) -> None:
+        self.restoring.set()
+        if self.slow is not None:
+            await self.slow.wait()
         if self.refused:
             raise self.refused.pop(0)
         self.restored.append(deploy.number)
-        self.number = deploy.number
+        self.numbers[app.name] = deploy.number
 
     async def sweep(self, app: App, keep: int | None, log: Log) -> None:
         assert keep is None
@@ -143,7 +185,8 @@ class Bench:
 
     def __init__(self, store: Store, events: Events, config: Config) -> None:
         self.store, self.events = store, events
-        self.pipeline, self.aftermath, self.world = ScriptedPipeline(store), ScriptedAftermath(), World()
+        self.world, self.aftermath = World(), ScriptedAftermath()
+        self.pipeline = ScriptedPipeline(store, self.world)
         self.running = Running(config)
         target = cast("Target", self.world)
         self.lane = Lane(config.app[0], self.running, store, self.pipeline, self.aftermath, lambda _: target)
@@ -214,7 +257,8 @@ def away(number: int = 1) -> list[DeploydError]:
 @asynccontextmanager
 async def a_bench(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """A bench for the length of the block; what is away is asked again at once."""
-    monkeypatch.setattr("deployd.lane.Backoff", partial(Backoff, (0.01,)))
+    for module in ("lane", "keeper"):
+        monkeypatch.setattr(f"deployd.{module}.Backoff", partial(Backoff, (0.01,)))
     app = {"name": "iris", "repo": "https://example.com/acme/iris.git", "branch": "main", "gateway": {"listen": 8000}}
     events = Events()
     async with Database(directory / "db") as database:

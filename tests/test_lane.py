@@ -7,23 +7,13 @@ from pathlib import Path
 import pytest
 
 from deployd.domain import Deploy, Status
-from tests.lanes import A, B, Bench, C, Cleaning, a_bench, for_ever
+from tests.lanes import A, B, Bench, C, Cleaning, Held, a_bench, for_ever
 
 
 @pytest.fixture
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     async with a_bench(tmp_path, monkeypatch) as made:
         yield made
-
-
-class Held:
-    """The script of a deploy that goes live once the test lets it."""
-
-    def __init__(self) -> None:
-        self.go_on = asyncio.Event()
-
-    async def __call__(self, deploy: Deploy) -> None:
-        await self.go_on.wait()
 
 
 class Clock:

@@ -11,8 +11,9 @@ from deployd.config.app import App
 from deployd.domain import Deploy, Status
 from deployd.errors import BuildFailed, RolloutFailed, Unavailable
 from deployd.metrics import DEPLOYS
+from deployd.pipeline import MayCutOver
 from deployd.store.database import Work
-from tests.lanes import A, B, Bench, Cleaning, Outrun, a_bench, away, failing, for_ever
+from tests.lanes import A, B, Bench, Cleaning, a_bench, away, failing, for_ever
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ async def test_a_deploy_that_fails_before_it_begins_for_want_of_the_disk_is_trie
 ) -> None:
     run = bench.pipeline.run
 
-    async def without_a_log(app: App, deploy: Deploy, outrun: Outrun) -> None:
+    async def without_a_log(app: App, deploy: Deploy, may_cut_over: MayCutOver) -> None:
         monkeypatch.setattr(bench.pipeline, "run", run)
         raise Unavailable("cannot open the log")
 
@@ -136,10 +137,10 @@ async def test_a_deploy_cancelled_in_the_moment_in_which_it_is_taken_up_stays_ca
 ) -> None:
     run = bench.pipeline.run
 
-    async def too_late(app: App, deploy: Deploy, outrun: Outrun) -> None:
+    async def too_late(app: App, deploy: Deploy, may_cut_over: MayCutOver) -> None:
         monkeypatch.setattr(bench.pipeline, "run", run)
         await bench.store.advance(deploy, Status.CANCELLED, reason="cancelled by hand")
-        await run(app, deploy, outrun)
+        await run(app, deploy, may_cut_over)
 
     monkeypatch.setattr(bench.pipeline, "run", too_late)
     async with bench.serving():
@@ -184,7 +185,7 @@ async def test_a_deploy_that_is_stopped_before_it_is_recorded_as_begun_ends_like
 ) -> None:
     preparing, run = asyncio.Event(), bench.pipeline.run
 
-    async def slow(app: App, deploy: Deploy, outrun: Outrun) -> None:
+    async def slow(app: App, deploy: Deploy, may_cut_over: MayCutOver) -> None:
         monkeypatch.setattr(bench.pipeline, "run", run)
         preparing.set()
         await asyncio.Event().wait()

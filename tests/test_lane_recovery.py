@@ -1,5 +1,6 @@
 """What the lane restores before it takes anything up: at its start, and after a deploy that broke off while it rolled out."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from deployd.domain import Deploy, Status
 from deployd.errors import BuildFailed, ConfigError, DeploydError, RolloutFailed
-from tests.lanes import A, B, Bench, C, a_bench, away, failing
+from tests.lanes import A, B, Bench, C, Held, a_bench, away, failing
 
 ROLLING_OUT = (Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT)
 LIVE = (*ROLLING_OUT, Status.LIVE)
@@ -118,10 +119,9 @@ async def test_a_deploy_that_fails_before_its_cut_over_needs_nothing_restored(be
     bench.pipeline.scripts[B] = failing(BuildFailed("no such base"))
     async with bench.serving():
         await bench.aftermath.followed.get()
-        bench.world.trouble = [RolloutFailed("nobody should ask")]
         await bench.becomes(await bench.push(B), Status.FAILED)
         await bench.becomes(await bench.push(C), Status.LIVE)
-    assert len(bench.world.trouble) == 1
+    assert bench.world.restored == []
 
 
 @pytest.mark.parametrize("paused", [True, False])
@@ -136,3 +136,37 @@ async def test_the_release_is_restored_before_an_interrupted_rollout_is_taken_up
         assert bench.world.restored == [live.number]
         if not paused:
             await bench.becomes(deploy, Status.LIVE)
+
+
+async def test_a_release_that_dies_is_restored_while_the_next_one_is_built(bench: Bench) -> None:
+    live = await bench.left_at(*LIVE)
+    bench.world.number = live.number
+    bench.pipeline.scripts[B] = held = Held()
+    async with bench.serving():
+        deploy = await bench.begins(B)
+        bench.world.number = None
+        bench.world.restoring.clear()
+        bench.lane.keeper.look()
+        await bench.world.restoring.wait()
+        held.go_on.set()
+        await bench.becomes(deploy, Status.LIVE)
+    assert bench.world.restored == [live.number]
+
+
+async def test_a_repair_under_way_does_not_outlive_the_cut_over_of_a_newer_release(bench: Bench) -> None:
+    live = await bench.left_at(*LIVE)
+    bench.world.number = live.number
+    bench.pipeline.scripts[B] = held = Held()
+    async with bench.serving():
+        deploy = await bench.begins(B)
+        bench.world.number, bench.world.slow = None, asyncio.Event()
+        bench.lane.keeper.look()
+        await bench.world.restoring.wait()
+        held.go_on.set()
+        await bench.becomes(deploy, Status.LIVE)
+        bench.world.slow.set()
+        while bench.lane.keeper.health(deploy.number) is None:
+            await bench.world.compared.get()
+            await asyncio.sleep(0)
+    assert bench.world.restored == []
+    assert bench.world.numbers == {"iris": deploy.number}

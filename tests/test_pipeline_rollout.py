@@ -46,7 +46,7 @@ async def _run(daemon: Works, rollout: Rollout | None = None, *, outrun: bool = 
     """Bring a new commit live with the pipeline alone; the deploy as it is recorded then."""
 
     async def newer() -> bool:
-        return outrun
+        return not outrun
 
     if rollout is not None:
         daemon.target.roll_out = rollout  # type: ignore[assignment,method-assign]

@@ -39,7 +39,8 @@ class Desk:
         self.store, self.events = store, events
         self.running = Running(_config("iris", "rose"))
         self.source = FakeSource({REPO: {}})
-        self.pipeline, self.world = ScriptedPipeline(store), World()
+        self.world = World()
+        self.pipeline = ScriptedPipeline(store, self.world)
         targets = {"docker": cast("Target", self.world)}
         aftermath = ScriptedAftermath()
         self.scheduler = Scheduler(self.running, store, self.source, self.pipeline, aftermath, targets)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from deployd.domain import AppState, Deploy, Image, Status, StepStatus, TriggerKind, Verdict
+from deployd.domain import AppState, Deploy, HealthState, Image, Status, StepStatus, TriggerKind, Verdict
 
 NAME_PATTERN = r"^[^\s\x00-\x1f\x7f-][^\x00-\x20\x7f]*$"
 
@@ -92,6 +92,24 @@ class LiveAnswer(Answer):
     since: datetime | None = None
 
 
+class HealthAnswer(Answer):
+    """How the live release is: `ok`; `unready` (it runs, but does not answer its ready path); `down` (it does not serve as it
+    should, and deployd tries to repair that); `unknown` (the target cannot be asked). `detail` says what is wrong."""
+
+    state: HealthState
+    detail: str = ""
+    since: datetime | None = None
+
+
+class FailedAnswer(Answer):
+    """The newest deploy, when it failed."""
+
+    number: int
+    commit: str
+    reason: str
+    hint: str = ""
+
+
 class HeldAnswer(Answer):
     """The commit that is not deployed although the branch has it, and why."""
 
@@ -119,6 +137,8 @@ class AppAnswer(Answer):
     held: HeldAnswer | None = None
     owed: OwedAnswer | None = None
     live: LiveAnswer | None = None
+    health: HealthAnswer | None = None
+    failed: FailedAnswer | None = None
     in_flight: DeployAnswer | None = None
     queued: int = 0
     urls: list[str] = []
@@ -224,7 +244,7 @@ class ReloadAnswer(Answer):
     needs_restart: list[str] = []
 
 
-class HealthAnswer(Answer):
+class AliveAnswer(Answer):
     """The process answers."""
 
     status: Literal["ok"] = "ok"

@@ -2,15 +2,15 @@
 
 from html import escape
 
-from deployd.domain import AppState, Deploy, Status
+from deployd.domain import AppState, Deploy, Health, Status
 
 _CHARACTER_PX, _PADDING_PX = 7, 10
 _GREEN, _BLUE, _RED, _GREY = "#2e7d32", "#1565c0", "#c62828", "#616161"
 
 
-def badge(app: str, state: AppState, newest: Deploy | None) -> str:
-    """The commit that serves, or that a newer deploy is in flight or failed."""
-    words, colour = _words(state, newest)
+def badge(app: str, state: AppState, newest: Deploy | None, health: Health | None = None) -> str:
+    """The commit that serves, or that it does not serve, or that a newer deploy is in flight or failed."""
+    words, colour = _words(state, newest, health)
     left, right = (len(text) * _CHARACTER_PX + _PADDING_PX for text in (app, words))
     label, text = escape(app), escape(words)
     return (
@@ -23,7 +23,9 @@ def badge(app: str, state: AppState, newest: Deploy | None) -> str:
     )
 
 
-def _words(state: AppState, newest: Deploy | None) -> tuple[str, str]:
+def _words(state: AppState, newest: Deploy | None, health: Health | None) -> tuple[str, str]:
+    if health is not None and health.state in {"down", "unknown"}:
+        return health.state, _RED
     if state.paused:
         return "paused", _GREY
     if state.in_flight is not None:

@@ -14,6 +14,8 @@ from deployd.api.answers import (
     DescribeAnswer,
     DiffAnswer,
     DifferenceAnswer,
+    FailedAnswer,
+    HealthAnswer,
     HeldAnswer,
     OwedAnswer,
     PlanAnswer,
@@ -149,6 +151,18 @@ async def remove(app: str, services: Given) -> None:
     await services.scheduler.remove(app)
 
 
+def _health(services: Services, state: AppState) -> HealthAnswer | None:
+    if state.live is None or (health := services.scheduler.health(state.app, state.live.number)) is None:
+        return None
+    return HealthAnswer.model_validate(health)
+
+
+def _failed(deploy: Deploy | None) -> FailedAnswer | None:
+    if deploy is None:
+        return None
+    return FailedAnswer(number=deploy.number, commit=deploy.commit, reason=deploy.reason, hint=deploy.hint)
+
+
 async def _deploy(services: Services, app: str, number: int) -> Deploy:
     if (deploy := await services.store.deploy(app, number)) is None:
         raise RequestRefused(404, f"there is no deploy {app}/{number}", hint=f"deployd history {app} shows them")
@@ -177,6 +191,8 @@ def _app_answer(services: Services, state: AppState) -> AppAnswer:
         held=held,
         owed=OwedAnswer(since=owed_since, reason=why) if owed_since is not None else None,
         live=live_of(state),
+        health=_health(services, state),
+        failed=_failed(state.failed),
         in_flight=DeployAnswer.of(state.in_flight) if state.in_flight else None,
         queued=state.queued,
         urls=public_urls(services.config, app) if app else [],

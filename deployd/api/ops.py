@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, Response
 
-from deployd.api.answers import HealthAnswer, ReloadAnswer
+from deployd.api.answers import AliveAnswer, ReloadAnswer
 from deployd.api.auth import READS, RULES
 from deployd.api.badge import badge
 from deployd.api.readiness import WARNING, is_well
@@ -32,9 +32,9 @@ def sweep_backups(state_dir: Path) -> None:
 
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
-async def healthz() -> HealthAnswer:
+async def healthz() -> AliveAnswer:
     """The process answers."""
-    return HealthAnswer()
+    return AliveAnswer()
 
 
 @router.head("/readyz", include_in_schema=False)
@@ -42,7 +42,8 @@ async def healthz() -> HealthAnswer:
 async def readyz(services: Given) -> Response:
     """The state of every part that deploys need: `ok` or what is wrong; 503 when one is unavailable.
 
-    An unavailable git remote is only a warning: it delays only its own apps, and webhooks must still be accepted.
+    An unavailable git remote and a live release that does not serve are only warnings: they concern only their own apps, and
+    webhooks must still be accepted.
     """
     parts = dict(await services.readiness.parts(services.config, services.store, services.targets))
     if troubled := services.scheduler.looks.troubled():
@@ -51,6 +52,8 @@ async def readyz(services: Given) -> Response:
         parts["git"] = (
             f"{WARNING}no look at the remote of {names} since {since:%Y-%m-%d %H:%M:%S} UTC; see deployd status"
         )
+    if broken := [f"{name} ({health.detail})" for name, health in sorted(services.scheduler.troubled().items())]:
+        parts["apps"] = f"{WARNING}not as they should be: {'; '.join(broken)}"
     return JSONResponse(parts, 200 if is_well(parts) else 503, {"Cache-Control": "no-store"})
 
 
@@ -65,7 +68,9 @@ async def metrics(services: Given) -> Response:
         behind = state.behind_since()
         HEAD_LAG.labels(state.app).set((datetime.now(UTC) - behind).total_seconds() if behind is not None else 0.0)
         if state.live is not None:
-            LIVE_INFO.labels(state.app, state.live.commit).set(1)
+            health = services.scheduler.health(state.app, state.live.number)
+            serves = health is None or health.state in {"ok", "unready"}
+            LIVE_INFO.labels(state.app, state.live.commit).set(int(serves))
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -74,8 +79,9 @@ async def app_badge(app: str, services: Given) -> Response:
     """The app's state as a picture."""
     if services.config.find(app) is None:
         raise RequestRefused(404, f"there is no app {app}")
-    newest = await services.store.deploys(app, 1)
-    picture = badge(app, await services.store.state(app), newest[0] if newest else None)
+    newest, state = await services.store.deploys(app, 1), await services.store.state(app)
+    health = services.scheduler.health(app, state.live.number) if state.live is not None else None
+    picture = badge(app, state, newest[0] if newest else None, health)
     headers = {"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
     return Response(picture, media_type="image/svg+xml", headers=headers)
 

@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from deployd.api.answers import AppAnswer, HeldAnswer, OwedAnswer
+from deployd.api.answers import AppAnswer, HealthAnswer, HeldAnswer, OwedAnswer
 from deployd.cli.output import AppName, AsJson, ago, out, print_json, print_table, status_text, took, with_daemon
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.logs.log import printable
+
+HEALTH_COLOURS = {"unready": "yellow", "down": "red", "unknown": "yellow"}
+_UNWELL = {"unready": "runs but is not ready", "down": "does not serve as it should", "unknown": "cannot be asked"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,6 +43,12 @@ def status(
         return
     print_table(("APP", "STATE", "LIVE", "COMMIT", "SINCE", "IN FLIGHT", "URL"), [_row(one) for one in apps])
     for one in apps:
+        if one.health is not None and one.health.state != "ok":
+            out().print(_unwell(one, one.health), style=HEALTH_COLOURS[one.health.state], soft_wrap=True)
+        if one.failed is not None and not (one.held and one.held.reason.startswith(f"{one.name}/{one.failed.number} ")):
+            out().print(
+                f"{one.name}/{one.failed.number} failed: {printable(one.failed.reason)}", style="red", soft_wrap=True
+            )
         if one.held is not None:
             out().print(_held(one, one.held), style="yellow", soft_wrap=True)
         if one.owed is not None:
@@ -103,6 +112,11 @@ def remove(app: AppName) -> None:
     out().print(f"{app} is removed; its history stays")
 
 
+def _unwell(app: AppAnswer, health: HealthAnswer) -> str:
+    since = f" (seen {ago(health.since)})" if health.since is not None else ""
+    return f"{app.name} {_UNWELL[health.state]}{since}: {printable(health.detail, 1000)}"
+
+
 def _held(app: AppAnswer, held: HeldAnswer) -> str:
     where = f" at #{app.live.number}" if app.live else ""
     return f"{app.name} is held{where}: {held.reason}. The next push, or `deployd deploy {app.name}`, ends it."
@@ -130,8 +144,12 @@ def _row(app: AppAnswer) -> tuple[str | Text, ...]:
 def _state(app: AppAnswer) -> Text:
     if not app.configured:
         return Text("not configured", "yellow")
+    if app.health is not None and app.health.state != "ok":
+        return Text(app.health.state, HEALTH_COLOURS[app.health.state])
     if app.paused:
         return Text("paused", "yellow")
     if app.held is not None:
         return Text("held", "yellow")
-    return status_text(Status.LIVE) if app.live else Text("nothing live", "dim")
+    if app.live:
+        return status_text(Status.LIVE)
+    return status_text(Status.FAILED) if app.failed else Text("nothing live", "dim")

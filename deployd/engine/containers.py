@@ -51,6 +51,10 @@ class EngineContainers:
             f"stopping {container}", f"containers/{container}/stop{query}", "POST", timeout=ENDLESS
         )
 
+    async def unpause(self, container: str) -> None:
+        """Let it go on."""
+        await self._connection.ask(f"letting {container} go on", f"containers/{container}/unpause", "POST")
+
     async def kill(self, container: str, signal: str) -> None:
         """Send it a signal."""
         query = {"signal": signal}

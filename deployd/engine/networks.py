@@ -24,10 +24,11 @@ class EngineNetworks:
         body = {"Name": name, "CheckDuplicate": True, **spec}
         await self._connection.ask(f"making the network {name}", "networks/create", "POST", body=body)
 
-    async def join(self, name: str, container: str) -> None:
-        """Connect a container to the network."""
-        doing = f"putting {container} into the network {name}"
-        await self._connection.ask(doing, f"networks/{name}/connect", "POST", body={"Container": container})
+    async def join(self, name: str, container: str, address: str | None = None) -> None:
+        """Connect a container to the network, at a fixed address if one is given."""
+        doing, body = f"putting {container} into the network {name}", {"Container": container}
+        settings = {"EndpointConfig": {"IPAMConfig": {"IPv4Address": address}}} if address is not None else {}
+        await self._connection.ask(doing, f"networks/{name}/connect", "POST", body=body | settings)
 
     async def remove(self, name: str) -> bool:
         """Remove it. False when containers are in it."""

@@ -150,7 +150,7 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
         return AppState(app)
 
     def find(condition: str) -> Deploy | None:
-        found = connection.execute(f"SELECT * FROM deploys WHERE app = ? AND {condition}", (app,)).fetchone()
+        found = connection.execute(f"SELECT * FROM deploys WHERE app = ?1 AND {condition}", (app,)).fetchone()
         return deploy_of(found) if found else None
 
     live, in_flight = find("status = 'live'"), find(IN_FLIGHT)
@@ -168,6 +168,9 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
         wanted_at=moment(row["wanted_at"]),
         held_reason=_why_held(connection, row, live) if at_rest and live is not None else "",
         owed_since=moment(row["owed_since"]),
+        failed=find("status = 'failed' AND number = (SELECT max(number) FROM deploys WHERE app = ?1)")
+        if at_rest
+        else None,
     )
 
 
@@ -177,7 +180,7 @@ def _why_held(connection: sqlite3.Connection, row: sqlite3.Row, live: Deploy) ->
         return ""
     if live.number > row["wanted_number"] and not live.trigger.automatic:
         done = "rolled back" if live.rollback_to is not None else "deployed"
-        return f"{live.name} was {done} by hand" + (f" by {live.trigger.by}" if live.trigger.by else "")
+        return f"{done} by hand" + (f" by {live.trigger.by}" if live.trigger.by else "")
     found = connection.execute(
         "SELECT status, reason FROM deploys WHERE app = ? AND number = ?", (live.app, row["wanted_number"])
     ).fetchone()

@@ -72,6 +72,11 @@ class Registry:
         log.write(f"{image.name}:{image.tag} is in the registry as {digest}\n")
         return structs.replace(image, digest=digest)
 
+    async def has(self, image: Image) -> bool:
+        """Whether the registry has an image that was pushed."""
+        async with self._http() as http:
+            return await self._digest(http, image.name, image.digest or image.tag, self._credentials(None)) is not None
+
     async def ping(self) -> None:
         """The registry answers and takes our credentials; else Unavailable."""
         async with self._http() as http:

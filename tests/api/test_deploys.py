@@ -6,7 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployd.domain import Status
+from deployd.domain import Health, Status
+from deployd.errors import RolloutFailed, Unavailable
 from tests.api.pushes import pushed, troubled
 from tests.desk import JSON, MAIN, REPO, A, B, Desk, config_of, desk, settings
 
@@ -15,6 +16,7 @@ APP = "/api/v1/apps/iris"
 
 async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser: httpx.AsyncClient) -> None:
     deploy = await daemon.deployed(A)
+    assert await compared(daemon, 1) == Health()
     answer = (await browser.get(APP)).json()
     assert deploy.live_at is not None
     assert answer == {
@@ -33,10 +35,69 @@ async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser:
             "image": f"deployd/iris:{A}",
             "since": deploy.live_at.isoformat().replace("+00:00", "Z"),
         },
+        "health": {"state": "ok", "detail": "", "since": None},
+        "failed": None,
         "in_flight": None,
         "queued": 0,
         "urls": ["http://127.0.0.1:8000"],
     }
+
+
+async def compared(daemon: Desk, number: int, state: str = "ok") -> Health:
+    """How the live release of iris is, once it was found to be in that state."""
+    async with asyncio.timeout(20):
+        while True:
+            health = daemon.scheduler.health("iris", number)
+            if health is not None and health.state == state:
+                return health
+            await asyncio.sleep(0.01)
+
+
+async def test_an_app_tells_that_its_release_does_not_serve_and_why(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    await daemon.deployed(A)
+    await compared(daemon, 1)
+    daemon.target.broken = RolloutFailed("the image of iris/1 is no longer on the engine")
+    daemon.target.live.clear()
+    assert daemon.target.changed is not None
+    daemon.target.changed("iris")
+    await compared(daemon, 1, "down")
+    told = (await browser.get(APP)).json()["health"]
+    assert (told["state"], told["since"] is not None) == ("down", True)
+    assert told["detail"].startswith("its container was removed")
+    ready = await browser.get("/readyz")
+    assert (ready.status_code, ready.json()["apps"][:58]) == (
+        200,
+        "warning: not as they should be: iris (its container was re",
+    )
+    assert f'deployd_live_info{{app="iris",commit="{A}"}} 0.0' in (await browser.get("/metrics")).text
+    assert ">down<" in (await browser.get("/apps/iris/badge.svg")).text
+
+
+async def test_an_engine_that_is_away_leaves_nothing_well(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    await daemon.deployed(A)
+    await compared(daemon, 1)
+    daemon.target.away = Unavailable("the engine does not answer")
+    assert daemon.target.changed is not None
+    daemon.target.changed(None)
+    await compared(daemon, 1, "unknown")
+    told = (await browser.get(APP)).json()["health"]
+    assert (told["state"], told["detail"]) == ("unknown", "the engine does not answer")
+    daemon.target.away = None
+    daemon.target.changed(None)
+    await compared(daemon, 1)
+    assert "apps" not in (await browser.get("/readyz")).json()
+
+
+async def test_an_app_tells_that_its_newest_deploy_failed(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    daemon.builder.broken.add(A)
+    daemon.source.remotes[REPO][MAIN] = A
+    await browser.post(f"{APP}/deploys")
+    await daemon.becomes("iris", 1, Status.FAILED)
+    told = (await browser.get(APP)).json()["failed"]
+    assert (told["number"], told["commit"], told["reason"]) == (1, A, "the command returned 1")
+    daemon.source.remotes[REPO][MAIN] = B
+    await daemon.deployed(B)
+    assert (await browser.get(APP)).json()["failed"] is None
 
 
 async def test_all_apps_are_listed_in_the_order_of_the_config(browser: httpx.AsyncClient) -> None:

@@ -23,6 +23,7 @@ from deployd.ports import Candidate, Target
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeLog, FakeProgress, FakeTarget
+from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry
 
 _SERVICE = """FROM deployd-testbed/busybox:latest
@@ -43,7 +44,7 @@ class World:
     def __init__(self, target: Target, app: App, good: Image, bad: Image, gate: Callable[[], ReadyGate | None]) -> None:
         self.target = target
         self.app = app
-        self._good = good
+        self.good = good
         self._bad = bad
         self._gate = gate
 
@@ -51,7 +52,7 @@ class World:
         return FakeProgress(self._gate())
 
     def deploy(self, number: int, *, good: bool = True) -> Deploy:
-        image = self._good if good else self._bad
+        image = self.good if good else self._bad
         return Deploy(
             self.app.name,
             number,
@@ -71,6 +72,45 @@ class World:
 
     async def serving(self) -> int | None:
         return await self.target.serving(self.app)
+
+    async def health(self, number: int) -> str:
+        return (await self.target.health(self.app, self.deploy(number))).state
+
+    async def lose(self) -> None:
+        """Somebody removes what serves, without deployd."""
+        assert isinstance(self.target, FakeTarget)
+        self.target.lose(self.app.name)
+
+
+class DockerWorld(World):
+    """On an engine."""
+
+    def __init__(
+        self, target: Target, app: App, good: Image, bad: Image, gate: Callable[[], ReadyGate | None], engine: Engine
+    ) -> None:
+        super().__init__(target, app, good, bad, gate)
+        self._engine = engine
+
+    async def lose(self) -> None:
+        (container,) = (await self.target.describe(self.app))["containers"]
+        self._engine.api().delete(f"/containers/{container['id']}?force=1")
+
+
+class KubernetesWorld(World):
+    """On a cluster."""
+
+    instant = False
+
+    def __init__(
+        self, target: Target, app: App, good: Image, bad: Image, gate: Callable[[], ReadyGate | None], cluster: Cluster
+    ) -> None:
+        super().__init__(target, app, good, bad, gate)
+        self._cluster = cluster
+
+    async def lose(self) -> None:
+        settings = self.app.kubernetes
+        assert settings is not None
+        self._cluster.kubectl(f"--namespace={settings.namespace}", "delete", "deployment", self.app.name)
 
 
 ENGINE = pytest.param("docker", marks=[pytest.mark.engine, pytest.mark.slow])
@@ -101,7 +141,7 @@ async def _docker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     section = GatewaySection(bind="127.0.0.1")
     async with DockerTarget(leaks.instance, section, tmp_path / "gateway", engine.url) as target:
         app = _an_app(f"web-{uuid.uuid4().hex[:8]}")
-        yield World(target, app, good, bad, ReadyGate)
+        yield DockerWorld(target, app, good, bad, ReadyGate, engine)
         await target.remove(app.name)
         assert [thing for thing in leaks.present() if not thing.startswith("image ")] == []
         leaks.expect("image *")
@@ -130,9 +170,8 @@ async def _kubernetes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
         {"server": {"state_dir": str(tmp_path)}, "registry": {"url": registry.address, "insecure": True}}
     )
     async with KubernetesTarget(config, tmp_path / "kubernetes") as target:
-        world = World(target, app, good, bad, ReadyGate)
-        world.instant = False
-        yield world
+        cluster: Cluster = request.getfixturevalue("cluster")
+        yield KubernetesWorld(target, app, good, bad, ReadyGate, cluster)
 
 
 async def test_a_roll_out_records_the_switch_before_it_records_that_it_serves(world: World) -> None:
@@ -229,6 +268,36 @@ async def test_a_release_whose_image_was_never_built_cannot_be_restored(world: W
         await world.target.restore(world.app, replace(world.deploy(1), image=None))
 
 
+async def test_a_release_is_well_while_it_serves_and_down_when_another_does(world: World) -> None:
+    await world.roll_out(1)
+    assert await world.health(1) == "ok"
+    await world.roll_out(2)
+    assert (await world.health(1), await world.health(2)) == ("down", "ok")
+
+
+async def test_a_release_that_somebody_removes_is_down_until_it_is_restored(world: World) -> None:
+    await world.roll_out(1)
+    changed = asyncio.Event()
+
+    def tell(app: str | None) -> None:
+        if app in {None, world.app.name}:
+            changed.set()
+
+    async with asyncio.timeout(60), watched(world.target, tell):
+        await world.lose()
+        while await world.health(1) != "down":
+            await changed.wait()
+            changed.clear()
+        await world.target.restore(world.app, world.deploy(1))
+        assert (await world.health(1), await world.serving()) == ("ok", 1)
+
+
+async def test_an_image_that_was_never_built_is_not_there(world: World) -> None:
+    progress = await world.roll_out(1)
+    assert progress.image is None or await world.target.has(progress.image)
+    assert not await world.target.has(Image(f"{world.good.name}-never", "bad", "", f"sha256:{'0' * 64}"))
+
+
 async def test_removing_an_app_leaves_nothing_and_removing_an_unknown_one_is_no_error(world: World) -> None:
     await world.roll_out(1)
     await world.target.remove("nobody")
@@ -300,6 +369,17 @@ def _built(engine: Engine, name: str, tag: str, dockerfile: str, instance: str) 
     own = dockerfile.replace("\n", f"\nLABEL io.deployd.instance={instance}\n", 1)
     images.build(api, f"{name}:{tag}", own, {})
     return Image(name, tag, str(api.get(f"/images/{name}:{tag}/json")["Id"]))
+
+
+@asynccontextmanager
+async def watched(target: Target, changed: Callable[[str | None], None]) -> AsyncIterator[None]:
+    """Watch the target for the length of the block."""
+    watch = asyncio.create_task(target.watch(changed))
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await asyncio.wait({watch})
 
 
 async def _ignore(chunk: bytes) -> None:

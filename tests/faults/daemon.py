@@ -17,7 +17,7 @@ from typing import Any
 from deployd.__main__ import main
 from deployd.config.app import App
 from deployd.domain import Deploy
-from deployd.pipeline import Outrun, Pipeline
+from deployd.pipeline import MayCutOver, Pipeline
 from deployd.store.store import Store
 
 STEPS = ("fetch", "build", "candidate", "ready", "golden", "cut-over", "drain", "prune")
@@ -71,10 +71,10 @@ def watch() -> None:
     run = Pipeline.run
 
     @wraps(run)
-    async def watched(pipeline: Pipeline, app: App, deploy: Deploy, outrun: Outrun) -> None:
+    async def watched(pipeline: Pipeline, app: App, deploy: Deploy, may_cut_over: MayCutOver) -> None:
         _say(f"begins {deploy.name}")
         try:
-            await run(pipeline, app, deploy, outrun)
+            await run(pipeline, app, deploy, may_cut_over)
         finally:
             _say(f"ends {deploy.name}")
 

@@ -446,7 +446,7 @@ async def test_a_commit_asked_for_by_hand_stays_until_the_branch_moves(daemon: W
     await daemon.becomes(await daemon.scheduler.deploy("iris", older, "ada"), Status.LIVE)
     assert not await daemon.polled()
     state = await daemon.store.state("iris")
-    assert (state.held_commit, state.held_reason) == (newer, "iris/2 was deployed by hand by ada")
+    assert (state.held_commit, state.held_reason) == (newer, "deployed by hand by ada")
     newest = daemon.commit()
     await daemon.told(newest)
     await daemon.serves(newest)

@@ -59,7 +59,7 @@ async def test_a_deploy_by_hand_holds_the_app_until_the_next_head(store: Store, 
     await gone(store, await store.queue(choice), *SUCCESS)
     state = await _state(store)
     assert state.held_commit == B
-    assert state.held_reason == f"iris/3 was {'rolled back' if rollback else 'deployed'} by hand by ada"
+    assert state.held_reason == f"{'rolled back' if rollback else 'deployed'} by hand by ada"
     await live(store, C)
     assert (await _state(store)).held_commit is None
 

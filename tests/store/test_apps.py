@@ -141,7 +141,7 @@ async def test_a_wanted_head_keeps_its_deploy_when_that_is_renumbered(store: Sto
     assert deploy is not None
     await gone(store, deploy, *SUCCESS)
     await live(store, B, by_hand=True)
-    assert (await _state(store)).held_reason == "iris/10 was deployed by hand by ada"
+    assert (await _state(store)).held_reason == "deployed by hand by ada"
 
 
 async def test_a_deploy_cancelled_before_the_loss_was_noticed_keeps_its_number(store: Store) -> None:

@@ -169,7 +169,7 @@ async def test_the_migration_keeps_held_apps_held(store: Store) -> None:
     held = {state.app: state.held_reason for state in await store.states(APPS) if state.held_reason}
     assert held == {
         "fern": "fern/2 failed: exit code 1",
-        "oak": "oak/2 was deployed by hand by ada",
+        "oak": "deployed by hand by ada",
     }
     state = await store.state("fern")
     assert (state.held_commit, state.wanted_at) == (B, datetime.fromtimestamp(BORN + 2, UTC))

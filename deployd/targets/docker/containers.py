@@ -25,7 +25,6 @@ LAST_LINES = 20
 """The number of lines of a failed container's output that are shown."""
 
 _HOST = "host"
-_ALWAYS = frozenset({"always", "unless-stopped"})
 _LOOPBACK = "127.0.0.1"
 
 
@@ -36,15 +35,6 @@ class AppContainer:
     id: str
     number: int
     endpoint: Endpoint | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A container that should run but has ended. `host`: the address at which HAProxy reaches it while it runs."""
-
-    id: str
-    app: str
-    host: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +101,40 @@ class Containers:
         found = await self._described(await self._engine.list(labels(self._instance, app.name)), app)
         return sorted(found, key=lambda container: container.number)
 
-    async def ended(self) -> list[Ended]:
-        """Containers that have ended although the engine should restart them. It does not restart what a person has killed."""
-        listed = await self._engine.list({"io.deployd.instance": self._instance})
-        # Just after an event, the engine's list may still be old; what it says of a single container is not.
-        found = [await self._engine.inspect(item["Id"]) for item in listed if "io.deployd.app" in item["Labels"]]
-        return [
-            Ended(item["Id"], item["Config"]["Labels"]["io.deployd.app"], self._host(item))
-            for item in found
-            if item is not None
-            and item["State"]["Status"] == "exited"
-            and item["HostConfig"]["RestartPolicy"]["Name"] in _ALWAYS
-        ]
+    async def described(self, app: App, number: int) -> dict[str, Any] | None:
+        """The engine's description of a deploy's container; None when it does not exist."""
+        found = await self.find(app, number)
+        return await self._engine.inspect(found.id) if found is not None else None
 
-    async def start_ended(self, container_id: str) -> None:
-        """Start a container that has ended."""
-        await self._engine.start(container_id)
+    async def repair(self, app: App, number: int) -> bool:
+        """Put a deploy's container back into its networks and let it go on when it is paused. False when there is none, or none
+        that could be started: the network that it was in was removed. RolloutFailed when a network does not exist."""
+        found = await self.described(app, number)
+        if found is None or not (found["State"]["Running"] or await self.network.holds(found)):
+            return False
+        with _failing():
+            for network in self.missing_networks(found, app):
+                address = await self.network.free_address() if network == self.network.name else None
+                await self._networks.join(network, found["Id"], address)
+            if found["State"]["Paused"]:
+                await self._engine.unpause(found["Id"])
+        return True
+
+    def missing_networks(self, found: Mapping[str, Any], app: App) -> list[str]:
+        """The networks that a container of the app should be in and is not."""
+        if found["HostConfig"]["NetworkMode"] == _HOST:
+            return []
+        wanted = [self.network.name, *([app.docker.network] if app.docker.network not in {None, _HOST} else [])]
+        return [name for name in wanted if name is not None and name not in found["NetworkSettings"]["Networks"]]
+
+    def endpoint_of(self, found: dict[str, Any], app: App) -> Endpoint | None:
+        """Where HAProxy reaches a container as described; None when it does not run or is not in our network."""
+        return self._endpoint(found, app)
+
+    def address_of(self, found: dict[str, Any], app: App) -> str:
+        """The base URL of a running container for deployd; empty when it has no address."""
+        endpoint = self._endpoint(found, app)
+        return self._address(found, endpoint) if endpoint is not None else ""
 
     async def ids(self, app: str) -> list[str]:
         """The ids of all containers of an app, also of one that is no longer configured."""

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 async def restore(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> None:
     """Make `deploy` serve again. RolloutFailed when neither its container nor its image is left, or when it does not get ready:
     then the release that served before continues to serve."""
-    if await containers.find(app, deploy.number) is None:
+    if not await containers.repair(app, deploy.number):
         if deploy.image is None:
             raise RolloutFailed(f"{deploy.name} no longer has a container or an image", hint="deploy its commit again")
         await uninterrupted(containers.make(app, deploy, deploy.image))

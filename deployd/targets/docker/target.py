@@ -7,28 +7,26 @@ from memory, so a restarted daemon knows it, too.
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
-from deployd.domain import Deploy, Image, Kept
+from deployd.domain import Deploy, Health, Image, Kept
 from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, RequestRefused
 from deployd.gateway.gateway import Gateway
-from deployd.ports import Candidate, InFlight, KeptNow, Log, Progress, none_in_flight
+from deployd.ports import Candidate, Changed, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.targets.docker import output
 from deployd.targets.docker.containers import AppContainer, Containers
 from deployd.targets.docker.drain import drain
+from deployd.targets.docker.health import health
 from deployd.targets.docker.images import Images
 from deployd.targets.docker.restore import restore
 from deployd.targets.docker.rollout import Rollout
 from deployd.targets.docker.watch import Watch
 from deployd.tasks import together
-
-logger = logging.getLogger(__name__)
 
 
 class DockerTarget:
@@ -40,7 +38,7 @@ class DockerTarget:
         self._containers = Containers(self._engine, instance)
         self._images = Images(self._engine, instance)
         self._gateway = Gateway(self._engine, instance, section, directory)
-        self._watch = Watch(docker_url, instance, self._correct)
+        self._watch = Watch(docker_url, instance, self._correct, self._gateway.ping)
         self._apps: tuple[App, ...] = ()
         self._opened = False
 
@@ -71,6 +69,15 @@ class DockerTarget:
         await self._open()
         found = await self._serving(app)
         return found.number if found is not None else None
+
+    async def health(self, app: App, deploy: Deploy) -> Health:
+        """See ports.Target."""
+        await self._open()
+        return await health(app, deploy, self._containers, self._gateway)
+
+    async def has(self, image: Image) -> bool:
+        """See ports.Target."""
+        return await self._engine.images.inspect(image.id or image.reference) is not None
 
     async def restore(self, app: App, deploy: Deploy) -> None:
         """See ports.Target. RolloutFailed when neither its container nor its image is left, or when it does not get ready."""
@@ -160,10 +167,11 @@ class DockerTarget:
         container = await self._containers.find(candidate.app, candidate.deploy.number)
         return await output.read(self._engine, container.id, path) if container is not None else None
 
-    async def watch(self) -> None:
-        """Until cancelled: correct the gateway after every container that starts or ends, and when a certificate is renewed."""
+    async def watch(self, changed: Changed) -> None:
+        """See ports.Target: correct the gateway, also when a certificate is renewed, and tell of every container that starts or
+        ends."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch.serve())
+            tasks.create_task(self._watch.serve(changed))
             tasks.create_task(self._gateway.certificates.follow(self._watch.notify))
 
     async def _open(self) -> None:
@@ -173,20 +181,11 @@ class DockerTarget:
             self._opened = True
 
     async def _correct(self) -> None:
-        """Correct the gateway and start what was killed. New settings in [gateway] come last, since they may fail."""
+        """Correct the gateway. New settings in [gateway] come last, since they may fail."""
         await self._open()
         await self._gateway.reconcile()
-        await self._start_killed()
         await self._gateway.ensure(self._apps)
         await self._gateway.upgrade()
-
-    async def _start_killed(self) -> None:
-        """Start the containers that have the traffic but were killed by hand."""
-        for ended in await self._containers.ended():
-            serving = await self._gateway.serving(ended.app)
-            if serving is not None and serving.host == ended.host:
-                logger.warning("The release of %s was killed; starting it again", ended.app)
-                await self._containers.start_ended(ended.id)
 
     async def _serving(self, app: App) -> AppContainer | None:
         """The container that has the app's traffic."""

@@ -91,9 +91,13 @@ class Cluster:
         """A JSON merge patch, for scalars and annotations; it would replace a list."""
         return await self._json("PATCH", path, {"fieldManager": "deployd"}, change, MERGE_PATCH, within)
 
-    async def apply(self, path: str, manifest: Json, *, force: bool, within: float = 15.0) -> Json:
-        """Server-side apply under our field manager. Without `force`, Refused 409 names the managers that own a field."""
-        query = {"fieldManager": "deployd", "force": str(force).lower()}
+    async def apply(
+        self, path: str, manifest: Json, *, force: bool, within: float = 15.0, only_tell: bool = False
+    ) -> Json:
+        """Server-side apply under our field manager. Without `force`, Refused 409 names the managers that own a field.
+
+        `only_tell`: change nothing, answer what the object would be."""
+        query = {"fieldManager": "deployd", "force": str(force).lower()} | ({"dryRun": "All"} if only_tell else {})
         return await self._json("PATCH", path, query, manifest, APPLY_PATCH, within)
 
     async def create(self, path: str, body: Json) -> Json:

@@ -14,7 +14,17 @@ from deployd.errors import RolloutFailed, Unavailable
 from deployd.targets.kubernetes import adoption, manifests
 from deployd.targets.kubernetes.client import Cluster, Refused
 from deployd.targets.kubernetes.follow import RolloutEnded
-from deployd.targets.kubernetes.manifests import COMMIT, DEPLOY, IMAGE, INSTANCE, LAST_GOOD, REPLICAS, Features, Json
+from deployd.targets.kubernetes.manifests import (
+    COMMIT,
+    DEPLOY,
+    IMAGE,
+    INSTANCE,
+    LAST_GOOD,
+    REPLICAS,
+    SCALED,
+    Features,
+    Json,
+)
 from deployd.targets.kubernetes.releases import Place, Release
 from deployd.targets.kubernetes.verdict import complete, image_of
 
@@ -50,10 +60,10 @@ class AppDeployment:
             if self.settings.create:
                 return None, []
             raise RolloutFailed(
-                f"there is no Deployment {self._name}", hint="create it, or set create = true in [app.kubernetes]"
+                f"there is no Deployment {self.name}", hint="create it, or set create = true in [app.kubernetes]"
             )
         if found["spec"].get("paused"):
-            raise RolloutFailed(f"Deployment {self._name} is paused", hint="kubectl rollout resume, then deploy again")
+            raise RolloutFailed(f"Deployment {self.name} is paused", hint="kubectl rollout resume, then deploy again")
         if not self.settings.create:
             container = adoption.pick_container(found, self.settings.container)
             return found, [*self._overridden(found, container), *adoption.warnings(found, container)]
@@ -136,11 +146,20 @@ class AppDeployment:
                 # Most likely only the status has changed: read it again.
                 if refused.status not in {409, 422}:
                     raise
-        raise Unavailable(f"Deployment {self._name} changes too fast to be patched")
+        raise Unavailable(f"Deployment {self.name} changes too fast to be patched")
+
+    async def complete(self, found: Json | None, good: Release) -> None:
+        """Restore what else belongs to a release that was written again: Service, autoscaler, and replicas; `found` as before."""
+        if good.template is None:
+            return
+        await self._apply_service_and_autoscaler()
+        if found is not None and self.stopped_by_others(found):
+            await self.scale(self.settings.replicas)
 
     async def scale(self, replicas: int) -> None:
-        """Set the number of replicas, whoever owns the field."""
-        await self.cluster.merge(self.path + "/scale", {"spec": {"replicas": replicas}}, within=PATIENT_S)
+        """Set the number of replicas, whoever owns the field; the same request records that deployd was asked for it."""
+        change = {"metadata": {"annotations": {SCALED: str(replicas)}}, "spec": {"replicas": replicas}}
+        await self.cluster.merge(self.path, change, within=PATIENT_S)
 
     async def delete(self) -> None:
         """Remove the Deployment, if this deployd created it."""
@@ -149,8 +168,40 @@ class AppDeployment:
             await self.cluster.delete(self.path)
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """Namespace and name."""
         return "/".join(manifests.names(self.app))
+
+    def other_release(self, found: Json, good: Release) -> str:
+        """How the Deployment asks for something else than `good`."""
+        image = image_of(found["spec"]["template"], good.container)
+        if self.changed_by_others(found, good.container):
+            return f"somebody else set the image of its Deployment to {image}"
+        return f"its Deployment asks for {image} of deploy {_annotations(found).get(DEPLOY, 'unknown')}"
+
+    async def edited(self, found: Json, good: Release, deploy: Deploy) -> str:
+        """How somebody else changed what deployd writes into the Deployment or deleted its Service; empty when nobody did.
+
+        Only of what deployd created. The API server itself compares: it knows its defaults and how it writes values."""
+        if good.template is None:
+            return ""
+        wants_service = self.settings.service is not None
+        if wants_service and await self.cluster.find(manifests.path(self.app, "services")) is None:
+            return "its Service was deleted"
+        asked = manifests.deployment(self.app, deploy, good.template, self._instance, _number_and_image(good))
+        try:
+            would = await self.cluster.apply(self.path, asked, force=False, only_tell=True)
+        except Refused as refused:
+            if refused.status != 409:
+                raise
+            return f"somebody else changed its Deployment: {refused.message}"
+        same = would["spec"]["template"] == found["spec"]["template"]
+        return "" if same else "somebody else changed the pod template of its Deployment"
+
+    def stopped_by_others(self, found: Json) -> bool:
+        """Whether somebody scaled it to 0 without deployd, and no autoscaler did."""
+        mine = _annotations(found).get(SCALED) or _annotations(found).get(REPLICAS)
+        return bool(self.settings.create and found["spec"].get("replicas", 1) == 0 and mine != "0")
 
     async def _refuse_foreign_objects(self) -> None:
         """RolloutFailed when a Service or autoscaler of this name is not ours: apply would take it over, and remove delete it."""
@@ -165,7 +216,7 @@ class AppDeployment:
     def _refuse_foreign(self, kind: str, found: Json, hint: str) -> None:
         if (owner := self._owner(found)) != self._instance:
             raise RolloutFailed(
-                f"{kind} {self._name} was not created by this deployd ({f'but by {owner}' if owner else 'it has no label'})",
+                f"{kind} {self.name} was not created by this deployd ({f'but by {owner}' if owner else 'it has no label'})",
                 hint=f"{hint}, or name another in [app.kubernetes] deployment",
             )
 
@@ -211,12 +262,12 @@ class AppDeployment:
             and image_of(found["spec"]["template"], release.container) == release.image
         ):
             return found
-        message = f"Deployment {self._name} was changed by somebody else at this moment"
+        message = f"Deployment {self.name} was changed by somebody else at this moment"
         raise RolloutEnded(message, ours=False, hint="deploy again") from refused
 
     async def _set_image(self, release: Release, annotations: dict[str, str], found: Json | None) -> Json:
         if found is None:
-            raise RolloutFailed(f"there is no Deployment {self._name}", hint="somebody deleted it; create it again")
+            raise RolloutFailed(f"there is no Deployment {self.name}", hint="somebody deleted it; create it again")
         container = adoption.pick_container(found, release.container)
         operations = adoption.image_patch(found, container, release.image, annotations)
         return await self.cluster.patch(self.path, operations, within=PATIENT_S)
@@ -228,7 +279,7 @@ class AppDeployment:
         except Refused as refused:
             if refused.status != 409:
                 raise
-            logger.warning("Taking fields of %s %s over: %s", manifest["kind"], self._name, refused.message)
+            logger.warning("Taking fields of %s %s over: %s", manifest["kind"], self.name, refused.message)
         return await self.cluster.apply(path, manifest, force=True, within=PATIENT_S)
 
     async def _apply_service_and_autoscaler(self) -> None:

@@ -23,6 +23,7 @@ IMAGE = "io.deployd.image"
 INSTANCE = "io.deployd.instance"
 LAST_GOOD = "io.deployd.last-good"
 REPLICAS = "io.deployd.replicas"
+SCALED = "io.deployd.scaled"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
 
 # A pod that is being deleted serves this much longer, until every proxy knows that it is gone.

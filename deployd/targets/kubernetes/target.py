@@ -6,7 +6,7 @@ library is large. A cluster is opened when an app first uses it; all are closed 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,19 +14,21 @@ from typing import Any, Self
 
 from deployd.config.app import App
 from deployd.config.daemon import Config
-from deployd.domain import Deploy, Image, Status, Trigger
+from deployd.domain import Deploy, Health, Image, Status, Trigger
 from deployd.errors import ConfigError, DeploydError, RequestRefused, RolloutFailed
-from deployd.ports import Candidate, InFlight, KeptNow, Log, Progress, none_in_flight
+from deployd.ports import Candidate, Changed, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.targets.kubernetes import access, describe, execute, manifests, output
 from deployd.targets.kubernetes.adoption import selector_of
 from deployd.targets.kubernetes.client import Cluster, Json, Refused
 from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.follow import following
+from deployd.targets.kubernetes.health import health
 from deployd.targets.kubernetes.manifests import DEPLOY, LAST_GOOD
 from deployd.targets.kubernetes.releases import Place, Record, Release, Releases
 from deployd.targets.kubernetes.rollout import Rollout, aim_at
 from deployd.targets.kubernetes.symptoms import is_ready
 from deployd.targets.kubernetes.verdict import image_of, stale_deadline
+from deployd.targets.kubernetes.watch import Watch
 from deployd.targets.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class KubernetesTarget:
         self._releases = Releases(state)
         self._named = {self._where(app) for app in config.app if app.kubernetes is not None}
         self._clusters: dict[tuple[str | None, str | None], Cluster] = {}
+        self._watch = Watch(self._cluster)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -75,6 +78,15 @@ class KubernetesTarget:
             logger.warning("Somebody else changed the image of Deployment %s/%s", *manifests.names(app))
         return None
 
+    async def health(self, app: App, deploy: Deploy) -> Health:
+        """See ports.Target. Kubernetes itself replaces pods that end: `unready`."""
+        record = await asyncio.to_thread(self._releases.read, app.name)
+        return await health(await self._app_deployment(app), record, deploy)
+
+    async def has(self, image: Image) -> bool:
+        """See ports.Target."""
+        return image.digest is not None and await self._registry.has(image)
+
     async def restore(self, app: App, deploy: Deploy) -> None:
         """Write the release again and wait until it serves; RolloutFailed when somebody else has changed the Deployment."""
         deployment = await self._app_deployment(app)
@@ -89,6 +101,7 @@ class KubernetesTarget:
         if applied is None:
             what = record.taken_over or f"somebody else changed the image of {app.name}"
             raise RolloutFailed(what, hint="deploy again to replace their change")
+        await deployment.complete(found, release)
         aim = aim_at(release, applied, stale_deadline(applied), 15.0)
 
         async def tell(text: str) -> None:
@@ -229,9 +242,13 @@ class KubernetesTarget:
         with _refused_as_409():
             return await access.missing(await self._cluster(app), app)
 
-    async def watch(self) -> None:
-        """Nothing to do: Kubernetes itself restarts what ends."""
-        await asyncio.Event().wait()
+    def expect(self, apps: Iterable[App]) -> None:
+        """Set the configured apps, whose Deployments `watch` follows."""
+        self._watch.expect(app for app in apps if app.target == "kubernetes")
+
+    async def watch(self, changed: Changed) -> None:
+        """See ports.Target. Kubernetes itself replaces pods that end."""
+        await self._watch.serve(changed)
 
     async def _existing(self, app: App) -> tuple[Cluster, Json]:
         cluster = await self._cluster(app)

@@ -8,9 +8,9 @@ from math import inf
 from typing import Any
 
 from deployd.config.app import App
-from deployd.domain import Deploy, GateResult, Image
+from deployd.domain import Deploy, GateResult, Health, Image
 from deployd.errors import BuildFailed, Unavailable
-from deployd.ports import BuildRequest, Candidate, Context, InFlight, KeptNow, Log, Progress, none_in_flight
+from deployd.ports import BuildRequest, Candidate, Changed, Context, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.tasks import uninterrupted
 from tests.order.model.clock import now
 from tests.order.model.remote import Remote
@@ -117,6 +117,13 @@ class Target(_Hands):
     async def serving(self, app: App) -> int | None:
         return (await self._call()).serving.get(app.name)
 
+    async def health(self, app: App, deploy: Deploy) -> Health:
+        serves = await self.serving(app) == deploy.number
+        return Health() if serves else Health("down", "something else serves")
+
+    async def has(self, image: Image) -> bool:
+        return image in (await self._call()).images.values()
+
     async def restore(self, app: App, deploy: Deploy) -> None:
         await uninterrupted(self._start(app, deploy))
         (await self._call()).serving[app.name] = deploy.number
@@ -179,7 +186,7 @@ class Target(_Hands):
     async def scale(self, app: App, replicas: int) -> None:
         raise AssertionError("nobody asks")
 
-    async def watch(self) -> None:
+    async def watch(self, changed: Changed) -> None:
         await asyncio.Event().wait()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from deployd.config.app import App
 from deployd.config.daemon import Config
+from deployd.domain import Health
 from deployd.errors import RolloutFailed
 from deployd.targets.kubernetes.releases import Place, Record, Release, Releases
 from deployd.targets.kubernetes.target import KubernetesTarget
@@ -17,6 +18,7 @@ from tests.targets.kubernetes.objects import NEW, OLD, Json, a_deployment, a_tem
 from tests.targets.kubernetes.test_deployment import PATH, marked
 
 GOOD = Release(6, "c0ffee", "iris", OLD, a_template(OLD))
+SCALER = "/apis/autoscaling/v1/namespaces/ml/horizontalpodautoscalers/iris"
 BEFORE = Release(None, "", "iris", OLD, None)
 
 
@@ -46,6 +48,14 @@ def follows(server: ApiServer, deployment: Json) -> None:
     for path in ("/api/v1/namespaces/ml/pods", "/api/v1/namespaces/ml/events"):
         server.on("GET", path, says(a_list("1")))
         server.on("WATCH", path, lines(hold=True))
+
+
+def has_nothing_else(server: ApiServer) -> None:
+    """There is neither a Service nor an autoscaler."""
+    server.on("GET", "/version", says({"major": "1", "minor": "20"}))
+    server.on("GET", "/apis/autoscaling", says({"versions": [{"version": "v1"}]}))
+    for path in ("/api/v1/namespaces/ml/services/iris", SCALER):
+        server.on("GET", path, refuses(404, "NotFound", "not found"))
 
 
 async def test_the_last_good_release_serves_while_the_deployment_asks_for_it(
@@ -91,6 +101,7 @@ async def test_a_restore_asks_for_the_good_template_over_an_unproven_patch(
     server.on("GET", PATH, says(marked(NEW, deploy="7")))
     server.on("PATCH", PATH, says(marked(OLD)))
     follows(server, marked(OLD))
+    has_nothing_else(server)
     await target.restore(app, a_deploy(6))
     sent = next(body for body in server.bodies if body is not None)
     assert sent["spec"]["template"] == GOOD.template
@@ -130,3 +141,72 @@ async def test_what_ran_before_the_first_deploy_of_an_adopted_app_comes_back(
     server.on("GET", PATH, says(marked(OLD, deploy="0")), refuses(500, "", "asked twice"))
     await target.sweep(app, None, log)
     assert len([body for body in server.bodies if body is not None]) == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "detail"),
+    [
+        (marked(NEW, asked=OLD), f"somebody else set the image of its Deployment to {NEW}"),
+        (marked(NEW, deploy="7"), f"its Deployment asks for {NEW} of deploy 7"),
+    ],
+    ids=["by hand", "unproven"],
+)
+async def test_a_deployment_that_asks_for_another_release_is_down(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path, found: Json, detail: str
+) -> None:
+    remember(tmp_path, GOOD)
+    server.on("GET", PATH, says(found))
+    assert await target.health(app, a_deploy(6)) == Health("down", detail)
+
+
+async def test_a_deleted_deployment_is_down(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path
+) -> None:
+    remember(tmp_path, GOOD)
+    server.on("GET", PATH, refuses(404, "NotFound", "not found"))
+    assert await target.health(app, a_deploy(6)) == Health("down", "its Deployment ml/iris was deleted")
+
+
+async def test_what_the_api_server_would_change_shows_an_edit_by_hand(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path
+) -> None:
+    remember(tmp_path, GOOD)
+    found = marked(OLD)
+    server.on("GET", PATH, says(found))
+    server.on("PATCH", PATH, says(found))
+    assert await target.health(app, a_deploy(6)) == Health()
+    assert server.asked[-1].query["dryRun"] == "All"
+    would = marked(OLD)
+    would["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "MODE", "value": "fast"}]
+    server.on("PATCH", PATH, says(would))
+    edited = "somebody else changed the pod template of its Deployment"
+    assert await target.health(app, a_deploy(6)) == Health("down", edited)
+    server.on("PATCH", PATH, refuses(409, "Conflict", 'conflict with "kubectl-edit": .spec.template'))
+    edited = 'somebody else changed its Deployment: conflict with "kubectl-edit": .spec.template'
+    assert await target.health(app, a_deploy(6)) == Health("down", edited)
+
+
+@pytest.mark.parametrize(("by_deployd", "state"), [(False, "down"), (True, "ok")])
+async def test_a_scale_to_nothing_is_right_only_when_deployd_was_asked_for_it(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path, by_deployd: bool, state: str
+) -> None:
+    remember(tmp_path, GOOD)
+    found = marked(OLD, available=0)
+    found["spec"]["replicas"] = 0
+    found["metadata"]["annotations"] |= {"io.deployd.replicas": "2"} | (
+        {"io.deployd.scaled": "0"} if by_deployd else {}
+    )
+    server.on("GET", PATH, says(found))
+    server.on("PATCH", PATH, says(found))
+    assert (await target.health(app, a_deploy(6))).state == state
+
+
+async def test_pods_that_are_not_available_are_told(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path
+) -> None:
+    remember(tmp_path, GOOD)
+    found = marked(OLD, available=0)
+    server.on("GET", PATH, says(found))
+    server.on("PATCH", PATH, says(found))
+    health = await target.health(app, a_deploy(6))
+    assert (health.state, "0 available" in health.detail) == ("unready", True)

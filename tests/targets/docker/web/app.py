@@ -33,7 +33,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def answer(path: str, head: str) -> tuple[str, bytes]:
     if path == "/headers":
         return "200 OK", head.encode()
-    if path == "/ready" and FAULT == "never-ready":
+    if path == "/ready" and (FAULT == "never-ready" or os.path.exists("/tmp/unready")):  # noqa: PTH110
         return "503 Service Unavailable", b"the model is not loaded"
     if path == "/version":
         return "200 OK", f'{{"commit": "{COMMIT}"}}'.encode()

@@ -1,0 +1,44 @@
+"""How a release is on the engine: whether its container runs as deployd made it, has the traffic, and answers.
+
+The last is only told, since a restart may not help; anything else is a difference that `restore` repairs.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployd.config.app import App
+from deployd.domain import Deploy, Health
+from deployd.gateway.gateway import Gateway
+from deployd.probe import refusal
+from deployd.targets.docker.containers import Containers
+from deployd.targets.docker.spec import ending
+
+
+async def health(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> Health:
+    """How the recorded live release is."""
+    found = await containers.described(app, deploy.number)
+    if found is None:
+        return Health("down", "its container was removed")
+    if wrong := _stopped(found) or await _unreachable(found, app, containers, gateway):
+        return Health("down", wrong)
+    if found["State"]["Restarting"]:
+        return Health("unready", f"its container {ending(found)}, and restarts again and again")
+    refused = await refusal(containers.address_of(found, app), app.ready)
+    return Health("unready", refused) if refused else Health()
+
+
+def _stopped(found: Mapping[str, Any]) -> str:
+    if not found["State"]["Running"]:
+        return f"its container {ending(found)}"
+    return "its container is paused" if found["State"]["Paused"] else ""
+
+
+async def _unreachable(found: dict[str, Any], app: App, containers: Containers, gateway: Gateway) -> str:
+    if missing := containers.missing_networks(found, app):
+        return f"its container is not in the network {missing[0]}"
+    if found["HostConfig"]["RestartPolicy"]["Name"] == "no" != app.docker.restart:
+        return "the engine would not restart its container"
+    endpoint, serving = containers.endpoint_of(found, app), await gateway.serving(app.name)
+    if endpoint != serving:
+        return f"the gateway sends its traffic to {serving or 'nothing'} instead of {endpoint}"
+    return ""

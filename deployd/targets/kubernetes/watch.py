@@ -1,0 +1,64 @@
+"""Follow the apps' Deployments: tell which app's Deployment was changed or deleted.
+
+Changes of its status alone are told, too: pods that fail show there.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+
+from deployd.backoff import Backoff
+from deployd.config.app import App
+from deployd.errors import DeploydError
+from deployd.ports import Changed
+from deployd.targets.kubernetes import manifests
+from deployd.targets.kubernetes.client import Cluster
+from deployd.targets.kubernetes.informer import Informer
+from deployd.tasks import stop
+
+logger = logging.getLogger(__name__)
+
+_DELAYS = (1.0, 5.0, 30.0, 300.0)
+
+
+class Watch:
+    """One watch for each app. `cluster` opens the cluster of an app."""
+
+    def __init__(self, cluster: Callable[[App], Awaitable[Cluster]]) -> None:
+        self._cluster = cluster
+        self._apps: tuple[App, ...] = ()
+        self._expected = asyncio.Event()
+
+    def expect(self, apps: Iterable[App]) -> None:
+        """Follow the Deployments of these apps from now on."""
+        self._apps = tuple(apps)
+        self._expected.set()
+
+    async def serve(self, changed: Changed) -> None:
+        """Until cancelled."""
+        following: dict[App, asyncio.Task[None]] = {}
+        try:
+            while True:
+                await self._expected.wait()
+                self._expected.clear()
+                await stop(*(following.pop(app) for app in following.keys() - set(self._apps)))
+                for app in self._apps:
+                    if app not in following:
+                        following[app] = asyncio.create_task(self._follow(app, partial(changed, app.name)))
+        finally:
+            await stop(*following.values())
+
+    async def _follow(self, app: App, changed: Callable[[], None]) -> None:
+        """Until cancelled. Where the account may not watch, events are missed, and what runs is only compared periodically."""
+        backoff = Backoff(_DELAYS)
+        _, name = manifests.names(app)
+        while True:
+            try:
+                collection, query = manifests.collection(app, "deployments"), f"metadata.name={name}"
+                informer = Informer(await self._cluster(app), collection, changed, fieldSelector=query)
+                await informer.run()
+                logger.warning("The Deployment of %s cannot be watched: %s", app.name, informer.failure)
+            except DeploydError as exc:
+                logger.warning("The Deployment of %s cannot be watched: %s", app.name, exc)
+            await asyncio.sleep(backoff.fail())

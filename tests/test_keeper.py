@@ -1,0 +1,261 @@
+"""What the store says and what the target says, brought together; the target is scripted, the store is real."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import pytest
+from msgspec import structs
+
+from deployd.backoff import Backoff
+from deployd.domain import Deploy, Health, Image, Status, Trigger, Wanted
+from deployd.errors import RolloutFailed, Unavailable
+from deployd.events import Events
+from deployd.keeper import Keeper
+from deployd.ports import Target
+from deployd.store.database import Database
+from deployd.store.store import Store
+from tests.desk import REPO
+from tests.lanes import A, B, World, away
+from tests.source.repositories import an_app
+
+ROLLING_OUT = (Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT)
+LIVE = (*ROLLING_OUT, Status.LIVE)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with Database(tmp_path / "db") as database:
+        yield Store(database, Events())
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def keeper(store: Store, world: World) -> Keeper:
+    return Keeper(store, lambda _: cast("Target", world), lambda: an_app(REPO), lambda: 3600.0)
+
+
+async def _at(store: Store, *statuses: Status, commit: str = A, target: str = "docker") -> Deploy:
+    deploy = await store.queue(Wanted("iris", commit, "refs/heads/main", Trigger("push"), target=target))
+    for status in statuses:
+        deploy = await store.advance(deploy, status)
+    return deploy
+
+
+async def _now(store: Store, deploy: Deploy) -> Deploy:
+    found = await store.deploy(deploy.app, deploy.number)
+    assert found is not None
+    return structs.replace(found, steps=())
+
+
+async def test_a_switch_that_happened_is_recorded(store: Store, world: World, keeper: Keeper) -> None:
+    before = await _at(store, *LIVE)
+    deploy = await _at(store, *ROLLING_OUT, commit=B)
+    world.number = deploy.number
+    assert await keeper.recover() == await _now(store, deploy)
+    now = await _now(store, deploy)
+    assert (now.status, now.reason) == (Status.LIVE, "the switch was found done after a restart")
+    assert (await _now(store, before)).status is Status.RETIRED
+    assert world.restored == []
+
+
+@pytest.mark.parametrize("statuses", [(Status.BUILDING,), (Status.BUILDING, Status.CHECKING), ROLLING_OUT])
+async def test_a_deploy_that_was_cut_off_before_its_switch_is_queued_again(
+    store: Store, world: World, keeper: Keeper, statuses: tuple[Status, ...]
+) -> None:
+    live = await _at(store, *LIVE)
+    deploy = await _at(store, *statuses, commit=B)
+    world.number = live.number
+    assert await keeper.recover() == await _now(store, live)
+    now = await _now(store, deploy)
+    assert (now.status, now.reason) == (Status.QUEUED, "interrupted by a restart")
+    assert world.restored == []
+
+
+async def test_a_deploy_that_was_checked_is_not_taken_for_live_though_its_candidate_answers(
+    store: Store, world: World, keeper: Keeper
+) -> None:
+    deploy = await _at(store, Status.BUILDING, Status.CHECKING)
+    await store.begin_step(deploy, "candidate")
+    world.number = deploy.number
+    assert await keeper.recover() is None
+    assert (await _now(store, deploy)).status is Status.QUEUED
+
+
+@pytest.mark.parametrize("serves", [None, 7])
+async def test_the_recorded_release_is_restored_where_it_does_not_serve(
+    store: Store, world: World, keeper: Keeper, serves: int | None
+) -> None:
+    live = await _at(store, *LIVE)
+    world.number = serves
+    await keeper.settle()
+    assert (world.restored, world.number) == ([live.number], live.number)
+
+
+async def test_a_release_that_cannot_be_restored_leaves_what_serves_instead(
+    store: Store, world: World, keeper: Keeper
+) -> None:
+    await _at(store, *LIVE)
+    world.number, world.refused = 7, [RolloutFailed("its image is gone")]
+    await keeper.settle()
+    assert (world.restored, world.number) == ([], 7)
+    assert not world.swept.is_set()
+
+
+async def test_a_target_that_is_away_while_a_release_is_restored_is_told(
+    store: Store, world: World, keeper: Keeper
+) -> None:
+    await _at(store, *LIVE)
+    world.refused = away()
+    with pytest.raises(Unavailable, match="the engine is away"):
+        await keeper.settle()
+
+
+async def test_a_release_on_a_former_target_is_left_to_the_deploy_that_follows_it(
+    store: Store, world: World, keeper: Keeper
+) -> None:
+    await _at(store, *LIVE, target="kubernetes")
+    await keeper.settle()
+    assert world.restored == []
+    assert not world.swept.is_set()
+
+
+async def test_without_a_release_what_a_deploy_left_half_made_goes(store: Store, world: World, keeper: Keeper) -> None:
+    await _at(store, Status.FAILED)
+    await keeper.settle()
+    assert world.swept.is_set()
+
+
+async def test_after_a_loss_of_the_state_no_deploy_gets_the_number_of_what_serves(
+    store: Store, world: World, keeper: Keeper
+) -> None:
+    world.number = 7
+    assert await keeper.recover() is None
+    assert (await _at(store)).number == 8
+
+
+@asynccontextmanager
+async def _kept(keeper: Keeper) -> AsyncIterator[None]:
+    """The keeper serves for the length of the block."""
+    task = asyncio.create_task(keeper.serve())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    assert task.cancelled(), task.exception()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be repaired is tried again at once."""
+    monkeypatch.setattr("deployd.keeper.Backoff", partial(Backoff, (0.01,)))
+
+
+async def _until(world: World, keeper: Keeper, number: int, state: str) -> Health:
+    while (health := keeper.health(number)) is None or health.state != state:
+        await world.compared.get()
+        await asyncio.sleep(0)
+    return health
+
+
+async def test_a_difference_that_nobody_told_of_is_found_at_the_next_comparison(store: Store, world: World) -> None:
+    live = await _at(store, *LIVE)
+    world.number = live.number
+    keeper = Keeper(store, lambda _: cast("Target", world), lambda: an_app(REPO), lambda: 0.01)
+    async with _kept(keeper):
+        await world.compared.get()
+        world.number = None
+        await world.restoring.wait()
+    assert world.restored == [live.number]
+
+
+NOTHING_LEFT = "no image of an earlier release is left: `deployd deploy iris` builds it anew"
+
+
+async def test_a_difference_is_logged_once_and_so_is_its_end(
+    store: Store, world: World, keeper: Keeper, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    live = await _at(store, *LIVE)
+    world.refused = [RolloutFailed("no space left")] * 3
+    async with _kept(keeper):
+        await _until(world, keeper, live.number, "ok")
+    said = [record.message for record in caplog.records if record.name == "deployd.keeper"]
+    assert said == [
+        "iris/1 does not serve: its container was removed",
+        f"iris/1 does not serve: its container was removed; it cannot be restored: no space left; {NOTHING_LEFT}",
+        "iris/1 serves as it should again",
+    ]
+
+
+async def test_what_a_rollback_could_still_use_is_said_when_the_image_is_gone(
+    store: Store, world: World, keeper: Keeper, impatient: None
+) -> None:
+    for commit, number in ((A, 1), (B, 2), (A, 3)):
+        deploy = await _at(store, *LIVE, commit=commit)
+        await store.record_image(deploy, Image("deployd/iris", str(number), f"sha256:{number}"))
+    world.lost, world.refused = {"2"}, [RolloutFailed("the image of iris/3 is no longer on the engine")]
+    await keeper.settle()
+    health = keeper.health(3)
+    assert health is not None
+    assert health.detail.endswith("`deployd rollback iris --to 1` can use an image that is still there")
+
+
+async def test_a_target_that_is_away_makes_the_health_unknown_until_it_is_back(
+    store: Store, world: World, keeper: Keeper, impatient: None
+) -> None:
+    live = await _at(store, *LIVE)
+    world.number, world.trouble = live.number, away(2)
+    seen: list[str] = []
+    async with _kept(keeper):
+        while (health := keeper.health(live.number)) is None or health.state != "ok":
+            seen += [health.state] if health is not None else []
+            await asyncio.sleep(0)
+    assert set(seen) == {"unknown"}
+
+
+async def test_a_release_that_is_not_ready_is_told_and_not_restored(store: Store, world: World, keeper: Keeper) -> None:
+    live = await _at(store, *LIVE)
+    world.number, world.well = live.number, Health("unready", "/ready: 503")
+    await keeper.settle()
+    health = keeper.health(live.number)
+    assert health is not None
+    assert (health.state, health.detail, health.since is not None) == ("unready", "/ready: 503", True)
+    assert world.restored == []
+
+
+async def test_a_deploy_that_changes_what_serves_ends_a_repair_and_none_begins_until_it_has_ended(
+    store: Store, world: World, keeper: Keeper
+) -> None:
+    live = await _at(store, *LIVE)
+    world.slow = asyncio.Event()
+    async with _kept(keeper):
+        await world.restoring.wait()
+        world.restoring.clear()
+        await keeper.step_back()
+        world.slow.set()
+        keeper.look()
+        await asyncio.sleep(0.05)
+        assert (world.restored, world.restoring.is_set()) == ([], False)
+        keeper.resume()
+        await _until(world, keeper, live.number, "ok")
+    assert world.restored == [live.number]
+
+
+async def test_what_deployd_knows_of_another_release_is_not_told_of_this_one(
+    store: Store, world: World, keeper: Keeper
+) -> None:
+    live = await _at(store, *LIVE)
+    world.number = live.number
+    await keeper.settle()
+    assert keeper.health(live.number) == Health()
+    assert keeper.health(live.number + 1) is None
