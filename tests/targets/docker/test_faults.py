@@ -89,6 +89,7 @@ async def test_a_removed_gateway_is_created_again(
         docker_engine.api().delete(f"/containers/deployd-gateway-{instance}?force=1")
         await answered(port, commit(1))
 
+    assert await _serving(target, an_app(1, listen=port)) == 1
     assert await target.ping() == {"engine": "ok", "gateway": "ok"}
 
 
