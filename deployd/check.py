@@ -1,6 +1,6 @@
 """`deployd check`: tries everything that a deploy needs, and says for each fault what to do about it.
 
-It changes nothing: it makes no container, and no file but a temporary mirror, which it removes.
+It changes nothing: it makes no file but a temporary mirror, and no container but one that never runs an app; both are removed.
 """
 
 import asyncio
@@ -19,12 +19,15 @@ from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.urls import public_urls
 from deployd.config.values import read_secret
-from deployd.domain import part_labels
 from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError, DeploydError, RequestRefused
+from deployd.gateway.addresses import addresses
 from deployd.gateway.certificates import Certificate, look, prove
+from deployd.gateway.held import held_ports
+from deployd.gateway.text import Listeners
 from deployd.order.decide import head_of, why_no_head
 from deployd.source.source import GitSource
+from deployd.targets.docker.trial import Trial
 
 Verdict = Literal["ok", "warning", "wrong"]
 
@@ -72,7 +75,8 @@ def references(config: Config) -> Iterator[tuple[str, str]]:
             if (reference := getattr(app, key)) is not None:
                 yield f"app.{app.name}.{key}", reference
         yield from ((f"app.{app.name}.build.secrets.{name}", one) for name, one in app.build.secrets.items())
-        yield from ((f"app.{app.name}.docker.env_secrets.{name}", one) for name, one in app.docker.env_secrets.items())
+        env = (app.docker if app.target == "docker" or app.kubernetes is None else app.kubernetes).env_secrets.items()
+        yield from ((f"app.{app.name}.{app.target}.env_secrets.{name}", reference) for name, reference in env)
 
 
 def _counted(config: Config) -> str:
@@ -122,7 +126,7 @@ def _port(what: str, host: str, port: int, *, ours: bool, by_haproxy: bool = Fal
     """Whether a port can be used. HAProxy starts as root, so a port that this user may not bind is free for it."""
     where = f"{host}:{port}"
     if port == 0 or ours:
-        return Finding(what, "ok", where + (" is in use by deployd" if ours else ""))
+        return Finding(what, "ok", where + (" is held by deployd" if ours else ""))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -165,7 +169,7 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
         try:
             version = await engine.version()
             yield Finding("engine", "ok", f"Docker Engine {version['Version']} (API {version['ApiVersion']})")
-            for finding in await _gateway(config, engine):
+            for finding in [*await _gateway(config, engine), *await _options(config, engine)]:
                 yield finding
             for finding in await _builder(config):
                 yield finding
@@ -177,11 +181,35 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
 
 async def _gateway(config: Config, engine: EngineClient) -> list[Finding]:
     found = [await _gateway_image(config.gateway.image, engine)]
-    running = bool(await engine.containers.list(part_labels(config.server.identity, "gateway")))
-    ports = {app.gateway.listen for app in config.app} | {config.gateway.http_port, config.gateway.https_port}
-    wanted = sorted(port for port in ports if port is not None)
     found += _certificates(config)
-    return found + [_port("app port", config.gateway.bind, port, ours=running, by_haproxy=True) for port in wanted]
+    held = await held_ports(engine, config.server.identity)
+    return found + [
+        _port(f"port of {key}", address, port, ours=port in held, by_haproxy=True)
+        for (address, port), key in sorted(_wanted(config).items())
+    ]
+
+
+def _wanted(config: Config) -> dict[tuple[str, int], str]:
+    """The addresses that the gateway is to listen on, each with its key in the config."""
+    apps = [app for app in config.app if app.target == "docker" and app.gateway.listen is not None]
+    own = {(config.gateway.bind, app.gateway.listen or 0): f"app.{app.name}.gateway.listen" for app in apps}
+    return own | addresses(Listeners.of(config.gateway, bridge=False))
+
+
+async def _options(config: Config, engine: EngineClient) -> list[Finding]:
+    """Whether the engine takes what each [app.docker] asks of it."""
+    trial, found = Trial(engine, config.server.identity, config.gateway.image), list[Finding]()
+    for app in (app for app in config.app if app.target == "docker"):
+        try:
+            tried = await trial.of(app)
+        except ConfigError as exc:
+            found.append(Finding.fault(f"app {app.name}", exc))
+        else:
+            untried = f"its options in [app.docker] cannot be tried before the engine has {config.gateway.image}"
+            found += (
+                [] if tried else [Finding(f"app {app.name}", "warning", untried, f"docker pull {config.gateway.image}")]
+            )
+    return found
 
 
 def _certificates(config: Config) -> Iterator[Finding]:

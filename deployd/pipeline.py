@@ -61,6 +61,7 @@ class Pipeline:
             passage = _Passage(self._parts, app, deploy, log, may_cut_over)
             try:
                 async with AsyncExitStack() as stack:
+                    await self._parts.targets[app.target].require(app)
                     if deploy.rollback_to is None:
                         context = await self._fetch(app, passage, stack)
                         image = await self._build(app, passage, context)
@@ -141,6 +142,13 @@ class _Passage(Recorder):
         """Record the image with the digest that the registry gave it."""
         await self._store.record_image(self.deploy, image)
 
+    async def read(self, path: str) -> bytes | None:
+        """A file of the commit, which is fetched where nothing is built."""
+        if self.context is not None:
+            return await self.context.read(path)
+        async with await self._parts.source.fetch(self._app, self.deploy.commit, self.deploy.ref, self.log) as context:
+            return await context.read(path)
+
     async def prove(self, candidate: Candidate) -> None:
         """Ask the gates in turn; the first that refuses ends it. Then record what the candidate says of its model."""
         results: list[GateResult] = []
@@ -153,7 +161,7 @@ class _Passage(Recorder):
                 await self._store.record_gates(self.deploy, results)
                 if result.verdict == "failed":
                     raise RolloutFailed(f"the {result.name} gate refused it: {result.detail}")
-        if model := await provenance(candidate.address, candidate.app.ready):
+        if model := await provenance(candidate.address, candidate.app.ready, candidate.headers):
             await self._store.record_model(self.deploy, model)
 
     async def cutting_over(self) -> None:

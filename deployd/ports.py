@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from deployd.config.app import App
@@ -153,12 +153,13 @@ class Builder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A new release that runs but gets no traffic yet. `address` is its base URL for deployd."""
+    """A new release that runs but gets no traffic yet. `address`: its base URL for deployd; `headers`: those to ask it with."""
 
     app: App
     deploy: Deploy
     address: str
     image: Image
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Gate(Protocol):
@@ -184,6 +185,10 @@ class Progress(Protocol):
         """Record the progress of a running step, such as "2 of 4 updated"."""
         ...
 
+    async def read(self, path: str) -> bytes | None:
+        """A file of the deploy's commit; None when there is none."""
+        ...
+
     async def prove(self, candidate: Candidate) -> None:
         """Ask every gate and record the results. RolloutFailed names the gate that refused."""
         ...
@@ -204,6 +209,10 @@ class Progress(Protocol):
 
 class Target(Protocol):
     """Where an app runs. However `roll_out` ends (return, error, cancel), one healthy release serves."""
+
+    async def require(self, app: App) -> None:
+        """ConfigError when the app cannot run here as it is configured (a secret, an option, a network). Asked before a build."""
+        ...
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         """Make `image` serve. A failure (RolloutFailed) or a cancellation before the cut-over leaves no candidate behind. From

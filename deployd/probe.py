@@ -6,11 +6,12 @@ Knows HTTP and an app's [app.ready]; nothing of containers or deploys. The user'
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
-from deployd.config.app import Ready
+from deployd.config.app import App, Ready
 from deployd.errors import RolloutFailed
 
 _ONE_TRY_SECONDS = 5.0
@@ -20,11 +21,25 @@ _LONGEST_ANSWER = 200
 _LONGEST_PROVENANCE = 64 * 1024
 
 
-def client(address: str) -> httpx.AsyncClient:
+def headers_of(app: App, *, secure: bool) -> dict[str, str]:
+    """The headers with which a release is asked: what the gateway would send for a client of the app, then `[app.ready]`.
+
+    `secure`: the gateway ends TLS for the apps with host names.
+    """
+    names = [host for host in app.gateway.hosts if not host.startswith("*")]
+    found = {"Host": names[0]} if names and app.target == "docker" else {}
+    found["X-Forwarded-Proto"] = "https" if secure and app.gateway.hosts else "http"
+    if app.ready.host is not None:
+        found["Host"] = app.ready.host
+    return found | app.ready.headers
+
+
+def client(address: str, headers: Mapping[str, str]) -> httpx.AsyncClient:
     """An HTTP client for one release."""
     # Releases use plain HTTP. By default, httpx would load all CA certificates, which takes 25 ms.
     return httpx.AsyncClient(
         base_url=address,
+        headers=headers,
         trust_env=False,
         timeout=_ONE_TRY_SECONDS,
         follow_redirects=False,
@@ -32,7 +47,7 @@ def client(address: str) -> httpx.AsyncClient:
     )
 
 
-async def until_ready(address: str, ready: Ready, commit: str | None) -> float:
+async def until_ready(address: str, ready: Ready, commit: str | None, headers: Mapping[str, str]) -> float:
     """Ask until the answer is 2xx and, where the app has a `commit_path`, the commit is right. The seconds that this took.
 
     It is asked often at first, then every `ready.every`: see `pause`.
@@ -44,7 +59,7 @@ async def until_ready(address: str, ready: Ready, commit: str | None) -> float:
     asks: list[tuple[str, str | None]] = [(ready.path, None)]
     if ready.commit_path is not None and commit is not None:
         asks.append((ready.commit_path, commit))
-    async with client(address) as http:
+    async with client(address, headers) as http:
         try:
             async with asyncio.timeout(ready.within):
                 for path, expected in asks:
@@ -62,18 +77,18 @@ def pause(waited: float, every: float) -> float:
     return min(max(waited * _SHARE_OF_THE_WAIT, _SHORTEST_PAUSE_SECONDS), every)
 
 
-async def refusal(address: str, ready: Ready) -> str:
+async def refusal(address: str, ready: Ready, headers: Mapping[str, str]) -> str:
     """Why a release does not answer its ready path now; empty when it does. Asked once."""
-    async with client(address) as http:
+    async with client(address, headers) as http:
         return await _refusal(http, ready.path) or ""
 
 
-async def provenance(address: str, ready: Ready) -> dict[str, Any]:
+async def provenance(address: str, ready: Ready, headers: Mapping[str, str]) -> dict[str, Any]:
     """The JSON object that a ready release answers at its `commit_path`; empty when that is something else or too large."""
     if ready.commit_path is None:
         return {}
     try:
-        async with client(address) as http:
+        async with client(address, headers) as http:
             answer = await http.get(ready.commit_path)
             said = answer.json() if len(answer.content) <= _LONGEST_PROVENANCE else None
     except (httpx.HTTPError, ValueError):
@@ -100,6 +115,8 @@ async def _refusal(http: httpx.AsyncClient, path: str, commit: str | None = None
         return f"{path}: no answer in {_ONE_TRY_SECONDS:g} s"
     except httpx.HTTPError as exc:
         return f"{path}: {str(exc) or type(exc).__name__}"
+    if answer.has_redirect_location:
+        return f"{path}: {answer.status_code}: redirects to {answer.headers['location'][:_LONGEST_ANSWER]}"
     if not answer.is_success:
         return f"{path}: {answer.status_code}: {answer.text[:_LONGEST_ANSWER]}".rstrip(": \n")
     if commit is not None and (said := said_commit(answer.text)) != commit:

@@ -16,7 +16,7 @@ from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.config.running import Running
 from deployd.domain import Deploy, Health, Image, Status
-from deployd.errors import BuildFailed, RequestRefused, RolloutFailed, Unavailable
+from deployd.errors import BuildFailed, ConfigError, RequestRefused, RolloutFailed, Unavailable
 from deployd.events import Events
 from deployd.http.server import Server, bind
 from deployd.logs.logs import Logs
@@ -81,6 +81,11 @@ class FakeTarget:
         self.healths: dict[str, Health] = {}  # of the apps whose live release is not well
         self.lost: set[str] = set()  # the ids of images that are gone
         self.changed: Changed | None = None  # tells that something has changed outside, once the target is watched
+        self.unfit: set[str] = set()  # the apps that it cannot run
+
+    async def require(self, app: App) -> None:
+        if app.name in self.unfit:
+            raise ConfigError(f"app.{app.name}.docker.network: this engine has no network back")
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         async with progress.step("candidate"):

@@ -152,6 +152,7 @@ class FakeProgress:
         self.outrun = False
         self.record_fails = False
         self.image: Image | None = None  # with its digest in the registry
+        self.files: dict[str, bytes] = {}
         self.gate = gate
 
     @asynccontextmanager
@@ -162,6 +163,9 @@ class FakeProgress:
     async def tell(self, step: str, text: str) -> None:
         assert step in self.said
         self.book.write(f"{text}\n")
+
+    async def read(self, path: str) -> bytes | None:
+        return self.files.get(path)
 
     async def prove(self, candidate: Candidate) -> None:
         self.said.append("prove")
@@ -195,6 +199,9 @@ class FakeTarget:
         self.containers: dict[str, set[int]] = {}
         self._serving: dict[str, int] = {}
         self._changed: Changed | None = None
+
+    async def require(self, app: App) -> None:
+        return
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         running = self.containers.setdefault(app.name, set())

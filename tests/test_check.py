@@ -10,10 +10,14 @@ from urllib.parse import quote
 import pytest
 
 from deployd.bringup.engine import Engine
+from deployd.bringup.ports import free_port
 from deployd.builders.buildkit import BuildkitBuilder
 from deployd.check import Finding, _builder, _port, check
-from deployd.config.file import parse
+from deployd.config.file import load, parse
 from deployd.engine.client import EngineClient
+from deployd.gateway.gateway import Gateway
+from deployd.gateway.network import Network
+from tests.conftest import Leaks
 from tests.gateway.certificate import made
 from tests.testbed.images import BUSYBOX
 from tests.testbed.registry import Registry
@@ -31,11 +35,13 @@ def repository(tmp_path: Path) -> Path:
     return path
 
 
-def _config(tmp_path: Path, repository: Path, more: str = "", branch: str = "main", server: str = "port = 0") -> Path:
+def _config(
+    tmp_path: Path, repository: Path, more: str = "", branch: str = "main", server: str = "port = 0", listen: int = 8000
+) -> Path:
     file = tmp_path / "config.toml"
     file.write_text(
         f'[server]\nstate_dir = "{tmp_path}/state"\n{server}\n[git]\nallow_file = true\n'
-        f'[[app]]\nname = "iris"\nrepo = "{repository}"\nbranch = "{branch}"\ngateway = {{ listen = 8000 }}\n{more}'
+        f'[[app]]\nname = "iris"\nrepo = "{repository}"\nbranch = "{branch}"\n[app.gateway]\nlisten = {listen}\n{more}'
     )
     return file
 
@@ -110,7 +116,7 @@ def test_a_port_below_1024_is_free_for_haproxy_but_not_for_the_api(monkeypatch: 
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(socket.socket, "bind", refused)
-    assert _port("app port", "0.0.0.0", 80, ours=False, by_haproxy=True).verdict == "ok"
+    assert _port("port of a key", "0.0.0.0", 80, ours=False, by_haproxy=True).verdict == "ok"
     own = _port("api port", "0.0.0.0", 80, ours=False)
     assert (own.verdict, own.hint) == ("wrong", "use a port above 1023, or systemd's socket")
 
@@ -162,6 +168,61 @@ async def test_a_gateway_image_that_can_be_pulled_is_no_fault(
 
 
 @pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["host", "bridge"])
+async def test_only_the_ports_that_the_gateway_itself_holds_are_taken_for_its_own(
+    tmp_path: Path,
+    repository: Path,
+    base_images: Engine,
+    instance: str,
+    leaks: Leaks,
+    monkeypatch: pytest.MonkeyPatch,
+    network: str,
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", base_images.url)
+    app, shared, free = free_port(), free_port(), free_port()
+    section = f'bind = "127.0.0.1"\nnetwork = "{network}"\n'
+    file = _config(
+        tmp_path,
+        repository,
+        f'hosts = ["a.example.com"]\n[gateway]\nhttp_port = {shared}\n{section}',
+        server=f'port = 0\ninstance = "{instance}"',
+        listen=app,
+    )
+    config = load(file)
+    async with EngineClient(base_images.url) as engine:
+        gateway = Gateway(engine, instance, config.gateway, tmp_path / "gateway")
+        await gateway.open()
+        await gateway.ensure(config.app)
+        ours = {one.detail for one in await check(file) if one.what.startswith("port of")}
+        assert ours == {f"127.0.0.1:{port} is held by deployd" for port in (app, shared)}
+
+        with socket.create_server(("127.0.0.1", free)):
+            file.write_text(file.read_text().replace(f"listen = {app}", f"listen = {free}"))
+            (found,) = await _found(file, "port of app.iris.gateway.listen")
+        assert (found.verdict, found.detail) == ("wrong", f"127.0.0.1:{free}: Address already in use")
+        (found,) = await _found(file, "port of app.iris.gateway.listen")
+        assert (found.verdict, found.detail) == ("ok", f"127.0.0.1:{free} is free")
+        await gateway.container.remove()
+        await Network(engine, instance).remove()
+    assert leaks.present() == []
+
+
+@pytest.mark.engine
+async def test_what_the_engine_cannot_do_is_a_fault_of_the_config(
+    tmp_path: Path, repository: Path, base_images: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", base_images.url)
+    file = _config(tmp_path, repository, '[app.docker]\nnetwork = "nowhere"\n')
+    found = next(one for one in await _found(file, "app iris") if one.verdict == "wrong")
+    assert found.in_config
+    assert found.detail == "app.iris.docker.network: this engine has no network nowhere"
+    untried = '[app.docker]\nmemory = "64MiB"\n[gateway]\nimage = "no-such-image:1"\n'
+    warned = next(one for one in await _found(_config(tmp_path, repository, untried), "app iris"))
+    assert (warned.verdict, "cannot be tried" in warned.detail) == ("warning", True)
+
+
+@pytest.mark.engine
 async def test_with_an_engine_the_builder_and_the_gateway_are_tried(
     tmp_path: Path, repository: Path, base_images: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,9 +241,9 @@ async def test_each_certificate_is_opened_and_a_host_without_one_is_told(
     (directory / "b.pem").write_bytes(made(tmp_path, "b.example.com")[0])
     monkeypatch.setenv("DOCKER_HOST", engine)
     config = _config(tmp_path, repository)
-    hosts = 'gateway = { listen = 8000, hosts = ["a.example.com", "c.example.com"] }'
+    hosts = 'listen = 8000\nhosts = ["a.example.com", "c.example.com"]'
     gateway = f'[gateway]\nhttps_port = 8443\ncertificates = "{directory}"\n'
-    config.write_text(gateway + config.read_text().replace("gateway = { listen = 8000 }", hosts))
+    config.write_text(gateway + config.read_text().replace("listen = 8000", hosts))
     good, bad, host = await _found(config, "certificate")
     assert (good.verdict, good.detail.partition(", until")[0]) == ("ok", f"{directory}/a.pem: a.example.com")
     assert (bad.verdict, bad.detail) == ("wrong", f"{directory}/b.pem holds no private key")

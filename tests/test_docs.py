@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import shutil
+import subprocess
 import textwrap
 import tomllib
 from collections.abc import Iterator
@@ -189,6 +191,21 @@ def test_every_config_key_that_is_named_is_there(page: Path) -> None:
             assert any(known.rpartition(".")[2] == key[1] for known in KEYS), text
 
 
+def test_every_option_of_docker_run_is_in_the_table() -> None:
+    docker = shutil.which("docker")
+    if docker is None:
+        pytest.skip("there is no docker client")
+    printed = subprocess.run([docker, "run", "--help"], check=True, capture_output=True, text=True).stdout
+    options = set(re.findall(r"^\s+(?:-\w, )?(--[a-z0-9-]+)", printed, re.MULTILINE)) - {
+        "--help",
+        "--net",
+        "--net-alias",
+    }
+    said = {word for text in _inline(ROOT / "docs/docker-run.md") for word in text.split() if word.startswith("--")}
+    assert len(options) > 80
+    assert options - said == set()
+
+
 def _known(model: type[BaseModel], path: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield f"{path}{name}"
@@ -203,7 +220,8 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 
 KEYS = frozenset(_known(Config))
-_FREE = frozenset(path for path in KEYS if path.rpartition(".")[2] in {"args", "env", "env_secrets"}) | {
+_FREE_NAMES = {"args", "env", "env_secrets", "labels", "sysctls", "ulimits", "options", "headers", "node_selector"}
+_FREE = frozenset(path for path in KEYS if path.rpartition(".")[2] in _FREE_NAMES) | {
     "app.build.secrets",
     "app.kubernetes.resources.requests",
     "app.kubernetes.resources.limits",

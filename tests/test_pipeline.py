@@ -69,6 +69,13 @@ async def test_a_push_goes_through_every_step_in_order_and_each_is_recorded(daem
     assert statuses == ["queued", "building", "checking", "rolling_out", "live"]
 
 
+async def test_an_app_that_its_target_cannot_run_fails_before_anything_is_fetched(daemon: Works) -> None:
+    daemon.target.unfit.add("iris")
+    failed = await daemon.becomes(await daemon.deployed(daemon.commit()), Status.FAILED)
+    assert failed.reason == "app.iris.docker.network: this engine has no network back"
+    assert failed.steps == ()
+
+
 async def test_the_same_commit_is_not_built_again(daemon: Works) -> None:
     commit = daemon.commit()
     await daemon.becomes(await daemon.deployed(commit), Status.LIVE)

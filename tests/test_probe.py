@@ -1,8 +1,11 @@
+import asyncio
+from typing import Any
+
 import pytest
 
-from deployd.config.app import Ready
+from deployd.config.app import App, Ready
 from deployd.errors import RolloutFailed
-from deployd.probe import pause, said_commit, until_ready
+from deployd.probe import headers_of, pause, said_commit, until_ready
 
 
 @pytest.mark.parametrize(
@@ -34,4 +37,49 @@ def test_a_release_is_asked_often_at_first_and_then_every_so_often(
 async def test_the_user_s_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://192.0.2.1:3128")
     with pytest.raises(RolloutFailed, match="/: connection refused"):
-        await until_ready("http://127.0.0.1:1", Ready(path="/", within="1s"), None)
+        await until_ready("http://127.0.0.1:1", Ready(path="/", within="1s"), None, {})
+
+
+def _app(**sections: Any) -> App:
+    app = {"name": "iris", "repo": "https://example.com/a/iris", "branch": "main", "gateway": {"listen": 8000}}
+    return App.model_validate({**app, **sections})
+
+
+HOSTS = {"hosts": ["*.example.com", "iris.example.com", "other.example.com"]}
+
+
+@pytest.mark.parametrize(
+    ("sections", "secure", "headers"),
+    [
+        ({}, True, {"X-Forwarded-Proto": "http"}),
+        ({"gateway": HOSTS}, False, {"Host": "iris.example.com", "X-Forwarded-Proto": "http"}),
+        ({"gateway": HOSTS}, True, {"Host": "iris.example.com", "X-Forwarded-Proto": "https"}),
+        ({"gateway": HOSTS, "ready": {"host": "x:81"}}, False, {"Host": "x:81", "X-Forwarded-Proto": "http"}),
+        (
+            {"ready": {"headers": {"X-Forwarded-Proto": "https", "A": "b"}}},
+            False,
+            {"X-Forwarded-Proto": "https", "A": "b"},
+        ),
+    ],
+)
+def test_a_release_is_asked_as_the_gateway_would_ask_it(
+    sections: dict[str, Any], secure: bool, headers: dict[str, str]
+) -> None:
+    assert headers_of(_app(**sections), secure=secure) == headers
+
+
+async def test_the_headers_reach_the_release_and_a_redirect_says_where_to() -> None:
+    heads: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 301 -\r\nLocation: https://iris.example.com/ready/\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        headers = {"Host": "iris.example.com", "X-Forwarded-Proto": "https"}
+        with pytest.raises(RolloutFailed, match=r"/ready: 301: redirects to https://iris.example.com/ready/$"):
+            await until_ready(address, Ready(path="/ready", within="200ms"), None, headers)
+    assert "host: iris.example.com\r\n" in heads[0].lower()
+    assert "x-forwarded-proto: https\r\n" in heads[0].lower()

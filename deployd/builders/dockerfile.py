@@ -5,7 +5,7 @@ Pure. Not a validator: the engine reports errors in a Dockerfile, in its own wor
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deployd.config.app import Build
 from deployd.errors import BuildFailed
@@ -82,12 +82,11 @@ def check(dockerfile: Dockerfile, build: Build, args: Mapping[str, str]) -> None
             raise BuildFailed(
                 f"{dockerfile.path}: the frontend {frontend} is not allowed", hint="only docker/dockerfile is"
             )
-    names = [stage.name for stage in dockerfile.stages]
-    wanted = build.stage
-    if wanted is None or wanted.lower() in names or (wanted.isdecimal() and int(wanted) < len(names)):
+    names = [stage.name for stage in dockerfile.stages if not stage.name.isdecimal()]
+    if build.stage is None or build.stage.lower() in names:
         return
-    known = ", ".join(names) or "none"
-    raise BuildFailed(f"{dockerfile.path} has no stage {wanted}", hint=f"its stages are: {known}")
+    known = f"its stages are: {', '.join(names)}" if names else "name one: FROM … AS NAME"
+    raise BuildFailed(f"{dockerfile.path} has no stage {build.stage}", hint=known)
 
 
 def check_classic(dockerfile: Dockerfile, build: Build, args: Mapping[str, str]) -> None:
@@ -165,8 +164,10 @@ def _instructions(lines: Sequence[str], escape: str) -> Iterator[Instruction]:
                 break
         instruction = _instruction(first, joined)
         if instruction is not None:
-            at = _after_heredocs(lines, at, instruction)
-            yield instruction
+            after = _after_heredocs(lines, at, instruction)
+            # Without its end it is none, but for example a shift in the shell's arithmetic: $((1 <<4)).
+            at, heredocs = (at, ()) if after is None else (after, instruction.heredocs)
+            yield replace(instruction, heredocs=heredocs)
 
 
 def _comment_or_blank(line: str) -> bool:
@@ -194,11 +195,14 @@ def _heredocs(rest: str) -> Iterator[str]:
             yield match[1] + match[3]
 
 
-def _after_heredocs(lines: Sequence[str], at: int, instruction: Instruction) -> int:
+def _after_heredocs(lines: Sequence[str], at: int, instruction: Instruction) -> int | None:
+    """The line after the instruction's heredocs; None when one of them does not end."""
     for heredoc in instruction.heredocs:
         stripped, end = heredoc.startswith("-"), heredoc.removeprefix("-")
         while at < len(lines) and (lines[at].lstrip("\t") if stripped else lines[at]) != end:
             at += 1
+        if at == len(lines):
+            return None
         at += 1
     return at
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deployd.cli.output import out
-from deployd.config.app import DockerApp
+from deployd.config.docker import DockerApp
 from deployd.errors import RequestRefused
 
 _EXPOSE = re.compile(r"^\s*EXPOSE\s+(\d+)", re.IGNORECASE | re.MULTILINE)

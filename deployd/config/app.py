@@ -1,15 +1,20 @@
 """The part of config.toml about one app: where its commits come from, how it is built, where it runs, what it must prove."""
 
 import re
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from deployd.config.docker import DockerApp
 from deployd.config.globs import is_path_pattern
+from deployd.config.kubernetes import KubernetesApp
 from deployd.config.remotes import SCP, repository_name
-from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
+from deployd.config.values import Duration, EnvName, EnvValue, Inside, Name, Port, Reference, Section
 
+_LABEL = r"[a-z0-9_](?:[-a-z0-9_]{0,61}[a-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
+_HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_STAGE = re.compile(r"[A-Za-z][-_.A-Za-z0-9]*")
 _WEBHOOK = re.compile(r"[a-z0-9.-]+(?:/[^/\s:]+){2,}")
 
 
@@ -29,13 +34,6 @@ def _webhook_name(name: str) -> str:
     if _WEBHOOK.fullmatch(name) is None or name.endswith(".git"):
         raise ValueError("expected the repository's host and full path, such as github.com/acme/iris")
     return name
-
-
-def _inside(path: str) -> str:
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts:
-        raise ValueError("expected a path inside the repository, without ..")
-    return str(pure)
 
 
 def _ref_part(name: str) -> str:
@@ -64,10 +62,35 @@ def _path_prefix(path: str) -> str:
     return path
 
 
-def _gpus(value: Any) -> Any:
-    if value != "all" and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise ValueError('expected "all" or a number')
-    return value
+def _stage(name: str) -> str:
+    if _STAGE.fullmatch(name) is None:
+        raise ValueError('expected the name of a stage, as in "FROM … AS serve"; builders find none by its number')
+    return name
+
+
+def _host_name(text: str) -> str:
+    name = text.lower()
+    if _HOST_NAME.fullmatch(name) is None or len(name) > 253 or name == "*":
+        raise ValueError(
+            'expected a host name, such as "iris.example.com" or "*.example.com": no https://, port, path or dot at the end'
+        )
+    return name
+
+
+def _request_host(text: str) -> str:
+    host, _, port = text.lower().rpartition(":")
+    if _HOST_NAME.fullmatch(host or port) is None or (host and not port.isdigit()):
+        raise ValueError('expected what a client sends as Host, such as "iris.example.com"')
+    return text.lower()
+
+
+def _headers(table: dict[str, str]) -> dict[str, str]:
+    for name, value in table.items():
+        if _HEADER_NAME.fullmatch(name) is None or re.search(r"[\r\n]", value):
+            raise ValueError(f'"{name}" is not the name of a header with a value on one line')
+        if name.lower() == "host":
+            raise ValueError('the key "host" sets the host')
+    return table
 
 
 def _path_pattern(text: str) -> str:
@@ -76,11 +99,13 @@ def _path_pattern(text: str) -> str:
     return text
 
 
-Inside = Annotated[str, AfterValidator(_inside)]
 RefName = Annotated[str, AfterValidator(_ref_part)]
+StageName = Annotated[str, AfterValidator(_stage)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+RequestHost = Annotated[str, AfterValidator(_request_host)]
+Headers = Annotated[dict[str, EnvValue], AfterValidator(_headers)]
 PathPattern = Annotated[str, AfterValidator(_path_pattern)]
 HttpPath = Annotated[str, AfterValidator(_http_path), WithJsonSchema({"type": "string", "pattern": r"^/[^\s]*$"})]
-Gpus = Annotated[Literal["all"] | int, BeforeValidator(_gpus)]
 
 
 class Build(Section):
@@ -88,35 +113,18 @@ class Build(Section):
 
     context: Inside = "."
     dockerfile: Inside = "Dockerfile"
-    args: dict[str, str] = {}
+    args: dict[EnvName, EnvValue] = {}
     secrets: dict[str, Reference] = {}
-    stage: str | None = None
+    stage: StageName | None = None
     submodules: bool = False
     lfs: bool = False
-
-
-class DockerApp(Section):
-    """`[app.docker]`"""
-
-    port: Port = 5000
-    env: dict[str, str] = {}
-    env_secrets: dict[str, Reference] = {}
-    volumes: tuple[str, ...] = ()
-    memory: Size | None = None
-    cpus: Annotated[float, Field(gt=0)] | None = None
-    network: str | None = None
-    gpus: Gpus | None = None
-    restart: Literal["no", "on-failure", "always", "unless-stopped"] = "unless-stopped"
-    stop_timeout: Duration = 10.0
-    drain: Duration = 30.0
-    start: Literal["first", "stop-first"] = "first"
 
 
 class AppGateway(Section):
     """`[app.gateway]`"""
 
     listen: Port | None = None
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[HostName, ...] = ()
     path_prefix: Annotated[str, AfterValidator(_path_prefix)] = "/"
     strip_prefix: bool = False
 
@@ -128,6 +136,8 @@ class Ready(Section):
     within: Duration = 60.0
     every: Duration = 0.25
     commit_path: HttpPath | None = None
+    host: RequestHost | None = None
+    headers: Headers = {}
 
 
 class Golden(Section):
@@ -137,51 +147,6 @@ class Golden(Section):
     url: HttpPath = "/predict"
     tolerance: Annotated[float, Field(ge=0)] = 1e-6
     latency: Duration | None = None
-
-
-class Service(Section):
-    """`[app.kubernetes.service]`"""
-
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
-    port: Port = 80
-    node_port: Port | None = None
-
-
-class Autoscale(Section):
-    """`[app.kubernetes.autoscale]`"""
-
-    min: Annotated[int, Field(ge=1)] = 1
-    max: Annotated[int, Field(ge=1)]
-    cpu: Annotated[int, Field(ge=1, le=1000)] = 80
-
-
-class Resources(Section):
-    """`[app.kubernetes.resources]`: Kubernetes quantities, such as `"250m"` and `"256Mi"`."""
-
-    requests: dict[Literal["cpu", "memory"], str] = {}
-    limits: dict[Literal["cpu", "memory"], str] = {}
-
-
-class KubernetesApp(Section):
-    """`[app.kubernetes]`"""
-
-    kubeconfig: str | None = None
-    context: str | None = None
-    namespace: str = "default"
-    deployment: str | None = None
-    container: str | None = None
-    create: bool = True
-    replicas: Count = 1
-    port: Port = 5000
-    env: dict[str, str] = {}
-    service: Service | None = None
-    autoscale: Autoscale | None = None
-    progress_deadline: Duration = 600.0
-    patience: Duration = 12.0
-    bake: Duration = 10.0
-    allow_root: bool = False
-    image_pull_secrets: tuple[str, ...] = ()
-    resources: Resources = Resources()
 
 
 class App(Section):

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def load(path: Path) -> Config:
 
 def parse(data: dict[str, Any], name: str = "config") -> Config:
     """Validate parsed TOML. The error lists every wrong key with its path."""
+    if (where := _with_nul(data)) is not None:
+        raise ConfigError(f"{name}: {where}: must not hold a NUL character")
     try:
         config = Config.model_validate(data)
     except ValidationError as exc:
@@ -54,3 +57,19 @@ def parse(data: dict[str, Any], name: str = "config") -> Config:
                 hint="set allow_file = true in [git] to allow it",
             )
     return config
+
+
+def _with_nul(value: Any) -> str | None:
+    """The path of the first text with a NUL character, which neither files, environments nor engines take."""
+    if isinstance(value, str):
+        return "" if "\0" in value else None
+    inner: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list | tuple):
+        inner = enumerate(value)
+    for part, one in inner:
+        name = one.get("name") if isinstance(part, int) and isinstance(one, dict) else None
+        if (below := _with_nul(one)) is not None or "\0" in str(part):
+            return f"{name or str(part)!s}{f'.{below}' if below else ''}".replace("\0", "\\0")
+    return None

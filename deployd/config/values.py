@@ -5,7 +5,7 @@ Durations become seconds (float), sizes bytes (int). A secret is always a refere
 
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -22,6 +22,7 @@ _BYTES = {
 }
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _REFERENCE = re.compile(r"(env|file|credential):(.+)")
+_ENV_NAME = re.compile(r"[-._A-Za-z][-._A-Za-z0-9]*")
 
 # Hints for a secret that cannot be read, by the kind of its reference.
 _HINTS = {
@@ -57,10 +58,30 @@ def _reference(text: str) -> str:
     return text
 
 
+def _inside(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise ValueError("expected a path inside the repository, without ..")
+    return str(pure)
+
+
 def _name(text: str) -> str:
     if _NAME.fullmatch(text) is None:
         raise ValueError("expected lower-case letters, digits and hyphens, at most 40, with no hyphen at either end")
     return text
+
+
+def _env_name(text: str) -> str:
+    if _ENV_NAME.fullmatch(text) is None:
+        raise ValueError('expected the name of a variable: letters, digits, "_", "." and "-", and no digit in front')
+    return text
+
+
+def _env_value(value: Any) -> Any:
+    if isinstance(value, bool | int | float):
+        written = str(value).lower() if isinstance(value, bool) else str(value)
+        raise ValueError(f'write it in quotes: "{written}"')  # noqa: TRY004 - pydantic catches no TypeError
+    return value
 
 
 def _not_negative(number: int) -> int:
@@ -76,6 +97,9 @@ Duration = Annotated[
 ]
 Size = Annotated[int, BeforeValidator(size), WithJsonSchema({"type": "string", "pattern": _SIZE.pattern})]
 Reference = Annotated[str, AfterValidator(_reference)]
+Inside = Annotated[str, AfterValidator(_inside)]
+EnvName = Annotated[str, AfterValidator(_env_name)]
+EnvValue = Annotated[str, BeforeValidator(_env_value)]
 Count = Annotated[int, AfterValidator(_not_negative)]
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -105,6 +129,8 @@ def read_secret(reference: str, key: str) -> str:
         raise ConfigError(f"{key}: cannot read {_file(kind, name)}: {exc.strerror}", hint=hint) from exc
     if not value.strip():
         raise ConfigError(f"{key}: {reference} is empty", hint=hint)
+    if "\0" in value:
+        raise ConfigError(f"{key}: {reference} holds a NUL character", hint="a secret is text")
     return value.strip("\r\n") if kind == "env" else value.rstrip("\r\n")
 
 

@@ -56,7 +56,7 @@ async def _replay(candidate: Candidate, golden: Golden, document: Document) -> f
     if "tolerance" not in golden.model_fields_set and document.tolerance is not None:
         tolerance = document.tolerance
     slowest, count = 0.0, len(document.cases)
-    async with client(candidate.address) as http:
+    async with client(candidate.address, candidate.headers) as http:
         await _answer(http, document.method, url, document.cases[0], "the warm-up call")
         for number, case in enumerate(document.cases, start=1):
             began = time.monotonic()

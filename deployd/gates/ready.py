@@ -15,7 +15,7 @@ class ReadyGate:
         """Passed with the time that it took; failed with the last answer."""
         ready = candidate.app.ready
         try:
-            took = await until_ready(candidate.address, ready, candidate.deploy.commit)
+            took = await until_ready(candidate.address, ready, candidate.deploy.commit, candidate.headers)
         except RolloutFailed as exc:
             return GateResult(self.name, "failed", exc.message)
         proven = "" if ready.commit_path is None else f", says commit {candidate.deploy.commit[:12]}"

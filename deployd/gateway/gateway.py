@@ -177,6 +177,11 @@ class Gateway:
         if self._refused:
             raise Unavailable(self._refused, hint="mend what it names, or change [gateway] and restart deployd")
 
+    @property
+    def secure(self) -> bool:
+        """Whether the apps with host names are served with TLS."""
+        return self._section.https_port is not None
+
     def has_slot(self, app: str, endpoint: Endpoint) -> bool:
         """Whether `endpoint` has a slot: it serves or drains."""
         return app in self._routes and self._routes[app].find(endpoint) is not None

@@ -186,21 +186,28 @@ def _shared(listeners: Listeners, routes: Sequence[Route]) -> list[str]:
         binds.append(f"  bind {listeners.bind}:{listeners.https_port} ssl crt {CERTIFICATES}/{below} alpn h2,http/1.1")
     if not binds:
         return []
-    rules = [_rule(route) for route in sorted(routes, key=lambda route: -len(route.path_prefix))]
+    rules = _rules(routes)
     refusal = f"backend nowhere\n  http-request return {_problem(404, 'no app answers to this host name and path')}\n"
     lines = ["frontend shared", *binds, *_forwarding(listeners), *rules, "  default_backend nowhere", ""]
     return ["\n".join(lines), refusal]
 
 
-def _rule(route: Route) -> str:
-    hosts = " ".join(host.lower() for host in route.hosts)
+def _rules(routes: Sequence[Route]) -> list[str]:
+    """The first that matches counts: whole names before wildcards, longer wildcards before shorter ones, then longer paths."""
+    longest = sorted(routes, key=lambda route: -len(route.path_prefix))
+    whole = ((route, [host for host in route.hosts if not host.startswith("*.")]) for route in longest)
+    wild = [(host[1:].lower(), route) for route in longest for host in route.hosts if host.startswith("*.")]
+    return [
+        *(_rule(route, f"-m str {' '.join(hosts).lower()}") for route, hosts in whole if hosts),
+        *(_rule(route, f"-m end {suffix}") for suffix, route in sorted(wild, key=lambda one: -len(one[0]))),
+    ]
+
+
+def _rule(route: Route, match: str) -> str:
+    host = f"{{ req.hdr(host),field(1,:),lower {match} }}"
     prefix = route.path_prefix.rstrip("/")
-    path = (
-        f" {{ path {prefix} }} or {{ req.hdr(host),field(1,:),lower -m str {hosts} }} {{ path_beg {prefix}/ }}"
-        if prefix
-        else ""
-    )
-    return f"  use_backend {route.backend} if {{ req.hdr(host),field(1,:),lower -m str {hosts} }}{path}"
+    path = f" {{ path {prefix} }} or {host} {{ path_beg {prefix}/ }}" if prefix else ""
+    return f"  use_backend {route.backend} if {host}{path}"
 
 
 def _listener(listeners: Listeners, route: Route, port: int) -> str:

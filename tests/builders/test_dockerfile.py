@@ -70,6 +70,13 @@ def test_what_only_buildkit_can_do_is_named_with_its_line(text: str, expected: s
     assert "[builder]" in failed.value.hint
 
 
+@pytest.mark.parametrize("shift", ["$((1 <<4))", "$(( 1 << 4 ))", "$((1 <<n))", '"$((1 <<4))"', "'<<EOF'", "a <<<b"])
+def test_a_shift_in_the_shell_s_arithmetic_is_no_heredoc(shift: str) -> None:
+    dockerfile = parse(f"FROM a AS one\nRUN echo {shift}\nFROM b AS two\nRUN true\n".encode())
+    check_classic(dockerfile, Build(), {})
+    assert [stage.name for stage in dockerfile.stages] == ["one", "two"]
+
+
 def test_a_platform_given_as_build_arg_is_accepted() -> None:
     check_classic(parse(b"FROM --platform=$BUILDPLATFORM a\n"), Build(), {"BUILDPLATFORM": "linux/amd64"})
 
@@ -84,16 +91,16 @@ def test_a_heredoc_neither_hides_nor_adds_a_stage() -> None:
     assert [stage.name for stage in dockerfile.stages] == ["one", "three"]
 
 
-@pytest.mark.parametrize("stage", ["build", "BUILD", "1", "0"])
-def test_a_stage_is_known_by_name_or_number(stage: str) -> None:
+@pytest.mark.parametrize("stage", ["build", "BUILD"])
+def test_a_stage_is_known_by_its_name(stage: str) -> None:
     check(parse(TWO_STAGES), Build(stage=stage), {})
 
 
-@pytest.mark.parametrize("stage", ["test", "7", "-1"])
+@pytest.mark.parametrize("stage", ["test", "build2"])
 def test_a_missing_stage_is_an_error_that_lists_the_stages(stage: str) -> None:
     with pytest.raises(BuildFailed, match=f"has no stage {stage}") as failed:
         check(parse(TWO_STAGES), Build(stage=stage), {})
-    assert failed.value.hint == "its stages are: build, 1, 2"
+    assert failed.value.hint == "its stages are: build"
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,36 @@ def _app(**changes: Any) -> dict[str, Any]:
         (_app(repo="/srv/iris"), "app.iris.repo: /srv/iris is a path on this machine"),
         (_app(branch="--upload-pack=x"), "app.iris.branch: expected a plain branch or tag name"),
         (_app(tag="v*"), "app.iris: needs either branch or tag"),
+        (_app(build={"stage": "1"}), "app.iris.build.stage: expected the name of a stage"),
         (_app(build={"context": "../x"}), "app.iris.build.context: expected a path inside the repository"),
         (_app(gateway={}), "app.iris: [app.gateway] needs listen (a port) or hosts"),
         (_app(docker={"network": "host"}), 'app.iris: docker.network = "host" gives two releases the same port'),
         (_app(target="kubernetes"), 'app.iris: target = "kubernetes" needs a table [app.kubernetes]'),
         (_app(name="Iris_1"), "app.Iris_1.name: expected lower-case letters, digits and hyphens"),
         (_app(name=5), 'app.0.name: expected text in quotes, such as "5000"'),
-        (_app(docker={"env": {"PORT": 5000}}), 'app.iris.docker.env.PORT: expected text in quotes, such as "5000"'),
+        (_app(docker={"env": {"PORT": 5000}}), 'app.iris.docker.env.PORT: write it in quotes: "5000"'),
+        (_app(docker={"env": {"DEBUG": True}}), 'app.iris.docker.env.DEBUG: write it in quotes: "true"'),
+        (_app(build={"args": {"PY": 3.11}}), 'app.iris.build.args.PY: write it in quotes: "3.11"'),
+        (_app(docker={"env": {"A": "x\0y"}}), "app.iris.docker.env.A: must not hold a NUL character"),
+        (_app(docker={"env": {"A\0": "x"}}), "app.iris.docker.env.A\\0: must not hold a NUL character"),
+        (_app(docker={"command": ["a", "\0"]}), "app.iris.docker.command.1: must not hold a NUL character"),
+        *(
+            (_app(**{table: {"env": {name: "1"}}}), f"app.iris.{table}.env.{name}: expected the name of a variable")
+            for table in ("docker", "kubernetes")
+            for name in ("", "MY VAR", "A=B", "1A")
+        ),
+        (
+            _app(docker={"env_secrets": {"A B": "env:X"}}),
+            "app.iris.docker.env_secrets.A B: expected the name of a vari",
+        ),
+        *(
+            (_app(gateway={"hosts": [name]}), "app.iris.gateway.hosts.0: expected a host name, such as")
+            for name in ("", "*", "https://x", "x:8443", "x.", "a b", "x/y", "*.", "a.*.b", "-x", "a..b", "münchen.de")
+        ),
+        (_app(ready={"host": "https://x"}), "app.iris.ready.host: expected what a client sends as Host"),
+        (_app(ready={"headers": {"A B": "1"}}), 'app.iris.ready.headers: "A B" is not the name of a header'),
+        (_app(ready={"headers": {"X": "1\r\nY: 2"}}), 'app.iris.ready.headers: "X" is not the name of a header'),
+        (_app(ready={"headers": {"Host": "x"}}), 'app.iris.ready.headers: the key "host" sets the host'),
         (_app(docker={"gpus": "two"}), 'app.iris.docker.gpus: expected "all" or a number'),
         (_app(docker={"gpus": -1}), 'app.iris.docker.gpus: expected "all" or a number'),
         (_app(docker={"cpus": 0}), "app.iris.docker.cpus: must be more than 0"),

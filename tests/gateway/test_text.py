@@ -53,6 +53,21 @@ def test_the_longest_path_prefix_is_matched_first() -> None:
     assert rules == ["app-wine", "app-root"]
 
 
+def test_a_wildcard_is_matched_after_every_whole_name_and_after_longer_wildcards() -> None:
+    routes = [
+        Route("all", None, ("*.example.com",), "/a/very/long/path"),
+        Route("ml", None, ("*.ml.example.com", "ml.example.com")),
+        Route("iris", None, ("iris.ml.example.com",)),
+    ]
+    rules = [line.partition("lower ")[2] for line in text(*routes, http_port=80).splitlines() if "use_backend" in line]
+    assert [rule.partition(" }")[0] for rule in rules] == [
+        "-m str iris.ml.example.com",
+        "-m str ml.example.com",
+        "-m end .ml.example.com",
+        "-m end .example.com",
+    ]
+
+
 def test_without_a_shared_port_there_is_no_shared_frontend() -> None:
     assert "frontend shared" not in text(IRIS)
 

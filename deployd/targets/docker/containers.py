@@ -18,6 +18,8 @@ from deployd.errors import RolloutFailed
 from deployd.gateway.network import Network
 from deployd.gateway.slots import Endpoint
 from deployd.ports import Log
+from deployd.targets.docker import listening
+from deployd.targets.docker.refusals import meaning
 from deployd.targets.docker.spec import PORT, NetworkSettings, container_name, container_spec, ending, number_of
 from deployd.tasks import first, together
 
@@ -48,20 +50,23 @@ class Running:
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
-    """Turn a refusal of the engine into RolloutFailed: trying again would not help."""
+def _failing(app: App) -> Iterator[None]:
+    """Turn a refusal of the engine into the fault of the config that it tells of, else into RolloutFailed: trying again would
+    not help."""
     try:
         yield
     except Refused as refused:
-        raise RolloutFailed(refused.message) from refused
+        raise (meaning(app, refused.said) or RolloutFailed(refused.message)) from refused
 
 
 class Containers:
     """Containers of one instance. `published`: deployd reaches them through a port on loopback, as on Docker Desktop."""
 
     def __init__(self, engine: EngineClient, instance: str) -> None:
+        self._client = engine
         self._engine = engine.containers
         self._networks = engine.networks
+        self._log_driver = ""
         self._instance = instance
         self.network = Network(engine, instance)
         self.published = False
@@ -72,7 +77,7 @@ class Containers:
         secrets = self._secrets(app, log)
         _, settings = await together(self._clear(name, app.name), self._network_settings(app))
         spec = container_spec(app, deploy, image, settings, secrets)
-        with _failing():
+        with _failing(app):
             try:
                 made = await self._engine.create(name, spec)
             except Refused as refused:
@@ -84,10 +89,16 @@ class Containers:
                 await self._networks.join(str(app.docker.network), made)
         return made
 
+    async def log_driver(self) -> str:
+        """The engine's own driver for logs. It is asked once: it changes only when the engine is started anew."""
+        if not self._log_driver:
+            self._log_driver = str((await self._client.info())["LoggingDriver"])
+        return self._log_driver
+
     async def start(self, app: App, number: int) -> Running:
         """Start a deploy's container. RolloutFailed when the engine cannot start it or it ends at once."""
         name = container_name(app.name, number)
-        with _failing():
+        with _failing(app):
             await self._engine.start(name)
         found = await self._engine.inspect(name)
         if found is None:
@@ -112,7 +123,7 @@ class Containers:
         found = await self.described(app, number)
         if found is None or not (found["State"]["Running"] or await self.network.holds(found)):
             return False
-        with _failing():
+        with _failing(app):
             for network in self.missing_networks(found, app):
                 address = await self.network.free_address() if network == self.network.name else None
                 await self._networks.join(network, found["Id"], address)
@@ -167,6 +178,13 @@ class Containers:
             return ""
         return (await self._engine.printed(container_id, lines)).rstrip("\n")
 
+    async def silence(self, running: Running) -> listening.Silence | None:
+        """Why nothing answers at its port; None when that is not why it fails, or nobody can tell."""
+        found = await self._engine.inspect(running.id)
+        if found is None or not found["State"]["Running"]:
+            return None
+        return await listening.find(self._client, found, running.endpoint.port)
+
     async def set_restart_policy(self, container_id: str, policy: str) -> None:
         """Set when the engine restarts it by itself."""
         await self._engine.update(container_id, {"RestartPolicy": {"Name": policy}})
@@ -208,8 +226,9 @@ class Containers:
             if self.published:
                 hint = "remove docker.network, or set gateway.network to host"
                 raise RolloutFailed("the gateway is on a bridge and cannot reach the host's network", hint=hint)
-            return NetworkSettings(self._instance, _HOST, None)
-        return NetworkSettings(self._instance, self.network.name, await self.network.free_address(), self.published)
+            return NetworkSettings(self._instance, _HOST, None, log_driver=await self.log_driver())
+        driver, address = await together(self.log_driver(), self.network.free_address())
+        return NetworkSettings(self._instance, self.network.name, address, self.published, driver)
 
     def _secrets(self, app: App, log: Log | None) -> dict[str, str]:
         found = {

@@ -9,7 +9,7 @@ from typing import Any
 from deployd.config.app import App
 from deployd.domain import Deploy, Health
 from deployd.gateway.gateway import Gateway
-from deployd.probe import refusal
+from deployd.probe import headers_of, refusal
 from deployd.targets.docker.containers import Containers
 from deployd.targets.docker.spec import ending
 
@@ -23,7 +23,8 @@ async def health(app: App, deploy: Deploy, containers: Containers, gateway: Gate
         return Health("down", wrong)
     if found["State"]["Restarting"]:
         return Health("unready", f"its container {ending(found)}, and restarts again and again")
-    refused = await refusal(containers.address_of(found, app), app.ready)
+    headers = headers_of(app, secure=gateway.secure)
+    refused = await refusal(containers.address_of(found, app), app.ready, headers)
     return Health("unready", refused) if refused else Health()
 
 

@@ -9,7 +9,7 @@ from deployd.config.app import App
 from deployd.domain import Deploy
 from deployd.errors import DeploydError, RolloutFailed
 from deployd.gateway.gateway import Gateway
-from deployd.probe import until_ready
+from deployd.probe import headers_of, until_ready
 from deployd.targets.docker.containers import AppContainer, Containers
 from deployd.targets.docker.drain import until_empty
 from deployd.tasks import uninterrupted
@@ -45,7 +45,9 @@ async def start_and_switch(app: App, number: int, commit: str | None, containers
     if (found := await containers.find(app, number)) is not None:
         await containers.set_restart_policy(found.id, "no")  # so that a crash ends it for good and is seen
     running = await containers.start(app, number)
-    await containers.while_running(running, f"{app.name}/{number}", until_ready(running.address, app.ready, commit))
+    headers = headers_of(app, secure=gateway.secure)
+    ready = until_ready(running.address, app.ready, commit, headers)
+    await containers.while_running(running, f"{app.name}/{number}", ready)
     await containers.set_restart_policy(running.id, app.docker.restart)
     if await gateway.serving(app.name) != running.endpoint:
         await uninterrupted(gateway.switch(app.name, running.endpoint))

@@ -11,6 +11,7 @@ from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gateway.gateway import Gateway
 from deployd.ports import Candidate, Progress
+from deployd.probe import headers_of
 from deployd.targets.docker.containers import LAST_LINES, AppContainer, Containers, Running
 from deployd.targets.docker.restore import start_and_switch, stop_release
 from deployd.tasks import together, uninterrupted
@@ -70,13 +71,16 @@ class Rollout:
 
     async def _prove(self, running: Running) -> None:
         """Ask the gates. When the container ends, they are cancelled at once."""
-        candidate = Candidate(self._app, self._deploy, running.address, self._image)
+        headers = headers_of(self._app, secure=self._gateway.secure)
+        candidate = Candidate(self._app, self._deploy, running.address, self._image, headers)
         try:
             await self._containers.while_running(running, self._deploy.name, self._progress.prove(candidate))
         except RolloutFailed as exc:
             last_lines = await self._containers.tail(running.id, LAST_LINES)
             if last_lines:
                 self._progress.log.write(f"the last lines of {self._deploy.name}:\n{last_lines}\n")
+            if (silence := await self._containers.silence(running)) is not None:
+                raise RolloutFailed(f"{exc.message}; {silence.reason}", hint=silence.hint) from exc
             raise exc if exc.hint else RolloutFailed(exc.message, hint=last_lines) from exc
 
     async def _cut_over(self, running: Running) -> None:

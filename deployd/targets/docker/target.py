@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
+from deployd.config.values import read_secret
 from deployd.domain import Deploy, Health, Image, Kept
 from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, RequestRefused
@@ -25,6 +26,7 @@ from deployd.targets.docker.health import health
 from deployd.targets.docker.images import Images
 from deployd.targets.docker.restore import restore
 from deployd.targets.docker.rollout import Rollout
+from deployd.targets.docker.trial import Trial
 from deployd.targets.docker.watch import Watch
 from deployd.tasks import together
 
@@ -38,6 +40,7 @@ class DockerTarget:
         self._containers = Containers(self._engine, instance)
         self._images = Images(self._engine, instance)
         self._gateway = Gateway(self._engine, instance, section, directory)
+        self._trial = Trial(self._engine, instance, section.image)
         self._watch = Watch(docker_url, instance, self._correct, self._gateway.ping)
         self._apps: tuple[App, ...] = ()
         self._opened = False
@@ -52,6 +55,12 @@ class DockerTarget:
         """Set the configured apps. `watch` makes the gateway listen for them; an app without a release answers 503."""
         self._apps = tuple(app for app in apps if app.target == "docker")
         self._watch.notify()
+
+    async def require(self, app: App) -> None:
+        """See ports.Target."""
+        for name, reference in app.docker.env_secrets.items():
+            read_secret(reference, f"app.{app.name}.docker.env_secrets.{name}")
+        await self._trial.of(app)
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         """See ports.Target."""

@@ -20,6 +20,7 @@ FOR_CREATED = (
     ("", "services", ("create", "patch", "delete")),
     ("autoscaling", "horizontalpodautoscalers", ("create", "patch", "delete")),
 )
+FOR_SECRETS = (("", "secrets", ("create", "patch", "delete")),)
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -27,6 +28,7 @@ async def missing(cluster: Cluster, app: App) -> list[str]:
     """The permissions that deploys of the app need and the account lacks, in order: `patch deployments`."""
     settings = manifests.settings_of(app)
     wanted = FOR_ANY + (FOR_CREATED if settings.create else ())
+    wanted += FOR_SECRETS if settings.env_secrets else ()
     if not cluster.inside:
         # A WebSocket counts as `get`, and from 1.35 on as `create` too.
         wanted += (("", "pods/portforward", ("get", "create")),)

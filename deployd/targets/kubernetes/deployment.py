@@ -6,12 +6,14 @@ image is set, by compare-and-set.
 
 import copy
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from deployd.config.app import App
 from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
-from deployd.targets.kubernetes import adoption, manifests
+from deployd.ports import Log
+from deployd.targets.kubernetes import adoption, environment, manifests
 from deployd.targets.kubernetes.client import Cluster, Refused
 from deployd.targets.kubernetes.follow import RolloutEnded
 from deployd.targets.kubernetes.manifests import (
@@ -25,6 +27,7 @@ from deployd.targets.kubernetes.manifests import (
     Features,
     Json,
 )
+from deployd.targets.kubernetes.patch import patched
 from deployd.targets.kubernetes.releases import Place, Release
 from deployd.targets.kubernetes.verdict import complete, image_of
 
@@ -76,12 +79,28 @@ class AppDeployment:
             return manifests.container_name(self.app)
         return adoption.pick_container(found, self.settings.container)
 
-    async def new_release(self, deploy: Deploy, image: Image, found: Json | None) -> Release:
-        """The release of `image` with the present config."""
+    async def new_release(
+        self, deploy: Deploy, image: Image, found: Json | None, *, patch: bytes | None = None, log: Log | None = None
+    ) -> Release:
+        """The release of `image` with the present config, and with the content of the app's `patch`. Its Secret is written."""
         template = None
         if self.settings.create:
-            template = manifests.template(self.app, image, self._instance, await self._features())
+            secret = await environment.write(self.cluster, self.app, self._instance, log)
+            template = manifests.template(self.app, image, self._instance, await self._features(), secret)
+        if template is not None and self.settings.patch is not None:
+            if patch is None:
+                raise RolloutFailed(
+                    f"there is no file {self.settings.patch} in {deploy.commit[:12]}",
+                    hint="app.kubernetes.patch is relative to the repository's root",
+                )
+            template = patched(template, patch, self.settings.patch, manifests.container_name(self.app))
         return Release(deploy.number, deploy.commit, self.container_of(found), image.reference, template)
+
+    async def remove_secrets(self, gone: Iterable[Release], kept: Iterable[Release]) -> None:
+        """Remove the Secrets that only the releases in `gone` need."""
+        await environment.remove(
+            self.cluster, self.place, [one.template for one in gone], [one.template for one in kept]
+        )
 
     def last_good(self, found: Json, deploy: Deploy | None) -> Release | None:
         """The last good release according to the Deployment itself, when deployd has no record: it takes the Deployment over, or

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from deployd.config.app import App, KubernetesApp
+from deployd.config.app import App
+from deployd.config.kubernetes import KubernetesApp, volume_parts
 from deployd.domain import Deploy, Image, labels
 from deployd.errors import ConfigError
 from deployd.logs.log import printable
@@ -30,6 +31,7 @@ CHANGE_CAUSE = "kubernetes.io/change-cause"
 LINGER_S = 5
 _GRACE_S = LINGER_S + 30
 _HTTP = "http"
+_GPU = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +107,18 @@ def deployment(app: App, deploy: Deploy, template: Json, instance: str, good: st
     return manifest
 
 
-def template(app: App, image: Image, instance: str, features: Features) -> Json:
-    """The pod template: with probes that hold traffic back, a pre-stop that loses no request, and without root."""
+def template(app: App, image: Image, instance: str, features: Features, secret: str | None = None) -> Json:
+    """The pod template: with probes that hold traffic back, a pre-stop that loses no request, and without root.
+
+    `secret` is the name of the Secret with the values of `env_secrets`.
+    """
     settings = settings_of(app)
     container: Json = {
         "name": container_name(app),
         "image": image.reference,
         "ports": [{"name": _HTTP, "containerPort": settings.port, "protocol": "TCP"}],
-        "env": [{"name": key, "value": value} for key, value in sorted(settings.env.items())],
-        "resources": settings.resources.model_dump(exclude_defaults=True),
+        "env": _environment(settings, secret),
+        "resources": _resources(settings),
         "lifecycle": {"preStop": _linger(features)},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         **_probes(app),
@@ -123,14 +128,17 @@ def template(app: App, image: Image, instance: str, features: Features) -> Json:
     pod: Json = {
         "containers": [container],
         "terminationGracePeriodSeconds": _GRACE_S,
-        "automountServiceAccountToken": False,
+        "automountServiceAccountToken": settings.service_account is not None,
         # Otherwise every Service of the namespace sets variables in the pod, such as MODEL_PORT=tcp://… for a Service model.
         "enableServiceLinks": False,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}
         | ({} if settings.allow_root else {"runAsNonRoot": True}),
+        **_placement(settings),
     }
     if settings.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    if settings.volumes:
+        container["volumeMounts"], pod["volumes"] = _volumes(settings)
     return {"metadata": {"labels": selector(app) | {INSTANCE: instance} | MANAGED_BY}, "spec": pod}
 
 
@@ -198,6 +206,54 @@ def _object(version: str, kind: str, app: App, instance: str) -> Json:
     }
 
 
+def _environment(settings: KubernetesApp, secret: str | None) -> list[Json]:
+    plain: dict[str, Json] = {name: {"value": value} for name, value in settings.env.items()}
+    hidden: dict[str, Json] = {
+        name: {"valueFrom": {"secretKeyRef": {"name": secret, "key": name}}} for name in settings.env_secrets
+    }
+    return [{"name": name, **value} for name, value in sorted({**plain, **hidden}.items())]
+
+
+def _resources(settings: KubernetesApp) -> Json:
+    found: Json = settings.resources.model_dump(exclude_defaults=True)
+    if settings.gpus:
+        found["limits"] = {**found.get("limits", {}), _GPU: str(settings.gpus)}
+    return found
+
+
+def _placement(settings: KubernetesApp) -> Json:
+    """Where the pods may run, and as whom they ask the cluster."""
+    tolerations = [one.model_dump(exclude_none=True) for one in settings.tolerations]
+    for one in tolerations:
+        if "seconds" in one:
+            one["tolerationSeconds"] = one.pop("seconds")
+    wanted = {
+        "nodeSelector": dict(settings.node_selector),
+        "tolerations": tolerations,
+        "serviceAccountName": settings.service_account,
+    }
+    return {key: value for key, value in wanted.items() if value}
+
+
+def _volumes(settings: KubernetesApp) -> tuple[list[Json], list[Json]]:
+    """The mounts of the container and the volumes of the pod."""
+    mounts: list[Json] = []
+    volumes: list[Json] = []
+    for number, text in enumerate(settings.volumes):
+        kind, name, path, read_only = volume_parts(text)
+        mounts.append({"name": f"volume-{number}", "mountPath": path, **({"readOnly": True} if read_only else {})})
+        limit: Json = {"sizeLimit": name} if name else {}
+        sources: Json = {
+            "pvc": {"persistentVolumeClaim": {"claimName": name}},
+            "secret": {"secret": {"secretName": name}},
+            "configmap": {"configMap": {"name": name}},
+            "empty": {"emptyDir": limit},
+            "memory": {"emptyDir": {"medium": "Memory", **limit}},
+        }
+        volumes.append({"name": f"volume-{number}", **sources[kind]})
+    return mounts, volumes
+
+
 def _linger(features: Features) -> Json:
     # The sleep action needs no program in the image, but a server of 1.30 or newer.
     if features.minor >= 30:
@@ -207,10 +263,13 @@ def _linger(features: Features) -> Json:
 
 def _probes(app: App) -> Json:
     settings = settings_of(app)
-    ready: Json = {"httpGet": {"path": app.ready.path, "port": settings.port}, "periodSeconds": 1, "timeoutSeconds": 2}
+    asked = {"Host": app.ready.host, **app.ready.headers} if app.ready.host else app.ready.headers
+    headers: Json = {"httpHeaders": [{"name": name, "value": value} for name, value in asked.items()]} if asked else {}
+    get: Json = {"path": app.ready.path, "port": settings.port, **headers}
+    ready: Json = {"httpGet": get, "periodSeconds": 1, "timeoutSeconds": 2}
     live: Json = {"tcpSocket": {"port": settings.port}}
     if app.ready.path == "/v2/health/ready":
-        live = {"httpGet": {"path": "/v2/health/live", "port": settings.port}}
+        live = {"httpGet": get | {"path": "/v2/health/live"}}
     return {
         "startupProbe": ready | {"failureThreshold": max(1, math.ceil(app.ready.within))},
         "readinessProbe": ready | {"failureThreshold": 3},

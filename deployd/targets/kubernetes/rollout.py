@@ -18,6 +18,7 @@ from msgspec import structs
 from deployd.domain import Deploy, Image
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.ports import Candidate, Progress
+from deployd.probe import headers_of
 from deployd.targets.kubernetes import manifests
 from deployd.targets.kubernetes.candidate import address_of
 from deployd.targets.kubernetes.client import Json
@@ -50,6 +51,7 @@ class Rollout:
         self._progress = progress
         self._releases = releases
         self._record = Record(deployment.place)
+        self._release: Release | None = None
         self._revert_begun = False
         self._reverted: Json | None = None  # the Deployment after the good release was written again
 
@@ -63,7 +65,7 @@ class Rollout:
             await self._progress.pushed(image)
         # A push can take minutes, and the patch must compare with the present Deployment.
         found, _ = await self._deployment.examine()
-        release = await self._release_of(image, found)
+        release = self._release = await self._release_of(image, found)
         await self._progress.cutting_over()
         await self._record_present(found)
         try:
@@ -83,7 +85,9 @@ class Rollout:
             same_kind = earlier is not None and (earlier.template is not None) == self._deployment.settings.create
             if earlier is not None and same_kind and earlier.image == image.reference:
                 return replace(earlier, number=self._deploy.number)
-        return await self._deployment.new_release(self._deploy, image, found)
+        file = self._deployment.settings.patch
+        patch = await self._progress.read(file) if file is not None else None
+        return await self._deployment.new_release(self._deploy, image, found, patch=patch, log=self._progress.log)
 
     async def _record_present(self, found: Json | None) -> None:
         """Before anything changes: when there is no record yet, record the present release as the one to go back to."""
@@ -136,7 +140,7 @@ class Rollout:
                 self._tell("no replicas are wanted, so nothing is proven")
                 return
             async with address_of(self._deployment.cluster, pod, port) as address:
-                candidate = Candidate(self._app, self._deploy, address, image)
+                candidate = Candidate(self._app, self._deploy, address, image, headers_of(self._app, secure=False))
                 proving, leaving = self._progress.prove(candidate), follower.gone(pod)
                 ended, _ = await first(proving, leaving)
                 if ended == 0:
@@ -190,6 +194,7 @@ class Rollout:
         if (good := self._record.last) is None:
             self._tell("there is no good release to go back to: the Deployment is removed")
             await self._deployment.delete()
+            await self._remove_secrets()
             return
         number = good.number or 0
         before = structs.replace(
@@ -200,6 +205,12 @@ class Rollout:
             self._tell("left as it is: somebody else changed the image")
         else:
             self._tell(f"back to {f'{self._app.name}/{number}' if number else 'what ran before'}: {good.image}")
+            await self._remove_secrets()
+
+    async def _remove_secrets(self) -> None:
+        """Remove the Secret that only the release needs that did not become good."""
+        if self._release is not None:
+            await self._deployment.remove_secrets([self._release], self._record.releases)
 
     async def _follow_revert(self, good: Release, applied: Json) -> None:
         aim = self._aim(good, applied, None)
@@ -216,7 +227,7 @@ class Rollout:
 
     async def _record_good(self, release: Release) -> None:
         """Record the release as good, and only then as live: after a crash in between, it is found to be serving."""
-        self._record = self._record.adding(release)
+        before, self._record = self._record, self._record.adding(release)
         try:
             await self._write(self._record)
         except Unavailable as full:
@@ -226,6 +237,7 @@ class Rollout:
             await self._write(self._record)
         else:
             await self._progress.serving()
+        await self._logged(self._deployment.remove_secrets(before.releases, self._record.releases))
 
     async def _write(self, record: Record) -> None:
         await asyncio.to_thread(self._releases.write, self._app.name, record)

@@ -17,7 +17,7 @@ from deployd.config.daemon import Config
 from deployd.domain import Deploy, Health, Image, Status, Trigger
 from deployd.errors import ConfigError, DeploydError, RequestRefused, RolloutFailed
 from deployd.ports import Candidate, Changed, InFlight, KeptNow, Log, Progress, none_in_flight
-from deployd.targets.kubernetes import access, describe, execute, manifests, output
+from deployd.targets.kubernetes import access, describe, environment, execute, manifests, output
 from deployd.targets.kubernetes.adoption import selector_of
 from deployd.targets.kubernetes.client import Cluster, Json, Refused
 from deployd.targets.kubernetes.deployment import AppDeployment
@@ -56,6 +56,10 @@ class KubernetesTarget:
     async def __aexit__(self, *exc: object) -> None:
         self._clusters.clear()
         await self._stack.aclose()
+
+    async def require(self, app: App) -> None:
+        """See ports.Target."""
+        environment.secrets_of(app)
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         """See ports.Target. Unlike there, a cancellation after the patch reverts, since a rollout can take minutes."""
@@ -155,6 +159,8 @@ class KubernetesTarget:
             if await cluster.find(path) is not None:
                 ours = dict.fromkeys((DEPLOY, LAST_GOOD, manifests.COMMIT, manifests.IMAGE), None)
                 await cluster.merge(path, {"metadata": {"annotations": ours}})
+        templates = [release.template for release in record.releases]
+        await environment.remove(cluster, place, templates, [])
         await asyncio.to_thread(self._releases.forget, app)
 
     async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
@@ -302,3 +308,5 @@ async def _delete_ours(cluster: Cluster, place: Place, instance: str) -> None:
         found = await cluster.find(path)
         if found is not None and found["metadata"].get("labels", {}).get(manifests.INSTANCE) == instance:
             await cluster.delete(path)
+            if plural == "deployments":
+                await environment.remove(cluster, place, [found["spec"]["template"]], [])

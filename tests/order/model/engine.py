@@ -102,6 +102,9 @@ class ModelGate:
 class Target(_Hands):
     """One roll-out of an app at a time, and never an older one over a newer one."""
 
+    async def require(self, app: App) -> None:
+        return
+
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         assert image.tag == deploy.commit
         with self._alone(app.name):

@@ -41,13 +41,8 @@ def test_a_candidate_is_labelled_and_neither_published_nor_restarted() -> None:
         "HostConfig": {
             "NetworkMode": "deployd-here",
             "PortBindings": {},
-            "Binds": [],
-            "Memory": 0,
-            "NanoCpus": 0,
             "PidsLimit": 4096,
-            "DeviceRequests": [],
             "RestartPolicy": {"Name": "no"},
-            "Init": True,
             "SecurityOpt": ["no-new-privileges"],
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
         },
@@ -55,8 +50,76 @@ def test_a_candidate_is_labelled_and_neither_published_nor_restarted() -> None:
 
 
 def test_limits_and_volumes_come_from_the_config() -> None:
-    host = spec(memory="512MiB", cpus=1.5, volumes=["/data:/data:ro"])["HostConfig"]
-    assert (host["Memory"], host["NanoCpus"], host["Binds"]) == (512 * 2**20, 1_500_000_000, ["/data:/data:ro"])
+    host = spec(memory="512MiB", cpus=1.5, volumes=["data:/data:ro"])["HostConfig"]
+    assert (host["Memory"], host["NanoCpus"], host["Binds"]) == (512 * 2**20, 1_500_000_000, ["data:/data:ro"])
+
+
+def test_a_path_of_the_host_is_mounted_and_never_made() -> None:
+    host = spec(volumes=["/srv/a:/a", "/srv/b:/b:ro,rslave", "/srv/c:/c:Z"])["HostConfig"]
+    assert host["Mounts"] == [
+        {"Type": "bind", "Source": "/srv/a", "Target": "/a", "ReadOnly": False},
+        {
+            "Type": "bind",
+            "Source": "/srv/b",
+            "Target": "/b",
+            "ReadOnly": True,
+            "BindOptions": {"Propagation": "rslave"},
+        },
+    ]
+    assert host["Binds"] == ["/srv/c:/c:Z"]  # only a bind can be labelled for SELinux
+
+
+def test_what_docker_run_can_say_can_be_said() -> None:
+    made = spec(
+        command=["serve"], entrypoint=["/init"], user="1000:1000", group_add=["video"], init=True, read_only=True,
+        tmpfs=["/run", "/tmp:size=64m"], shm_size="1GiB", ipc="host", ulimits={"nofile": "1024:2048", "memlock": -1},
+        sysctls={"net.core.somaxconn": "1024"}, cap_add=["sys_nice"], cap_drop=["ALL"], devices=["/dev/fuse", "/dev/a:/dev/b:r"],
+        runtime="nvidia", extra_hosts=["db:10.0.0.5"], dns=["10.0.0.53"], labels={"team": "ml"},
+        log={"driver": "journald", "options": {"tag": "iris"}},
+    )  # fmt: skip
+    assert (made["Cmd"], made["Entrypoint"], made["User"]) == (["serve"], ["/init"], "1000:1000")
+    assert made["Labels"]["team"] == "ml"
+    assert (
+        made["HostConfig"].items()
+        >= {
+            "Init": True,
+            "ReadonlyRootfs": True,
+            "Tmpfs": {"/run": "", "/tmp": "size=64m"},
+            "ShmSize": 2**30,
+            "IpcMode": "host",
+            "Ulimits": [
+                {"Name": "nofile", "Soft": 1024, "Hard": 2048},
+                {"Name": "memlock", "Soft": -1, "Hard": -1},
+            ],
+            "Sysctls": {"net.core.somaxconn": "1024"},
+            "CapAdd": ["SYS_NICE"],
+            "CapDrop": ["ALL"],
+            "GroupAdd": ["video"],
+            "Devices": [
+                {"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"},
+                {"PathOnHost": "/dev/a", "PathInContainer": "/dev/b", "CgroupPermissions": "r"},
+            ],
+            "Runtime": "nvidia",
+            "ExtraHosts": ["db:10.0.0.5"],
+            "Dns": ["10.0.0.53"],
+            "LogConfig": {"Type": "journald", "Config": {"tag": "iris"}},
+        }.items()
+    )
+
+
+def test_all_that_deployd_adds_to_docker_run_can_be_switched_off() -> None:
+    host = spec(pids_limit=0, security_opt=[], log={"driver": "json-file"})["HostConfig"]
+    assert host.keys() == {"NetworkMode", "PortBindings", "RestartPolicy", "LogConfig"}
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {}}
+
+
+def test_an_engine_with_a_log_driver_of_its_own_keeps_it() -> None:
+    journald = NetworkSettings("here", "deployd-here", "172.20.0.2", log_driver="journald")
+    assert "LogConfig" not in spec(journald)["HostConfig"]
+
+
+def test_an_init_that_is_switched_off_is_off_whatever_the_engine_s_default() -> None:
+    assert spec(init=False)["HostConfig"]["Init"] is False
 
 
 def test_a_secret_replaces_a_plain_variable_of_the_same_name() -> None:
@@ -75,7 +138,7 @@ def test_gpus_are_requested_by_capability(gpus: str | int, count: int) -> None:
 
 
 def test_no_gpu_is_no_request() -> None:
-    assert spec(gpus=0)["HostConfig"]["DeviceRequests"] == []
+    assert "DeviceRequests" not in spec(gpus=0)["HostConfig"]
 
 
 def test_where_deployd_cannot_reach_containers_the_port_is_published_on_loopback() -> None:

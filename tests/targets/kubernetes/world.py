@@ -51,6 +51,7 @@ class RecordedProgress:
         self.began: dict[str, float] = {}  # the steps, by the loop's clock
         self.results: list[GateResult] = []
         self.image: Image | None = None
+        self.files: dict[str, bytes] = {}
         self.outrun = False
         self.refuse = False
         self.cut_over = asyncio.Event()
@@ -70,6 +71,9 @@ class RecordedProgress:
     async def tell(self, step: str, text: str) -> None:
         assert step in self.told
         self.log.write(f"{text}\n")
+
+    async def read(self, path: str) -> bytes | None:
+        return self.files.get(path)
 
     async def prove(self, candidate: Candidate) -> None:
         result = await ReadyGate().ask(candidate, None, self.log)

@@ -1,0 +1,20 @@
+"""The ports that an instance's gateway holds, as everybody can see who may ask the engine: without deployd, lock or socket."""
+
+from deployd.engine.client import EngineClient
+from deployd.gateway.text import CONFIG, read, read_listeners
+
+
+async def held_ports(engine: EngineClient, instance: str) -> frozenset[int]:
+    """The ports on which its running HAProxy listens; empty when it does not run."""
+    found = await engine.containers.inspect(f"deployd-gateway-{instance}")
+    if found is None or not found["State"]["Running"] or found["State"]["Restarting"]:
+        return frozenset()
+    published = found["NetworkSettings"]["Ports"] or {}
+    if found["HostConfig"]["NetworkMode"] != "host":
+        return frozenset(int(bound["HostPort"]) for ports in published.values() for bound in ports or ())
+    # HAProxy runs with what this file says: a file that it cannot use is replaced by the former one.
+    text = (await engine.containers.read(found["Id"], f"{CONFIG}/haproxy.cfg") or b"").decode(errors="replace")
+    ports = {route.listen for route in read(text)}
+    if (listeners := read_listeners(text)) is not None:
+        ports |= {listeners.http_port, listeners.https_port, listeners.stats_port}
+    return frozenset(port for port in ports if port is not None)
