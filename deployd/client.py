@@ -7,6 +7,7 @@ that cannot be reached is Unavailable. What follows something over time survives
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from deployd.api.answers import (
     DiffAnswer,
     PlanAnswer,
     ReloadAnswer,
+    VersionAnswer,
 )
 from deployd.asking import DEFAULT_URL, Asking
 from deployd.errors import Unavailable
@@ -101,9 +103,13 @@ class Client:
         """The app and what runs of it."""
         return await self._asking.get(DescribeAnswer, _path(app, "describe"))
 
-    async def plan(self, app: str, commit: str) -> PlanAnswer:
-        """What deploying `commit` would do."""
-        return await self._asking.get(PlanAnswer, _path(app, "plan"), {"commit": commit})
+    async def plan(self, app: str, commit: str | None = None) -> PlanAnswer:
+        """What deploying `commit` would do; None means the head of what the app follows."""
+        return await self._asking.get(PlanAnswer, _path(app, "plan"), {"commit": commit} if commit else {})
+
+    async def version(self) -> VersionAnswer:
+        """The version of the daemon."""
+        return await self._asking.get(VersionAnswer, "/")
 
     async def delivery(self, guid: str) -> DeliveryAnswer:
         """What came of a delivery, by its forge's GUID."""
@@ -178,9 +184,15 @@ class Client:
                 patience.reset()
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def app_log(self, app: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[bytes]:
+    async def app_log(
+        self, app: str, *, follow: bool = False, tail: int | None = None, since: datetime | None = None
+    ) -> AsyncIterator[bytes]:
         """What the running release prints."""
-        asked = {"follow": int(follow)} | ({"tail": tail} if tail is not None else {})
+        asked: dict[str, int | str] = {"follow": int(follow)}
+        if tail is not None:
+            asked["tail"] = tail
+        if since is not None:
+            asked["since"] = since.isoformat()
         async with self._asking.stream("GET", _path(app, "log"), _TEXT, asked) as response:
             async for block in response.aiter_bytes():
                 yield block

@@ -27,6 +27,8 @@ from deployd.store.store import Store
 
 MayCutOver = Callable[[], Awaitable[bool]]
 
+_LAST_LINES = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -70,7 +72,8 @@ class Pipeline:
                     await self._parts.targets[app.target].roll_out(app, deploy, image, passage)
             except DeploydError as exc:
                 exc.mask(log.redact)
-                log.write(f"{deploy.name} failed: {exc}\n" + (f"  {exc.hint}\n" if exc.hint else ""))
+                told = exc.hint in log.tail(_LAST_LINES)  # the hint of a failed build is the end of the log
+                log.write(f"{deploy.name} failed: {exc}\n" + ("" if told else f"  {exc.hint}\n"))
                 raise
             except asyncio.CancelledError:
                 log.write(f"{deploy.name} was stopped\n")

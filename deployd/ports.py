@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol, Self
 
 from deployd.config.app import App
@@ -259,8 +260,10 @@ class Target(Protocol):
         """
         ...
 
-    def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
-        """The output of the running release: the last `tail` lines (None: all), then new ones as they come."""
+    def output(
+        self, app: App, *, follow: bool, tail: int | None, since: datetime | None = None
+    ) -> AsyncIterator[bytes]:
+        """The output of the running release: of its lines `since` then the last `tail` (None: all), and new ones as they come."""
         ...
 
     async def describe(self, app: App) -> Mapping[str, Any]:

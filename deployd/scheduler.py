@@ -92,13 +92,7 @@ class Scheduler:
     async def deploy(self, name: str, commit: str | None, by: str | None) -> Deploy:
         """Deploy a commit, branch or tag by hand; None means the head of the ref that the app follows."""
         app = self._app(name)
-        if commit is None:
-            refs = await self._source.heads(app)
-            if (head := head_of(app, refs)) is None:
-                hint = "push it, or change the app's branch or tag"
-                raise RequestRefused(409, why_no_head(app, refs), hint=hint)
-        else:
-            head = Head(app.ref, await self._source.resolve(app, commit))
+        head = await self._head(app) if commit is None else Head(app.ref, await self._source.resolve(app, commit))
         wanted = Wanted(name, head.commit, head.ref, Trigger("manual", by=by), target=app.target)
         deploy = await self._store.queue(wanted)
         self._submit(deploy)
@@ -182,9 +176,19 @@ class Scheduler:
         app = self._app(name)
         return app, self._targets[app.target]
 
-    async def plan(self, name: str, commit: str) -> Plan:
-        """What deploying that commit, branch or tag would do. Raises RequestRefused 404."""
-        return await plan(self._app(name), commit, self._source, self._store, self._pipeline)
+    async def plan(self, name: str, commit: str | None) -> Plan:
+        """What deploying that commit, branch or tag (None: the head) would do. Raises RequestRefused 404."""
+        app = self._app(name)
+        named = commit if commit is not None else (await self._head(app)).commit
+        return await plan(app, named, self._source, self._store, self._pipeline)
+
+    async def _head(self, app: App) -> Head:
+        """The head of what the app follows. RequestRefused 409 when there is none."""
+        refs = await self._source.heads(app)
+        if (head := head_of(app, refs)) is None:
+            hint = "push it, or change the app's branch or tag"
+            raise RequestRefused(409, why_no_head(app, refs), hint=hint)
+        return head
 
     def _submit(self, deploy: Deploy) -> None:
         if (lane := self._lanes.get(deploy.app)) is not None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,9 @@ class FakeTarget:
     async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
         return 0
 
-    async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
+    async def output(
+        self, app: App, *, follow: bool, tail: int | None, since: datetime | None = None
+    ) -> AsyncIterator[bytes]:
         if app.name not in self.live:
             raise RequestRefused(409, f"nothing of {app.name} runs")
         for line in self.printed[-tail:] if tail else self.printed:

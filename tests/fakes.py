@@ -5,6 +5,7 @@ import io
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from fnmatch import fnmatch
 from typing import Any, Self
 
@@ -243,7 +244,9 @@ class FakeTarget:
     async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
         return 0
 
-    async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
+    async def output(
+        self, app: App, *, follow: bool, tail: int | None, since: datetime | None = None
+    ) -> AsyncIterator[bytes]:
         self._must_run(app)
         yield b"serving\n"
 

@@ -3,14 +3,22 @@
 Times are ISO 8601 in UTC. The command line reads answers with the same models. No I/O here.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from deployd.domain import AppState, Deploy, HealthState, Image, Status, StepStatus, TriggerKind, Verdict
 
-NAME_PATTERN = r"^[^\s\x00-\x1f\x7f-][^\x00-\x20\x7f]*$"
+
+def _commit_name(text: str) -> str:
+    if re.fullmatch(r"[^\s\x00-\x1f\x7f-][^\x00-\x20\x7f]*", text) is None:
+        raise ValueError("expected a SHA, branch or tag: no space in it, and no hyphen in front")
+    return text
+
+
+CommitName = Annotated[str, StringConstraints(max_length=255), AfterValidator(_commit_name)]
 
 
 class Answer(BaseModel):
@@ -244,6 +252,16 @@ class ReloadAnswer(Answer):
     needs_restart: list[str] = []
 
 
+class VersionAnswer(Answer):
+    """The daemon's version, and the addresses to start from."""
+
+    name: Literal["deployd"] = "deployd"
+    version: str
+    apps: str = "/api/v1/apps"
+    events: str = "/api/v1/events"
+    ready: str = "/readyz"
+
+
 class AliveAnswer(Answer):
     """The process answers."""
 
@@ -259,7 +277,7 @@ class Asked(BaseModel):
 class DeployAsked(Asked):
     """What to deploy: a SHA (short or full), branch or tag; null means the head of what the app watches."""
 
-    commit: Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=255)] | None = None
+    commit: CommitName | None = None
 
 
 class RollbackAsked(Asked):

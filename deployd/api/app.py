@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployd.api import deliveries, deploys, ops, streams
 from deployd.api.services import Services
+from deployd.config.faults import words
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.http.guard import Guard
 from deployd.http.problems import PROBLEM_JSON, problem
@@ -105,7 +106,10 @@ async def _http(request: Request, exc: HTTPException) -> Response:
 
 async def _invalid(request: Request, exc: RequestValidationError) -> Response:
     del request
-    faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in exc.errors()]
+    faults = [
+        f"{'.'.join(map(str, fault['loc']))}: {words(fault['type'], fault.get('ctx', {}), fault['msg'])}"
+        for fault in exc.errors()
+    ]
     return _answer(422, "; ".join(faults))
 
 

@@ -1,7 +1,7 @@
 """Who sends a request, and what they may do: bearer tokens with one of three roles.
 
 The config holds only the SHA-256 of a token. Without any tokens, only requests from this machine are served. A request that
-a token does not allow is answered 404, as if its address did not exist.
+a token does not allow is answered 404 and says which role is needed.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ Role = Literal["read", "deploy", "admin"]
 _logger = logging.getLogger(__name__)
 
 _RANK: dict[Role, int] = {"read": 0, "deploy": 1, "admin": 2}
+_DOING: dict[Role, str] = {"read": "reading", "deploy": "deploying", "admin": "this"}
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
@@ -43,9 +44,8 @@ def _needing(role: Role) -> Callable[[Request, Given], Awaitable[Caller]]:
     async def check(request: Request, services: Given) -> Caller:
         caller = _caller(request.scope, services.config)
         if _RANK[caller.role] < _RANK[role]:
-            raise RequestRefused(
-                404, "not found", hint="it does not exist, or the role of this token does not allow it"
-            )
+            said = f"this token has role {caller.role}; {_DOING[role]} needs role {role}"
+            raise RequestRefused(404, said, hint="deployd token new NAME --role ROLE makes another")
         return caller
 
     return check

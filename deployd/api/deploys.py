@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from deployd.api.answers import (
-    NAME_PATTERN,
     AppAnswer,
     AppsAnswer,
+    CommitName,
     DeployAnswer,
     DeployAsked,
     DeploysAnswer,
@@ -122,10 +122,8 @@ async def describe(app: str, services: Given) -> DescribeAnswer:
 
 
 @router.get("/{app}/plan", dependencies=[READS])
-async def plan(
-    app: str, services: Given, commit: Annotated[str, Query(max_length=255, pattern=NAME_PATTERN)]
-) -> PlanAnswer:
-    """What deploying `commit` (SHA, branch or tag) would do, without doing it."""
+async def plan(app: str, services: Given, commit: CommitName | None = None) -> PlanAnswer:
+    """What deploying `commit` (SHA, branch or tag; default: the head of what the app follows) would do, without doing it."""
     found = await services.scheduler.plan(app, commit)
     return PlanAnswer(
         app=_app_answer(services, await services.store.state(app)),

@@ -1,5 +1,6 @@
 """The endpoints for operators: health, readiness, metrics, badges, reload and backup."""
 
+import importlib.metadata
 import shutil
 import tempfile
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, Response
 
-from deployd.api.answers import AliveAnswer, ReloadAnswer
+from deployd.api.answers import AliveAnswer, ReloadAnswer, VersionAnswer
 from deployd.api.auth import READS, RULES
 from deployd.api.badge import badge
 from deployd.api.readiness import WARNING, is_well
@@ -109,6 +110,6 @@ async def backup(services: Given) -> Response:
 
 
 @router.get("/", dependencies=[READS])
-async def index() -> dict[str, str]:
-    """The addresses to start from."""
-    return {"name": "deployd", "apps": "/api/v1/apps", "events": "/api/v1/events", "ready": "/readyz"}
+async def index() -> VersionAnswer:
+    """The version, and the addresses to start from."""
+    return VersionAnswer(version=importlib.metadata.version("deployd"))

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
+from pydantic import AwareDatetime
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -94,10 +95,14 @@ async def app_log(
     services: Given,
     follow: bool = False,
     tail: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
+    since: AwareDatetime | None = None,
 ) -> Response:
-    """The output of the live release: its last `tail` lines; with `follow`, also what it prints from now on."""
+    """The output of the live release: the last `tail` lines of those `since` then; with `follow`, also what it prints from now
+    on."""
     configured, target = services.scheduler.target_of(app)
-    return Stream(services, lambda write: _copy(target.output(configured, follow=follow, tail=tail), write), _TEXT)
+    return Stream(
+        services, lambda write: _copy(target.output(configured, follow=follow, tail=tail, since=since), write), _TEXT
+    )
 
 
 @router.post("/apps/{app}/exec", response_class=Response, dependencies=[RULES])

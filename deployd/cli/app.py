@@ -1,6 +1,8 @@
 """The command line, put together. An expected failure ends in `error:` and `hint:` on standard error, never in a traceback."""
 
 import importlib.metadata
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -8,10 +10,11 @@ from typer.core import TyperGroup
 
 from deployd.asking import DaemonAway
 from deployd.cli import apps, deliveries, deploys, hooks, local, logs, operator, tokens
+from deployd.cli.command import Commands
 from deployd.errors import DeploydError
 from deployd.exits import UNREACHABLE, print_error
 
-_INTERRUPTED = 130
+_INTERRUPTED, _NO_READER = 130, 141  # as a shell tells the end by SIGINT and by SIGPIPE
 
 
 class _Commands(TyperGroup):
@@ -23,9 +26,28 @@ class _Commands(TyperGroup):
             raise typer.Exit(UNREACHABLE if isinstance(exc, DaemonAway) else code) from exc
         except KeyboardInterrupt as exc:
             raise typer.Exit(_INTERRUPTED) from exc
+        except BrokenPipeError as exc:
+            _print_no_more()
+            raise typer.Exit(_NO_READER) from exc
+        except OSError as exc:
+            named = f"{exc.filename}: " if exc.filename else ""
+            refused = DeploydError(f"{named}{exc.strerror or exc}", hint=_HINTS.get(type(exc), ""))
+            raise typer.Exit(print_error(refused)) from exc
 
 
-app = typer.Typer(
+_HINTS: dict[type[OSError], str] = {
+    FileNotFoundError: "make its directory, or name another file",
+    PermissionError: "name a file that you may use, or run the command as another user",
+    IsADirectoryError: "name a file",
+}
+
+
+def _print_no_more() -> None:
+    """Nobody reads standard output any more, as after `| head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+app = Commands(
     name="deployd",
     cls=_Commands,
     no_args_is_help=True,
@@ -59,4 +81,10 @@ app.add_typer(hooks.app, name="hook")
 
 def run() -> None:
     """Run the command that the arguments of the process name. Does not return."""
-    app()
+    try:
+        app()
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _print_no_more()

@@ -1,6 +1,5 @@
 """The commands about apps: status, describe, pause, resume, scale, exec, remove."""
 
-import json
 import sys
 from datetime import UTC, datetime
 from typing import Annotated
@@ -8,8 +7,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from deployd.api.answers import AppAnswer, HealthAnswer, HeldAnswer, OwedAnswer
-from deployd.cli.output import AppName, AsJson, ago, out, print_json, print_table, status_text, took, with_daemon
+from deployd.api.answers import AppAnswer, AppsAnswer, HealthAnswer, HeldAnswer, OwedAnswer
+from deployd.cli.describe import print_app, print_deploy
+from deployd.cli.names import parsed
+from deployd.cli.output import AppName, AsJson, out, print_json, status_text, took, with_daemon
+from deployd.cli.tables import age, print_table
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.logs.log import printable
@@ -39,9 +41,10 @@ def status(
 
     apps = with_daemon(ask)
     if as_json:
-        print_json(apps[0] if app is not None else apps)
+        print_json(apps[0] if app is not None else AppsAnswer(apps=apps))
         return
-    print_table(("APP", "STATE", "LIVE", "COMMIT", "SINCE", "IN FLIGHT", "URL"), [_row(one) for one in apps])
+    columns = ("APP", "STATE", "LIVE", "COMMIT", "AGE", "IN FLIGHT", "URL")
+    print_table(columns, [_row(one) for one in apps], below="URL")
     for one in apps:
         if one.health is not None and one.health.state != "ok":
             out().print(_unwell(one, one.health), style=HEALTH_COLOURS[one.health.state], soft_wrap=True)
@@ -55,16 +58,18 @@ def status(
             out().print(_owed(one, one.owed), style="yellow", soft_wrap=True)
 
 
-def describe(app: AppName, as_json: AsJson = False) -> None:
-    """Show what runs of an app. That is its container or pods, with labels, addresses and last events."""
-    answer = with_daemon(lambda client: client.describe(app))
-    if as_json:
-        print_json(answer)
+def describe(
+    name: Annotated[str, typer.Argument(metavar="APP[/N]", help="An app, or one of its deploys, such as iris/42.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what runs of an app: its container or pods, addresses and last events. Or all that is known of a deploy."""
+    app, number = parsed(name)
+    if number is not None:
+        deploy = with_daemon(lambda client: client.show(app, number))
+        print_json(deploy) if as_json else print_deploy(deploy)
         return
-    for title, value in (("app", answer.app.model_dump(mode="json")), ("running", answer.running)):
-        out().print(title, style="bold")
-        for line in json.dumps(value, indent=2, ensure_ascii=False).splitlines()[1:-1]:
-            out().print(line.replace('"', "").removesuffix(","), soft_wrap=True)
+    answer = with_daemon(lambda client: client.describe(app))
+    print_json(answer) if as_json else print_app(answer)
 
 
 def pause(app: AppName) -> None:
@@ -135,7 +140,7 @@ def _row(app: AppAnswer) -> tuple[str | Text, ...]:
         _state(app),
         f"#{live.number}" if live else "-",
         live.commit[:12] if live else "-",
-        ago(live.since) if live else "-",
+        age(live.since) if live else "-",
         moving if in_flight or not app.queued else Text(f"{app.queued} queued", "yellow"),
         " ".join(app.urls) or "-",
     )

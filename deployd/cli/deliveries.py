@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from deployd.api.answers import DeliveryAnswer, OutcomeAnswer
-from deployd.cli.output import AsJson, ago, out, print_json, print_table, with_daemon
+from deployd.cli.output import AsJson, out, print_json, with_daemon
+from deployd.cli.tables import age, print_table
 from deployd.logs.log import printable
 
 
@@ -32,20 +33,21 @@ def delivery(
     if as_json:
         print_json(page)
         return
-    print_table(("DELIVERY", "RECEIVED", "REF", "COMMIT", "RESULT"), [_row(one) for one in page.deliveries])
+    columns = ("DELIVERY", "AGE", "REF", "COMMIT", "RESULT")
+    print_table(columns, [_row(one) for one in page.deliveries], cut="REF", below="RESULT")
 
 
 def _print(one: DeliveryAnswer) -> None:
     what = one.event
     if one.ref:  # of a delivery from before an upgrade only the GUID is known
         what += f" of {printable(one.ref)} at {one.commit[:12]} in {printable(one.repository)}"
-    out().print(f"{what}, received {ago(one.received_at)}", soft_wrap=True)
+    out().print(f"{what}, received {age(one.received_at)} ago", soft_wrap=True)
     print_table(("APP", "RESULT"), [(outcome.app, _result(outcome, one.commit)) for outcome in one.apps])
 
 
 def _row(one: DeliveryAnswer) -> tuple[str, ...]:
     results = "; ".join(f"{outcome.app}: {_result(outcome, one.commit)}" for outcome in one.apps)
-    return one.guid, ago(one.received_at), printable(one.ref), one.commit[:12], results
+    return one.guid, age(one.received_at), printable(one.ref), one.commit[:12], results
 
 
 def _result(outcome: OutcomeAnswer, named: str) -> str:

@@ -1,16 +1,17 @@
 """The commands about deploys: deploy, rollback, cancel, history, diff, plan."""
 
-import re
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from deployd.api.answers import DeployAnswer
-from deployd.cli import progress
-from deployd.cli.output import AppName, AsJson, ago, out, print_json, print_table, status_text, took, with_daemon
+from deployd.api.answers import DeployAnswer, PlanAnswer
+from deployd.cli import names, progress
+from deployd.cli.output import AppName, AsJson, out, print_json, status_text, took, with_daemon
+from deployd.cli.tables import age, print_comparison, print_table
 from deployd.client import Client
 from deployd.domain import Status
+from deployd.errors import RequestRefused
 from deployd.exits import FAILED
 from deployd.logs.log import printable
 
@@ -19,28 +20,26 @@ Wait = Annotated[
     typer.Option("--wait", "-w", help="Show the steps until the deploy ends. Exits 0 when it is live, 1 when not."),
 ]
 
-_DEPLOY = re.compile(r"([^/]+)/(\d+)")
+AppOrDeploy = Annotated[str, typer.Argument(metavar="APP[/N]", help="An app, or one of its deploys, such as iris/42.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog="Example: deployd deploy iris v1.2 --wait")(deploy)
-    app.command(epilog="Example: deployd rollback iris --to 41")(rollback)
+    app.command(epilog="Example: deployd rollback iris/41")(rollback)
     app.command(epilog="Example: deployd cancel iris/42")(cancel)
     app.command(epilog="Example: deployd history iris --limit 10")(history)
-    app.command(epilog="Example: deployd diff iris 41 42")(diff)
+    app.command(epilog="Example: deployd diff iris/41 iris/42")(diff)
     app.command(epilog="Example: deployd plan iris main")(plan)
 
 
-def named(value: str) -> tuple[str, int]:
-    """Split `iris/42` into the app and the number."""
-    if (match := _DEPLOY.fullmatch(value)) is None:
-        raise typer.BadParameter(f"{value} names no deploy; write APP/NUMBER, such as iris/42")
-    return match[1], int(match[2])
-
-
 def deploy(
-    app: AppName,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="APP[/N]", help="The name of an app; with /N, the commit of that deploy is deployed again."
+        ),
+    ],
     commit: Annotated[str | None, typer.Argument(metavar="COMMIT", help="A SHA, branch or tag.")] = None,
     wait: Wait = False,
     as_json: AsJson = False,
@@ -48,14 +47,16 @@ def deploy(
     """Deploy a commit, or the head of what the app follows."""
 
     async def ask(client: Client) -> DeployAnswer:
-        asked = await client.deploy(app, commit)
-        return await progress.wait(client, asked) if wait else asked
+        asked = await client.deploy(*await names.commit_of(client, name, commit))
+        return await _followed(client, asked, wait=wait, as_json=as_json)
 
-    _tell(with_daemon(ask), waited=wait, as_json=as_json)
+    _end(with_daemon(ask), waited=wait, as_json=as_json)
 
 
 def rollback(
-    app: AppName,
+    name: Annotated[
+        str, typer.Argument(metavar="APP[/N]", help="The name of an app; with /N, the release to go back to.")
+    ],
     to: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="The number of the release; default: the one before.")
     ] = None,
@@ -64,18 +65,25 @@ def rollback(
 ) -> None:
     """Go back to an earlier release, from its kept image."""
 
+    app, number = names.parsed(name)
+    if number is not None and to not in {None, number}:
+        raise typer.BadParameter(f"{name} and --to {to} name two releases")
+
     async def ask(client: Client) -> DeployAnswer:
-        asked = await client.rollback(app, to)
-        return await progress.wait(client, asked) if wait else asked
+        asked = await client.rollback(app, number or to)
+        return await _followed(client, asked, wait=wait, as_json=as_json)
 
-    _tell(with_daemon(ask), waited=wait, as_json=as_json)
+    _end(with_daemon(ask), waited=wait, as_json=as_json)
 
 
-def cancel(name: Annotated[str, typer.Argument(metavar="APP/N", help="The deploy, such as iris/42.")]) -> None:
-    """Stop a deploy that waits or is in flight."""
-    app, number = named(name)
-    with_daemon(lambda client: client.cancel(app, number))
-    out().print(f"{name} is being cancelled")
+def cancel(name: AppOrDeploy) -> None:
+    """Stop a deploy: the one that is named, else what is in flight, else what waits."""
+
+    async def ask(client: Client) -> str:
+        app, number = await names.moving(client, name)
+        return (await client.cancel(app, number)).name
+
+    out().print(f"{with_daemon(ask)} is being cancelled")
 
 
 def history(
@@ -89,17 +97,23 @@ def history(
     if as_json:
         print_json(page)
         return
-    print_table(("DEPLOY", "STATUS", "COMMIT", "SUBJECT", "BY", "WHEN", "TOOK", "REASON"), map(_row, page.deploys))
+    columns = ("DEPLOY", "STATUS", "COMMIT", "SUBJECT", "BY", "AGE", "TOOK", "REASON")
+    print_table(columns, map(_row, page.deploys), cut="SUBJECT", below="REASON")
 
 
 def diff(
-    app: AppName,
-    before: Annotated[int, typer.Argument(metavar="A", min=1, help="The number of a deploy.")],
-    after: Annotated[int, typer.Argument(metavar="B", min=1, help="The number of the other.")],
+    deploys: Annotated[
+        list[str], typer.Argument(metavar="APP/A [APP/B]", help="Two deploys of an app; of one, what it changed.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two deploys."""
-    answer = with_daemon(lambda client: client.diff(app, before, after))
+    app, before, after = names.pair(deploys)
+    if before is None and after == 1:
+        raise RequestRefused(
+            409, f"{app}/1 is the first deploy: there is none before", hint=f"deployd describe {app}/1"
+        )
+    answer = with_daemon(lambda client: client.diff(app, before or after - 1, after))
     if as_json:
         print_json(answer)
         return
@@ -107,35 +121,48 @@ def diff(
         (one.what, *("-" if value is None else str(value) for value in (one.before, one.after)))
         for one in answer.differences
     ]
-    print_table(("WHAT", answer.before.name, answer.after.name), rows, whole=True)
+    print_comparison(("WHAT", answer.before.name, answer.after.name), rows)
 
 
 def plan(
-    app: AppName,
-    commit: Annotated[str, typer.Argument(metavar="COMMIT", help="A SHA, branch or tag.")],
+    name: AppOrDeploy,
+    commit: Annotated[
+        str | None, typer.Argument(metavar="COMMIT", help="A SHA, branch or tag; default: the head.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what deploying a commit would do. Nothing is done."""
-    answer = with_daemon(lambda client: client.plan(app, commit))
+
+    async def ask(client: Client) -> PlanAnswer:
+        return await client.plan(*await names.commit_of(client, name, commit))
+
+    answer = with_daemon(ask)
     if as_json:
         print_json(answer)
         return
     followed = answer.app.branch or answer.app.tag or "the app's ref"
     head = "the head" if answer.head == answer.commit else "not the head"
-    out().print(f"{app} {answer.commit[:12]}, {head} of {followed}", style="bold")
+    out().print(f"{answer.app.name} {answer.commit[:12]}, {head} of {followed}", style="bold", soft_wrap=True)
     if answer.known is not None:
         out().print(f"deployed before: {answer.known.name} {answer.known.status.predicate}")
     for number, step in enumerate(answer.steps, start=1):
         out().print(f"{number}. {printable(step)}", soft_wrap=True)
 
 
-def _tell(told: DeployAnswer, *, waited: bool, as_json: bool) -> None:
+async def _followed(client: Client, asked: DeployAnswer, *, wait: bool, as_json: bool) -> DeployAnswer:
+    """The deploy as it ended, if the caller waits; else say how to follow it."""
+    if wait:
+        return await progress.wait(client, asked)
+    if not as_json:
+        how = f"follow it with: deployd logs {asked.name} -f"
+        waits = await progress.why_it_waits(client, asked)
+        out().print(f"{asked.name} {asked.status.predicate}: {asked.commit[:12]}; {waits or how}", soft_wrap=True)
+    return asked
+
+
+def _end(told: DeployAnswer, *, waited: bool, as_json: bool) -> None:
     if as_json:
         print_json(told)
-    elif not waited:
-        out().print(
-            f"{told.name} {told.status.predicate}: {told.commit[:12]}; follow it with: deployd logs {told.name} -f"
-        )
     if waited and told.status not in {Status.LIVE, Status.RETIRED}:
         raise typer.Exit(FAILED)
 
@@ -146,4 +173,4 @@ def _row(one: DeployAnswer) -> tuple[str | Text, ...]:
     duration = took((end - one.started_at).total_seconds()) if end and one.started_at else "-"
     subject = one.subject if len(one.subject) <= 40 else f"{one.subject[:39]}…"
     what = f"back to #{one.rollback_to}" if one.rollback_to else subject
-    return (one.name, status_text(one.status), one.commit[:12], what, by, ago(one.created_at), duration, one.reason)
+    return (one.name, status_text(one.status), one.commit[:12], what, by, age(one.created_at), duration, one.reason)

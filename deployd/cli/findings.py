@@ -16,7 +16,7 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "
 def print_all(found: Sequence[Finding], *, as_json: bool) -> None:
     """Print a line for each finding, with its hint below."""
     if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
+        print(json.dumps({"findings": [dataclasses.asdict(finding) for finding in found]}, indent=2))
         return
     for finding in found:
         mark, colour = _MARKS[finding.verdict]

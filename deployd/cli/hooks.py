@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import typer
 
 from deployd.cli import github_hooks
+from deployd.cli.command import Commands
 from deployd.cli.local import ConfigPath
 from deployd.cli.output import AppName, out
 from deployd.config.daemon import Config
@@ -14,7 +15,7 @@ from deployd.config.values import read_secret
 from deployd.errors import ConfigError, RequestRefused
 from deployd.forges.github import GitHub
 
-app = typer.Typer(no_args_is_help=True, help="The webhook on GitHub.", rich_markup_mode=None)
+app = Commands(no_args_is_help=True, help="The webhook on GitHub.", rich_markup_mode=None)
 
 _PATH = GitHub.paths[0]
 
@@ -79,7 +80,7 @@ def _url(config: Config) -> str:
     if not config.server.base_url:
         raise ConfigError(
             "server.base_url: GitHub needs the address of deployd",
-            hint='set base_url = "https://deployd.example.com" in [server]; behind NAT, deployd needs no webhook',
+            hint="set base_url in [server] to the public address of deployd; behind NAT, deployd needs no webhook",
         )
     return config.server.base_url.rstrip("/") + _PATH
 
@@ -90,12 +91,13 @@ def _say_fields(config: Config, repository: str) -> None:
         if config.github.secrets
         else "a long random text; name it in [github] secrets too"
     )
-    base = config.server.base_url.rstrip("/") or "https://HOST"
+    base = config.server.base_url.rstrip("/")
+    url = base + _PATH if base else f"deployd's public address (none is set: base_url in [server]), then {_PATH}"
     out().print(
         f"There is no [github] token: fill in the form of {repository}, Settings > Webhooks > Add webhook", style="bold"
     )
     fields = {
-        "Payload URL": base + _PATH,
+        "Payload URL": url,
         "Content type": "application/json",
         "Secret": secret,
         "SSL verification": "enabled",

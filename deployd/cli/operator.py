@@ -1,17 +1,32 @@
-"""The commands for the operator of the daemon: reload, backup."""
+"""The commands for the operator of the daemon: version, reload, backup."""
 
+import importlib.metadata
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deployd.cli.output import out, with_daemon
+from deployd.cli.output import AsJson, out, with_daemon
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command(epilog="Example: deployd version")(version)
     app.command(epilog="Example: deployd reload")(reload)
     app.command(epilog="Example: deployd backup /var/backups/deployd.db")(backup)
+
+
+def version(as_json: AsJson = False) -> None:
+    """Print the version of this command and of the daemon."""
+    ours = importlib.metadata.version("deployd")
+    if not as_json:
+        out().print(f"command  {ours}")
+    daemon = with_daemon(lambda client: client.version()).version
+    if as_json:
+        print(json.dumps({"command": ours, "daemon": daemon}))
+    else:
+        out().print(f"daemon   {daemon}")
 
 
 def reload() -> None:

@@ -3,22 +3,19 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Annotated, TypeVar
 
 import typer
 from pydantic import BaseModel
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from deployd.asking import DEFAULT_URL
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.errors import Unavailable
-from deployd.logs.log import printable
 
 T = TypeVar("T")
 
@@ -73,35 +70,14 @@ def err() -> Console:
     return console(stderr=True)
 
 
-def print_json(answer: BaseModel | Iterable[BaseModel]) -> None:
-    """Print an answer as the API gave it."""
-    if isinstance(answer, BaseModel):
-        print(answer.model_dump_json(indent=2))
-    else:
-        print(f"[{','.join(one.model_dump_json(indent=2) for one in answer)}]")
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, whole: bool = False) -> None:
-    """Print columns without frames, for people and for `awk`. `whole`: wrap wide cells instead of cutting them."""
-    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in table.columns:
-        column.overflow = "fold" if whole else "ellipsis"
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
-    out().print(table)
+def print_json(answer: BaseModel) -> None:
+    """Print an answer as the API gave it. A list is an object that names it: `{"apps": [...]}`."""
+    print(answer.model_dump_json(indent=2))
 
 
 def status_text(status: Status) -> Text:
     """A status in its colour."""
     return Text(status.value.replace("_", " "), COLOURS[status])
-
-
-def ago(moment: datetime | None) -> str:
-    """`9s ago`, `3m ago`."""
-    if moment is None:
-        return "-"
-    seconds = max((datetime.now(UTC) - moment).total_seconds(), 0)
-    return f"{seconds:.0f}s ago" if seconds < 10 else f"{took(seconds)} ago"
 
 
 def took(seconds: float) -> str:

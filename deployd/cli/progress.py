@@ -25,11 +25,22 @@ class _View(Protocol):
 async def wait(client: Client, deploy: DeployAnswer) -> DeployAnswer:
     """Show `deploy` until it has ended, across restarts of the daemon. Returns the deploy as it is then."""
     err().print(f"{deploy.name} {deploy.commit[:12]} {printable(deploy.subject)}".rstrip())
+    told = ""
     with _view(await _expected_steps(client, deploy.app)) as view:
         async for deploy in client.follow(deploy.app, deploy.number):  # noqa: B020, PLR1704 - the same deploy, later
             view.show(deploy)
+            if (why := await why_it_waits(client, deploy)) and why != told:
+                err().print(why, style="yellow", soft_wrap=True)
+            told = why
     await _tell_end(client, deploy)
     return deploy
+
+
+async def why_it_waits(client: Client, deploy: DeployAnswer) -> str:
+    """Why a deploy that is queued does not begin, and what a person can do; empty when it will begin by itself."""
+    if deploy.status is not Status.QUEUED or not (await client.app(deploy.app)).paused:
+        return ""
+    return f"{deploy.app} is paused: {deploy.name} waits until `deployd resume {deploy.app}`"
 
 
 async def _expected_steps(client: Client, app: str) -> int:
@@ -128,10 +139,18 @@ async def _tell_end(client: Client, deploy: DeployAnswer) -> None:
             console.print(f"  {url}")
         return
     console.print(f"{deploy.name} {deploy.status.predicate}: {printable(deploy.reason)}", style="red", soft_wrap=True)
-    if deploy.hint and "\n" not in deploy.hint:  # a longer hint is the end of the log, which follows
-        console.print(f"hint: {printable(deploy.hint)}", soft_wrap=True)
+    lines: list[str] = []
     if deploy.status is Status.FAILED:
         text = b"".join([block async for block in client.log(deploy.app, deploy.number)]).decode("utf-8", "replace")
+        lines = text.splitlines()[-_LAST_LINES:]
+    if deploy.hint and not _repeats(deploy.hint, lines):
+        console.print(f"hint: {printable(deploy.hint, 2000)}", soft_wrap=True)
+    if lines:
         console.print(f"the last lines of its log (deployd logs {deploy.name} prints all of it):", style="bold")
-        for line in text.splitlines()[-_LAST_LINES:]:
-            console.print(f"  {printable(line)}", soft_wrap=True)
+    for line in lines:
+        console.print(f"  {printable(line)}", soft_wrap=True)
+
+
+def _repeats(hint: str, lines: list[str]) -> bool:
+    """Whether the hint is the end of the log."""
+    return all(any(said.strip() in line for line in lines) for said in hint.splitlines())

@@ -6,18 +6,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from deployd.cli.output import err
-from deployd.config.daemon import Token
-from deployd.config.file import parse
+from deployd.cli.command import Commands
+from deployd.cli.local import ConfigPath
+from deployd.cli.output import AsJson, err, print_json
+from deployd.cli.tables import print_table
+from deployd.config.daemon import Auth, Token
+from deployd.config.file import default_path, load, parse
 
-app = typer.Typer(no_args_is_help=True, help="Tokens for the API.", rich_markup_mode=None)
+app = Commands(no_args_is_help=True, help="Tokens for the API.", rich_markup_mode=None)
 
 _BYTES = 32
-
-
-@app.callback()
-def _token() -> None:
-    """Typer would make a single command the whole group; this keeps `new` a command."""
 
 
 @app.command(epilog="Example: deployd token new ci --role deploy")
@@ -36,3 +34,16 @@ def new(
         style="bold",
     )
     typer.echo(f'\n[[auth.tokens]]\nname = "{made.name}"\nrole = "{made.role}"\nsha256 = "{made.sha256}"', err=True)
+
+
+@app.command("list", epilog="Example: deployd token list")
+def list_tokens(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """List the tokens in config.toml, with what each allows."""
+    tokens = load(config or default_path()).auth.tokens
+    if as_json:
+        print_json(Auth(tokens=tokens))
+        return
+    if not tokens:
+        err().print("the config has no tokens; deployd token new NAME makes one")
+        return
+    print_table(("NAME", "ROLE", "SHA256"), [(token.name, token.role, f"{token.sha256[:12]}…") for token in tokens])

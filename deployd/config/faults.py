@@ -11,6 +11,8 @@ from deployd.config.daemon import Config
 
 _Context = Mapping[str, Any]
 
+_TIME = "expected a time with its zone, such as 2026-11-26T19:00:00Z"
+
 # By pydantic's name of the fault; what is not here keeps pydantic's words.
 _WORDS: Mapping[str, Callable[[_Context], str]] = {
     "missing": lambda _: "is required",
@@ -29,6 +31,14 @@ _WORDS: Mapping[str, Callable[[_Context], str]] = {
     "greater_than": lambda context: f"must be more than {context['gt']:g}",
     "greater_than_equal": lambda context: f"must be at least {context['ge']:g}",
     "less_than_equal": lambda context: f"must be at most {context['le']:g}",
+    "string_too_long": lambda context: f"must have at most {context['max_length']} characters",
+    "too_long": lambda context: f"must have at most {context['max_length']} entries",
+    "too_short": lambda context: f"must have at least {context['min_length']} entries",
+    "extra_forbidden": lambda _: "unknown key",
+    "json_invalid": lambda _: "is not JSON",
+    "datetime_from_date_parsing": lambda _: _TIME,
+    "datetime_parsing": lambda _: _TIME,
+    "timezone_aware": lambda _: _TIME,
     "literal_error": lambda context: f"expected {context['expected'].replace(chr(39), chr(34))}",
     "value_error": lambda context: str(context["error"]),
 }
@@ -42,6 +52,11 @@ def faults(exc: ValidationError, data: Any) -> list[str]:
     ]
 
 
+def words(kind: str, context: _Context, message: str) -> str:
+    """What is wrong with a value, in our words; pydantic's where we have none."""
+    return _WORDS[kind](context) if kind in _WORDS else message
+
+
 def _fault(where: tuple[int | str, ...], kind: str, context: _Context, message: str, data: Any) -> str:
     path = _path([part for part in where if part != "[key]"], data)
     if kind == "extra_forbidden":
@@ -49,8 +64,8 @@ def _fault(where: tuple[int | str, ...], kind: str, context: _Context, message: 
         return f"{path}: unknown key" + (f" (did you mean {near[0]}?)" if near else "")
     if kind == "tuple_type" and _known(where):
         return f"{path}: expected [[{path}]], with two brackets"
-    words = _WORDS[kind](context) if kind in _WORDS else message
-    return f"{path}: {words}" if path else words
+    said = words(kind, context, message)
+    return f"{path}: {said}" if path else said
 
 
 def _path(where: typing.Iterable[int | str], data: Any) -> str:

@@ -3,6 +3,7 @@
 import json
 import tarfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 
@@ -93,19 +94,21 @@ class EngineContainers:
         doing, path = f"waiting for the removal of {container}", f"containers/{container}/wait?condition=removed"
         await self._connection.find(doing, path, "POST", timeout=ENDLESS)
 
-    async def printed(self, container: str, tail: int | None = None) -> str:
-        """The last `tail` lines (None: all) of its standard output and error."""
-        doing, last = f"reading the output of {container}", _tail(tail)
+    async def printed(self, container: str, tail: int | None = None, since: datetime | None = None) -> str:
+        """Its standard output and error: of the lines `since` then (None: since its start) the last `tail` (None: all)."""
+        doing, last, begin = f"reading the output of {container}", _tail(tail), _since(since)
         with translated(doing):
             log = self._connection.client.containers.container(container).log
-            return "".join(await log(stdout=True, stderr=True, tail=last))
+            return "".join(await log(stdout=True, stderr=True, tail=last, since=begin))
 
-    async def printing(self, container: str, tail: int | None = None) -> AsyncGenerator[str]:
+    async def printing(
+        self, container: str, tail: int | None = None, since: datetime | None = None
+    ) -> AsyncGenerator[str]:
         """The same, and then new output as it comes, until the container ends. To stop earlier, close the engine's client."""
-        doing, last = f"following the output of {container}", _tail(tail)
+        doing, last, begin = f"following the output of {container}", _tail(tail), _since(since)
         with translated(doing):
             log = self._connection.client.containers.container(container).log
-            async for piece in log(stdout=True, stderr=True, follow=True, tail=last):
+            async for piece in log(stdout=True, stderr=True, follow=True, tail=last, since=begin):
                 yield piece
 
     async def execute(self, container: str, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
@@ -135,3 +138,7 @@ class EngineContainers:
 
 def _tail(lines: int | None) -> str:
     return "all" if lines is None else str(lines)
+
+
+def _since(moment: datetime | None) -> str:
+    return "0" if moment is None else f"{moment.timestamp():.6f}"

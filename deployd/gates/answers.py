@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from deployd.errors import RolloutFailed
 
 _LONGEST_VALUE = 60
@@ -28,28 +30,33 @@ class Document:
     """The content of a golden file. `url` and `tolerance` are None when the file has none."""
 
     cases: tuple[Case, ...]
-    url: str | None
-    method: str
-    tolerance: float | None
+    url: str | None = None
+    method: str = "POST"
+    tolerance: float | None = None
 
 
 def parse(content: bytes, name: str) -> Document:
     """The cases of a golden file; RolloutFailed when it is not a golden file."""
     try:
-        data = json.loads(content)
-        cases = tuple(Case(case["request"], case["response"]) for case in data["cases"])
-        tolerance = data.get("tolerance")
-        document = Document(
-            cases, data.get("url"), str(data.get("method", "POST")), None if tolerance is None else float(tolerance)
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        document = msgspec.convert(json.loads(content), Document)
+    except (ValueError, RecursionError) as exc:
         raise RolloutFailed(
-            f"{name} is not a golden file: {type(exc).__name__}: {exc}",
+            f"{name} is not a golden file: {_words(exc)}",
             hint='expected {"url", "tolerance", "cases": [{"request", "response"}]}',
         ) from exc
-    if not cases:
+    if not document.cases:
         raise RolloutFailed(f"{name} has no cases", hint="record at least one case, or remove [app.golden]")
     return document
+
+
+def _words(exc: Exception) -> str:
+    """What is wrong with the file: where it is no JSON, or what is missing."""
+    if isinstance(exc, json.JSONDecodeError):
+        return f"not JSON at line {exc.lineno}, column {exc.colno}"
+    if isinstance(exc, msgspec.ValidationError):
+        said = str(exc).replace("`", "")
+        return f"{said[0].lower()}{said[1:]}"
+    return "not UTF-8 text" if isinstance(exc, UnicodeDecodeError) else "nested too deeply"
 
 
 def difference(given: Any, wanted: Any, tolerance: float, path: str = "$") -> str | None:

@@ -19,8 +19,9 @@ T = TypeVar("T")
 class Neighbour:
     """A daemon in its own thread and loop. `do` runs a coroutine there."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **sections: Any) -> None:
         self._directory = directory
+        self._settings = settings("iris", "rose", **sections)
         self._up = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self.url = ""
@@ -40,7 +41,7 @@ class Neighbour:
 
     async def _serve(self) -> None:
         self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with desk(self._directory, settings("iris", "rose")) as self.desk, self.desk.listening() as self.url:
+        async with desk(self._directory, self._settings) as self.desk, self.desk.listening() as self.url:
             self._up.set()
             await self._stop.wait()
 

@@ -1,5 +1,7 @@
 """The process: exit codes, where errors go, help."""
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -66,8 +68,57 @@ def test_a_wrong_config_gives_exit_code_78(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_usage_names_what_is_required_and_what_is_not_as_other_tools_do(command: Callable[..., Result]) -> None:
+    usages = [command(name, "--help").stdout.splitlines()[0] for name in ("deploy", "status", "scale", "diff")]
+    assert [usage.partition("[OPTIONS] ")[2] for usage in usages] == [
+        "APP[/N] [COMMIT]",
+        "[APP]",
+        "APP N",
+        "APP/A [APP/B]",
+    ]
+    helped = command("scale", "--help").stdout
+    assert "<" not in helped
+    assert "[required]" not in helped
+
+
+def test_a_file_that_cannot_be_written_is_one_line_with_a_hint(daemon: Neighbour, tmp_path: Path) -> None:
+    done = _deployd("backup", str(tmp_path / "none" / "b.db"), DEPLOYD_URL=daemon.url)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {tmp_path}/none/b.db.part: No such file or directory\nhint: make its directory, or name another file\n"
+    )
+
+
+def test_a_reader_that_goes_away_ends_the_command_without_a_word() -> None:
+    schema = f"{sys.executable} -m deployd check --schema"
+    done = subprocess.run(
+        ["bash", "-c", f"{schema} | head -n 1"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+def test_a_role_that_is_too_small_is_named_with_the_one_that_is_needed(tmp_path: Path) -> None:
+    token = {"name": "ci", "role": "read", "sha256": hashlib.sha256(b"secret").hexdigest()}
+    with Neighbour(tmp_path, auth={"tokens": [token]}) as running:
+        refused = _deployd("deploy", "iris", DEPLOYD_URL=running.url, DEPLOYD_TOKEN="secret")
+    assert refused.stderr.splitlines()[0] == "error: this token has role read; deploying needs role deploy"
+    assert refused.returncode == 1
+
+
+def test_the_tokens_of_the_config_are_listed_without_a_daemon(tmp_path: Path, command: Callable[..., Result]) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("")
+    assert "the config has no tokens" in command("token", "list", "-c", str(config)).stderr
+    digest = "0" * 64
+    config.write_text(f'[auth]\ntokens = [{{ name = "ci", role = "deploy", sha256 = "{digest}" }}]\n')
+    rows = [line.split() for line in command("token", "list", "-c", str(config)).stdout.splitlines()]
+    assert rows == [["NAME", "ROLE", "SHA256"], ["ci", "deploy", "000000000000…"]]
+    listed = json.loads(command("token", "list", "-c", str(config), "--json").stdout)
+    assert listed == {"tokens": [{"name": "ci", "role": "deploy", "sha256": digest}]}
+
+
 def test_wrong_usage_gives_exit_code_2(command: Callable[..., Result]) -> None:
-    for arguments in (["deploy"], ["nope"], ["cancel", "iris"], ["scale", "iris", "many"]):
+    for arguments in (["deploy"], ["nope"], ["cancel", "iris/x"], ["scale", "iris", "many"]):
         assert command(*arguments).exit_code == 2, arguments
 
 

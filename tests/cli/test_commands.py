@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -66,7 +67,9 @@ def test_history_shows_a_deploy_that_was_cancelled(daemon: Neighbour, command: C
     daemon.desk.source.remotes[REPO][MAIN] = A
     daemon.do(daemon.desk.scheduler.pause("iris", paused=True))
     command("deploy", "iris")
-    assert command("cancel", "iris/1").exit_code == 0
+    assert command("cancel", "iris").stdout == "iris/1 is being cancelled\n"
+    assert command("cancel", "iris").stderr.startswith("error: no deploy of iris waits or is in flight\nhint: ")
+    assert command("cancel", "iris/1").stderr.startswith("error: iris/1 was cancelled already")
     history = command("history", "iris").stdout
     assert "cancelled" in history
     assert "cancelled by hand" in history
@@ -86,10 +89,10 @@ def test_deploy_as_json(daemon: Neighbour, command: Command) -> None:
 def test_status_shows_what_serves(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     lines = command("status").stdout.splitlines()
-    assert lines[0].split() == ["APP", "STATE", "LIVE", "COMMIT", "SINCE", "IN", "FLIGHT", "URL"]
+    assert lines[0].split() == ["APP", "STATE", "LIVE", "COMMIT", "AGE", "IN", "FLIGHT", "URL"]
     assert lines[1].split()[:4] == ["iris", "live", "#1", A[:12]]
     assert "nothing live" in lines[2]
-    assert [app["name"] for app in json.loads(command("status", "--json").stdout)] == ["iris", "rose"]
+    assert [app["name"] for app in json.loads(command("status", "--json").stdout)["apps"]] == ["iris", "rose"]
     assert json.loads(command("status", "iris", "--json").stdout)["live"]["commit"] == A
 
 
@@ -101,9 +104,17 @@ def test_history_diff_and_plan(daemon: Neighbour, command: Command) -> None:
         "iris/2",
     ]
     assert [one["number"] for one in json.loads(command("history", "iris", "--json").stdout)["deploys"]] == [2, 1]
-    assert ["commit", A, B] in [line.split() for line in command("diff", "iris", "1", "2").stdout.splitlines()]
+    told = command("diff", "iris", "1", "2").stdout
+    assert ["commit", A, B] in [line.split() for line in told.splitlines()]
+    spellings: list[tuple[str, ...]] = [("iris/1", "iris/2"), ("iris/1", "2"), ("iris/2",)]
+    for names in spellings:
+        assert command("diff", *names).stdout == told, names
+    wrong: list[tuple[str, ...]] = [("iris/1",), ("iris",), ("iris", "rose/1"), ("iris", "1", "2", "3")]
+    for names in wrong:
+        assert command("diff", *names).exit_code in {1, 2}, names
     assert json.loads(command("diff", "iris", "1", "2", "--json").stdout)["differences"][0]["what"] == "commit"
     assert "deployed before: iris/2" in command("plan", "iris", "main").stdout
+    assert command("plan", "iris").stdout == command("plan", "iris", "main").stdout == command("plan", "iris/2").stdout
     assert json.loads(command("plan", "iris", "main", "--json").stdout)["commit"] == B
 
 
@@ -112,6 +123,9 @@ def test_rollback_goes_back_to_the_release_before(daemon: Neighbour, command: Co
     daemon.do(daemon.desk.deployed(B))
     assert command("rollback", "iris", "--wait").exit_code == 0
     assert "back to #1" in command("history", "iris").stdout
+    assert command("rollback", "iris/2", "--wait").exit_code == 0
+    assert "back to #2" in command("history", "iris").stdout
+    assert command("rollback", "iris/2", "--to", "1").exit_code == 2
     refused = command("rollback", "iris", "--to", "99")
     assert (refused.exit_code, refused.stderr) == (
         1,
@@ -132,7 +146,21 @@ def test_logs_of_a_deploy_and_of_the_newest(daemon: Neighbour, command: Command)
 def test_applog_describe_and_exec(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     assert command("applog", "iris", "--tail", "1").stdout == "two\n"
+    assert command("applog", "iris", "--since", "10m", "--json").stdout.splitlines() == [
+        '{"name": "iris", "line": "one"}',
+        '{"name": "iris", "line": "two"}',
+    ]
+    assert command("applog", "iris", "--since", "2026-01-01T00:00:00Z").stdout == "one\ntwo\n"
+    assert command("applog", "iris", "--since", "soon").exit_code == 2
+    assert json.loads(command("logs", "iris/1", "--json").stdout.splitlines()[0]) == {
+        "name": "iris/1",
+        "line": "==> fetch",
+    }
     assert "container: deployd-iris-1" in command("describe", "iris").stdout
+    described = command("describe", "iris/1").stdout.splitlines()
+    assert ["Deploy:", "iris/1"] in [line.split() for line in described]
+    assert any(line.split()[:2] == ["build", "done"] for line in described)
+    assert json.loads(command("describe", "iris/1", "--json").stdout)["number"] == 1
     assert json.loads(command("describe", "iris", "--json").stdout)["running"] == {"container": "deployd-iris-1"}
     ran = command("exec", "iris", "--", "echo", "-n")
     assert (ran.exit_code, ran.stdout) == (7, "echo-n")
@@ -165,3 +193,57 @@ def test_control_characters_of_a_commit_do_not_reach_the_terminal(daemon: Neighb
     deploy = daemon.do(daemon.desk.deployed(A))
     daemon.do(daemon.desk.store.record_subject(deploy, "\x1b[31mred\x07", "Ada"))
     assert "\\u001b[31mred" in command("history", "iris").stdout
+
+
+def test_deploy_wait_on_a_paused_app_says_why_it_waits_and_what_ends_that(daemon: Neighbour, command: Command) -> None:
+    daemon.desk.source.remotes[REPO][MAIN] = A
+    command("pause", "iris")
+    why = "iris is paused: iris/1 waits until `deployd resume iris`"
+    assert why in command("deploy", "iris").stdout
+    waiting = [sys.executable, "-m", "deployd", "deploy", "iris", "--wait"]
+    with subprocess.Popen(waiting, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert why.replace("iris/1", "iris/2") + "\n" in iter(process.stderr.readline, "")
+        assert command("resume", "iris").exit_code == 0
+        process.stderr.read()
+    assert process.returncode == 0
+
+
+def test_a_failed_deploy_prints_the_end_of_its_log_once(daemon: Neighbour, command: Command) -> None:
+    daemon.desk.source.remotes[REPO][MAIN] = A
+    daemon.desk.builder.broken.add(A)
+    assert command("deploy", "iris", "--wait").stderr.count("no such package: torhc") == 1
+
+
+def test_the_output_of_the_next_release_is_followed(daemon: Neighbour) -> None:
+    daemon.do(daemon.desk.deployed(A))
+    following = [sys.executable, "-m", "deployd", "applog", "iris", "-f"]
+    with subprocess.Popen(following, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["one\n", "two\n"]
+        daemon.desk.target.printed = [b"hello from B\n"]
+        daemon.do(daemon.desk.deployed(B))
+        assert process.stderr.readline() == "iris/2 is live now; its output follows\n"
+        assert process.stdout.readline() == "hello from B\n"
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 130
+
+
+def test_the_output_of_an_app_that_does_not_run_is_an_error(daemon: Neighbour, command: Command) -> None:
+    assert command("applog", "rose", "-f").stderr.startswith("error: nothing of rose runs")
+
+
+def test_the_versions_of_the_command_and_of_the_daemon_are_told(daemon: Neighbour, command: Command) -> None:
+    ours = command("--version").stdout.strip()
+    assert [line.split() for line in command("version").stdout.splitlines()] == [["command", ours], ["daemon", ours]]
+    assert json.loads(command("version", "--json").stdout) == {"command": ours, "daemon": ours}
+
+
+def test_a_name_that_git_would_read_as_an_option_is_refused_in_plain_words(daemon: Neighbour, command: Command) -> None:
+    for arguments in (["deploy", "iris", "--", "-x"], ["plan", "iris", "--", "-x"], ["deploy", "iris", "a b"]):
+        refused = command(*arguments).stderr.splitlines()[0]
+        assert refused.endswith("commit: expected a SHA, branch or tag: no space in it, and no hyphen in front"), (
+            refused
+        )

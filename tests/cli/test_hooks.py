@@ -49,11 +49,12 @@ def test_without_a_token_the_fields_of_the_form_are_printed(config: Path, comman
     assert "hook-secret" not in told.output
 
 
-def test_without_an_address_the_form_shows_a_place_for_it(config: Path, command: Command) -> None:
+def test_without_an_address_the_form_invents_none(config: Path, command: Command) -> None:
     text = config.read_text().replace('token = "env:HUB_TOKEN"', "")
     config.write_text(text.replace('base_url = "https://deployd.example.com/"', ""))
     told = command("hook", "install", "iris", "-c", str(config))
-    assert "https://HOST/webhooks/github" in told.stdout
+    assert "deployd's public address (none is set: base_url in [server]), then /webhooks/github" in told.stdout
+    assert "https://" not in told.stdout
     assert "deployd.example.com" not in told.stdout
 
 

@@ -4,16 +4,31 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from deployd.cli.output import ago, took
+from deployd.cli.output import took
+from deployd.cli.tables import age
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(9.4, "9s ago"), (42, "42s ago"), (300, "5m ago"), (-1, "0s ago")])
-def test_an_age_is_told_in_whole_units(seconds: float, words: str) -> None:
-    assert ago(datetime.now(UTC) - timedelta(seconds=seconds)) == words
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (9.4, "9s"),
+        (119, "119s"),
+        (120, "2m"),
+        (200, "3m20s"),
+        (3600, "60m"),
+        (3 * 3600 + 300, "3h5m"),
+        (8 * 3600, "8h"),
+        (47 * 3600, "47h"),
+        (12 * 86400, "12d"),
+        (-1, "0s"),
+    ],
+)
+def test_an_age_is_told_as_kubectl_does(seconds: float, words: str) -> None:
+    assert age(datetime.now(UTC) - timedelta(seconds=seconds)) == words
 
 
 def test_an_age_that_is_not_known_is_a_dash() -> None:
-    assert ago(None) == "-"
+    assert age(None) == "-"
 
 
 @pytest.mark.parametrize(

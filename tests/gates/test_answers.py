@@ -42,11 +42,25 @@ def test_the_first_difference_is_named_by_its_path(given_: Any, wanted: Any, exp
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"1", b"{}", b'{"cases": 1}', b'{"cases": [{}]}', b'{"cases": []}', b"\xff", b"[" * 100_000]
+    ("content", "words"),
+    [
+        (b"", "is not a golden file: not JSON at line 1, column 1"),
+        (b"[]", "is not a golden file: expected object, got array"),
+        (b"1", "is not a golden file: expected object, got int"),
+        (b"{}", "is not a golden file: object missing required field cases"),
+        (b'{"cases": 1}', "is not a golden file: expected array, got int - at $.cases"),
+        (b'{"cases": [{}]}', "is not a golden file: object missing required field request - at $.cases[0]"),
+        (b'{"cases": [1]}', "is not a golden file: expected object, got int - at $.cases[0]"),
+        (b'{"cases": [], "tolerance": "x"}', "is not a golden file: expected float | null, got str - at $.tolerance"),
+        (b'{"cases": []}', "has no cases"),
+        (b"\xff", "is not a golden file: not UTF-8 text"),
+        (b"[" * 100_000, "is not a golden file: nested too deeply"),
+    ],
 )
-def test_a_file_that_is_not_a_golden_file_is_named_in_the_error(content: bytes) -> None:
-    with pytest.raises(RolloutFailed, match=r"golden\.json"):
+def test_what_is_wrong_with_a_golden_file_is_said_in_plain_words(content: bytes, words: str) -> None:
+    with pytest.raises(RolloutFailed) as refused:
         parse(content, "golden.json")
+    assert refused.value.message == f"golden.json {words}"
 
 
 def test_a_golden_file_can_set_url_method_and_tolerance() -> None:

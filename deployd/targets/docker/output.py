@@ -2,16 +2,19 @@
 
 import posixpath
 from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
 from typing import Any
 
 from deployd.engine.client import EngineClient
 from deployd.targets.docker.containers import AppContainer
 
 
-async def follow(docker_url: str | None, container_id: str, tail: int | None) -> AsyncGenerator[bytes, None]:
-    """The last `tail` lines (None: all) of standard output and error, then new output as it comes, until the container ends."""
+async def follow(
+    docker_url: str | None, container_id: str, tail: int | None, since: datetime | None
+) -> AsyncGenerator[bytes, None]:
+    """Standard output and error, as EngineContainers.printing: the present lines, then new ones until the container ends."""
     async with EngineClient(docker_url) as engine:  # a client of its own: only closing it ends an unfinished stream
-        async for piece in engine.containers.printing(container_id, tail):
+        async for piece in engine.containers.printing(container_id, tail, since):
             yield piece.encode()
 
 

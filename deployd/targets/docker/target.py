@@ -8,6 +8,7 @@ from memory, so a restarted daemon knows it, too.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -120,15 +121,17 @@ class DockerTarget:
         """See ports.Target."""
         return await self._images.prune(app.name, kept, images, image_bytes)
 
-    async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
+    async def output(
+        self, app: App, *, follow: bool, tail: int | None, since: datetime | None = None
+    ) -> AsyncIterator[bytes]:
         """See ports.Target. Ends with the container; RequestRefused 409 when nothing runs."""
         container = await self._running(app)
         if follow:
-            async with contextlib.aclosing(output.follow(self._docker_url, container.id, tail)) as chunks:
+            async with contextlib.aclosing(output.follow(self._docker_url, container.id, tail, since)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         else:
-            yield (await self._engine.containers.printed(container.id, tail)).encode()
+            yield (await self._engine.containers.printed(container.id, tail, since)).encode()
 
     async def describe(self, app: App) -> Mapping[str, Any]:
         """See ports.Target."""

@@ -5,8 +5,9 @@ stamp, without repeating a line. New pods are added, ended pods are dropped.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from datetime import datetime
 from typing import NoReturn
 
 from deployd.errors import Unavailable
@@ -19,13 +20,19 @@ _AGAIN_S = 1.0
 _REMOVED = "unable to retrieve container logs for "  # a kubelet sends this instead of the log, with status 200
 
 
+def start(tail: int | None, since: datetime | None) -> dict[str, str]:
+    """Where a log begins: at the last `tail` lines (None: all) of those `since` then."""
+    lines = {} if tail is None else {"tailLines": str(tail)}
+    return lines if since is None else lines | {"sinceTime": since.isoformat()}
+
+
 async def printed(
-    cluster: Cluster, pods: str, selector: str, container: str, tail: int | None
+    cluster: Cluster, pods: str, selector: str, container: str, start: Mapping[str, str]
 ) -> AsyncGenerator[bytes]:
-    """The present output: the last `tail` lines of each pod in the list at `pods`, one pod after the other."""
+    """The present output from `start` on, of each pod in the list at `pods`, one pod after the other."""
     found = await cluster.get(pods, labelSelector=selector)
     for pod in sorted(found.get("items", []), key=lambda pod: str(pod["metadata"]["name"])):
-        log = _Log(cluster, f"{pods}/{pod['metadata']['name']}", container, tail)
+        log = _Log(cluster, f"{pods}/{pod['metadata']['name']}", container, start)
         try:
             async with aclosing(log.lines(follow=False)) as lines:
                 async for line in lines:
@@ -36,11 +43,11 @@ async def printed(
 
 
 async def followed(
-    cluster: Cluster, pods: str, selector: str, container: str, tail: int | None
+    cluster: Cluster, pods: str, selector: str, container: str, start: Mapping[str, str]
 ) -> AsyncGenerator[bytes]:
     """The same, and then every line that any pod prints, until the caller stops."""
     queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED_LINES)
-    followers = _Followers(cluster, pods, selector, container, tail, queue)
+    followers = _Followers(cluster, pods, selector, container, start, queue)
     async with running(followers.informer):
         work = asyncio.ensure_future(followers.run())
         try:
@@ -75,11 +82,17 @@ class _Followers:
     """One task for each started pod, which puts the pod's lines into `queue`."""
 
     def __init__(
-        self, cluster: Cluster, pods: str, selector: str, container: str, tail: int | None, queue: asyncio.Queue[bytes]
+        self,
+        cluster: Cluster,
+        pods: str,
+        selector: str,
+        container: str,
+        start: Mapping[str, str],
+        queue: asyncio.Queue[bytes],
     ) -> None:
         self._woken = asyncio.Event()
         self.informer = Informer(cluster, pods, self._woken.set, labelSelector=selector)
-        self._new_log: Callable[[str], _Log] = lambda name: _Log(cluster, f"{pods}/{name}", container, tail)
+        self._new_log: Callable[[str], _Log] = lambda name: _Log(cluster, f"{pods}/{name}", container, start)
         self._queue = queue
 
     async def run(self) -> NoReturn:
@@ -114,13 +127,13 @@ class _Followers:
 
 
 class _Log:
-    """The log of one pod's container, from `tail` lines before its end, and the position in it."""
+    """The log of one pod's container from `start` on, and the position in it."""
 
-    def __init__(self, cluster: Cluster, pod: str, container: str, tail: int | None) -> None:
+    def __init__(self, cluster: Cluster, pod: str, container: str, start: Mapping[str, str]) -> None:
         self._cluster = cluster
         self._pod = pod
         self._query: dict[str, str] = {"timestamps": "true", "container": container}
-        self._start = {} if tail is None else {"tailLines": str(tail)}
+        self._start = dict(start)
         self._prefix = f"[{pod.rpartition('/')[2]}] ".encode()
         self._at = b""
         self._seen_at: frozenset[bytes] = frozenset()

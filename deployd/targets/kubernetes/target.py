@@ -167,14 +167,16 @@ class KubernetesTarget:
         """Remove only the engine's copies; the images in the registry are the registry's to clean up."""
         return await self._registry.forget(f"{self._registry.prefix}/{app.name}", kept, images, image_bytes)
 
-    async def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncGenerator[bytes]:
+    async def output(
+        self, app: App, *, follow: bool, tail: int | None, since: datetime | None = None
+    ) -> AsyncGenerator[bytes]:
         """The output of all pods, each line after its pod's name."""
         with _refused_as_409():
             cluster, found = await self._existing(app)
             read = output.followed if follow else output.printed
             pods = manifests.collection(app, "pods")
             container = (await self._app_deployment(app)).container_of(found)
-            async with aclosing(read(cluster, pods, selector_of(found), container, tail)) as lines:
+            async with aclosing(read(cluster, pods, selector_of(found), container, output.start(tail, since))) as lines:
                 async for line in lines:
                     yield line
 

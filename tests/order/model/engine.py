@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from math import inf
 from typing import Any
 
@@ -177,7 +178,9 @@ class Target(_Hands):
     async def remove(self, app: str) -> None:
         raise AssertionError("no app is removed")
 
-    def output(self, app: App, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
+    def output(
+        self, app: App, *, follow: bool, tail: int | None, since: datetime | None = None
+    ) -> AsyncIterator[bytes]:
         raise AssertionError("nobody asks")
 
     async def describe(self, app: App) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import web
 
 from deployd.targets.kubernetes.client import Cluster
-from deployd.targets.kubernetes.output import followed, last_lines, printed
+from deployd.targets.kubernetes.output import followed, last_lines, printed, start
 from tests.targets.kubernetes.api_server import Answer, ApiServer, a_list, lines, refuses, says
 
 PODS = "/api/v1/namespaces/ml/pods"
@@ -28,7 +28,7 @@ async def test_each_line_begins_with_its_pod(server: ApiServer, api: Cluster) ->
     server.on("GET", f"{PODS}/a/log", text("2026-01-01T00:00:01Z one\n2026-01-01T00:00:01Z two\n"))
     server.on("GET", f"{PODS}/b/log", text("2026-01-01T00:00:00Z three\n"))
     server.on("GET", f"{PODS}/c/log", refuses(400, "BadRequest", "container is waiting to start"))
-    async with aclosing(printed(api, PODS, "app=iris", "iris", 10)) as found:
+    async with aclosing(printed(api, PODS, "app=iris", "iris", start(10, None))) as found:
         assert [line async for line in found] == [b"[a] one\n", b"[a] two\n", b"[b] three\n"]
     logs = [request for request in server.asked if request.path.endswith("/log")]
     assert {request.query["tailLines"] for request in logs} == {"10"}
@@ -44,7 +44,7 @@ async def test_a_followed_log_that_ends_is_resumed_without_repeating_a_line(serv
         text("2026-01-01T00:00:01Z one\n2026-01-01T00:00:02Z two\n"),
         text("2026-01-01T00:00:02Z two\n2026-01-01T00:00:02Z three\n2026-01-01T00:00:03Z four\n", hold=True),
     )
-    async with asyncio.timeout(20), aclosing(followed(api, PODS, "app=iris", "iris", None)) as found:
+    async with asyncio.timeout(20), aclosing(followed(api, PODS, "app=iris", "iris", start(None, None))) as found:
         seen = [await anext(found) for _ in range(4)]
     assert seen == [b"[a] one\n", b"[a] two\n", b"[a] three\n", b"[a] four\n"]
     again = [request for request in server.asked if request.path.endswith("/log")][1]
@@ -55,7 +55,7 @@ async def test_equal_lines_of_one_answer_are_all_shown(server: ApiServer, api: C
     server.on("GET", PODS, says(a_list("1", a_pod("a"))))
     said = "2026-01-01T00:00:02Z two\n2026-01-01T00:00:01Z late\n2026-01-01T00:00:02Z two\n"
     server.on("GET", f"{PODS}/a/log", text(said))
-    async with aclosing(printed(api, PODS, "app=iris", "iris", None)) as found:
+    async with aclosing(printed(api, PODS, "app=iris", "iris", start(None, None))) as found:
         assert [line async for line in found] == [b"[a] two\n", b"[a] late\n", b"[a] two\n"]
 
 
@@ -64,7 +64,7 @@ async def test_the_output_of_later_pods_is_added(server: ApiServer, api: Cluster
     server.on("WATCH", PODS, lines(("ADDED", a_pod("b")), hold=True))
     server.on("GET", f"{PODS}/a/log", text("2026-01-01T00:00:01Z one\n", hold=True))
     server.on("GET", f"{PODS}/b/log", text("2026-01-01T00:00:01Z two\n", hold=True))
-    async with asyncio.timeout(20), aclosing(followed(api, PODS, "app=iris", "iris", 5)) as found:
+    async with asyncio.timeout(20), aclosing(followed(api, PODS, "app=iris", "iris", start(5, None))) as found:
         assert {await anext(found), await anext(found)} == {b"[a] one\n", b"[b] two\n"}
 
 
