@@ -118,7 +118,7 @@ def remove(app: AppName) -> None:
 
 
 def _unwell(app: AppAnswer, health: HealthAnswer) -> str:
-    since = f" (seen {ago(health.since)})" if health.since is not None else ""
+    since = f" (seen {age(health.since)} ago)" if health.since is not None else ""
     return f"{app.name} {_UNWELL[health.state]}{since}: {printable(health.detail, 1000)}"
 
 

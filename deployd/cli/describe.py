@@ -53,6 +53,8 @@ def _app(app: AppAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "Held", f"{app.held.reason} (at commit {app.held.commit[:12]})" if app.held else None
     yield "Look owed", f"since {age(app.owed.since)}: {app.owed.reason}" if app.owed else None
     yield "Live", f"{app.name}/{live.number}, commit {live.commit}, for {age(live.since)}" if live else "nothing"
+    yield "Health", f"{app.health.state}: {app.health.detail}".removesuffix(": ") if app.health else None
+    yield "Failed", f"{app.name}/{app.failed.number}: {app.failed.reason}" if app.failed else None
     yield "Image", live.image if live else None
     yield "In flight", Text(f"{moving.name} ") + status_text(moving.status) if moving else None
     yield "Waiting", str(app.queued) if app.queued else None
