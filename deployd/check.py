@@ -122,9 +122,12 @@ def _state(config: Config) -> Finding:
     return Finding("state", "wrong", f"server.state_dir: {directory} cannot be written", in_config=True)
 
 
-def _port(what: str, host: str, port: int, *, ours: bool, by_haproxy: bool = False) -> Finding:
-    """Whether a port can be used. HAProxy starts as root, so a port that this user may not bind is free for it."""
-    where = f"{host}:{port}"
+def _port(what: str, host: str, port: int, *, ours: bool, key: str = "", by_haproxy: bool = False) -> Finding:
+    """Whether a port can be used; `key` is its key in the config.
+
+    HAProxy starts as root, so a port that this user may not bind is free for it.
+    """
+    where = f"{key}: {host}:{port}" if key else f"{host}:{port}"
     if port == 0 or ours:
         return Finding(what, "ok", where + (" is held by deployd" if ours else ""))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -184,7 +187,7 @@ async def _gateway(config: Config, engine: EngineClient) -> list[Finding]:
     found += _certificates(config)
     held = await held_ports(engine, config.server.identity)
     return found + [
-        _port(f"port of {key}", address, port, ours=port in held, by_haproxy=True)
+        _port("app port", address, port, key=key, ours=port in held, by_haproxy=True)
         for (address, port), key in sorted(_wanted(config).items())
     ]
 

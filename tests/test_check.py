@@ -116,7 +116,7 @@ def test_a_port_below_1024_is_free_for_haproxy_but_not_for_the_api(monkeypatch: 
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(socket.socket, "bind", refused)
-    assert _port("port of a key", "0.0.0.0", 80, ours=False, by_haproxy=True).verdict == "ok"
+    assert _port("app port", "0.0.0.0", 80, ours=False, by_haproxy=True).verdict == "ok"
     own = _port("api port", "0.0.0.0", 80, ours=False)
     assert (own.verdict, own.hint) == ("wrong", "use a port above 1023, or systemd's socket")
 
@@ -194,15 +194,21 @@ async def test_only_the_ports_that_the_gateway_itself_holds_are_taken_for_its_ow
         gateway = Gateway(engine, instance, config.gateway, tmp_path / "gateway")
         await gateway.open()
         await gateway.ensure(config.app)
-        ours = {one.detail for one in await check(file) if one.what.startswith("port of")}
-        assert ours == {f"127.0.0.1:{port} is held by deployd" for port in (app, shared)}
+        ours = {one.detail for one in await check(file) if one.what == "app port"}
+        assert ours == {
+            f"app.iris.gateway.listen: 127.0.0.1:{app} is held by deployd",
+            f"gateway.http_port: 127.0.0.1:{shared} is held by deployd",
+        }
 
         with socket.create_server(("127.0.0.1", free)):
             file.write_text(file.read_text().replace(f"listen = {app}", f"listen = {free}"))
-            (found,) = await _found(file, "port of app.iris.gateway.listen")
-        assert (found.verdict, found.detail) == ("wrong", f"127.0.0.1:{free}: Address already in use")
-        (found,) = await _found(file, "port of app.iris.gateway.listen")
-        assert (found.verdict, found.detail) == ("ok", f"127.0.0.1:{free} is free")
+            found = next(one for one in await _found(file, "app port") if str(free) in one.detail)
+        assert (found.verdict, found.detail) == (
+            "wrong",
+            f"app.iris.gateway.listen: 127.0.0.1:{free}: Address already in use",
+        )
+        found = next(one for one in await _found(file, "app port") if str(free) in one.detail)
+        assert (found.verdict, found.detail) == ("ok", f"app.iris.gateway.listen: 127.0.0.1:{free} is free")
         await gateway.container.remove()
         await Network(engine, instance).remove()
     assert leaks.present() == []

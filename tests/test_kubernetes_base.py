@@ -71,8 +71,11 @@ def test_a_cluster_accepts_the_manifests_of_the_model_service(cluster: Cluster, 
 
 def test_no_rule_reads_secrets_or_has_a_wildcard() -> None:
     for path in BASE.glob("role*.yaml"):
-        rules = [line.strip() for line in path.read_text().splitlines() if not line.startswith("#")]
-        assert not any("secrets" in line or "*" in line for line in rules), path.name
+        manifests = list(yaml.safe_load_all(path.read_text()))
+        for rule in (rule for manifest in manifests for rule in manifest.get("rules", [])):
+            assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}, path.name
+            # An answer to a patch shows the whole object.
+            assert "secrets" not in rule["resources"] or {*rule["verbs"]} == {"create", "delete"}, path.name
 
 
 @pytest.fixture

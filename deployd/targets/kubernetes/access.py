@@ -20,7 +20,7 @@ FOR_CREATED = (
     ("", "services", ("create", "patch", "delete")),
     ("autoscaling", "horizontalpodautoscalers", ("create", "patch", "delete")),
 )
-FOR_SECRETS = (("", "secrets", ("create", "patch", "delete")),)
+FOR_SECRETS = (("", "secrets", ("create", "delete")),)
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 

@@ -1,7 +1,8 @@
 """The Secret with the values of an app's `env_secrets`. It is ours, and is removed with the app.
 
 Its name holds a hash of its content, so that it never changes: going back to an earlier pod template brings back the values that
-it ran with, and changed values make a new template. deployd only writes and deletes Secrets; it need not be able to read one.
+it ran with, and changed values make a new template. deployd only creates and deletes Secrets: it need not be able to read or
+change one.
 """
 
 import base64
@@ -13,8 +14,8 @@ from deployd.config.app import App
 from deployd.config.values import read_secret
 from deployd.domain import labels
 from deployd.ports import Log
-from deployd.targets.kubernetes.client import Cluster
-from deployd.targets.kubernetes.manifests import MANAGED_BY, Json, names, settings_of
+from deployd.targets.kubernetes.client import Cluster, Refused
+from deployd.targets.kubernetes.manifests import MANAGED_BY, Json, collection, names, settings_of
 from deployd.targets.kubernetes.releases import Place
 
 
@@ -50,9 +51,12 @@ async def write(cluster: Cluster, app: App, instance: str, log: Log | None) -> s
         for value in values.values():
             log.hide(value)
     manifest = secret(app, values, instance)
-    name: str = manifest["metadata"]["name"]
-    await cluster.apply(_path(manifest["metadata"]["namespace"], name), manifest, force=False)
-    return name
+    try:
+        await cluster.create(collection(app, "secrets"), manifest)
+    except Refused as refused:
+        if refused.status != 409:  # it is there: the same name is the same content
+            raise
+    return str(manifest["metadata"]["name"])
 
 
 async def remove(cluster: Cluster, place: Place, gone: Iterable[Json | None], kept: Iterable[Json | None]) -> None:

@@ -35,9 +35,9 @@ def patched(template: Json, content: bytes, file: str, container: str) -> Json:
     image = _image(template, container)
     if _image(result, container) != image:
         raise RolloutFailed(f"{file} changes the image of container {container}", hint="deployd sets the image")
-    ours = template["metadata"]["labels"]
-    if not ours.items() <= result["metadata"].get("labels", {}).items():
-        raise RolloutFailed(f"{file} changes the label {min(ours)} or another of deployd's", hint="leave them out")
+    labels = (result.get("metadata") or {}).get("labels") or {}
+    if changed := [key for key, value in template["metadata"]["labels"].items() if labels.get(key) != value]:
+        raise RolloutFailed(f"{file} changes the label {changed[0]}", hint="it is deployd's")
     return result
 
 
@@ -103,5 +103,5 @@ def _merged_list(base: list[Any], patch: list[Any], by: str, where: str, file: s
 
 
 def _image(template: Json, container: str) -> str | None:
-    containers = template["spec"].get("containers") or []
+    containers = (template.get("spec") or {}).get("containers") or []
     return next((item.get("image") for item in containers if item.get("name") == container), None)

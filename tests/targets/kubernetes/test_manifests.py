@@ -121,3 +121,40 @@ def test_paths_name_the_configured_deployment() -> None:
     assert manifests.path(app) == "/apis/apps/v1/namespaces/ml/deployments/iris-prod"
     assert manifests.path(app, "pods", "p") == "/api/v1/namespaces/ml/pods/p"
     assert manifests.collection(app, "replicasets") == "/apis/apps/v1/namespaces/ml/replicasets"
+
+
+def test_a_pod_gets_what_the_config_says_of_it() -> None:
+    app = an_app(
+        env={"B": "2"}, env_secrets={"A": "env:A"}, gpus=2, node_selector={"disk": "ssd"}, service_account="iris",
+        tolerations=[{"key": "gpu", "value": "yes", "effect": "NoExecute", "seconds": 5}],
+        resources={"limits": {"memory": "1Gi"}},
+        volumes=["pvc/data:/data:ro", "secret/tls:/tls", "configmap/app:/app", "empty:/tmp", "memory/1Gi:/dev/shm"],
+    )  # fmt: skip
+    pod = manifests.template(app, IMAGE, "here", NEW_SERVER, "iris-env-1")["spec"]
+    (container,) = pod["containers"]
+    assert container["env"] == [
+        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "iris-env-1", "key": "A"}}},
+        {"name": "B", "value": "2"},
+    ]
+    assert container["resources"] == {"limits": {"memory": "1Gi", "nvidia.com/gpu": "2"}}
+    assert pod["nodeSelector"] == {"disk": "ssd"}
+    assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("iris", True)
+    assert pod["tolerations"] == [
+        {"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 5}
+    ]
+    assert container["volumeMounts"][0] == {"name": "volume-0", "mountPath": "/data", "readOnly": True}
+    assert [volume for mount, volume in zip(container["volumeMounts"], pod["volumes"], strict=True)] == [
+        {"name": "volume-0", "persistentVolumeClaim": {"claimName": "data"}},
+        {"name": "volume-1", "secret": {"secretName": "tls"}},
+        {"name": "volume-2", "configMap": {"name": "app"}},
+        {"name": "volume-3", "emptyDir": {}},
+        {"name": "volume-4", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+    ]
+
+
+def test_probes_send_the_host_and_the_headers_that_the_app_wants() -> None:
+    app = an_app(app_ready={"host": "iris.example.com", "headers": {"X-A": "1"}})
+    container = manifests.template(app, IMAGE, "here", NEW_SERVER)["spec"]["containers"][0]
+    headers = [{"name": "Host", "value": "iris.example.com"}, {"name": "X-A", "value": "1"}]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["httpHeaders"] == headers

@@ -108,6 +108,8 @@ class World:
     target: KubernetesTarget
     settings: dict[str, Any] = field(default_factory=dict)
     kubeconfig: Path | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
+    """The files of every commit."""
 
     def app(self, **settings: Any) -> App:
         """The app with these keys in `[app.kubernetes]`."""
@@ -150,6 +152,7 @@ class World:
         """Roll out, and return when the roll-out is complete."""
         deploy = a_deploy(number, commit=image.tag, **more)
         progress = RecordedProgress(deploy)
+        progress.files = self.files
         await self.target.roll_out(app, deploy, image, progress)
         return progress
 
