@@ -173,10 +173,13 @@ class Containers:
         return await self._engine.inspect(container_id)
 
     async def tail(self, container_id: str, lines: int) -> str:
-        """The last lines that it printed; empty when it no longer exists."""
+        """The last lines that it printed; empty when it no longer exists, or when its log cannot be read back."""
         if await self._engine.inspect(container_id) is None:
             return ""
-        return (await self._engine.printed(container_id, lines)).rstrip("\n")
+        try:
+            return (await self._engine.printed(container_id, lines)).rstrip("\n")
+        except Refused:
+            return ""
 
     async def silence(self, running: Running) -> listening.Silence | None:
         """Why nothing answers at its port; None when that is not why it fails, or nobody can tell."""

@@ -17,7 +17,7 @@ from deployd.config.daemon import GatewaySection
 from deployd.config.values import read_secret
 from deployd.domain import Deploy, Health, Image, Kept
 from deployd.engine.client import EngineClient
-from deployd.errors import DeploydError, RequestRefused
+from deployd.errors import DeploydError, RequestRefused, RolloutFailed
 from deployd.gateway.gateway import Gateway
 from deployd.ports import Candidate, Changed, InFlight, KeptNow, Log, Progress, none_in_flight
 from deployd.targets.docker import output
@@ -44,6 +44,7 @@ class DockerTarget:
         self._trial = Trial(self._engine, instance, section.image)
         self._watch = Watch(docker_url, instance, self._correct, self._gateway.ping)
         self._apps: tuple[App, ...] = ()
+        self._unheard: dict[str, RolloutFailed] = {}
         self._opened = False
 
     async def __aenter__(self) -> Self:
@@ -83,6 +84,8 @@ class DockerTarget:
     async def health(self, app: App, deploy: Deploy) -> Health:
         """See ports.Target."""
         await self._open()
+        if (unheard := self._unheard.get(app.name)) is not None:
+            return Health("unready", f"the gateway does not listen for it: {unheard.message}")
         return await health(app, deploy, self._containers, self._gateway)
 
     async def has(self, image: Image) -> bool:
@@ -170,6 +173,9 @@ class DockerTarget:
     async def ping(self) -> Mapping[str, str]:
         """See ports.Target."""
         gateway, trouble = await _health(self._gateway.ping()), self._gateway.certificates.trouble()
+        trouble = "; ".join(
+            [f"{name}: {exc.message}" for name, exc in self._unheard.items()] + ([trouble] if trouble else [])
+        )
         if gateway == "ok" and trouble:
             gateway = f"warning: {trouble}"
         return {"engine": await _health(self._engine.ping()), "gateway": gateway}
@@ -196,8 +202,23 @@ class DockerTarget:
         """Correct the gateway. New settings in [gateway] come last, since they may fail."""
         await self._open()
         await self._gateway.reconcile()
-        await self._gateway.ensure(self._apps)
+        await self._listen()
         await self._gateway.upgrade()
+        if self._unheard:
+            raise next(iter(self._unheard.values()))
+
+    async def _listen(self) -> None:
+        """Let the gateway listen for every app. One whose port another program holds does not keep the others from theirs."""
+        unheard: dict[str, RolloutFailed] = {}
+        try:
+            await self._gateway.ensure(self._apps)
+        except RolloutFailed:
+            for app in self._apps:
+                try:
+                    await self._gateway.ensure([app])
+                except RolloutFailed as exc:
+                    unheard[app.name] = exc
+        self._unheard = unheard
 
     async def _serving(self, app: App) -> AppContainer | None:
         """The container that has the app's traffic."""

@@ -28,6 +28,8 @@ APPLY_PATCH = "application/apply-patch+yaml"
 _TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _REQUEST = aiohttp.ClientTimeout(total=30, sock_connect=5)
 _DELAYS = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
+# Old servers answer 500 to an object with a value of the wrong type.
+_WRONG_TYPE = "failed to create typed patch object"
 _TEMPORARY = frozenset({429, 500, 502, 503, 504})
 
 
@@ -273,7 +275,7 @@ async def _check(answer: aiohttp.ClientResponse) -> None:
         raise Gone(f"{path}: {message}")
     if answer.status == 401:
         raise _Expired(f"the cluster answered 401 for {path}")
-    if answer.status in _TEMPORARY:
+    if answer.status in _TEMPORARY and _WRONG_TYPE not in message:
         raise Unavailable(f"the cluster answered {answer.status} for {path}: {message[:300]}")
     hint = "give deployd's account the verbs of the Role in kubernetes/" if answer.status == 403 else ""
     raise Refused(answer.status, reason, message[:1000].strip(), hint=hint)

@@ -14,7 +14,7 @@ from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
-from deployd.domain import Image
+from deployd.domain import Health, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
@@ -259,6 +259,25 @@ async def test_a_port_in_use_fails_the_roll_out_and_other_apps_continue_to_serve
         await load.more(200)
 
     assert load.failures == []
+
+
+async def test_a_port_in_use_is_told_and_keeps_no_other_app_from_its_own(target: DockerTarget, web: Image) -> None:
+    port, taken, free = free_port(), free_port(), free_port()
+    await roll_out(target, 1, web, port)
+    moved, other = an_app(1, listen=taken), an_app(1, name="other", listen=free)
+    async with await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", taken), watched(target):
+        target.expect([moved, other])
+        await answered_503(free)
+        reason = f"port {taken} is in use by another program"
+        assert await target.health(moved, a_deploy(1, web)) == Health(
+            "unready", f"the gateway does not listen for it: {reason}"
+        )
+        assert (await target.ping())["gateway"] == f"warning: {NAME}: {reason}"
+        await answered(port, commit(1))
+    async with watched(target):
+        target.expect([moved])
+        await answered(taken, commit(1))
+        assert (await target.ping())["gateway"] == "ok"
 
 
 async def test_a_new_app_port_is_opened_under_load_without_a_failed_request(target: DockerTarget, web: Image) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from deployd.bringup.ports import free_port
 from deployd.domain import Image
-from deployd.errors import ConfigError
+from deployd.errors import ConfigError, RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
 from tests.fakes import FakeProgress
@@ -64,4 +64,12 @@ async def test_a_command_that_the_image_does_not_have_is_a_fault_of_the_config(
 ) -> None:
     app = an_app(1, listen=free_port(), command=["no-such-program"])
     with pytest.raises(ConfigError, match=r"docker\.command: the image cannot run no-such-program"):
+        await target.roll_out(app, a_deploy(1, web), web, FakeProgress(ReadyGate()))
+
+
+async def test_a_candidate_whose_log_cannot_be_read_back_fails_for_its_own_reason(
+    target: DockerTarget, web: Image
+) -> None:
+    app = an_app(1, listen=free_port(), log={"driver": "none"}, command=["sh", "-c", "sleep 1; exit 3"])
+    with pytest.raises(RolloutFailed, match=f"{NAME}/1 exited with code 3"):
         await target.roll_out(app, a_deploy(1, web), web, FakeProgress(ReadyGate()))

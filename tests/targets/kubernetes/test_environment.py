@@ -98,6 +98,6 @@ async def test_a_patch_of_the_commit_is_part_of_the_release(world: World) -> Non
     assert pod["tolerations"] == [{"operator": "Exists"}]
 
     world.files["k8s/patch.yaml"] = b"spec: {template: {spec: {nodeName: [1]}}}"
-    with pytest.raises(RolloutFailed):
+    with pytest.raises(RolloutFailed, match="nodeName"):
         await world.roll_out(app, 3, world.image("one"))
     assert await world.target.serving(app) == 2
