@@ -18,9 +18,10 @@ from deployd.errors import RolloutFailed
 from deployd.gateway.network import Network
 from deployd.gateway.slots import Endpoint
 from deployd.ports import Log
-from deployd.targets.docker import listening
+from deployd.targets.docker import silence
 from deployd.targets.docker.refusals import meaning
 from deployd.targets.docker.spec import PORT, NetworkSettings, container_name, container_spec, ending, number_of
+from deployd.targets.listening import Silence
 from deployd.tasks import first, together
 
 LAST_LINES = 20
@@ -181,12 +182,12 @@ class Containers:
         except Refused:
             return ""
 
-    async def silence(self, running: Running) -> listening.Silence | None:
+    async def silence(self, running: Running) -> Silence | None:
         """Why nothing answers at its port; None when that is not why it fails, or nobody can tell."""
         found = await self._engine.inspect(running.id)
         if found is None or not found["State"]["Running"]:
             return None
-        return await listening.find(self._client, found, running.endpoint.port)
+        return await silence.find(self._client, found, running.endpoint.port)
 
     async def set_restart_policy(self, container_id: str, policy: str) -> None:
         """Set when the engine restarts it by itself."""

@@ -7,7 +7,7 @@ import pytest
 from deployd.errors import ConfigError, RolloutFailed
 from deployd.targets.kubernetes.environment import secret, secrets_of
 from tests.targets.kubernetes.apps import an_app
-from tests.targets.kubernetes.world import CRASHES, World
+from tests.targets.kubernetes.world import CRASHES, PORT, World
 
 VALUES = {"TOKEN": "hush", "OTHER": "x"}
 
@@ -101,3 +101,10 @@ async def test_a_patch_of_the_commit_is_part_of_the_release(world: World) -> Non
     with pytest.raises(RolloutFailed, match="nodeName"):
         await world.roll_out(app, 3, world.image("one"))
     assert await world.target.serving(app) == 2
+
+
+@pytest.mark.cluster
+async def test_an_app_at_another_port_is_told_with_the_port_at_which_it_listens(world: World) -> None:
+    failed, _ = await world.fails(world.app(port=9090, ready={"within": "4s"}), 1, world.image("one"))
+    assert failed.message.endswith(f"the app listens on {PORT}, [app.kubernetes] port is 9090")
+    assert failed.hint == f"set port = {PORT} in [app.kubernetes]"
