@@ -83,6 +83,10 @@ class Client:
         """Ask to go back to release `to`, or to the one before."""
         return await self._asking.post(DeployAnswer, _path(app, "rollback"), {"to": to})
 
+    async def restart(self, app: str) -> DeployAnswer:
+        """Ask to roll the present config out with the image of the live release."""
+        return await self._asking.post(DeployAnswer, _path(app, "restart"))
+
     async def cancel(self, app: str, number: int) -> DeployAnswer:
         """Stop a deploy."""
         return await self._asking.post(DeployAnswer, _path(app, "deploys", number, "cancel"))

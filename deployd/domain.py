@@ -72,11 +72,12 @@ def can_become(now: Status, then: Status) -> bool:
     return then in TRANSITIONS[now]
 
 
-TriggerKind = Literal["push", "poll", "manual", "rollback"]
+TriggerKind = Literal["push", "poll", "manual", "rollback", "restart"]
 
 
 class Trigger(Struct, frozen=True):
-    """Who asked for a deploy: a delivery's GUID, the poll, or a person by name."""
+    """Who asked for a deploy: a delivery's GUID, the poll, or a person by name. A restart that nobody asked for follows a changed
+    config."""
 
     kind: TriggerKind
     delivery: str | None = None
@@ -178,7 +179,11 @@ class GateResult(Struct, frozen=True):
 
 
 class Deploy(Struct, frozen=True):
-    """One commit on its way to one app. Known as `app/number`; numbers of an app grow and are never used again."""
+    """One commit on its way to one app. Known as `app/number`; numbers of an app grow and are never used again.
+
+    `config_fault`: it failed for the config, not for its commit. `config` and `settings` are digests: of what its release was
+    made from beside the image, and of all that was configured for the app; None where an older deployd made it.
+    """
 
     app: str
     number: int
@@ -194,6 +199,9 @@ class Deploy(Struct, frozen=True):
     superseded_by: int | None = None
     reason: str = ""
     hint: str = ""
+    config_fault: bool = False
+    config: str | None = None
+    settings: str | None = None
     started_at: datetime | None = None
     live_at: datetime | None = None
     finished_at: datetime | None = None

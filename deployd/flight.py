@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deployd.domain import Deploy, Status
-from deployd.errors import DeploydError, Unavailable
+from deployd.errors import ConfigError, DeploydError, Unavailable
 from deployd.tasks import cancel_once
 
 Asker = Literal["newer", "stop", "hand"]
@@ -35,12 +35,13 @@ class Flight:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a deploy becomes."""
+    """What a deploy becomes. `config_fault`: for the config, not for its commit."""
 
     status: Status
     reason: str = ""
     hint: str = ""
     superseded_by: int | None = None
+    config_fault: bool = False
 
 
 def ending(deploy: Deploy, error: BaseException | None, asked: Asker | None, newest_waiting: int) -> Ending | None:
@@ -54,7 +55,7 @@ def ending(deploy: Deploy, error: BaseException | None, asked: Asker | None, new
         return Ending(Status.CANCELLED, "cancelled by hand")
     if isinstance(error, DeploydError):
         status = Status.QUEUED if isinstance(error, Unavailable) else Status.FAILED
-        return Ending(status, error.message, error.hint)
+        return Ending(status, error.message, error.hint, config_fault=isinstance(error, ConfigError))
     if error is not None:
         return Ending(Status.FAILED, f"a bug in deployd: {error!r}", "the daemon's log has the traceback")
     return _stopped(deploy, asked, newest_waiting)

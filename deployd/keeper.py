@@ -15,6 +15,7 @@ from msgspec import structs
 
 from deployd.backoff import Backoff
 from deployd.config.app import App
+from deployd.config.digest import release_digest
 from deployd.domain import Deploy, Health, Status
 from deployd.errors import DeploydError, Unavailable
 from deployd.logs.log import DaemonLog
@@ -150,7 +151,8 @@ class Keeper:
     async def _restored(self, app: App, live: Deploy, before: Health) -> Health:
         """How the release is after it was restored. When that fails, what serves instead stays."""
         try:
-            await self._target.restore(app, live)
+            if await self._target.restore(app, live):
+                await self._store.record_config(live, release_digest(app))
         except Unavailable:
             raise
         except DeploydError as exc:

@@ -14,6 +14,7 @@ from functools import partial
 from deployd.aftermath import Aftermath
 from deployd.backoff import Backoff
 from deployd.config.app import App
+from deployd.config.digest import app_digest, release_digest
 from deployd.config.running import Running
 from deployd.domain import Deploy, Status
 from deployd.errors import DeploydError, Unavailable
@@ -53,6 +54,7 @@ class Lane:
         self.keeper = Keeper(store, target, lambda: self.app, self._compare_every)
         self._wake = asyncio.Event()
         self._paused = False  # a copy of the store's flag, which decides; saves a read for each push in a flood
+        self._reconfigured = False
         self._flight: Flight | None = None
         self._cleaning: asyncio.Task[None] | None = None
         self._backoff = Backoff()
@@ -76,7 +78,8 @@ class Lane:
             flight.stop("newer")
 
     def look(self) -> None:
-        """Read the queue again (after a reload, at start)."""
+        """The config may have changed (a reload, the start): read the queue again, and see what the config asks for."""
+        self._reconfigured = True
         self._wake.set()
 
     def pause(self, *, paused: bool) -> None:
@@ -103,6 +106,9 @@ class Lane:
                     deploy = None if self._paused else await self._store.take_newest(self._app.name)
                     if deploy is None:
                         self._busy_since = 0.0
+                        if self._reconfigured:
+                            self._reconfigured = False
+                            await self._until_done(self._follow_the_config)
                     elif not self._too_early(deploy):
                         await self._fly(deploy)
                         self._wake.set()
@@ -111,6 +117,21 @@ class Lane:
         if (live := await self.keeper.recover()) is not None:
             await self._clean_up_behind(live)
         self._wake.set()
+
+    async def _follow_the_config(self) -> None:
+        """Queue what the present config asks for: another try of a head that failed for it, else the live release made anew."""
+        app = self.app
+        deploy = await self._store.try_again(app.name, app.target, app_digest(app))
+        if deploy is not None:
+            logger.info(
+                "%s: %s failed for the config; trying it again as %s", app.name, deploy.commit[:12], deploy.name
+            )
+        elif app.on_config_change == "restart":
+            deploy = await self._store.renew(app.name, app.target, release_digest(app))
+            if deploy is not None:
+                logger.info("The config of %s has changed; rolling it out as %s", app.name, deploy.name)
+        if deploy is not None:
+            self._wake.set()
 
     async def _fly(self, deploy: Deploy) -> None:
         """Run a deploy to its end and record it. Only the scheduler cancels this, when the daemon stops or the app goes."""
@@ -142,7 +163,11 @@ class Lane:
             await self._queue_again(deploy, error)
         elif end is not None:
             await self._store.advance(
-                deploy, end.status, reason=end.reason, hint=end.hint, superseded_by=end.superseded_by
+                *(deploy, end.status),
+                reason=end.reason,
+                hint=end.hint,
+                superseded_by=end.superseded_by,
+                config_fault=end.config_fault,
             )
         if status is not Status.SUPERSEDED:
             self._busy_since = 0.0

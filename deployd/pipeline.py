@@ -17,6 +17,7 @@ from msgspec import structs
 
 from deployd.config.app import App
 from deployd.config.daemon import BuilderSection
+from deployd.config.digest import app_digest, release_digest
 from deployd.domain import Deploy, GateResult, Head, Image, Status, labels
 from deployd.errors import DeploydError, RequestRefused, RolloutFailed
 from deployd.logs.logs import Logs
@@ -61,13 +62,16 @@ class Pipeline:
             await self._parts.store.record_target(deploy, app.target)
         with self._parts.logs.open(app.name, deploy.number) as log:
             passage = _Passage(self._parts, app, deploy, log, may_cut_over)
+            await self._record_config(app, deploy)
             try:
                 async with AsyncExitStack() as stack:
                     await self._parts.targets[app.target].require(app)
-                    if deploy.rollback_to is None:
+                    if deploy.rollback_to is None and deploy.trigger.kind != "restart":
                         context = await self._fetch(app, passage, stack)
                         image = await self._build(app, passage, context)
                     else:
+                        if deploy.rollback_to is None and _reads_the_commit(app):
+                            await self._fetch(app, passage, stack)
                         image = await self._built_before(deploy)
                     await self._parts.targets[app.target].roll_out(app, deploy, image, passage)
             except DeploydError as exc:
@@ -82,6 +86,14 @@ class Pipeline:
     async def built(self, app: App, commit: str) -> Image | None:
         """The image of that commit as the app is configured now, when it was built before."""
         return await self._parts.builder.find(self._request(app, commit))
+
+    async def _record_config(self, app: App, deploy: Deploy) -> None:
+        """Record the config that the release is made with; a rollback on Kubernetes has the former template, and so its config."""
+        config = release_digest(app)
+        if deploy.rollback_to is not None and app.target == "kubernetes":
+            earlier = await self._parts.store.deploy(app.name, deploy.rollback_to)
+            config = (earlier.config if earlier is not None else None) or config
+        await self._parts.store.record_config(deploy, config, app_digest(app))
 
     async def _fetch(self, app: App, passage: "_Passage", stack: AsyncExitStack) -> Context:
         """The build context of exactly the deploy's commit, until `stack` ends."""
@@ -113,11 +125,12 @@ class Pipeline:
         return image
 
     async def _built_before(self, deploy: Deploy) -> Image:
-        """The image that a rollback goes back to."""
-        earlier = await self._parts.store.deploy(deploy.app, deploy.rollback_to or 0)
+        """The image that a rollback goes back to, or that a restart uses again."""
+        number = deploy.rollback_to or deploy.number
+        earlier = await self._parts.store.deploy(deploy.app, number)
         if earlier is None or earlier.image is None:
             hint = "deploy its commit again"
-            raise RequestRefused(409, f"{deploy.app}/{deploy.rollback_to} left no image to go back to", hint=hint)
+            raise RequestRefused(409, f"{deploy.app}/{number} left no image to use", hint=hint)
         await self._parts.store.advance(deploy, Status.CHECKING)
         return earlier.image
 
@@ -129,6 +142,12 @@ class Pipeline:
             labels=labels(self._instance, app.name, commit=commit),
             args={"COMMIT": commit, **app.build.args},
         )
+
+
+def _reads_the_commit(app: App) -> bool:
+    """Whether a roll-out reads files of the commit, though it builds nothing."""
+    patched = app.target == "kubernetes" and app.kubernetes is not None and app.kubernetes.patch is not None
+    return app.golden is not None or patched
 
 
 class _Passage(Recorder):

@@ -231,9 +231,12 @@ class Target(Protocol):
         Never `unknown`: then it raises Unavailable."""
         ...
 
-    async def restore(self, app: App, deploy: Deploy) -> None:
+    async def restore(self, app: App, deploy: Deploy) -> bool:
         """Repair whatever makes the recorded live release `deploy` `down`: start its container, or make a new one from its image.
-        Idempotent. RolloutFailed when that is not possible. May be cancelled at any await: a deploy then changes what serves."""
+        Idempotent. RolloutFailed when that is not possible. May be cancelled at any await: a deploy then changes what serves.
+
+        Returns whether something was made anew, with the present config.
+        """
         ...
 
     async def has(self, image: Image) -> bool:

@@ -10,9 +10,10 @@ from functools import partial
 
 from deployd.aftermath import Aftermath
 from deployd.config.app import App
+from deployd.config.digest import release_digest
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Push
-from deployd.domain import Deploy, Head, Health, Status, Trigger, Wanted
+from deployd.domain import AppState, Deploy, Head, Health, Status, Trigger, Wanted
 from deployd.errors import RequestRefused, Unavailable
 from deployd.lane import Lane
 from deployd.order.decide import head_of, why_no_head
@@ -121,6 +122,31 @@ class Scheduler:
         await self._store.record_image(deploy, goal.image)
         self._submit(deploy)
         return deploy
+
+    async def restart(self, name: str, by: str | None) -> Deploy:
+        """Roll the present config out with the live release's image, as a deploy of its own."""
+        app, state = self._app(name), await self._store.state(name)
+        if state.live is None:
+            raise RequestRefused(409, f"{name} has no live release", hint=f"deployd deploy {name} makes one")
+        if state.live.target != app.target:
+            what = f"{state.live.name} runs on {state.live.target}, and the config says {app.target}"
+            raise RequestRefused(409, what, hint=f"deployd deploy {name} moves it")
+        if app.target == "kubernetes" and app.kubernetes is not None and not app.kubernetes.create:
+            what = f"deployd only sets the image of {name}'s Deployment"
+            raise RequestRefused(409, what, hint="kubectl rollout restart deployment")
+        deploy = await self._store.restart(name, app.target, release_digest(app), by)
+        if deploy is None:
+            what = f"a deploy of {name} is queued or in flight: it brings the present config too"
+            raise RequestRefused(409, what, hint=f"deployd status {name} shows it")
+        self._submit(deploy)
+        return deploy
+
+    def older_config(self, state: AppState) -> bool:
+        """Whether the live release of an app was made with another config than the present one, as far as that is known."""
+        app, live = self._running.app(state.app), state.live
+        if app is None or live is None or live.config is None:
+            return False
+        return live.config != release_digest(app)
 
     async def cancel(self, name: str, number: int) -> Deploy:
         """Cancel a deploy that is queued or in flight."""

@@ -77,6 +77,7 @@ class FakeTarget:
         self.more = asyncio.Event()
         self.halfway: asyncio.Event | None = None  # where given, a roll-out says that it is half done, and waits for it
         self.replicas: int | None = None
+        self.trouble: Exception | None = None  # what every roll-out fails with
         self.away: Unavailable | None = None  # what every question about a release is answered with
         self.broken: RolloutFailed | None = None  # what every restore is answered with
         self.healths: dict[str, Health] = {}  # of the apps whose live release is not well
@@ -89,6 +90,8 @@ class FakeTarget:
             raise ConfigError(f"app.{app.name}.docker.network: this engine has no network back")
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        if self.trouble is not None:
+            raise self.trouble
         async with progress.step("candidate"):
             progress.log.write("started\n")
             if self.halfway is not None:
@@ -116,10 +119,11 @@ class FakeTarget:
     async def has(self, image: Image) -> bool:
         return image.id not in self.lost
 
-    async def restore(self, app: App, deploy: Deploy) -> None:
+    async def restore(self, app: App, deploy: Deploy) -> bool:
         if self.broken is not None:
             raise self.broken
         self.live[app.name] = deploy.number
+        return False
 
     async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
         log.write("swept\n")

@@ -227,11 +227,12 @@ class FakeTarget:
     async def has(self, image: Image) -> bool:
         return image.tag != "bad"
 
-    async def restore(self, app: App, deploy: Deploy) -> None:
+    async def restore(self, app: App, deploy: Deploy) -> bool:
         if deploy.image is None or deploy.image.tag == "bad":
             raise RolloutFailed(f"{deploy.name} does not start")
         self.containers.setdefault(app.name, set()).add(deploy.number)
         self._serving[app.name] = deploy.number
+        return True
 
     async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
         for number in self.containers.get(app.name, set()) - {keep, self._serving.get(app.name), in_flight()}:

@@ -127,6 +127,7 @@ class World:
         self.trouble: list[DeploydError] = []  # what the next questions are answered with
         self.refused: list[DeploydError] = []  # what the next restores end with
         self.swept = asyncio.Event()
+        self.made_anew = False  # what a restore says that it did
         self.well = Health()  # how the live release is while it serves
         self.lost: set[str] = set()  # the tags of images that are gone
         self.compared: asyncio.Queue[int] = asyncio.Queue()
@@ -161,7 +162,7 @@ class World:
     async def watch(self, changed: Changed) -> None:
         await asyncio.Event().wait()
 
-    async def restore(self, app: App, deploy: Deploy) -> None:
+    async def restore(self, app: App, deploy: Deploy) -> bool:
         self.restoring.set()
         if self.slow is not None:
             await self.slow.wait()
@@ -169,6 +170,7 @@ class World:
             raise self.refused.pop(0)
         self.restored.append(deploy.number)
         self.numbers[app.name] = deploy.number
+        return self.made_anew
 
     async def sweep(self, app: App, keep: int | None, log: Log) -> None:
         assert keep is None

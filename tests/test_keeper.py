@@ -12,6 +12,7 @@ import pytest
 from msgspec import structs
 
 from deployd.backoff import Backoff
+from deployd.config.digest import release_digest
 from deployd.domain import Deploy, Health, Image, Status, Trigger, Wanted
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.events import Events
@@ -259,3 +260,14 @@ async def test_what_deployd_knows_of_another_release_is_not_told_of_this_one(
     await keeper.settle()
     assert keeper.health(live.number) == Health()
     assert keeper.health(live.number + 1) is None
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_release_that_was_made_anew_runs_with_the_present_config(
+    store: Store, world: World, keeper: Keeper, anew: bool
+) -> None:
+    live = await _at(store, *LIVE)
+    await store.record_config(live, "old")
+    world.made_anew = anew
+    await keeper.settle()
+    assert (await _now(store, live)).config == (release_digest(an_app(REPO)) if anew else "old")

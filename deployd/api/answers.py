@@ -133,7 +133,8 @@ class OwedAnswer(Answer):
 
 
 class AppAnswer(Answer):
-    """One app. `configured` is false when the app still serves but is no longer in the config."""
+    """One app. `configured` is false when the app still serves but is no longer in the config, `older_config` true when its live
+    release was made with another config than the present one."""
 
     name: str
     configured: bool = True
@@ -145,6 +146,7 @@ class AppAnswer(Answer):
     held: HeldAnswer | None = None
     owed: OwedAnswer | None = None
     live: LiveAnswer | None = None
+    older_config: bool = False
     health: HealthAnswer | None = None
     failed: FailedAnswer | None = None
     in_flight: DeployAnswer | None = None
@@ -246,10 +248,16 @@ class DiffAnswer(Answer):
 
 
 class ReloadAnswer(Answer):
-    """The apps of the new config, and the changed keys that take effect only at the next restart."""
+    """The apps of the new config, and the changed keys that take effect only at the next restart of deployd.
+
+    `older_config` are the apps whose live release goes on with an older config, `restarting` those that get the new one by
+    themselves.
+    """
 
     apps: list[str]
     needs_restart: list[str] = []
+    older_config: list[str] = []
+    restarting: list[str] = []
 
 
 class VersionAnswer(Answer):

@@ -85,6 +85,12 @@ async def rollback(app: str, services: Given, caller: Deployer, asked: RollbackA
     return DeployAnswer.of(await services.scheduler.rollback(app, asked.to if asked else None, caller.name))
 
 
+@router.post("/{app}/restart", status_code=202)
+async def restart(app: str, services: Given, caller: Deployer) -> DeployAnswer:
+    """Roll the present config out with the image of the live release."""
+    return DeployAnswer.of(await services.scheduler.restart(app, caller.name))
+
+
 @router.post("/{app}/deploys/{number}/cancel", status_code=202, dependencies=[DEPLOYS])
 async def cancel(app: str, number: Number, services: Given) -> DeployAnswer:
     """Cancel a deploy that is queued or in flight."""
@@ -189,6 +195,7 @@ def _app_answer(services: Services, state: AppState) -> AppAnswer:
         held=held,
         owed=OwedAnswer(since=owed_since, reason=why) if owed_since is not None else None,
         live=live_of(state),
+        older_config=services.scheduler.older_config(state),
         health=_health(services, state),
         failed=_failed(state.failed),
         in_flight=DeployAnswer.of(state.in_flight) if state.in_flight else None,

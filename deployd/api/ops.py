@@ -91,7 +91,15 @@ async def app_badge(app: str, services: Given) -> Response:
 async def reload(services: Given) -> ReloadAnswer:
     """Read the config file again; a wrong one is refused and the old config stays."""
     waiting = await services.reload()
-    return ReloadAnswer(apps=[app.name for app in services.config.app], needs_restart=list(waiting))
+    names = [app.name for app in services.config.app]
+    older = [state.app for state in await services.store.states(names) if services.scheduler.older_config(state)]
+    restarting = [app.name for app in services.config.app if app.name in older and app.on_config_change == "restart"]
+    return ReloadAnswer(
+        apps=names,
+        needs_restart=list(waiting),
+        older_config=[name for name in older if name not in restarting],
+        restarting=restarting,
+    )
 
 
 @router.get("/api/v1/backup", response_class=Response, dependencies=[RULES])

@@ -1,6 +1,7 @@
 """The commands about apps: status, describe, pause, resume, scale, exec, remove."""
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -46,16 +47,8 @@ def status(
     columns = ("APP", "STATE", "LIVE", "COMMIT", "AGE", "IN FLIGHT", "URL")
     print_table(columns, [_row(one) for one in apps], below="URL")
     for one in apps:
-        if one.health is not None and one.health.state != "ok":
-            out().print(_unwell(one, one.health), style=HEALTH_COLOURS[one.health.state], soft_wrap=True)
-        if one.failed is not None and not (one.held and one.held.reason.startswith(f"{one.name}/{one.failed.number} ")):
-            out().print(
-                f"{one.name}/{one.failed.number} failed: {printable(one.failed.reason)}", style="red", soft_wrap=True
-            )
-        if one.held is not None:
-            out().print(_held(one, one.held), style="yellow", soft_wrap=True)
-        if one.owed is not None:
-            out().print(_owed(one, one.owed), style="yellow", soft_wrap=True)
+        for text, style in _remarks(one):
+            out().print(text, style=style, soft_wrap=True)
 
 
 def describe(
@@ -115,6 +108,20 @@ def remove(app: AppName) -> None:
     """Remove an app that is no longer in the config: its containers and images. Its history stays."""
     with_daemon(lambda client: client.remove(app))
     out().print(f"{app} is removed; its history stays")
+
+
+def _remarks(app: AppAnswer) -> Iterator[tuple[str, str]]:
+    """What a person should know beside the table, and its colour."""
+    if app.health is not None and app.health.state != "ok":
+        yield _unwell(app, app.health), HEALTH_COLOURS[app.health.state]
+    if app.failed is not None and not (app.held and app.held.reason.startswith(f"{app.name}/{app.failed.number} ")):
+        yield f"{app.name}/{app.failed.number} failed: {printable(app.failed.reason)}", "red"
+    if app.older_config:
+        yield f"{app.name} runs with an older config: `deployd restart {app.name}` rolls the present one out", "yellow"
+    if app.held is not None:
+        yield _held(app, app.held), "yellow"
+    if app.owed is not None:
+        yield _owed(app, app.owed), "yellow"
 
 
 def _unwell(app: AppAnswer, health: HealthAnswer) -> str:

@@ -27,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog="Example: deployd deploy iris v1.2 --wait")(deploy)
     app.command(epilog="Example: deployd rollback iris/41")(rollback)
+    app.command(epilog="Example: deployd restart iris --wait")(restart)
     app.command(epilog="Example: deployd cancel iris/42")(cancel)
     app.command(epilog="Example: deployd history iris --limit 10")(history)
     app.command(epilog="Example: deployd diff iris/41 iris/42")(diff)
@@ -72,6 +73,15 @@ def rollback(
     async def ask(client: Client) -> DeployAnswer:
         asked = await client.rollback(app, number or to)
         return await _followed(client, asked, wait=wait, as_json=as_json)
+
+    _end(with_daemon(ask), waited=wait, as_json=as_json)
+
+
+def restart(app: AppName, wait: Wait = False, as_json: AsJson = False) -> None:
+    """Roll the present config out with the image of the live release."""
+
+    async def ask(client: Client) -> DeployAnswer:
+        return await _followed(client, await client.restart(app), wait=wait, as_json=as_json)
 
     _end(with_daemon(ask), waited=wait, as_json=as_json)
 

@@ -34,7 +34,11 @@ def reload() -> None:
     answer = with_daemon(lambda client: client.reload())
     out().print(f"reloaded: {', '.join(answer.apps) or 'no apps'}")
     if answer.needs_restart:
-        out().print(f"these changes need a restart: {', '.join(answer.needs_restart)}")
+        out().print(f"these changes need a restart of deployd: {', '.join(answer.needs_restart)}")
+    for name in answer.older_config:
+        out().print(f"{name} runs with an older config: `deployd restart {name}` rolls the new one out", style="yellow")
+    for name in answer.restarting:
+        out().print(f"{name} is restarted with its new config")
 
 
 def backup(

@@ -162,6 +162,7 @@ class App(Section):
     ssh_key: Reference | None = None
     known_hosts: Reference | None = None
     target: Literal["docker", "kubernetes"] = "docker"
+    on_config_change: Literal["tell", "restart"] = "tell"
     build: Build = Build()
     docker: DockerApp = DockerApp()
     gateway: AppGateway = AppGateway()

@@ -178,13 +178,26 @@ def _why_held(connection: sqlite3.Connection, row: sqlite3.Row, live: Deploy) ->
     """Why `live` still serves although another commit was wanted last; "" when the app is not held."""
     if row["wanted"] is None or row["wanted"] == live.commit:
         return ""
-    if live.number > row["wanted_number"] and not live.trigger.automatic:
-        done = "rolled back" if live.rollback_to is not None else "deployed"
-        return f"{done} by hand" + (f" by {live.trigger.by}" if live.trigger.by else "")
+    origin = origin_of(connection, live)
+    if origin.number > row["wanted_number"] and not origin.trigger.automatic:
+        done = "rolled back" if origin.rollback_to is not None else "deployed"
+        return f"{done} by hand" + (f" by {origin.trigger.by}" if origin.trigger.by else "")
     found = connection.execute(
         "SELECT status, reason FROM deploys WHERE app = ? AND number = ?", (live.app, row["wanted_number"])
     ).fetchone()
     return f"{live.app}/{row['wanted_number']} {found['status']}" + (f": {found['reason']}" if found["reason"] else "")
+
+
+def origin_of(connection: sqlite3.Connection, live: Deploy) -> Deploy:
+    """The deploy that brought what is live: `live` itself, or the one before it when it is a restart."""
+    if live.trigger.kind != "restart":
+        return live
+    query = (
+        "SELECT * FROM deploys WHERE app = ? AND number < ? AND live_at IS NOT NULL AND trigger_kind != 'restart' "
+        "ORDER BY number DESC LIMIT 1"
+    )
+    row = connection.execute(query, (live.app, live.number)).fetchone()
+    return deploy_of(row) if row is not None else live
 
 
 def _number_above(connection: sqlite3.Connection, app: str, number: int) -> None:

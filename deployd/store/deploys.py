@@ -45,7 +45,14 @@ class Deploys(Table):
         return newest
 
     async def advance(
-        self, deploy: Deploy, to: Status, *, reason: str = "", hint: str = "", superseded_by: int | None = None
+        self,
+        deploy: Deploy,
+        to: Status,
+        *,
+        reason: str = "",
+        hint: str = "",
+        superseded_by: int | None = None,
+        config_fault: bool = False,
     ) -> Deploy:
         """Change the status of a deploy to `to`, if the table of transitions allows it; returns the changed deploy.
 
@@ -54,7 +61,13 @@ class Deploys(Table):
         """
 
         def work(connection: sqlite3.Connection) -> tuple[Deploy, list[int]]:
-            return _advance(connection, deploy, to, reason=reason, hint=hint, superseded_by=superseded_by)
+            return _advance(
+                *(connection, deploy, to),
+                reason=reason,
+                hint=hint,
+                superseded_by=superseded_by,
+                config_fault=config_fault,
+            )
 
         after, retired = await self._write_until_done(work)
         for number in retired:
@@ -205,12 +218,19 @@ def _withdraw(connection: sqlite3.Connection, deploy: Deploy) -> tuple[Status, D
     present = one_deploy(connection, deploy.app, deploy.number) or deploy
     if present.status is not Status.QUEUED:
         return present.status, present
-    after, _ = _advance(connection, present, Status.CANCELLED, reason="cancelled by hand", hint="", superseded_by=None)
+    after, _ = _advance(connection, present, Status.CANCELLED, reason="cancelled by hand")
     return present.status, after
 
 
 def _advance(
-    connection: sqlite3.Connection, deploy: Deploy, to: Status, *, reason: str, hint: str, superseded_by: int | None
+    connection: sqlite3.Connection,
+    deploy: Deploy,
+    to: Status,
+    *,
+    reason: str = "",
+    hint: str = "",
+    superseded_by: int | None = None,
+    config_fault: bool = False,
 ) -> tuple[Deploy, list[int]]:
     """Change a status if the table of transitions allows it, else raise ValueError.
 
@@ -232,12 +252,13 @@ def _advance(
         retired = [number for (number,) in rows.fetchall()]
     before = sorted(status.value for status in Status if to in TRANSITIONS[status])
     row = connection.execute(
-        "UPDATE deploys SET status = ?, reason = ?, hint = ?, superseded_by = ?, "
+        "UPDATE deploys SET status = ?, reason = ?, hint = ?, superseded_by = ?, config_fault = ?, "
         "started_at = CASE WHEN ? THEN NULL ELSE coalesce(started_at, ?) END, "
         "live_at = CASE WHEN ? THEN ? ELSE live_at END, finished_at = CASE WHEN ? THEN ? ELSE finished_at END "
         f"WHERE app = ? AND number = ? AND status IN ({','.join('?' * len(before))}) RETURNING *",
         (
-            *(to.value, reason, hint, superseded_by, to is Status.QUEUED, now, to is Status.LIVE, now),
+            *(to.value, reason, hint, superseded_by, config_fault),
+            *(to is Status.QUEUED, now, to is Status.LIVE, now),
             *(to.ended and to is not Status.LIVE, now, deploy.app, deploy.number, *before),
         ),
     ).fetchone()

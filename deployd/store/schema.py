@@ -133,6 +133,12 @@ MIGRATIONS = (
     UPDATE apps SET (owed, looked) = (SELECT coalesce(max(upto), 0), coalesce(max(upto), 0) FROM looks WHERE app = name);
     DROP TABLE deliveries_before;
     """,
+    # The config that a release was made with.
+    """
+    ALTER TABLE deploys ADD COLUMN config TEXT;    -- a digest of what its release was made from beside the image
+    ALTER TABLE deploys ADD COLUMN settings TEXT;  -- a digest of all that was configured for the app
+    ALTER TABLE deploys ADD COLUMN config_fault INTEGER NOT NULL DEFAULT 0;  -- it failed for the config, not for its commit
+    """,
 )
 
 

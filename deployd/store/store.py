@@ -8,10 +8,11 @@ from pathlib import Path
 from deployd.store.apps import Apps
 from deployd.store.deliveries import Deliveries
 from deployd.store.deploys import Deploys
+from deployd.store.reruns import Reruns
 from deployd.store.steps import Steps
 
 
-class Store(Deliveries, Deploys, Steps, Apps):
+class Store(Deliveries, Deploys, Steps, Apps, Reruns):
     """All tables of one database."""
 
     async def ping(self) -> None:

@@ -35,6 +35,7 @@ async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser:
             "image": f"deployd/iris:{A}",
             "since": deploy.live_at.isoformat().replace("+00:00", "Z"),
         },
+        "older_config": False,
         "health": {"state": "ok", "detail": "", "since": None},
         "failed": None,
         "in_flight": None,

@@ -166,7 +166,12 @@ async def test_the_badge_shows_the_state(daemon: Desk, browser: httpx.AsyncClien
 
 async def test_a_reload_uses_the_new_config(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.next_config = config_of(settings("iris", "lily"))
-    assert (await browser.post("/api/v1/reload")).json() == {"apps": ["iris", "lily"], "needs_restart": []}
+    assert (await browser.post("/api/v1/reload")).json() == {
+        "apps": ["iris", "lily"],
+        "needs_restart": [],
+        "older_config": [],
+        "restarting": [],
+    }
     assert (await browser.get("/api/v1/apps/lily")).status_code == 200
 
 

@@ -17,10 +17,13 @@ from deployd.tasks import uninterrupted
 logger = logging.getLogger(__name__)
 
 
-async def restore(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> None:
-    """Make `deploy` serve again. RolloutFailed when neither its container nor its image is left, or when it does not get ready:
-    then the release that served before continues to serve."""
-    if not await containers.repair(app, deploy.number):
+async def restore(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> bool:
+    """Make `deploy` serve again; whether a new container was made.
+
+    RolloutFailed when neither its container nor its image is left, or when it does not get ready: then the release that served
+    before continues to serve.
+    """
+    if made := not await containers.repair(app, deploy.number):
         if deploy.image is None:
             raise RolloutFailed(f"{deploy.name} no longer has a container or an image", hint="deploy its commit again")
         await uninterrupted(containers.make(app, deploy, deploy.image))
@@ -28,6 +31,7 @@ async def restore(app: App, deploy: Deploy, containers: Containers, gateway: Gat
         await _restore_stop_first(app, deploy, containers, gateway)
     else:
         await start_and_switch(app, deploy.number, deploy.commit, containers, gateway)
+    return made
 
 
 async def stop_release(app: App, container: AppContainer, containers: Containers, gateway: Gateway) -> None:

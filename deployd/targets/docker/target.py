@@ -92,11 +92,11 @@ class DockerTarget:
         """See ports.Target."""
         return await self._engine.images.inspect(image.id or image.reference) is not None
 
-    async def restore(self, app: App, deploy: Deploy) -> None:
+    async def restore(self, app: App, deploy: Deploy) -> bool:
         """See ports.Target. RolloutFailed when neither its container nor its image is left, or when it does not get ready."""
         await self._open()
         await self._gateway.ensure([app])
-        await restore(app, deploy, self._containers, self._gateway)
+        return await restore(app, deploy, self._containers, self._gateway)
 
     async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
         """See ports.Target."""

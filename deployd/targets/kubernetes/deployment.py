@@ -23,6 +23,7 @@ from deployd.targets.kubernetes.manifests import (
     INSTANCE,
     LAST_GOOD,
     REPLICAS,
+    RESTART,
     SCALED,
     Features,
     Json,
@@ -94,6 +95,8 @@ class AppDeployment:
                     hint="app.kubernetes.patch is relative to the repository's root",
                 )
             template = patched(template, patch, self.settings.patch, manifests.container_name(self.app))
+        if template is not None and deploy.trigger.kind == "restart":  # else an equal template would start no pods
+            template["metadata"].setdefault("annotations", {})[RESTART] = str(deploy.number)
         return Release(deploy.number, deploy.commit, self.container_of(found), image.reference, template)
 
     async def remove_secrets(self, gone: Iterable[Release], kept: Iterable[Release]) -> None:

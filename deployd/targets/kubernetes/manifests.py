@@ -25,6 +25,7 @@ INSTANCE = "io.deployd.instance"
 LAST_GOOD = "io.deployd.last-good"
 REPLICAS = "io.deployd.replicas"
 SCALED = "io.deployd.scaled"
+RESTART = "io.deployd.restart"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
 
 # A pod that is being deleted serves this much longer, until every proxy knows that it is gone.

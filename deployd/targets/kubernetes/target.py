@@ -91,12 +91,12 @@ class KubernetesTarget:
         """See ports.Target."""
         return image.digest is not None and await self._registry.has(image)
 
-    async def restore(self, app: App, deploy: Deploy) -> None:
+    async def restore(self, app: App, deploy: Deploy) -> bool:
         """Write the release again and wait until it serves; RolloutFailed when somebody else has changed the Deployment."""
         deployment = await self._app_deployment(app)
         found = await deployment.cluster.find(deployment.path)
         record = await asyncio.to_thread(self._releases.read, app.name) or Record(deployment.place)
-        release = record.find(deploy.number)
+        known = release = record.find(deploy.number)
         if release is None:
             if deploy.image is None or deploy.image.digest is None:
                 raise RolloutFailed(f"{deploy.name} has no image to restore", hint="deploy its commit again")
@@ -115,6 +115,7 @@ class KubernetesTarget:
             await follower.complete(aim, _RESTORED_WITHIN_S, tell)
         if record.last != release:
             await asyncio.to_thread(self._releases.write, app.name, record.adding(release))
+        return known is None
 
     async def sweep(
         self,

@@ -128,9 +128,10 @@ class Target(_Hands):
     async def has(self, image: Image) -> bool:
         return image in (await self._call()).images.values()
 
-    async def restore(self, app: App, deploy: Deploy) -> None:
+    async def restore(self, app: App, deploy: Deploy) -> bool:
         await uninterrupted(self._start(app, deploy))
         (await self._call()).serving[app.name] = deploy.number
+        return True
 
     async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
         engine = await self._call()

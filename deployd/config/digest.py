@@ -1,0 +1,35 @@
+"""Digests of an app's config, to tell whether a release was made with the present one. Pure.
+
+What is at its default does not count, so that a newer deployd with more keys finds no difference. Secrets count by their
+references only.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from deployd.config.app import App
+
+_NOT_IN_THE_CONTAINER = {"drain", "start"}
+_NOT_IN_THE_POD = {"kubeconfig", "context", "progress_deadline", "patience", "bake", "create"}
+
+
+def release_digest(app: App) -> str:
+    """A digest of what an app's container or Deployment is made from, beside its image."""
+    if app.target == "docker":
+        return _digest(
+            [app.target, app.docker.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_IN_THE_CONTAINER)]
+        )
+    if app.kubernetes is None or not app.kubernetes.create:
+        return _digest([app.target])  # deployd sets only the image
+    settings = app.kubernetes.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_IN_THE_POD)
+    return _digest([app.target, settings, app.ready.path, app.ready.within])
+
+
+def app_digest(app: App) -> str:
+    """A digest of everything that is configured for an app."""
+    return _digest(app.model_dump(mode="json", exclude_defaults=True))
+
+
+def _digest(settings: Any) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,64 @@
+from typing import Any
+
+import pytest
+
+from deployd.config.app import App
+from deployd.config.digest import app_digest, release_digest
+
+KUBERNETES = {"target": "kubernetes", "kubernetes": {"namespace": "ml"}}
+
+
+def an_app(**more: Any) -> App:
+    given = {"name": "iris", "repo": "https://example.com/acme/iris.git", "branch": "main", "gateway": {"listen": 8000}}
+    return App.model_validate(given | more)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"docker": {"env": {"MODE": "fast"}}},
+        {"docker": {"env_secrets": {"TOKEN": "env:TOKEN"}}},
+        {"docker": {"memory": "1GiB"}},
+        {"docker": {"port": 8000}},
+        KUBERNETES,
+    ],
+)
+def test_what_a_container_is_made_from_counts(changed: dict[str, Any]) -> None:
+    assert release_digest(an_app(**changed)) != release_digest(an_app())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"docker": {"port": 5000}},
+        {"docker": {"drain": "1m", "start": "stop-first"}},
+        {"gateway": {"listen": 8001}},
+        {"branch": "next"},
+        {"build": {"args": {"A": "b"}}},
+        {"golden": {"file": "golden.json"}},
+    ],
+)
+def test_what_is_no_part_of_a_container_and_a_default_that_is_written_out_do_not_count(changed: dict[str, Any]) -> None:
+    assert release_digest(an_app(**changed)) == release_digest(an_app())
+
+
+def test_of_a_deployment_that_somebody_else_wrote_nothing_counts() -> None:
+    theirs = {"namespace": "ml", "create": False}
+    changed = {**theirs, "env": {"MODE": "fast"}}
+    assert release_digest(an_app(target="kubernetes", kubernetes=theirs)) == release_digest(
+        an_app(target="kubernetes", kubernetes=changed)
+    )
+
+
+def test_of_a_deployment_that_deployd_writes_the_pod_template_counts() -> None:
+    before = an_app(**KUBERNETES)
+    for settings in ({"env": {"MODE": "fast"}}, {"resources": {"limits": {"memory": "1Gi"}}}):
+        after = an_app(target="kubernetes", kubernetes={"namespace": "ml", **settings})
+        assert release_digest(after) != release_digest(before)
+    slower = an_app(target="kubernetes", kubernetes={"namespace": "ml", "bake": "1m", "progress_deadline": "1m"})
+    assert release_digest(slower) == release_digest(before)
+
+
+def test_everything_of_an_app_counts_for_another_try() -> None:
+    for changed in ({"golden": {"file": "golden.json"}}, {"build": {"args": {"A": "b"}}}, {"docker": {"port": 8000}}):
+        assert app_digest(an_app(**changed)) != app_digest(an_app())
