@@ -88,7 +88,7 @@ class Pipeline:
         return await self._parts.builder.find(self._request(app, commit))
 
     async def _record_config(self, app: App, deploy: Deploy) -> None:
-        """Record the config that the release is made with; a rollback on Kubernetes has the former template, and so its config."""
+        """Record the config that the release is made with; a rollback on Kubernetes has the former template and its config."""
         config = release_digest(app)
         if deploy.rollback_to is not None and app.target == "kubernetes":
             earlier = await self._parts.store.deploy(app.name, deploy.rollback_to)
@@ -130,7 +130,7 @@ class Pipeline:
         earlier = await self._parts.store.deploy(deploy.app, number)
         if earlier is None or earlier.image is None:
             hint = "deploy its commit again"
-            raise RequestRefused(409, f"{deploy.app}/{number} left no image to use", hint=hint)
+            raise RequestRefused(409, f"{deploy.app}/{number} left no image to go back to", hint=hint)
         await self._parts.store.advance(deploy, Status.CHECKING)
         return earlier.image
 

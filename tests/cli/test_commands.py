@@ -133,6 +133,19 @@ def test_rollback_goes_back_to_the_release_before(daemon: Neighbour, command: Co
     )
 
 
+def test_an_app_with_an_older_config_is_told_until_it_is_restarted(daemon: Neighbour, command: Command) -> None:
+    daemon.do(daemon.desk.deployed(A))
+    changed = settings("iris")
+    changed["app"][0]["docker"] = {"env": {"MODE": "fast"}}
+    daemon.desk.next_config = config_of(changed)
+    older = "iris runs with an older config: `deployd restart iris` rolls the "
+    assert command("reload").stdout == f"reloaded: iris\n{older}new one out\n"
+    assert f"{older}present one out" in command("status").stdout
+    assert command("restart", "iris", "--wait").exit_code == 0
+    assert "older config" not in command("status").stdout
+    assert "restart" not in command("reload").stdout
+
+
 def test_logs_of_a_deploy_and_of_the_newest(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     assert "==> fetch\n" in command("logs", "iris/1").stdout
@@ -182,7 +195,9 @@ def test_pause_resume_scale_reload_backup_remove(daemon: Neighbour, command: Com
     daemon.desk.next_config = config_of(settings("rose"))
     assert command("reload").stdout == "reloaded: rose\n"
     daemon.desk.needs_restart = ["git.timeout", "registry"]
-    assert command("reload").stdout == "reloaded: rose\nthese changes need a restart: git.timeout, registry\n"
+    assert (
+        command("reload").stdout == "reloaded: rose\nthese changes need a restart of deployd: git.timeout, registry\n"
+    )
     assert "not configured" in command("status").stdout
     assert command("remove", "iris").exit_code == 0
     assert "iris" not in command("status").stdout
