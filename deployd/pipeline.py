@@ -28,7 +28,7 @@ from deployd.store.store import Store
 
 MayCutOver = Callable[[], Awaitable[bool]]
 
-_LAST_LINES = 20
+_LAST_LINES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,9 @@ class Pipeline:
                     await self._parts.targets[app.target].roll_out(app, deploy, image, passage)
             except DeploydError as exc:
                 exc.mask(log.redact)
-                told = exc.hint in log.tail(_LAST_LINES)  # the hint of a failed build is the end of the log
+                told = set(exc.hint.splitlines()) <= set(
+                    log.tail(_LAST_LINES).splitlines()
+                )  # as that of a failed build
                 log.write(f"{deploy.name} failed: {exc}\n" + ("" if told else f"  {exc.hint}\n"))
                 raise
             except asyncio.CancelledError:

@@ -89,10 +89,12 @@ class _Followed:
         while self._live == number:
             try:
                 since, waiting = await self._read_once(None, since), False
-            except (RequestRefused, Unavailable) as exc:
+            except RequestRefused as exc:
                 if not waiting:
                     self._tell(f"{exc}; waiting for it")
                 waiting = True
+            except Unavailable:  # `_watch` says so, and ends this when it takes too long
+                pass
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _read_once(self, tail: int | None, since: datetime | None) -> datetime:

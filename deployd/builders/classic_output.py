@@ -72,5 +72,9 @@ class ClassicOutput:
         return base_failed(where, text) if self._from else BuildFailed(f"{where}{text}")
 
     def _last_lines(self) -> str:
-        lines = [line for line in self._log.tail(30).splitlines() if not line.startswith(_OF_ENGINE)]
+        lines = [
+            line
+            for line in self._log.tail(30).rpartition("==> build\n")[2].splitlines()
+            if not line.startswith(_OF_ENGINE)
+        ]
         return "\n".join(lines[-10:])

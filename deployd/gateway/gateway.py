@@ -171,7 +171,8 @@ class Gateway:
         except Unavailable as exc:
             if await self.container.runs():
                 raise
-            raise Unavailable(f"the gateway does not run: {await self.container.last_words() or exc.message}") from exc
+            why = self._refused or f"the gateway does not run: {await self.container.last_words() or exc.message}"
+            raise Unavailable(why) from exc
         if workers.current is None:
             raise Unavailable("the gateway has no worker", hint="docker logs of its container say why")
         if self._refused:
@@ -230,16 +231,17 @@ class Gateway:
             raise Unavailable(exc.message, hint=exc.hint) from exc
         logger.info("The gateway has loaded its present config file")
 
-    async def _renew_certificates(self) -> None:
+    async def _renew_certificates(self, *, first: bool = False) -> None:
         """Copy the certificates as they are now; the configured listeners name the copies."""
         try:
             await asyncio.to_thread(self.certificates.refresh)
         except Unavailable as exc:
-            raise self._refuse(exc) from exc
+            raise self._refuse(exc, first=first) from exc
 
-    def _refuse(self, exc: DeploydError) -> Unavailable:
-        """The error for settings that cannot be used. Its words are logged once."""
-        before, self._refused = self._refused, f"the gateway keeps its old settings: {exc.message}"
+    def _refuse(self, exc: DeploydError, *, first: bool = False) -> Unavailable:
+        """The error for settings that cannot be used; `first`: there are no old ones. Its words are logged once."""
+        what = "the gateway cannot be made" if first else "the gateway keeps its old settings"
+        before, self._refused = self._refused, f"{what}: {exc.message}"
         if self._refused != before:
             logger.error("%s (%s)", self._refused, "; ".join(exc.hint.splitlines()))
         return Unavailable(self._refused, hint=exc.hint)
@@ -270,10 +272,11 @@ class Gateway:
     async def _create(self, wanted: dict[str, Route]) -> None:
         """Create the gateway for the first apps. On a bridge network, their ports are published from the start."""
         if not self._routes and await self.container.find() is None:
-            await self._renew_certificates()
+            await self._renew_certificates(first=True)
             self._listeners = self._configured
             self._write(self._routes)
             await self.container.ensure(self._ports(self._listeners, wanted))
+            self._refused = ""
 
     async def _change_routes(self, wanted: dict[str, Route]) -> None:
         """Write a new file, then reload, which loses no connection. When that fails, the old routes stay."""

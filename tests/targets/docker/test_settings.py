@@ -123,7 +123,8 @@ async def test_settings_that_haproxy_cannot_use_change_neither_the_traffic_nor_t
     async with restarted(GatewaySection(bind="127.0.0.1")) as target:
         await rolled_out(target, 1, web, port)
     directory.mkdir()
-    (directory / "a.pem").write_text("no certificate")
+    context = ssl.create_default_context(cadata=certificate(directory / "a.pem", HOST))
+    (directory / "a.pem.ocsp").write_text("only HAProxy can tell that this is no OCSP response")
     section = GatewaySection(bind="127.0.0.1", https_port=secure, certificates=directory)
 
     async with Load(port) as load, restarted(section) as later:
@@ -131,7 +132,8 @@ async def test_settings_that_haproxy_cannot_use_change_neither_the_traffic_nor_t
             await until(lambda: "the gateway keeps its old settings" in caplog.text, load)
         with pytest.raises(Unavailable, match="the gateway keeps its old settings") as refused:
             await rolled_out(later, 2, web, port)
-        assert "a.pem" in refused.value.hint
+        assert "a.pem.ocsp" in refused.value.hint
+        assert "a.pem.ocsp" in caplog.text  # HAProxy's own words
         assert (await later.ping())["gateway"].startswith("the gateway keeps its old settings")
         assert await later.serving(on_both_ports(1, port)) == 1
     assert load.failures == []
@@ -139,7 +141,7 @@ async def test_settings_that_haproxy_cannot_use_change_neither_the_traffic_nor_t
     docker_engine.api().post(f"/containers/deployd-gateway-{instance}/restart?t=0")
     await answered(port, commit(1))
 
-    context = ssl.create_default_context(cadata=certificate(directory / "a.pem", HOST))
+    (directory / "a.pem.ocsp").unlink()
     async with restarted(section) as mended:
         await rolled_out(mended, 2, web, port)
         assert await by_name(f"https://127.0.0.1:{secure}", context) == commit(2)
