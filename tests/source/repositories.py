@@ -1,14 +1,17 @@
 """Real git repositories, written object by object, so that they can contain what no ordinary git command creates."""
 
 import hashlib
+import io
 import os
 import subprocess
+import tarfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deployd.config.app import App, Build
+from deployd.ports import Context
 
 DATE = 1_700_000_000
 _ENVIRONMENT = {
@@ -174,3 +177,10 @@ class Lines:
 
     def tail(self, lines: int = 10) -> str:
         return "\n".join(self.text.splitlines()[-lines:])
+
+
+async def tar_of(context: Context) -> dict[str, tarfile.TarInfo]:
+    """The members of the context's tar by their names."""
+    data = b"".join([piece async for piece in context.tar()])
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return {member.name: member for member in tar}
