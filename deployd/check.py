@@ -25,6 +25,7 @@ from deployd.gateway.addresses import addresses
 from deployd.gateway.certificates import Certificate, look, prove
 from deployd.gateway.held import held_ports
 from deployd.gateway.text import Listeners
+from deployd.host.sockets import listens
 from deployd.order.decide import head_of, why_no_head
 from deployd.source.source import GitSource
 from deployd.targets.docker.trial import Trial
@@ -111,7 +112,7 @@ def _access(config: Config) -> Iterator[Finding]:
         for path in (config.server.tls.certificate, config.server.tls.key):
             if not os.access(path, os.R_OK):
                 yield Finding("tls", "wrong", f"server.tls: {path} cannot be read", in_config=True)
-    yield _port("api port", config.server.host, config.server.port, ours=_answers_as_deployd(config))
+    yield _port("api port", config.server.host, config.server.port, ours=_held_by_deployd(config))
 
 
 def _state(config: Config) -> Finding:
@@ -149,13 +150,16 @@ def _port(what: str, host: str, port: int, *, ours: bool, key: str = "", by_hapr
     return Finding(what, "ok", f"{where} is free")
 
 
-def _answers_as_deployd(config: Config) -> bool:
-    """Whether a running deployd has locked this state directory: then it also has the API's port."""
-    lock = config.server.state_dir / "lock"
+def _held_by_deployd(config: Config) -> bool:
+    """Whether the deployd that has locked this state directory listens on the API's port.
+
+    A user who may not look into that process has to believe it.
+    """
     try:
-        return lock.read_text().strip().isdecimal() and Path(f"/proc/{lock.read_text().strip()}").exists()
+        pid = (config.server.state_dir / "lock").read_text().strip()
     except OSError:
         return False
+    return pid.isdecimal() and Path("/proc", pid).exists() and listens(int(pid), config.server.port) is not False
 
 
 async def _engine(config: Config) -> AsyncIterator[Finding]:

@@ -1,6 +1,8 @@
 """What `deployd check` finds: real files, ports and git repositories, and an engine where there is one."""
 
+import asyncio
 import errno
+import os
 import socket
 import subprocess
 from pathlib import Path
@@ -95,6 +97,21 @@ async def test_a_port_in_use_by_another_program_is_a_fault(tmp_path: Path, repos
         assert (found.verdict, found.detail) == ("wrong", f"127.0.0.1:{port}: Address already in use")
     (found,) = await _found(_config(tmp_path, repository, server=f"port = {port}"), "api port")
     assert found.verdict == "ok"
+
+
+async def test_a_port_that_the_running_daemon_does_not_hold_is_not_taken_for_its_own(
+    tmp_path: Path, repository: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        other = await asyncio.create_subprocess_exec("sleep", "60")
+        (tmp_path / "state").mkdir()
+        for pid, detail in ((os.getpid(), "is held by deployd"), (other.pid, "Address already in use")):
+            (tmp_path / "state/lock").write_text(f"{pid}\n")
+            (found,) = await _found(_config(tmp_path, repository, server=f"port = {port}"), "api port")
+            assert detail in found.detail
+        other.kill()
+        await other.wait()
 
 
 async def test_an_engine_that_does_not_answer_is_a_fault_with_a_hint(tmp_path: Path, repository: Path) -> None:
