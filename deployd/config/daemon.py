@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -186,15 +187,12 @@ class Config(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         taken: dict[str, str] = {}
+        for claim, by in self._claims():
+            if claim in taken:
+                twice = f"twice by {by}" if taken[claim] == by else f"by {taken[claim]} and by {by}"
+                raise ValueError(f"{claim} is used {twice}")
+            taken[claim] = by
         for app in self.app:
-            ours = [f"the name {app.name}"]
-            if app.target == "docker" and app.gateway.listen is not None:
-                ours.append(f"port {app.gateway.listen}")
-            ours += [f"{host}{app.gateway.path_prefix}" for host in app.gateway.hosts]
-            for claim in ours:
-                if claim in taken:
-                    raise ValueError(f"{claim} is used by two apps ({taken[claim]} and {app.name})")
-                taken[claim] = app.name
             if app.target == "kubernetes" and self.registry is None:
                 raise ValueError(
                     f"app {app.name} runs on Kubernetes, which pulls its image from a registry: add a table [registry]"
@@ -202,6 +200,18 @@ class Config(Section):
             if app.gateway.hosts and self.gateway.http_port is None and self.gateway.https_port is None:
                 raise ValueError(f"app {app.name} has hosts: [gateway] needs http_port or https_port")
         return self
+
+    def _claims(self) -> Iterator[tuple[str, str]]:
+        """What only one may have: names, the gateway's ports, hosts with their paths. Each with who wants it."""
+        for key in ("http_port", "https_port", "stats_port"):
+            if (port := getattr(self.gateway, key)) is not None:
+                yield f"port {port}", f"gateway.{key}"
+        for app in self.app:
+            yield f"the name {app.name}", f"app {app.name}"
+            if app.target == "docker" and app.gateway.listen is not None:
+                yield f"port {app.gateway.listen}", f"app {app.name}"
+            for host in app.gateway.hosts:
+                yield f"{host}{app.gateway.path_prefix.rstrip('/')}", f"app {app.name}"
 
     def find(self, name: str) -> App | None:
         """The app of that name."""

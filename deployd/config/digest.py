@@ -11,6 +11,7 @@ from typing import Any
 from deployd.config.app import App
 
 _NOT_IN_THE_CONTAINER = {"drain", "start"}
+_IN_THE_PROBES = {"path", "within", "host", "headers"}
 _NOT_IN_THE_POD = {"kubeconfig", "context", "progress_deadline", "patience", "bake", "create"}
 
 
@@ -23,7 +24,8 @@ def release_digest(app: App) -> str:
     if app.kubernetes is None or not app.kubernetes.create:
         return _digest([app.target])  # deployd sets only the image
     settings = app.kubernetes.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_IN_THE_POD)
-    return _digest([app.target, settings, app.ready.path, app.ready.within])
+    probes = app.ready.model_dump(mode="json", exclude_defaults=True, include=_IN_THE_PROBES)
+    return _digest([app.target, settings, probes])
 
 
 def app_digest(app: App) -> str:

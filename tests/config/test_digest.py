@@ -55,6 +55,7 @@ def test_of_a_deployment_that_deployd_writes_the_pod_template_counts() -> None:
     for settings in ({"env": {"MODE": "fast"}}, {"resources": {"limits": {"memory": "1Gi"}}}):
         after = an_app(target="kubernetes", kubernetes={"namespace": "ml", **settings})
         assert release_digest(after) != release_digest(before)
+    assert release_digest(an_app(**KUBERNETES, ready={"host": "iris.example.com"})) != release_digest(before)
     slower = an_app(target="kubernetes", kubernetes={"namespace": "ml", "bake": "1m", "progress_deadline": "1m"})
     assert release_digest(slower) == release_digest(before)
 

@@ -22,6 +22,16 @@ def _app(**changes: Any) -> dict[str, Any]:
     return {"app": [{**APP, **changes}]}
 
 
+def _shared(first: tuple[str, str], second: tuple[str, str] | None = None) -> dict[str, Any]:
+    """Two apps with a host and a path each."""
+    wanted = {"iris": first, "rose": second or first}
+    apps = [
+        {**APP, "name": name, "gateway": {"hosts": [host], "path_prefix": path}}
+        for name, (host, path) in wanted.items()
+    ]
+    return {"gateway": {"http_port": 80}, "app": apps}
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
@@ -91,8 +101,16 @@ def _app(**changes: Any) -> dict[str, Any]:
         ({"app": APP}, "app: expected [[app]], with two brackets"),
         ({"server": {"state_dir": 5}}, "server.state_dir: expected a path in quotes"),
         ({"builder": {"concurrency": 0}}, "builder.concurrency: must be at least 1"),
-        ({"app": [APP, {**APP, "name": "rose"}]}, "port 8000 is used by two apps (iris and rose)"),
-        ({"app": [APP, APP]}, "the name iris is used by two apps"),
+        ({"app": [APP, {**APP, "name": "rose"}]}, "port 8000 is used by app iris and by app rose"),
+        ({"app": [APP, APP]}, "the name iris is used twice by app iris"),
+        ({"gateway": {"http_port": 8000}, "app": [APP]}, "port 8000 is used by gateway.http_port and by app iris"),
+        (
+            {"gateway": {"http_port": 80, "stats_port": 80}},
+            "port 80 is used by gateway.http_port and by gateway.stats_port",
+        ),
+        (_shared(("*.x.org", "/")), "*.x.org is used by app iris and by app rose"),
+        (_shared(("A.x.org", "/v1"), ("a.x.org", "/v1/")), "a.x.org/v1 is used by app iris and by app rose"),
+        (_app(gateway={"hosts": ["a.org", "A.org"]}), "a.org is used twice by app iris"),
         (_app(gateway={"hosts": ["a.example.com"]}), "[gateway] needs http_port or https_port"),
         ({"gateway": {"https_port": 443}}, "gateway: https_port needs certificates"),
         ({"gateway": {"buffer": "8KiB"}}, 'gateway.buffer: must be at least "16KiB" and at most "1MiB"'),
