@@ -8,13 +8,17 @@ WORKERS = $(shell echo $$(($$(nproc) + 1)))  # one more than there are cores, si
 # Without bytecode files every test worker, and every daemon that a test starts, would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test faults check lint format bench lock clean
+.PHONY: setup install demo test faults check lint format bench lock clean
 
 setup: .venv/.installed
 
 .venv/.installed: requirements.lock pyproject.toml
 	@./tests/testbed/environment .venv
 	@touch $@
+
+# For production, as root: only what the daemon needs, its account, directories and units.
+install:
+	@./systemd/install
 
 demo: setup
 	@$(PY) -m deployd demo $(ARGS)

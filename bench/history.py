@@ -111,7 +111,7 @@ async def _measure(
             await daemons[size].start()
             await daemons[size].wait_until_ready()
             report.sample(f"start, {size}", time.monotonic() - began, "s")
-        async with Client(daemons["short"].url) as short, Client(daemons["long"].url) as long:
+        async with Client(daemons["short"].api) as short, Client(daemons["long"].api) as long:
             clients = {"short": short, "long": long}
             for size, client in clients.items():
                 await settled(client)
@@ -126,7 +126,7 @@ async def _measure(
 
 async def _bring_live(daemon: DemoDaemon, repository: Repository) -> None:
     """Deploy a release, so that the idle daemon has one to watch and a start finds one that serves."""
-    async with daemon.running(), Client(daemon.url) as client:
+    async with daemon.running(), Client(daemon.api) as client:
         here = World(repository, daemon, client)
         deploy = await here.ended(await here.push())
         assert deploy.status is Status.LIVE, deploy.reason
@@ -161,9 +161,10 @@ async def _page(client: Client, app: str) -> None:
 async def _follow(daemon: DemoDaemon, repository: Repository, report: Report) -> None:
     """Let many followers wait for the log of a queued deploy, read it while it is written, and to its end."""
     limits, before = httpx.Limits(max_connections=_FOLLOWERS + 1), _resident(daemon)
+    transport = httpx.AsyncHTTPTransport(uds=daemon.api.removeprefix("unix://"), limits=limits)
     async with (
-        Client(daemon.url) as client,
-        httpx.AsyncClient(base_url=daemon.url, trust_env=False, limits=limits, timeout=120) as http,
+        Client(daemon.api) as client,
+        httpx.AsyncClient(base_url="http://localhost", transport=transport, timeout=120) as http,
     ):
         here = World(repository, daemon, client)
         await client.pause(daemon.app)

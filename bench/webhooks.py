@@ -97,7 +97,7 @@ def _install(program: str, report: Report) -> None:
 async def _measure(daemon: DemoDaemon, report: Report, rounds: int, seconds: int) -> None:
     names = ["deployd", "webhook"] if shutil.which("webhook") else ["deployd"]
     async with daemon.running():
-        async with Client(daemon.url) as client:
+        async with Client(daemon.api) as client:
             await client.pause(daemon.app)
             await settled(client)
         with _rival(daemon.directory, daemon.secret) as rival:

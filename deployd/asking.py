@@ -10,13 +10,11 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from deployd.address import PUBLIC_URL, http_client, is_url, why_unreachable
 from deployd.errors import RequestRefused, Unavailable
 
 A = TypeVar("A", bound=BaseModel)
 
-DEFAULT_URL = "http://127.0.0.1:8081"
-
-_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _TIMEOUT_SECONDS = 60.0
 
 
@@ -29,16 +27,11 @@ class Asking:
 
     def __init__(self, url: str, token: str | None) -> None:
         self.url = url.rstrip("/")
-        if not self.url.startswith(("http://", "https://")):
-            raise DaemonAway(f"{url} is not a URL", hint=f"set DEPLOYD_URL, for example to {DEFAULT_URL}")
+        if not is_url(self.url):
+            raise DaemonAway(f"{url} is not a URL", hint=f"set DEPLOYD_URL, for example to {PUBLIC_URL}")
         headers = {b"Authorization": f"Bearer {token.strip()}".encode()} if token else {}
         with self._reaching():
-            self._http = httpx.AsyncClient(
-                base_url=self.url,
-                headers=headers,
-                timeout=_TIMEOUT_SECONDS,
-                trust_env=httpx.URL(self.url).host not in _THIS_MACHINE,  # proxies are for other machines
-            )
+            self._http = http_client(self.url, headers, _TIMEOUT_SECONDS)
 
     async def close(self) -> None:
         """Close its connections."""
@@ -133,13 +126,11 @@ class Asking:
                 hint="systemctl status deployd.service shows how it is",
             ) from exc
         except httpx.RequestError as exc:
-            raise DaemonAway(
-                f"deployd at {self.url} does not answer: {str(exc) or type(exc).__name__}",
-                hint="start it, or set DEPLOYD_URL to its address",
-            ) from exc
+            message, hint = why_unreachable(self.url, exc)
+            raise DaemonAway(message, hint=hint) from exc
         except httpx.InvalidURL as exc:
             raise DaemonAway(
-                f"{self.url} is not a URL: {exc}", hint=f"set DEPLOYD_URL, for example to {DEFAULT_URL}"
+                f"{self.url} is not a URL: {exc}", hint=f"set DEPLOYD_URL, for example to {PUBLIC_URL}"
             ) from exc
 
 

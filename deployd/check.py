@@ -104,8 +104,7 @@ def _access(config: Config) -> Iterator[Finding]:
             "set github.secrets",
         )
     if not config.auth.tokens:
-        said = "none: every account on this machine may do everything, and nobody else anything"
-        yield Finding("tokens", "warning", said, "deployd token new NAME makes one")
+        yield Finding("tokens", "ok", f"none: the API is served only at {config.server.local_socket}")
     else:
         yield Finding("tokens", "ok", ", ".join(f"{token.name} ({token.role})" for token in config.auth.tokens))
     if config.server.tls is not None:

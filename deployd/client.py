@@ -25,7 +25,8 @@ from deployd.api.answers import (
     ReloadAnswer,
     VersionAnswer,
 )
-from deployd.asking import DEFAULT_URL, Asking
+from deployd.address import default_url
+from deployd.asking import Asking
 from deployd.errors import Unavailable
 from deployd.following import Patience, events_of
 
@@ -35,20 +36,20 @@ _AGAIN_SECONDS = 0.5
 
 
 class Client:
-    """Speaks to the daemon at `url`; use as an async context manager.
+    """Speaks to the daemon at `url` (`unix://PATH`, http or https); use as an async context manager.
 
     `patience`: seconds that a follower waits for a daemon that has gone away to come back; `away` is told when that begins.
     """
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | None = None,
         token: str | None = None,
         *,
         patience: float = 60.0,
         away: Callable[[Unavailable], object] | None = None,
     ) -> None:
-        self._asking = Asking(url, token)
+        self._asking = Asking(default_url() if url is None else url, token)
         self._patience = patience
         self._away = away
 

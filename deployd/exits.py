@@ -12,6 +12,11 @@ def print_error(exc: DeploydError) -> int:
     print(f"error: {exc.message}", file=sys.stderr)
     if exc.hint:
         print(f"hint: {exc.hint}", file=sys.stderr)
+    return code_of(exc)
+
+
+def code_of(exc: DeploydError) -> int:
+    """The exit code for an expected failure."""
     return CONFIG if isinstance(exc, ConfigError) else FAILED
 
 

@@ -9,8 +9,9 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from deployd.api.services import Services
 from deployd.api.webhooks import WebhookDoor
 from deployd.builders.engine import EngineBuilder
 from deployd.config.app import App
-from deployd.config.daemon import Config
+from deployd.config.daemon import Config, ServerSection
 from deployd.config.file import load
 from deployd.config.running import Running
 from deployd.config.values import read_secret
@@ -33,6 +34,7 @@ from deployd.gates.golden import GoldenGate, ImageReader
 from deployd.gates.ready import ReadyGate
 from deployd.host import systemd
 from deployd.host.process import only_one, signals
+from deployd.http.local import local_socket
 from deployd.http.server import Server, bind
 from deployd.logs.logs import Logs
 from deployd.metrics import DELIVERIES
@@ -40,6 +42,7 @@ from deployd.pipeline import Parts, Pipeline
 from deployd.ports import Builder, Gate, Target
 from deployd.scheduler import Scheduler
 from deployd.source.source import GitSource
+from deployd.standing import standing
 from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.targets.docker.target import DockerTarget
@@ -48,6 +51,9 @@ logger = logging.getLogger(__name__)
 
 # Extra time at the stop for a cut-over: HAProxy may take 20 s to start, a switch takes milliseconds.
 _CUT_OVER_SECONDS = 30.0
+
+# How long several events may take to come together in one line of `systemctl status`.
+_SETTLED_SECONDS = 1.0
 
 # Sections that are read only at the start, except for the keys in _AT_ONCE, which are read at each use.
 _AT_START = ("server", "builder", "gateway", "git", "registry")
@@ -59,27 +65,59 @@ async def run(config_path: Path) -> None:
     config = load(config_path)
     stop, hangup = asyncio.Event(), asyncio.Event()
     with only_one(config.server.state_dir), signals(stop, hangup):
-        async with assemble(config, config_path) as daemon, asyncio.TaskGroup() as tasks:
-            sockets = systemd.inherited_sockets() or [bind(config.server.host, config.server.port)]
-            web = tasks.create_task(daemon.server.serve(sockets=sockets))
-            work = [
-                tasks.create_task(daemon.serve()),
-                tasks.create_task(_reload_on(hangup, daemon)),
-                tasks.create_task(_feed_the_watchdog()),
-            ]
-            await daemon.server.listening.wait()
-            _settle()
-            systemd.notify("READY=1")
-            logger.info("deployd listens on %s", ", ".join(_address(one.getsockname()) for one in sockets))
-            await stop.wait()
-            systemd.notify("STOPPING=1")
-            asyncio.get_running_loop().call_later(config.server.stop_timeout + _CUT_OVER_SECONDS, _end_at_once)
-            daemon.stop_taking()
-            daemon.services.store.stop_waiting()
-            for task in work:
-                task.cancel()
-            await web
+        async with assemble(config, config_path) as daemon:
+            with _sockets(config.server) as sockets:
+                await _serve(daemon, sockets, stop, hangup)
     logger.info("deployd has stopped")
+
+
+async def _serve(daemon: "Daemon", sockets: "Sockets", stop: asyncio.Event, hangup: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        web = [
+            tasks.create_task(daemon.server.serve(sockets=sockets.public)),
+            tasks.create_task(daemon.local.serve(sockets=sockets.local)),
+        ]
+        work = [
+            tasks.create_task(daemon.serve()),
+            tasks.create_task(_reload_on(hangup, daemon)),
+            tasks.create_task(_feed_the_watchdog()),
+            tasks.create_task(_tell_systemd(daemon.services)),
+        ]
+        await daemon.server.listening.wait()
+        await daemon.local.listening.wait()
+        _settle()
+        systemd.notify("READY=1")
+        logger.info("deployd listens on %s", sockets)
+        await stop.wait()
+        systemd.notify("STOPPING=1")
+        within = daemon.services.config.server.stop_timeout + _CUT_OVER_SECONDS
+        asyncio.get_running_loop().call_later(within, _end_at_once)
+        daemon.stop_taking()
+        daemon.services.store.stop_waiting()
+        for task in work:
+            task.cancel()
+        await asyncio.wait(web)
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What the daemon listens on: `public` is for webhooks, health and whoever has a token, `local` for the command line."""
+
+    public: list[socket.socket]
+    local: list[socket.socket]
+
+    def __str__(self) -> str:
+        return ", ".join(_address(one.getsockname()) for one in (*self.public, *self.local))
+
+
+@contextmanager
+def _sockets(server: ServerSection) -> Iterator[Sockets]:
+    """Open the sockets, or take those that systemd opened."""
+    inherited = systemd.inherited_sockets()
+    public = [one for one in inherited if one.family != socket.AF_UNIX]
+    with local_socket(server.local_socket) as local:
+        given = [one for one in inherited if one.family == socket.AF_UNIX]
+        yield Sockets(public or [bind(server.host, server.port)], [local, *given])
 
 
 def _settle() -> None:
@@ -92,12 +130,13 @@ def _settle() -> None:
 
 @dataclass(slots=True)
 class Daemon:
-    """The running daemon: the HTTP server and everything behind it."""
+    """The running daemon: its HTTP servers, `local` for the Unix socket, and everything behind them."""
 
     config_path: Path
     services: Services
     webhooks: WebhookDoor
     server: Server
+    local: Server
     docker: DockerTarget
 
     async def serve(self) -> None:
@@ -125,6 +164,7 @@ class Daemon:
         """Accept no more connections and end the streams. Requests in flight finish, so a delivery is still stored."""
         self.services.stopping.set()
         self.server.stop()
+        self.local.stop()
 
 
 @asynccontextmanager
@@ -165,7 +205,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
             return await daemon.reload()
 
         services = Services(running, scheduler, store, events, logs, targets, reload)
-        daemon = Daemon(config_path, services, webhooks, _server(config, services, webhooks), docker)
+        daemon = Daemon(config_path, services, webhooks, *_servers(config, services, webhooks), docker)
         yield daemon
 
 
@@ -197,11 +237,12 @@ def _github(secrets: Sequence[str]) -> GitHub:
     return GitHub([secret.encode() for secret in secrets])
 
 
-def _server(config: Config, services: Services, webhooks: WebhookDoor) -> Server:
-    tls = config.server.tls
+def _servers(config: Config, services: Services, webhooks: WebhookDoor) -> tuple[Server, Server]:
+    """The server for TCP, and the one for the Unix socket, which needs no TLS."""
+    tls, within = config.server.tls, config.server.stop_timeout
     files: dict[str, Any] = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)} if tls else {}
-    doors = dict.fromkeys(GitHub.paths, webhooks)
-    return Server(create_app(services, doors), stop_within=config.server.stop_timeout, **files)
+    app = create_app(services, dict.fromkeys(GitHub.paths, webhooks))
+    return Server(app, stop_within=within, **files), Server(app, stop_within=within)
 
 
 async def _targets(
@@ -260,6 +301,21 @@ async def _feed_the_watchdog() -> None:
         while True:
             systemd.notify("WATCHDOG=1")
             await asyncio.sleep(pause)
+
+
+async def _tell_systemd(services: Services) -> None:
+    """Keep `systemctl status` up to date with what serves and what is under way."""
+    if not systemd.listens():
+        return
+    while True:
+        seen = services.events.latest
+        try:
+            states = await services.store.states([app.name for app in services.config.app])
+            systemd.notify(f"STATUS={standing(states)}")
+        except DeploydError as exc:
+            systemd.notify(f"STATUS={exc.message}")
+        await anext(services.events.watch(after=seen))
+        await asyncio.sleep(_SETTLED_SECONDS)
 
 
 def _end_at_once() -> None:

@@ -1,7 +1,7 @@
 """`deployd run`. Uses plain argparse, as this process runs for long and should stay small."""
 
 import argparse
-import os
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +9,13 @@ import uvloop
 
 from deployd.config.file import default_path
 from deployd.errors import DeploydError
-from deployd.exits import expected_in, print_error
-from deployd.logs import log
+from deployd.exits import FAILED, code_of, expected_in, print_error
+from deployd.host import systemd
+from deployd.logs import journal, output
+from deployd.logs.log import printable
 from deployd.main import run
+
+_logger = logging.getLogger(__name__)
 
 _EXAMPLE = "example: deployd run --config /etc/deployd/config.toml"
 
@@ -24,13 +28,27 @@ def serve(arguments: Sequence[str]) -> int:
     parser.add_argument("--config", "-c", type=Path, default=default_path(), help="the config file (%(default)s)")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
     asked = parser.parse_args(arguments)
-    log.configure(asked.log_level.upper(), with_time="JOURNAL_STREAM" not in os.environ)
+    output.configure(asked.log_level.upper())
     try:
         uvloop.run(run(asked.config))
     except DeploydError as exc:
-        return print_error(exc)
+        return _end(exc)
     except BaseExceptionGroup as group:
-        if (expected := expected_in(group)) is None:
-            raise
-        return print_error(expected)
+        if (expected := expected_in(group)) is not None:
+            return _end(expected)
+        _logger.critical("deployd ends: this is a bug", exc_info=True)
+        return FAILED
+    except Exception:
+        _logger.critical("deployd ends: this is a bug", exc_info=True)
+        return FAILED
     return 0
+
+
+def _end(exc: DeploydError) -> int:
+    """Say why the daemon ends, where a person will look for it."""
+    systemd.notify(f"STATUS=not started: {printable(exc.message)}")
+    if not journal.is_ours():
+        return print_error(exc)
+    for line in (*exc.message.splitlines(), *exc.hint.splitlines()):
+        _logger.critical("%s", line)
+    return code_of(exc)

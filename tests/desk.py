@@ -1,6 +1,8 @@
 """A whole daemon in this process: real store, scheduler, pipeline, logs and HTTP; git, builder and target are fakes."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -8,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from starlette.types import Receive, Scope, Send
 
 from deployd.aftermath import Aftermath
 from deployd.api.app import create_app
 from deployd.api.services import Services
 from deployd.config.app import App
-from deployd.config.daemon import Config
+from deployd.config.daemon import SOCKET, Config
 from deployd.config.file import parse
 from deployd.config.running import Running
 from deployd.domain import Deploy, Health, Image, Status
 from deployd.errors import BuildFailed, ConfigError, RequestRefused, RolloutFailed, Unavailable
 from deployd.events import Events
+from deployd.http.local import PEER, local_socket
 from deployd.http.server import Server, bind
 from deployd.logs.logs import Logs
 from deployd.pipeline import Parts, Pipeline
@@ -206,25 +210,43 @@ class Desk:
         deploy = await self.scheduler.deploy(app, commit, "a test")
         return await self.becomes(app, deploy.number, Status.LIVE)
 
-    def browser(self, peer: str = "127.0.0.1", **headers: str) -> httpx.AsyncClient:
-        """An HTTP client from the address `peer`, without a network between; its streams do not stream."""
-        transport = httpx.ASGITransport(self.app, client=(peer, 5), raise_app_exceptions=False)
+    def browser(self, peer: str | None = None, **headers: str) -> httpx.AsyncClient:
+        """An HTTP client of this account at the Unix socket, or from the address `peer`, without a network between; its streams
+        do not stream."""
+        app = self._locally if peer is None else self.app
+        transport = httpx.ASGITransport(app, client=(peer or "", 5), raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
+    async def _locally(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app({**scope, "extensions": {PEER: {"user": os.getuid()}}}, receive, send)
+
     @asynccontextmanager
-    async def listening(self, port: int = 0) -> AsyncIterator[str]:
-        """Serve over TCP; the base URL."""
-        server = Server(self.app, stop_within=2)
-        with bind("127.0.0.1", port) as listener:
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            await server.listening.wait()
-            try:
+    async def listening(self) -> AsyncIterator[str]:
+        """Serve at a Unix socket, as for the command line; its URL."""
+        path = self.directory / SOCKET
+        with local_socket(path) as listener:
+            async with self._served(listener):
+                yield f"unix://{path}"
+
+    @asynccontextmanager
+    async def listening_publicly(self) -> AsyncIterator[str]:
+        """Serve over TCP; the URL."""
+        with bind("127.0.0.1", 0) as listener:
+            async with self._served(listener):
                 yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-            finally:
-                self.services.stopping.set()
-                server.stop()
-                await serving
-                self.services.stopping.clear()
+
+    @asynccontextmanager
+    async def _served(self, listener: socket.socket) -> AsyncIterator[None]:
+        server = Server(self.app, stop_within=2)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await server.listening.wait()
+        try:
+            yield
+        finally:
+            self.services.stopping.set()
+            server.stop()
+            await serving
+            self.services.stopping.clear()
 
 
 def settings(*names: str, **sections: Any) -> dict[str, Any]:

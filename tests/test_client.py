@@ -1,4 +1,4 @@
-"""The client against a real daemon over TCP, whose adapters are fakes."""
+"""The client against a real daemon, whose adapters are fakes."""
 
 import asyncio
 import contextlib
@@ -112,7 +112,7 @@ async def test_a_refusal_has_the_message_and_hint_of_the_daemon(client: Client) 
 
 async def test_the_token_is_sent(tmp_path: Path) -> None:
     tokens = [{"name": "ci", "role": "read", "sha256": hashlib.sha256(b"secret").hexdigest()}]
-    async with desk(tmp_path, settings(auth={"tokens": tokens})) as daemon, daemon.listening() as url:
+    async with desk(tmp_path, settings(auth={"tokens": tokens})) as daemon, daemon.listening_publicly() as url:
         async with Client(url, "secret") as client:
             assert (await client.app("iris")).name == "iris"
         async with Client(url) as client:
@@ -172,7 +172,7 @@ async def test_a_follower_survives_a_restart_of_the_daemon(daemon: Desk) -> None
                 while not told:  # noqa: ASYNC110 - until the client has tried
                     await asyncio.sleep(0.01)
             daemon.builder.held[A].set()
-            async with daemon.listening(int(url.rpartition(":")[2])):
+            async with daemon.listening():
                 assert [now async for now in following][-1].status is Status.LIVE
                 await reading
     assert text.count(b"==> fetch") == 1

@@ -1,13 +1,15 @@
-"""Who sends a request, and what they may do: bearer tokens with one of three roles.
+"""Who sends a request, and what they may do.
 
-The config holds only the SHA-256 of a token. Without any tokens, only requests from this machine are served. A request that
-a token does not allow is answered 404 and says which role is needed.
+Whoever may use the daemon's Unix socket may do everything, under the name of their account. Over TCP every request needs a bearer
+token, which has one of three roles; the config holds only its SHA-256. A request that a token does not allow is answered 404 and
+says which role is needed.
 """
 
+import asyncio
 import hashlib
 import hmac
-import ipaddress
 import logging
+import pwd
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -19,6 +21,7 @@ from starlette.types import Scope
 from deployd.api.services import Given
 from deployd.config.daemon import Config, Token
 from deployd.errors import RequestRefused
+from deployd.http.local import local_user
 
 Role = Literal["read", "deploy", "admin"]
 
@@ -26,8 +29,11 @@ _logger = logging.getLogger(__name__)
 
 _RANK: dict[Role, int] = {"read": 0, "deploy": 1, "admin": 2}
 _DOING: dict[Role, str] = {"read": "reading", "deploy": "deploying", "admin": "this"}
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+_HINT = "send Authorization: Bearer TOKEN, or set DEPLOYD_TOKEN"
+_HINT_WITHOUT_TOKENS = (
+    "there is none: `deployd token new NAME` makes one. "
+    "On the daemon's own machine `deployd` needs none, without DEPLOYD_URL"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ def _needing(role: Role) -> Callable[[Request, Given], Awaitable[Caller]]:
     """A dependency that refuses callers whose role is below `role`."""
 
     async def check(request: Request, services: Given) -> Caller:
-        caller = _caller(request.scope, services.config)
+        caller = await _caller(request.scope, services.config)
         if _RANK[caller.role] < _RANK[role]:
             said = f"this token has role {caller.role}; {_DOING[role]} needs role {role}"
             raise RequestRefused(404, said, hint="deployd token new NAME --role ROLE makes another")
@@ -57,19 +63,22 @@ RULES = Depends(_needing("admin"))
 Deployer = Annotated[Caller, DEPLOYS]
 
 
-def _caller(scope: Scope, config: Config) -> Caller:
-    headers = Headers(scope=scope)
-    if not config.auth.tokens:
-        if _from_this_machine(scope, headers):
-            return Caller("this machine", "admin")
-        raise RequestRefused(
-            401, "only requests from this machine are served", hint="configure a token: deployd token new NAME"
-        )
-    scheme, _, given = headers.get("authorization", "").partition(" ")
+async def _caller(scope: Scope, config: Config) -> Caller:
+    if (user := local_user(scope)) is not None:
+        return Caller(await asyncio.to_thread(_account, user), "admin")
+    scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and (token := _known(given.strip(), config.auth.tokens)) is not None:
         return Caller(token.name, token.role)
     _logger.warning("Refused a request from %s: %s", peer_of(scope, config), "wrong token" if given else "no token")
-    raise RequestRefused(401, "a valid token is needed", hint="send Authorization: Bearer TOKEN, or set DEPLOYD_TOKEN")
+    raise RequestRefused(401, "a valid token is needed", hint=_HINT if config.auth.tokens else _HINT_WITHOUT_TOKENS)
+
+
+def _account(user: int) -> str:
+    """The name of a local account; `uid 1000` where it has none."""
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"uid {user}"
 
 
 def peer_of(scope: Scope, config: Config) -> str:
@@ -86,20 +95,3 @@ def _known(given: str, tokens: tuple[Token, ...]) -> Token | None:
     digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()
     found = [token for token in tokens if hmac.compare_digest(token.sha256, digest)]
     return found[0] if found else None
-
-
-def _from_this_machine(scope: Scope, headers: Headers) -> bool:
-    """Whether this machine sent the request itself, not through a proxy or tunnel, which may forward for anybody."""
-    peer = scope.get("client")
-    if peer is None or any(name in headers for name in _FORWARDED):
-        return False
-    name = headers.get("host", "").lower()
-    host = name if name.endswith("]") else name.rpartition(":")[0] or name
-    return host in _LOOPBACK_NAMES and _is_loopback(peer[0])
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

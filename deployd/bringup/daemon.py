@@ -19,6 +19,7 @@ from deployd.bringup import leftovers
 from deployd.bringup.api import EngineApi
 from deployd.bringup.ports import free_port
 from deployd.builders.unnamed import UnnamedImages
+from deployd.config.daemon import SOCKET
 from deployd.errors import Unavailable
 from deployd.tasks import first
 
@@ -56,7 +57,7 @@ commit_path = "/version"
 
 @dataclass(slots=True)
 class DemoDaemon:
-    """One deployd with one app; `port` is the API's, `public_port` the app's."""
+    """One deployd with one app; `port` is that of its webhooks, `public_port` the app's."""
 
     directory: Path
     remote: Path
@@ -71,8 +72,13 @@ class DemoDaemon:
 
     @property
     def url(self) -> str:
-        """The URL of its API and webhooks."""
+        """The URL of its webhooks and its health."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def api(self) -> str:
+        """Where its API needs no token: its Unix socket."""
+        return f"unix://{self.directory / 'state' / SOCKET}"
 
     @property
     def public_url(self) -> str:

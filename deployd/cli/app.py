@@ -53,7 +53,8 @@ app = Commands(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="DEPLOYD_URL names the daemon to ask, DEPLOYD_TOKEN holds the token for it, DEPLOYD_CONFIG names the config file.",
+    epilog="DEPLOYD_URL names another daemon than this machine's, DEPLOYD_TOKEN holds the token for it, DEPLOYD_CONFIG names the "
+    "config file.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -1,19 +1,24 @@
 """The commands that need no daemon: run, check, demo, init."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deployd.cli.output import AsJson
+from deployd.cli.output import AsJson, err
 from deployd.config.file import default_path
 from deployd.exits import CONFIG, FAILED
+from deployd.host.service import UNIT, Service, installed
 
 ConfigPath = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", help="The config file; default: DEPLOYD_CONFIG, ./config.toml, /etc/deployd/config.toml."
+        "--config",
+        "-c",
+        readable=False,  # the config's own reader says what to do about it
+        help="The config file; default: DEPLOYD_CONFIG, ./config.toml, /etc/deployd/config.toml.",
     ),
 ]
 
@@ -41,6 +46,7 @@ def check(
 ) -> None:
     """Try everything that a deploy needs. Each fault comes with what to do about it.
 
+    As root it tries the config of deployd.service as that service: with its user, its credentials and its sandbox.
     Exits 78 when the config is wrong, 1 when something cannot be reached.
     """
     from deployd.check import check as check_everything  # noqa: PLC0415 - loads the adapters of the daemon
@@ -49,10 +55,20 @@ def check(
     if schema:
         findings.print_schema()
         return
-    found = asyncio.run(check_everything(config or default_path()))
+    path = config or default_path()
+    if (service := _service_of(path)) is not None:
+        err().print(f"As {UNIT} runs: as the user {service.user}, with its credentials, in its sandbox.")
+        raise typer.Exit(service.run(["check", "--config", str(path), *(["--json"] if as_json else [])]))
+    found = asyncio.run(check_everything(path))
     findings.print_all(found, as_json=as_json)
     if any(finding.verdict == "wrong" for finding in found):
         raise typer.Exit(CONFIG if any(finding.in_config for finding in found) else FAILED)
+
+
+def _service_of(config: Path) -> Service | None:
+    """The service that runs by this config, where root asks, who sees more than the service does."""
+    service = installed() if os.geteuid() == 0 else None
+    return service if service is not None and service.config == config.absolute() else None
 
 
 def demo(

@@ -2,12 +2,14 @@
 
 import importlib.metadata
 import json
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deployd.cli.output import AsJson, out, with_daemon
+from deployd.errors import ConfigError, RequestRefused
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,8 +32,13 @@ def version(as_json: AsJson = False) -> None:
 
 
 def reload() -> None:
-    """Let the daemon read its config again. A wrong config is refused, and the present one stays."""
-    answer = with_daemon(lambda client: client.reload())
+    """Let the daemon read its config again. A wrong config is refused, and the present one stays: exit code 78."""
+    try:
+        answer = with_daemon(lambda client: client.reload())
+    except RequestRefused as exc:
+        if exc.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise
+        raise ConfigError(exc.message, hint=exc.hint) from exc
     out().print(f"reloaded: {', '.join(answer.apps) or 'no apps'}")
     if answer.needs_restart:
         out().print(f"these changes need a restart of deployd: {', '.join(answer.needs_restart)}")

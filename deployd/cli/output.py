@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
-from deployd.asking import DEFAULT_URL
+from deployd.address import PUBLIC_URL
 from deployd.client import Client
 from deployd.domain import Status
 from deployd.errors import Unavailable
@@ -41,7 +41,8 @@ def with_daemon(work: Callable[[Client], Awaitable[T]]) -> T:
     """Run `work` with a client for the daemon that the environment names."""
 
     async def ask() -> T:
-        url, token = os.environ.get("DEPLOYD_URL") or DEFAULT_URL, os.environ.get("DEPLOYD_TOKEN") or None
+        token = os.environ.get("DEPLOYD_TOKEN") or None
+        url = os.environ.get("DEPLOYD_URL") or (PUBLIC_URL if token else None)
         async with Client(url, token, away=_print_away) as client:
             return await work(client)
 

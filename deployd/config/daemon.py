@@ -13,6 +13,14 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from deployd.config.app import App
 from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
 
+SOCKET = "deployd.sock"
+
+
+def runtime_dir() -> Path | None:
+    """systemd's RuntimeDirectory; None outside of the service."""
+    given = os.environ.get("RUNTIME_DIRECTORY")
+    return Path(given.split(":")[0]) if given else None
+
 
 def default_state_dir() -> Path:
     """systemd's StateDirectory, else /var/lib/deployd for root, else the user's own state directory."""
@@ -35,6 +43,7 @@ class ServerSection(Section):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    socket: Path | None = None
     base_url: str = ""
     state_dir: Path = Field(default_factory=default_state_dir)
     instance: Name | None = None
@@ -43,6 +52,11 @@ class ServerSection(Section):
     max_body: Size = 25 * 1024 * 1024
     stop_timeout: Duration = 30.0
     tls: Tls | None = None
+
+    @property
+    def local_socket(self) -> Path:
+        """The Unix socket of the command line."""
+        return self.socket or (runtime_dir() or self.state_dir) / SOCKET
 
     @property
     def identity(self) -> str:

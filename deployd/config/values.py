@@ -30,6 +30,7 @@ _HINTS = {
     "file": "write the secret into that file, and let the user of deployd read it",
     "credential": "set it, or add LoadCredential={name}:FILE to the unit and restart deployd",
 }
+_OUTSIDE = "only the service sees its credentials: run this as root. `sudo deployd check` checks as the service does"
 
 
 def seconds(text: Any) -> float:
@@ -119,6 +120,8 @@ def read_secret(reference: str, key: str) -> str:
     """
     kind, _, name = reference.partition(":")
     hint = _HINTS[kind].format(name=name)
+    if kind == "credential" and "CREDENTIALS_DIRECTORY" not in os.environ and os.geteuid() != 0:
+        hint = _OUTSIDE
     try:
         value = os.environ[name] if kind == "env" else _file(kind, name).read_text("utf-8")
     except KeyError as exc:
@@ -137,4 +140,5 @@ def read_secret(reference: str, key: str) -> str:
 def _file(kind: str, name: str) -> Path:
     if kind == "file":
         return Path(name)
-    return Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials")) / name
+    # Outside of the service: root may read those of the service that runs.
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials/deployd.service")) / name

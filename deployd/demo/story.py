@@ -67,7 +67,7 @@ async def _tell(console: Console, repository: Repository, daemon: DemoDaemon, *,
     repository.create()
     repository.add_model_service()
     with _interruptible():
-        async with daemon.running(), Client(daemon.url) as client:
+        async with daemon.running(), Client(daemon.api) as client:
             story = Story(console, repository, daemon, client)
             try:
                 await story.tell()
@@ -128,9 +128,8 @@ class Story:
         for number in _ENDINGS:
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         self._console.print(
-            f"\nThe API is at [bold]{self._daemon.url}[/bold], the model at "
-            f"[bold]{self._daemon.public_url}[/bold]; Ctrl-C ends the demo.\n"
-            f"  DEPLOYD_URL={self._daemon.url} .venv/bin/deployd status"
+            f"\nThe model is at [bold]{self._daemon.public_url}[/bold]; Ctrl-C ends the demo.\n"
+            f"  DEPLOYD_URL={self._daemon.api} .venv/bin/deployd status"
         )
         await ended.wait()
 

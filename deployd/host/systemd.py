@@ -20,6 +20,11 @@ def inherited_sockets() -> list[socket.socket]:
     return found
 
 
+def listens() -> bool:
+    """Whether systemd wants to be told of states."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
 def notify(state: str) -> None:
     """Send a state to systemd, such as `READY=1`; several are joined by newlines."""
     address = os.environ.get("NOTIFY_SOCKET")

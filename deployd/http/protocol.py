@@ -2,7 +2,8 @@
 
 uvicorn stops its keep-alive clock at the first byte of a request and starts no other, so that a client which sends one byte
 a minute holds a connection for ever, and it caps no header. Here the head of a request must be complete within 10 s of its
-first byte, and its body within 9 s more. What breaks a bound is answered with a problem, and the connection ends.
+first byte, and its body within 9 s more. What breaks a bound is answered with a problem, and the connection ends. A request that
+comes through a Unix socket carries who sent it.
 
 Of uvicorn this overrides `connection_made`, `connection_lost`, `data_received`, `on_headers_complete`, `on_message_complete`,
 `send_400_response` and `shutdown`, and it reads `cycle` and `flow`. tests/http/test_protocol.py fails when uvicorn's side of
@@ -16,6 +17,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from deployd.http.local import PEER, user_of
 from deployd.http.problems import PROBLEM_JSON, problem
 
 LARGEST_HEAD = 64 * 1024
@@ -55,6 +57,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Wait for the first request."""
         self._connection = transport
+        self._user = user_of(transport)
         super().connection_made(_Transport(transport, self))  # type: ignore[arg-type]
         self._wait(self.head_within)
 
@@ -82,6 +85,8 @@ class Protocol(HttpToolsProtocol):
         """Hand the request to the application, and wait for the rest of it."""
         self._awaited = _Awaited.BODY
         self._wait(self.body_within)
+        if self._user is not None:
+            self.scope["extensions"] = {PEER: {"user": self._user}}
         super().on_headers_complete()
         if self._stopping:
             self.cycle.keep_alive = False

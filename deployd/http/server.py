@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn without its own signal handling, and the socket that it listens on."""
+"""The HTTP server: uvicorn without its own signal handling, and the TCP socket that it listens on."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The daemon's own log: one line per event on standard error, with app, deploy and commit as fields.
+"""The daemon's own log: one line per event, with app, deploy and commit as fields.
 
 INFO is a state change, WARNING is odd but handled, ERROR needs a person. Fields come from a context variable, so that no call
 repeats them. Text from outside (branch names, commit subjects) is escaped, so that it cannot forge a line.
@@ -6,7 +6,6 @@ repeats them. Text from outside (branch names, commit subjects) is escaped, so t
 
 import logging
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,15 +34,16 @@ def fields(**values: object) -> Iterator[None]:
         _fields.reset(token)
 
 
-class LineFormatter(logging.Formatter):
-    """`12:00:01 INFO  Deploy is live  app=iris deploy=42`; no time under systemd, whose journal adds it."""
+def context() -> tuple[tuple[str, str], ...]:
+    """The fields of this task."""
+    return _fields.get()
 
-    def __init__(self, *, with_time: bool) -> None:
-        super().__init__()
-        self._with_time = with_time
+
+class LineFormatter(logging.Formatter):
+    """`12:00:01 INFO  Deploy is live  app=iris deploy=42`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%H:%M:%S ", time.localtime(record.created)) if self._with_time else ""
+        stamp = time.strftime("%H:%M:%S ", time.localtime(record.created))
         extra = "".join(f" {key}={printable(value)}" for key, value in _fields.get())
         line = f"{stamp}{record.levelname:<7} {printable(record.getMessage(), 2000)}{' ' if extra else ''}{extra}"
         if record.exc_info:
@@ -70,13 +70,3 @@ class DaemonLog:
         """Always empty: no lines are kept."""
         del lines
         return ""
-
-
-def configure(level: str = "INFO", *, with_time: bool = True) -> None:
-    """Send the daemon's log to standard error; libraries log from WARNING up."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter(with_time=with_time))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("deployd").setLevel(level)

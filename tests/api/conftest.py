@@ -27,6 +27,6 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Desk]:
 
 @pytest.fixture
 async def browser(daemon: Desk) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client that sends requests from this machine."""
+    """An HTTP client that sends requests through the Unix socket."""
     async with daemon.browser() as client:
         yield client

@@ -1,6 +1,8 @@
 """Errors as problems, and the whole API under generated requests."""
 
 import asyncio
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +12,7 @@ from starlette.responses import PlainTextResponse
 
 from deployd.api.app import create_api, create_app
 from deployd.forges.github import GitHub
-from tests.desk import JSON, A, Desk
+from tests.desk import JSON, A, Desk, desk, settings
 
 SPELLINGS = (str, "{}/".format, str.upper, lambda path: f"/{path[1:].replace('/', '//')}")
 
@@ -96,20 +98,22 @@ async def test_a_bug_is_answered_500_without_its_text(daemon: Desk, browser: htt
 
 
 @pytest.mark.slow
-async def test_no_generated_request_breaks_the_api(daemon: Desk) -> None:
+async def test_no_generated_request_breaks_the_api(tmp_path: Path) -> None:
     # It takes seconds to import: no other test waits for it.
     import schemathesis  # noqa: PLC0415
     from schemathesis.core.result import Ok  # noqa: PLC0415
 
-    await daemon.deployed(A)
-    daemon.target.more.set()
-    described = _about_known_apps(create_api(daemon.services).openapi())
-    del described["paths"]["/api/v1/events"]  # never ends
-    schema = schemathesis.openapi.from_dict(described)
-    async with daemon.listening() as url:
-        for operation in schema.get_all_operations():
-            assert isinstance(operation, Ok)
-            await asyncio.to_thread(_try, operation.ok(), url)
+    tokens = [{"name": "ci", "role": "admin", "sha256": hashlib.sha256(b"secret").hexdigest()}]
+    async with desk(tmp_path, settings("iris", "rose", auth={"tokens": tokens})) as daemon:
+        await daemon.deployed(A)
+        daemon.target.more.set()
+        described = _about_known_apps(create_api(daemon.services).openapi())
+        del described["paths"]["/api/v1/events"]  # never ends
+        schema = schemathesis.openapi.from_dict(described)
+        async with daemon.listening_publicly() as url:
+            for operation in schema.get_all_operations():
+                assert isinstance(operation, Ok)
+                await asyncio.to_thread(_try, operation.ok(), url)
 
 
 def _try(operation: Any, url: str) -> None:
@@ -129,7 +133,8 @@ def _try(operation: Any, url: str) -> None:
     )
     @hypothesis.given(case=cases)
     def attempt(case: Any) -> None:
-        case.call_and_validate(base_url=url, timeout=20, checks=asked)
+        headers = {"Authorization": "Bearer secret"}
+        case.call_and_validate(base_url=url, timeout=20, checks=asked, headers=headers)
 
     attempt()
 

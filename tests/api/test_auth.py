@@ -1,11 +1,15 @@
-"""Tokens, roles and requests without a token."""
+"""Tokens, roles, and the accounts that use the Unix socket."""
 
 import hashlib
+import os
+import pwd
 from pathlib import Path
 
 import httpx
 import pytest
 
+from deployd.api import auth
+from deployd.client import Client
 from tests.desk import MAIN, REPO, A, Desk, desk, settings
 
 ROLES = ("read", "deploy", "admin")
@@ -44,7 +48,7 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, token: str | N
 
 
 async def test_each_role_may_use_exactly_its_own_endpoints(tmp_path: Path) -> None:
-    async with desk(tmp_path, settings(auth={"tokens": TOKENS})) as daemon, daemon.browser() as client:
+    async with desk(tmp_path, settings(auth={"tokens": TOKENS})) as daemon, daemon.browser("127.0.0.1") as client:
         await daemon.deployed(A)
         for method, path, needed in NEEDS:
             for token in (None, "", "wrong", "read-toke"):
@@ -73,23 +77,35 @@ async def test_health_needs_no_token(tmp_path: Path) -> None:
         assert (await client.get("/readyz")).status_code == 200
 
 
-async def test_without_tokens_only_this_machine_is_served(daemon: Desk) -> None:
-    for peer, code in (("127.0.0.1", 200), ("127.9.9.9", 200), ("::1", 200), ("192.0.2.7", 401), ("", 401)):
-        async with daemon.browser(peer) as client:
-            assert (await client.get("/api/v1/apps")).status_code == code, peer
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "192.0.2.7"])
+async def test_without_tokens_nobody_may_use_the_api_over_tcp(daemon: Desk, peer: str) -> None:
+    await daemon.deployed(A)
+    async with daemon.browser(peer) as client:
+        for method, path, _ in NEEDS:
+            answer = await _ask(client, method, path, None)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), path
+            assert "deployd token new" in answer.json()["hint"]
+        for path in ("/healthz", "/readyz"):
+            assert (await client.get(path)).status_code == 200, path
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
-async def test_without_tokens_a_request_forwarded_by_a_local_proxy_is_refused(daemon: Desk, header: str) -> None:
-    async with daemon.browser(**{header: "192.0.2.7"}) as client:
-        assert (await client.get("/api/v1/apps")).status_code == 401
+@pytest.mark.parametrize("tokens", [[], TOKENS], ids=["no tokens", "tokens"])
+async def test_whoever_may_use_the_unix_socket_may_do_everything(tmp_path: Path, tokens: list[dict[str, str]]) -> None:
+    async with desk(tmp_path, settings(auth={"tokens": tokens})) as daemon, daemon.browser() as client:
+        await daemon.deployed(A)
+        for method, path, _ in NEEDS:
+            answer = await _ask(client, method, path, None)
+            assert answer.status_code in {200, 202, 204, 409}, path
 
 
-async def test_without_tokens_a_public_name_is_refused_even_from_this_machine(tmp_path: Path) -> None:
-    data = settings(server={"base_url": "https://deployd.example.com"})
-    async with desk(tmp_path, data) as daemon, daemon.browser(Host="deployd.example.com") as client:
-        assert (await client.get("/healthz")).status_code == 200
-        assert (await client.get("/api/v1/apps")).status_code == 401
+async def test_a_deploy_records_the_account_that_asked_for_it_at_the_unix_socket(tmp_path: Path) -> None:
+    async with desk(tmp_path) as daemon, daemon.listening() as url, Client(url) as client:
+        daemon.source.remotes[REPO][MAIN] = A
+        assert (await client.deploy("iris")).trigger.by == pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_an_account_without_a_name_is_known_by_its_number() -> None:
+    assert auth._account(4_000_000_000) == "uid 4000000000"
 
 
 @pytest.mark.parametrize(

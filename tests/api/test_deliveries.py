@@ -103,7 +103,7 @@ async def test_deliveries_need_the_role_read(tmp_path: Path) -> None:
     tokens = [{"name": "ci", "role": "read", "sha256": hashlib.sha256(b"secret").hexdigest()}]
     async with desk(tmp_path, settings(auth={"tokens": tokens})) as daemon:
         for path in (DELIVERIES, f"{DELIVERIES}/g"):
-            async with daemon.browser() as stranger:
+            async with daemon.browser("127.0.0.1") as stranger:
                 assert (await stranger.get(path)).status_code == 401
-            async with daemon.browser(Authorization="Bearer secret") as reader:
+            async with daemon.browser("127.0.0.1", Authorization="Bearer secret") as reader:
                 assert (await reader.get(path)).status_code in {200, 404}

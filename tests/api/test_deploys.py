@@ -1,6 +1,8 @@
 """Apps and deploys over HTTP."""
 
 import asyncio
+import os
+import pwd
 from pathlib import Path
 
 import httpx
@@ -107,9 +109,9 @@ async def test_all_apps_are_listed_in_the_order_of_the_config(browser: httpx.Asy
 
 async def test_a_deploy_by_hand_is_shown_with_its_steps(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.remotes[REPO][MAIN] = A
-    accepted = await browser.post(f"{APP}/deploys")
+    accepted, account = await browser.post(f"{APP}/deploys"), pwd.getpwuid(os.getuid()).pw_name
     assert accepted.status_code == 202
-    assert (accepted.json()["status"], accepted.json()["trigger"]["by"]) == ("queued", "this machine")
+    assert (accepted.json()["status"], accepted.json()["trigger"]["by"]) == ("queued", account)
     await daemon.becomes("iris", 1, Status.LIVE)
     told = (await browser.get(f"{APP}/deploys/1")).json()
     assert (told["commit"], told["ref"], told["status"]) == (A, MAIN, "live")

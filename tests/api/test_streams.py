@@ -16,8 +16,10 @@ LOG = "/api/v1/apps/iris/deploys/1/log"
 
 @pytest.fixture
 async def client(daemon: Desk) -> AsyncIterator[httpx.AsyncClient]:
-    async with daemon.listening() as url, httpx.AsyncClient(base_url=url, timeout=20) as connected:
-        yield connected
+    async with daemon.listening() as url:
+        transport = httpx.AsyncHTTPTransport(uds=url.removeprefix("unix://"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as connected:
+            yield connected
 
 
 class Reader:

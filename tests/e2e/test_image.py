@@ -91,7 +91,7 @@ async def inside(tmp_path: Path, image: str, docker_engine: Engine) -> AsyncIter
     assert isinstance(daemon, Container)
     daemon.image, daemon.name = image, f"{daemon.instance}-daemon"
     try:
-        async with daemon.running(), Client(daemon.url) as client:
+        async with daemon.running(), Client(daemon.api) as client:
             yield World(repository, daemon, client)
     finally:
         print(daemon.log.read_text())

@@ -4,6 +4,7 @@ What the testbed lacks is lent: a registry and a git remote on the node, and the
 """
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -38,12 +39,15 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 IMAGE = "deployd-testbed/deployd:in-cluster"
 SECRET = "a secret of the forge"
+TOKEN = "a token"
 USER = 10001
 CONFIG = """\
 [server]
 host = "0.0.0.0"
 port = {port}
 instance = "{instance}"
+[auth]
+tokens = [{{ name = "test", role = "admin", sha256 = "{digest}" }}]
 [github]
 secrets = ["credential:webhook-secret"]
 [git]
@@ -94,7 +98,12 @@ async def api(
     """The address of a deployd that runs in the test's namespace."""
     port = free_port()
     config = CONFIG.format(
-        port=port, instance=instance, registry=registry.address, remote=repository.remote, namespace=namespace
+        port=port,
+        instance=instance,
+        registry=registry.address,
+        remote=repository.remote,
+        namespace=namespace,
+        digest=hashlib.sha256(TOKEN.encode()).hexdigest(),
     )
     manifests = rendered(cluster, namespace, config, tmp_path)
     lend(daemon_of(manifests), image, port, base_images, repository)
@@ -133,7 +142,7 @@ async def test_a_push_is_rolled_out_by_a_daemon_in_the_cluster(
     own(repository.remote)
     answer = await deliver(api, SECRET, payload)
     assert answer.status_code == 202, answer.text
-    async with Client(api) as client:
+    async with Client(api, TOKEN) as client:
         async with asyncio.timeout(180):
             await client.answered(answer.json()["delivery"])
             async for deploy in client.follow("iris", 1):

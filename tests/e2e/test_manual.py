@@ -50,7 +50,7 @@ async def manual(tmp_path: Path, docker_engine: Engine, base_images: object) -> 
     daemon = DemoDaemon.prepare(tmp_path, repository.remote, template(), app=f"iris-{secrets.token_hex(3)}")
     daemon.environment = {"DEPLOYD_WEBHOOK_SECRET": daemon.secret}
     try:
-        async with daemon.running(), Client(daemon.url) as client:
+        async with daemon.running(), Client(daemon.api) as client:
             yield World(repository, daemon, client)
     finally:
         print(daemon.log.read_text() if daemon.log.exists() else "")

@@ -79,7 +79,7 @@ async def deployd(world: World, *arguments: str) -> tuple[int | None, str, str]:
         "-m",
         "deployd",
         *arguments,
-        env={**os.environ, "DEPLOYD_URL": world.daemon.url},
+        env={**os.environ, "DEPLOYD_URL": world.daemon.api},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -151,7 +151,7 @@ async def test_a_reload_adds_an_app_refuses_a_broken_file_and_keeps_a_removed_ap
         second = await world.ended(await world.push())
         await _answers(url, lambda answer: answer.text == first.commit)
 
-        async with Client(world.daemon.url) as client:
+        async with Client(world.daemon.api) as client:
             await client.remove(two)
         names = [one["Names"][0] for one in docker_engine.api().get("/containers/json?all=1")]
         assert not [name for name in names if two in name]

@@ -177,5 +177,5 @@ async def world(
     repository.create()
     daemon = DemoDaemon.prepare(directory, repository.remote, config, app=f"iris-{secrets.token_hex(3)}")
     daemon.environment = dict(environment or {})
-    async with daemon.running(), Client(daemon.url) as client:
+    async with daemon.running(), Client(daemon.api) as client:
         yield World(repository, daemon, client)

@@ -119,7 +119,7 @@ class Survivor:
     async def dies_during(self, step: str) -> None:
         """Push, and kill the daemon at a random moment of that deploy's step; the step's usual duration is the limit."""
         usual = statistics.median(length for (length,) in records(self.world, _LENGTHS.format(step=step)))
-        async with asyncio.timeout(_WITHIN_S), Client(self.daemon.url) as client:
+        async with asyncio.timeout(_WITHIN_S), Client(self.daemon.api) as client:
             events = client.events(self.world.app)
             await anext(events)  # from here on nothing is missed
             await self.push()

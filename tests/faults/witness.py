@@ -18,7 +18,7 @@ _WITHIN_S = 90.0
 
 async def until(world: World, deploy: DeployAnswer, status: Status, reason: str = "") -> DeployAnswer:
     """Wait until the deploy has that status, with a reason that contains `reason`; return it."""
-    async with asyncio.timeout(_WITHIN_S), Client(world.daemon.url) as client:
+    async with asyncio.timeout(_WITHIN_S), Client(world.daemon.api) as client:
         async for _ in client.events(world.app):
             now = await client.show(deploy.app, deploy.number)
             if now.status is status and reason in now.reason:
@@ -28,7 +28,7 @@ async def until(world: World, deploy: DeployAnswer, status: Status, reason: str 
 
 async def begins(world: World, deploy: DeployAnswer, step: str) -> None:
     """Wait until the step of the deploy runs."""
-    async with asyncio.timeout(_WITHIN_S), Client(world.daemon.url) as client:
+    async with asyncio.timeout(_WITHIN_S), Client(world.daemon.api) as client:
         async for _ in client.events(world.app):
             now = await client.show(deploy.app, deploy.number)
             if any(one.name == step and one.status == "running" for one in now.steps):
@@ -38,7 +38,7 @@ async def begins(world: World, deploy: DeployAnswer, step: str) -> None:
 
 async def finishes(world: World, deploy: DeployAnswer, step: str = "prune") -> None:
     """Wait until the last step of the deploy is done."""
-    async with asyncio.timeout(_WITHIN_S), Client(world.daemon.url) as client:
+    async with asyncio.timeout(_WITHIN_S), Client(world.daemon.api) as client:
         async for _ in client.events(world.app):
             now = await client.show(deploy.app, deploy.number)
             if any(one.name == step and one.status == "done" for one in now.steps):

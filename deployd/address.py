@@ -1,0 +1,67 @@
+"""Where a client finds the daemon: a Unix socket on its own machine, where no token is needed, or a URL; and why nobody answers there."""
+
+import grp
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from deployd.config.daemon import SOCKET, default_state_dir, runtime_dir
+
+PUBLIC_URL = "http://127.0.0.1:8081"
+SYSTEM_SOCKET = Path("/run/deployd") / SOCKET
+
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+_SCHEME = "unix://"
+
+
+def default_url() -> str:
+    """The Unix socket of this machine's daemon: that of the service, or that of this user's own daemon."""
+    places = [SYSTEM_SOCKET, default_state_dir() / SOCKET]
+    if (runtime := runtime_dir()) is not None:
+        places.insert(0, runtime / SOCKET)
+    return f"{_SCHEME}{next((place for place in places if os.access(place, os.F_OK)), places[0])}"
+
+
+def is_url(url: str) -> bool:
+    """Whether a daemon can have this address."""
+    return url.startswith((f"{_SCHEME}/", "http://", "https://"))
+
+
+def http_client(url: str, headers: Mapping[bytes, bytes], timeout: float) -> httpx.AsyncClient:
+    """A client for this address."""
+    if (path := _socket_of(url)) is not None:
+        transport = httpx.AsyncHTTPTransport(uds=path)
+        return httpx.AsyncClient(base_url="http://localhost", headers=headers, timeout=timeout, transport=transport)
+    proxied = httpx.URL(url).host not in _THIS_MACHINE  # proxies are for other machines
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, trust_env=proxied)
+
+
+def why_unreachable(url: str, exc: httpx.RequestError) -> tuple[str, str]:
+    """Why nobody answers, and what to do about it."""
+    why, path = str(exc) or type(exc).__name__, _socket_of(url)
+    if path is None:
+        return f"deployd at {url} does not answer: {why}", "start it, or set DEPLOYD_URL to its address"
+    try:
+        group = _name(Path(path).stat().st_gid)
+    except PermissionError:
+        return f"this account may not use {path}", "use sudo"
+    except OSError:
+        said = f"deployd does not run here: there is no {path}"
+        return said, "systemctl start deployd.service starts it; DEPLOYD_URL names another daemon"
+    if not os.access(path, os.W_OK):
+        said = f"this account may not use {path}: that takes membership of the group {group}"
+        return said, f"use sudo, or: usermod -aG {group} USER, and log in again"
+    return f"deployd does not answer at {path}: {why}", "systemctl status deployd.service shows how it is"
+
+
+def _socket_of(url: str) -> str | None:
+    return url.removeprefix(_SCHEME) if url.startswith(_SCHEME) else None
+
+
+def _name(group: int) -> str:
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)
