@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from deployd.bringup import engine
 from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
-from tests.testbed import images, payloads
+from tests.testbed import booted, images, payloads
 from tests.testbed.cluster import cluster, stop
 from tests.testbed.programs import program, unpacked
 from tests.testbed.registry import registry
@@ -69,12 +69,19 @@ def _cluster(progress: Progress) -> str:
     return f"Kubernetes answers, kubeconfig {found.kubeconfig}"
 
 
+def _systemd(progress: Progress) -> str:
+    found = engine.ensure(progress)
+    images.ensure(found, progress)
+    return f"{booted.ensure(found, progress)} boots; each test session boots its own"
+
+
 PARTS: dict[str, Callable[[Progress], str]] = {
     "engine": _engine,
     "images": _images,
     "registry": _registry,
     "payloads": _payloads,
     "programs": _programs,
+    "systemd": _systemd,
     "cluster": _cluster,
 }
 

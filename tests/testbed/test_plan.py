@@ -15,9 +15,10 @@ def told(monkeypatch: pytest.MonkeyPatch, *, can_install: bool) -> list[str]:
 
 
 def test_a_bare_machine_is_told_all_that_will_be_installed_and_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, images, build, start = told(monkeypatch, can_install=True)
+    engine, images, systemd, build, start = told(monkeypatch, can_install=True)
     assert engine == "install docker.io by apt and start the Docker Engine: about 20 s"
     assert images.endswith("about 2 min")
+    assert systemd.startswith("make a Debian with systemd as process 1")
     assert build == "build Kubernetes 1.20.2 from Debian's source, once a machine: about 6 min"
     assert start == "start Kubernetes: about 20 s"
 

@@ -1,0 +1,108 @@
+"""A host with deployd as an administrator has it: installed by the README, a private repository, one app."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tests.testbed.booted import Booted, base_images, pip_settings
+from tests.testbed.images import BUSYBOX
+
+CONFIG = """\
+[github]
+secrets = ["credential:webhook_secret"]
+[gateway]
+bind = "127.0.0.1"
+[[app]]
+name = "iris"
+repo = "git@127.0.0.1:/srv/git/iris.git"
+ssh_key = "credential:deploy_key"
+branch = "main"
+[app.docker]
+stop_timeout = "1s"
+drain = "1s"
+[app.gateway]
+listen = 8000
+[app.ready]
+path = "/"
+commit_path = "/"
+"""
+
+_DOCKERFILE = f"""\
+FROM {BUSYBOX}
+ARG COMMIT
+RUN mkdir /www && echo "$COMMIT" > /www/index.html
+CMD ["httpd", "-f", "-p", "5000", "-h", "/www"]
+"""
+
+# As in docs/private-repositories.md.
+_KEY = "[Service]\nLoadCredential=deploy_key:/etc/deployd/credentials/deploy_key\n"
+
+_REPOSITORY = """
+useradd --create-home --shell /usr/bin/git-shell git
+ssh-keygen -q -t ed25519 -N '' -f /etc/deployd/credentials/deploy_key
+install -d -o git -m 0700 /home/git/.ssh
+install -o git -m 0600 /etc/deployd/credentials/deploy_key.pub /home/git/.ssh/authorized_keys
+git init --quiet --bare --initial-branch=main /srv/git/iris.git
+git init --quiet --initial-branch=main /root/iris
+cd /root/iris
+cat > Dockerfile
+git config user.name Ada && git config user.email ada@example.com
+git add Dockerfile && git commit --quiet -m Serve && git push --quiet /srv/git/iris.git main
+chown -R git: /srv/git
+mkdir -p /run/sshd && systemctl start ssh
+"""
+
+
+@dataclass
+class Host:
+    """The machine, and what a person does on it."""
+
+    machine: Booted
+    secret: str
+
+    def install(self) -> None:
+        """Install, configure and start as the README says, and wait until the app serves."""
+        machine = self.machine
+        machine.until(["docker", "version"])
+        machine.take_images(*base_images())
+        machine.take_checkout("/opt/deployd")
+        machine.shell(f"cd /opt/deployd && {pip_settings()} make install")
+        machine.write("/etc/deployd/credentials/webhook_secret", f"{self.secret}\n", mode="0600")
+        machine.run("bash", "-euc", _REPOSITORY, given=_DOCKERFILE)
+        machine.write("/etc/systemd/system/deployd.service.d/override.conf", _KEY)
+        machine.run("systemctl", "daemon-reload")
+        self.configure(CONFIG)
+        machine.run("deployd", "check")
+        machine.run("systemctl", "enable", "--now", "deployd.socket", "deployd.service")
+        machine.until(["curl", "-fsS", "http://127.0.0.1:8000/"])
+
+    def configure(self, text: str, mode: str = "0640") -> None:
+        """Write the config, readable for the service."""
+        self.machine.write("/etc/deployd/config.toml", text, mode=mode, group="deployd")
+
+    def mend(self) -> None:
+        """Bring everything back as `install` left it."""
+        self.configure(CONFIG)
+        self.machine.write("/etc/deployd/credentials/webhook_secret", f"{self.secret}\n", mode="0600")
+        self.machine.run("systemctl", "reset-failed", "deployd.service", "deployd.socket", check=False)
+        self.machine.run("systemctl", "start", "deployd.service")
+
+    def as_user(self, name: str, *command: str) -> tuple[int, str]:
+        """Run a command as another account, without any variable of ours; its exit code and what it prints."""
+        done = self.machine.try_("runuser", "-u", name, "--", *command)
+        return done.returncode, done.stdout
+
+    def journal(self, *options: str) -> list[dict[str, Any]]:
+        """Entries of the service's journal."""
+        said = self.machine.run(
+            "journalctl", "--unit=deployd.service", "--output=json", "--quiet", "--no-pager", *options
+        )
+        return [json.loads(line) for line in said.splitlines()]
+
+    def since_now(self) -> str:
+        """An option for `journal`: only what follows."""
+        return "--since=" + self.machine.run("date", "+%Y-%m-%d %H:%M:%S").strip()
+
+    def status(self) -> str:
+        """STATUS= of the service, as `systemctl status` shows it."""
+        return self.machine.property("deployd.service", "StatusText")

@@ -1,0 +1,121 @@
+"""deployd under a booted systemd: what its administrator does, and what goes wrong there."""
+
+import pytest
+
+from tests.booted.host import CONFIG, Host
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(300)]
+
+BROKEN = CONFIG.replace("branch", "brunch")
+CONNECT = "timeout 5 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8081; head -c 1 <&3'"
+
+
+def test_the_first_release_of_a_private_repository_serves_and_the_units_hold_no_fault(host: Host) -> None:
+    assert (
+        host.machine.run("curl", "-fsS", "http://127.0.0.1:8000/").strip()
+        == host.machine.run("git", "-C", "/srv/git/iris.git", "-c", "safe.directory=*", "rev-parse", "main").strip()
+    )
+    assert host.machine.property("deployd.service", "NRestarts") == "0"
+
+
+def test_a_config_fault_at_the_start_closes_the_socket_and_says_why(host: Host) -> None:
+    since = host.since_now()
+    host.configure(CONFIG, mode="0600")
+    assert host.machine.try_("systemctl", "restart", "deployd.service").returncode != 0
+    host.machine.until(["systemctl", "is-failed", "deployd.service"])
+    host.machine.until(["bash", "-c", "! systemctl is-active deployd.socket"])
+    assert host.machine.try_("bash", "-c", CONNECT).returncode == 1, "connections are refused, none hangs"
+    assert host.machine.property("deployd.service", "NRestarts") == "0"
+    assert (
+        len([one for one in host.journal(since) if one.get("MESSAGE", "").startswith("/etc/deployd/config.toml")]) == 1
+    )
+    assert "/etc/deployd/config.toml: Permission denied" in host.status()
+    host.configure(CONFIG)
+    host.machine.run("systemctl", "start", "deployd.service")
+    assert host.machine.run("curl", "-fsS", "http://127.0.0.1:8081/healthz")
+
+
+@pytest.mark.parametrize("waiting", [1, 20])
+def test_connections_that_wait_do_not_start_a_service_with_a_wrong_config_again(host: Host, waiting: int) -> None:
+    host.machine.run("systemctl", "stop", "deployd.socket", "deployd.service")
+    host.configure(BROKEN)
+    since = host.since_now()
+    host.machine.run("systemctl", "start", "deployd.socket")
+    callers = " & ".join([CONNECT] * waiting)
+    host.machine.try_("bash", "-c", f"{callers} & wait", within=60)
+    host.machine.until(["bash", "-c", "! systemctl is-active deployd.socket"])
+    starts = [one for one in host.journal(since) if one.get("MESSAGE", "").startswith("Starting deployd.service")]
+    assert len(starts) <= 2, [one["MESSAGE"] for one in starts]
+
+
+def test_a_credential_that_is_missing_closes_the_socket_too(host: Host) -> None:
+    host.machine.run("rm", "/etc/deployd/credentials/webhook_secret")
+    assert host.machine.try_("systemctl", "restart", "deployd.service").returncode != 0
+    host.machine.until(["bash", "-c", "! systemctl is-active deployd.socket"])
+    assert host.machine.property("deployd.service", "NRestarts") == "0"
+
+
+def test_a_reload_of_a_wrong_config_fails_and_the_present_one_stays(host: Host) -> None:
+    host.configure(BROKEN)
+    assert host.machine.try_("systemctl", "reload", "deployd.service").returncode != 0
+    told = host.machine.try_("deployd", "reload")
+    assert (told.returncode, "brunch" in told.stdout) == (78, True)
+    assert host.machine.property("deployd.service", "ActiveState") == "active"
+    host.configure(CONFIG)
+    host.machine.run("systemctl", "reload", "deployd.service")
+
+
+def test_the_group_of_the_socket_is_the_permission(host: Host) -> None:
+    host.machine.shell(
+        "id ada >/dev/null 2>&1 || useradd ada; id eve >/dev/null 2>&1 || useradd eve; usermod -aG deployd ada"
+    )
+    code, said = host.as_user("eve", "deployd", "status")
+    assert (code, "membership of the group deployd" in said) == (69, True), said
+    assert (
+        host.as_user("eve", "curl", "-sS", "http://127.0.0.1:8081/api/v1/apps")[1].count("a valid token is needed") == 1
+    )
+    assert host.as_user("eve", "curl", "-fsS", "http://127.0.0.1:8081/healthz")[0] == 0
+    code, said = host.as_user("ada", "deployd", "deploy", "iris", "--json")
+    assert (code, '"by": "ada"' in said) == (0, True), said
+    assert '"iris"' in host.machine.run("deployd", "status", "--json")
+
+
+def test_errors_have_their_priority_and_lines_their_app_and_deploy(host: Host) -> None:
+    since = host.since_now()
+    host.machine.run("deployd", "deploy", "iris", "--wait")
+    number = host.machine.shell(
+        'deployd status --json | python3 -c \'import json,sys; print(json.load(sys.stdin)[0]["live"]["number"])\''
+    ).strip()
+    told = host.journal(since, "DEPLOYD_APP=iris", f"DEPLOYD_DEPLOY={number}")
+    assert told
+    assert {one["PRIORITY"] for one in told} == {"6"}
+    assert f"iris/{number}" in host.status()
+    host.configure(BROKEN)
+    host.machine.try_("systemctl", "restart", "deployd.service")
+    host.machine.until(["systemctl", "is-failed", "deployd.service"])
+    errors = host.journal(since, "--priority=err", "_COMM=deployd")
+    assert any("brunch" in one["MESSAGE"] for one in errors)
+
+
+def test_check_as_root_sees_what_the_service_sees(host: Host) -> None:
+    done = host.machine.try_("deployd", "check")
+    assert (done.returncode, "credential:webhook_secret can be read" in done.stdout) == (0, True), done.stdout
+    host.configure(CONFIG, mode="0600")
+    done = host.machine.try_("deployd", "check")
+    assert (done.returncode, "Permission denied" in done.stdout, "chmod 0640" in done.stdout) == (78, True, True), (
+        done.stdout
+    )
+    host.configure(CONFIG.replace("credential:webhook_secret", "credential:other_secret"))
+    host.machine.write("/etc/deployd/credentials/other_secret", "x", mode="0600")
+    done = host.machine.try_("deployd", "check")
+    assert (done.returncode, "LoadCredential=other_secret" in done.stdout) == (78, True), done.stdout
+    host.machine.run("rm", "/etc/deployd/credentials/webhook_secret")
+    done = host.machine.try_("deployd", "check")
+    assert (done.returncode, "the service cannot start" in done.stdout) == (78, True), done.stdout
+
+
+def test_a_stopped_service_is_not_started_by_a_question(host: Host) -> None:
+    host.machine.run("systemctl", "stop", "deployd.service")
+    done = host.machine.try_("deployd", "status")
+    assert (done.returncode, "deployd does not run here" in done.stdout) == (69, True), done.stdout
+    assert host.machine.property("deployd.service", "ActiveState") == "inactive"
