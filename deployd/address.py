@@ -1,4 +1,4 @@
-"""Where a client finds the daemon: a Unix socket on its own machine, where no token is needed, or a URL; and why nobody answers there."""
+"""Where a client finds the daemon: at a Unix socket on its own machine or at a URL; and why nobody answers there."""
 
 import grp
 import os

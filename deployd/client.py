@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
+from deployd.address import default_url
 from deployd.api.answers import (
     AppAnswer,
     AppsAnswer,
@@ -25,7 +26,6 @@ from deployd.api.answers import (
     ReloadAnswer,
     VersionAnswer,
 )
-from deployd.address import default_url
 from deployd.asking import Asking
 from deployd.errors import Unavailable
 from deployd.following import Patience, events_of

@@ -38,7 +38,7 @@ _WIDE = 220
 
 
 def with_daemon(work: Callable[[Client], Awaitable[T]]) -> T:
-    """Run `work` with a client for the daemon that the environment names."""
+    """Run `work` with a client for the daemon that the environment names, by default the one of this machine."""
 
     async def ask() -> T:
         token = os.environ.get("DEPLOYD_TOKEN") or None

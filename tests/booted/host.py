@@ -40,8 +40,8 @@ _KEY = "[Service]\nLoadCredential=deploy_key:/etc/deployd/credentials/deploy_key
 _REPOSITORY = """
 useradd --create-home --shell /usr/bin/git-shell git
 ssh-keygen -q -t ed25519 -N '' -f /etc/deployd/credentials/deploy_key
-install -d -o git -m 0700 /home/git/.ssh
-install -o git -m 0600 /etc/deployd/credentials/deploy_key.pub /home/git/.ssh/authorized_keys
+install -d -o git -m 0700 ~git/.ssh
+install -o git -m 0600 /etc/deployd/credentials/deploy_key.pub ~git/.ssh/authorized_keys
 git init --quiet --bare --initial-branch=main /srv/git/iris.git
 git init --quiet --initial-branch=main /root/iris
 cd /root/iris
