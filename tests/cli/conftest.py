@@ -24,7 +24,7 @@ class Neighbour:
         self._settings = settings("iris", "rose", **sections)
         self._up = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self.url = ""
+        self.url = self.public_url = ""  # of the Unix socket, and over TCP
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -41,7 +41,11 @@ class Neighbour:
 
     async def _serve(self) -> None:
         self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with desk(self._directory, self._settings) as self.desk, self.desk.listening() as self.url:
+        async with (
+            desk(self._directory, self._settings) as self.desk,
+            self.desk.listening() as self.url,
+            self.desk.listening_publicly() as self.public_url,
+        ):
             self._up.set()
             await self._stop.wait()
 

@@ -100,7 +100,7 @@ def test_a_reader_that_goes_away_ends_the_command_without_a_word() -> None:
 def test_a_role_that_is_too_small_is_named_with_the_one_that_is_needed(tmp_path: Path) -> None:
     token = {"name": "ci", "role": "read", "sha256": hashlib.sha256(b"secret").hexdigest()}
     with Neighbour(tmp_path, auth={"tokens": [token]}) as running:
-        refused = _deployd("deploy", "iris", DEPLOYD_URL=running.url, DEPLOYD_TOKEN="secret")
+        refused = _deployd("deploy", "iris", DEPLOYD_URL=running.public_url, DEPLOYD_TOKEN="secret")
     assert refused.stderr.splitlines()[0] == "error: this token has role read; deploying needs role deploy"
     assert refused.returncode == 1
 
