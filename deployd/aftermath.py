@@ -3,8 +3,7 @@
 It runs beside the next deploy of the app, which it leaves alone. What watches a release and what reports it come here too.
 """
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 
 from deployd.config.app import App
 from deployd.config.daemon import Retention
@@ -12,6 +11,7 @@ from deployd.domain import Deploy
 from deployd.logs.log import DaemonLog
 from deployd.logs.logs import Logs
 from deployd.ports import Builder, InFlight, Log, Target
+from deployd.pruning import Pruned, Pruner
 from deployd.recorder import Recorder
 from deployd.store.store import Store
 
@@ -25,8 +25,7 @@ class Aftermath:
         self._store = store
         self._logs = logs
         self._targets = targets
-        self._builder = builder
-        self._cache_limit = cache_limit
+        self._pruner = Pruner(store, logs, builder, cache_limit)
 
     async def follow(self, app: App, deploy: Deploy, retention: Retention, in_flight: InFlight) -> None:
         """Clean up behind `deploy`, which is live. `in_flight` tells the number of the deploy that is under way meanwhile."""
@@ -39,18 +38,35 @@ class Aftermath:
                 await self.prune(app, retention, log)
 
     async def prune(self, app: App, retention: Retention, log: Log | None = None) -> None:
-        """Forget the app's images and logs past their limits; never an image that is live, previous or in flight."""
-        kept = partial(self._store.kept, app.name)
-        freed = {
-            "images": await self._targets[app.target].prune(app, kept, retention.images, retention.image_bytes),
-            "logs": await self._logs.prune(retention.logs, retention.log_bytes),
-            "build cache": await self._builder.trim(self._cache_limit),
-        }
-        if said := ", ".join(f"{count / 1e6:.1f} MB of {what}" for what, count in freed.items() if count):
+        """Remove the app's images and logs past their limits; never an image that is live, previous or in flight."""
+        for image in await self._pruner.images(app.name, retention):
+            if log is not None:  # the daemon's log has it already
+                log.write(f"{'removed' if image.gone else 'kept'} the image {image.name}{_note(image)}\n")
+        if said := ", ".join(f"{_amount(freed.size)} of {freed.what}" for freed in await self._pruner.rest(retention)):
             (log or DaemonLog()).write(f"freed {said}\n")
+
+    async def prune_apps(
+        self, names: Iterable[str], removed: Iterable[str], retention: Retention, *, dry_run: bool
+    ) -> list[Pruned]:
+        """The same for several apps at a person's request, with all images of the `removed` ones; what went, or would go."""
+        found = [each for name in names for each in await self._pruner.images(name, retention, dry_run=dry_run)]
+        found += [each for name in removed for each in await self._pruner.all_images(name, dry_run=dry_run)]
+        return found + await self._pruner.rest(retention, dry_run=dry_run)
+
+    async def remove_images(self, app: str) -> None:
+        """Remove all images of an app that is removed."""
+        await self._pruner.all_images(app)
 
     async def _leave_former_targets(self, app: App, deploy: Deploy) -> None:
         """An app whose `target` changed goes away from where its earlier releases ran; not from where its next one will."""
         before = {release.target for release in await self._store.released(app.name)}
         for name in (before - {deploy.target, app.target}) & self._targets.keys():
             await self._targets[name].remove(app.name)
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+
+
+def _note(image: Pruned) -> str:
+    return f" ({image.note})" if image.note else ""

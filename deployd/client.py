@@ -23,6 +23,7 @@ from deployd.api.answers import (
     DescribeAnswer,
     DiffAnswer,
     PlanAnswer,
+    PruneAnswer,
     ReloadAnswer,
     VersionAnswer,
 )
@@ -76,9 +77,9 @@ class Client:
         """One deploy with its steps."""
         return await self._asking.get(DeployAnswer, _path(app, "deploys", number))
 
-    async def deploy(self, app: str, commit: str | None = None) -> DeployAnswer:
-        """Ask for a deploy of a SHA, branch or tag; None means the head of what the app watches."""
-        return await self._asking.post(DeployAnswer, _path(app, "deploys"), {"commit": commit})
+    async def deploy(self, app: str, commit: str | None = None, *, rebuild: bool = False) -> DeployAnswer:
+        """Ask for a deploy of a SHA, branch or tag; None means the head of what the app watches. `rebuild`: build it anew."""
+        return await self._asking.post(DeployAnswer, _path(app, "deploys"), {"commit": commit, "rebuild": rebuild})
 
     async def rollback(self, app: str, to: int | None = None) -> DeployAnswer:
         """Ask to go back to release `to`, or to the one before."""
@@ -147,6 +148,10 @@ class Client:
     async def remove(self, app: str) -> None:
         """Remove an app that is no longer in the config from its target."""
         await self._asking.ask("DELETE", _path(app))
+
+    async def prune(self, app: str | None = None, *, dry_run: bool = False) -> PruneAnswer:
+        """Remove what is beyond the retention, or say what would go."""
+        return await self._asking.post(PruneAnswer, "/api/v1/prune", {"app": app, "dry_run": dry_run})
 
     async def reload(self) -> ReloadAnswer:
         """Let the daemon read its config again; the names of its apps, and what takes a restart."""

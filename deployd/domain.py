@@ -4,7 +4,7 @@ Plain frozen data without behaviour that reaches outside: no clock, no files, no
 frozen dataclass's 5 µs, and a push makes six.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -107,6 +107,7 @@ class Wanted(Struct, frozen=True):
     author: str = ""
     target: str = "docker"
     rollback_to: int | None = None
+    rebuild: bool = False
 
 
 class Skip(Struct, frozen=True):
@@ -125,6 +126,14 @@ class Known(Struct, frozen=True):
     owed: tuple[Owed, ...] = ()
 
 
+class Base(Struct, frozen=True):
+    """A base image of a build, by the name in its Dockerfile. `digest` is the registry's, or the engine's id of an image that
+    came from none."""
+
+    name: str
+    digest: str
+
+
 class Image(Struct, frozen=True):
     """A built image. `id` is the engine's content id; `digest` (`sha256:...`) is what the registry says, once pushed."""
 
@@ -132,24 +141,47 @@ class Image(Struct, frozen=True):
     tag: str
     id: str
     digest: str | None = None
+    bases: tuple[Base, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """The name that this instance gave it, with its tag: `deployd/production/iris:0f3c…-5d1f0a3b`."""
+        return f"{self.name}:{self.tag}"
 
     @property
     def reference(self) -> str:
         """What an engine or a cluster is asked to run: by digest when there is one."""
-        return f"{self.name}@{self.digest}" if self.digest else f"{self.name}:{self.tag}"
+        return f"{self.name}@{self.digest}" if self.digest else self.full_name
+
+
+class Build(Struct, frozen=True):
+    """A build that this instance began, for deploy `number`: the image's `name` (with its tag), and the image once it is built.
+
+    `pulled_at`: when its base images were pulled last, if they ever were.
+    """
+
+    id: int
+    app: str
+    number: int
+    commit: str
+    name: str
+    began_at: datetime
+    pulled_at: datetime | None = None
+    image: Image | None = None
 
 
 class Kept(Struct, frozen=True):
-    """Images that stay whatever the limits say: `images`, and all under the tag of one of `commits`, which wait or are in
-    flight and may take up what was built before."""
+    """Images that stay whatever the limits say: `images`, and all of one of `commits`, which wait or are in flight and may take
+    up what was built before."""
 
     images: Sequence[Image] = ()
     commits: frozenset[str] = frozenset()
 
-    def holds(self, image_id: str, names: Collection[str]) -> bool:
-        """Whether an image with that content id and those names (`name:tag`) stays."""
-        return any(image.id == image_id or f"{image.name}:{image.tag}" in names for image in self.images) or any(
-            name.rpartition(":")[2] in self.commits for name in names
+    def holds(self, build: Build) -> bool:
+        """Whether what was built stays."""
+        found = build.image
+        return build.commit in self.commits or (
+            found is not None and any(image.id == found.id for image in self.images)
         )
 
 
@@ -196,6 +228,7 @@ class Deploy(Struct, frozen=True):
     author: str = ""
     target: str = "docker"
     rollback_to: int | None = None
+    rebuild: bool = False
     superseded_by: int | None = None
     reason: str = ""
     hint: str = ""

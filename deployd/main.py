@@ -179,7 +179,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         logs = Logs(state / "logs", secrets)
         source = await stack.enter_async_context(GitSource(config.git, state / "git"))
         docker = await stack.enter_async_context(
-            DockerTarget(config.server.identity, config.gateway, state / "gateway")
+            DockerTarget(config.server.identity, config.gateway, state / "gateway", store)
         )
         targets, readers, expecting = await _targets(config, docker, stack)
         running = Running(config)

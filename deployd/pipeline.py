@@ -9,9 +9,11 @@ means for the deploy.
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from msgspec import structs
 
@@ -87,7 +89,7 @@ class Pipeline:
 
     async def built(self, app: App, commit: str) -> Image | None:
         """The image of that commit as the app is configured now, when it was built before."""
-        return await self._parts.builder.find(self._request(app, commit))
+        return await self._built(app, self._request(app, commit))
 
     async def _record_config(self, app: App, deploy: Deploy) -> None:
         """Record the config that the release is made with; a rollback on Kubernetes has the former template and its config."""
@@ -112,18 +114,42 @@ class Pipeline:
     async def _build(self, app: App, passage: "_Passage", context: Context) -> Image:
         """The image, built unless one of the same commit and settings is there."""
         deploy, log = passage.deploy, passage.log
-        request = self._request(app, deploy.commit)
         if self._slots.locked():
             log.write("waiting for another build to end (builder.concurrency)\n")
         async with self._slots, passage.step("build"):
-            image = await self._parts.builder.find(request)
+            request = self._request(app, deploy.commit)
+            image = await self._built(app, request, deploy)
             if image is not None:
                 log.write(f"unchanged image: {image.reference} was built before\n")
+                await self._parts.store.record_image(deploy, image)
             else:
-                image = await self._parts.builder.build(request, context, log)
-        await self._parts.store.record_image(deploy, image)
+                image = await self._build_anew(app, passage, request, context)
         if app.target == "docker":
             await self._parts.store.advance(deploy, Status.CHECKING)
+        return image
+
+    async def _built(self, app: App, request: BuildRequest, deploy: Deploy | None = None) -> Image | None:
+        """The newest image of that commit and settings that is still there. One that is to be built anew must be this deploy's
+        own, from before an interruption; one with `build.pull` must have been built on bases that are new enough."""
+        for build in await self._parts.store.built(app.name, request.commit, request.settings):
+            if deploy is not None and deploy.rebuild and build.number != deploy.number:
+                continue
+            if build.image is None or _is_old(app, build.pulled_at):
+                continue
+            if (found := await self._parts.builder.find(build.image)) is not None and found.named:
+                return build.image
+        return None
+
+    async def _build_anew(self, app: App, passage: "_Passage", request: BuildRequest, context: Context) -> Image:
+        """Build the image, under a name that no other build has or had; both are recorded, the name before it is used."""
+        store, deploy = self._parts.store, passage.deploy
+        last = await store.last_pull(app.name)
+        pull = deploy.rebuild or _is_old(app, last)
+        request = replace(request, fresh=deploy.rebuild, pull=pull)
+        build = await store.begin_build(deploy, request.full_name, request.settings)
+        pulled_at = datetime.now(UTC) if pull else last
+        image = await self._parts.builder.build(request, context, passage.log)
+        await store.end_build(deploy, build, image, pulled_at)
         return image
 
     async def _built_before(self, deploy: Deploy) -> Image:
@@ -140,7 +166,10 @@ class Pipeline:
         return BuildRequest(
             app=app,
             commit=commit,
-            name=f"{self._registry}/{app.name}" if app.target == "kubernetes" else f"deployd/{app.name}",
+            name=f"{self._registry}/{app.name}"
+            if app.target == "kubernetes"
+            else f"deployd/{self._instance}/{app.name}",
+            tag=f"{commit}-{secrets.token_hex(4)}",
             labels=labels(self._instance, app.name, commit=commit),
             args={"COMMIT": commit, **app.build.args},
         )
@@ -150,6 +179,12 @@ def _reads_the_commit(app: App) -> bool:
     """Whether a roll-out reads files of the commit, though it builds nothing."""
     patched = app.target == "kubernetes" and app.kubernetes is not None and app.kubernetes.patch is not None
     return app.golden is not None or patched
+
+
+def _is_old(app: App, pulled_at: datetime | None) -> bool:
+    """Whether base images that were pulled then (None: never) have to be pulled again."""
+    limit = app.build.pull
+    return limit is not None and (pulled_at is None or datetime.now(UTC) - pulled_at >= timedelta(seconds=limit))
 
 
 class _Passage(Recorder):

@@ -13,9 +13,8 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 
 from deployd.config.app import App
-from deployd.domain import Deploy, GateResult, Head, Health, Image, Kept
+from deployd.domain import Deploy, GateResult, Head, Health, Image
 
-KeptNow = Callable[[], Awaitable[Kept]]
 InFlight = Callable[[], int | None]
 Changed = Callable[[str | None], None]
 """Called with the name of an app when what serves it may have changed outside; None: that of any app."""
@@ -115,38 +114,76 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What is built: the image's name and tag, labels, and plain build args (COMMIT among them)."""
+    """What is built: the image's name and tag, labels, and plain build args (COMMIT among them).
+
+    `fresh`: without the build cache; `pull`: from base images that are pulled first.
+    """
 
     app: App
     commit: str
     name: str
+    tag: str
     labels: Mapping[str, str]
     args: Mapping[str, str]
+    fresh: bool = False
+    pull: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """The image's name with its tag."""
+        return f"{self.name}:{self.tag}"
+
+    @property
+    def settings(self) -> str:
+        """A hash of what the image is built with: one built with other settings is not used again. Secrets count by name."""
+        build = self.app.build
+        kind = [self.name, build.context, build.dockerfile, build.stage, build.submodules, build.lfs]
+        digest = hashlib.sha256(json.dumps([*kind, sorted(build.secrets), sorted(self.args.items())]).encode())
+        return digest.hexdigest()[:16]
 
     @property
     def image_labels(self) -> Mapping[str, str]:
-        """The labels of the image: `labels`, and a hash of the settings that it is built with, so that an image built with other
-        settings is not used again. Secrets count by their names only."""
-        build = self.app.build
-        settings = [build.context, build.dockerfile, build.stage, build.submodules, build.lfs, sorted(build.secrets)]
-        digest = hashlib.sha256(json.dumps([*settings, sorted(self.args.items())]).encode())
-        return {**self.labels, "io.deployd.build": digest.hexdigest()[:16]}
+        """The labels of the image."""
+        return {**self.labels, "io.deployd.build": self.settings}
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """An image that is still there, with its size in bytes; `named`: under the name that was given to it."""
+
+    size: int
+    named: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What the removal of an image did. `done`: our name for it is gone; `rest`: why (some of) it stays, if it does."""
+
+    done: bool
+    rest: str = ""
 
 
 class Builder(Protocol):
     """Commit -> Image."""
 
     async def build(self, request: BuildRequest, context: Context, log: Log) -> Image:
-        """Build and tag `request.name:request.commit`. BuildFailed with the last log lines. When cancelled, it first removes
-        everything that the build started."""
+        """Build and tag `request.full_name`. BuildFailed with the last log lines. When cancelled, it first removes everything
+        that the build started."""
         ...
 
-    async def find(self, request: BuildRequest) -> Image | None:
-        """The image that was built before from the same commit and settings, if it still exists."""
+    async def find(self, image: Image) -> Present | None:
+        """An image that was built before, if it still exists."""
         ...
 
-    async def trim(self, limit_bytes: int) -> int:
-        """Shrink the build cache towards `limit_bytes` and remove the remains of failed builds; returns the bytes freed."""
+    async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
+        """Take the name away that was given to an image, and remove the image if nothing else names it, uses it or is built on
+        it. Nothing else is removed. A name that leads to another image by now is left alone. With `dry_run` only say what would
+        come of it."""
+        ...
+
+    async def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:
+        """Shrink the build cache towards `limit_bytes` and remove the remains of failed builds; returns the bytes freed, or with
+        `dry_run` those that would be, as far as that can be told."""
         ...
 
     async def ping(self) -> None: ...
@@ -208,6 +245,22 @@ class Progress(Protocol):
         ...
 
 
+class Made(Protocol):
+    """The record of the containers that this instance made, by the engine's ids."""
+
+    async def made(self, app: str, number: int) -> str | None:
+        """The id of the container that was made last for a deploy; None when none is recorded."""
+        ...
+
+    async def record_made(self, app: str, number: int, container: str) -> None:
+        """Record the container of a deploy."""
+        ...
+
+    async def forget_made(self, app: str, number: int) -> None:
+        """Forget the container of a deploy, before another is made."""
+        ...
+
+
 class Target(Protocol):
     """Where an app runs. However `roll_out` ends (return, error, cancel), one healthy release serves."""
 
@@ -254,13 +307,6 @@ class Target(Protocol):
     async def remove(self, app: str) -> None:
         """Remove everything of an app that is no longer configured: traffic, containers, networks. Does nothing for an app that
         does not run here."""
-        ...
-
-    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
-        """Remove the app's oldest images beyond `images` by number or `image_bytes` in total; returns the bytes freed.
-
-        Never one that is `kept`; that is asked before each removal, as the next deploy may use an image meanwhile.
-        """
         ...
 
     def output(

@@ -21,6 +21,7 @@ from deployd.order.look import WAITS, Looks
 from deployd.pipeline import Pipeline
 from deployd.plan import Plan, plan
 from deployd.ports import Source, Target
+from deployd.pruning import Pruned
 from deployd.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -90,11 +91,12 @@ class Scheduler:
         self.looks.ask(names)
         return names
 
-    async def deploy(self, name: str, commit: str | None, by: str | None) -> Deploy:
-        """Deploy a commit, branch or tag by hand; None means the head of the ref that the app follows."""
+    async def deploy(self, name: str, commit: str | None, by: str | None, *, rebuild: bool = False) -> Deploy:
+        """Deploy a commit, branch or tag by hand; None means the head of the ref that the app follows. `rebuild`: build it anew,
+        without the cache, from base images that are pulled."""
         app = self._app(name)
         head = await self._head(app) if commit is None else Head(app.ref, await self._source.resolve(app, commit))
-        wanted = Wanted(name, head.commit, head.ref, Trigger("manual", by=by), target=app.target)
+        wanted = Wanted(name, head.commit, head.ref, Trigger("manual", by=by), target=app.target, rebuild=rebuild)
         deploy = await self._store.queue(wanted)
         self._submit(deploy)
         return deploy
@@ -195,7 +197,21 @@ class Scheduler:
                 raise RequestRefused(409, what, hint=hint)
         for target in self._targets.values():
             await target.remove(name)
+        await self._aftermath.remove_images(name)
         await self._store.forget_app(name)
+
+    async def prune(self, name: str | None, *, dry_run: bool) -> Sequence[Pruned]:
+        """Remove what is beyond `[retention]` now, of one app or of all, or say what would go. Raises RequestRefused 404."""
+        states = await self._store.states({*await self._store.known_apps(), *(app.name for app in self._running.apps)})
+        if name is not None and name not in {state.app for state in states}:
+            raise RequestRefused(404, f"there is no app {name}", hint="deployd status shows the apps")
+        chosen = sorted(state.app for state in states if name in {None, state.app})
+        removed = {state.app for state in states if self._running.app(state.app) is None and state.live is None}
+        retention = self._running.config.retention
+        kept = [app for app in chosen if app not in removed]
+        return await self._aftermath.prune_apps(
+            kept, [app for app in chosen if app in removed], retention, dry_run=dry_run
+        )
 
     def target_of(self, name: str) -> tuple[App, Target]:
         """An app and its target. Raises RequestRefused 404."""

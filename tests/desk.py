@@ -19,14 +19,25 @@ from deployd.config.app import App
 from deployd.config.daemon import SOCKET, Config
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.domain import Deploy, Health, Image, Status
+from deployd.domain import Base, Deploy, Health, Image, Status
 from deployd.errors import BuildFailed, ConfigError, RequestRefused, RolloutFailed, Unavailable
 from deployd.events import Events
 from deployd.http.local import PEER, local_socket
 from deployd.http.server import Server, bind
 from deployd.logs.logs import Logs
 from deployd.pipeline import Parts, Pipeline
-from deployd.ports import BuildRequest, Candidate, Changed, Context, InFlight, KeptNow, Log, Progress, none_in_flight
+from deployd.ports import (
+    BuildRequest,
+    Candidate,
+    Changed,
+    Context,
+    InFlight,
+    Log,
+    Present,
+    Progress,
+    Removal,
+    none_in_flight,
+)
 from deployd.scheduler import Scheduler
 from deployd.store.database import Database
 from deployd.store.store import Store
@@ -40,13 +51,21 @@ JSON = {"Content-Type": "application/json"}
 
 
 class FakeBuilder:
-    """Builds at once, unless a commit is held, or told to fail."""
+    """Builds at once, unless a commit is held, or told to fail. `images`: those that are there, by their full names; `used`:
+    those that a container uses."""
 
     def __init__(self) -> None:
         self.images: dict[str, Image] = {}
+        self.used: set[str] = set()
+        self.requests: list[BuildRequest] = []
         self.held: dict[str, asyncio.Event] = {}
         self.broken: set[str] = set()
         self.away: list[Unavailable] = []
+
+    @property
+    def built(self) -> set[str]:
+        """The commits that were built."""
+        return {request.commit for request in self.requests}
 
     async def build(self, request: BuildRequest, context: Context, log: Log) -> Image:
         assert context.commit == request.commit
@@ -58,12 +77,24 @@ class FakeBuilder:
         if request.commit in self.broken:
             log.write("no such package: torhc\n")
             raise BuildFailed("the command returned 1", hint=log.tail(3))
-        return self.images.setdefault(request.commit, Image(request.name, request.commit, f"sha256:{request.commit}"))
+        assert request.full_name not in self.images, "no build overwrites the image of another"
+        self.requests.append(request)
+        bases = (Base("python:3.12", f"sha256:{len(self.requests)}"),)
+        image = Image(request.name, request.tag, f"sha256:{request.commit}{len(self.requests)}", bases=bases)
+        self.images[image.full_name] = image
+        return image
 
-    async def find(self, request: BuildRequest) -> Image | None:
-        return self.images.get(request.commit)
+    async def find(self, image: Image) -> Present | None:
+        return Present(10) if self.images.get(image.full_name) == image else None
 
-    async def trim(self, limit_bytes: int) -> int:
+    async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
+        if image.full_name in self.used:
+            return Removal(done=False, rest="the container a uses it")
+        if not dry_run:
+            self.images.pop(image.full_name, None)
+        return Removal(done=True)
+
+    async def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:
         return 0
 
     async def ping(self) -> None:
@@ -88,6 +119,7 @@ class FakeTarget:
         self.lost: set[str] = set()  # the ids of images that are gone
         self.changed: Changed | None = None  # tells that something has changed outside, once the target is watched
         self.unfit: set[str] = set()  # the apps that it cannot run
+        self.refusals: list[Unavailable] = []  # what the next roll-outs are answered with
 
     async def require(self, app: App) -> None:
         if app.name in self.unfit:
@@ -96,6 +128,8 @@ class FakeTarget:
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         if self.trouble is not None:
             raise self.trouble
+        if self.refusals:
+            raise self.refusals.pop()
         async with progress.step("candidate"):
             progress.log.write("started\n")
             if self.halfway is not None:
@@ -134,9 +168,6 @@ class FakeTarget:
 
     async def remove(self, app: str) -> None:
         self.removed.append(app)
-
-    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
-        return 0
 
     async def output(
         self, app: App, *, follow: bool, tail: int | None, since: datetime | None = None

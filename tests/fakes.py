@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from typing import Any, Self
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Head, Health, Image, Kept
+from deployd.domain import Deploy, Head, Health, Image
 from deployd.errors import RequestRefused, RolloutFailed, Unavailable
 from deployd.ports import (
     Candidate,
@@ -19,7 +19,6 @@ from deployd.ports import (
     Context,
     Gate,
     InFlight,
-    KeptNow,
     Log,
     Progress,
     none_in_flight,
@@ -27,13 +26,20 @@ from deployd.ports import (
 from deployd.tasks import uninterrupted
 
 
-def keeping(*images: Image) -> KeptNow:
-    """What a clean-up of images is told to keep."""
+class FakeMade:
+    """The record of the containers that were made, in memory."""
 
-    async def kept() -> Kept:
-        return Kept(images)
+    def __init__(self) -> None:
+        self.ids: dict[tuple[str, int], str] = {}
 
-    return kept
+    async def made(self, app: str, number: int) -> str | None:
+        return self.ids.get((app, number))
+
+    async def record_made(self, app: str, number: int, container: str) -> None:
+        self.ids[app, number] = container
+
+    async def forget_made(self, app: str, number: int) -> None:
+        del self.ids[app, number]
 
 
 class FakeLog:
@@ -241,9 +247,6 @@ class FakeTarget:
     async def remove(self, app: str) -> None:
         self.containers.pop(app, None)
         self._serving.pop(app, None)
-
-    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
-        return 0
 
     async def output(
         self, app: App, *, follow: bool, tail: int | None, since: datetime | None = None

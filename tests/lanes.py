@@ -116,6 +116,9 @@ class ScriptedAftermath(Aftermath):
     async def prune(self, app: App, retention: Retention, log: Log | None = None) -> None:
         self.pruned.put_nowait(app.name)
 
+    async def remove_images(self, app: str) -> None:
+        self.pruned.put_nowait(app)
+
 
 class World:
     """What serves, as a target would say."""

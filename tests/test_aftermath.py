@@ -14,7 +14,7 @@ from deployd.domain import Deploy, Image, Status, Trigger, Wanted
 from deployd.errors import RolloutFailed
 from deployd.events import Events
 from deployd.logs.logs import Logs
-from deployd.ports import Builder, InFlight, KeptNow, Log, Target, none_in_flight
+from deployd.ports import Builder, InFlight, Log, Present, Removal, Target, none_in_flight
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.desk import REPO
@@ -25,13 +25,12 @@ CACHE_LIMIT = 10**7
 
 
 class Place:
-    """A target, or a builder, that notes in `said` what it is asked; `freed` bytes come of each clean-up."""
+    """A target, or a builder, that notes in `said` what it is asked; `freed` bytes come of a clean-up of the cache."""
 
     def __init__(self, name: str, said: list[str]) -> None:
         self.name, self.said = name, said
         self.freed = 0
         self.broken = False
-        self.kept: set[str] = set()
         self.in_flight: InFlight = none_in_flight
 
     async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight) -> None:
@@ -41,15 +40,14 @@ class Place:
         self.said.append(f"{self.name} sweeps {app.name} but {keep}")
         log.write("swept\n")
 
-    async def remove(self, app: str) -> None:
-        self.said.append(f"{self.name} removes {app}")
+    async def remove(self, what: str | Image, *, dry_run: bool = False) -> Removal:
+        self.said.append(f"{self.name} removes {what.full_name if isinstance(what, Image) else what}")
+        return Removal(done=True)
 
-    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
-        self.kept = {image.id for image in (await kept()).images}
-        self.said.append(f"{self.name} prunes {app.name} to {images} images, {image_bytes} bytes")
-        return self.freed
+    async def find(self, image: Image) -> Present | None:
+        return Present(10)
 
-    async def trim(self, limit_bytes: int) -> int:
+    async def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:
         self.said.append(f"{self.name} trims to {limit_bytes} bytes")
         return self.freed
 
@@ -75,7 +73,9 @@ class World:
         deploy = await self.store.queue(wanted)
         for status in (Status.BUILDING, Status.ROLLING_OUT, Status.LIVE):
             deploy = await self.store.advance(deploy, status)
-        await self.store.record_image(deploy, Image("deployd/iris", commit, f"sha256:{commit}"))
+        image = Image("deployd/here/iris", f"{commit}-{deploy.number}", f"sha256:{commit}")
+        build = await self.store.begin_build(deploy, image.full_name, "")
+        await self.store.end_build(deploy, build, image, None)
         return deploy
 
     async def log(self, deploy: Deploy) -> str:
@@ -98,7 +98,6 @@ async def test_what_served_before_is_drained_and_then_what_is_too_old_is_pruned(
     await world.aftermath.follow(_app(), deploy, RETENTION, lambda: 7)
     assert world.said == [
         "docker sweeps iris but 1",
-        "docker prunes iris to 3 images, 1000000000 bytes",
         "builder trims to 10000000 bytes",
     ]
     assert world.docker.in_flight() == 7
@@ -119,18 +118,28 @@ async def test_a_drain_that_fails_is_recorded_and_nothing_is_pruned(world: World
     assert world.said == []
 
 
-async def test_the_images_of_the_live_and_the_previous_release_are_kept(world: World) -> None:
-    await world.released(commit=A)
-    deploy = await world.released(commit=B)
-    await world.aftermath.follow(_app(), deploy, RETENTION, none_in_flight)
-    assert world.docker.kept == {f"sha256:{A}", f"sha256:{B}"}
+async def test_each_image_that_is_removed_is_named_in_the_log_of_the_deploy(world: World) -> None:
+    for commit in (A, B):
+        await world.released(commit=commit)
+    deploy = await world.released(commit="c" * 40)
+    few = RETENTION.model_copy(update={"images": 2})
+    await world.aftermath.follow(_app(), deploy, few, none_in_flight)
+    assert f"builder removes deployd/here/iris:{A}-1" in world.said
+    assert f"removed the image deployd/here/iris:{A}-1\n" in await world.log(deploy)
 
 
 async def test_what_was_freed_is_written_to_the_log_of_the_deploy(world: World) -> None:
-    world.docker.freed, world.builder.freed = 2_500_000, 1_000_000
+    world.builder.freed = 1_000_000
     deploy = await world.released()
     await world.aftermath.follow(_app(), deploy, RETENTION, none_in_flight)
-    assert "freed 2.5 MB of images, 1.0 MB of build cache\n" in await world.log(deploy)
+    assert "freed 1.0 MB of build cache\n" in await world.log(deploy)
+
+
+async def test_no_line_says_that_nothing_was_freed(world: World) -> None:
+    world.builder.freed = 1_200
+    deploy = await world.released()
+    await world.aftermath.follow(_app(), deploy, RETENTION, none_in_flight)
+    assert "freed 1.2 kB of build cache\n" in await world.log(deploy)
 
 
 async def test_nothing_is_written_about_freed_bytes_when_nothing_was_freed(world: World) -> None:
@@ -142,10 +151,10 @@ async def test_nothing_is_written_about_freed_bytes_when_nothing_was_freed(world
 async def test_what_is_freed_after_no_release_is_written_to_the_daemons_log(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.docker.freed = 1_000_000
+    world.builder.freed = 1_000_000
     with caplog.at_level(logging.INFO):
         await world.aftermath.prune(_app(), RETENTION)
-    assert "freed 1.0 MB of images" in caplog.text
+    assert "freed 1.0 MB of build cache" in caplog.text
 
 
 async def test_an_app_whose_target_changed_goes_from_where_its_release_before_ran(world: World) -> None:

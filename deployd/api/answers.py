@@ -53,6 +53,13 @@ class GateAnswer(Answer):
     detail: str = ""
 
 
+class BaseAnswer(Answer):
+    """A base image of a build. `digest` is its registry's, or the engine's id of an image that came from none."""
+
+    name: str
+    digest: str
+
+
 class DeployAnswer(Answer):
     """One deploy. In lists `steps` is empty."""
 
@@ -74,6 +81,8 @@ class DeployAnswer(Answer):
     finished_at: datetime | None = None
     image: str | None = None
     digest: str | None = None
+    bases: list[BaseAnswer] = []
+    rebuild: bool = False
     steps: list[StepAnswer] = []
     gates: list[GateAnswer] = []
     model: dict[str, Any] = {}
@@ -86,9 +95,11 @@ class DeployAnswer(Answer):
     @classmethod
     def of(cls, deploy: Deploy) -> Self:
         """The answer for a deploy."""
-        known = {name: getattr(deploy, name) for name in cls.model_fields if name not in {"image", "digest"}}
-        image = deploy.image
-        return cls.model_validate(known | {"image": image_name(image), "digest": image.digest if image else None})
+        of_image = {"image", "digest", "bases"}
+        known = {name: getattr(deploy, name) for name in cls.model_fields if name not in of_image}
+        if (image := deploy.image) is not None:
+            known |= {"image": image.full_name, "digest": image.digest, "bases": bases_of(image)}
+        return cls.model_validate(known)
 
 
 class LiveAnswer(Answer):
@@ -97,6 +108,7 @@ class LiveAnswer(Answer):
     number: int
     commit: str
     image: str | None = None
+    bases: list[BaseAnswer] = []
     since: datetime | None = None
 
 
@@ -158,12 +170,14 @@ def live_of(state: AppState) -> LiveAnswer | None:
     """The live release of an app's state."""
     if (live := state.live) is None:
         return None
-    return LiveAnswer(number=live.number, commit=live.commit, image=image_name(live.image), since=live.live_at)
+    image, bases = live.image, bases_of(live.image)
+    name = image.full_name if image else None
+    return LiveAnswer(number=live.number, commit=live.commit, image=name, bases=bases, since=live.live_at)
 
 
-def image_name(image: Image | None) -> str | None:
-    """`deployd/iris:0a1b…`."""
-    return f"{image.name}:{image.tag}" if image else None
+def bases_of(image: Image | None) -> list[BaseAnswer]:
+    """The base images of an image, as far as they are known."""
+    return [BaseAnswer.model_validate(base) for base in image.bases] if image else []
 
 
 class AppsAnswer(Answer):
@@ -270,6 +284,25 @@ class VersionAnswer(Answer):
     ready: str = "/readyz"
 
 
+class PrunedAnswer(Answer):
+    """One thing that went, or would go. `gone`: of an image, the name that deployd gave it; without that a container uses it.
+    `note`: what uses it, or why the image is still there."""
+
+    what: Literal["image", "logs", "build cache"]
+    name: str = ""
+    size: int = 0
+    app: str | None = None
+    gone: bool = True
+    note: str = ""
+
+
+class PruneAnswer(Answer):
+    """What was removed, or with `dry_run` what would be."""
+
+    dry_run: bool
+    pruned: list[PrunedAnswer]
+
+
 class AliveAnswer(Answer):
     """The process answers."""
 
@@ -283,9 +316,20 @@ class Asked(BaseModel):
 
 
 class DeployAsked(Asked):
-    """What to deploy: a SHA (short or full), branch or tag; null means the head of what the app watches."""
+    """What to deploy: a SHA (short or full), branch or tag; null means the head of what the app watches.
+
+    `rebuild`: build the image anew, without the build cache and from base images that are pulled, though there is one.
+    """
 
     commit: CommitName | None = None
+    rebuild: bool = False
+
+
+class PruneAsked(Asked):
+    """Which app's images to prune; null means those of every app. `dry_run`: only say what would go."""
+
+    app: Annotated[str, StringConstraints(max_length=255)] | None = None
+    dry_run: bool = False
 
 
 class RollbackAsked(Asked):

@@ -21,7 +21,6 @@ from deployd.api.answers import (
     PlanAnswer,
     RollbackAsked,
     ScaleAsked,
-    image_name,
     live_of,
 )
 from deployd.api.auth import DEPLOYS, READS, RULES, Deployer
@@ -75,8 +74,9 @@ async def one_deploy(app: str, number: Number, services: Given) -> DeployAnswer:
 @router.post("/{app}/deploys", status_code=202)
 async def deploy_app(app: str, services: Given, caller: Deployer, asked: DeployAsked | None = None) -> DeployAnswer:
     """Deploy a commit, branch or tag; without one, the head of what the app watches."""
-    commit = asked.commit if asked else None
-    return DeployAnswer.of(await services.scheduler.deploy(app, commit, caller.name))
+    asked = asked or DeployAsked()
+    deploy = await services.scheduler.deploy(app, asked.commit, caller.name, rebuild=asked.rebuild)
+    return DeployAnswer.of(deploy)
 
 
 @router.post("/{app}/rollback", status_code=202)
@@ -136,7 +136,7 @@ async def plan(app: str, services: Given, commit: CommitName | None = None) -> P
         commit=found.commit,
         head=found.head,
         known=DeployAnswer.of(found.known) if found.known else None,
-        image=image_name(found.image),
+        image=found.image.full_name if found.image else None,
         steps=list(found.steps),
     )
 

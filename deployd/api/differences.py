@@ -33,9 +33,10 @@ def _facts(deploy: Deploy) -> Iterator[tuple[str, Any]]:
     yield "status", deploy.status.value
     yield "reason", deploy.reason or None
     if deploy.image is not None:
-        yield "image", f"{deploy.image.name}:{deploy.image.tag}"
+        yield "image", deploy.image.full_name
         yield "image id", deploy.image.id
         yield "digest", deploy.image.digest
+        yield from ((f"base {base.name}", base.digest) for base in deploy.image.bases)
     for gate in deploy.gates:
         yield f"gate {gate.name}", f"{gate.verdict}: {gate.detail}" if gate.detail else gate.verdict
     yield from _flat("model", deploy.model)

@@ -10,8 +10,8 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, Response
 
-from deployd.api.answers import AliveAnswer, ReloadAnswer, VersionAnswer
-from deployd.api.auth import READS, RULES
+from deployd.api.answers import AliveAnswer, PruneAnswer, PruneAsked, PrunedAnswer, ReloadAnswer, VersionAnswer
+from deployd.api.auth import DEPLOYS, READS, RULES
 from deployd.api.badge import badge
 from deployd.api.readiness import WARNING, is_well
 from deployd.api.services import Given
@@ -100,6 +100,14 @@ async def reload(services: Given) -> ReloadAnswer:
         older_config=[name for name in older if name not in restarting],
         restarting=restarting,
     )
+
+
+@router.post("/api/v1/prune", dependencies=[DEPLOYS])
+async def prune(services: Given, asked: PruneAsked | None = None) -> PruneAnswer:
+    """Remove the images and logs beyond `[retention]` and trim the build cache now, as after each deploy."""
+    asked = asked or PruneAsked()
+    found = await services.scheduler.prune(asked.app, dry_run=asked.dry_run)
+    return PruneAnswer(dry_run=asked.dry_run, pruned=[PrunedAnswer.model_validate(each) for each in found])
 
 
 @router.get("/api/v1/backup", response_class=Response, dependencies=[RULES])

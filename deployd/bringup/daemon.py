@@ -85,6 +85,10 @@ class DemoDaemon:
         """The URL of its app."""
         return f"http://127.0.0.1:{self.public_port}"
 
+    def container(self, number: int) -> str:
+        """The name of the container of a deploy of its app."""
+        return f"deployd-{self.instance}-{self.app}-{number}"
+
     @property
     def log(self) -> Path:
         """The file of its own log."""

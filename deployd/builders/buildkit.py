@@ -14,20 +14,25 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deployd.builders import remote_buildkit
+from msgspec import structs
+
+from deployd.builders import images, remote_buildkit
+from deployd.builders.bases import pull_all
 from deployd.builders.buildkit_output import BuildkitOutput
 from deployd.builders.docker_cli import Client, locate, run, stream
-from deployd.builders.dockerfile import check, parse
-from deployd.builders.outcome import built_before, in_time
+from deployd.builders.dockerfile import bases, check, parse
+from deployd.builders.outcome import in_time
 from deployd.builders.remote_buildkit import remote_name
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.config.values import read_secret
-from deployd.domain import Image
+from deployd.domain import Base, Image
+from deployd.engine.client import EngineClient
 from deployd.errors import BuildFailed, ConfigError, Unavailable
-from deployd.ports import BuildRequest, Context, Log
+from deployd.ports import BuildRequest, Context, Log, Present, Removal
 
 # A build arg with such a name would change what the client does, since args are in its environment.
 _CLIENT_VARIABLES = re.compile(
@@ -56,6 +61,7 @@ class BuildkitBuilder:
         self._registry = registry
         self._given = client
         self._client: Client | None = None
+        self._url = url
         self._environment = {"DOCKER_HOST": url} if url else {}
         self._in_use: set[Path] = set()
 
@@ -64,26 +70,44 @@ class BuildkitBuilder:
 
         On a cancellation, the client ends at once. BuildKit ends the step about 0.2 s later; it does not tell when.
         """
-        check(parse(context.instructions, context.dockerfile), request.app.build, request.args)
+        dockerfile = parse(context.instructions, context.dockerfile)
+        check(dockerfile, request.app.build, request.args)
         _refuse_client_variables(request.args)
         client = await self._located()
         if self._settings.memory is not None or self._settings.cpus is not None:
             log.write("builder.memory and builder.cpus do not limit BuildKit: set limits on its daemon\n")
         async with in_time(self._settings.timeout, log):
-            return await self._build(client, request, context, log)
+            return await self._build(client, request, context, log, bases(dockerfile, request.args))
 
-    async def find(self, request: BuildRequest) -> Image | None:
-        """See ports.Builder."""
+    async def find(self, image: Image) -> Present | None:
+        """See ports.Builder. An image that BuildKit pushed is looked for in the registry."""
         client = await self._located()
-        if self._pushes(request):
+        if self._settings.address is not None and image.digest is not None:
             with self._private_directory() as directory:
                 environment = {**self._environment, **self._login(directory, None)}
-                ended = await run(remote_buildkit.find_command(client.path, request), environment)
-            return remote_buildkit.found(request, ended.output) if ended.code == 0 else None
-        return built_before(request, await self._inspect(client, f"{request.name}:{request.commit}"))
+                ended = await run(remote_buildkit.find_command(client.path, image), environment)
+            return Present(0) if ended.code == 0 and remote_buildkit.has(image, ended.output) else None
+        try:
+            engine = EngineClient(self._url)
+        except ConfigError as exc:
+            raise Unavailable(exc.message, hint=exc.hint) from exc
+        async with engine:
+            return await images.find(engine, image)
 
-    async def trim(self, limit_bytes: int) -> int:
-        """See ports.Builder. BuildKit's cache does not record who filled it: the least used part of all is removed."""
+    async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
+        """See ports.Builder. What is in the registry is the registry's to clean up."""
+        try:
+            engine = EngineClient(self._url)
+        except ConfigError:
+            return Removal(done=True)  # a remote BuildKit built the image, for a cluster
+        async with engine:
+            return await images.remove(engine, image, dry_run=dry_run)
+
+    async def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:
+        """See ports.Builder. BuildKit's cache does not record who filled it: the least used part of all is removed. It does not
+        tell beforehand what that would be."""
+        if dry_run:
+            return 0
         return _freed(await self._answer(prune_command(await self._located(), self._settings.address, limit_bytes)))
 
     async def ping(self) -> None:
@@ -118,7 +142,9 @@ class BuildkitBuilder:
         """Whether BuildKit pushes the image: a remote one does so for a cluster, which pulls it; no engine is needed."""
         return self._settings.address is not None and request.app.target == "kubernetes"
 
-    async def _build(self, client: Client, request: BuildRequest, context: Context, log: Log) -> Image:
+    async def _build(
+        self, client: Client, request: BuildRequest, context: Context, log: Log, names: Sequence[str]
+    ) -> Image:
         output = BuildkitOutput(log)
         with self._private_directory() as directory:
             secrets = _write_secrets(request, directory, log)
@@ -130,17 +156,33 @@ class BuildkitBuilder:
                 else _load_options(client, directory)
             )
             command = build_command(client, self._settings.address, request, context.dockerfile, out, secrets)
-            environment = {**request.args, "DOCKER_BUILDKIT": "1", **self._environment, **self._login(directory, log)}
+            asking = {**self._environment, **self._login(directory, log)}
+            if request.pull and self._settings.address is None:
+                await pull_all(names, partial(self._pull, client, asking), log)
+            environment = {**request.args, "DOCKER_BUILDKIT": "1", **asking}
             code = await stream(command, environment, context.tar(), output.take, client.stop_seconds)
             if code:
                 raise remote_buildkit.push_failed(output.failure(code))
             if pushes:
-                return remote_buildkit.pushed(request, _read(directory / "metadata"))
+                pushed = remote_buildkit.pushed(request, _read(directory / "metadata"))
+                return structs.replace(pushed, bases=tuple(output.bases))
             built = _read(directory / "image-id")
-        found = await self._inspect(client, f"{request.name}:{request.commit}")
+        found = await self._inspect(client, request.full_name)
         if found is None or found["Id"] != built:
             raise Unavailable("BuildKit ended the build without an image", hint="was the Docker Engine restarted?")
-        return Image(request.name, request.commit, found["Id"])
+        built_on = [await self._base(client, base) for base in output.bases]
+        return Image(request.name, request.tag, found["Id"], bases=tuple(built_on))
+
+    async def _base(self, client: Client, base: Base) -> Base:
+        """A base image; where BuildKit gave no digest, with the engine's id."""
+        if base.digest or (found := await self._inspect(client, base.name)) is None:
+            return base
+        return images.base_of(base.name, found)
+
+    async def _pull(self, client: Client, environment: Mapping[str, str], name: str) -> None:
+        ended = await run([str(client.path), "pull", "--quiet", name], environment)
+        if ended.code:
+            raise _no_answer(ended.output)
 
     async def _inspect(self, client: Client, name: str) -> dict[str, Any] | None:
         ended = await run([str(client.path), "image", "inspect", "--format", "{{json .}}", name], self._environment)
@@ -205,7 +247,11 @@ def build_command(
     command = [str(client.path), *(["buildx"] if client.buildx else []), "build", "--progress=plain", *output]
     if client.buildx and address:
         command += ["--builder", remote_name(address)]
-    command += ["--file", dockerfile, "--tag", f"{request.name}:{request.commit}"]
+    command += ["--file", dockerfile, "--tag", request.full_name]
+    if request.fresh:
+        command.append("--no-cache")
+    if request.pull and address is not None:
+        command.append("--pull")
     for key, value in request.image_labels.items():
         command += ["--label", f"{key}={value}"]
     for name in request.args:

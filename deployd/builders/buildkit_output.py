@@ -6,6 +6,7 @@ Pure. Every line of a step begins with the step's number, so a build cannot imit
 import re
 
 from deployd.builders.outcome import base_failed, step_failed
+from deployd.domain import Base
 from deployd.errors import BuildFailed, DeploydError, Unavailable
 from deployd.ports import Log
 
@@ -13,6 +14,7 @@ _LINE = re.compile(r"#(\d+) (.*)")
 _NOISE = re.compile(r"#\d+ (?:sha256:[0-9a-f]{64}\b.*|(?:extracting|resolve|transferring) .*)|#\d+ [\d.]+[kMG]?B / .*")
 _STEP = re.compile(r"\[(?:\S+ )?(\d+/\d+)\] (.*)")
 _EXIT = re.compile(r"exit code: (\d+)\s*$")
+_BUILT_ON = re.compile(r"\[(?:\S+ )?\d+/\d+\] FROM (?:docker\.io/(?:library/)?)?([^\s@]+)(?:@(sha256:[0-9a-f]{64}))?.*")
 _BASE = re.compile(r"\[internal\] load metadata for (\S+)|\[(?:\S+ )?\d+/\d+\] FROM (\S+)")
 _NO_ENGINE = re.compile(
     r"[Cc]annot connect to the Docker daemon|error during connect|rpc error: code = Unavailable|failed to dial gRPC"
@@ -24,9 +26,10 @@ _PROLOGUE = re.compile(
 
 
 class BuildkitOutput:
-    """The output of one build, taken line by line."""
+    """The output of one build, taken line by line. `bases`: its base images; without a digest where BuildKit tells none."""
 
     def __init__(self, log: Log) -> None:
+        self.bases: list[Base] = []
         self._log = log
         self._names: dict[str, str] = {}
         self._failure: DeploydError | None = None
@@ -54,6 +57,8 @@ class BuildkitOutput:
     def _step(self, number: str, text: str) -> None:
         if text.startswith("["):
             self._names[number] = text
+            if (base := _BUILT_ON.fullmatch(text)) and Base(base[1], base[2] or "") not in self.bases:
+                self.bases.append(Base(base[1], base[2] or ""))
         elif text.startswith("ERROR: ") and self._failure is None:
             self._failure = self._why(number, text.removeprefix("ERROR: "))
 

@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from deployd.builders.outcome import base_failed, step_failed
-from deployd.errors import BuildFailed, DeploydError
+from deployd.errors import BuildFailed, DeploydError, Unavailable
 from deployd.ports import Log
 
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*?)\s*", re.DOTALL)
 _RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,64})\s*")
 _LAYER = re.compile(r" ---> ([0-9a-f]{12,64})\s*")
+_LAYER_GONE = re.compile(r"unknown parent image ID|No such image: sha256:[0-9a-f]{64}")
 _OF_ENGINE = (" ---> ", "Removing intermediate container ", "Step ")
 
 
@@ -67,6 +68,8 @@ class ClassicOutput:
         hint = self._last_lines() if code else ""
         self._log.write(f"{text}\n")
         where = f"{self._step}: " if self._step else ""
+        if _LAYER_GONE.search(text):
+            return Unavailable(f"{where}{text}", hint="somebody removed a layer of the build cache; it is built again")
         if code:
             return step_failed(where, int(code), hint)
         return base_failed(where, text) if self._from else BuildFailed(f"{where}{text}")

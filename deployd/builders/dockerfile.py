@@ -17,6 +17,7 @@ _FLAG = re.compile(r"--[a-z]\S*\s*")
 _WORD = re.compile(r"""(?:[^\s"']|"(?:\\.|[^"\\])*"|'[^']*')+""")
 _HEREDOC = re.compile(r"""\d*<<(-?)(["']?)([^<"']+)\2""")
 _OFFICIAL = re.compile(r"(?:(?:docker\.io/)?docker/dockerfile(?:-upstream)?)(?:[:@][\w.:@-]+)?")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))")
 _PLATFORM_ARGUMENT = re.compile(r"\$\{?((?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT))\b")
 
 # The flags that the classic builder supports; all others need BuildKit.
@@ -102,11 +103,12 @@ def check_classic(dockerfile: Dockerfile, build: Build, args: Mapping[str, str])
         )
 
 
-def bases(dockerfile: Dockerfile) -> Sequence[str]:
-    """The base images of the stages, as written; other stages are left out."""
+def bases(dockerfile: Dockerfile, args: Mapping[str, str]) -> Sequence[str]:
+    """The base images of the stages, with the args before the first stage filled in; other stages are left out."""
     names = {stage.name for stage in dockerfile.stages}
-    images = (stage.image for stage in dockerfile.stages if stage.image.lower() not in names | {"scratch"})
-    return list(dict.fromkeys(images))
+    known = dict(_args_before_stages(dockerfile, args))
+    images = (_VARIABLE.sub(lambda match: _value(match, known), stage.image) for stage in dockerfile.stages)
+    return list(dict.fromkeys(image for image in images if image and image.lower() not in names | {"scratch"}))
 
 
 def _beyond_classic(instruction: Instruction, args: Mapping[str, str]) -> str | None:
@@ -125,6 +127,20 @@ def _beyond_classic(instruction: Instruction, args: Mapping[str, str]) -> str | 
         if argument and argument[1] not in args:
             return f"FROM --platform=${argument[1]}"
     return None
+
+
+def _args_before_stages(dockerfile: Dockerfile, args: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for instruction in dockerfile.instructions:
+        if instruction.name == "FROM":
+            return
+        if instruction.name == "ARG":
+            name, _, default = instruction.rest.partition("=")
+            yield name, args.get(name, default.strip("\"'"))
+
+
+def _value(match: re.Match[str], known: Mapping[str, str]) -> str:
+    """The value of `$NAME`, `${NAME}` or `${NAME:-default}`."""
+    return known.get(match[1] or match[3], "") or match[2] or ""
 
 
 def _directives(text: str) -> dict[str, str]:

@@ -10,22 +10,24 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from deployd.builders import images
+from deployd.builders.bases import login_for, pull_all
 from deployd.builders.classic_output import ClassicOutput
-from deployd.builders.dockerfile import Dockerfile, check, check_classic, parse
-from deployd.builders.outcome import built_before, in_time
+from deployd.builders.dockerfile import Dockerfile, bases, check, check_classic, parse
+from deployd.builders.layers import to_trim
+from deployd.builders.outcome import in_time
 from deployd.builders.unnamed import UnnamedImages
 from deployd.builders.upload import Upload, tar_of
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.config.values import read_secret
-from deployd.domain import Image
+from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
 from deployd.engine.connection import Refused
 from deployd.errors import BuildFailed, ConfigError, Unavailable
-from deployd.ports import BuildRequest, Context, Log
+from deployd.ports import BuildRequest, Context, Log, Present, Removal
 
 _logger = logging.getLogger(__name__)
 
@@ -49,27 +51,37 @@ class EngineBuilder:
         self._registry = registry
         self._url = url
         self._unnamed = UnnamedImages(state_dir / "unnamed-images")
+        self._building = 0
+        self._trimming = asyncio.Lock()
 
     async def build(self, request: BuildRequest, context: Context, log: Log) -> Image:
         """See ports.Builder. BuildFailed also after `builder.timeout`."""
         dockerfile = parse(context.instructions, context.dockerfile)
         check(dockerfile, request.app.build, request.args)
         check_classic(dockerfile, request.app.build, request.args)
-        async with in_time(self._settings.timeout, log):
-            return await self._build(request, dockerfile, context, log)
+        async with self._trimming:
+            self._building += 1
+        try:
+            async with in_time(self._settings.timeout, log):
+                return await self._build(request, dockerfile, context, log)
+        finally:
+            self._building -= 1
 
-    async def find(self, request: BuildRequest) -> Image | None:
+    async def find(self, image: Image) -> Present | None:
         """See ports.Builder."""
         async with self._engine() as engine:
-            found = await engine.images.inspect(_name(request))
-        return built_before(request, found)
+            return await images.find(engine, image)
 
-    async def trim(self, limit_bytes: int) -> int:
-        """See ports.Builder. The classic builder's cache is the unnamed images of stages; the newest of them stay. An unnamed
-        image with our labels is not part of it: a later build took its name, and a release may need it, so `prune` removes it
-        with the other images of its app. BuildKit's cache is not touched."""
+    async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
+        """See ports.Builder."""
         async with self._engine() as engine:
-            return await self._trim_unnamed(engine, limit_bytes)
+            return await images.remove(engine, image, dry_run=dry_run)
+
+    async def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:
+        """See ports.Builder. The classic builder's cache is the unnamed layers of builds; only those that our builds made go, the
+        oldest first. BuildKit's cache is not touched. While a build runs, nothing goes: it may stand on any layer."""
+        async with self._trimming, self._engine() as engine:
+            return 0 if self._building else await self._trim_layers(engine, limit_bytes, dry_run=dry_run)
 
     async def ping(self) -> None:
         """Unavailable when the engine does not answer within five seconds."""
@@ -84,11 +96,14 @@ class EngineBuilder:
         separate = all(instruction.name != "ONBUILD" for instruction in dockerfile.instructions)
         try:
             async with upload.pieces() as pieces, self._engine() as engine:
+                names = bases(dockerfile, request.args)
+                if request.pull:
+                    await pull_all(names, partial(self._pull, engine, log), log)
                 parameters = self._parameters(request, context, labelled=not separate)
                 await self._run(engine, parameters, self._credentials(log), pieces, output)
                 if separate:
                     await self._label(engine, request, output)
-                image = await _built_image(engine, request, output)
+                image = await _built_image(engine, request, output, await _bases(engine, names))
                 return image
         except Unavailable as exc:
             if upload.failure is not None:
@@ -97,7 +112,7 @@ class EngineBuilder:
         finally:
             if image is None and output.container is not None:
                 await self._wait_until_gone(output.container)
-            await self._remember(output, output.images[:-1] if image else [*output.images, output.layer])
+            await self._remember(output)
 
     async def _run(
         self,
@@ -125,7 +140,7 @@ class EngineBuilder:
         base = output.images[-1]
         pairs = " ".join(f'{key}="{value}"' for key, value in request.image_labels.items())
         tar = tar_of(f"FROM {base}\nLABEL {pairs}\n")
-        await self._run(engine, {"t": _name(request), "rm": "1", "forcerm": "1"}, {}, tar, output)
+        await self._run(engine, {"t": request.full_name, "rm": "1", "forcerm": "1"}, {}, tar, output)
         output.images.remove(base)
 
     def _parameters(self, request: BuildRequest, context: Context, *, labelled: bool) -> dict[str, str]:
@@ -133,11 +148,12 @@ class EngineBuilder:
             "dockerfile": context.dockerfile,
             "rm": 1,
             "forcerm": 1,
+            "nocache": 1 if request.fresh else None,
             "buildargs": json.dumps(dict(request.args)),
             "target": request.app.build.stage,
         }
         if labelled:
-            wanted |= {"t": _name(request), "labels": json.dumps(dict(request.image_labels))}
+            wanted |= {"t": request.full_name, "labels": json.dumps(dict(request.image_labels))}
         if self._settings.memory is not None:
             wanted |= {"memory": self._settings.memory, "memswap": self._settings.memory}
         if self._settings.cpus is not None:
@@ -145,14 +161,18 @@ class EngineBuilder:
         return {key: str(value) for key, value in wanted.items() if value is not None}
 
     def _credentials(self, log: Log) -> dict[str, str]:
-        registry = self._registry
-        if registry is None or registry.username is None or registry.password is None:
+        registry, password = self._registry, self._password(log)
+        if registry is None or registry.username is None or password is None:
             return {}
-        password = read_secret(registry.password, "registry.password")
-        log.hide(password)
-        host = registry.url.partition("://")[2] or registry.url
-        known = {host.split("/")[0]: {"username": registry.username, "password": password}}
+        known = {registry.prefix.split("/")[0]: {"username": registry.username, "password": password}}
         return {"X-Registry-Config": base64.urlsafe_b64encode(json.dumps(known).encode()).decode()}
+
+    def _password(self, log: Log) -> str | None:
+        if self._registry is None or self._registry.password is None:
+            return None
+        password = read_secret(self._registry.password, "registry.password")
+        log.hide(password)
+        return password
 
     async def _wait_until_gone(self, container: str) -> None:
         """Wait until the engine has removed the container of an ended build. deployd does not remove it itself, since a build can
@@ -163,35 +183,42 @@ class EngineBuilder:
         except Unavailable as exc:
             _logger.warning("Cannot wait for the removal of an ended build's container: %s", exc)
 
-    async def _remember(self, output: ClassicOutput, left: Sequence[str | None]) -> None:
-        """Record which unnamed images this build has left, so that only those are removed later."""
-        began, names = output.began, [each for each in left if each]
-        if began is None or not names:
+    async def _remember(self, output: ClassicOutput) -> None:
+        """Record which unnamed layers this build has left, so that only those are removed later."""
+        began, results = output.began, [each for each in (*output.images, output.layer) if each]
+        if began is None or not results:
             return
         try:
             async with self._engine(_ANSWER_SECONDS) as engine:
-                found = [await engine.images.inspect(each) for each in names]
+                layers = [layer for each in results for layer in reversed(await engine.images.history(each))]
         except Unavailable as exc:
-            _logger.warning("Cannot record which unnamed images a build left: %s", exc)
+            _logger.warning("Cannot record which unnamed layers a build left: %s", exc)
             return
-        # An image older than the build came from the cache; another program may have made it.
-        made = [each["Id"] for each in found if each and not each["RepoTags"] and _created(each) >= began]
-        self._unnamed.add(made)
+        # A layer older than the build came from the cache; another program may have made it.
+        made = [each["Id"] for each in layers if not each["Tags"] and each["Created"] >= began.timestamp()]
+        self._unnamed.add(dict.fromkeys(made))
 
-    async def _trim_unnamed(self, engine: EngineClient, limit_bytes: int) -> int:
-        known = {each: await engine.images.inspect(each) for each in self._unnamed.all()}
-        sizes = {each: int(found["Size"]) for each, found in known.items() if found and not found["RepoTags"]}
-        gone = known.keys() - sizes.keys()
-        excess, freed = sum(sizes.values()) - limit_bytes, 0
-        if excess > 0:
-            before = await engine.images.disk_used()
-            for each, size in sizes.items():
-                if excess > 0 and await engine.images.remove(each):
-                    gone.add(each)
-                    excess -= size
-            freed = max(0, before - await engine.images.disk_used())
+    async def _trim_layers(self, engine: EngineClient, limit_bytes: int, *, dry_run: bool) -> int:
+        known, listed = self._unnamed.all(), await engine.images.all()
+        going = to_trim(listed, set(known), limit_bytes)
+        if dry_run:
+            return sum(size for _, size in going)
+        gone, freed = set(known) - {image["Id"] for image in listed}, 0
+        for layer, size in going:
+            try:
+                await engine.images.remove(layer)
+            except Refused as refused:
+                if refused.status != 409:  # a container or another build uses it by now
+                    raise
+            else:
+                _logger.info("Removed the layer %s of the build cache", layer[:19])
+                gone.add(layer)
+                freed += size
         self._unnamed.forget(gone)
         return freed
+
+    async def _pull(self, engine: EngineClient, log: Log, name: str) -> None:
+        await engine.images.pull(name, login_for(name, self._registry, self._password(log)))
 
     @asynccontextmanager
     async def _engine(self, within: float | None = None) -> AsyncIterator[EngineClient]:
@@ -209,21 +236,19 @@ class EngineBuilder:
                 raise Unavailable(f"the engine does not answer within {within or 0:g} s") from exc
 
 
-async def _built_image(engine: EngineClient, request: BuildRequest, output: ClassicOutput) -> Image:
+async def _built_image(
+    engine: EngineClient, request: BuildRequest, output: ClassicOutput, built_on: Sequence[Base]
+) -> Image:
     """The image that this build made. Unavailable when the engine does not have it under its name."""
-    found = await engine.images.inspect(_name(request))
+    found = await engine.images.inspect(request.full_name)
     if found is None or not output.images or found["Id"] != output.images[-1]:
         raise _no_image()
-    return Image(request.name, request.commit, found["Id"])
+    return Image(request.name, request.tag, found["Id"], bases=tuple(built_on))
 
 
-def _created(image: Mapping[str, Any]) -> datetime:
-    # fromisoformat does not accept nanoseconds, and the engine's Date header has whole seconds anyway.
-    return datetime.fromisoformat(image["Created"][:19] + "+00:00")
-
-
-def _name(request: BuildRequest) -> str:
-    return f"{request.name}:{request.commit}"
+async def _bases(engine: EngineClient, names: Sequence[str]) -> list[Base]:
+    found = {name: await engine.images.inspect(name) for name in names}
+    return [images.base_of(name, image) for name, image in found.items() if image is not None]
 
 
 def _no_image() -> Unavailable:

@@ -2,13 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-from deployd.domain import Image
 from deployd.errors import BuildFailed, DeploydError, Unavailable
-from deployd.ports import BuildRequest, Log
+from deployd.ports import Log
 
 _UNREACHABLE = re.compile(
     r"dial tcp|i/o timeout|no such host|connection re(?:fused|set)|TLS handshake|toomanyrequests|EOF$"
@@ -25,13 +23,6 @@ async def in_time(limit: float, log: Log) -> AsyncIterator[None]:
             yield
     except TimeoutError as exc:
         raise BuildFailed(f"the build was stopped after builder.timeout ({limit:g} s)", hint=log.tail()) from exc
-
-
-def built_before(request: BuildRequest, found: Mapping[str, Any] | None) -> Image | None:
-    """The image that the engine found under the request's name, if it carries the request's labels."""
-    if found is None or not request.image_labels.items() <= ((found["Config"] or {}).get("Labels") or {}).items():
-        return None
-    return Image(request.name, request.commit, found["Id"])
 
 
 def step_failed(where: str, code: int, last_lines: str) -> BuildFailed:

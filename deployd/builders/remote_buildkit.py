@@ -53,27 +53,21 @@ def pushed(request: BuildRequest, metadata: str) -> Image:
         digest = config = ""
     if not _DIGEST.fullmatch(digest):
         raise Unavailable("BuildKit ended the build without the digest of an image", hint="was it restarted?")
-    return Image(request.name, request.commit, str(config), str(digest))
+    return Image(request.name, request.tag, str(config), str(digest))
 
 
-def find_command(client: Path, request: BuildRequest) -> list[str]:
-    """The command that asks the registry for the image of `request`, with its config."""
-    name = f"{request.name}:{request.commit}"
-    return [str(client), "buildx", "imagetools", "inspect", "--format", "{{json .}}", name]
+def find_command(client: Path, image: Image) -> list[str]:
+    """The command that asks the registry for an image, by its name there."""
+    return [str(client), "buildx", "imagetools", "inspect", "--format", "{{json .}}", image.full_name]
 
 
-def found(request: BuildRequest, answer: str) -> Image | None:
-    """The image in the answer to `find_command`, if it has the request's labels; None also for an unknown answer: then it is
-    built again, from the cache."""
+def has(image: Image, answer: str) -> bool:
+    """Whether the answer to `find_command` is that image; not for an unknown answer: then it is built again, from the cache."""
     try:
         said: Mapping[str, Any] = json.loads(answer[answer.index("{") :])
-        digest, image = said["manifest"]["digest"], said["image"]
-        labels = image["config"]["Labels"]
-        if not _DIGEST.fullmatch(digest) or not request.image_labels.items() <= labels.items():
-            return None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-    return Image(request.name, request.commit, str(digest), str(digest))
+        return bool(said["manifest"]["digest"] == image.digest)
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def push_failed(failure: DeploydError) -> DeploydError:

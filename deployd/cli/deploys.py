@@ -42,13 +42,16 @@ def deploy(
         ),
     ],
     commit: Annotated[str | None, typer.Argument(metavar="COMMIT", help="A SHA, branch or tag.")] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build the image anew: without the cache, from base images pulled first.")
+    ] = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Deploy a commit, or the head of what the app follows."""
 
     async def ask(client: Client) -> DeployAnswer:
-        asked = await client.deploy(*await names.commit_of(client, name, commit))
+        asked = await client.deploy(*await names.commit_of(client, name, commit), rebuild=rebuild)
         return await _followed(client, asked, wait=wait, as_json=as_json)
 
     _end(with_daemon(ask), waited=wait, as_json=as_json)

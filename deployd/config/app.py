@@ -118,6 +118,7 @@ class Build(Section):
     stage: StageName | None = None
     submodules: bool = False
     lfs: bool = False
+    pull: Duration | None = None
 
 
 class AppGateway(Section):

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import ClientResponse, ClientTimeout
 
-from deployd.engine.connection import Connection, Refused, translated
+from deployd.engine.connection import Connection, translated
 from deployd.errors import Unavailable
 
 Message = Mapping[str, Any]
@@ -45,18 +45,30 @@ class EngineImages:
         found: list[dict[str, Any]] = await self._connection.ask("looking for images", "images/json", query=query)
         return found
 
+    async def all(self) -> Sequence[dict[str, Any]]:
+        """All images, also the unnamed layers of builds; with `ParentId`."""
+        found: list[dict[str, Any]] = await self._connection.ask(
+            "looking for images", "images/json", query={"all": "1"}
+        )
+        return found
+
+    async def history(self, image: str) -> Sequence[dict[str, Any]]:
+        """The layers of an image, the last one first; those that were pulled have no id. Empty when it does not exist."""
+        found = await self._connection.find(f"looking for {image}", f"images/{image}/history")
+        return found or []
+
     async def can_be_pulled(self, image: str) -> None:
         """Ask the registry for the image without pulling it. Refused with the registry's reason."""
         await self._connection.ask("asking the registry", f"distribution/{image}/json")
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, credentials: tuple[str, str] | None = None) -> None:
         """Pull it from its registry."""
         with translated(f"pulling {image}"):
-            await self._connection.client.images.pull(image)
+            await self._connection.client.images.pull(image, auth=_auth(credentials))
 
     async def push(self, name: str, tag: str, credentials: tuple[str, str] | None) -> AsyncGenerator[Message]:
         """Push it to its registry; the engine's messages. Refused with the registry's reason."""
-        auth = {"username": credentials[0], "password": credentials[1]} if credentials else None
+        auth = _auth(credentials)
         with translated(f"pushing {name}:{tag}"):
             async for message in self._connection.client.images.push(name, auth=auth, tag=tag, stream=True):
                 yield message
@@ -76,19 +88,18 @@ class EngineImages:
         ) as answer:
             yield Build(parsedate_to_datetime(answer.headers["Date"]), _messages(answer))
 
-    async def remove(self, image: str) -> bool:
-        """Remove a name or an id. False when a container or a layer of another image still needs it."""
-        try:
-            await self._connection.find(f"removing {image}", f"images/{image}", "DELETE")
-        except Refused as refused:
-            if refused.status != 409:
-                raise
-            return False
-        return True
+    async def remove(self, image: str) -> frozenset[str]:
+        """Remove a name, or an image by its id; the ids of what is gone with it. Refused with 409 when something needs it.
 
-    async def disk_used(self) -> int:
-        """Bytes of the layers of all images."""
-        return int((await self._connection.ask("measuring the images", "system/df"))["LayersSize"])
+        The unnamed layers below it stay (noprune): a build that runs now, ours or not, may stand on one of them.
+        """
+        query = f"images/{image}?noprune=1"
+        done = await self._connection.find(f"removing {image}", query, "DELETE") or []
+        return frozenset(str(each["Deleted"]) for each in done if "Deleted" in each)
+
+
+def _auth(credentials: tuple[str, str] | None) -> dict[str, str] | None:
+    return {"username": credentials[0], "password": credentials[1]} if credentials else None
 
 
 async def _messages(answer: ClientResponse) -> AsyncIterator[Message]:

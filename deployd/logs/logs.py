@@ -93,12 +93,13 @@ class Logs:
         if feed is not None and not feed.open:
             feed.end()
 
-    async def prune(self, count: int, total_bytes: int) -> int:
-        """Remove the oldest logs of each app beyond `count`, then the oldest of all beyond `total_bytes`; return the bytes freed.
+    async def prune(self, count: int, total_bytes: int, *, dry_run: bool = False) -> int:
+        """Remove the oldest logs of each app beyond `count`, then the oldest of all beyond `total_bytes`; return the bytes freed,
+        or with `dry_run` those that would be.
 
         Open logs and the newest of each app stay. Unavailable when the disk fails.
         """
-        return await asyncio.to_thread(self._prune, count, total_bytes)
+        return await asyncio.to_thread(self._prune, count, total_bytes, dry_run)
 
     def _path(self, app: str, number: int) -> Path:
         if not _APP.fullmatch(app) or type(number) is not int or number < 1:
@@ -122,15 +123,15 @@ class Logs:
             if not feed.followers and not feed.open and not feed.ended:
                 feed.end()
 
-    def _prune(self, count: int, total_bytes: int) -> int:
+    def _prune(self, count: int, total_bytes: int, dry_run: bool) -> int:
         try:
             # The lock is taken in the thread, which goes on when the task that waits for it is cancelled.
             with self._pruning:
-                return self._remove_stale(count, total_bytes)
+                return self._remove_stale(count, total_bytes, dry_run)
         except OSError as exc:
             raise Unavailable(f"cannot remove old logs: {exc.strerror}", hint=str(self._directory)) from exc
 
-    def _remove_stale(self, count: int, total_bytes: int) -> int:
+    def _remove_stale(self, count: int, total_bytes: int, dry_run: bool) -> int:
         stale: list[tuple[float, int, Path]] = []
         total = freed = 0
         for directory in self._directory.iterdir() if self._directory.is_dir() else ():
@@ -142,8 +143,9 @@ class Logs:
                     stale.append((age, stat.st_size, path))
         for age, size, path in sorted(stale):
             if age == float("-inf") or total - freed > total_bytes:
-                path.unlink(missing_ok=True)
                 freed += size
+                if not dry_run:
+                    path.unlink(missing_ok=True)
         return freed
 
 

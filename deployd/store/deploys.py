@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deployd.domain import TRANSITIONS, Deploy, GateResult, Image, Kept, Status, Wanted
-from deployd.store.rows import as_json, deploy_of, gates_json, image_json
+from deployd.store.rows import as_json, deploy_of, gates_json, image_json, image_of
 from deployd.store.schema import IN_FLIGHT
 from deployd.store.table import Table
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _QUEUED = (
     "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
-    "target, rollback_to, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?)"
+    "target, rollback_to, rebuild, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)"
 )
 
 
@@ -138,7 +138,7 @@ class Deploys(Table):
     async def kept(self, app: str) -> Kept:
         """The images that must not be removed: those of the live release, of the releases before it (a rollback goes there)
         and of queued and running deploys. For the latter also the commits, as an image may not be recorded yet."""
-        return await self._database.read(lambda connection: _kept(connection, app))
+        return await self._database.read(lambda connection: kept_of(connection, app))
 
     async def _update(self, deploy: Deploy, change: str, *values: str) -> None:
         query = f"UPDATE deploys SET {change} WHERE app = ? AND number = ?"
@@ -158,7 +158,7 @@ def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
         _QUEUED,
         (
             *(wanted.app, number, wanted.commit, wanted.ref, wanted.subject, wanted.author),
-            *(trigger.kind, trigger.delivery, trigger.by, wanted.target, wanted.rollback_to, now),
+            *(trigger.kind, trigger.delivery, trigger.by, wanted.target, wanted.rollback_to, wanted.rebuild, now),
         ),
     )
     return Deploy(
@@ -173,6 +173,7 @@ def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
         author=wanted.author,
         target=wanted.target,
         rollback_to=wanted.rollback_to,
+        rebuild=wanted.rebuild,
     )
 
 
@@ -277,7 +278,8 @@ def _release_before(connection: sqlite3.Connection, app: str, number: int) -> De
     return deploy_of(row) if row else None
 
 
-def _kept(connection: sqlite3.Connection, app: str) -> Kept:
+def kept_of(connection: sqlite3.Connection, app: str) -> Kept:
+    """The images of an app that must not be removed."""
     live = connection.execute("SELECT number FROM deploys WHERE app = ? AND status = 'live'", (app,)).fetchone()
     previous = _release_before(connection, app, live["number"]) if live else None
     rows = connection.execute(
@@ -288,7 +290,7 @@ def _kept(connection: sqlite3.Connection, app: str) -> Kept:
         "UNION SELECT sha, image FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'",
         (app, app, app, app),
     ).fetchall()
-    images = [Image(**json.loads(row["image"])) for row in rows if row["image"]]
+    images = [image_of(row["image"]) for row in rows if row["image"]]
     if previous is not None and previous.image is not None:
         images.append(previous.image)
     return Kept(images, frozenset(row["coming"] for row in rows if row["coming"]))

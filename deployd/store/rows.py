@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from deployd.domain import Deploy, GateResult, Image, Status, Step, Trigger
+import msgspec
+
+from deployd.domain import Build, Deploy, GateResult, Image, Status, Step, Trigger
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
+_IMAGES = msgspec.json.Decoder(Image)
 
 
 def moment(seconds: float | None) -> datetime | None:
@@ -18,7 +21,6 @@ def moment(seconds: float | None) -> datetime | None:
 
 def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
     """The deploy of a row of `deploys`, with the rows of its `steps` if given."""
-    image = json.loads(row["image"]) if row["image"] else None
     return Deploy(
         app=row["app"],
         number=row["number"],
@@ -31,6 +33,7 @@ def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
         author=row["author"],
         target=row["target"],
         rollback_to=row["rollback_to"],
+        rebuild=bool(row["rebuild"]),
         superseded_by=row["superseded_by"],
         reason=row["reason"],
         hint=row["hint"],
@@ -40,7 +43,7 @@ def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
         started_at=moment(row["started_at"]),
         live_at=moment(row["live_at"]),
         finished_at=moment(row["finished_at"]),
-        image=Image(**image) if image else None,
+        image=image_of(row["image"]) if row["image"] else None,
         steps=tuple(step_of(step) for step in steps),
         gates=tuple(GateResult(**gate) for gate in json.loads(row["gates"])),
         model=json.loads(row["model"]),
@@ -55,7 +58,26 @@ def step_of(row: sqlite3.Row) -> Step:
 
 def image_json(image: Image) -> str:
     """An image as JSON for its column."""
-    return json.dumps({"name": image.name, "tag": image.tag, "id": image.id, "digest": image.digest})
+    return msgspec.json.encode(image).decode()
+
+
+def image_of(text: str) -> Image:
+    """The image in the JSON of a column."""
+    return _IMAGES.decode(text)
+
+
+def build_of(row: sqlite3.Row) -> Build:
+    """The build of a row of `builds`."""
+    return Build(
+        id=row["id"],
+        app=row["app"],
+        number=row["number"],
+        commit=row["sha"],
+        name=row["name"],
+        began_at=datetime.fromtimestamp(row["began_at"], UTC),
+        pulled_at=moment(row["pulled_at"]),
+        image=image_of(row["image"]) if row["image"] else None,
+    )
 
 
 def gates_json(gates: Iterable[GateResult]) -> str:

@@ -133,11 +133,35 @@ MIGRATIONS = (
     UPDATE apps SET (owed, looked) = (SELECT coalesce(max(upto), 0), coalesce(max(upto), 0) FROM looks WHERE app = name);
     DROP TABLE deliveries_before;
     """,
-    # The config that a release was made with.
+    # The config that a release was made with, and what this instance made: its containers and its images.
     """
     ALTER TABLE deploys ADD COLUMN config TEXT;    -- a digest of what its release was made from beside the image
     ALTER TABLE deploys ADD COLUMN settings TEXT;  -- a digest of all that was configured for the app
     ALTER TABLE deploys ADD COLUMN config_fault INTEGER NOT NULL DEFAULT 0;  -- it failed for the config, not for its commit
+    CREATE TABLE containers (
+        app    TEXT NOT NULL,
+        number INTEGER NOT NULL,                   -- the deploy
+        id     TEXT NOT NULL,                      -- the engine's, of the container that was made last
+        PRIMARY KEY (app, number)
+    ) WITHOUT ROWID, STRICT;
+    CREATE TABLE builds (
+        id        INTEGER PRIMARY KEY,
+        app       TEXT NOT NULL,
+        number    INTEGER NOT NULL,                -- the deploy that it was built for
+        sha       TEXT NOT NULL,
+        name      TEXT NOT NULL,                   -- with the tag: what this instance called it
+        settings  TEXT NOT NULL DEFAULT '',        -- a hash of what it was built with
+        began_at  REAL NOT NULL,
+        pulled_at REAL,                            -- when its base images were pulled last
+        image     TEXT,                            -- JSON, once it is built
+        going     INTEGER NOT NULL DEFAULT 0       -- it is being removed: nobody may take it up
+    ) STRICT;
+    CREATE INDEX builds_of_app ON builds (app, sha);
+    INSERT INTO builds (app, number, sha, name, began_at, image)
+        SELECT app, min(number), sha, json_extract(image, '$.name') || ':' || json_extract(image, '$.tag'),
+            min(coalesce(started_at, created_at)), image
+        FROM deploys WHERE image IS NOT NULL GROUP BY app, sha, json_extract(image, '$.id');
+    ALTER TABLE deploys ADD COLUMN rebuild INTEGER NOT NULL DEFAULT 0;  -- build it anew, from pulled base images
     """,
 )
 

@@ -1,4 +1,4 @@
-"""The store of deployd: deliveries, decisions, deploys and their steps, one module for each table.
+"""The store of deployd: deliveries, decisions, deploys, their steps and what they made, one module for each table.
 
 Every method is one short transaction. `accept` fails at once when the disk refuses, so that the forge sees a failed delivery.
 """
@@ -6,13 +6,15 @@ Every method is one short transaction. `accept` fails at once when the disk refu
 from pathlib import Path
 
 from deployd.store.apps import Apps
+from deployd.store.builds import Builds
+from deployd.store.containers import Containers
 from deployd.store.deliveries import Deliveries
 from deployd.store.deploys import Deploys
 from deployd.store.reruns import Reruns
 from deployd.store.steps import Steps
 
 
-class Store(Deliveries, Deploys, Steps, Apps, Reruns):
+class Store(Deliveries, Deploys, Steps, Apps, Reruns, Containers, Builds):
     """All tables of one database."""
 
     async def ping(self) -> None:

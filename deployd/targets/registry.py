@@ -6,7 +6,6 @@ only when the registry has its manifest. Plain http is used only for a registry 
 
 import asyncio
 import hashlib
-import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -21,9 +20,7 @@ from deployd.domain import Image
 from deployd.engine.client import EngineClient
 from deployd.engine.connection import Refused
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
-from deployd.ports import KeptNow, Log
-
-logger = logging.getLogger(__name__)
+from deployd.ports import Log
 
 _ACCEPT = (
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
@@ -83,30 +80,6 @@ class Registry:
             answer = await self._ask(http, "GET", "/v2/", None, self._credentials(None))
             if answer.status_code >= 400:
                 raise Unavailable(f"the registry {self.prefix} answers {answer.status_code}", hint="see [registry]")
-
-    async def forget(self, name: str, kept: KeptNow, images: int, image_bytes: int) -> int:
-        """Remove the engine's copies of `name` beyond the newest `images` or `image_bytes` in total, but none that is `kept`.
-
-        The bytes freed; 0 where there is no engine. Nothing is removed from the registry.
-        """
-        try:
-            engine = EngineClient()
-        except ConfigError:
-            return 0  # a remote BuildKit builds the images
-        freed = count = total = 0
-        async with engine:
-            try:
-                found = await engine.images.list(reference=[name])
-                for item in sorted(found, key=lambda item: int(item["Created"]), reverse=True):
-                    count, total = count + 1, total + item["Size"]
-                    tags = item.get("RepoTags") or []
-                    if (count <= images and total <= image_bytes) or (await kept()).holds(item["Id"], tags):
-                        continue
-                    gone = [await engine.images.remove(tag) for tag in tags or [item["Id"]]]
-                    freed += item["Size"] if all(gone) else 0
-            except Unavailable as away:
-                logger.warning("Cannot remove old images of %s: %s", name, away)
-        return freed
 
     async def _push(self, image: Image, credentials: tuple[str, str] | None, log: Log) -> str | None:
         """Let the engine push; the digest, if the engine names it."""

@@ -34,6 +34,7 @@ NEEDS = [
     ("POST", "/api/v1/apps/iris/resume", "deploy"),
     ("POST", "/api/v1/apps/iris/scale", "deploy"),
     ("POST", "/api/v1/apps/iris/deploys/1/cancel", "deploy"),
+    ("POST", "/api/v1/prune", "deploy"),
     ("POST", "/api/v1/apps/iris/exec", "admin"),
     ("DELETE", "/api/v1/apps/iris", "admin"),
     ("POST", "/api/v1/reload", "admin"),

@@ -34,7 +34,8 @@ async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser:
         "live": {
             "number": 1,
             "commit": A,
-            "image": f"deployd/iris:{A}",
+            "image": deploy.image and deploy.image.full_name,
+            "bases": [{"name": "python:3.12", "digest": "sha256:1"}],
             "since": deploy.live_at.isoformat().replace("+00:00", "Z"),
         },
         "older_config": False,
@@ -118,7 +119,18 @@ async def test_a_deploy_by_hand_is_shown_with_its_steps(daemon: Desk, browser: h
     assert (told["subject"], told["author"]) == ("Subject of aaaaaaa", "Ada")
     assert [step["name"] for step in told["steps"]][:4] == ["fetch", "build", "candidate", "cut-over"]
     assert all(step["finished_at"].endswith("Z") for step in told["steps"][:3])
-    assert (told["image"], told["digest"]) == (f"deployd/iris:{A}", None)
+    assert told["image"].startswith(f"deployd/test/iris:{A}-")
+    assert (told["digest"], told["bases"]) == (None, [{"name": "python:3.12", "digest": "sha256:1"}])
+
+
+async def test_a_rebuild_builds_the_same_commit_anew(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    await daemon.deployed(A)
+    accepted = await browser.post(f"{APP}/deploys", json={"commit": A, "rebuild": True})
+    assert accepted.json()["rebuild"] is True
+    await daemon.becomes("iris", 2, Status.LIVE)
+    assert [(one.fresh, one.pull) for one in daemon.builder.requests] == [(False, False), (True, True)]
+    diff = (await browser.get(f"{APP}/diff?before=1&after=2")).json()["differences"]
+    assert {"what": "base python:3.12", "before": "sha256:1", "after": "sha256:2"} in diff
 
 
 async def test_a_branch_can_be_deployed_by_name(daemon: Desk, browser: httpx.AsyncClient) -> None:
@@ -215,7 +227,8 @@ async def test_a_plan_lists_the_steps_of_a_deploy(daemon: Desk, browser: httpx.A
     assert f"switch from iris/1 ({A[:12]}) to it" in plan["steps"]
     await daemon.deployed(B)
     plan = (await browser.get(f"{APP}/plan?commit={B}")).json()
-    assert (plan["known"]["number"], plan["image"]) == (2, f"deployd/iris:{B}")
+    assert plan["known"]["number"] == 2
+    assert plan["image"].startswith(f"deployd/test/iris:{B}-")
     assert (await browser.get(f"{APP}/plan?commit=nowhere")).status_code == 404
 
 

@@ -209,3 +209,34 @@ def test_only_the_leftover_backups_of_a_killed_daemon_are_removed(tmp_path: Path
 
 async def test_the_index_lists_the_main_addresses(browser: httpx.AsyncClient) -> None:
     assert (await browser.get("/")).json()["apps"] == "/api/v1/apps"
+
+
+async def test_a_prune_says_what_would_go_and_removes_it(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    first = await daemon.deployed(A)
+    await daemon.deployed(B)
+    await daemon.deployed("c" * 40)
+    daemon.services.running.replace(config_of(settings("iris", "rose", retention={"images": 0})))
+    assert first.image is not None
+    name = first.image.full_name
+    (planned,) = (await browser.post("/api/v1/prune", json={"app": "iris", "dry_run": True})).json()["pruned"]
+    assert planned == {"what": "image", "name": name, "size": 10, "app": "iris", "gone": True, "note": ""}
+    assert name in daemon.builder.images
+    assert (await browser.post("/api/v1/prune")).json() == {"dry_run": False, "pruned": [planned]}
+    assert name not in daemon.builder.images
+    assert (await browser.post("/api/v1/prune")).json() == {"dry_run": False, "pruned": []}
+    assert (await browser.post("/api/v1/prune", json={"app": "lily"})).status_code == 404
+
+
+async def test_a_prune_removes_the_images_of_an_app_that_was_removed(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    deploy = await daemon.deployed(A)
+    assert deploy.image is not None
+    daemon.builder.used.add(deploy.image.full_name)
+    daemon.services.running.replace(config_of(settings("rose")))
+    assert (await browser.delete("/api/v1/apps/iris")).status_code == 204
+    assert deploy.image.full_name in daemon.builder.images
+    (stays,) = (await browser.post("/api/v1/prune")).json()["pruned"]
+    assert (stays["gone"], stays["note"]) == (False, "the container a uses it")
+    daemon.builder.used.clear()
+    (gone,) = (await browser.post("/api/v1/prune")).json()["pruned"]
+    assert (gone["gone"], gone["name"]) == (True, deploy.image.full_name)
+    assert deploy.image.full_name not in daemon.builder.images

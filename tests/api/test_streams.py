@@ -51,7 +51,7 @@ async def test_the_log_of_a_past_deploy_is_plain_text_that_a_browser_does_not_ex
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert answer.headers["content-security-policy"] == "default-src 'none'"
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "building deployd/iris\n" in answer.text
+    assert "building deployd/test/iris\n" in answer.text
     assert (await client.get(f"{LOG}?from=4")).text.startswith(answer.text[4:])
     assert (await client.get(f"{LOG}?from={2**62}")).text == ""
 

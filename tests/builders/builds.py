@@ -21,7 +21,8 @@ def a_request(instance: str, args: Mapping[str, str] | None = None, **build: obj
     return BuildRequest(
         app=App.model_validate(settings),
         commit=commit,
-        name=f"deployd/iris-{instance}",
+        name=f"deployd/{instance}/iris",
+        tag=f"{commit}-{uuid.uuid4().hex[:8]}",
         labels=labels(instance, "iris", commit=commit),
         args={"COMMIT": commit, **(args or {})},
     )

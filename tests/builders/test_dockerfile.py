@@ -29,8 +29,25 @@ def test_stages_and_base_images_are_found() -> None:
         (9, "1", "python:3.11"),
         (11, "2", "build"),
     ]
-    assert bases(dockerfile) == ["python:${PYTHON}", "python:3.11"]
+    assert bases(dockerfile, {"PYTHON": "3.12"}) == ["python:3.12", "python:3.11"]
     assert dockerfile.syntax is None
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "expected"),
+    [
+        ("ARG V=3.12\nFROM python:$V\n", {}, ["python:3.12"]),
+        ("ARG V=3.12\nFROM python:${V}\n", {"V": "3.13"}, ["python:3.13"]),
+        ('ARG BASE="debian:12"\nFROM $BASE\n', {}, ["debian:12"]),
+        ("ARG V\nFROM python:${V:-3.11}-slim\n", {}, ["python:3.11-slim"]),
+        ("FROM scratch\nARG V=1\nFROM a:$V\n", {}, ["a:"]),
+        ("FROM a AS one\nFROM one\nFROM a\n", {}, ["a"]),
+    ],
+)
+def test_args_before_the_first_stage_are_filled_into_base_images(
+    text: str, args: dict[str, str], expected: list[str]
+) -> None:
+    assert bases(parse(text.encode()), args) == expected
 
 
 def test_continuation_lines_with_comments_are_one_instruction() -> None:

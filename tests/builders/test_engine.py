@@ -14,7 +14,7 @@ from deployd.builders.engine import EngineBuilder
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.engine.client import EngineClient
 from deployd.errors import BuildFailed, Unavailable
-from tests.builders.builds import BUSYBOX, a_context, a_request
+from tests.builders.builds import BUSYBOX, TellingLog, a_context, a_request
 from tests.conftest import Leaks
 from tests.fakes import FakeContext, FakeLog
 from tests.testbed.registry import Registry as RunningRegistry
@@ -26,7 +26,7 @@ def a_builder(engine: Engine, tmp_path: Path, **settings: object) -> EngineBuild
 
 @pytest.mark.engine
 async def test_the_log_looks_like_the_output_of_docker_build(base_images: Engine, leaks: Leaks, tmp_path: Path) -> None:
-    leaks.expect("image deployd/iris-*")
+    leaks.expect("image deployd/*/iris:*")
     log = FakeLog()
     async with a_context(
         f"RUN printf 'first '; sleep 0.2; echo second; sleep 0.2; echo third >&2; : {leaks.instance}"
@@ -69,7 +69,7 @@ async def test_a_base_image_of_a_private_registry_is_pulled_with_its_credentials
     registry_with_password: RunningRegistry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    leaks.expect("image deployd/iris-*")
+    leaks.expect("image deployd/*/iris:*")
     name = f"{registry_with_password.address}/base-{leaks.instance}"
     await push(base_images, name, registry_with_password)
     assert registry_with_password.password is not None
@@ -99,47 +99,72 @@ async def push(engine: Engine, name: str, registry: RunningRegistry) -> None:
 
 
 @pytest.mark.engine
-async def test_unnamed_stage_images_are_kept_as_cache_up_to_the_limit(
+async def test_the_layers_of_builds_are_kept_as_cache_up_to_the_limit(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
-    leaks.expect("image deployd/iris-*")
+    leaks.expect("image deployd/*/iris:*")
     builder = a_builder(base_images, tmp_path)
     stages = (
         f"FROM {BUSYBOX} AS build\nARG COMMIT\nRUN dd if=/dev/zero of=/big bs=1M count=8; echo $COMMIT > /id\n"
         "FROM scratch\nCOPY --from=build /id /\n"
     )
     async with a_context(stages) as context:
-        for _ in range(2):
-            await builder.build(a_request(leaks.instance), context, FakeLog())
-    first, second = builder._unnamed.all()
+        built = [await builder.build(a_request(leaks.instance), context, FakeLog()) for _ in range(2)]
+    layers = builder._unnamed.all()
+    assert set(layers) <= everything(base_images)
     assert await builder.trim(10**9) == 0
-    assert {first, second} <= unnamed(base_images)
-    size = base_images.api().get(f"/images/{first}/json")["Size"]
-    assert await builder.trim(int(size * 1.5)) >= 8_000_000
-    assert builder._unnamed.all() == [second]
-    assert first not in unnamed(base_images)
-    assert second in unnamed(base_images)
+    assert await builder.trim(12_000_000, dry_run=True) >= 8_000_000
+    assert await builder.trim(12_000_000) >= 8_000_000
+    left = builder._unnamed.all()
+    assert set(left) == set(layers) & everything(base_images)
+    assert 0 < len(left) < len(layers)
     await builder.trim(0)
-    assert second not in unnamed(base_images)
+    for image in built:
+        assert await builder.find(image) is not None
+        await builder.remove(image)
+    await builder.trim(0)
     assert builder._unnamed.all() == []
+    assert not set(layers) & everything(base_images)
 
 
-def unnamed(engine: Engine) -> set[str]:
-    images = engine.api().get("/images/json")
-    return {image["Id"] for image in images if (image["RepoTags"] or ["<none>:<none>"]) == ["<none>:<none>"]}
+@pytest.mark.engine
+async def test_the_removal_of_an_image_leaves_the_layers_that_another_build_may_stand_on(
+    base_images: Engine, leaks: Leaks, tmp_path: Path
+) -> None:
+    """Without that, a build that has just taken a layer from the cache fails with "unknown parent image ID"."""
+    builder = a_builder(base_images, tmp_path)
+    async with a_context(f"RUN echo {leaks.instance} > /shared\nRUN echo 1 > /one") as context:
+        image = await builder.build(a_request(leaks.instance), context, FakeLog())
+    layers = builder._unnamed.all()
+    await builder.remove(image)
+    assert len(layers) == 2
+    assert set(layers) <= everything(base_images)
+    log = TellingLog("started\n")
+    async with a_context(f"RUN echo {leaks.instance} > /shared\nRUN echo started; sleep 60") as context:
+        other = asyncio.create_task(builder.build(a_request(leaks.instance), context, log))
+        await asyncio.wait_for(log.told.wait(), 60)
+        assert await builder.trim(0) == 0  # it waits for the end of that build
+        other.cancel()
+        await asyncio.wait({other})
+    assert await builder.trim(0) > 0
+    assert not set(layers) & everything(base_images)
+
+
+def everything(engine: Engine) -> set[str]:
+    return {image["Id"] for image in engine.api().get("/images/json?all=1")}
 
 
 @pytest.mark.engine
 async def test_a_full_disk_changes_no_result_of_a_build(
     base_images: Engine, leaks: Leaks, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    leaks.expect("image deployd/iris-*", "image sha256:*")
+    leaks.expect("image deployd/*/iris:*", "image sha256:*")
     (tmp_path / "unnamed-images").mkdir()  # refuses as a full disk does
     builder = a_builder(base_images, tmp_path)
     stage = f"FROM {BUSYBOX} AS made\nLABEL io.deployd.instance={leaks.instance}\nRUN echo {leaks.instance} > /id\n"
     request = a_request(leaks.instance)
     async with a_context(f"{stage}FROM scratch\nCOPY --from=made /id /\n") as context:
-        assert await builder.build(request, context, FakeLog()) == await builder.find(request)
+        assert await builder.find(await builder.build(request, context, FakeLog())) is not None
     async with a_context(f"{stage}FROM {BUSYBOX}\nRUN exit 3\n") as context:
         with pytest.raises(BuildFailed, match=r"exit code 3$"):
             await builder.build(a_request(leaks.instance), context, FakeLog())
@@ -181,7 +206,7 @@ class BigContext(FakeContext):
 async def test_a_large_context_neither_fills_the_memory_nor_blocks_the_loop(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
-    leaks.expect("image deployd/iris-*")
+    leaks.expect("image deployd/*/iris:*")
     builder = a_builder(base_images, tmp_path)
     big = BigContext("0" * 40, {"Dockerfile": f"FROM {BUSYBOX}\n".encode()})
     worst = 0.0

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from deployd.builders import remote_buildkit
 from deployd.builders.buildkit import BuildkitBuilder
 from deployd.config.app import App
 from deployd.config.daemon import BuilderSection, Registry
+from deployd.domain import Image
 from deployd.errors import BuildFailed, DeploydError, Unavailable
-from deployd.ports import BuildRequest
+from deployd.ports import BuildRequest, Present, Removal
 from tests.builders.builds import a_context, a_request
 from tests.fakes import FakeLog
 
@@ -102,7 +104,7 @@ async def test_buildkit_pushes_the_image_and_the_build_returns_its_digest(bench:
     assert "--push" in build
     assert "--load" not in build
     assert build[build.index("--builder") + 1] == remote_buildkit.remote_name(ADDRESS)
-    assert build[build.index("--tag") + 1] == f"{bench.request.name}:{bench.request.commit}"
+    assert build[build.index("--tag") + 1] == bench.request.full_name
     assert list(json.loads((bench.home / "auths").read_text())) == ["registry.example.com"]
     assert (bench.home / "context").stat().st_size > 0
     assert not (bench.home / "state" / "builds").exists()
@@ -111,7 +113,7 @@ async def test_buildkit_pushes_the_image_and_the_build_returns_its_digest(bench:
 async def test_no_engine_is_asked(bench: Bench) -> None:
     (bench.home / "up").touch()
     await bench.builder.ping()
-    assert await bench.builder.find(bench.request) is None
+    assert await bench.builder.find(an_image(bench)) is None
     assert await bench.builder.trim(1) == 3_000_000
     assert {command[0] for command in bench.asked} == {"buildx"}
 
@@ -122,15 +124,21 @@ async def test_a_buildkit_that_does_not_answer_is_unavailable(bench: Bench) -> N
 
 
 async def test_an_image_that_was_built_before_is_found_in_the_registry(bench: Bench) -> None:
-    kept = {"manifest": {"digest": DIGEST}, "image": {"config": {"Labels": dict(bench.request.image_labels)}}}
-    (bench.home / "kept").write_text(json.dumps(kept))
-    found = await bench.builder.find(bench.request)
-    assert found is not None
-    assert found.reference.endswith(DIGEST)
-    changed = replace(bench.request, args={**bench.request.args, "NEW": "1"})
-    assert await bench.builder.find(changed) is None
-    (bench.home / "kept").write_text('{"manifest": {"digest": "sha256:short"}, "image": []}')
-    assert await bench.builder.find(bench.request) is None
+    (bench.home / "kept").write_text(json.dumps({"manifest": {"digest": DIGEST}}))
+    assert await bench.builder.find(an_image(bench)) == Present(0)
+    assert await bench.builder.find(structs.replace(an_image(bench), digest=CONFIG)) is None
+    (bench.home / "kept").write_text('{"manifest": []}')
+    assert await bench.builder.find(an_image(bench)) is None
+
+
+async def test_an_image_in_the_registry_is_left_to_the_registry(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "nonsense")
+    assert await bench.builder.remove(an_image(bench)) == Removal(done=True)
+
+
+def an_image(bench: Bench) -> Image:
+    """What the registry has of the request."""
+    return Image(bench.request.name, bench.request.tag, CONFIG, DIGEST)
 
 
 @pytest.mark.parametrize("metadata", ["", "{}", "[]", '{"containerimage.digest": "latest"}'])

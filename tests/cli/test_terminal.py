@@ -37,4 +37,4 @@ def test_logs_show_the_steps_in_colour(daemon: Neighbour) -> None:
     code, seen = _on_a_terminal(daemon.url, "logs", "iris/1", "-f")
     assert code == 0
     assert "\x1b[1;36m==> fetch\x1b[0m\r\n" in seen
-    assert "building deployd/iris\r\n" in seen
+    assert "building deployd/test/iris\r\n" in seen

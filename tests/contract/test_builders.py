@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from deployd.bringup import images
 from deployd.bringup.engine import Engine, buildkit_client
 from deployd.builders.buildkit import BuildkitBuilder
 from deployd.builders.engine import EngineBuilder
 from deployd.config.daemon import BuilderSection
+from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
 from deployd.errors import BuildFailed, Unavailable
 from deployd.logs.logs import Logs
-from deployd.ports import Builder
-from deployd.targets.docker.images import Images
+from deployd.ports import Builder, Present, Removal
 from tests.builders.builds import BUSYBOX, TellingLog, a_context, a_request, running
 from tests.conftest import Leaks
-from tests.fakes import FakeLog, keeping
+from tests.fakes import FakeLog
+from tests.testbed.registry import Registry
 
 pytestmark = pytest.mark.engine
 
@@ -32,7 +34,7 @@ class Bench:
     """A builder of one kind on the real engine, and others like it."""
 
     def __init__(self, kind: str, engine: Engine, leaks: Leaks, state: Path) -> None:
-        leaks.expect("image deployd/iris-*")
+        leaks.expect("image deployd/*/iris:*")
         self.kind, self.instance = kind, leaks.instance
         self._url, self._state = engine.url, state
         self.builder = self.one_with()
@@ -55,31 +57,27 @@ def bench(request: pytest.FixtureRequest, base_images: Engine, leaks: Leaks, tmp
 
 async def test_a_commit_becomes_an_image_with_its_labels(bench: Bench, base_images: Engine) -> None:
     request = a_request(bench.instance, {"GREETING": "hi there $HOME"})
-    assert await bench.builder.find(request) is None
     text = 'ARG GREETING\nARG COMMIT\nCOPY file /\nRUN echo "$GREETING $COMMIT" > /said\nCMD ["cat", "/said"]'
     context = a_context(text, file="x")
     async with context:
         image = await bench.builder.build(request, context, FakeLog())
-    assert (image.name, image.tag, image.digest) == (request.name, request.commit, None)
+    assert (image.name, image.tag, image.digest) == (request.name, request.tag, None)
     inspected = base_images.api().get(f"/images/{image.reference}/json")
     assert inspected["Id"] == image.id
     assert inspected["Config"]["Labels"] == request.image_labels
     assert inspected["Config"]["Cmd"] == ["cat", "/said"]
-    assert await bench.builder.find(request) == image
+    assert await bench.builder.find(image) == Present(inspected["Size"])
 
 
-async def test_other_settings_give_another_image(bench: Bench) -> None:
-    request = a_request(bench.instance, {"A": "1"})
-    async with a_context("ARG A\nRUN echo $A") as context:
-        image = await bench.builder.build(request, context, FakeLog())
-    staged = a_request(bench.instance, stage="x").app
+def test_other_settings_have_another_hash() -> None:
+    request = a_request("here", {"A": "1"})
     others = [
         replace(request, args={**request.args, "A": "2"}),
-        replace(request, app=staged),
-        replace(request, labels={**request.labels, "io.deployd.instance": "another"}),
+        replace(request, app=a_request("here", stage="x").app),
+        replace(request, name="registry.example.com/iris"),
     ]
-    assert [await bench.builder.find(other) for other in others] == [None, None, None]
-    assert await bench.builder.find(replace(request)) == image
+    assert request.settings not in {other.settings for other in others}
+    assert replace(request, tag="another", fresh=True, pull=True).settings == request.settings
 
 
 async def test_a_stage_can_be_selected(bench: Bench, base_images: Engine) -> None:
@@ -187,7 +185,7 @@ def containers(engine: Engine) -> set[str]:
     return {each["Id"] for each in engine.api().get("/containers/json?all=1") if "sleep 60" in each["Command"]}
 
 
-async def test_a_cancelled_build_leaves_no_image_under_its_name(bench: Bench) -> None:
+async def test_a_cancelled_build_leaves_no_image_under_its_name(bench: Bench, base_images: Engine) -> None:
     request = a_request(bench.instance)
     log = TellingLog("started\n")
     async with a_context("RUN echo started; sleep 60") as context:
@@ -195,7 +193,7 @@ async def test_a_cancelled_build_leaves_no_image_under_its_name(bench: Bench) ->
         await asyncio.wait_for(log.told.wait(), 60)
         task.cancel()
         await asyncio.wait({task})
-    assert await bench.builder.find(request) is None
+    assert base_images.api().get(f"/images/{request.full_name}/json") is None
 
 
 async def test_the_log_can_be_followed_while_it_is_built(bench: Bench, tmp_path: Path) -> None:
@@ -217,7 +215,7 @@ async def test_without_an_engine_a_build_is_unavailable(bench: Bench) -> None:
     with pytest.raises(Unavailable):
         await builder.ping()
     with pytest.raises(Unavailable):
-        await builder.find(request)
+        await builder.find(Image(request.name, request.tag, "sha256:1"))
     async with a_context("RUN true") as context:
         with pytest.raises(Unavailable):
             await builder.build(request, context, FakeLog())
@@ -234,26 +232,126 @@ async def test_trimming_to_a_large_limit_frees_nothing(bench: Bench, base_images
     assert BUSYBOX in str(base_images.api().get("/images/json"))
 
 
-async def test_an_image_whose_name_a_later_build_took_is_removed_only_when_it_is_not_kept(
+async def test_an_image_goes_by_its_own_name(bench: Bench, base_images: Engine) -> None:
+    image = await built(bench, "RUN echo 1 > /x")
+    assert await bench.builder.remove(image, dry_run=True) == Removal(done=True)
+    assert await bench.builder.find(image) is not None
+    assert await bench.builder.remove(image) == Removal(done=True)
+    assert base_images.api().get(f"/images/{image.id}/json") is None
+    assert await bench.builder.remove(image) == Removal(done=True)
+
+
+async def test_a_rebuild_of_a_commit_overwrites_nothing_and_leaves_no_unnamed_image_of_ours(
     bench: Bench, base_images: Engine
 ) -> None:
-    """The same commit, built anew with other args: the first build is still a release to go back to."""
     request = a_request(bench.instance)
-    async with a_context("RUN echo 1 > /x") as context:
+    async with a_context("RUN date +%N > /x") as context:
         old = await bench.builder.build(request, context, FakeLog())
-    async with a_context("RUN echo 2 > /x") as context:
-        new = await bench.builder.build(request, context, FakeLog())
-    await bench.builder.trim(0)
-    assert old.id in unnamed(base_images)
-    async with EngineClient(base_images.url) as engine:
-        images = Images(engine, bench.instance)
-        await images.prune("iris", keeping(old, new), 0, 0)
-        assert old.id in unnamed(base_images)
-        await images.prune("iris", keeping(new), 0, 0)
-    assert old.id not in unnamed(base_images)
-    assert await bench.builder.find(request) == new
+        again = replace(request, tag=f"{request.commit}-again", fresh=True)
+        new = await bench.builder.build(again, context, FakeLog())
+    assert new.id != old.id
+    assert [await bench.builder.find(image) is not None for image in (old, new)] == [True, True]
+    filters = f'{{"label":["io.deployd.instance={bench.instance}"]}}'
+    labelled = base_images.api().get(f"/images/json?filters={filters}")
+    assert sorted(name for image in labelled for name in image["RepoTags"]) == sorted([old.full_name, new.full_name])
 
 
-def unnamed(engine: Engine) -> set[str]:
-    images = engine.api().get("/images/json")
-    return {image["Id"] for image in images if (image["RepoTags"] or ["<none>:<none>"]) == ["<none>:<none>"]}
+async def test_without_the_cache_every_step_runs_again(bench: Bench) -> None:
+    log = FakeLog()
+    async with a_context(f"RUN echo {bench.instance} && echo ran $((20+1)) times") as context:
+        for fresh in (False, False, True):
+            await bench.builder.build(replace(a_request(bench.instance), fresh=fresh), context, log)
+    assert log.text.count("ran 21 times") == 2
+
+
+async def test_an_image_that_a_person_uses_stays_whole(bench: Bench, base_images: Engine) -> None:
+    image = await built(bench, 'CMD ["true"]')
+    api = base_images.api()
+    made = api.post(f"/containers/create?name=mine-{bench.instance}", {"Image": image.id})
+    try:
+        stays = Removal(done=False, rest=f"the container mine-{bench.instance} uses it")
+        assert await bench.builder.remove(image, dry_run=True) == stays
+        assert await bench.builder.remove(image) == stays
+        assert await bench.builder.find(image) is not None
+    finally:
+        api.delete(f"/containers/{made['Id']}?force=1")
+    assert await bench.builder.remove(image) == Removal(done=True)
+
+
+async def test_a_name_that_a_person_gave_stays(bench: Bench, base_images: Engine) -> None:
+    image, api = await built(bench, "RUN echo 3 > /x"), base_images.api()
+    mine = f"mine-{bench.instance}:best"
+    api.post(f"/images/{image.id}/tag?repo=mine-{bench.instance}&tag=best")
+    assert await bench.builder.remove(image) == Removal(done=True, rest=f"it is also called {mine}")
+    assert api.get(f"/images/{mine}/json")["RepoTags"] == [mine]
+    assert await bench.builder.remove(image) == Removal(done=True)  # nothing of it is ours any more
+    assert api.get(f"/images/{mine}/json")["Id"] == image.id
+    api.delete(f"/images/{mine}")
+
+
+async def test_our_name_on_the_image_of_somebody_else_stays(bench: Bench, base_images: Engine) -> None:
+    image, api = await built(bench, "RUN echo 4 > /x"), base_images.api()
+    api.post(f"/images/{BUSYBOX}/tag?repo={image.name}&tag={image.tag}")
+    assert await bench.builder.remove(image) == Removal(done=True)  # by its id: nothing named it
+    assert api.get(f"/images/{image.id}/json") is None
+    assert image.full_name in api.get(f"/images/{BUSYBOX}/json")["RepoTags"]
+    api.delete(f"/images/{image.full_name}")
+
+
+async def test_what_a_person_built_on_an_image_stays(bench: Bench, base_images: Engine) -> None:
+    image, api = await built(bench, "RUN echo 5 > /x"), base_images.api()
+    mine = f"mine-{bench.instance}:child"
+    images.build(api, mine, f"FROM {image.full_name}\nRUN echo mine > /mine\n", {})
+    removal = await bench.builder.remove(image)
+    assert removal.done
+    assert api.get(f"/images/{image.full_name}/json") is None
+    made = api.post("/containers/create", {"Image": mine, "Cmd": ["cat", "/x", "/mine"]})
+    api.post(f"/containers/{made['Id']}/start")
+    assert api.post(f"/containers/{made['Id']}/wait")["StatusCode"] == 0
+    api.delete(f"/containers/{made['Id']}?force=1")
+    api.delete(f"/images/{mine}")
+    assert api.get(f"/images/{image.id}/json") is None
+
+
+async def test_an_image_of_a_build_that_was_cut_short_goes_by_its_name(bench: Bench, base_images: Engine) -> None:
+    image = await built(bench, "RUN echo 6 > /x")
+    assert await bench.builder.remove(Image(image.name, image.tag, "")) == Removal(done=True)
+    assert base_images.api().get(f"/images/{image.id}/json") is None
+    assert await bench.builder.remove(Image(image.name, image.tag, "")) == Removal(done=True)
+
+
+async def test_an_image_names_the_bases_that_it_was_built_on(bench: Bench, base_images: Engine) -> None:
+    text = f"ARG WHICH=latest\nFROM {BUSYBOX.partition(':')[0]}:$WHICH AS one\nFROM one\nRUN true\nFROM {BUSYBOX}\n"
+    image = await built(bench, text)
+    assert image.bases == (Base(BUSYBOX, base_images.api().get(f"/images/{BUSYBOX}/json")["Id"]),)
+
+
+async def test_bases_are_pulled_when_that_is_asked_for(bench: Bench, base_images: Engine, registry: Registry) -> None:
+    api, name = base_images.api(timeout=60), f"{registry.address}/base-{bench.instance}"
+    digests = []
+    for number in range(2):
+        images.build(api, f"{name}:latest", f"FROM {BUSYBOX}\nRUN echo {number} > /base-{bench.instance}\n", {})
+        async with EngineClient(base_images.url) as engine:
+            said = [each async for each in engine.images.push(name, "latest", None)]
+        digests += [each["aux"]["Digest"] for each in said if "aux" in each]
+    log, request = FakeLog(), a_request(bench.instance)
+    images.build(api, f"{name}:latest", f"FROM {BUSYBOX}\nRUN echo old > /base-{bench.instance}\n", {})
+    async with a_context(f"FROM {name}\nRUN cat /base-{bench.instance}\n") as context:
+        await bench.builder.build(request, context, log)
+        pulled = await bench.builder.build(replace(a_request(bench.instance), pull=True), context, log)
+    assert f"pulled the base image {name}\n" in log.text
+    assert pulled.bases == (Base(name, digests[-1]),)
+    api.delete(f"/images/{name}:latest?force=1")
+
+
+async def test_a_base_that_cannot_be_pulled_is_used_as_it_is_there(bench: Bench) -> None:
+    log = FakeLog()
+    async with a_context(f"FROM {BUSYBOX}\nRUN true\n") as context:
+        image = await bench.builder.build(replace(a_request(bench.instance), pull=True), context, log)
+    assert f"cannot pull the base image {BUSYBOX}, so the one that is there is used: " in log.text
+    assert [base.name for base in image.bases] == [BUSYBOX]
+
+
+async def built(bench: Bench, dockerfile: str) -> Image:
+    async with a_context(f"{dockerfile}\nLABEL of={bench.instance}\n") as context:
+        return await bench.builder.build(a_request(bench.instance), context, FakeLog())

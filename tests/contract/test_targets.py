@@ -22,7 +22,7 @@ from deployd.gates.ready import ReadyGate
 from deployd.ports import Candidate, Target
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
-from tests.fakes import FakeLog, FakeProgress, FakeTarget
+from tests.fakes import FakeLog, FakeMade, FakeProgress, FakeTarget
 from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry
 
@@ -139,7 +139,7 @@ async def _docker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         _built(engine, name, "bad", _CRASH, leaks.instance),
     )
     section = GatewaySection(bind="127.0.0.1")
-    async with DockerTarget(leaks.instance, section, tmp_path / "gateway", engine.url) as target:
+    async with DockerTarget(leaks.instance, section, tmp_path / "gateway", FakeMade(), engine.url) as target:
         app = _an_app(f"web-{uuid.uuid4().hex[:8]}")
         yield DockerWorld(target, app, good, bad, ReadyGate, engine)
         await target.remove(app.name)

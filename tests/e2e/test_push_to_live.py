@@ -108,6 +108,6 @@ async def test_only_what_serves_is_left_when_a_world_is_removed(world: World, do
     names = [str(thing) for thing in leftovers(docker_engine.api(), world.daemon.instance)]
     containers = [name for name in names if name.startswith("container")]
     assert containers == [
-        f"container deployd-{world.app}-{live.number}",
+        f"container {world.daemon.container(live.number)}",
         f"container deployd-gateway-{world.daemon.instance}",
     ]

@@ -29,6 +29,9 @@ POINTS = tuple(
         ("begin_step", STEPS),
         ("end_step", STEPS),
         ("advance", ("building", "checking", "rolling_out", "live")),
+        ("begin_build", ("image",)),
+        ("end_build", ("image",)),
+        ("record_made", ("container",)),
     )
     for what in names
     for when in ("before", "after")
@@ -47,15 +50,9 @@ def foresee(point: str, by: signal.Signals, first: int) -> None:
         _say(f"{point} at {time.monotonic()}")
         os.kill(os.getpid(), by)
 
-    def meant(values: Sequence[object]) -> bool:
-        if method in {"accept", "decide"}:
-            return True
-        deploy, *others = values
-        return isinstance(deploy, Deploy) and deploy.number >= first and what in {str(value) for value in others}
-
     @wraps(record)
     async def fatal(store: Store, *values: object, **more: object) -> Any:
-        hit = meant(values)
+        hit = _meant(method, what, first, values)
         if hit and when == "before":
             strike()
         result = await record(store, *values, **more)
@@ -64,6 +61,17 @@ def foresee(point: str, by: signal.Signals, first: int) -> None:
         return result
 
     setattr(Store, method, fatal)
+
+
+def _meant(method: str, what: str, first: int, values: Sequence[object]) -> bool:
+    """Whether a record of those values is the one that was named."""
+    if method in {"accept", "decide"}:
+        return True
+    deploy, *others = values
+    if method == "record_made":
+        return isinstance(others[0], int) and others[0] >= first
+    named = method in {"begin_build", "end_build"} or what in {str(value) for value in others}
+    return isinstance(deploy, Deploy) and deploy.number >= first and named
 
 
 def watch() -> None:

@@ -39,12 +39,13 @@ def check_engine(api: EngineApi, daemon: DemoDaemon, *, number: int, commit: str
     images = [name for name in found if name.startswith("image ")]
     running = sorted(set(found) - set(images))
     expected = [
+        f"container {daemon.container(number)}",
         f"container deployd-gateway-{daemon.instance}",
-        f"container deployd-{daemon.app}-{number}",
         f"network deployd-{daemon.instance}",
     ]
     assert running == expected, f"there is {running}, expected {expected}"
-    assert f"image deployd/{daemon.app}:{commit}" in images, f"the image of {commit} is not among {images}"
+    name = f"image deployd/{daemon.instance}/{daemon.app}:{commit}-"
+    assert any(image.startswith(name) for image in images), f"the image of {commit} is not among {images}"
     assert len(images) <= _KEPT_IMAGES, f"more are there than are kept: {images}"
 
 

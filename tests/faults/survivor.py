@@ -166,7 +166,7 @@ class Survivor:
             thing.name for thing in leftovers(self._engine.api(), self.daemon.instance) if thing.kind == "container"
         ]
         gateway = f"deployd-gateway-{self.daemon.instance}"
-        return sorted(containers) == [gateway, f"deployd-{self.world.app}-{live.number}"]
+        return sorted(containers) == [self.daemon.container(live.number), gateway]
 
     def check(self) -> None:
         """Check that no request was refused and none got an older answer than before; that each accepted delivery is known

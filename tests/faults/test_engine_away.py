@@ -78,7 +78,7 @@ async def test_a_deploy_waits_for_an_engine_that_goes_away_during_a_drain(
     load = Load(world.daemon.public_url)
     async with load.running(WHO):
         deploy = await world.push()
-        await _stopping(docker_engine, f"deployd-{world.app}-1")
+        await _stopping(docker_engine, world.daemon.container(1))
         proxy.away()
         live = await until(world, deploy, Status.LIVE)
         await readyz(world, "engine", "does not answer")

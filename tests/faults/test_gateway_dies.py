@@ -135,7 +135,7 @@ async def test_a_release_that_dies_right_after_the_switch_serves_again_at_any_ad
     async with load.running(WHO, kept=1, fresh=1):
         deploy = await world.push()
         await until(world, deploy, Status.LIVE)
-        name = f"deployd-{world.app}-{deploy.number}"
+        name = world.daemon.container(deploy.number)
         # As the kernel does when a release uses more memory than it has: its first process gets SIGKILL.
         pid = docker_engine.api().get(f"/containers/{name}/json")["State"]["Pid"]
         with _a_short_gap("the release killed"):

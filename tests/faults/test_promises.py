@@ -132,8 +132,8 @@ class _Engine(EngineApi):
         return self._listed[path.split("/")[1].partition("?")[0]]
 
 
-_SERVING = ["deployd-gateway-demo-1", "deployd-iris-2"]
-_KEPT = [f"deployd/iris:{A}", f"deployd/iris:{B}"]
+_SERVING = ["deployd-demo-1-iris-2", "deployd-gateway-demo-1"]
+_KEPT = [f"deployd/demo-1/iris:{A}-0", f"deployd/demo-1/iris:{B}-1"]
 
 
 def _check_engine(
@@ -149,13 +149,13 @@ def test_an_engine_with_what_serves_and_what_is_kept_is_fine(tmp_path: Path) -> 
 
 
 def test_a_container_that_is_left_over_is_found(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="deployd-iris-1"):
-        _check_engine(tmp_path, containers=[*_SERVING, "deployd-iris-1"])
+    with pytest.raises(AssertionError, match="deployd-demo-1-iris-1"):
+        _check_engine(tmp_path, containers=[*_SERVING, "deployd-demo-1-iris-1"])
 
 
 def test_a_missing_release_is_found(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="deployd-iris-2"):
-        _check_engine(tmp_path, containers=_SERVING[:1])
+    with pytest.raises(AssertionError, match="deployd-demo-1-iris-2"):
+        _check_engine(tmp_path, containers=_SERVING[1:])
 
 
 def test_a_volume_that_is_left_over_is_found(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ async def test_a_newer_push_wins_over_what_a_person_chose_before(daemon: Works) 
     await daemon.scheduler.pause("iris", paused=False)
     await daemon.serves(head)
     await daemon.becomes(chosen, Status.SUPERSEDED)
-    assert set(daemon.builder.images) == {head}
+    assert daemon.builder.built == {head}
 
 
 async def test_a_head_that_waited_when_a_person_chose_another_is_not_deployed_later(daemon: Works) -> None:

@@ -39,7 +39,7 @@ async def test_a_late_delivery_of_an_older_push_does_not_overwrite_the_newer_rel
     late = await daemon.told(older)
     assert (late.number, late.commit) == (first.number, newer)
     assert await daemon.live() == newer
-    assert older not in daemon.builder.images
+    assert older not in daemon.builder.built
 
 
 async def test_a_late_delivery_while_the_newer_push_is_built_lets_that_finish(daemon: Works) -> None:
@@ -57,7 +57,7 @@ async def test_pushes_told_in_reverse_order_end_with_the_head_live(daemon: Works
     for commit in reversed(commits):
         await daemon.told(commit)
     await daemon.serves(commits[-1])
-    assert set(daemon.builder.images) == {commits[-1]}
+    assert daemon.builder.built == {commits[-1]}
 
 
 async def test_the_same_push_under_another_guid_is_deployed_once(daemon: Works) -> None:

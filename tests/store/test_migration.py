@@ -261,3 +261,20 @@ async def test_a_failed_migration_leaves_the_old_database(tmp_path: Path, monkey
         assert connection.execute("SELECT count(*) FROM deliveries").fetchone() == (4,)
     async with Database(tmp_path / "db") as database:
         assert await Store(database, Events()).known_apps() == sorted(APPS)
+
+
+async def test_the_migration_records_each_image_that_deploys_have_made(tmp_path: Path) -> None:
+    """By its recorded id: the same name was given to the images of a commit again and again."""
+    _former(tmp_path / "db")
+    older = json.dumps({**BUILT, "id": "sha256:older"})
+    with closing(sqlite3.connect(tmp_path / "db")) as connection:
+        connection.execute("UPDATE deploys SET image = ?, sha = ? WHERE app = 'iris' AND number = 1", (older, B))
+        connection.commit()
+    async with Database(tmp_path / "db") as database:
+        store = Store(database, Events())
+        builds = [(build.number, build.name, build.image and build.image.id) for build in await store.builds("iris")]
+        assert sorted(builds) == [(1, f"deployd/iris:{B}", "sha256:older"), (2, f"deployd/iris:{B}", "sha256:3")]
+        assert await store.built("iris", B, "") != []
+        (pushed,) = await store.builds("palm")
+        assert pushed.image is not None
+        assert pushed.image.digest == "sha256:2"

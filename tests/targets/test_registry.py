@@ -14,7 +14,7 @@ from deployd.domain import Image
 from deployd.engine.connection import Refused
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
 from deployd.targets.registry import Registry, _push_failed, _while_messages_come
-from tests.fakes import FakeLog, keeping
+from tests.fakes import FakeLog
 from tests.targets.kubernetes.api_server import ApiServer, api_server, says
 from tests.testbed.images import BUSYBOX
 from tests.testbed.registry import Registry as RealRegistry
@@ -116,13 +116,6 @@ def test_plain_http_needs_insecure() -> None:
     assert Registry(Settings(url="https://registry.example.com/team/")).prefix == "registry.example.com/team"
 
 
-async def test_without_an_engine_no_copies_are_removed(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "nonsense")
-    assert await a_registry(server).forget("registry.example.com/iris", keeping(), 0, 0) == 0
-    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
-    assert await a_registry(server).forget("registry.example.com/iris", keeping(), 0, 0) == 0
-
-
 async def a_tagged_image(engine: str, name: str) -> Image:
     api = EngineApi(engine)
     await asyncio.to_thread(api.post, f"/images/{BUSYBOX}/tag?repo={name}&tag=c0ffee")
@@ -141,8 +134,7 @@ async def test_an_image_is_pushed_and_its_digest_proven(
     assert pushed.digest is not None
     assert pushed.digest in log.text
     assert await pusher.push(pushed, log) == pushed
-    assert await pusher.forget(image.name, keeping(), 0, 0) > 0
-    assert await pusher.forget(image.name, keeping(), 0, 0) == 0
+    EngineApi(engine).delete(f"/images/{image.full_name}")
 
 
 @pytest.mark.engine
@@ -160,8 +152,7 @@ async def test_a_wrong_password_is_refused_by_the_registry(
     assert "testbed" not in log.text
     with pytest.raises(RolloutFailed, match="not pushed"):
         await Registry(Settings.model_validate(settings)).push(image, FakeLog())
-    assert await right.forget(image.name, keeping(image), 0, 0) == 0
-    assert await right.forget(image.name, keeping(), 0, 0) > 0
+    EngineApi(engine).delete(f"/images/{image.full_name}")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
-"""The containers of one instance's apps on the engine: create, find, wait for, stop and remove them; only those with our labels.
+"""The containers of one instance's apps on the engine: create, find, wait for, stop and remove them.
 
-Knows nothing of traffic or gates.
+A container is ours when its name, its labels and the recorded id agree. Labels alone prove nothing, since images hand them on: a
+container that a person starts from a deployed image has them too. Knows nothing of traffic or gates.
 """
 
+import logging
 import math
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,12 +19,22 @@ from deployd.engine.connection import Refused
 from deployd.errors import RolloutFailed
 from deployd.gateway.network import Network
 from deployd.gateway.slots import Endpoint
-from deployd.ports import Log
+from deployd.ports import Log, Made
 from deployd.targets.docker import silence
 from deployd.targets.docker.refusals import meaning
-from deployd.targets.docker.spec import PORT, NetworkSettings, container_name, container_spec, ending, number_of
+from deployd.targets.docker.spec import (
+    PORT,
+    NetworkSettings,
+    container_name,
+    container_spec,
+    ending,
+    names_of,
+    number_of,
+)
 from deployd.targets.listening import Silence
 from deployd.tasks import first, together
+
+logger = logging.getLogger(__name__)
 
 LAST_LINES = 20
 """The number of lines of a failed container's output that are shown."""
@@ -36,6 +48,7 @@ class AppContainer:
     """A container of an app. `endpoint`: where HAProxy reaches it; None when it does not run or is not in our network."""
 
     id: str
+    name: str
     number: int
     endpoint: Endpoint | None
 
@@ -63,9 +76,10 @@ def _failing(app: App) -> Iterator[None]:
 class Containers:
     """Containers of one instance. `published`: deployd reaches them through a port on loopback, as on Docker Desktop."""
 
-    def __init__(self, engine: EngineClient, instance: str) -> None:
+    def __init__(self, engine: EngineClient, instance: str, made: Made) -> None:
         self._client = engine
         self._engine = engine.containers
+        self._made = made
         self._networks = engine.networks
         self._log_driver = ""
         self._instance = instance
@@ -74,18 +88,16 @@ class Containers:
 
     async def make(self, app: App, deploy: Deploy, image: Image, log: Log | None = None) -> str:
         """Create the deploy's container without starting it; one that a crash left is removed first. Its id."""
-        name = container_name(app.name, deploy.number)
+        name = container_name(self._instance, app.name, deploy.number)
         secrets = self._secrets(app, log)
-        _, settings = await together(self._clear(name, app.name), self._network_settings(app))
+        _, settings = await together(self._clear(app, deploy.number), self._network_settings(app))
         spec = container_spec(app, deploy, image, settings, secrets)
         with _failing(app):
             try:
                 made = await self._engine.create(name, spec)
             except Refused as refused:
-                if refused.status != 404:
-                    raise
-                gone = f"the image of {deploy.name} is no longer on the engine"
-                raise RolloutFailed(gone, hint="deploy its commit again") from refused
+                raise _not_made(name, deploy, refused) from refused
+            await self._made.record_made(app.name, deploy.number, made)
             if app.docker.network not in {None, _HOST}:
                 await self._networks.join(str(app.docker.network), made)
         return made
@@ -96,17 +108,16 @@ class Containers:
             self._log_driver = str((await self._client.info())["LoggingDriver"])
         return self._log_driver
 
-    async def start(self, app: App, number: int) -> Running:
+    async def start(self, app: App, number: int, container_id: str) -> Running:
         """Start a deploy's container. RolloutFailed when the engine cannot start it or it ends at once."""
-        name = container_name(app.name, number)
         with _failing(app):
-            await self._engine.start(name)
-        found = await self._engine.inspect(name)
+            await self._engine.start(container_id)
+        found = await self._engine.inspect(container_id)
         if found is None:
-            raise RolloutFailed(f"{name} was removed while it started")
+            raise RolloutFailed(f"the container of {app.name}/{number} was removed while it started")
         if (endpoint := self._endpoint(found, app)) is None:
-            raise RolloutFailed(f"{name} {ending(found)}", hint=await self.tail(found["Id"], LAST_LINES))
-        return Running(found["Id"], number, endpoint, self._address(found, endpoint))
+            raise RolloutFailed(f"{_name(found)} {ending(found)}", hint=await self.tail(container_id, LAST_LINES))
+        return Running(container_id, number, endpoint, self._address(found, endpoint))
 
     async def of(self, app: App) -> list[AppContainer]:
         """The containers of an app by their numbers, oldest first."""
@@ -148,9 +159,10 @@ class Containers:
         endpoint = self._endpoint(found, app)
         return self._address(found, endpoint) if endpoint is not None else ""
 
-    async def ids(self, app: str) -> list[str]:
-        """The ids of all containers of an app, also of one that is no longer configured."""
-        return [str(item["Id"]) for item in await self._engine.list(labels(self._instance, app))]
+    async def named(self, app: str) -> dict[str, str]:
+        """The ids and names of all containers of an app, also of one that is no longer configured."""
+        listed = await self._ours(await self._engine.list(labels(self._instance, app)))
+        return {str(item["Id"]): _name(item) for item in listed}
 
     async def find(self, app: App, number: int) -> AppContainer | None:
         """The container of one deploy."""
@@ -197,33 +209,47 @@ class Containers:
         """Send SIGTERM, then SIGKILL after `timeout_s` (None: the container's own timeout). Does nothing when it does not run."""
         await self._engine.stop(container_id, None if timeout_s is None else math.ceil(timeout_s))
 
-    async def remove(self, container_id: str) -> None:
+    async def remove(self, container_id: str, name: str) -> None:
         """Kill it, and remove it with its anonymous volumes."""
         await self._engine.remove(container_id)
+        logger.info("Removed the container %s", name)
 
-    async def remove_named(self, app: App, number: int) -> None:
-        """Remove a deploy's container, if there is one. RolloutFailed when it has not our labels."""
-        await self._clear(container_name(app.name, number), app.name)
+    async def remove_of(self, app: App, number: int) -> None:
+        """Remove a deploy's container, if there is one."""
+        if (found := await self.find(app, number)) is not None:
+            await self.remove(found.id, found.name)
 
     async def _described(self, listed: Sequence[Mapping[str, Any]], app: App) -> list[AppContainer]:
-        found = await together(*(self._engine.inspect(item["Id"]) for item in listed))
+        found = await together(*(self._engine.inspect(item["Id"]) for item in await self._ours(listed)))
         return [
-            AppContainer(item["Id"], number, self._endpoint(item, app))
+            AppContainer(item["Id"], _name(item), number, self._endpoint(item, app))
             for item in found
             if item is not None and (number := number_of(item)) is not None
         ]
 
-    async def _clear(self, name: str, app: str) -> None:
-        found = await self._engine.inspect(name)
-        if found is None:
-            return
-        has = found["Config"]["Labels"] or {}
-        if any(has.get(key) != value for key, value in labels(self._instance, app).items()):
-            raise RolloutFailed(
-                f"the container {name} exists, but this deployd did not create it",
-                hint="remove or rename it, or give this daemon's apps other names",
-            )
-        await self._engine.remove(str(found["Id"]))
+    async def _ours(self, listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Those of the listed containers that this instance made: name, labels and recorded id agree.
+
+        One that has our name and no record is taken over: a former release made it, a crash came before its record, or the
+        database was lost.
+        """
+        found: list[Mapping[str, Any]] = []
+        for item in listed:
+            app, number = item["Labels"].get("io.deployd.app", ""), number_of(item)
+            if number is None or _name(item) not in names_of(self._instance, app, number):
+                continue
+            if (recorded := await self._made.made(app, number)) is None:
+                await self._made.record_made(app, number, item["Id"])
+            if recorded in {None, item["Id"]}:
+                found.append(item)
+        return found
+
+    async def _clear(self, app: App, number: int) -> None:
+        """Remove the deploy's container before another is made, and forget its id: a crash before the next id is recorded must
+        not make that container a stranger."""
+        await self.remove_of(app, number)
+        if await self._made.made(app.name, number) is not None:
+            await self._made.forget_made(app.name, number)
 
     async def _network_settings(self, app: App) -> NetworkSettings:
         if app.docker.network == _HOST:
@@ -258,3 +284,22 @@ class Containers:
     def _address(self, found: dict[str, Any], endpoint: Endpoint) -> str:
         published = (found["NetworkSettings"]["Ports"] or {}).get(f"{endpoint.port}/tcp") if self.published else None
         return f"http://{_LOOPBACK}:{published[0]['HostPort']}" if published else f"http://{endpoint}"
+
+
+def _name(found: Mapping[str, Any]) -> str:
+    """The name of a listed (`Names`) or inspected (`Name`) container."""
+    name: str = found["Names"][0] if "Names" in found else found["Name"]
+    return name.removeprefix("/")
+
+
+def _not_made(name: str, deploy: Deploy, refused: Refused) -> Exception:
+    """Why a container was not created."""
+    if refused.status == 404:
+        gone = f"the image of {deploy.name} is no longer on the engine"
+        return RolloutFailed(gone, hint="deploy its commit again")
+    if refused.status == 409:
+        return RolloutFailed(
+            f"the container {name} exists, but this deployd did not make it",
+            hint=f"remove or rename it: docker rename {name} OTHER",
+        )
+    return refused

@@ -11,21 +11,20 @@ from deployd.gateway.gateway import Gateway
 from deployd.gateway.slots import Endpoint
 from deployd.ports import Log
 from deployd.targets.docker.containers import AppContainer, Containers
-from deployd.targets.docker.spec import container_name
 
 _PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5)
 
 
 async def drain(app: App, container: AppContainer, containers: Containers, gateway: Gateway, log: Log) -> None:
     """Drain, stop and remove one container. Idempotent: after a cancellation, it can be called again."""
-    name, endpoint, began = container_name(app.name, container.number), container.endpoint, time.monotonic()
+    name, endpoint, began = container.name, container.endpoint, time.monotonic()
     if endpoint is not None and gateway.has_slot(app.name, endpoint):
         left = await until_empty(app, endpoint, gateway)
         limit = f", {left} requests were still in progress after {app.docker.drain:g} s" if left else ""
         await gateway.release(app.name, endpoint)
         await containers.stop(container.id, app.docker.stop_timeout)
         log.write(f"{name} drained and stopped in {time.monotonic() - began:.1f} s{limit}\n")
-    await containers.remove(container.id)
+    await containers.remove(container.id, name)
     log.write(f"{name} was removed\n")
 
 

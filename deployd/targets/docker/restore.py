@@ -46,9 +46,10 @@ async def stop_release(app: App, container: AppContainer, containers: Containers
 
 async def start_and_switch(app: App, number: int, commit: str | None, containers: Containers, gateway: Gateway) -> None:
     """Start an existing container and switch the traffic to it once it is ready. RolloutFailed when it does not get ready."""
-    if (found := await containers.find(app, number)) is not None:
-        await containers.set_restart_policy(found.id, "no")  # so that a crash ends it for good and is seen
-    running = await containers.start(app, number)
+    if (found := await containers.find(app, number)) is None:
+        raise RolloutFailed(f"{app.name}/{number} no longer has a container", hint="deploy its commit again")
+    await containers.set_restart_policy(found.id, "no")  # so that a crash ends it for good and is seen
+    running = await containers.start(app, number, found.id)
     headers = headers_of(app, secure=gateway.secure)
     ready = until_ready(running.address, app.ready, commit, headers)
     await containers.while_running(running, f"{app.name}/{number}", ready)

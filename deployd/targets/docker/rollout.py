@@ -37,8 +37,8 @@ class Rollout:
         """Prove the candidate while the old release serves, then switch the traffic."""
         try:
             async with self._progress.step("candidate"):
-                await uninterrupted(self._make())
-                running = await self._containers.start(self._app, self._deploy.number)
+                container = await uninterrupted(self._make())
+                running = await self._containers.start(self._app, self._deploy.number, container)
             await self._prove(running)
             await uninterrupted(self._cut_over(running))
         finally:
@@ -52,22 +52,24 @@ class Rollout:
         """
         try:
             async with self._progress.step("candidate"):
-                await uninterrupted(self._make())
-            await uninterrupted(self._replace(old))
+                container = await uninterrupted(self._make())
+            await uninterrupted(self._replace(old, container))
         finally:
             if not self._serves:
                 await uninterrupted(self._discard())
 
-    async def _make(self) -> None:
+    async def _make(self) -> str:
         """Create the candidate's container, unless it already has the traffic after a failed record; then it is proven again."""
-        if not await self._has_traffic():
-            await self._containers.make(self._app, self._deploy, self._image, self._progress.log)
+        if (found := await self._with_traffic()) is not None:
+            return found.id
+        return await self._containers.make(self._app, self._deploy, self._image, self._progress.log)
 
-    async def _has_traffic(self) -> bool:
+    async def _with_traffic(self) -> AppContainer | None:
+        """The deploy's container, if it has the traffic."""
         found = await self._containers.find(self._app, self._deploy.number)
         if found is None or found.endpoint is None:
-            return False
-        return found.endpoint == await self._gateway.serving(self._app.name)
+            return None
+        return found if found.endpoint == await self._gateway.serving(self._app.name) else None
 
     async def _prove(self, running: Running) -> None:
         """Ask the gates. When the container ends, they are cancelled at once."""
@@ -107,13 +109,13 @@ class Rollout:
         except Unavailable as exc:
             logger.warning("The gateway's file is not up to date: %s", exc)
 
-    async def _replace(self, old: AppContainer) -> None:
+    async def _replace(self, old: AppContainer, container: str) -> None:
         await self._progress.cutting_over()
         began = time.monotonic()
         try:
             async with self._progress.step("stop the old release"):
                 await stop_release(self._app, old, self._containers, self._gateway)
-            running = await self._containers.start(self._app, self._deploy.number)
+            running = await self._containers.start(self._app, self._deploy.number, container)
             await self._prove(running)
             await self._containers.set_restart_policy(running.id, self._app.docker.restart)
             async with self._progress.step("cut-over"):
@@ -128,7 +130,7 @@ class Rollout:
         """Remove the new container, since both cannot run, and make the old release serve again. A failure here is only
         logged, so that the caller gets the first one."""
         try:
-            await self._containers.remove_named(self._app, self._deploy.number)
+            await self._containers.remove_of(self._app, self._deploy.number)
             await start_and_switch(self._app, old.number, None, self._containers, self._gateway)
         except (RolloutFailed, Unavailable) as exc:
             logger.error("The release %s/%s cannot be restored: %s", self._app.name, old.number, exc)
@@ -137,7 +139,7 @@ class Rollout:
     async def _discard(self) -> None:
         """Remove the candidate, unless it has, or may have, the traffic: then `sweep` decides."""
         try:
-            if not await self._has_traffic():
-                await self._containers.remove_named(self._app, self._deploy.number)
+            if await self._with_traffic() is None:
+                await self._containers.remove_of(self._app, self._deploy.number)
         except (Unavailable, RolloutFailed) as exc:
             logger.warning("The candidate %s is left for the next sweep: %s", self._deploy.name, exc)

@@ -25,9 +25,14 @@ class NetworkSettings:
     log_driver: str = "json-file"
 
 
-def container_name(app: str, number: int) -> str:
-    """`deployd-iris-42`."""
-    return f"deployd-{app}-{number}"
+def container_name(instance: str, app: str, number: int) -> str:
+    """`deployd-production-iris-42`."""
+    return f"deployd-{instance}-{app}-{number}"
+
+
+def names_of(instance: str, app: str, number: int) -> frozenset[str]:
+    """The names that this release and the former one, whose names had no instance, give to a deploy's container."""
+    return frozenset({container_name(instance, app, number), f"deployd-{app}-{number}"})
 
 
 def container_spec(

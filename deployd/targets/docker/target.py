@@ -15,16 +15,15 @@ from typing import Any, Self
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
 from deployd.config.values import read_secret
-from deployd.domain import Deploy, Health, Image, Kept
+from deployd.domain import Deploy, Health, Image
 from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, RequestRefused, RolloutFailed
 from deployd.gateway.gateway import Gateway
-from deployd.ports import Candidate, Changed, InFlight, KeptNow, Log, Progress, none_in_flight
+from deployd.ports import Candidate, Changed, InFlight, Log, Made, Progress, none_in_flight
 from deployd.targets.docker import output
 from deployd.targets.docker.containers import AppContainer, Containers
 from deployd.targets.docker.drain import drain
 from deployd.targets.docker.health import health
-from deployd.targets.docker.images import Images
 from deployd.targets.docker.restore import restore
 from deployd.targets.docker.rollout import Rollout
 from deployd.targets.docker.trial import Trial
@@ -35,11 +34,13 @@ from deployd.tasks import together
 class DockerTarget:
     """Implements ports.Target for the apps of one instance. Use it as an async context manager."""
 
-    def __init__(self, instance: str, section: GatewaySection, directory: Path, docker_url: str | None = None) -> None:
+    def __init__(
+        self, instance: str, section: GatewaySection, directory: Path, made: Made, docker_url: str | None = None
+    ) -> None:
+        """`made` is the record of the containers that the instance made."""
         self._engine = EngineClient(docker_url)
         self._docker_url = docker_url
-        self._containers = Containers(self._engine, instance)
-        self._images = Images(self._engine, instance)
+        self._containers = Containers(self._engine, instance, made)
         self._gateway = Gateway(self._engine, instance, section, directory)
         self._trial = Trial(self._engine, instance, section.image)
         self._watch = Watch(docker_url, instance, self._correct, self._gateway.ping)
@@ -113,16 +114,11 @@ class DockerTarget:
         """See ports.Target."""
         await self._open()
         await self._gateway.forget(app)
-        await together(*[self._stop_and_remove(container) for container in await self._containers.ids(app)])
-        await self._images.prune(app, _none_kept, 0, 0)
+        await together(*[self._stop_and_remove(*each) for each in (await self._containers.named(app)).items()])
         if not self._gateway.apps:
             await self._gateway.container.remove()
             await self._containers.network.remove()
             self._opened = False
-
-    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
-        """See ports.Target."""
-        return await self._images.prune(app.name, kept, images, image_bytes)
 
     async def output(
         self, app: App, *, follow: bool, tail: int | None, since: datetime | None = None
@@ -241,13 +237,9 @@ class DockerTarget:
             raise RequestRefused(409, f"{app.name} has no running release", hint=hint)
         return container
 
-    async def _stop_and_remove(self, container_id: str) -> None:
+    async def _stop_and_remove(self, container_id: str, name: str) -> None:
         await self._containers.stop(container_id)
-        await self._containers.remove(container_id)
-
-
-async def _none_kept() -> Kept:
-    return Kept()
+        await self._containers.remove(container_id, name)
 
 
 async def _health(asking: Awaitable[object]) -> str:

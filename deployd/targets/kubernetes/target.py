@@ -16,7 +16,7 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.domain import Deploy, Health, Image, Status, Trigger
 from deployd.errors import ConfigError, DeploydError, RequestRefused, RolloutFailed
-from deployd.ports import Candidate, Changed, InFlight, KeptNow, Log, Progress, none_in_flight
+from deployd.ports import Candidate, Changed, InFlight, Log, Progress, none_in_flight
 from deployd.targets.kubernetes import access, describe, environment, execute, manifests, output
 from deployd.targets.kubernetes.adoption import selector_of
 from deployd.targets.kubernetes.client import Cluster, Json, Refused
@@ -163,10 +163,6 @@ class KubernetesTarget:
         templates = [release.template for release in record.releases]
         await environment.remove(cluster, place, templates, [])
         await asyncio.to_thread(self._releases.forget, app)
-
-    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
-        """Remove only the engine's copies; the images in the registry are the registry's to clean up."""
-        return await self._registry.forget(f"{self._registry.prefix}/{app.name}", kept, images, image_bytes)
 
     async def output(
         self, app: App, *, follow: bool, tail: int | None, since: datetime | None = None

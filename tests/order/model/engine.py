@@ -11,7 +11,18 @@ from typing import Any
 from deployd.config.app import App
 from deployd.domain import Deploy, GateResult, Health, Image
 from deployd.errors import BuildFailed, Unavailable
-from deployd.ports import BuildRequest, Candidate, Changed, Context, InFlight, KeptNow, Log, Progress, none_in_flight
+from deployd.ports import (
+    BuildRequest,
+    Candidate,
+    Changed,
+    Context,
+    InFlight,
+    Log,
+    Present,
+    Progress,
+    Removal,
+    none_in_flight,
+)
 from deployd.tasks import uninterrupted
 from tests.order.model.clock import now
 from tests.order.model.remote import Remote
@@ -28,7 +39,7 @@ class Engine:
         self.call_s = call_s
         self.build_s = 0.5
         self.away_until = -inf
-        self.images: dict[tuple[str, str], Image] = {}
+        self.images: dict[str, Image] = {}
         self.containers: dict[str, set[int]] = defaultdict(set)
         self.serving: dict[str, int] = {}
         self.switching: set[str] = set()  # the apps of which a cut-over has begun
@@ -75,14 +86,20 @@ class Builder(_Hands):
                 await asyncio.sleep(engine.build_s)
                 if _faulty(engine, commit, "build"):
                     raise BuildFailed("the command returned 1")
-                return engine.images.setdefault((app, commit), Image(request.name, commit, f"sha256:{commit}"))
+                image = Image(request.name, request.tag, f"sha256:{request.tag}")
+                engine.images[image.full_name] = image
+                return image
             finally:
                 await uninterrupted(asyncio.sleep(CLEAN_UP_S))
 
-    async def find(self, request: BuildRequest) -> Image | None:
-        return (await self._call()).images.get((request.app.name, request.commit))
+    async def find(self, image: Image) -> Present | None:
+        return Present(1) if image.full_name in (await self._call()).images else None
 
-    async def trim(self, limit_bytes: int) -> int:
+    async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
+        (await self._call()).images.pop(image.full_name, None)
+        return Removal(done=True)
+
+    async def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:
         return 0
 
 
@@ -107,7 +124,7 @@ class Target(_Hands):
         return
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
-        assert image.tag == deploy.commit
+        assert image.tag.startswith(f"{deploy.commit}-")
         with self._alone(app.name):
             try:
                 async with progress.step("candidate"):
@@ -139,9 +156,6 @@ class Target(_Hands):
             await self._call()
             if number not in {keep, engine.serving.get(app.name), in_flight()}:
                 engine.containers[app.name].discard(number)
-
-    async def prune(self, app: App, kept: KeptNow, images: int, image_bytes: int) -> int:
-        return 0
 
     async def _start(self, app: App, deploy: Deploy) -> None:
         (await self._call()).containers[app.name].add(deploy.number)

@@ -9,6 +9,7 @@ from deployd.bringup.engine import Engine
 from deployd.config.daemon import GatewaySection
 from deployd.domain import Image
 from deployd.targets.docker.target import DockerTarget
+from tests.fakes import FakeMade
 from tests.targets.docker import world
 
 
@@ -31,5 +32,5 @@ async def target(
     engine: str, instance: str, web: Image, section: GatewaySection, tmp_path: Path
 ) -> AsyncIterator[DockerTarget]:
     """A target that has deployed nothing yet."""
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         yield target

@@ -9,21 +9,22 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
 from deployd.config.daemon import GatewaySection
-from deployd.domain import Image, Kept
+from deployd.domain import Image
 from deployd.errors import RequestRefused, RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.ports import Candidate
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
-from tests.fakes import FakeProgress, keeping
-from tests.targets.docker import world
+from tests.fakes import FakeMade, FakeProgress
 from tests.targets.docker.test_rollout import roll_out
 from tests.targets.docker.world import NAME, WEB, a_deploy, an_app, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
-async def test_a_running_release_has_a_description_output_and_runs_commands(target: DockerTarget, web: Image) -> None:
+async def test_a_running_release_has_a_description_output_and_runs_commands(
+    target: DockerTarget, web: Image, instance: str
+) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
     app = an_app(1, listen=port)
@@ -35,20 +36,22 @@ async def test_a_running_release_has_a_description_output_and_runs_commands(targ
     assert await execute(target, "true") == (0, "")
     described = await target.describe(app)
     assert described["serving"] == 1
-    assert described["containers"][0]["name"] == f"deployd-{NAME}-1"
+    assert described["containers"][0]["name"] == f"deployd-{instance}-{NAME}-1"
     assert described["containers"][0]["status"] == "running"
     assert await target.ping() == {"engine": "ok", "gateway": "ok"}
 
 
 async def test_output_is_followed_until_the_release_ends(
-    target: DockerTarget, web: Image, docker_engine: Engine
+    target: DockerTarget, web: Image, docker_engine: Engine, instance: str
 ) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
     output: AsyncIterator[bytes] = target.output(an_app(1, listen=port), follow=True, tail=None)
     assert await anext(output) == f"starting {commit(1)}\n".encode()
 
-    stop = asyncio.create_task(asyncio.to_thread(docker_engine.api().post, f"/containers/deployd-{NAME}-1/stop?t=5"))
+    stop = asyncio.create_task(
+        asyncio.to_thread(docker_engine.api().post, f"/containers/deployd-{instance}-{NAME}-1/stop?t=5")
+    )
 
     assert [line async for line in output] == [b"stopped\n"]
     await stop
@@ -75,7 +78,9 @@ async def test_an_app_without_a_running_release_has_no_output_and_runs_no_comman
 
 
 async def test_without_an_engine_everything_is_unavailable(tmp_path: Path) -> None:
-    async with DockerTarget("nowhere", GatewaySection(), tmp_path, f"unix://{tmp_path}/docker.sock") as target:
+    async with DockerTarget(
+        "nowhere", GatewaySection(), tmp_path, FakeMade(), f"unix://{tmp_path}/docker.sock"
+    ) as target:
         health = await target.ping()
     assert set(health) == {"engine", "gateway"}
     assert "ok" not in health.values()
@@ -99,31 +104,8 @@ async def test_an_image_that_is_gone_fails_the_roll_out(target: DockerTarget) ->
         await roll_out(target, 1, Image(WEB, "never-built", ""), free_port())
 
 
-async def test_only_our_old_unused_images_are_pruned(
-    target: DockerTarget, docker_engine: Engine, web: Image, instance: str
-) -> None:
-    labels = f"LABEL io.deployd.instance={instance} io.deployd.app={NAME}\n"
-    images = [
-        world.build(docker_engine, f"prune-{n}-{instance}", f"RUN sleep 1; echo {n} > /made\n{labels}")
-        for n in range(5)
-    ]
-    port = free_port()
-    await roll_out(target, 1, images[0], port)
-
-    freed = await target.prune(an_app(1, listen=port), keeping(images[1]), 3, 2**40)
-
-    api = docker_engine.api()
-    left = [n for n, image in enumerate(images) if api.get(f"/images/{image.reference}/json") is not None]
-    assert left == [0, 1, 4]
-    assert freed > 0
-    assert api.get(f"/images/{web.reference}/json") is not None
-
-
-async def test_removing_the_last_app_leaves_nothing(
-    target: DockerTarget, docker_engine: Engine, instance: str, leaks: Leaks
-) -> None:
-    labels = f"LABEL io.deployd.instance={instance} io.deployd.app={NAME}\n"
-    await roll_out(target, 1, world.build(docker_engine, f"remove-{instance}", labels), free_port())
+async def test_removing_the_last_app_leaves_nothing(target: DockerTarget, web: Image, leaks: Leaks) -> None:
+    await roll_out(target, 1, web, free_port())
     await target.remove("unknown")
     assert leaks.present() != []
 
@@ -140,24 +122,3 @@ async def execute(target: DockerTarget, script: str) -> tuple[int, str]:
 
     code = await target.execute(an_app(1, listen=1), ["sh", "-c", script], keep)
     return code, b"".join(out).decode()
-
-
-async def test_an_image_that_a_deploy_starts_to_use_during_a_prune_stays(
-    target: DockerTarget, docker_engine: Engine, web: Image, instance: str
-) -> None:
-    labels = f"LABEL io.deployd.instance={instance} io.deployd.app={NAME}\n"
-    old, recorded, waiting = (
-        world.build(docker_engine, f"taken-{n}-{instance}", f"RUN echo {n} > /made\n{labels}") for n in range(3)
-    )
-    asked = 0
-
-    async def kept() -> Kept:
-        nonlocal asked
-        asked += 1
-        return Kept() if asked == 1 else Kept([recorded], frozenset({waiting.tag}))
-
-    await target.prune(an_app(1), kept, 0, 0)
-
-    api = docker_engine.api()
-    left = [image for image in (old, recorded, waiting) if api.get(f"/images/{image.reference}/json") is not None]
-    assert left == [recorded, waiting]

@@ -19,7 +19,7 @@ from deployd.errors import RolloutFailed, Unavailable
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
-from tests.fakes import FakeLog, FakeProgress
+from tests.fakes import FakeLog, FakeMade, FakeProgress
 from tests.targets.docker.load import Load
 from tests.targets.docker.test_rollout import answer, roll_out
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
@@ -101,7 +101,7 @@ async def test_a_truncated_file_is_written_again(
     whole = file.read_text()
     file.write_text(whole[:50])
 
-    async with Load(port) as load, DockerTarget(instance, section, tmp_path / "gateway", engine) as later:
+    async with Load(port) as load, DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as later:
         later.expect([an_app(1, listen=port)])
         async with watched(later):
             while file.read_text() != whole:
@@ -118,7 +118,7 @@ async def test_a_restarted_daemon_knows_what_serves(
     await roll_out(target, 1, web, port)
     await roll_out(target, 2, web, port)
 
-    async with Load(port) as load, DockerTarget(instance, section, tmp_path / "gateway", engine) as later:
+    async with Load(port) as load, DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as later:
         assert await later.serving(an_app(2, listen=port)) == 2
         await later.sweep(an_app(2, listen=port), 2, FakeLog())
         await load.more(100)
@@ -136,7 +136,7 @@ async def test_a_switch_that_was_not_written_to_the_file_is_read_from_haproxy_at
     after = file.read_text()
     file.write_text(before)
 
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as later:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as later:
         assert await later.serving(an_app(2, listen=port)) == 2
 
     assert file.read_text() == after
@@ -156,11 +156,11 @@ async def test_a_deploy_that_already_serves_is_proven_again_in_the_same_containe
 
 
 async def test_a_release_whose_container_is_gone_is_restored_from_its_image(
-    target: DockerTarget, web: Image, docker_engine: Engine
+    target: DockerTarget, web: Image, docker_engine: Engine, instance: str
 ) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
-    docker_engine.api().delete(f"/containers/deployd-{NAME}-1?force=1")
+    docker_engine.api().delete(f"/containers/deployd-{instance}-{NAME}-1?force=1")
     assert await target.serving(an_app(1, listen=port)) is None
     assert (await answer(port)).status_code == 503
 
@@ -172,12 +172,12 @@ async def test_a_release_whose_container_is_gone_is_restored_from_its_image(
 
 
 async def test_a_stopped_release_is_restored_at_its_own_address(
-    target: DockerTarget, web: Image, docker_engine: Engine
+    target: DockerTarget, web: Image, docker_engine: Engine, instance: str
 ) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
     before = (await target.describe(an_app(1, listen=port)))["containers"][0]["address"]
-    docker_engine.api().post(f"/containers/deployd-{NAME}-1/stop?t=1")
+    docker_engine.api().post(f"/containers/deployd-{instance}-{NAME}-1/stop?t=1")
 
     await target.restore(an_app(1, listen=port), a_deploy(1, web))
 
@@ -194,7 +194,7 @@ async def test_after_an_engine_restart_each_app_has_its_own_traffic(
         app = an_app(number, name=name, listen=port)
         await target.roll_out(app, a_deploy(number, web, app=name), web, FakeProgress(ReadyGate()))
 
-    everything = [f"deployd-{names[0]}-1", f"deployd-{names[1]}-2", f"deployd-gateway-{instance}"]
+    everything = [f"deployd-{instance}-{names[0]}-1", f"deployd-{instance}-{names[1]}-2", f"deployd-gateway-{instance}"]
     for container in everything:
         api.post(f"/containers/{container}/stop?t=0")
     for container in reversed(
@@ -207,14 +207,14 @@ async def test_after_an_engine_restart_each_app_has_its_own_traffic(
 
 
 async def test_a_crashed_release_is_started_again_by_the_engine(
-    target: DockerTarget, web: Image, docker_engine: Engine
+    target: DockerTarget, web: Image, docker_engine: Engine, instance: str
 ) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
 
-    docker_engine.api().post(f"/containers/deployd-{NAME}-1/kill")
+    docker_engine.api().post(f"/containers/deployd-{instance}-{NAME}-1/kill")
     docker_engine.api().post(
-        f"/containers/deployd-{NAME}-1/start"
+        f"/containers/deployd-{instance}-{NAME}-1/start"
     )  # what the engine does by itself after its own restart
 
     await answered(port, commit(1))
@@ -232,13 +232,13 @@ async def test_a_candidate_left_by_a_crash_is_replaced(target: DockerTarget, web
 
 
 async def test_a_container_of_the_same_name_without_our_labels_is_not_touched(
-    target: DockerTarget, web: Image, docker_engine: Engine
+    target: DockerTarget, web: Image, docker_engine: Engine, instance: str
 ) -> None:
     api = docker_engine.api()
-    name = f"deployd-{NAME}-1"
+    name = f"deployd-{instance}-{NAME}-1"
     api.post(f"/containers/create?name={name}", {"Image": web.id})
     try:
-        with pytest.raises(RolloutFailed, match=f"the container {name} exists, but this deployd did not create it"):
+        with pytest.raises(RolloutFailed, match=f"the container {name} exists, but this deployd did not make it"):
             await roll_out(target, 1, web, free_port())
         assert api.get(f"/containers/{name}/json") is not None
     finally:
@@ -302,7 +302,7 @@ async def test_the_gateway_is_upgraded_under_load_without_a_failed_request(
     api = docker_engine.api(timeout=60)
     images.build(api, name, f"FROM {images.HAPROXY}\nLABEL io.deployd.instance={instance} version=1\n", {})
 
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         await roll_out(target, 1, web, port)
         before = api.get(f"/containers/deployd-gateway-{instance}/json")["Image"]
         images.build(api, name, f"FROM {images.HAPROXY}\nLABEL io.deployd.instance={instance} version=2\n", {})
@@ -331,7 +331,7 @@ async def test_an_upgrade_to_an_image_that_does_not_start_keeps_the_old_gateway(
     section = GatewaySection(image=name, bind="127.0.0.1")
     images.build(api, name, f"FROM {images.HAPROXY}\nLABEL io.deployd.instance={instance}\n", {})
 
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         await roll_out(target, 1, web, port)
         before = api.get(f"/containers/deployd-gateway-{instance}/json")["Id"]
         images.build(api, name, f"FROM {BUSYBOX}\nLABEL io.deployd.instance={instance}\n", {})

@@ -15,7 +15,7 @@ from deployd.domain import Image
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
-from tests.fakes import FakeLog, FakeProgress
+from tests.fakes import FakeLog, FakeMade, FakeProgress
 from tests.gateway.certificate import made
 from tests.targets.docker.load import Load
 from tests.targets.docker.test_faults import answered_503, watched
@@ -71,7 +71,7 @@ async def test_a_release_learns_of_the_client_from_the_gateway_and_never_from_th
 
 async def test_a_trusted_proxy_is_believed(engine: str, instance: str, web: Image, tmp_path: Path) -> None:
     port, section = free_port(), GatewaySection(bind="127.0.0.1", trusted_proxies=("127.0.0.0/8",))
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         await roll_out(target, 1, web, port)
         assert await headers(port, {}) == [
             "x-forwarded-for: 127.0.0.1",
@@ -88,12 +88,14 @@ async def test_a_trusted_proxy_is_believed(engine: str, instance: str, web: Imag
 
 async def test_headers_of_30_kb_need_a_larger_buffer(engine: str, instance: str, web: Image, tmp_path: Path) -> None:
     port, cookie = free_port(), {"Cookie": f"session={'x' * 30_000}"}
-    async with DockerTarget(instance, GatewaySection(bind="127.0.0.1"), tmp_path / "gateway", engine) as target:
+    async with DockerTarget(
+        instance, GatewaySection(bind="127.0.0.1"), tmp_path / "gateway", FakeMade(), engine
+    ) as target:
         await roll_out(target, 1, web, port)
         async with httpx.AsyncClient(trust_env=False) as http:
             assert (await http.get(f"http://127.0.0.1:{port}/", headers=cookie)).status_code == 400
     section = GatewaySection.model_validate({"bind": "127.0.0.1", "buffer": "64KiB"})
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         await roll_out(target, 2, web, port)
         async with httpx.AsyncClient(trust_env=False) as http:
             assert (await http.get(f"http://127.0.0.1:{port}/", headers=cookie)).text == commit(2)
@@ -127,7 +129,7 @@ async def test_apps_share_a_port_by_host_name_and_path(
         }
     )
 
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         await target.roll_out(root, a_deploy(1, web, app=root.name), web, FakeProgress())
         deploy = a_deploy(2, web, app=deep.name)
         await target.roll_out(deep, deploy, web, FakeProgress(ReadyGate()))
@@ -161,7 +163,7 @@ async def test_tls_ends_at_the_gateway(engine: str, instance: str, web: Image, t
     authority = certificate(directory / "a.pem", HOST)
     section = GatewaySection(bind="127.0.0.1", https_port=port, certificates=directory)
 
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         await target.roll_out(with_host(1), a_deploy(1, web), web, FakeProgress(ReadyGate()))
         assert "x-forwarded-proto: https" in (await secure(port, authority)).lower()
 
@@ -191,7 +193,7 @@ async def test_a_renewed_certificate_is_taken_up_under_load_without_a_failed_req
 
     first = authority = renew(1)
     section = GatewaySection(bind="127.0.0.1", https_port=tls, certificates=tmp_path / "live")
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         await target.roll_out(with_host(1, port), a_deploy(1, web), web, FakeProgress(ReadyGate()))
         assert await serves(first)
         async with watched(target), Load(port) as load:
@@ -217,7 +219,7 @@ async def test_on_a_bridge_a_swap_loses_no_request(
     port, log = free_port(), FakeLog()
     section = GatewaySection(network="bridge", bind="127.0.0.1")
 
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         await roll_out(target, 1, web, port)
         async with Load(port, keeping=1, renewing=1) as load:
             await load.more(200)

@@ -33,7 +33,7 @@ async def answer(port: int, path: str = "/", method: str = "GET") -> httpx.Respo
 
 
 async def test_a_release_gets_the_traffic_until_the_next_one_replaces_it(
-    target: DockerTarget, web: Image, leaks: Leaks
+    target: DockerTarget, web: Image, leaks: Leaks, instance: str
 ) -> None:
     port = free_port()
 
@@ -45,12 +45,12 @@ async def test_a_release_gets_the_traffic_until_the_next_one_replaces_it(
     await roll_out(target, 2, web, port)
     assert (await answer(port)).text == commit(2)
     await target.sweep(an_app(2, listen=port), 2, FakeLog())
-    leaks.expect(f"container deployd-{NAME}-2", "container deployd-gateway-*", "network deployd-*")
-    assert f"container deployd-{NAME}-1" not in leaks.present()
+    leaks.expect(f"container deployd-{instance}-{NAME}-2", "container deployd-gateway-*", "network deployd-*")
+    assert f"container deployd-{instance}-{NAME}-1" not in leaks.present()
 
 
 async def test_a_release_drains_at_its_own_port_after_the_configured_port_has_changed(
-    target: DockerTarget, web: Image, leaks: Leaks
+    target: DockerTarget, web: Image, leaks: Leaks, instance: str
 ) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
@@ -60,8 +60,8 @@ async def test_a_release_drains_at_its_own_port_after_the_configured_port_has_ch
     assert (await answer(port)).text == commit(2)
     log = FakeLog()
     await target.sweep(moved, 2, log)
-    assert f"deployd-{NAME}-1 drained and stopped" in log.text
-    leaks.expect(f"container deployd-{NAME}-2", "container deployd-gateway-*", "network deployd-*")
+    assert f"deployd-{instance}-{NAME}-1 drained and stopped" in log.text
+    leaks.expect(f"container deployd-{instance}-{NAME}-2", "container deployd-gateway-*", "network deployd-*")
 
 
 async def test_in_five_swaps_under_load_no_request_is_lost_and_no_old_release_answers_after_a_new_one(
@@ -83,7 +83,9 @@ async def test_in_five_swaps_under_load_no_request_is_lost_and_no_old_release_an
     assert load.answers[-1].body == commit(6)
 
 
-async def test_a_request_in_progress_is_answered_by_the_release_that_got_it(target: DockerTarget, web: Image) -> None:
+async def test_a_request_in_progress_is_answered_by_the_release_that_got_it(
+    target: DockerTarget, web: Image, instance: str
+) -> None:
     port, log = free_port(), FakeLog()
     await roll_out(target, 1, web, port)
     slow = asyncio.create_task(answer(port, "/?sleep=3"))
@@ -94,7 +96,7 @@ async def test_a_request_in_progress_is_answered_by_the_release_that_got_it(targ
     await target.sweep(an_app(2, listen=port), 2, log)
 
     assert (await slow).text == commit(1)
-    assert f"deployd-{NAME}-1 drained" in log.text
+    assert f"deployd-{instance}-{NAME}-1 drained" in log.text
 
 
 async def test_a_drain_ends_at_its_limit(target: DockerTarget, web: Image) -> None:
@@ -113,7 +115,7 @@ async def test_a_drain_ends_at_its_limit(target: DockerTarget, web: Image) -> No
 
 
 async def test_a_sweep_that_was_cancelled_is_finished_by_the_next(
-    target: DockerTarget, web: Image, leaks: Leaks
+    target: DockerTarget, web: Image, leaks: Leaks, instance: str
 ) -> None:
     port, log = free_port(), FakeLog()
     await roll_out(target, 1, web, port)
@@ -129,7 +131,7 @@ async def test_a_sweep_that_was_cancelled_is_finished_by_the_next(
     await target.sweep(an_app(2, listen=port), 2, log)
 
     assert (await slow).text == commit(1)
-    leaks.expect(f"container deployd-{NAME}-2", "container deployd-gateway-*", "network deployd-*")
+    leaks.expect(f"container deployd-{instance}-{NAME}-2", "container deployd-gateway-*", "network deployd-*")
 
 
 async def test_a_crash_at_start_ends_the_gates_at_once_and_shows_the_last_lines(
@@ -148,7 +150,7 @@ async def test_a_crash_at_start_ends_the_gates_at_once_and_shows_the_last_lines(
 
 
 async def test_a_container_that_never_gets_ready_fails_with_the_reason(
-    target: DockerTarget, web: Image, leaks: Leaks
+    target: DockerTarget, web: Image, leaks: Leaks, instance: str
 ) -> None:
     port = free_port()
     await roll_out(target, 1, web, port)
@@ -159,7 +161,7 @@ async def test_a_container_that_never_gets_ready_fails_with_the_reason(
 
     assert commit(2) in failed.value.hint
     assert (await answer(port)).text == commit(1)
-    leaks.expect(f"container deployd-{NAME}-1", "container deployd-gateway-*", "network deployd-*")
+    leaks.expect(f"container deployd-{instance}-{NAME}-1", "container deployd-gateway-*", "network deployd-*")
 
 
 async def test_a_missing_image_fails_the_roll_out_and_the_hint_is_to_deploy_again(
@@ -183,7 +185,9 @@ async def test_a_cancelled_candidate_leaves_nothing_behind(target: DockerTarget,
     leaks.expect("container deployd-gateway-*", "network deployd-*")
 
 
-async def test_a_waiting_newer_push_stops_the_cut_over(target: DockerTarget, web: Image, leaks: Leaks) -> None:
+async def test_a_waiting_newer_push_stops_the_cut_over(
+    target: DockerTarget, web: Image, leaks: Leaks, instance: str
+) -> None:
     port, progress = free_port(), FakeProgress(ReadyGate())
     await roll_out(target, 1, web, port)
     progress.outrun = True
@@ -192,10 +196,12 @@ async def test_a_waiting_newer_push_stops_the_cut_over(target: DockerTarget, web
         await target.roll_out(an_app(2, listen=port), a_deploy(2, web), web, progress)
 
     assert (await answer(port)).text == commit(1)
-    leaks.expect(f"container deployd-{NAME}-1", "container deployd-gateway-*", "network deployd-*")
+    leaks.expect(f"container deployd-{instance}-{NAME}-1", "container deployd-gateway-*", "network deployd-*")
 
 
-async def test_a_release_that_cannot_be_recorded_does_not_serve(target: DockerTarget, web: Image, leaks: Leaks) -> None:
+async def test_a_release_that_cannot_be_recorded_does_not_serve(
+    target: DockerTarget, web: Image, leaks: Leaks, instance: str
+) -> None:
     port, progress = free_port(), FakeProgress(ReadyGate())
     await roll_out(target, 1, web, port)
     progress.record_fails = True
@@ -207,7 +213,7 @@ async def test_a_release_that_cannot_be_recorded_does_not_serve(target: DockerTa
 
     assert load.failures == []
     assert load.answers[-1].body == commit(1)
-    leaks.expect(f"container deployd-{NAME}-1", "container deployd-gateway-*", "network deployd-*")
+    leaks.expect(f"container deployd-{instance}-{NAME}-1", "container deployd-gateway-*", "network deployd-*")
 
 
 async def _in_progress(target: DockerTarget, port: int) -> None:

@@ -20,7 +20,7 @@ from deployd.gates.ready import ReadyGate
 from deployd.gateway.text import Listeners, read, render
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
-from tests.fakes import FakeProgress
+from tests.fakes import FakeMade, FakeProgress
 from tests.targets.docker.load import Load
 from tests.targets.docker.test_faults import answered, watched
 from tests.targets.docker.test_frontends import certificate
@@ -36,7 +36,7 @@ HOST = "a.example.com"
 @pytest.fixture
 def restarted(engine: str, instance: str, web: Image, tmp_path: Path) -> Restarted:
     """A daemon's target, as it is after a restart with these settings."""
-    return lambda section: DockerTarget(instance, section, tmp_path / "gateway", engine)
+    return lambda section: DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine)
 
 
 def on_both_ports(number: int, port: int) -> App:

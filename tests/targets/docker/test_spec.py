@@ -5,7 +5,7 @@ import pytest
 
 from deployd.config.app import App
 from deployd.domain import Deploy, Image, Status, Trigger
-from deployd.targets.docker.spec import NetworkSettings, container_name, container_spec, ending, number_of
+from deployd.targets.docker.spec import NetworkSettings, container_name, container_spec, ending, names_of, number_of
 
 HERE = NetworkSettings("here", "deployd-here", "172.20.0.2")
 
@@ -168,7 +168,8 @@ def test_the_end_of_a_container_has_a_reason(state: dict[str, Any], memory: int,
 
 
 def test_a_container_knows_its_deploy() -> None:
-    assert container_name("iris", 42) == "deployd-iris-42"
+    assert container_name("production", "iris", 42) == "deployd-production-iris-42"
+    assert names_of("production", "iris", 42) == {"deployd-production-iris-42", "deployd-iris-42"}
     assert number_of({"Labels": {"io.deployd.deploy": "42"}}) == 42
     assert number_of({"Config": {"Labels": {"io.deployd.deploy": "7"}}}) == 7
     assert number_of({"Config": {"Labels": None}}) is None

@@ -14,7 +14,7 @@ from deployd.domain import Image
 from deployd.errors import RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
-from tests.fakes import FakeLog, FakeProgress
+from tests.fakes import FakeLog, FakeMade, FakeProgress
 from tests.targets.docker.test_faults import answered, watched
 from tests.targets.docker.test_rollout import answer
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
@@ -54,17 +54,17 @@ async def interrupted(target: DockerTarget, app: App, number: int, image: Image)
     await target._gateway.stop_traffic(app.name)
     await target._containers.set_restart_policy(old.id, "no")
     await target._containers.stop(old.id)
-    await target._containers.make(app, a_deploy(number, image), image)
-    await target._containers.start(app, number)
+    made = await target._containers.make(app, a_deploy(number, image), image)
+    await target._containers.start(app, number, made)
 
 
-def state(engine: Engine, number: int) -> str:
-    found: dict[str, Any] | None = engine.api().get(f"/containers/deployd-{NAME}-{number}/json")
+def state(engine: Engine, number: int, instance: str) -> str:
+    found: dict[str, Any] | None = engine.api().get(f"/containers/deployd-{instance}-{NAME}-{number}/json")
     return str(found["State"]["Status"]) if found else "gone"
 
 
 async def test_two_containers_never_run_together_and_the_gap_is_logged(
-    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
+    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine, instance: str
 ) -> None:
     await roll_out(target, locked(1), 1, web)
 
@@ -73,7 +73,7 @@ async def test_two_containers_never_run_together_and_the_gap_is_logged(
     assert progress.said == ["candidate", "rolling_out", "stop the old release", "prove", "cut-over", "live"]
     assert "nothing served for" in progress.book.text
     assert await answers(locked(2)) == commit(2)
-    assert state(docker_engine, 1) == "exited"
+    assert state(docker_engine, 1, instance) == "exited"
 
 
 async def test_the_old_release_is_restored_when_the_new_one_fails(
@@ -101,22 +101,22 @@ async def test_a_candidate_left_by_a_crash_is_stopped_before_the_old_release_is_
     await roll_out(target, locked(1), 1, web)
     await interrupted(target, locked(2), 2, web)
 
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as later:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as later:
         assert await later.serving(locked(1)) is None
         await later.restore(locked(1), a_deploy(1, web))
         assert await answers(locked(1)) == commit(1)
-        assert state(docker_engine, 2) == "exited"
+        assert state(docker_engine, 2, instance) == "exited"
         await later.sweep(locked(1), 1, FakeLog())
-        assert state(docker_engine, 2) == "gone"
+        assert state(docker_engine, 2, instance) == "gone"
         await roll_out(later, locked(2), 2, web)
         assert await answers(locked(2)) == commit(2)
 
 
 async def test_a_release_without_traffic_is_restored_when_the_next_one_fails(
-    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
+    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine, instance: str
 ) -> None:
     await roll_out(target, locked(1), 1, web)
-    docker_engine.api().post(f"/containers/deployd-{NAME}-1/stop?t=2")
+    docker_engine.api().post(f"/containers/deployd-{instance}-{NAME}-1/stop?t=2")
 
     with pytest.raises(RolloutFailed, match="exited with code 3"):
         await roll_out(target, locked(2, FAULT="crash"), 2, web)
@@ -136,11 +136,11 @@ async def test_a_release_that_runs_without_traffic_is_stopped_before_the_next_on
 
 
 async def test_when_a_release_cannot_be_restored_the_present_one_continues_to_serve(
-    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
+    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine, instance: str
 ) -> None:
     await roll_out(target, locked(1), 1, web)
     await roll_out(target, locked(2), 2, web)
-    docker_engine.api().delete(f"/containers/deployd-{NAME}-1?force=1")
+    docker_engine.api().delete(f"/containers/deployd-{instance}-{NAME}-1?force=1")
 
     with pytest.raises(RolloutFailed, match="exited with code 3"):
         await target.restore(locked(1, FAULT="crash"), a_deploy(1, web))
@@ -150,7 +150,7 @@ async def test_when_a_release_cannot_be_restored_the_present_one_continues_to_se
 
 
 async def test_on_the_host_network_the_next_release_uses_the_same_port_and_is_started_again_after_a_kill(
-    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine
+    target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine, instance: str
 ) -> None:
     own = free_port()
     on_host = {"network": "host", "port": own}
@@ -160,17 +160,17 @@ async def test_on_the_host_network_the_next_release_uses_the_same_port_and_is_st
         assert await target.serving(locked(number, on_host)) == number
 
     async with watched(target):
-        docker_engine.api().post(f"/containers/deployd-{NAME}-2/kill")
+        docker_engine.api().post(f"/containers/deployd-{instance}-{NAME}-2/kill")
         port = locked(2).gateway.listen
         assert port is not None
         await answered(port, commit(2))
-    assert state(docker_engine, 1) == "exited"
+    assert state(docker_engine, 1, instance) == "exited"
 
 
 async def test_with_the_gateway_on_a_bridge_an_app_on_the_host_network_is_refused(
     engine: str, instance: str, web: Image, locked: Locked, tmp_path: Path
 ) -> None:
     section = GatewaySection(network="bridge", bind="127.0.0.1")
-    async with DockerTarget(instance, section, tmp_path / "gateway", engine) as target:
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         with pytest.raises(RolloutFailed, match="on a bridge and cannot reach the host's network"):
             await roll_out(target, locked(1, {"network": "host"}), 1, web)

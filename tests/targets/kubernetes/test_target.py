@@ -15,7 +15,6 @@ from deployd.errors import RequestRefused, RolloutFailed
 from deployd.targets.kubernetes.candidate import forwarded
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.target import KubernetesTarget
-from tests.fakes import keeping
 from tests.targets.kubernetes.apps import a_deploy
 from tests.targets.kubernetes.world import (
     CRASHES,
@@ -275,7 +274,7 @@ async def test_a_missing_pull_secret_is_told_and_a_right_one_helps(
         world.target = target
         # The engine that pushed has the image; the cluster must ask the registry.
         image = await target._registry.push(world.image("one"), RecordedProgress(a_deploy(1)).log)
-        await target._registry.forget(image.name, keeping(), 0, 0)
+        world.engine.api().delete(f"/images/{image.full_name}")
         failed, _ = await world.fails(world.app(), 1, image)
         assert "ErrImagePull" in failed.message
         assert "no basic auth" in failed.message or "unauthorized" in failed.message
@@ -296,7 +295,7 @@ async def test_a_missing_pull_secret_is_told_and_a_right_one_helps(
         # One that is there loses nothing when a later deploy has no secret.
         before = world.deployment()["spec"]
         newer = await target._registry.push(world.image("two"), RecordedProgress(a_deploy(3)).log)
-        await target._registry.forget(newer.name, keeping(image), 0, 0)
+        world.engine.api().delete(f"/images/{newer.full_name}")
         async with asyncio.TaskGroup() as group:
             served = group.create_task(served_throughout(world))
             failed, _ = await world.fails(world.app(**NODE_PORT), 3, newer)

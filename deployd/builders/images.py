@@ -1,0 +1,76 @@
+"""The images that builds made, on an engine: whether they are still there, and their removal.
+
+Labels prove nothing, since images hand them on: an image is known by its recorded id and name. It is removed only by the name
+that we gave it, so whatever a person named, started or built from it stays.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployd.domain import Base, Image
+from deployd.engine.client import EngineClient
+from deployd.engine.connection import Refused
+from deployd.ports import Present, Removal
+
+_NO_NAME = "<none>:<none>"
+
+
+async def find(engine: EngineClient, image: Image) -> Present | None:
+    """The image, if the engine still has it."""
+    named = await engine.images.inspect(image.full_name)
+    if named is not None and named["Id"] == image.id:
+        return Present(int(named["Size"]))
+    found = await engine.images.inspect(image.id)
+    return Present(int(found["Size"]), named=False) if found is not None else None
+
+
+async def remove(engine: EngineClient, image: Image, *, dry_run: bool = False) -> Removal:
+    """Take away the name that we gave to the image. One without any name, as former releases left them, goes by its id; one
+    without an id, whose build was cut short, by its name."""
+    named = await engine.images.inspect(image.full_name)
+    name, image_id = image.full_name, image.id or (named or {}).get("Id", "")
+    if named is None or named["Id"] != image_id:
+        found = await engine.images.inspect(image_id) if image_id else None
+        if found is None or names(found):
+            return Removal(done=True)  # it is gone, or somebody else's name is all that it has
+        name = image_id
+    if dry_run:
+        users = await _users(engine, image_id)
+        return Removal(done=not users, rest=f"{users} uses it" if users else "")
+    try:
+        gone = await engine.images.remove(name)
+    except Refused as refused:
+        if refused.status != 409:
+            raise
+        users = await _users(engine, image_id)
+        return Removal(done=not users, rest=f"{users} uses it" if users else "another image is built on it")
+    return Removal(done=True, rest="" if image_id in gone else await _why_left(engine, image_id))
+
+
+def names(found: Mapping[str, Any]) -> list[str]:
+    """The names of a listed or inspected image."""
+    return [name for name in found.get("RepoTags") or () if name != _NO_NAME]
+
+
+def base_of(name: str, found: Mapping[str, Any]) -> Base:
+    """A base image: by the digest that its registry gave, else by the engine's id."""
+    digests = [str(each).partition("@") for each in found.get("RepoDigests") or ()]
+    repository = name.partition("@")[0]
+    if ":" in repository.rpartition("/")[2]:
+        repository = repository.rpartition(":")[0]
+    same = [digest for pulled, _, digest in digests if pulled in {repository, f"docker.io/{repository}"}]
+    return Base(name, same[0] if same else str(found["Id"]))
+
+
+async def _users(engine: EngineClient, image_id: str) -> str:
+    listed = await engine.containers.list({})
+    found = [item["Names"][0].removeprefix("/") for item in listed if item["ImageID"] == image_id]
+    return f"the container {', '.join(sorted(found))}" if found else ""
+
+
+async def _why_left(engine: EngineClient, image_id: str) -> str:
+    found = await engine.images.inspect(image_id)
+    if found is None:
+        return ""
+    others = names(found)
+    return f"it is also called {', '.join(others)}" if others else "another image is built on it"

@@ -1,0 +1,48 @@
+"""Which unnamed layers of earlier builds go when the build cache is too large. Pure.
+
+The engine's classic builder keeps a layer for each step as an unnamed image. What a named image stands on is not cache: it takes
+no space of its own.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from deployd.builders.images import names
+
+
+def to_trim(listed: Sequence[Mapping[str, Any]], ours: Collection[str], limit_bytes: int) -> list[tuple[str, int]]:
+    """The ids of the layers to remove, in order, and the bytes that each takes, so that at most `limit_bytes` of cache are left.
+
+    `listed` is the engine's list of all images, `ours` are the ids of the layers that our builds made. A layer goes after those
+    that stand on it, and otherwise the oldest goes first.
+    """
+    cache = list(_cache(listed, ours))
+    excess = sum(size for _, size in cache) - limit_bytes
+    going: list[tuple[str, int]] = []
+    for layer, size in cache:
+        if excess <= 0:
+            break
+        going.append((layer, size))
+        excess -= size
+    return going
+
+
+def _cache(listed: Sequence[Mapping[str, Any]], ours: Collection[str]) -> Iterator[tuple[str, int]]:
+    known = {image["Id"]: image for image in listed}
+    above = Counter(image["ParentId"] for image in listed)
+
+    def free(layer: str) -> bool:
+        return layer in ours and layer in known and not names(known[layer]) and not above[layer]
+
+    waiting = [(int(known[layer]["Created"]), layer) for layer in known if free(layer)]
+    heapq.heapify(waiting)
+    while waiting:
+        _, layer = heapq.heappop(waiting)
+        parent = known[layer]["ParentId"]
+        below = int(known[parent]["Size"]) if parent in known else 0
+        yield layer, max(0, int(known[layer]["Size"]) - below)
+        above[parent] -= 1
+        if free(parent):
+            heapq.heappush(waiting, (int(known[parent]["Created"]), parent))
