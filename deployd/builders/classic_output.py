@@ -15,7 +15,9 @@ from deployd.ports import Log
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*?)\s*", re.DOTALL)
 _RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,64})\s*")
 _LAYER = re.compile(r" ---> ([0-9a-f]{12,64})\s*")
-_LAYER_GONE = re.compile(r"unknown parent image ID|No such image: sha256:[0-9a-f]{64}")
+_LAYER_GONE = re.compile(
+    r'unknown parent image ID|No such image: sha256:[0-9a-f]{64}|unable to find image "sha256:[0-9a-f]{64}"'
+)
 _OF_ENGINE = (" ---> ", "Removing intermediate container ", "Step ")
 
 
@@ -68,10 +70,10 @@ class ClassicOutput:
         hint = self._last_lines() if code else ""
         self._log.write(f"{text}\n")
         where = f"{self._step}: " if self._step else ""
-        if _LAYER_GONE.search(text):
-            return Unavailable(f"{where}{text}", hint="somebody removed a layer of the build cache; it is built again")
         if code:
             return step_failed(where, int(code), hint)
+        if _LAYER_GONE.search(text):
+            return Unavailable(f"{where}{text}", hint="somebody removed a layer of the build cache; it is built again")
         return base_failed(where, text) if self._from else BuildFailed(f"{where}{text}")
 
     def _last_lines(self) -> str:

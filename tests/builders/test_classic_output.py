@@ -97,6 +97,20 @@ def test_a_missing_base_image_fails_the_build_and_an_unreachable_registry_is_una
     assert "registry" in failed.hint
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'unable to find image "sha256:{"0a" * 32}"',
+        f"No such image: sha256:{'0a' * 32}",
+        "unknown parent image ID sha256:0a0a",
+    ],
+)
+def test_a_layer_that_somebody_removed_during_the_build_is_no_fault_of_the_commit(text: str) -> None:
+    failed = failure({"stream": "Step 2/5 : COPY app.py /app.py"}, {"errorDetail": {"message": text}, "error": text})
+    assert type(failed) is Unavailable
+    assert failed.message == f"step 2/5: COPY app.py /app.py: {text}"
+
+
 def test_a_network_error_in_a_step_is_not_retried() -> None:
     failed = failure(*RUN, {"errorDetail": {"code": 1, "message": "dial tcp: no such host"}})
     assert type(failed) is BuildFailed
