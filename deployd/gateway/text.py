@@ -193,13 +193,21 @@ def _shared(listeners: Listeners, routes: Sequence[Route]) -> list[str]:
 
 
 def _rules(routes: Sequence[Route]) -> list[str]:
-    """The first that matches counts: whole names before wildcards, longer wildcards before shorter ones, then longer paths."""
+    """The first that matches counts: whole names before wildcards, then longer paths.
+
+    A wildcard stands for one label, as in a certificate. So no two wildcards match the same name.
+    """
     longest = sorted(routes, key=lambda route: -len(route.path_prefix))
     whole = ((route, [host for host in route.hosts if not host.startswith("*.")]) for route in longest)
-    wild = [(host[1:].lower(), route) for route in longest for host in route.hosts if host.startswith("*.")]
+    wild = [
+        (route, host[1:].lower().replace(".", r"\."))
+        for route in longest
+        for host in route.hosts
+        if host.startswith("*.")
+    ]
     return [
         *(_rule(route, f"-m str {' '.join(hosts).lower()}") for route, hosts in whole if hosts),
-        *(_rule(route, f"-m end {suffix}") for suffix, route in sorted(wild, key=lambda one: -len(one[0]))),
+        *(_rule(route, f"-m reg ^[^.]+{suffix}$") for route, suffix in wild),
     ]
 
 

@@ -33,7 +33,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Why a port does not answer, and what to do about it."""
+    """Why a port does not answer, and what to do about it; the latter is empty where only the app's output can tell."""
 
     reason: str
     hint: str
@@ -67,7 +67,7 @@ def silence(port: int, listeners: list[Listener] | None, exposed: list[int], tab
             f"let it listen on 0.0.0.0:{port}; many servers have --host 0.0.0.0",
         )
     if not listeners:
-        return Silence(f"the app listens on no port, [{table}] port is {port}{said}", "read what the app printed")
+        return Silence(f"the app listens on no port, [{table}] port is {port}{said}", "")
     there = [listener.port for listener in listeners if listener.reachable]
     hint = f"set port = {there[0]} in [{table}]" if there else f"let the app listen on 0.0.0.0:{port}"
     return Silence(f"the app listens on {_listed(listeners)}, [{table}] port is {port}{said}", hint)

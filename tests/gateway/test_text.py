@@ -53,18 +53,16 @@ def test_the_longest_path_prefix_is_matched_first() -> None:
     assert rules == ["app-wine", "app-root"]
 
 
-def test_a_wildcard_is_matched_after_every_whole_name_and_after_longer_wildcards() -> None:
+def test_a_wildcard_stands_for_one_label_and_is_matched_after_every_whole_name() -> None:
     routes = [
         Route("all", None, ("*.example.com",), "/a/very/long/path"),
-        Route("ml", None, ("*.ml.example.com", "ml.example.com")),
-        Route("iris", None, ("iris.ml.example.com",)),
+        Route("iris", None, ("iris.example.com", "*.ml-1.example.com")),
     ]
     rules = [line.partition("lower ")[2] for line in text(*routes, http_port=80).splitlines() if "use_backend" in line]
     assert [rule.partition(" }")[0] for rule in rules] == [
-        "-m str iris.ml.example.com",
-        "-m str ml.example.com",
-        "-m end .ml.example.com",
-        "-m end .example.com",
+        "-m str iris.example.com",
+        r"-m reg ^[^.]+\.example\.com$",
+        r"-m reg ^[^.]+\.ml-1\.example\.com$",
     ]
 
 

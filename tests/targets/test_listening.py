@@ -44,7 +44,7 @@ def test_listeners_are_read_from_the_kernel_s_tables() -> None:
             "0.0.0.0:5000",
         ),
         ([Listener(8000, "::1")], [], "the app listens on [::1]:8000, [app.docker] port is 5000", "0.0.0.0:5000"),
-        ([], [], "the app listens on no port", "read what the app printed"),
+        ([], [], "the app listens on no port", ""),
         (None, [8000], "[app.docker] port is 5000; its image EXPOSEs 8000", "perhaps 8000"),
     ],
 )

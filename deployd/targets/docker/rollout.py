@@ -82,7 +82,7 @@ class Rollout:
             if last_lines:
                 self._progress.log.write(f"the last lines of {self._deploy.name}:\n{last_lines}\n")
             if (silence := await self._containers.silence(running)) is not None:
-                raise RolloutFailed(f"{exc.message}; {silence.reason}", hint=silence.hint) from exc
+                raise RolloutFailed(f"{exc.message}; {silence.reason}", hint=silence.hint or last_lines) from exc
             raise exc if exc.hint else RolloutFailed(exc.message, hint=last_lines) from exc
 
     async def _cut_over(self, running: Running) -> None:

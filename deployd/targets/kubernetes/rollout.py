@@ -155,7 +155,7 @@ class Rollout:
             and symptom.key[1] == "Unhealthy"
             and (quiet := await self._silence(symptom)) is not None
         ):
-            return RolloutEnded(f"{message}; {quiet.reason}", ours=ended.ours, symptom=symptom, hint=quiet.hint)
+            return RolloutEnded(f"{message}; {quiet.reason}", ours=ended.ours, symptom=symptom, hint=quiet.hint or hint)
         lines = await self._last_lines(symptom) if symptom is not None and symptom.crashed is not None else ""
         if symptom is not None and lines:
             self._progress.log.write(f"last lines of {symptom.pod}:\n{lines}\n")

@@ -238,3 +238,26 @@ def certificate(path: Path, host: str) -> str:
     chain, key = made(path.parent.parent, host)
     path.write_bytes(chain + key)
     return chain.decode()
+
+
+async def test_a_wildcard_takes_the_names_that_no_app_has_as_a_whole(
+    engine: str, instance: str, web: Image, tmp_path: Path
+) -> None:
+    port = free_port()
+    section = GatewaySection(bind="127.0.0.1", http_port=port)
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
+        for number, hosts in ((1, ("*.example.com",)), (2, ("a.example.com", "*.b.example.com"))):
+            app = an_app(number, name=f"{NAME}-{number}")
+            app = app.model_copy(update={"gateway": app.gateway.model_copy(update={"hosts": hosts})})
+            deploy = a_deploy(number, web, app=app.name)
+            await target.roll_out(app, deploy, web, FakeProgress(ReadyGate()))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            for host, number in (
+                ("x.example.com", 1),
+                ("a.example.com", 2),
+                ("x.b.example.com", 2),
+                ("b.example.com", 1),
+            ):
+                assert (await http.get("/", headers={"Host": f"{host}:{port}"})).text == commit(number)
+            for host in ("example.com", "x.y.example.com", "xexample.com", "x.exampleXcom"):
+                assert (await http.get("/", headers={"Host": host})).status_code == 404

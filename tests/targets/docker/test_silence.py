@@ -38,3 +38,14 @@ async def test_a_candidate_on_loopback_fails_with_what_to_change(target: DockerT
         await target.roll_out(app, world.a_deploy(1, web), web, FakeProgress(ReadyGate()))
     assert "the app listens on 127.0.0.1:5000, which only its own container reaches" in failed.value.message
     assert failed.value.hint == "let it listen on 0.0.0.0:5000; many servers have --host 0.0.0.0"
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+async def test_a_candidate_that_listens_on_nothing_fails_with_what_it_printed(target: DockerTarget, web: Image) -> None:
+    waits = ["sh", "-c", "echo waiting for the database; sleep 60"]
+    app = world.an_app(1, listen=free_port(), command=waits, ready={"within": "1s"}, init=True)
+    with pytest.raises(RolloutFailed) as failed:
+        await target.roll_out(app, world.a_deploy(1, web), web, FakeProgress(ReadyGate()))
+    assert failed.value.message.endswith("the app listens on no port, [app.docker] port is 5000")
+    assert failed.value.hint == "waiting for the database"
