@@ -6,7 +6,9 @@ that cannot be reached is Unavailable. What follows something over time survives
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -30,10 +32,18 @@ from deployd.api.answers import (
 from deployd.asking import Asking
 from deployd.errors import Unavailable
 from deployd.following import Patience, events_of
+from deployd.terminal import Size
 
 _TEXT, _LINES, _EVENTS = "text/plain", "application/x-ndjson", "text/event-stream"
 _SILENCE_SECONDS = 45.0  # three heartbeats
 _AGAIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalName:
+    """The name of the terminal at which a command runs."""
+
+    name: str
 
 
 class Client:
@@ -207,12 +217,24 @@ class Client:
             async for block in response.aiter_bytes():
                 yield block
 
-    async def execute(self, app: str, command: Sequence[str]) -> AsyncIterator[str | int]:
-        """Run a command beside the live release: its output as it comes, at last its exit code."""
-        async with self._asking.stream("POST", _path(app, "exec"), _LINES, body={"command": list(command)}) as response:
+    async def execute(
+        self, app: str, command: Sequence[str], size: Size | None = None
+    ) -> AsyncIterator[str | int | TerminalName]:
+        """Run a command in the live release: its output as it comes, at last its exit code. With `size` it runs at a terminal of
+        that size, whose name comes first."""
+        body = {"command": list(command)} | ({"terminal": asdict(size)} if size is not None else {})
+        async with self._asking.stream("POST", _path(app, "exec"), _LINES, body=body) as response:
             async for line in response.aiter_lines():
                 said = json.loads(line)
-                yield said["output"] if "output" in said else int(said["exit_code"])
+                if "terminal" in said:
+                    yield TerminalName(said["terminal"])
+                else:
+                    yield said["output"] if "output" in said else int(said["exit_code"])
+
+    async def type(self, terminal: TerminalName, what: bytes | Size) -> None:
+        """Type at the terminal of a command, or change its size."""
+        typed = {"size": asdict(what)} if isinstance(what, Size) else {"typed": b64encode(what).decode()}
+        await self._asking.ask("POST", f"/api/v1/terminals/{terminal.name}", body=typed)
 
     async def follow(self, app: str, number: int) -> AsyncIterator[DeployAnswer]:
         """The deploy as it is now, and again whenever something of it changes, until it ended."""

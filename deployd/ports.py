@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self
 
 from deployd.config.app import App
 from deployd.domain import Deploy, GateResult, Head, Health, Image
+from deployd.terminal import Terminal
 
 InFlight = Callable[[], int | None]
 Changed = Callable[[str | None], None]
@@ -319,8 +320,15 @@ class Target(Protocol):
         """What runs: addresses, labels, state, last events. For a person, as JSON."""
         ...
 
-    async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
-        """Run a command in the live release; passes its output on as it comes, returns its exit code."""
+    async def execute(
+        self,
+        app: App,
+        command: Sequence[str],
+        out: Callable[[bytes], Awaitable[None]],
+        terminal: Terminal | None = None,
+    ) -> int:
+        """Run a command in the live release, at a terminal if one is given; passes its output on as it comes, returns its exit
+        code."""
         ...
 
     async def scale(self, app: App, replicas: int) -> None:

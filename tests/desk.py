@@ -42,6 +42,7 @@ from deployd.scheduler import Scheduler
 from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.tasks import uninterrupted
+from deployd.terminal import Size, Terminal
 from tests.fakes import FakeSource
 
 REPO = "https://example.com/acme/iris.git"
@@ -183,7 +184,17 @@ class FakeTarget:
     async def describe(self, app: App) -> Mapping[str, Any]:
         return {"container": f"deployd-{app.name}-{self.live.get(app.name)}"}
 
-    async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
+    async def execute(
+        self,
+        app: App,
+        command: Sequence[str],
+        out: Callable[[bytes], Awaitable[None]],
+        terminal: Terminal | None = None,
+    ) -> int:
+        if terminal is not None:
+            while (what := await terminal.next()) != b"q":
+                await out(f"{what.rows}x{what.columns} ".encode() if isinstance(what, Size) else what)
+            return 5
         for word in command:
             for byte in word.encode():
                 await out(bytes([byte]))

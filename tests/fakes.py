@@ -24,6 +24,7 @@ from deployd.ports import (
     none_in_flight,
 )
 from deployd.tasks import uninterrupted
+from deployd.terminal import Terminal
 
 
 class FakeMade:
@@ -257,7 +258,13 @@ class FakeTarget:
     async def describe(self, app: App) -> Mapping[str, Any]:
         return {"target": "fake", "serving": await self.serving(app)}
 
-    async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
+    async def execute(
+        self,
+        app: App,
+        command: Sequence[str],
+        out: Callable[[bytes], Awaitable[None]],
+        terminal: Terminal | None = None,
+    ) -> int:
         self._must_run(app)
         await out(" ".join(command).encode())
         return 0

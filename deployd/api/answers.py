@@ -7,7 +7,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints
 
 from deployd.domain import AppState, Deploy, HealthState, Image, Status, StepStatus, TriggerKind, Verdict
 
@@ -344,7 +344,23 @@ class ScaleAsked(Asked):
     replicas: Annotated[int, Field(ge=0, le=1000)]
 
 
+class SizeAsked(Asked):
+    """The size of a terminal's window."""
+
+    rows: Annotated[int, Field(ge=1, le=10_000)]
+    columns: Annotated[int, Field(ge=1, le=10_000)]
+
+
 class ExecAsked(Asked):
-    """A command and its arguments; it is run without a shell."""
+    """A command and its arguments, run without a shell. With `terminal` it runs at one of that size, and what is typed there
+    follows in requests of its own."""
 
     command: Annotated[list[Annotated[str, StringConstraints(max_length=32768)]], Field(min_length=1, max_length=256)]
+    terminal: SizeAsked | None = None
+
+
+class TypedAsked(Asked):
+    """What happened at the terminal of a command: bytes typed, as Base64, or a new size of the window."""
+
+    typed: Base64Bytes = b""
+    size: SizeAsked | None = None

@@ -1,6 +1,7 @@
 """The parts of the daemon that the endpoints use; main.py creates them once.
 
-Holds no logic. Its only own state is the number of open streams and the last readiness check.
+Holds no logic. Its only own state is the number of open streams, the last readiness check, and the terminals of the commands
+that run at one, by a name that only the caller of each knows.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from deployd.logs.logs import Logs
 from deployd.ports import Target
 from deployd.scheduler import Scheduler
 from deployd.store.store import Store
+from deployd.terminal import Terminal
 
 _MOST_STREAMS = 1000
 
@@ -60,6 +62,7 @@ class Services:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: Streams = field(default_factory=Streams)
     readiness: Readiness = field(default_factory=Readiness)
+    terminals: dict[str, Terminal] = field(default_factory=dict)
 
     @property
     def config(self) -> Config:

@@ -6,7 +6,9 @@ A stream ends when its source ends, the client disconnects or the daemon stops. 
 import asyncio
 import codecs
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -14,13 +16,14 @@ from pydantic import AwareDatetime
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from deployd.api.answers import ExecAsked
+from deployd.api.answers import ExecAsked, TypedAsked
 from deployd.api.auth import READS, RULES
 from deployd.api.paths import Number
 from deployd.api.services import Given, Services
 from deployd.domain import Event
 from deployd.errors import DeploydError, RequestRefused
 from deployd.tasks import beside, first
+from deployd.terminal import Size, Terminal
 
 Write = Callable[[bytes], Awaitable[None]]
 Produce = Callable[[Write], Awaitable[None]]
@@ -107,22 +110,56 @@ async def app_log(
 
 @router.post("/apps/{app}/exec", response_class=Response, dependencies=[RULES])
 async def execute(app: str, asked: ExecAsked, services: Given) -> Response:
-    """Run a command in the live release. Answers JSON lines: `{"output": text}` while it runs, then `{"exit_code": n}`."""
+    """Run a command in the live release. Answers JSON lines: `{"output": text}` while it runs, then `{"exit_code": n}`.
+
+    At a terminal the first line is `{"terminal": name}`: POST /api/v1/terminals/NAME types there.
+    """
     configured, target = services.scheduler.target_of(app)
 
     async def produce(write: Write) -> None:
+        with _terminal(services, asked) as (name, terminal):
+            if terminal is not None:
+                await write(_line({"terminal": name}))
+            await run(write, terminal)
+
+    async def run(write: Write, terminal: Terminal | None) -> None:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
         async def out(data: bytes) -> None:
             if text := decoder.decode(data):
                 await write(_line({"output": text}))
 
-        code = await target.execute(configured, asked.command, out)
+        code = await target.execute(configured, asked.command, out, terminal)
         if rest := decoder.decode(b"", final=True):
             await write(_line({"output": rest}))
         await write(_line({"exit_code": code}))
 
     return Stream(services, produce, "application/x-ndjson")
+
+
+@router.post("/terminals/{name}", status_code=204, dependencies=[RULES])
+async def type_there(name: str, asked: TypedAsked, services: Given) -> None:
+    """Type at the terminal of a command that runs, or change its size."""
+    if (terminal := services.terminals.get(name)) is None:
+        raise RequestRefused(404, "there is no such terminal", hint="its command has ended")
+    if asked.size is not None:
+        terminal.put(Size(asked.size.rows, asked.size.columns))
+    if asked.typed:
+        terminal.put(asked.typed)
+
+
+@contextmanager
+def _terminal(services: Services, asked: ExecAsked) -> Iterator[tuple[str, Terminal | None]]:
+    """The terminal that is asked for, with a name that cannot be guessed, for as long as the command runs."""
+    if asked.terminal is None:
+        yield "", None
+        return
+    name = secrets.token_urlsafe(16)
+    terminal = services.terminals[name] = Terminal(Size(asked.terminal.rows, asked.terminal.columns))
+    try:
+        yield name, terminal
+    finally:
+        del services.terminals[name]
 
 
 @router.get("/events", response_class=Response, dependencies=[READS])

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -9,13 +10,16 @@ import typer
 from rich.text import Text
 
 from deployd.api.answers import AppAnswer, AppsAnswer, HealthAnswer, HeldAnswer, OwedAnswer
+from deployd.cli import keyboard
 from deployd.cli.describe import print_app, print_deploy
 from deployd.cli.names import parsed
 from deployd.cli.output import AppName, AsJson, out, print_json, status_text, took, with_daemon
 from deployd.cli.tables import age, print_table
-from deployd.client import Client
+from deployd.client import Client, TerminalName
 from deployd.domain import Status
 from deployd.logs.log import printable
+from deployd.tasks import beside
+from deployd.terminal import Terminal
 
 HEALTH_COLOURS = {"unready": "yellow", "down": "red", "unknown": "yellow"}
 _UNWELL = {"unready": "runs but is not ready", "down": "does not serve as it should", "unknown": "cannot be asked"}
@@ -28,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: deployd pause iris")(pause)
     app.command(epilog="Example: deployd resume iris")(resume)
     app.command(epilog="Example: deployd scale iris 3")(scale)
-    app.command("exec", epilog="Example: deployd exec iris -- python -V")(execute)
+    app.command("exec", epilog="Example: deployd exec -it iris -- sh")(execute)
     app.command(epilog="Example: deployd remove iris")(remove)
 
 
@@ -87,21 +91,34 @@ def scale(
 
 def execute(
     app: AppName,
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The command and its arguments.")],
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The command and its arguments.")],
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", "--tty", "-t", help="Run it at this terminal, such as a shell.")
+    ] = False,
 ) -> None:
     """Run a command in the live release. Its exit code becomes that of `deployd exec`."""
 
     async def ask(client: Client) -> int:
-        code = 1
-        async for said in client.execute(app, command):
-            if isinstance(said, int):
-                code = said
-            else:
-                sys.stdout.write(said)
-                sys.stdout.flush()
-        return code
+        if not interactive:
+            return await _run(client, app, command)
+        with keyboard.raw() as typed:
+            return await _run(client, app, command, typed)
 
     raise typer.Exit(with_daemon(ask))
+
+
+async def _run(client: Client, app: str, command: list[str], typed: Terminal | None = None) -> int:
+    code = 1
+    async with AsyncExitStack() as stack:
+        async for said in client.execute(app, command, keyboard.size() if typed is not None else None):
+            if isinstance(said, TerminalName) and typed is not None:
+                await stack.enter_async_context(beside(keyboard.pass_on(typed, client, said)))
+            elif isinstance(said, int):
+                code = said
+            else:
+                sys.stdout.write(str(said))
+                sys.stdout.flush()
+    return code
 
 
 def remove(app: AppName) -> None:

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import aiodocker
+from aiodocker.execs import Exec as Exec
+from aiodocker.stream import Stream as Stream
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 
 from deployd.errors import ConfigError, Unavailable

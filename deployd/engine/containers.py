@@ -7,7 +7,9 @@ from datetime import datetime
 from io import BytesIO
 from typing import Any
 
-from deployd.engine.connection import ENDLESS, Connection, Refused, translated
+from deployd.engine.connection import ENDLESS, Connection, Exec, Refused, Stream, translated
+from deployd.tasks import beside
+from deployd.terminal import Size, Terminal
 
 Described = dict[str, Any]
 """A container as the engine describes it."""
@@ -111,11 +113,19 @@ class EngineContainers:
             async for piece in log(stdout=True, stderr=True, follow=True, tail=last, since=begin):
                 yield piece
 
-    async def execute(self, container: str, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
-        """Run a command in it; its exit code."""
+    async def execute(
+        self,
+        container: str,
+        command: Sequence[str],
+        out: Callable[[bytes], Awaitable[None]],
+        terminal: Terminal | None = None,
+    ) -> int:
+        """Run a command in it, at a terminal if one is given; its exit code."""
+        at_one = terminal is not None
         with translated(f"running a command in {container}"):
-            made = await self._connection.client.containers.container(container).exec(list(command))
-            async with made.start() as stream:
+            one = self._connection.client.containers.container(container)
+            made = await one.exec(list(command), stdin=at_one, tty=at_one)
+            async with made.start() as stream, beside(*([_pass_on(terminal, made, stream)] if terminal else [])):
                 while (message := await stream.read_out()) is not None:
                     await out(message.data)
             return int((await made.inspect())["ExitCode"] or 0)
@@ -134,6 +144,15 @@ class EngineContainers:
             member = archive.next()
             file = archive.extractfile(member) if member is not None and member.isfile() else None
             return file.read() if file is not None else None
+
+
+async def _pass_on(terminal: Terminal, command: Exec, stream: Stream) -> None:
+    while True:
+        what = await terminal.next()
+        if isinstance(what, Size):
+            await command.resize(h=what.rows, w=what.columns)
+        else:
+            await stream.write_in(what)
 
 
 def _tail(lines: int | None) -> str:

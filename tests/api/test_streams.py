@@ -118,6 +118,21 @@ async def test_a_command_streams_its_output_and_its_exit_code(daemon: Desk, clie
     assert (await client.post("/api/v1/apps/iris/exec", json={"command": []})).status_code == 422
 
 
+async def test_what_is_typed_at_the_terminal_of_a_command_reaches_it(daemon: Desk, client: httpx.AsyncClient) -> None:
+    asked = {"command": ["sh"], "terminal": {"rows": 33, "columns": 99}}
+    async with client.stream("POST", "/api/v1/apps/iris/exec", json=asked) as response:
+        lines = response.aiter_lines()
+        path = f"/api/v1/terminals/{json.loads(await anext(lines))['terminal']}"
+        assert json.loads(await anext(lines)) == {"output": "33x99 "}
+        for body, said in (({"typed": "Y2Fmw6k="}, "café"), ({"size": {"rows": 20, "columns": 70}}, "20x70 ")):
+            assert (await client.post(path, json=body)).status_code == 204
+            assert json.loads(await anext(lines)) == {"output": said}
+        assert (await client.post(path, json={"typed": "cQ=="})).status_code == 204
+        assert json.loads(await anext(lines)) == {"exit_code": 5}
+    assert (await client.post(path, json={"typed": "cQ=="})).status_code == 404
+    assert daemon.services.terminals == {}
+
+
 async def test_events_are_streamed_and_resumed(daemon: Desk, client: httpx.AsyncClient) -> None:
     async with client.stream("GET", "/api/v1/events?app=iris") as response:
         assert response.headers["content-type"].startswith("text/event-stream")

@@ -1,9 +1,12 @@
 """On a terminal: a bar, colours, and the same words."""
 
+import fcntl
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 
 from tests.cli.conftest import Neighbour
 from tests.desk import MAIN, REPO, A
@@ -38,3 +41,37 @@ def test_logs_show_the_steps_in_colour(daemon: Neighbour) -> None:
     assert code == 0
     assert "\x1b[1;36m==> fetch\x1b[0m\r\n" in seen
     assert "building deployd/test/iris\r\n" in seen
+
+
+def test_a_shell_in_the_release_has_the_keys_and_the_size_of_this_terminal(daemon: Neighbour) -> None:
+    daemon.do(daemon.desk.deployed(A))
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+    environment = {**os.environ, "DEPLOYD_URL": daemon.url, "TERM": "xterm"}
+    environment = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
+    command = [sys.executable, "-m", "deployd", "exec", "-it", "iris", "--", "sh"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        _read_until(ours, b"33x99 ")
+        os.write(ours, b"\x03")
+        _read_until(ours, b"\x03")
+        os.write(ours, b"q")
+        assert process.wait(60) == 5
+    assert termios.tcgetattr(theirs) == before
+    os.close(theirs)
+    os.close(ours)
+
+
+def _read_until(terminal: int, words: bytes) -> None:
+    seen = b""
+    while words not in seen:
+        seen += os.read(terminal, 4096)
+
+
+def test_a_shell_needs_a_terminal(daemon: Neighbour) -> None:
+    command = [sys.executable, "-m", "deployd", "exec", "-it", "iris", "--", "sh"]
+    environment = {**os.environ, "DEPLOYD_URL": daemon.url}
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "error: standard input is not a terminal")

@@ -29,6 +29,7 @@ from deployd.targets.docker.rollout import Rollout
 from deployd.targets.docker.trial import Trial
 from deployd.targets.docker.watch import Watch
 from deployd.tasks import together
+from deployd.terminal import Terminal
 
 
 class DockerTarget:
@@ -153,10 +154,16 @@ class DockerTarget:
             ],
         }
 
-    async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
+    async def execute(
+        self,
+        app: App,
+        command: Sequence[str],
+        out: Callable[[bytes], Awaitable[None]],
+        terminal: Terminal | None = None,
+    ) -> int:
         """See ports.Target."""
         container = await self._running(app)
-        return await self._engine.containers.execute(container.id, command, out)
+        return await self._engine.containers.execute(container.id, command, out, terminal)
 
     async def scale(self, app: App, replicas: int) -> None:  # noqa: ARG002 - the port's signature
         """See ports.Target."""

@@ -30,6 +30,7 @@ from deployd.targets.kubernetes.symptoms import is_ready
 from deployd.targets.kubernetes.verdict import image_of, stale_deadline
 from deployd.targets.kubernetes.watch import Watch
 from deployd.targets.registry import Registry
+from deployd.terminal import Terminal
 
 logger = logging.getLogger(__name__)
 
@@ -191,7 +192,13 @@ class KubernetesTarget:
             scaler = await cluster.find(manifests.autoscaler_path(app, manifests.Features(0, autoscaling_v2=False)))
             return describe.described(found, replica_sets, pods, related, service, scaler)
 
-    async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
+    async def execute(
+        self,
+        app: App,
+        command: Sequence[str],
+        out: Callable[[bytes], Awaitable[None]],
+        terminal: Terminal | None = None,
+    ) -> int:
         """Run a command in a ready pod of the app."""
         with _refused_as_409():
             cluster, found = await self._existing(app)
@@ -201,7 +208,7 @@ class KubernetesTarget:
                 raise RequestRefused(409, f"{app.name} has no ready pod", hint=f"deployd describe {app.name}")
             container = (await self._app_deployment(app)).container_of(found)
             path = manifests.path(app, "pods", ready[0]["metadata"]["name"])
-            return await execute.run(cluster, path, container, command, out)
+            return await execute.run(cluster, path, container, command, out, terminal)
 
     async def read(self, candidate: Candidate, path: str) -> bytes | None:
         """A file of a candidate's image, by its path from the working directory; None when there is none."""

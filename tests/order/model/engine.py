@@ -24,6 +24,7 @@ from deployd.ports import (
     none_in_flight,
 )
 from deployd.tasks import uninterrupted
+from deployd.terminal import Terminal
 from tests.order.model.clock import now
 from tests.order.model.remote import Remote
 
@@ -201,7 +202,13 @@ class Target(_Hands):
     async def describe(self, app: App) -> Mapping[str, Any]:
         raise AssertionError("nobody asks")
 
-    async def execute(self, app: App, command: Sequence[str], out: Callable[[bytes], Awaitable[None]]) -> int:
+    async def execute(
+        self,
+        app: App,
+        command: Sequence[str],
+        out: Callable[[bytes], Awaitable[None]],
+        terminal: Terminal | None = None,
+    ) -> int:
         raise AssertionError("nobody asks")
 
     async def scale(self, app: App, replicas: int) -> None:

@@ -14,6 +14,7 @@ from deployd.errors import RequestRefused, RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.ports import Candidate
 from deployd.targets.docker.target import DockerTarget
+from deployd.terminal import Size, Terminal
 from tests.conftest import Leaks
 from tests.fakes import FakeMade, FakeProgress
 from tests.targets.docker.test_rollout import roll_out
@@ -34,6 +35,13 @@ async def test_a_running_release_has_a_description_output_and_runs_commands(
     said = ["err", f"out {commit(1)}"]  # on two pipes: which is read first is open
     assert (code, sorted(printed.splitlines())) == (3, said)
     assert await execute(target, "true") == (0, "")
+
+    terminal = Terminal(Size(33, 99))
+    terminal.put(b"exit 4\n")
+    code, printed = await execute(
+        target, "until stty size | grep -q 33; do :; done; stty size; read line; $line", terminal
+    )
+    assert (code, "33 99" in printed.splitlines()) == (4, True)
     described = await target.describe(app)
     assert described["serving"] == 1
     assert described["containers"][0]["name"] == f"deployd-{instance}-{NAME}-1"
@@ -114,11 +122,11 @@ async def test_removing_the_last_app_leaves_nothing(target: DockerTarget, web: I
     assert leaks.present() == []
 
 
-async def execute(target: DockerTarget, script: str) -> tuple[int, str]:
+async def execute(target: DockerTarget, script: str, terminal: Terminal | None = None) -> tuple[int, str]:
     out: list[bytes] = []
 
     async def keep(chunk: bytes) -> None:
         out.append(chunk)
 
-    code = await target.execute(an_app(1, listen=1), ["sh", "-c", script], keep)
+    code = await target.execute(an_app(1, listen=1), ["sh", "-c", script], keep, terminal)
     return code, b"".join(out).decode()

@@ -6,6 +6,7 @@ from aiohttp import web
 from deployd.errors import RequestRefused, Unavailable
 from deployd.targets.kubernetes import execute
 from deployd.targets.kubernetes.client import Cluster, Refused
+from deployd.terminal import Size, Terminal
 from tests.targets.kubernetes.api_server import Answer, ApiServer, refuses
 
 POD = "/api/v1/namespaces/ml/pods/iris-1"
@@ -30,13 +31,13 @@ def exited(code: int) -> bytes:
     return b"\x03" + json.dumps({"status": "Failure", "details": {"causes": [cause]}}).encode()
 
 
-async def run(api: Cluster) -> tuple[int, bytes]:
+async def run(api: Cluster, terminal: Terminal | None = None) -> tuple[int, bytes]:
     said: list[bytes] = []
 
     async def out(data: bytes) -> None:
         said.append(data)
 
-    return await execute.run(api, POD, "iris", ["echo", "a b"], out), b"".join(said)
+    return await execute.run(api, POD, "iris", ["echo", "a b"], out, terminal), b"".join(said)
 
 
 async def test_output_and_exit_code_are_passed_on_unchanged(server: ApiServer, api: Cluster) -> None:
@@ -47,6 +48,32 @@ async def test_output_and_exit_code_are_passed_on_unchanged(server: ApiServer, a
     assert asked.query.getall("command") == ["echo", "a b"]
     assert asked.query["container"] == "iris"
     assert asked.headers["Authorization"] == "Bearer first"
+
+
+async def test_a_terminal_is_told_its_size_and_what_is_typed(server: ApiServer, api: Cluster) -> None:
+    heard: list[bytes] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        channels = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        await channels.prepare(request)
+        heard.extend([await channels.receive_bytes() for _ in range(2)])
+        await channels.send_bytes(b"\x01hi")
+        await channels.send_bytes(exited(3))
+        await channels.close()
+        return channels
+
+    server.on("GET", f"{POD}/exec", answer)
+    terminal = Terminal(Size(33, 99))
+    terminal.put(b"ls\r")
+    assert await run(api, terminal) == (3, b"hi")
+    assert heard == [b'\x04{"Width": 99, "Height": 33}', b"\x00ls\r"]
+    query = server.asked[0].query
+    assert {name: query.get(name) for name in ("stdin", "stdout", "stderr", "tty")} == {
+        "stdin": "true",
+        "stdout": "true",
+        "stderr": None,
+        "tty": "true",
+    }
 
 
 async def test_a_successful_command_has_exit_code_zero(server: ApiServer, api: Cluster) -> None:
