@@ -149,6 +149,8 @@ class Pipeline:
         build = await store.begin_build(deploy, request.full_name, request.settings)
         pulled_at = datetime.now(UTC) if pull else last
         image = await self._parts.builder.build(request, context, passage.log)
+        for base in image.bases:
+            passage.log.write(f"built on {base.name}, {base.digest or 'digest unknown'}\n")
         await store.end_build(deploy, build, image, pulled_at)
         return image
 

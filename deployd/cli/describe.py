@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from deployd.api.answers import AppAnswer, DeployAnswer, DescribeAnswer
+from deployd.api.answers import AppAnswer, BaseAnswer, DeployAnswer, DescribeAnswer
 from deployd.cli.output import out, status_text, took
 from deployd.cli.tables import age, print_table
 from deployd.logs.log import printable
@@ -56,6 +56,7 @@ def _app(app: AppAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "Health", f"{app.health.state}: {app.health.detail}".removesuffix(": ") if app.health else None
     yield "Failed", f"{app.name}/{app.failed.number}: {app.failed.reason}" if app.failed else None
     yield "Image", live.image if live else None
+    yield from _bases(live.bases if live else [])
     yield "In flight", Text(f"{moving.name} ") + status_text(moving.status) if moving else None
     yield "Waiting", str(app.queued) if app.queued else None
     yield "URL", " ".join(app.urls) or None
@@ -77,8 +78,15 @@ def _deploy(deploy: DeployAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "Back to", f"{deploy.app}/{deploy.rollback_to}" if deploy.rollback_to else None
     yield "Created", f"{deploy.created_at:%Y-%m-%d %H:%M:%S} UTC, {age(deploy.created_at)} ago"
     yield "Took", _between(deploy.started_at, end) if deploy.started_at and end else None
+    yield "Rebuilt", "without the cache, from pulled base images" if deploy.rebuild else None
     yield "Image", deploy.image
     yield "Digest", deploy.digest
+    yield from _bases(deploy.bases)
+
+
+def _bases(bases: Sequence[BaseAnswer]) -> Iterator[tuple[str, str]]:
+    for base in bases:
+        yield "Built on", f"{base.name}, {base.digest or 'digest unknown'}"
 
 
 def _between(begin: datetime, end: datetime | None) -> str:

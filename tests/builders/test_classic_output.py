@@ -116,6 +116,13 @@ def test_a_network_error_in_a_step_is_not_retried() -> None:
     assert type(failed) is BuildFailed
 
 
+@pytest.mark.parametrize("text", [f"unknown parent image ID sha256:{'a' * 64}", f"No such image: sha256:{'a' * 64}"])
+def test_a_layer_that_somebody_removed_meanwhile_does_not_fail_the_commit(text: str) -> None:
+    failed = failure(*RUN, {"error": text})
+    assert type(failed) is Unavailable
+    assert failed.hint == "somebody removed a layer of the build cache; it is built again"
+
+
 def test_an_error_without_a_message_has_a_reason() -> None:
     assert failure({"errorDetail": None}).message == "the engine gives no reason"
 

@@ -1,10 +1,11 @@
 """An app with `paths` is deployed when one of them has changed since the commit that it wanted last."""
 
 import asyncio
+from pathlib import Path
 
 from deployd.domain import Status
 from tests.order.conftest import DOCS
-from tests.works import Works
+from tests.works import Works, works
 
 
 async def test_a_push_to_docs_alone_is_skipped_with_its_reason(filtered: Works) -> None:
@@ -61,3 +62,19 @@ async def test_everything_counts_as_changed_when_the_commit_that_was_wanted_last
     assert state["iris"].wanted is not None
     filtered.forget_everything_but_the_head()
     assert (await filtered.told(filtered.head())).number == 2
+
+
+async def test_a_look_that_nothing_asked_for_skips_what_a_delivery_would_have_skipped(tmp_path: Path) -> None:
+    """Marks, and the paths of another app in the same repository."""
+    async with works(tmp_path, {"paths": ["iris/"]}, {"name": "rose", "paths": ["rose/"]}) as daemon:
+        first = daemon.commit(more={"iris/model": b"1", "rose/model": b"1"})
+        await daemon.polled()
+        await daemon.serves(first)
+        await daemon.serves(first, "rose")
+        head = daemon.commit(more={"iris/model": b"1", "rose/model": b"2"})
+        assert await daemon.polled("rose")
+        await daemon.serves(head, "rose")
+        daemon.commit(subject="Retrain [skip ci]", more={"iris/model": b"2", "rose/model": b"2"})
+        assert not await daemon.polled()
+        assert [deploy.commit for deploy in await daemon.store.deploys("iris")] == [first]
+        assert [deploy.commit for deploy in await daemon.store.deploys("rose")] == [head, first]
