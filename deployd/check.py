@@ -20,10 +20,12 @@ from deployd.config.file import load
 from deployd.config.urls import public_urls
 from deployd.config.values import read_secret
 from deployd.engine.client import EngineClient
-from deployd.errors import ConfigError, DeploydError, RequestRefused
+from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.gateway.addresses import addresses
 from deployd.gateway.certificates import Certificate, look, prove
 from deployd.gateway.held import held_ports
+from deployd.gateway.layout import gateway_name
+from deployd.gateway.neighbour import require_ours
 from deployd.gateway.text import Listeners
 from deployd.host.sockets import listens
 from deployd.order.decide import head_of, why_no_head
@@ -186,13 +188,25 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
 
 
 async def _gateway(config: Config, engine: EngineClient) -> list[Finding]:
-    found = [await _gateway_image(config.gateway.image, engine)]
+    found = [await _gateway_image(config.gateway.image, engine), *await _neighbour(config, engine)]
     found += _certificates(config)
     held = await held_ports(engine, config.server.identity)
     return found + [
         _port("app port", address, port, key=key, ours=port in held, by_haproxy=True)
         for (address, port), key in sorted(_wanted(config).items())
     ]
+
+
+async def _neighbour(config: Config, engine: EngineClient) -> list[Finding]:
+    """Whether another daemon that runs uses this engine under the same instance."""
+    instance = config.server.identity
+    found = await engine.containers.inspect(gateway_name(instance))
+    try:
+        if found is not None:
+            require_ours(found, config.server.state_dir / "gateway", instance)
+    except Unavailable as exc:
+        return [Finding("instance", "wrong", exc.message, exc.hint, in_config=True)]
+    return []
 
 
 def _wanted(config: Config) -> dict[tuple[str, int], str]:

@@ -18,7 +18,9 @@ from deployd.check import Finding, _builder, _port, check
 from deployd.config.file import load, parse
 from deployd.engine.client import EngineClient
 from deployd.gateway.gateway import Gateway
+from deployd.gateway.layout import Layout, container_spec, gateway_name
 from deployd.gateway.network import Network
+from deployd.host.process import only_one
 from tests.conftest import Leaks
 from tests.gateway.certificate import made
 from tests.testbed.images import BUSYBOX
@@ -184,6 +186,22 @@ async def test_a_gateway_image_that_can_be_pulled_is_no_fault(
 
     (found,) = await _found(file, "gateway")
     assert (found.verdict, found.detail) == ("ok", f"the engine will pull the image {name}:there at the start")
+
+
+@pytest.mark.engine
+async def test_another_daemon_with_the_same_instance_is_a_fault_while_it_runs(
+    tmp_path: Path, repository: Path, base_images: Engine, instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", base_images.url)
+    file = _config(tmp_path, repository, server=f'port = 0\ninstance = "{instance}"')
+    other = tmp_path / "other"
+    spec = container_spec(Layout(instance, BUSYBOX, other / "gateway", "sockets-a"))
+    base_images.api().post(f"/containers/create?name={gateway_name(instance)}", spec)
+    with only_one(other):
+        (found,) = await _found(file, "instance")
+        assert found.verdict == "wrong"
+        assert found.detail.endswith(f"state directory {other}) uses this engine as instance {instance}")
+    assert await _found(file, "instance") == []
 
 
 @pytest.mark.engine

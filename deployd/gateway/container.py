@@ -16,6 +16,7 @@ from deployd.config.daemon import GatewaySection
 from deployd.engine.client import EngineClient
 from deployd.errors import Unavailable
 from deployd.gateway.layout import SHAPE_LABEL, SOCKETS_LABEL, Layout, container_spec, layout_hash
+from deployd.gateway.neighbour import require_ours
 from deployd.gateway.network import Network
 from deployd.gateway.runtime import Runtime
 from deployd.gateway.text import CONTROL_PORT, SOCKETS
@@ -49,6 +50,8 @@ class GatewayContainer:
                 f"the container {self._layout(()).name} is not this deployd's gateway",
                 hint="remove or rename it, or set another server.instance",
             )
+        if found is not None:
+            require_ours(found, self._directory, self._instance)
         return found
 
     async def runs(self) -> bool:

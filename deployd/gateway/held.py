@@ -1,12 +1,13 @@
 """The ports that an instance's gateway holds, as everybody can see who may ask the engine: without deployd, lock or socket."""
 
 from deployd.engine.client import EngineClient
+from deployd.gateway.layout import gateway_name
 from deployd.gateway.text import CONFIG, read, read_listeners
 
 
 async def held_ports(engine: EngineClient, instance: str) -> frozenset[int]:
     """The ports on which its running HAProxy listens; empty when it does not run."""
-    found = await engine.containers.inspect(f"deployd-gateway-{instance}")
+    found = await engine.containers.inspect(gateway_name(instance))
     if found is None or not found["State"]["Running"] or found["State"]["Restarting"]:
         return frozenset()
     published = found["NetworkSettings"]["Ports"] or {}

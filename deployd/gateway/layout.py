@@ -40,7 +40,12 @@ class Layout:
     @property
     def name(self) -> str:
         """The container's name."""
-        return f"deployd-gateway-{self.instance}"
+        return gateway_name(self.instance)
+
+
+def gateway_name(instance: str) -> str:
+    """The name of an instance's container."""
+    return f"deployd-gateway-{instance}"
 
 
 def container_spec(layout: Layout) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Network:
         self._engine = engine
         self._instance = instance
         self.name = f"deployd-{instance}"
-        self._suggestion = f"{self.name}-range"
+        self._suggestion = f"{self.name}.range"  # an instance has no dot: this is no other's network
         self._making = asyncio.Lock()
         self._last: str | None = None
 
@@ -79,7 +79,9 @@ class Network:
     async def remove(self) -> None:
         """Remove the network, unless containers are in it."""
         await self._engine.networks.remove(self._suggestion)
-        await self._engine.networks.remove(self.name)
+        found = await self._engine.networks.find(self.name)
+        if found is not None and found["Labels"].get("io.deployd.instance") == self._instance:
+            await self._engine.networks.remove(self.name)
 
     async def _free_range(self) -> str | None:
         """A subnet that is free on this machine: the engine chooses one for a temporary network.
