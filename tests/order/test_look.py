@@ -77,6 +77,24 @@ async def test_a_delivery_that_comes_again_answers_as_the_first_time(daemon: Wor
     assert await numbers(daemon) == [2, 1]
 
 
+@pytest.mark.parametrize("rolled_back", [False, True])
+async def test_a_delivery_of_an_unknown_commit_does_not_make_the_next_push_of_the_head_a_new_deploy(
+    daemon: Works, rolled_back: bool
+) -> None:
+    before, head = daemon.commit(), daemon.commit()
+    await daemon.becomes(await daemon.scheduler.deploy("iris", before, "ada"), Status.LIVE)
+    await daemon.becomes(await daemon.deployed(head), Status.LIVE)
+    if rolled_back:
+        await daemon.becomes(await daemon.scheduler.rollback("iris", None, "ada"), Status.LIVE)
+    known = await _numbers(daemon)
+    unknown = await daemon.told("f" * 40)
+    assert (unknown.number, unknown.reason) == (2, "the remote did not show ffffffffffff")
+    assert (await daemon.told(head)).number == 2
+    assert not await daemon.polled()
+    assert await _numbers(daemon) == known
+    assert await daemon.live() == (before if rolled_back else head)
+
+
 async def test_a_redelivery_of_a_head_that_failed_runs_again(daemon: Works) -> None:
     commit = daemon.commit()
     daemon.builder.broken.add(commit)

@@ -16,7 +16,6 @@ FOR_ANY = (
 )
 FOR_CREATED = (
     ("apps", "deployments", ("create", "delete")),
-    ("apps", "deployments/scale", ("patch",)),
     ("", "services", ("create", "patch", "delete")),
     ("autoscaling", "horizontalpodautoscalers", ("create", "patch", "delete")),
 )
