@@ -7,13 +7,14 @@ what serves. From a cut-over to the end of its deploy nothing is compared or rep
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from msgspec import structs
 
-from deployd.backoff import Backoff
+from deployd.backoff import DELAYS, Backoff
 from deployd.config.app import App
 from deployd.config.digest import release_digest
 from deployd.domain import Deploy, Health, Status
@@ -26,6 +27,11 @@ from deployd.tasks import stop
 logger = logging.getLogger(__name__)
 
 _UNREADY_S = 5.0
+# After a repair that failed, and while the target is away.
+_PAUSES = DELAYS
+# Repairs that succeed one after the other: somebody else, another controller perhaps, changes it again each time.
+_IN_A_ROW = (0.0,) * 5 + (5.0, 10.0, 30.0, 60.0)
+_STABLE_S = 60.0
 _MOST_RELEASES = 20
 
 
@@ -41,7 +47,9 @@ class Keeper:
         self._app_now = app
         self._every = every
         self._health: tuple[int, Health] | None = None  # of which deploy, and how it was when it was last compared
+        self._repaired, self._repaired_at = False, 0.0
         self._asked = asyncio.Event()
+        self._resumed = asyncio.Event()
         self._free = asyncio.Event()  # no deploy changes what serves
         self._free.set()
         self._work: asyncio.Task[Health | None] | None = None
@@ -66,16 +74,18 @@ class Keeper:
             await stop(self._work)
 
     def resume(self) -> None:
-        """The deploy has ended: go on, with a comparison."""
+        """The deploy has ended: go on, with a comparison at once."""
         self._free.set()
         self._asked.set()
+        self._resumed.set()
 
     async def serve(self) -> None:
         """Compare when that is asked for and periodically, since an event may be missed, until cancelled."""
-        backoff = Backoff()
+        backoff, in_a_row = Backoff(_PAUSES), Backoff(_IN_A_ROW)
         while True:
             await self._free.wait()
             self._asked.clear()
+            self._resumed.clear()
             self._work = work = asyncio.create_task(self.keep())
             try:
                 await asyncio.wait({work})
@@ -83,22 +93,29 @@ class Keeper:
                 await stop(work)
                 raise
             if not work.cancelled():  # it is when a deploy goes first
+                await self._yield_to_others(in_a_row)
                 await self._pause(work.result(), backoff)
+
+    async def _yield_to_others(self, in_a_row: Backoff) -> None:
+        """Wait longer after each repair of many in a row, so that deployd does not fight with somebody else for a field."""
+        if self._repaired:
+            self._repaired, self._repaired_at = False, time.monotonic()
+            await _wait(self._resumed, in_a_row.fail())
+        elif time.monotonic() - self._repaired_at > _STABLE_S:
+            in_a_row.reset()
 
     async def _pause(self, health: Health | None, backoff: Backoff) -> None:
         """Wait until the next comparison is asked for or due."""
         state = health.state if health is not None else "ok"
         if state == "down":
-            await asyncio.sleep(backoff.fail())  # not shortened: a repair that fails causes events, too
+            await _wait(self._resumed, backoff.fail())  # not shortened by events: a repair that fails causes some, too
             return
         if state == "unknown":
             pause = backoff.fail()
         else:
             backoff.reset()
             pause = _UNREADY_S if state == "unready" else self._every() * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self._asked.wait()
+        await _wait(self._asked, pause)
 
     async def recover(self) -> Deploy | None:
         """Take up what an earlier run of the daemon left in flight, then settle; the live release, if there is one."""
@@ -159,6 +176,7 @@ class Keeper:
             what = f"{before.detail}; it cannot be restored: {exc.message}"
             hint = f" ({exc.hint})" if exc.hint else ""
             return Health("down", f"{what}{hint}; {await self._way_out(app, live)}")
+        self._repaired = True
         return await self._target.health(app, live)
 
     async def _way_out(self, app: App, live: Deploy) -> str:
@@ -190,6 +208,12 @@ class Keeper:
 
     async def _live(self) -> Deploy | None:
         return (await self._store.state(self._app_now().name)).live
+
+
+async def _wait(event: asyncio.Event, at_most: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(at_most):
+            await event.wait()
 
 
 def _log(live: Deploy, health: Health) -> None:

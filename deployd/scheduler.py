@@ -10,7 +10,7 @@ from functools import partial
 
 from deployd.aftermath import Aftermath
 from deployd.config.app import App
-from deployd.config.digest import release_digest
+from deployd.config.digest import made_with, release_digest
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Push
 from deployd.domain import AppState, Deploy, Head, Health, Status, Trigger, Wanted
@@ -146,9 +146,7 @@ class Scheduler:
     def older_config(self, state: AppState) -> bool:
         """Whether the live release of an app was made with another config than the present one, as far as that is known."""
         app, live = self._running.app(state.app), state.live
-        if app is None or live is None or live.config is None:
-            return False
-        return live.config != release_digest(app)
+        return app is not None and live is not None and not made_with(live, app)
 
     async def cancel(self, name: str, number: int) -> Deploy:
         """Cancel a deploy that is queued or in flight."""

@@ -262,8 +262,8 @@ def away(number: int = 1) -> list[DeploydError]:
 @asynccontextmanager
 async def a_bench(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """A bench for the length of the block; what is away is asked again at once."""
-    for module in ("lane", "keeper"):
-        monkeypatch.setattr(f"deployd.{module}.Backoff", partial(Backoff, (0.01,)))
+    monkeypatch.setattr("deployd.lane.Backoff", partial(Backoff, (0.01,)))
+    monkeypatch.setattr("deployd.keeper._PAUSES", (0.01,))
     app = {"name": "iris", "repo": "https://example.com/acme/iris.git", "branch": "main", "gateway": {"listen": 8000}}
     events = Events()
     async with Database(directory / "db") as database:

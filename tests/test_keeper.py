@@ -4,14 +4,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import cast
 
 import pytest
 from msgspec import structs
 
-from deployd.backoff import Backoff
 from deployd.config.digest import release_digest
 from deployd.domain import Deploy, Health, Image, Status, Trigger, Wanted
 from deployd.errors import RolloutFailed, Unavailable
@@ -158,7 +156,7 @@ async def _kept(keeper: Keeper) -> AsyncIterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be repaired is tried again at once."""
-    monkeypatch.setattr("deployd.keeper.Backoff", partial(Backoff, (0.01,)))
+    monkeypatch.setattr("deployd.keeper._PAUSES", (0.01,))
 
 
 async def _until(world: World, keeper: Keeper, number: int, state: str) -> Health:
@@ -271,3 +269,36 @@ async def test_a_release_that_was_made_anew_runs_with_the_present_config(
     world.made_anew = anew
     await keeper.settle()
     assert (await _now(store, live)).config == (release_digest(an_app(REPO)) if anew else "old")
+
+
+async def test_a_difference_that_somebody_makes_again_and_again_is_repaired_less_often(
+    store: Store, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.keeper._IN_A_ROW", (0.0, 0.0, 3600.0))
+    live = await _at(store, *LIVE)
+    keeper = Keeper(store, lambda _: cast("Target", world), lambda: an_app(REPO), lambda: 0.001)
+    async with _kept(keeper):
+        for _ in range(3):
+            world.number = None
+            await world.restoring.wait()
+            world.restoring.clear()
+        world.number = None
+        await asyncio.sleep(0.05)
+        assert world.restored == [live.number] * 3
+        keeper.resume()  # a deploy has ended
+        await world.restoring.wait()
+
+
+async def test_the_release_of_a_deploy_that_ended_is_compared_at_once_though_the_one_before_could_not_be_restored(
+    store: Store, world: World, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.keeper._PAUSES", (3600.0,))
+    await _at(store, *LIVE)
+    world.refused = [RolloutFailed("no space left")]
+    async with _kept(keeper):
+        await world.restoring.wait()
+        await keeper.step_back()
+        live = await _at(store, *LIVE, commit=B)
+        world.number = live.number
+        keeper.resume()
+        await _until(world, keeper, live.number, "ok")

@@ -170,3 +170,15 @@ async def test_a_repair_under_way_does_not_outlive_the_cut_over_of_a_newer_relea
             await asyncio.sleep(0)
     assert bench.world.restored == []
     assert bench.world.numbers == {"iris": deploy.number}
+
+
+async def test_the_release_of_a_paused_app_is_kept_serving(bench: Bench) -> None:
+    live = await bench.left_at(*LIVE)
+    bench.world.number = live.number
+    await bench.pause(paused=True)
+    async with bench.serving():
+        await bench.aftermath.followed.get()
+        bench.world.number = None
+        bench.lane.keeper.look()
+        await bench.world.restoring.wait()
+    assert bench.world.restored == [live.number]

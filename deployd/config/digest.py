@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from deployd.config.app import App
+from deployd.domain import Deploy
 
 _NOT_IN_THE_CONTAINER = {"drain", "start"}
 _IN_THE_PROBES = {"path", "within", "host", "headers"}
@@ -26,6 +27,11 @@ def release_digest(app: App) -> str:
     settings = app.kubernetes.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_IN_THE_POD)
     probes = app.ready.model_dump(mode="json", exclude_defaults=True, include=_IN_THE_PROBES)
     return _digest([app.target, settings, probes])
+
+
+def made_with(deploy: Deploy, app: App) -> bool:
+    """Whether a release was made with the present config, as far as that is known."""
+    return deploy.config in {None, release_digest(app)}
 
 
 def app_digest(app: App) -> str:

@@ -67,15 +67,6 @@ class Network:
         attached = container["NetworkSettings"]["Networks"].get(self.name) or {}
         return str((attached.get("IPAMConfig") or {}).get("IPv4Address") or attached.get("IPAddress") or "")
 
-    async def holds(self, container: dict[str, Any]) -> bool:
-        """Whether an inspected container, if it is in a network of this name, is in the present one: a container that is stopped
-        stays in a network that was removed."""
-        attached = container["NetworkSettings"]["Networks"].get(self.name)
-        if attached is None:
-            return True
-        found = await self._engine.networks.find(self.name)
-        return found is not None and attached.get("NetworkID") in {found["Id"], ""}
-
     async def remove(self) -> None:
         """Remove the network, unless containers are in it."""
         await self._engine.networks.remove(self._suggestion)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployd.config.app import App
+from deployd.config.digest import made_with
 from deployd.config.values import read_secret
 from deployd.domain import Deploy, Image, labels
 from deployd.engine.client import EngineClient
@@ -129,26 +130,40 @@ class Containers:
         found = await self.find(app, number)
         return await self._engine.inspect(found.id) if found is not None else None
 
-    async def repair(self, app: App, number: int) -> bool:
-        """Put a deploy's container back into its networks and let it go on when it is paused. False when there is none, or none
-        that could be started: the network that it was in was removed. RolloutFailed when a network does not exist."""
-        found = await self.described(app, number)
-        if found is None or not (found["State"]["Running"] or await self.network.holds(found)):
+    async def repair(self, app: App, deploy: Deploy) -> bool:
+        """Put a release's container back into its networks and let it go on when it is paused. False when there is none, or none
+        that could be started. RolloutFailed when a network does not exist."""
+        found = await self.described(app, deploy.number)
+        if found is None or not (found["State"]["Running"] or await self._startable(found)):
             return False
         with _failing(app):
-            for network in self.missing_networks(found, app):
+            for network in self.missing_networks(found, app, deploy):
                 address = await self.network.free_address() if network == self.network.name else None
                 await self._networks.join(network, found["Id"], address)
             if found["State"]["Paused"]:
                 await self._engine.unpause(found["Id"])
         return True
 
-    def missing_networks(self, found: Mapping[str, Any], app: App) -> list[str]:
-        """The networks that a container of the app should be in and is not."""
+    def missing_networks(self, found: Mapping[str, Any], app: App, deploy: Deploy) -> list[str]:
+        """The networks that a release's container should be in and is not."""
         if found["HostConfig"]["NetworkMode"] == _HOST:
             return []
-        wanted = [self.network.name, *([app.docker.network] if app.docker.network not in {None, _HOST} else [])]
-        return [name for name in wanted if name is not None and name not in found["NetworkSettings"]["Networks"]]
+        wanted = [self.network.name]
+        if app.docker.network not in {None, _HOST} and made_with(deploy, app):
+            wanted.append(str(app.docker.network))
+        return [name for name in wanted if name not in found["NetworkSettings"]["Networks"]]
+
+    async def _startable(self, found: Mapping[str, Any]) -> bool:
+        """Whether a stopped container can be started: the engine is not removing it, and the networks that it was in exist. It
+        stays in a network that was removed, also when there is another one of the same name by now."""
+        if found["State"]["Status"] in {"dead", "removing"}:
+            return False
+        for name, attached in found["NetworkSettings"]["Networks"].items():
+            if name != _HOST:
+                network = await self._networks.find(name)
+                if network is None or attached["NetworkID"] not in {network["Id"], ""}:
+                    return False
+        return True
 
     def endpoint_of(self, found: dict[str, Any], app: App) -> Endpoint | None:
         """Where HAProxy reaches a container as described; None when it does not run or is not in our network."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployd.config.app import App
+from deployd.config.digest import made_with
 from deployd.domain import Deploy, Health
 from deployd.gateway.gateway import Gateway
 from deployd.probe import headers_of, refusal
@@ -19,7 +20,7 @@ async def health(app: App, deploy: Deploy, containers: Containers, gateway: Gate
     found = await containers.described(app, deploy.number)
     if found is None:
         return Health("down", "its container was removed")
-    if wrong := _stopped(found) or await _unreachable(found, app, containers, gateway):
+    if wrong := _stopped(found) or await _unreachable(found, app, deploy, containers, gateway):
         return Health("down", wrong)
     if found["State"]["Restarting"]:
         return Health("unready", f"its container {ending(found)}, and restarts again and again")
@@ -34,10 +35,12 @@ def _stopped(found: Mapping[str, Any]) -> str:
     return "its container is paused" if found["State"]["Paused"] else ""
 
 
-async def _unreachable(found: dict[str, Any], app: App, containers: Containers, gateway: Gateway) -> str:
-    if missing := containers.missing_networks(found, app):
+async def _unreachable(
+    found: dict[str, Any], app: App, deploy: Deploy, containers: Containers, gateway: Gateway
+) -> str:
+    if missing := containers.missing_networks(found, app, deploy):
         return f"its container is not in the network {missing[0]}"
-    if found["HostConfig"]["RestartPolicy"]["Name"] == "no" != app.docker.restart:
+    if made_with(deploy, app) and found["HostConfig"]["RestartPolicy"]["Name"] == "no" != app.docker.restart:
         return "the engine would not restart its container"
     endpoint, serving = containers.endpoint_of(found, app), await gateway.serving(app.name)
     if endpoint != serving:

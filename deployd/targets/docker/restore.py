@@ -23,7 +23,7 @@ async def restore(app: App, deploy: Deploy, containers: Containers, gateway: Gat
     RolloutFailed when neither its container nor its image is left, or when it does not get ready: then the release that served
     before continues to serve.
     """
-    if made := not await containers.repair(app, deploy.number):
+    if made := not await containers.repair(app, deploy):
         if deploy.image is None:
             raise RolloutFailed(f"{deploy.name} no longer has a container or an image", hint="deploy its commit again")
         await uninterrupted(containers.make(app, deploy, deploy.image))

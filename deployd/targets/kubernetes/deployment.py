@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from deployd.config.app import App
+from deployd.config.digest import made_with
 from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.ports import Log
@@ -207,7 +208,7 @@ class AppDeployment:
         Only of what deployd created. The API server itself compares: it knows its defaults and how it writes values."""
         if good.template is None:
             return ""
-        wants_service = self.settings.service is not None
+        wants_service = self.settings.service is not None and made_with(deploy, self.app)
         if wants_service and await self.cluster.find(manifests.path(self.app, "services")) is None:
             return "its Service was deleted"
         asked = manifests.deployment(self.app, deploy, good.template, self._instance, _number_and_image(good))

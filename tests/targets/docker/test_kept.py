@@ -25,7 +25,7 @@ from deployd.targets.docker.target import DockerTarget
 from tests.fakes import FakeProgress
 from tests.targets.docker.test_faults import answered
 from tests.targets.docker.test_rollout import answer
-from tests.targets.docker.world import NAME, an_app, commit
+from tests.targets.docker.world import NAME, an_app, build, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -43,6 +43,7 @@ class Kept:
     """Release 1 of an app, which a keeper keeps serving."""
 
     target: DockerTarget
+    store: Store
     keeper: Keeper
     app: App
     port: int
@@ -98,8 +99,21 @@ class Kept:
         self.stop()
         self.api.delete(f"/networks/{self.network}")
 
+    def stop_and_remake_backend(self) -> None:
+        """Another network has the name by now."""
+        self.stop()
+        self.api.delete(f"/networks/backend-{self.instance}")
+        labels = {"io.deployd.instance": self.instance}
+        self.api.post("/networks/create", {"Name": f"backend-{self.instance}", "Labels": labels})
+
     def remove_gateway(self) -> None:
         self.api.delete(f"/containers/deployd-gateway-{self.instance}?force=1")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much harm in a row is no fight with another controller."""
+    monkeypatch.setattr("deployd.keeper._IN_A_ROW", (0.0,))
 
 
 @pytest.fixture
@@ -118,7 +132,7 @@ async def kept(
             deploy = await store.advance(deploy, status)
         keeper = Keeper(store, lambda _: target, lambda: app, lambda: 1.0)
         async with _running(keeper, target):
-            made = Kept(target, keeper, app, port, api, instance)
+            made = Kept(target, store, keeper, app, port, api, instance)
             await made.well()
             yield made
 
@@ -144,6 +158,7 @@ HARMS: list[tuple[Callable[[Kept], None], str]] = [
     (Kept.disconnect_from_backend, "its container is not in the network backend-"),
     (Kept.remove_network, "its container is not in the network deployd-"),
     (Kept.stop_and_remove_network, "its container exited with code"),
+    (Kept.stop_and_remake_backend, "its container exited with code"),
     (Kept.remove_gateway, "The gateway was started"),
 ]
 
@@ -163,6 +178,25 @@ async def test_whatever_is_done_by_hand_is_noticed_told_and_undone(
             record.message for record in caplog.records if record.name == "deployd.keeper" and words in record.message
         ]
         assert len(said) <= 1, said
+
+
+async def test_an_image_that_is_gone_with_its_container_is_told_with_what_can_be_done(
+    kept: Kept, docker_engine: Engine
+) -> None:
+    image = build(docker_engine, f"gone-{kept.instance}", "RUN echo gone > /gone\n")
+    live = await kept.store.deploy(NAME, 1)
+    assert live is not None
+    await kept.store.record_image(live, image)
+    kept.api.delete(f"/images/{image.reference}?force=1")
+    kept.remove()
+    async with asyncio.timeout(60):
+        await until(lambda: (health := kept.keeper.health(1)) is not None and "cannot be restored" in health.detail)
+    health = kept.keeper.health(1)
+    assert health is not None
+    assert health.detail.startswith(
+        f"its container was removed; it cannot be restored: the image of {NAME}/1 is no longer"
+    )
+    assert health.detail.endswith(f"no image of an earlier release is left: `deployd deploy {NAME}` builds it anew")
 
 
 async def test_a_switch_at_haproxy_that_is_not_ours_is_undone(kept: Kept) -> None:
