@@ -86,12 +86,12 @@ async def test_a_delivery_of_an_unknown_commit_does_not_make_the_next_push_of_th
     await daemon.becomes(await daemon.deployed(head), Status.LIVE)
     if rolled_back:
         await daemon.becomes(await daemon.scheduler.rollback("iris", None, "ada"), Status.LIVE)
-    known = await _numbers(daemon)
+    known = await numbers(daemon)
     unknown = await daemon.told("f" * 40)
     assert (unknown.number, unknown.reason) == (2, "the remote did not show ffffffffffff")
     assert (await daemon.told(head)).number == 2
     assert not await daemon.polled()
-    assert await _numbers(daemon) == known
+    assert await numbers(daemon) == known
     assert await daemon.live() == (before if rolled_back else head)
 
 
