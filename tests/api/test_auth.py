@@ -101,7 +101,7 @@ async def test_whoever_may_use_the_unix_socket_may_do_everything(tmp_path: Path,
         await daemon.deployed(A)
         for method, path, _ in NEEDS:
             answer = await _ask(client, method, path, None)
-            assert answer.status_code in {200, 202, 204, 409}, path
+            assert answer.status_code in {200, 202, 204, 409} or "no such terminal" in answer.text, path
 
 
 async def test_a_deploy_records_the_account_that_asked_for_it_at_the_unix_socket(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_errors_have_their_priority_and_lines_their_app_and_deploy(host: Host) -
     since = host.since_now()
     host.machine.run("deployd", "deploy", "iris", "--wait")
     number = host.machine.shell(
-        'deployd status --json | python3 -c \'import json,sys; print(json.load(sys.stdin)[0]["live"]["number"])\''
+        'deployd status --json | python3 -c \'import json,sys; print(json.load(sys.stdin)["apps"][0]["live"]["number"])\''
     ).strip()
     told = host.journal(since, "DEPLOYD_APP=iris", f"DEPLOYD_DEPLOY={number}")
     assert told
