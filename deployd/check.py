@@ -106,7 +106,7 @@ def _access(config: Config) -> Iterator[Finding]:
             "set github.secrets",
         )
     if not config.auth.tokens:
-        yield Finding("tokens", "ok", f"none: the API is served only at {config.server.local_socket}")
+        yield Finding("tokens", "ok", "none: the API is served only through the Unix socket")
     else:
         yield Finding("tokens", "ok", ", ".join(f"{token.name} ({token.role})" for token in config.auth.tokens))
     if config.server.tls is not None:

@@ -3,20 +3,17 @@
 import sys
 
 from deployd.errors import ConfigError, DeploydError
+from deployd.host.systemd import stderr_is_journal
 
 FAILED, USAGE, UNREACHABLE, CONFIG = 1, 2, 69, 78
 
 
 def print_error(exc: DeploydError) -> int:
-    """Print the message and the hint; return the exit code."""
-    print(f"error: {exc.message}", file=sys.stderr)
-    if exc.hint:
-        print(f"hint: {exc.hint}", file=sys.stderr)
-    return code_of(exc)
-
-
-def code_of(exc: DeploydError) -> int:
-    """The exit code for an expected failure."""
+    """Print the message and the hint; return the exit code. In the journal they are errors too."""
+    said = f"error: {exc.message}" + (f"\nhint: {exc.hint}" if exc.hint else "")
+    priority = "<3>" if stderr_is_journal() else ""
+    for line in said.splitlines():
+        print(priority + line, file=sys.stderr)
     return CONFIG if isinstance(exc, ConfigError) else FAILED
 
 

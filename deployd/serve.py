@@ -9,9 +9,9 @@ import uvloop
 
 from deployd.config.file import default_path
 from deployd.errors import DeploydError
-from deployd.exits import FAILED, code_of, expected_in, print_error
+from deployd.exits import FAILED, expected_in, print_error
 from deployd.host import systemd
-from deployd.logs import journal, output
+from deployd.logs import output
 from deployd.logs.log import printable
 from deployd.main import run
 
@@ -47,8 +47,4 @@ def serve(arguments: Sequence[str]) -> int:
 def _end(exc: DeploydError) -> int:
     """Say why the daemon ends, where a person will look for it."""
     systemd.notify(f"STATUS=not started: {printable(exc.message)}")
-    if not journal.is_ours():
-        return print_error(exc)
-    for line in (*exc.message.splitlines(), *exc.hint.splitlines()):
-        _logger.critical("%s", line)
-    return code_of(exc)
+    return print_error(exc)

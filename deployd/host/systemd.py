@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 
 _FIRST_FD = 3
 
@@ -23,6 +24,15 @@ def inherited_sockets() -> list[socket.socket]:
 def listens() -> bool:
     """Whether systemd wants to be told of states."""
     return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
+def stderr_is_journal() -> bool:
+    """Whether standard error goes to the journal (sd-daemon(3)); a line may then begin with its priority, such as `<3>`."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def notify(state: str) -> None:

@@ -5,7 +5,6 @@ finds what needs a person, and `journalctl DEPLOYD_APP=iris` what concerns one a
 """
 
 import logging
-import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -22,15 +21,6 @@ _PRIORITIES = (
 )
 _DEBUG = 7
 _LONGEST = 48 * 1024  # bytes of a value: a datagram must stay below the socket's buffer
-
-
-def is_ours() -> bool:
-    """Whether standard error goes to the journal."""
-    try:
-        status = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError):
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def entry(fields: Mapping[str, str]) -> bytes:

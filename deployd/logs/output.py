@@ -3,13 +3,14 @@
 import logging
 import sys
 
-from deployd.logs import journal
+from deployd.host.systemd import stderr_is_journal
+from deployd.logs.journal import JournalHandler
 from deployd.logs.log import LineFormatter
 
 
 def configure(level: str = "INFO") -> None:
     """Send the daemon's log there; libraries log from WARNING up."""
-    handler = journal.JournalHandler() if journal.is_ours() else logging.StreamHandler(sys.stderr)
+    handler = JournalHandler() if stderr_is_journal() else logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -1,5 +1,7 @@
 """deployd under a booted systemd: what its administrator does, and what goes wrong there."""
 
+from time import monotonic, sleep
+
 import pytest
 
 from tests.booted.host import CONFIG, Host
@@ -27,7 +29,10 @@ def test_a_config_fault_at_the_start_closes_the_socket_and_says_why(host: Host) 
     assert host.machine.try_("bash", "-c", CONNECT).returncode == 1, "connections are refused, none hangs"
     assert host.machine.property("deployd.service", "NRestarts") == "0"
     assert (
-        len([one for one in host.journal(since) if one.get("MESSAGE", "").startswith("/etc/deployd/config.toml")]) == 1
+        len(
+            [one for one in host.journal(since) if one.get("MESSAGE", "").startswith("error: /etc/deployd/config.toml")]
+        )
+        == 1
     )
     assert "/etc/deployd/config.toml: Permission denied" in host.status()
     host.configure(CONFIG)
@@ -57,7 +62,9 @@ def test_a_credential_that_is_missing_closes_the_socket_too(host: Host) -> None:
 
 def test_a_reload_of_a_wrong_config_fails_and_the_present_one_stays(host: Host) -> None:
     host.configure(BROKEN)
+    since = host.since_now()
     assert host.machine.try_("systemctl", "reload", "deployd.service").returncode != 0
+    assert any("brunch" in one["MESSAGE"] for one in host.journal(since, "--priority=err"))
     told = host.machine.try_("deployd", "reload")
     assert (told.returncode, "brunch" in told.stdout) == (78, True)
     assert host.machine.property("deployd.service", "ActiveState") == "active"
@@ -83,9 +90,7 @@ def test_the_group_of_the_socket_is_the_permission(host: Host) -> None:
 def test_errors_have_their_priority_and_lines_their_app_and_deploy(host: Host) -> None:
     since = host.since_now()
     host.machine.run("deployd", "deploy", "iris", "--wait")
-    number = host.machine.shell(
-        'deployd status --json | python3 -c \'import json,sys; print(json.load(sys.stdin)["apps"][0]["live"]["number"])\''
-    ).strip()
+    number = host.live_number()
     told = host.journal(since, "DEPLOYD_APP=iris", f"DEPLOYD_DEPLOY={number}")
     assert told
     assert {one["PRIORITY"] for one in told} == {"6"}
@@ -119,3 +124,21 @@ def test_a_stopped_service_is_not_started_by_a_question(host: Host) -> None:
     done = host.machine.try_("deployd", "status")
     assert (done.returncode, "deployd does not run here" in done.stdout) == (69, True), done.stdout
     assert host.machine.property("deployd.service", "ActiveState") == "inactive"
+
+
+def test_a_container_that_was_removed_by_hand_serves_again(host: Host) -> None:
+    number = host.live_number()
+    host.machine.shell("docker rm --force $(docker ps --quiet --filter label=io.deployd.app=iris)")
+    host.machine.until(["curl", "-fsS", "http://127.0.0.1:8000/"], within=60)
+    assert host.live_number() == number
+
+
+def test_a_renewed_certificate_is_served(host: Host) -> None:
+    before = host.served_serial()
+    assert before == host.written_serial()
+    host.renew_certificate()
+    deadline = monotonic() + 60
+    while host.served_serial() == before:
+        assert monotonic() < deadline, "the former certificate is still served"
+        sleep(0.2)
+    assert host.served_serial() == host.written_serial()

@@ -27,6 +27,17 @@ def test_without_systemd_a_notification_does_nothing(address: str | None, monkey
     systemd.notify("READY=1")
 
 
+def test_standard_error_is_the_journal_where_systemd_says_that_it_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    del capfd  # standard error has a file descriptor
+    status = os.fstat(sys.stderr.fileno())
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    assert systemd.stderr_is_journal()
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    assert not systemd.stderr_is_journal()
+
+
 def test_the_watchdog_is_notified_twice_within_its_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))

@@ -1,7 +1,5 @@
 import logging
-import os
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,14 +83,3 @@ def test_what_the_journal_does_not_take_goes_to_standard_error_with_its_priority
     handler.emit(logging.LogRecord("deployd", logging.ERROR, "", 0, "x", (), None))
     handler.close()
     assert capsys.readouterr().err == "<3>x\n"
-
-
-def test_the_journal_is_used_only_where_standard_error_is_the_journal(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    del capfd  # standard error has a file descriptor
-    status = os.fstat(sys.stderr.fileno())
-    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
-    assert journal.is_ours()
-    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
-    assert not journal.is_ours()
