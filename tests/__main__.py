@@ -39,7 +39,7 @@ STAGES = (
     Stage("the tests that need no engine", 60, ("-m", FAST, f"--numprocesses={_WORKERS}", "--dist=loadfile")),
     Stage(
         "the tests on real engines and clusters, and the slow ones",
-        720,
+        790,
         ("-m", f"not ({FAST})", "--numprocesses=4", "--dist=loadgroup", "--no-loadscope-reorder"),
     ),
 )
