@@ -11,9 +11,9 @@ _Said = re.Match[str]
 # The engine's words (20.10 to 29, and Podman's where they differ), the key, what is wrong, and what to do.
 _MEANINGS: tuple[tuple[str, str, Callable[[_Said], str], str], ...] = (
     (
-        r"bind source path does not exist: ?(\S+)",
+        r"bind source path does not exist: ?(\S+)|statfs (\S+): no such file",
         "volumes",
-        lambda m: f"the host has no {m[1]}",
+        lambda m: f"the host has no {m[1] or m[2]}",
         "make it, owned by the user of the container; deployd makes no directories outside of its own",
     ),
     (
@@ -47,10 +47,16 @@ _MEANINGS: tuple[tuple[str, str, Callable[[_Said], str], str], ...] = (
         "ls /dev on the host",
     ),
     (
-        r"(?:unknown capability|invalid capability)[^\"]*\"([^\"]+)\"",
+        r"CapAdd: unknown capability: \"([^\"]+)\"",
         "cap_add",
         lambda m: f"there is no capability {m[1]}",
-        "man 7 capabilities lists them; this may be meant for cap_drop",
+        "man 7 capabilities lists them",
+    ),
+    (
+        r"CapDrop: unknown capability: \"([^\"]+)\"",
+        "cap_drop",
+        lambda m: f"there is no capability {m[1]}",
+        "man 7 capabilities lists them",
     ),
     (
         r"sysctl[^\"]*\"?([a-z0-9_.]+)\"?[^:]*(?:not allowed|not in a separate)",
@@ -117,8 +123,6 @@ def _is_set(app: App, key: str) -> bool:
     match key:
         case "command":
             return bool(docker.command or docker.entrypoint)
-        case "cap_add":
-            return bool(docker.cap_add or docker.cap_drop)
         case "log.driver" | "log.options":
             return docker.log is not None
         case _:

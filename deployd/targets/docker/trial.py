@@ -87,7 +87,8 @@ class Trial:
     async def _remove_forgotten(self) -> None:
         """Remove what a trial left that was killed."""
         for found in await self._engine.containers.list(self._labels):
-            if time.time() - found["Created"] > self._forgotten_s:
+            named = found["Names"][0].startswith(f"/{self._name}-")
+            if named and time.time() - found["Created"] > self._forgotten_s:
                 await self._engine.containers.remove(found["Id"])
 
 
