@@ -4,16 +4,13 @@ It changes nothing: it makes no file but a temporary mirror, and no container bu
 """
 
 import asyncio
-import errno
 import os
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from deployd.builders.engine import EngineBuilder
+from deployd.check_ports import held_by_deployd, usable, wanted
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
@@ -21,36 +18,16 @@ from deployd.config.urls import public_urls
 from deployd.config.values import read_secret
 from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
-from deployd.gateway.addresses import addresses
+from deployd.finding import Finding, Verdict
 from deployd.gateway.certificates import Certificate, look, prove
 from deployd.gateway.held import held_ports
 from deployd.gateway.layout import gateway_name
 from deployd.gateway.neighbour import require_ours
-from deployd.gateway.text import Listeners
-from deployd.host.sockets import listens
 from deployd.order.decide import head_of, why_no_head
 from deployd.source.source import GitSource
 from deployd.targets.docker.trial import Trial
 
-Verdict = Literal["ok", "warning", "wrong"]
-
 _REGISTRY_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was tried, and the result. `in_config`: the config file has to change."""
-
-    what: str
-    verdict: Verdict
-    detail: str
-    hint: str = ""
-    in_config: bool = False
-
-    @classmethod
-    def fault(cls, what: str, exc: DeploydError) -> "Finding":
-        """An expected failure as a finding."""
-        return cls(what, "wrong", exc.message, exc.hint, in_config=isinstance(exc, ConfigError))
 
 
 async def check(path: Path) -> list[Finding]:
@@ -113,7 +90,7 @@ def _access(config: Config) -> Iterator[Finding]:
         for path in (config.server.tls.certificate, config.server.tls.key):
             if not os.access(path, os.R_OK):
                 yield Finding("tls", "wrong", f"server.tls: {path} cannot be read", in_config=True)
-    yield _port("api port", config.server.host, config.server.port, ours=_held_by_deployd(config))
+    yield usable("api port", config.server.host, config.server.port, ours=held_by_deployd(config))
 
 
 def _state(config: Config) -> Finding:
@@ -122,45 +99,6 @@ def _state(config: Config) -> Finding:
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
         return Finding("state", "ok", str(directory))
     return Finding("state", "wrong", f"server.state_dir: {directory} cannot be written", in_config=True)
-
-
-def _port(what: str, host: str, port: int, *, ours: bool, key: str = "", by_haproxy: bool = False) -> Finding:
-    """Whether a port can be used; `key` is its key in the config.
-
-    HAProxy starts as root, so a port that this user may not bind is free for it.
-    """
-    where = f"{key}: {host}:{port}" if key else f"{host}:{port}"
-    if port == 0 or ours:
-        return Finding(what, "ok", where + (" is held by deployd" if ours else ""))
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as exc:
-            if exc.errno != errno.EACCES:
-                hint = (
-                    "find its user with: ss -ltnp"
-                    if exc.errno == errno.EADDRINUSE
-                    else "use an address of this machine"
-                )
-                return Finding(what, "wrong", f"{where}: {exc.strerror}", hint)
-            if not by_haproxy:
-                hint = "use a port above 1023, or systemd's socket"
-                return Finding(what, "wrong", f"{where}: {exc.strerror}", hint)
-    return Finding(what, "ok", f"{where} is free")
-
-
-def _held_by_deployd(config: Config) -> bool:
-    """Whether the deployd that has locked this state directory listens on the API's port.
-
-    A user who may not look into that process has to believe it.
-    """
-    try:
-        pid = (config.server.state_dir / "lock").read_text().strip()
-    except OSError:
-        return False
-    return pid.isdecimal() and Path("/proc", pid).exists() and listens(int(pid), config.server.port) is not False
 
 
 async def _engine(config: Config) -> AsyncIterator[Finding]:
@@ -192,8 +130,8 @@ async def _gateway(config: Config, engine: EngineClient) -> list[Finding]:
     found += _certificates(config)
     held = await held_ports(engine, config.server.identity)
     return found + [
-        _port("app port", address, port, key=key, ours=port in held, by_haproxy=True)
-        for (address, port), key in sorted(_wanted(config).items())
+        usable("app port", address, port, key=key, ours=port in held, by_haproxy=True)
+        for (address, port), key in sorted(wanted(config).items())
     ]
 
 
@@ -207,13 +145,6 @@ async def _neighbour(config: Config, engine: EngineClient) -> list[Finding]:
     except Unavailable as exc:
         return [Finding("instance", "wrong", exc.message, exc.hint, in_config=True)]
     return []
-
-
-def _wanted(config: Config) -> dict[tuple[str, int], str]:
-    """The addresses that the gateway is to listen on, each with its key in the config."""
-    apps = [app for app in config.app if app.target == "docker" and app.gateway.listen is not None]
-    own = {(config.gateway.bind, app.gateway.listen or 0): f"app.{app.name}.gateway.listen" for app in apps}
-    return own | addresses(Listeners.of(config.gateway, bridge=False))
 
 
 async def _options(config: Config, engine: EngineClient) -> list[Finding]:

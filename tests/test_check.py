@@ -1,7 +1,6 @@
 """What `deployd check` finds: real files, ports and git repositories, and an engine where there is one."""
 
 import asyncio
-import errno
 import os
 import socket
 import subprocess
@@ -14,9 +13,10 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
 from deployd.builders.buildkit import BuildkitBuilder
-from deployd.check import Finding, _builder, _port, check
+from deployd.check import _builder, check
 from deployd.config.file import load, parse
 from deployd.engine.client import EngineClient
+from deployd.finding import Finding
 from deployd.gateway.gateway import Gateway
 from deployd.gateway.layout import Layout, container_spec, gateway_name
 from deployd.gateway.network import Network
@@ -130,21 +130,6 @@ async def test_missing_webhook_secrets_are_a_warning_and_missing_tokens_are_none
     token = f'[[auth.tokens]]\nname = "ci"\nrole = "deploy"\nsha256 = "{"0" * 64}"\n'
     file = _config(tmp_path, repository, token)
     assert [one.detail for one in await _found(file, "tokens")] == ["ci (deploy)"]
-
-
-def test_a_port_below_1024_is_free_for_haproxy_but_not_for_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(_: socket.socket, address: tuple[str, int]) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(socket.socket, "bind", refused)
-    assert _port("app port", "0.0.0.0", 80, ours=False, by_haproxy=True).verdict == "ok"
-    own = _port("api port", "0.0.0.0", 80, ours=False)
-    assert (own.verdict, own.hint) == ("wrong", "use a port above 1023, or systemd's socket")
-
-
-def test_an_address_of_another_machine_is_a_fault() -> None:
-    found = _port("app port", "192.0.2.1", 8000, ours=False, by_haproxy=True)
-    assert (found.verdict, found.hint) == ("wrong", "use an address of this machine")
 
 
 async def test_limits_that_have_no_effect_with_buildkit_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
