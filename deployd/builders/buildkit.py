@@ -27,6 +27,7 @@ from deployd.builders.docker_cli import Client, locate, run, stream
 from deployd.builders.dockerfile import bases, check, parse
 from deployd.builders.outcome import in_time
 from deployd.builders.remote_buildkit import remote_name
+from deployd.builders.unnamed import UnnamedImages
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.config.values import read_secret
 from deployd.domain import Base, Image
@@ -62,6 +63,7 @@ class BuildkitBuilder:
         self._given = client
         self._client: Client | None = None
         self._url = url
+        self._unnamed = UnnamedImages(state_dir / "unnamed-images")
         self._environment = {"DOCKER_HOST": url} if url else {}
         self._in_use: set[Path] = set()
 
@@ -106,9 +108,11 @@ class BuildkitBuilder:
     async def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:
         """See ports.Builder. BuildKit's cache does not record who filled it: the least used part of all is removed. It does not
         tell beforehand what that would be."""
+        left = await self._trim_left(limit_bytes, dry_run=dry_run) if self._unnamed.all() else 0
         if dry_run:
-            return 0
-        return _freed(await self._answer(prune_command(await self._located(), self._settings.address, limit_bytes)))
+            return left
+        command = prune_command(await self._located(), self._settings.address, limit_bytes)
+        return left + _freed(await self._answer(command))
 
     async def ping(self) -> None:
         """Unavailable when there is no client, or no engine or remote BuildKit that answers it within five seconds."""
@@ -180,9 +184,16 @@ class BuildkitBuilder:
         return images.base_of(base.name, found)
 
     async def _pull(self, client: Client, environment: Mapping[str, str], name: str) -> None:
+        before = await self._inspect(client, name)
         ended = await run([str(client.path), "pull", "--quiet", name], environment)
         if ended.code:
             raise _no_answer(ended.output)
+        self._unnamed.add(images.brought(before, await self._inspect(client, name)))
+
+    async def _trim_left(self, limit_bytes: int, *, dry_run: bool) -> int:
+        """Trim the base images that a later pull has replaced, and what builds of the other kind left."""
+        async with EngineClient(self._url) as engine:
+            return await images.trim(engine, self._unnamed, limit_bytes, dry_run=dry_run)
 
     async def _inspect(self, client: Client, name: str) -> dict[str, Any] | None:
         ended = await run([str(client.path), "image", "inspect", "--format", "{{json .}}", name], self._environment)

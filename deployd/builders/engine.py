@@ -17,7 +17,6 @@ from deployd.builders import images
 from deployd.builders.bases import login_for, pull_all
 from deployd.builders.classic_output import ClassicOutput
 from deployd.builders.dockerfile import Dockerfile, bases, check, check_classic, parse
-from deployd.builders.layers import to_trim
 from deployd.builders.outcome import in_time
 from deployd.builders.unnamed import UnnamedImages
 from deployd.builders.upload import Upload, tar_of
@@ -81,7 +80,7 @@ class EngineBuilder:
         """See ports.Builder. The classic builder's cache is the unnamed layers of builds; only those that our builds made go, the
         oldest first. BuildKit's cache is not touched. While a build runs, nothing goes: it may stand on any layer."""
         async with self._trimming, self._engine() as engine:
-            return 0 if self._building else await self._trim_layers(engine, limit_bytes, dry_run=dry_run)
+            return 0 if self._building else await images.trim(engine, self._unnamed, limit_bytes, dry_run=dry_run)
 
     async def ping(self) -> None:
         """Unavailable when the engine does not answer within five seconds."""
@@ -198,27 +197,10 @@ class EngineBuilder:
         made = [each["Id"] for each in layers if not each["Tags"] and each["Created"] >= began.timestamp()]
         self._unnamed.add(dict.fromkeys(made))
 
-    async def _trim_layers(self, engine: EngineClient, limit_bytes: int, *, dry_run: bool) -> int:
-        known, listed = self._unnamed.all(), await engine.images.all()
-        going = to_trim(listed, set(known), limit_bytes)
-        if dry_run:
-            return sum(size for _, size in going)
-        gone, freed = set(known) - {image["Id"] for image in listed}, 0
-        for layer, size in going:
-            try:
-                await engine.images.remove(layer)
-            except Refused as refused:
-                if refused.status != 409:  # a container or another build uses it by now
-                    raise
-            else:
-                _logger.info("Removed the layer %s of the build cache", layer[:19])
-                gone.add(layer)
-                freed += size
-        self._unnamed.forget(gone)
-        return freed
-
     async def _pull(self, engine: EngineClient, log: Log, name: str) -> None:
+        before = await engine.images.inspect(name)
         await engine.images.pull(name, login_for(name, self._registry, self._password(log)))
+        self._unnamed.add(images.brought(before, await engine.images.inspect(name)))
 
     @asynccontextmanager
     async def _engine(self, within: float | None = None) -> AsyncIterator[EngineClient]:

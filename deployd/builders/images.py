@@ -4,15 +4,18 @@ Labels prove nothing, since images hand them on: an image is known by its record
 that we gave it, so whatever a person named, started or built from it stays.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from deployd.builders.layers import names, to_trim
+from deployd.builders.unnamed import UnnamedImages
 from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
 from deployd.engine.connection import Refused
 from deployd.ports import Present, Removal
 
-_NO_NAME = "<none>:<none>"
+logger = logging.getLogger(__name__)
 
 
 async def find(engine: EngineClient, image: Image) -> Present | None:
@@ -47,9 +50,30 @@ async def remove(engine: EngineClient, image: Image, *, dry_run: bool = False) -
     return Removal(done=True, rest="" if image_id in gone else await _why_left(engine, image_id))
 
 
-def names(found: Mapping[str, Any]) -> list[str]:
-    """The names of a listed or inspected image."""
-    return [name for name in found.get("RepoTags") or () if name != _NO_NAME]
+async def trim(engine: EngineClient, unnamed: UnnamedImages, limit_bytes: int, *, dry_run: bool) -> int:
+    """Shrink what builds have left without a name to `limit_bytes`; the bytes freed, or with `dry_run` those that would be."""
+    known, listed = unnamed.all(), await engine.images.all()
+    going = to_trim(listed, set(known), limit_bytes)
+    if dry_run:
+        return sum(size for _, size in going)
+    gone, freed = set(known) - {image["Id"] for image in listed}, 0
+    for layer, size in going:
+        try:
+            await engine.images.remove(layer)
+        except Refused as refused:
+            if refused.status != 409:  # a container or another build uses it by now
+                raise
+        else:
+            logger.info("Removed the layer %s of the build cache", layer[:19])
+            gone.add(layer)
+            freed += size
+    unnamed.forget(gone)
+    return freed
+
+
+def brought(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[str]:
+    """The image that a pull brought: a later pull takes its name away, and then it is left of our builds."""
+    return [str(after["Id"])] if after is not None and (before is None or before["Id"] != after["Id"]) else []
 
 
 def base_of(name: str, found: Mapping[str, Any]) -> Base:

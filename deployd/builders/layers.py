@@ -9,7 +9,12 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from deployd.builders.images import names
+_NO_NAME = "<none>:<none>"
+
+
+def names(found: Mapping[str, Any]) -> list[str]:
+    """The names of a listed or inspected image."""
+    return [name for name in found.get("RepoTags") or () if name != _NO_NAME]
 
 
 def to_trim(listed: Sequence[Mapping[str, Any]], ours: Collection[str], limit_bytes: int) -> list[tuple[str, int]]:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -341,6 +342,13 @@ async def test_bases_are_pulled_when_that_is_asked_for(bench: Bench, base_images
         pulled = await bench.builder.build(replace(a_request(bench.instance), pull=True), context, log)
     assert f"pulled the base image {name}\n" in log.text
     assert pulled.bases == (Base(name, digests[-1]),)
+    brought = api.get(f"/images/{name}:latest/json")["Id"]
+    await bench.builder.trim(0)
+    assert api.get(f"/images/{brought}/json") is not None
+    await bench.builder.remove(pulled)
+    api.post(f"/images/{BUSYBOX}/tag?repo={quote(name, safe='')}&tag=latest")  # as the next pull takes the name away
+    await bench.builder.trim(0)
+    assert api.get(f"/images/{brought}/json") is None
     api.delete(f"/images/{name}:latest?force=1")
 
 
