@@ -103,15 +103,23 @@ async def test_what_does_not_exist_is_none_or_counts_as_removed(engine: EngineCl
     await engine.containers.stop("iris")
     await engine.containers.until_ended("iris")
     await engine.containers.remove("iris")
-    assert await engine.images.remove("iris")
+    assert await engine.images.remove("iris") == frozenset()
     assert await engine.networks.remove("iris")
 
 
 async def test_what_is_in_use_is_not_removed(engine: EngineClient, replies: Replies) -> None:
     replies.on("/images/iris", reply(409, {"message": "a container uses it"}))
     replies.on("/networks/iris", reply(403, {"message": "it has active endpoints"}))
-    assert not await engine.images.remove("iris")
+    with pytest.raises(Refused) as refused:
+        await engine.images.remove("iris")
+    assert (refused.value.status, refused.value.said) == (409, "a container uses it")
     assert not await engine.networks.remove("iris")
+
+
+async def test_an_image_goes_without_the_layers_below_it(engine: EngineClient, replies: Replies) -> None:
+    replies.on("/images/iris", reply(200, [{"Untagged": "iris:latest"}, {"Deleted": "sha256:1"}]))
+    assert await engine.images.remove("iris") == {"sha256:1"}
+    assert "noprune=1" in replies.asked[-1]
 
 
 async def test_an_answer_that_breaks_off_is_unavailable(engine: EngineClient, replies: Replies) -> None:
