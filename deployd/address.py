@@ -3,17 +3,36 @@
 import grp
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 
 from deployd.config.daemon import SOCKET, default_state_dir, runtime_dir
+from deployd.host.unix import short
 
 PUBLIC_URL = "http://127.0.0.1:8081"
 SYSTEM_SOCKET = Path("/run/deployd") / SOCKET
 
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SCHEME = "unix://"
+
+
+class _Local(httpx.AsyncHTTPTransport):
+    """Speaks through a Unix socket, however long its path is."""
+
+    def __init__(self, path: Path) -> None:
+        self._names = ExitStack()
+        try:
+            name = self._names.enter_context(short(path))
+        except OSError:
+            name = str(path)  # nobody is there: the first request says so
+        super().__init__(uds=name)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await super().aclose()
+        self._names.close()
 
 
 def default_url() -> str:
@@ -32,8 +51,9 @@ def is_url(url: str) -> bool:
 def http_client(url: str, headers: Mapping[bytes, bytes], timeout: float) -> httpx.AsyncClient:
     """A client for this address."""
     if (path := _socket_of(url)) is not None:
-        transport = httpx.AsyncHTTPTransport(uds=path)
-        return httpx.AsyncClient(base_url="http://localhost", headers=headers, timeout=timeout, transport=transport)
+        return httpx.AsyncClient(
+            base_url="http://localhost", headers=headers, timeout=timeout, transport=_Local(Path(path))
+        )
     proxied = httpx.URL(url).host not in _THIS_MACHINE  # proxies are for other machines
     return httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, trust_env=proxied)
 

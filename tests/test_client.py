@@ -13,8 +13,10 @@ import pytest
 
 from deployd.asking import DaemonAway
 from deployd.client import Client
+from deployd.config.daemon import SOCKET
 from deployd.domain import Status
 from deployd.errors import RequestRefused, Unavailable
+from deployd.host.unix import short
 from deployd.http.server import bind
 from tests.api.pushes import answered, pushed, troubled
 from tests.desk import MAIN, REPO, A, B, Desk, config_of, desk, settings
@@ -118,6 +120,19 @@ async def test_the_token_is_sent(tmp_path: Path) -> None:
         async with Client(url) as client:
             with pytest.raises(RequestRefused, match="a valid token is needed"):
                 await client.app("iris")
+
+
+async def test_a_daemon_is_reached_however_deep_its_state_directory_is(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["deep" * 10] * 4)
+    async with Client(f"unix://{deep}/{SOCKET}", patience=0) as client:
+        with pytest.raises(Unavailable, match="deployd does not run here"):
+            await client.apps()
+    deep.mkdir(parents=True)
+    for _ in range(2):  # the second time beside what a killed daemon would leave
+        async with desk(deep) as daemon, daemon.listening() as url, Client(url) as client:
+            assert [app.name for app in await client.apps()] == ["iris"]
+        with socket.socket(socket.AF_UNIX) as killed, short(deep / SOCKET) as name:
+            killed.bind(name)
 
 
 async def test_a_daemon_that_does_not_run_is_unavailable() -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from starlette.types import Scope
 
 from deployd.errors import ConfigError, Unavailable
+from deployd.host.unix import short
 
 PEER = "deployd.peer"  # the key in a scope's extensions
 
 _MODE = 0o660
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-_LONGEST = 107  # bytes of a path that the kernel takes
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: process, user, group
 
 
@@ -61,8 +61,6 @@ def local_user(scope: Scope) -> int | None:
 
 
 def _bound(path: Path) -> socket.socket:
-    if len(os.fsencode(path)) > _LONGEST:
-        raise OSError(f"the path is longer than {_LONGEST} bytes")
     path.parent.mkdir(parents=True, exist_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -70,7 +68,8 @@ def _bound(path: Path) -> socket.socket:
             _remove_unused(path)
         before = os.umask(0o177)  # nobody else may connect before the mode is set
         try:
-            bound.bind(str(path))
+            with short(path) as name:
+                bound.bind(name)
         finally:
             os.umask(before)
         path.chmod(_MODE)
@@ -84,7 +83,7 @@ def _bound(path: Path) -> socket.socket:
 
 def _remove_unused(path: Path) -> None:
     """Remove the socket that a killed daemon left; one that another daemon listens at stays."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if probe.connect_ex(str(path)) == 0:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, short(path) as name:
+        if probe.connect_ex(name) == 0:
             raise OSError("another deployd listens there")
     path.unlink()
