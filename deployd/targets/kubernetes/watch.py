@@ -37,17 +37,19 @@ class Watch:
 
     async def serve(self, changed: Changed) -> None:
         """Until cancelled."""
-        following: dict[App, asyncio.Task[None]] = {}
+        following: dict[str, tuple[App, asyncio.Task[None]]] = {}
         try:
             while True:
                 await self._expected.wait()
                 self._expected.clear()
-                await stop(*(following.pop(app) for app in following.keys() - set(self._apps)))
-                for app in self._apps:
-                    if app not in following:
-                        following[app] = asyncio.create_task(self._follow(app, partial(changed, app.name)))
+                wanted = {app.name: app for app in self._apps}
+                gone = [name for name, (app, _) in following.items() if wanted.get(name) != app]
+                await stop(*(following.pop(name)[1] for name in gone))
+                for name in wanted.keys() - following.keys():
+                    task = asyncio.create_task(self._follow(wanted[name], partial(changed, name)))
+                    following[name] = wanted[name], task
         finally:
-            await stop(*following.values())
+            await stop(*(task for _, task in following.values()))
 
     async def _follow(self, app: App, changed: Callable[[], None]) -> None:
         """Until cancelled. Where the account may not watch, events are missed, and what runs is only compared periodically."""
