@@ -82,6 +82,8 @@ class Keeper:
     async def serve(self) -> None:
         """Compare when that is asked for and periodically, since an event may be missed, until cancelled."""
         backoff, in_a_row = Backoff(_PAUSES), Backoff(_IN_A_ROW)
+        if self.latest is not None:  # `recover` has just compared
+            await self._pause(self.latest, backoff)
         while True:
             await self._free.wait()
             self._asked.clear()

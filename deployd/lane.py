@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 # How often what serves is compared with what should serve, beside the events; with many apps less often, to bound the cost.
 _COMPARE_EVERY_S = 30.0
-_COMPARE_APART_S = 0.06
+_COMPARE_APART_S = 0.1
 
 
 class Lane:

@@ -133,6 +133,15 @@ def test_a_container_that_was_removed_by_hand_serves_again(host: Host) -> None:
     assert host.live_number() == number
 
 
+def test_a_stopped_engine_leaves_no_release_live_in_the_status_until_it_is_back(host: Host) -> None:
+    host.machine.run("systemctl", "stop", "docker.socket", "docker.service")
+    host.machine.until(["bash", "-c", "deployd status iris | grep -q unknown"], within=60)
+    assert "iris cannot be asked" in host.machine.run("deployd", "status")
+    host.machine.run("systemctl", "start", "docker.service")
+    host.machine.until(["curl", "-fsS", "http://127.0.0.1:8000/"], within=60)
+    host.machine.until(["bash", "-c", "deployd status iris | grep -q live"], within=60)
+
+
 def test_a_renewed_certificate_is_served(host: Host) -> None:
     before = host.served_serial()
     assert before == host.written_serial()

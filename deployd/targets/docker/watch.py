@@ -45,9 +45,14 @@ class Watch:
         self._instance = instance
         self._notified = asyncio.Event()
         self._notified.set()
+        self._suspect = False  # something happened outside that every app may feel
 
     def notify(self) -> None:
-        """What all apps share may have changed: `correct` is called soon."""
+        """The gateway is to be another one: `correct` is called soon."""
+        self._notified.set()
+
+    def _happened(self) -> None:
+        self._suspect = True
         self._notified.set()
 
     async def serve(self, changed: Changed) -> None:
@@ -68,9 +73,11 @@ class Watch:
                 logger.warning("The state of the engine could not be corrected: %s%s", exc, hint)
                 changed(None)
                 await asyncio.sleep(backoff.fail())
-                self._notified.set()
-            else:
-                backoff.reset()
+                self._happened()
+                continue
+            backoff.reset()
+            if self._suspect:
+                self._suspect = False
                 changed(None)
 
     async def _until_needed(self) -> None:
@@ -82,6 +89,7 @@ class Watch:
             try:
                 await self._ask()
             except Unavailable:
+                self._suspect = True
                 return
 
     async def _follow_events(self, changed: Changed) -> None:
@@ -93,9 +101,9 @@ class Watch:
                 logger.warning("The engine's events cannot be followed: %s", exc)
             else:
                 backoff.reset()  # the stream was open for a while
-            self.notify()
+            self._happened()
             await asyncio.sleep(backoff.fail())
-            self.notify()
+            self._happened()
 
     async def _follow(self, changed: Changed) -> None:
         """Returns when the stream ends, as it does when the engine stops."""
@@ -107,12 +115,12 @@ class Watch:
                 if (app := labels.get("io.deployd.app")) is not None:
                     changed(app)
                 else:
-                    self.notify()
+                    self._happened()
 
     async def _labels(self, event: Mapping[str, Any], engine: EngineClient) -> Mapping[str, str]:
         """The labels of what an event is about; of a container that has left a network, those of the container."""
-        about: Mapping[str, str] = event["Actor"]["Attributes"]
-        if event["Type"] == "container":
+        about: Mapping[str, str] = event.get("Actor", {}).get("Attributes", {})
+        if event.get("Type") == "container":
             return about
         if "container" not in about:
             return {"io.deployd.instance": self._instance} if about.get("name") == f"deployd-{self._instance}" else {}
