@@ -1,8 +1,19 @@
 """The address parameters that several endpoints share."""
 
+import re
 from typing import Annotated
 
 from fastapi import Path, Query
+from pydantic import AfterValidator
+
+
+def _deploy_name(text: str) -> str:
+    if re.fullmatch(r"[a-z0-9-]{1,40}/[1-9][0-9]{0,14}", text) is None:
+        raise ValueError("expected the name of a deploy, such as iris/42")
+    return text
+
+
+DeployName = Annotated[str, AfterValidator(_deploy_name)]
 
 Number = Annotated[int, Path(ge=1, le=2**53, description="the number of a deploy")]
 NumberQuery = Annotated[int, Query(ge=1, le=2**53, description="the number of a deploy")]

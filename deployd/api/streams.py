@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployd.api.answers import ExecAsked, TypedAsked
 from deployd.api.auth import READS, RULES
-from deployd.api.paths import Number
+from deployd.api.paths import DeployName, Number
 from deployd.api.services import Given, Services
 from deployd.domain import Event
 from deployd.errors import DeploydError, RequestRefused
@@ -166,7 +166,7 @@ def _terminal(services: Services, asked: ExecAsked) -> Iterator[tuple[str, Termi
 async def events(
     services: Given,
     app: str | None = None,
-    log: Annotated[str | None, Query(pattern=r"^[a-z0-9-]{1,40}/[1-9][0-9]{0,14}$")] = None,
+    log: DeployName | None = None,
     last_event_id: Annotated[str | None, Header(max_length=32)] = None,
 ) -> Response:
     """Server-sent events of one app or all. `Last-Event-ID` resumes; the event `reset` says that some events were missed.

@@ -12,6 +12,7 @@ from deployd.delivery import Delivery, Ignored, Ping, Push
 from deployd.errors import DeliveryRejected
 from deployd.forges.forge import Headers
 from deployd.forges.form import payload
+from deployd.wording import plain
 
 _SIGNATURE = re.compile(rb"sha256=[0-9a-f]{64}")
 _GUID = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._:-]{0,99}")
@@ -93,7 +94,8 @@ class GitHub:
             found = json.decode(text, type=_EVENTS.get(event, _AnyEvent))
         except (DecodeError, UnicodeDecodeError, RecursionError) as exc:
             hint = "the body must be what GitHub sends with the event that X-GitHub-Event names"
-            raise DeliveryRejected(400, f"the body does not look like a {event} event: {exc}", hint=hint) from exc
+            said = plain(exc) if isinstance(exc, DecodeError) else "it is not UTF-8, or nested too deeply"
+            raise DeliveryRejected(400, f"the body does not look like a {event} event: {said}", hint=hint) from exc
         if isinstance(found, _PushEvent):
             return _push(found)
         if isinstance(found, _PingEvent):

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from deployd.errors import RolloutFailed
+from deployd.wording import plain
 
 _LONGEST_VALUE = 60
 _BEYOND_FLOATS = 10**308  # a larger integer cannot be converted to a float and must be equal exactly
@@ -54,8 +55,7 @@ def _words(exc: Exception) -> str:
     if isinstance(exc, json.JSONDecodeError):
         return f"not JSON at line {exc.lineno}, column {exc.colno}"
     if isinstance(exc, msgspec.ValidationError):
-        said = str(exc).replace("`", "")
-        return f"{said[0].lower()}{said[1:]}"
+        return plain(exc)
     return "not UTF-8 text" if isinstance(exc, UnicodeDecodeError) else "nested too deeply"
 
 
