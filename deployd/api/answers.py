@@ -4,21 +4,29 @@ Times are ISO 8601 in UTC. The command line reads answers with the same models. 
 """
 
 import re
+from base64 import b64decode
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from deployd.domain import AppState, Deploy, HealthState, Image, Status, StepStatus, TriggerKind, Verdict
 
+_COMMIT_NAME = r"[^\s\x00-\x1f\x7f-][^\x00-\x20\x7f]*"
+
 
 def _commit_name(text: str) -> str:
-    if re.fullmatch(r"[^\s\x00-\x1f\x7f-][^\x00-\x20\x7f]*", text) is None:
+    if re.fullmatch(_COMMIT_NAME, text) is None:
         raise ValueError("expected a SHA, branch or tag: no space in it, and no hyphen in front")
     return text
 
 
-CommitName = Annotated[str, StringConstraints(max_length=255), AfterValidator(_commit_name)]
+CommitName = Annotated[
+    str,
+    StringConstraints(max_length=255),
+    AfterValidator(_commit_name),
+    WithJsonSchema({"type": "string", "maxLength": 255, "pattern": f"^{_COMMIT_NAME}$"}),
+]
 
 
 class Answer(BaseModel):
@@ -359,8 +367,19 @@ class ExecAsked(Asked):
     terminal: SizeAsked | None = None
 
 
+_BASE64 = {"type": "string", "contentEncoding": "base64", "pattern": "^(?:[A-Za-z0-9+/]{4})*$"}
+
+
+def _base64(text: str) -> str:
+    try:
+        b64decode(text, validate=True)
+    except ValueError as exc:
+        raise ValueError("expected Base64") from exc
+    return text
+
+
 class TypedAsked(Asked):
     """What happened at the terminal of a command: bytes typed, as Base64, or a new size of the window."""
 
-    typed: Base64Bytes = b""
+    typed: Annotated[str, AfterValidator(_base64), WithJsonSchema(_BASE64)] = ""
     size: SizeAsked | None = None

@@ -7,6 +7,7 @@ import asyncio
 import codecs
 import json
 import secrets
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
@@ -145,7 +146,7 @@ async def type_there(name: str, asked: TypedAsked, services: Given) -> None:
     if asked.size is not None:
         terminal.put(Size(asked.size.rows, asked.size.columns))
     if asked.typed:
-        terminal.put(asked.typed)
+        terminal.put(b64decode(asked.typed))
 
 
 @contextmanager

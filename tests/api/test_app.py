@@ -98,6 +98,7 @@ async def test_a_bug_is_answered_500_without_its_text(daemon: Desk, browser: htt
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # schemathesis does, for a body of several keys
 async def test_no_generated_request_breaks_the_api(tmp_path: Path) -> None:
     # It takes seconds to import: no other test waits for it.
     import schemathesis  # noqa: PLC0415
