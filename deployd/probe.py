@@ -116,7 +116,7 @@ async def _refusal(http: httpx.AsyncClient, path: str, commit: str | None = None
     except httpx.HTTPError as exc:
         return f"{path}: {str(exc) or type(exc).__name__}"
     if answer.has_redirect_location:
-        return f"{path}: {answer.status_code}: redirects to {answer.headers['location'][:_LONGEST_ANSWER]}"
+        return _redirected(path, answer, http.headers.get("X-Forwarded-Proto"))
     if not answer.is_success:
         return f"{path}: {answer.status_code}: {answer.text[:_LONGEST_ANSWER]}".rstrip(": \n")
     if commit is not None and (said := said_commit(answer.text)) != commit:
@@ -125,3 +125,12 @@ async def _refusal(http: httpx.AsyncClient, path: str, commit: str | None = None
             hint="the image must report the commit that it was built from; deployd passes it as build arg COMMIT",
         )
     return None
+
+
+def _redirected(path: str, answer: httpx.Response, scheme: str | None) -> str:
+    where = answer.headers["location"][:_LONGEST_ANSWER]
+    wants_https = where.startswith("https:") and scheme != "https"
+    how = (
+        '; headers = { X-Forwarded-Proto = "https" } in [app.ready] says that clients use https' if wants_https else ""
+    )
+    return f"{path}: {answer.status_code}: redirects to {where}{how}"

@@ -68,7 +68,10 @@ def test_a_release_is_asked_as_the_gateway_would_ask_it(
     assert headers_of(_app(**sections), secure=secure) == headers
 
 
-async def test_the_headers_reach_the_release_and_a_redirect_says_where_to() -> None:
+@pytest.mark.parametrize(
+    ("scheme", "hint"), [("https", ""), ("http", '; headers = { X-Forwarded-Proto = "https" } in [app.ready] says')]
+)
+async def test_the_headers_reach_the_release_and_a_redirect_says_where_to(scheme: str, hint: str) -> None:
     heads: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,8 +81,9 @@ async def test_the_headers_reach_the_release_and_a_redirect_says_where_to() -> N
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        headers = {"Host": "iris.example.com", "X-Forwarded-Proto": "https"}
-        with pytest.raises(RolloutFailed, match=r"/ready: 301: redirects to https://iris.example.com/ready/$"):
+        headers = {"Host": "iris.example.com", "X-Forwarded-Proto": scheme}
+        with pytest.raises(RolloutFailed) as failed:
             await until_ready(address, Ready(path="/ready", within="200ms"), None, headers)
+    assert f"/ready: 301: redirects to https://iris.example.com/ready/{hint}" in failed.value.message
     assert "host: iris.example.com\r\n" in heads[0].lower()
-    assert "x-forwarded-proto: https\r\n" in heads[0].lower()
+    assert f"x-forwarded-proto: {scheme}\r\n" in heads[0].lower()
