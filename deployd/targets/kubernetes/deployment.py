@@ -48,6 +48,7 @@ class AppDeployment:
         self.app = app
         self.settings = manifests.settings_of(app)
         self._instance = instance
+        self._secret: Json | None = None  # of a new release, not written yet
         self.path = manifests.path(app)
 
     @property
@@ -84,11 +85,12 @@ class AppDeployment:
     async def new_release(
         self, deploy: Deploy, image: Image, found: Json | None, *, patch: bytes | None = None, log: Log | None = None
     ) -> Release:
-        """The release of `image` with the present config, and with the content of the app's `patch`. Its Secret is written."""
+        """The release of `image` with the present config, and with the content of the app's `patch`. Writes nothing."""
         template = None
         if self.settings.create:
-            secret = await environment.write(self.cluster, self.app, self._instance, log)
-            template = manifests.template(self.app, image, self._instance, await self._features(), secret)
+            self._secret = secret = environment.secret_of(self.app, self._instance, log)
+            name = secret["metadata"]["name"] if secret is not None else None
+            template = manifests.template(self.app, image, self._instance, await self._features(), name)
         if template is not None and self.settings.patch is not None:
             if patch is None:
                 raise RolloutFailed(
@@ -99,6 +101,12 @@ class AppDeployment:
         if template is not None and deploy.trigger.kind == "restart":  # else an equal template would start no pods
             template["metadata"].setdefault("annotations", {})[RESTART] = str(deploy.number)
         return Release(deploy.number, deploy.commit, self.container_of(found), image.reference, template)
+
+    async def write_secret(self) -> None:
+        """Write the Secret that a new release names, before the release."""
+        if self._secret is not None:
+            await environment.write(self.cluster, self.app, self._secret)
+            self._secret = None
 
     async def remove_secrets(self, gone: Iterable[Release], kept: Iterable[Release]) -> None:
         """Remove the Secrets that only the releases in `gone` need."""
@@ -137,6 +145,7 @@ class AppDeployment:
                 if refused.status not in {409, 422}:
                     raise
                 return await self._already_patched(release, deploy, refused)
+        await self.write_secret()
         manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _number_and_image(good))
         applied = await self._apply(self.path, manifest)
         applied = await self._scaled(applied, found)

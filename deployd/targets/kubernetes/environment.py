@@ -42,21 +42,22 @@ def secret(app: App, values: dict[str, str], instance: str) -> Json:
     }
 
 
-async def write(cluster: Cluster, app: App, instance: str, log: Log | None) -> str | None:
-    """Write the app's Secret; its name, or None for an app without `env_secrets`."""
+def secret_of(app: App, instance: str, log: Log | None) -> Json | None:
+    """The Secret of the app with the present values; None for an app without `env_secrets`."""
     values = secrets_of(app)
-    if not values:
-        return None
     if log is not None:
         for value in values.values():
             log.hide(value)
-    manifest = secret(app, values, instance)
+    return secret(app, values, instance) if values else None
+
+
+async def write(cluster: Cluster, app: App, manifest: Json) -> None:
+    """Create the Secret, unless it is there: the same name is the same content."""
     try:
         await cluster.create(collection(app, "secrets"), manifest)
     except Refused as refused:
-        if refused.status != 409:  # it is there: the same name is the same content
+        if refused.status != 409:
             raise
-    return str(manifest["metadata"]["name"])
 
 
 async def remove(cluster: Cluster, place: Place, gone: Iterable[Json | None], kept: Iterable[Json | None]) -> None:

@@ -101,7 +101,10 @@ class KubernetesTarget:
         if release is None:
             if deploy.image is None or deploy.image.digest is None:
                 raise RolloutFailed(f"{deploy.name} has no image to restore", hint="deploy its commit again")
+            if deployment.settings.patch is not None:
+                raise RolloutFailed(f"the patch of {deploy.name} is only in its commit", hint="deploy its commit again")
             release = await deployment.new_release(deploy, deploy.image, found)
+            await deployment.write_secret()
         applied = None if record.taken_over else await deployment.reapply(release, deploy)
         if applied is None:
             what = record.taken_over or f"somebody else changed the image of {app.name}"

@@ -1,13 +1,14 @@
 """The Secret of an app: what it holds, and when it goes. And what else a pod takes from the config, on a real cluster."""
 
+import asyncio
 import base64
 
 import pytest
 
 from deployd.errors import ConfigError, RolloutFailed
 from deployd.targets.kubernetes.environment import secret, secrets_of
-from tests.targets.kubernetes.apps import an_app
-from tests.targets.kubernetes.world import CRASHES, PORT, World
+from tests.targets.kubernetes.apps import a_deploy, an_app
+from tests.targets.kubernetes.world import CRASHES, PORT, RecordedProgress, World
 
 VALUES = {"TOKEN": "hush", "OTHER": "x"}
 
@@ -108,3 +109,17 @@ async def test_an_app_at_another_port_is_told_with_the_port_at_which_it_listens(
     failed, _ = await world.fails(world.app(port=9090, ready={"within": "4s"}), 1, world.image("one"))
     assert failed.message.endswith(f"the app listens on {PORT}, [app.kubernetes] port is 9090")
     assert failed.hint == f"set port = {PORT} in [app.kubernetes]"
+
+
+@pytest.mark.cluster
+async def test_a_deploy_that_gives_way_before_the_cut_over_leaves_no_secret(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IRIS_TOKEN", "hush")
+    image = world.image("one")
+    deploy = a_deploy(1, commit=image.tag)
+    progress = RecordedProgress(deploy)
+    progress.outrun = True
+    with pytest.raises(asyncio.CancelledError):
+        await world.target.roll_out(world.app(env_secrets={"TOKEN": "env:IRIS_TOKEN"}), deploy, image, progress)
+    assert there(world) == []
