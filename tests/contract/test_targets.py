@@ -380,6 +380,7 @@ async def watched(target: Target, changed: Callable[[str | None], None]) -> Asyn
     finally:
         watch.cancel()
         await asyncio.wait({watch})
+    assert watch.cancelled(), watch
 
 
 async def _ignore(chunk: bytes) -> None:

@@ -38,7 +38,7 @@ class Watch:
     async def serve(self, changed: Changed) -> None:
         """Until cancelled."""
         following: dict[str, tuple[App, asyncio.Task[None]]] = {}
-        try:
+        async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._expected.wait()
                 self._expected.clear()
@@ -46,10 +46,8 @@ class Watch:
                 gone = [name for name, (app, _) in following.items() if wanted.get(name) != app]
                 await stop(*(following.pop(name)[1] for name in gone))
                 for name in wanted.keys() - following.keys():
-                    task = asyncio.create_task(self._follow(wanted[name], partial(changed, name)))
+                    task = tasks.create_task(self._follow(wanted[name], partial(changed, name)))
                     following[name] = wanted[name], task
-        finally:
-            await stop(*(task for _, task in following.values()))
 
     async def _follow(self, app: App, changed: Callable[[], None]) -> None:
         """Until cancelled. Where the account may not watch, events are missed, and what runs is only compared periodically."""

@@ -147,6 +147,7 @@ async def _running(keeper: Keeper, target: DockerTarget) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+    assert all(task.cancelled() for task in tasks), tasks
 
 
 HARMS: list[tuple[Callable[[Kept], None], str]] = [

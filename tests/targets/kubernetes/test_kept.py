@@ -98,6 +98,7 @@ async def _running(kept: Kept) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+    assert all(task.cancelled() for task in tasks), tasks
 
 
 HARMS: list[tuple[Callable[[Kept], None], str]] = [
