@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -174,7 +175,7 @@ async def test_a_gateway_image_that_can_be_pulled_is_no_fault(
 
 
 @pytest.mark.engine
-async def test_another_daemon_with_the_same_instance_is_a_fault_while_it_runs(
+async def test_another_daemon_with_the_same_instance_is_a_fault(
     tmp_path: Path, repository: Path, base_images: Engine, instance: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", base_images.url)
@@ -186,6 +187,7 @@ async def test_another_daemon_with_the_same_instance_is_a_fault_while_it_runs(
         (found,) = await _found(file, "instance")
         assert found.verdict == "wrong"
         assert found.detail.endswith(f"state directory {other}) uses this engine as instance {instance}")
+    shutil.rmtree(other)
     assert await _found(file, "instance") == []
 
 

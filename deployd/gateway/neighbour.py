@@ -1,6 +1,7 @@
-"""Another daemon that uses this engine under the same instance: whose gateway it is, and whether that daemon is alive.
+"""Another daemon that uses this engine under the same instance: the gateway shows whose it is.
 
-Two such daemons would replace each other's gateway. One whose state directory was moved is the same daemon.
+Two such daemons would replace each other's gateway. One whose state directory was moved is the same daemon: where it was, nothing
+is left.
 """
 
 import fcntl
@@ -13,14 +14,14 @@ from deployd.gateway.text import CONFIG
 
 
 def require_ours(found: Mapping[str, Any], directory: Path, instance: str) -> None:
-    """Unavailable when the gateway's container belongs to another daemon that runs. `directory` is where ours has its files."""
+    """Unavailable when the gateway's container belongs to another daemon. `directory` is where ours has its files."""
     its = _directory_of(found)
-    if its is None or its == directory.absolute():
+    if its is None or its.resolve() == directory.resolve():
         return
-    if (pid := _holder(its.parent / "lock")) is not None:
+    if (other := _daemon_at(its.parent)) is not None:
         raise Unavailable(
-            f"another deployd (pid {pid}, state directory {its.parent}) uses this engine as instance {instance}",
-            hint="give each daemon a [server] instance of its own",
+            f"another deployd ({other}) uses this engine as instance {instance}",
+            hint=f"give each daemon a [server] instance of its own, or remove {its.parent} if that deployd is no more",
         )
 
 
@@ -30,14 +31,14 @@ def _directory_of(found: Mapping[str, Any]) -> Path | None:
     return next((Path(mount[0]).parent for mount in mounts if mount[1] == CONFIG), None)
 
 
-def _holder(lock: Path) -> str | None:
-    """The process that holds the lock of a state directory; None when none does."""
+def _daemon_at(state_dir: Path) -> str | None:
+    """The daemon that has, or had, its state there; None when there is none, as after a move, or when it cannot be seen."""
     try:
-        with lock.open() as file:
+        with (state_dir / "lock").open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return file.read().strip()
+                return f"pid {file.read().strip()}, state directory {state_dir}"
+            return f"not running, state directory {state_dir}"
     except OSError:
-        pass  # there is no such directory any more, or another user's daemon has it
-    return None
+        return None
