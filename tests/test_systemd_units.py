@@ -188,6 +188,18 @@ def test_the_daemon_notifies_systemd_when_it_is_ready_alive_and_stopping(systemd
         assert daemon.wait(WITHIN) == 0
 
 
+def test_systemd_is_told_what_serves_and_why_the_daemon_cannot_start(systemd: Systemd) -> None:
+    with systemd.started():
+        systemd.told("STATUS=0 of 1 app served: none")
+    (systemd.directory / "config.toml").write_text("[[app]]\nnam = 1\n")
+    with systemd.started() as daemon:
+        assert daemon.wait(WITHIN) == CONFIG_EXIT
+    said = systemd.notified.recv(4096).decode()
+    while "STATUS=not started" not in said:
+        said = systemd.notified.recv(4096).decode()
+    assert "nam: unknown key" in said
+
+
 def test_a_secret_is_read_from_the_credentials(systemd: Systemd) -> None:
     with systemd.started():
         systemd.told("READY=1")
