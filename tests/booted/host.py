@@ -79,7 +79,7 @@ class Host:
         machine.until(["docker", "version"])
         machine.take_images(*base_images())
         machine.take_checkout("/opt/deployd")
-        machine.shell(f"cd /opt/deployd && {pip_settings()} make install")
+        machine.shell(f"cd /opt/deployd && {pip_settings()} make install", within=400)
         machine.write("/etc/deployd/credentials/webhook_secret", f"{self.secret}\n", mode="0600")
         machine.run("bash", "-euc", _REPOSITORY, given=_DOCKERFILE)
         machine.write("/etc/systemd/system/deployd.service.d/override.conf", _KEY)
