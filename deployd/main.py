@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ _CUT_OVER_SECONDS = 30.0
 
 # How long several events may take to come together in one line of `systemctl status`.
 _SETTLED_SECONDS = 1.0
+_HEALTH_SECONDS = 15.0
 
 # Sections that are read only at the start, except for the keys in _AT_ONCE, which are read at each use.
 _AT_START = ("server", "builder", "gateway", "git", "registry")
@@ -311,10 +312,12 @@ async def _tell_systemd(services: Services) -> None:
         seen = services.events.latest
         try:
             states = await services.store.states([app.name for app in services.config.app])
-            systemd.notify(f"STATUS={standing(states)}")
+            systemd.notify(f"STATUS={standing(states, services.scheduler.troubled())}")
         except DeploydError as exc:
             systemd.notify(f"STATUS={exc.message}")
-        await anext(services.events.watch(after=seen))
+        with suppress(TimeoutError):  # no event tells how a release is
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                await anext(services.events.watch(after=seen))
         await asyncio.sleep(_SETTLED_SECONDS)
 
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deployd.domain import AppState, Deploy, Status, Trigger
+from deployd.domain import AppState, Deploy, Health, Status, Trigger
 from deployd.standing import standing
 
 
@@ -20,15 +20,24 @@ LIVE = AppState("iris", live=deploy("iris", 42, Status.LIVE))
         ([LIVE], "1 of 1 app served: iris/42"),
         ([AppState("rose")], "0 of 1 app served: none"),
         (
-            [LIVE, AppState("rose", in_flight=deploy("rose", 3, Status.ROLLING_OUT), queued=2, held_reason="x")],
+            [
+                LIVE,
+                AppState(
+                    "rose", in_flight=deploy("rose", 3, Status.ROLLING_OUT), queued=2, wanted="b" * 40, held_reason="x"
+                ),
+            ],
             "1 of 2 apps served: iris/42; under way: rose/3 rolling out; waiting: 2; held: rose",
         ),
     ],
 )
 def test_it_says_what_serves_and_what_is_under_way(states: list[AppState], said: str) -> None:
-    assert standing(states) == said
+    assert standing(states, {}) == said
+
+
+def test_a_release_that_does_not_serve_is_told() -> None:
+    assert standing([LIVE], {"iris": Health("down")}) == "0 of 1 app served: none; not well: iris down"
 
 
 def test_it_stays_short_however_many_apps_there_are() -> None:
     states = [AppState(f"app-{at}", live=deploy(f"app-{at}", 1, Status.LIVE)) for at in range(1000)]
-    assert standing(states).endswith("app-4/1 and 995 more")
+    assert standing(states, {}).endswith("app-4/1 and 995 more")
