@@ -12,8 +12,6 @@ CONFIG = """\
 secrets = ["credential:webhook_secret"]
 [gateway]
 bind = "127.0.0.1"
-https_port = 8443
-certificates = "/etc/deployd/certificates"
 [[app]]
 name = "iris"
 repo = "git@127.0.0.1:/srv/git/iris.git"
@@ -24,7 +22,6 @@ stop_timeout = "1s"
 drain = "1s"
 [app.gateway]
 listen = 8000
-hosts = ["iris.example.com"]
 [app.ready]
 path = "/"
 commit_path = "/"
@@ -56,16 +53,6 @@ mkdir -p /run/sshd && systemctl start ssh
 """
 
 
-_CERTIFICATE = """
-new=/etc/deployd/archive/$(date +%s%N).pem
-install -d -g deployd -m 0750 /etc/deployd/archive /etc/deployd/certificates
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=iris.example.com \\
-    -addext subjectAltName=DNS:iris.example.com -keyout /tmp/key -out /tmp/chain 2>/dev/null
-cat /tmp/chain /tmp/key | install -g deployd -m 0640 /dev/stdin "$new"
-ln -sfn "$new" /etc/deployd/certificates/iris.example.com.pem
-"""
-
-
 @dataclass
 class Host:
     """The machine, and what a person does on it."""
@@ -84,7 +71,6 @@ class Host:
         machine.run("bash", "-euc", _REPOSITORY, given=_DOCKERFILE)
         machine.write("/etc/systemd/system/deployd.service.d/override.conf", _KEY)
         machine.run("systemctl", "daemon-reload")
-        self.renew_certificate()
         self.configure(CONFIG)
         machine.run("deployd", "check")
         machine.run("systemctl", "enable", "--now", "deployd.socket", "deployd.service")
@@ -93,21 +79,6 @@ class Host:
     def configure(self, text: str, mode: str = "0640") -> None:
         """Write the config, readable for the service."""
         self.machine.write("/etc/deployd/config.toml", text, mode=mode, group="deployd")
-
-    def renew_certificate(self) -> None:
-        """Write a new certificate in the place of the present one, as certbot does: a link leads to the newest file."""
-        self.machine.run("bash", "-euc", _CERTIFICATE)
-
-    def served_serial(self) -> str:
-        """The serial number of the certificate that the gateway shows."""
-        asked = "openssl s_client -connect 127.0.0.1:8443 -servername iris.example.com 2>/dev/null </dev/null"
-        return self.machine.shell(f"set -o pipefail; {asked} | openssl x509 -noout -serial").strip()
-
-    def written_serial(self) -> str:
-        """The serial number of the certificate that was written last."""
-        return self.machine.shell(
-            "openssl x509 -noout -serial -in /etc/deployd/certificates/iris.example.com.pem"
-        ).strip()
 
     def live_number(self) -> int:
         """The number of the release that serves."""

@@ -1,7 +1,5 @@
 """deployd under a booted systemd: what its administrator does, and what goes wrong there."""
 
-from time import monotonic, sleep
-
 import pytest
 
 from tests.booted.host import CONFIG, Host
@@ -140,14 +138,3 @@ def test_a_stopped_engine_leaves_no_release_live_in_the_status_until_it_is_back(
     host.machine.run("systemctl", "start", "docker.service")
     host.machine.until(["curl", "-fsS", "http://127.0.0.1:8000/"], within=60)
     host.machine.until(["bash", "-c", "deployd status iris | grep -q live"], within=60)
-
-
-def test_a_renewed_certificate_is_served(host: Host) -> None:
-    before = host.served_serial()
-    assert before == host.written_serial()
-    host.renew_certificate()
-    deadline = monotonic() + 60
-    while host.served_serial() == before:
-        assert monotonic() < deadline, "the former certificate is still served"
-        sleep(0.2)
-    assert host.served_serial() == host.written_serial()
