@@ -140,7 +140,7 @@ async def test_two_daemons_on_one_engine_deploy_an_app_of_the_same_name(
     staging = DemoDaemon.prepare(directory, world.repository.remote, CONFIG, app=world.app)
     try:
         first = await _live(world)
-        async with staging.running(), Client(staging.url) as client:
+        async with staging.running(), Client(staging.api) as client:
             deploy = await client.deploy(world.app)
             async with asyncio.timeout(120):
                 async for now in client.follow(world.app, deploy.number):
