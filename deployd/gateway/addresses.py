@@ -5,10 +5,17 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from deployd.errors import RolloutFailed
+from deployd.gateway.slots import Route
 from deployd.gateway.text import Listeners
 
 Address = tuple[str, int]
 """An IP address and a port."""
+
+
+def ports(listeners: Listeners, routes: Mapping[str, Route]) -> set[int]:
+    """The ports on which clients reach the apps."""
+    found = {route.listen for route in routes.values()} | {listeners.http_port, listeners.https_port}
+    return {port for port in found if port is not None}
 
 
 def addresses(listeners: Listeners) -> dict[Address, str]:

@@ -14,14 +14,16 @@ from typing import Any
 
 from deployd.config.daemon import GatewaySection
 from deployd.engine.client import EngineClient
-from deployd.errors import Unavailable
+from deployd.errors import RolloutFailed, Unavailable
 from deployd.gateway.layout import SHAPE_LABEL, SOCKETS_LABEL, Layout, container_spec, layout_hash
 from deployd.gateway.neighbour import require_ours
 from deployd.gateway.network import Network
 from deployd.gateway.runtime import Runtime
+from deployd.gateway.slots import Endpoint
 from deployd.gateway.text import CONTROL_PORT, SOCKETS
 
 _START_SECONDS = 20.0
+_RELOAD_SECONDS = 20.0
 
 
 class GatewayContainer:
@@ -150,6 +152,36 @@ class GatewayContainer:
                         return
         except TimeoutError as exc:
             raise Unavailable("the gateway does not start", hint=await self.last_lines()) from exc
+
+    async def reload(self) -> None:
+        """Let HAProxy load its present config file, which loses no connection; RolloutFailed when it cannot use it."""
+        runtime = await self.runtime()
+        try:
+            async with asyncio.timeout(_RELOAD_SECONDS):
+                started = await runtime.reload()
+        except TimeoutError as exc:
+            raise Unavailable("the gateway does not answer after a reload") from exc
+        if not started:
+            raise RolloutFailed("the gateway cannot use its new config", hint=await self.last_lines())
+
+    async def require_worker(self) -> None:
+        """Unavailable unless a worker of HAProxy accepts connections."""
+        try:
+            workers = await (await self.runtime()).workers()
+        except Unavailable as exc:
+            if await self.runs():
+                raise
+            raise Unavailable(f"the gateway does not run: {await self.last_words() or exc.message}") from exc
+        if workers.current is None:
+            raise Unavailable("the gateway has no worker", hint="docker logs of its container say why")
+
+    async def sessions(self, backend: str) -> dict[Endpoint, int]:
+        """Requests in progress for each endpoint of a backend, also in old workers and in a replaced HAProxy."""
+        total: dict[Endpoint, int] = {}
+        for runtime in [await self.runtime(), *await self.replaced()]:
+            for endpoint, count in (await runtime.sessions(backend)).items():
+                total[endpoint] = total.get(endpoint, 0) + count
+        return total
 
     async def last_lines(self) -> str:
         """The last lines that HAProxy printed."""

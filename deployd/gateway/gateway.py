@@ -17,7 +17,7 @@ from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
 from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
-from deployd.gateway.addresses import addresses, require_free
+from deployd.gateway.addresses import addresses, ports, require_free
 from deployd.gateway.container import GatewayContainer
 from deployd.gateway.copies import CertificateCopies
 from deployd.gateway.file import ConfigFile
@@ -27,8 +27,6 @@ from deployd.gateway.text import Listeners, read, read_listeners, render, struct
 from deployd.tasks import together, uninterrupted
 
 logger = logging.getLogger(__name__)
-
-_RELOAD_SECONDS = 20.0
 
 
 class Gateway:
@@ -116,11 +114,7 @@ class Gateway:
         """Requests in progress for each endpoint, also in old workers and in a replaced HAProxy."""
         if app not in self._routes:
             return {}
-        total: dict[Endpoint, int] = {}
-        for runtime in [await self.container.runtime(), *await self.container.replaced()]:
-            for endpoint, count in (await runtime.sessions(self._routes[app].backend)).items():
-                total[endpoint] = total.get(endpoint, 0) + count
-        return total
+        return await self.container.sessions(self._routes[app].backend)
 
     async def release(self, app: str, endpoint: Endpoint) -> None:
         """Free the slot of `endpoint`, which then gets no traffic."""
@@ -160,21 +154,14 @@ class Gateway:
                 return
             await self._renew_certificates()
             if self._listeners != self._configured or await self.container.outdated(
-                self._ports(self._configured, self._routes)
+                ports(self._configured, self._routes)
             ):
                 await uninterrupted(self._change_listeners())
 
     async def ping(self) -> None:
         """Unavailable unless HAProxy answers and listens as [gateway] configures."""
-        try:
-            workers = await (await self.container.runtime()).workers()
-        except Unavailable as exc:
-            if await self.container.runs():
-                raise
-            why = self._refused or f"the gateway does not run: {await self.container.last_words() or exc.message}"
-            raise Unavailable(why) from exc
-        if workers.current is None:
-            raise Unavailable("the gateway has no worker", hint="docker logs of its container say why")
+        if not self._refused or await self.container.runs():
+            await self.container.require_worker()
         if self._refused:
             raise Unavailable(self._refused, hint="mend what it names, or change [gateway] and restart deployd")
 
@@ -206,7 +193,7 @@ class Gateway:
             return
         if self._file.text() != render(self._listeners, self._routes.values()):
             self._write(self._routes)
-        if await self.container.ensure(self._ports(self._listeners, self._routes)):
+        if await self.container.ensure(ports(self._listeners, self._routes)):
             logger.info("The gateway was started")
             return
         runtime = await self.container.runtime()
@@ -226,7 +213,7 @@ class Gateway:
     async def _load_written_file(self) -> None:
         """HAProxy has not loaded the present file: deployd was interrupted between writing it and the reload."""
         try:
-            await self._reload()
+            await self.container.reload()
         except RolloutFailed as exc:
             raise Unavailable(exc.message, hint=exc.hint) from exc
         logger.info("The gateway has loaded its present config file")
@@ -251,14 +238,14 @@ class Gateway:
         before = self._listeners
         try:
             if not self.container.bridge:
-                bound = self._ports(before, self._routes) | {port for _, port in addresses(before)}
+                bound = ports(before, self._routes) | {port for _, port in addresses(before)}
                 require_free(addresses(self._configured), bound)
             self._listeners = self._configured
             self._write(self._routes)
-            if await self.container.outdated(self._ports(self._listeners, self._routes)):
-                await self.container.upgrade(self._ports(self._listeners, self._routes))
+            if await self.container.outdated(ports(self._listeners, self._routes)):
+                await self.container.upgrade(ports(self._listeners, self._routes))
             else:
-                await self._reload()
+                await self.container.reload()
         except DeploydError as exc:
             self._listeners = before
             self.certificates.adopt(before.certificates)
@@ -275,7 +262,7 @@ class Gateway:
             await self._renew_certificates(first=True)
             self._listeners = self._configured
             self._write(self._routes)
-            await self.container.ensure(self._ports(self._listeners, wanted))
+            await self.container.ensure(ports(self._listeners, wanted))
             self._refused = ""
 
     async def _change_routes(self, wanted: dict[str, Route]) -> None:
@@ -283,29 +270,19 @@ class Gateway:
         before, wanted = self._routes, await self._as_reported(wanted)
         if not self.container.bridge:
             open_now = await (await self.container.runtime()).frontends()
-            ports = {route.listen for route in wanted.values() if route.listen is not None}
-            bound = {port for port in ports if f"port-{port}" in open_now}
-            require_free({(self._listeners.bind, port): "app.gateway.listen" for port in ports}, bound)
+            own = {route.listen for route in wanted.values() if route.listen is not None}
+            bound = {port for port in own if f"port-{port}" in open_now}
+            require_free({(self._listeners.bind, port): "app.gateway.listen" for port in own}, bound)
         self._write(wanted)
         try:
-            if self.container.bridge and await self.container.ensure(self._ports(self._listeners, wanted)):
+            if self.container.bridge and await self.container.ensure(ports(self._listeners, wanted)):
                 self._routes = wanted
                 return
-            await self._reload()
+            await self.container.reload()
         except (RolloutFailed, Unavailable):
             self._write(before)
             raise
         self._routes = wanted
-
-    async def _reload(self) -> None:
-        runtime = await self.container.runtime()
-        try:
-            async with asyncio.timeout(_RELOAD_SECONDS):
-                started = await runtime.reload()
-        except TimeoutError as exc:
-            raise Unavailable("the gateway does not answer after a reload") from exc
-        if not started:
-            raise RolloutFailed("the gateway cannot use its new config", hint=await self.container.last_lines())
 
     async def _apply(self, runtime: Runtime, before: Route, after: Route) -> None:
         """Change the slots, and check that the traffic goes where it should. A replaced HAProxy gets the same commands."""
@@ -323,10 +300,6 @@ class Gateway:
         except Unavailable as exc:
             # The file still has the old state, so a restarted HAProxy has it, too; `reconcile` corrects one that still runs.
             logger.warning("The switch of %s could not be undone: %s", before.app, exc)
-
-    def _ports(self, listeners: Listeners, routes: dict[str, Route]) -> set[int]:
-        ports = {route.listen for route in routes.values()} | {listeners.http_port, listeners.https_port}
-        return {port for port in ports if port is not None}
 
     @property
     def _configured(self) -> Listeners:
