@@ -15,7 +15,6 @@ from deployd.errors import RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
 from tests.fakes import FakeLog, FakeMade, FakeProgress
-from tests.targets.docker.test_faults import answered, watched
 from tests.targets.docker.test_rollout import answer
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 
@@ -149,7 +148,7 @@ async def test_when_a_release_cannot_be_restored_the_present_one_continues_to_se
     assert await target.serving(locked(2)) == 2
 
 
-async def test_on_the_host_network_the_next_release_uses_the_same_port_and_is_started_again_after_a_kill(
+async def test_on_the_host_network_the_next_release_uses_the_same_port_and_is_restored_after_a_kill(
     target: DockerTarget, web: Image, locked: Locked, docker_engine: Engine, instance: str
 ) -> None:
     own = free_port()
@@ -159,11 +158,11 @@ async def test_on_the_host_network_the_next_release_uses_the_same_port_and_is_st
         assert await answers(locked(number)) == commit(number)
         assert await target.serving(locked(number, on_host)) == number
 
-    async with watched(target):
-        docker_engine.api().post(f"/containers/deployd-{instance}-{NAME}-2/kill")
-        port = locked(2).gateway.listen
-        assert port is not None
-        await answered(port, commit(2))
+    app = locked(2, on_host, PORT=str(own))
+    docker_engine.api().post(f"/containers/deployd-{instance}-{NAME}-2/kill")
+    assert (await target.health(app, a_deploy(2, web))).state == "down"
+    await target.restore(app, a_deploy(2, web))
+    assert await answers(app) == commit(2)
     assert state(docker_engine, 1, instance) == "exited"
 
 
