@@ -9,9 +9,8 @@ import asyncio
 import gc
 import logging
 import os
-import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from deployd.api.services import Services
 from deployd.api.webhooks import WebhookDoor
 from deployd.builders.engine import EngineBuilder
 from deployd.config.app import App
-from deployd.config.daemon import Config, ServerSection
+from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.running import Running
 from deployd.config.values import read_secret
@@ -34,8 +33,8 @@ from deployd.gates.golden import GoldenGate, ImageReader
 from deployd.gates.ready import ReadyGate
 from deployd.host import systemd
 from deployd.host.process import only_one, signals
-from deployd.http.local import local_socket
-from deployd.http.server import Server, bind
+from deployd.http.server import Server
+from deployd.http.sockets import Sockets, sockets_of
 from deployd.logs.logs import Logs
 from deployd.metrics import DELIVERIES
 from deployd.pipeline import Parts, Pipeline
@@ -67,12 +66,12 @@ async def run(config_path: Path) -> None:
     stop, hangup = asyncio.Event(), asyncio.Event()
     with only_one(config.server.state_dir), signals(stop, hangup):
         async with assemble(config, config_path) as daemon:
-            with _sockets(config.server) as sockets:
+            with sockets_of(config.server) as sockets:
                 await _serve(daemon, sockets, stop, hangup)
     logger.info("deployd has stopped")
 
 
-async def _serve(daemon: "Daemon", sockets: "Sockets", stop: asyncio.Event, hangup: asyncio.Event) -> None:
+async def _serve(daemon: "Daemon", sockets: Sockets, stop: asyncio.Event, hangup: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as tasks:
         web = [
             tasks.create_task(daemon.server.serve(sockets=sockets.public)),
@@ -98,27 +97,6 @@ async def _serve(daemon: "Daemon", sockets: "Sockets", stop: asyncio.Event, hang
         for task in work:
             task.cancel()
         await asyncio.wait(web)
-
-
-@dataclass(frozen=True, slots=True)
-class Sockets:
-    """What the daemon listens on: `public` is for webhooks, health and whoever has a token, `local` for the command line."""
-
-    public: list[socket.socket]
-    local: list[socket.socket]
-
-    def __str__(self) -> str:
-        return ", ".join(_address(one.getsockname()) for one in (*self.public, *self.local))
-
-
-@contextmanager
-def _sockets(server: ServerSection) -> Iterator[Sockets]:
-    """Open the sockets, or take those that systemd opened."""
-    inherited = systemd.inherited_sockets()
-    public = [one for one in inherited if one.family != socket.AF_UNIX]
-    with local_socket(server.local_socket) as local:
-        given = [one for one in inherited if one.family == socket.AF_UNIX]
-        yield Sockets(public or [bind(server.host, server.port)], [local, *given])
 
 
 def _settle() -> None:
@@ -325,7 +303,3 @@ def _end_at_once() -> None:
     """Exit although something hangs, such as an engine that does not answer. The state stays consistent, as after a kill."""
     logger.error("Stopping takes too long: exiting now, the next start goes on with the deploys in flight")
     os._exit(1)
-
-
-def _address(name: object) -> str:
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)

@@ -7,9 +7,7 @@ from fastapi import APIRouter, Query
 from deployd.api.answers import (
     AppAnswer,
     AppsAnswer,
-    CommitName,
     DeployAnswer,
-    DeployAsked,
     DeploysAnswer,
     DescribeAnswer,
     DiffAnswer,
@@ -19,10 +17,9 @@ from deployd.api.answers import (
     HeldAnswer,
     OwedAnswer,
     PlanAnswer,
-    RollbackAsked,
-    ScaleAsked,
     live_of,
 )
+from deployd.api.asked import CommitName, DeployAsked, RollbackAsked, ScaleAsked
 from deployd.api.auth import DEPLOYS, READS, RULES, Deployer
 from deployd.api.differences import differences
 from deployd.api.paths import Number, NumberQuery

@@ -10,7 +10,8 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, Response
 
-from deployd.api.answers import AliveAnswer, PruneAnswer, PruneAsked, PrunedAnswer, ReloadAnswer, VersionAnswer
+from deployd.api.answers import AliveAnswer, PruneAnswer, PrunedAnswer, ReloadAnswer, VersionAnswer
+from deployd.api.asked import PruneAsked
 from deployd.api.auth import DEPLOYS, READS, RULES
 from deployd.api.badge import badge
 from deployd.api.readiness import WARNING, is_well

@@ -17,7 +17,7 @@ from pydantic import AwareDatetime
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from deployd.api.answers import ExecAsked, TypedAsked
+from deployd.api.asked import ExecAsked, TypedAsked
 from deployd.api.auth import READS, RULES
 from deployd.api.paths import DeployName, Number
 from deployd.api.services import Given, Services
