@@ -37,12 +37,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(report)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several workers share a run by groups (`make test`): two keep the engine busy, one by faults and one by all else, and
-    the cluster's tests, which mostly wait, go wherever there is room, those that take long first."""
+    """Where several workers share a run by groups (`make test`): three keep the engine busy, one by faults, one by booted machines
+    and one by all else. The tests without an engine and those of the cluster, which mostly wait, go wherever there is room, those
+    that take long first."""
     for item in items:
-        if not item.get_closest_marker("cluster"):
-            group = "faults" if "faults" in item.path.parts else "engines"
+        if item.get_closest_marker("engine"):
+            group = next((name for name in ("faults", "booted") if name in item.path.parts), "engines")
             item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: (bool(item.get_closest_marker("cluster")), not item.get_closest_marker("slow")))
 
