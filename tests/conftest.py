@@ -37,15 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(report)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several workers share a run by groups (`make test`): three keep the engine busy, one by faults, one by booted machines
-    and one by all else. The tests without an engine and those of the cluster, which mostly wait, go wherever there is room, those
-    that take long first."""
-    for item in items:
-        if item.get_closest_marker("engine"):
-            group = next((name for name in ("faults", "booted") if name in item.path.parts), "engines")
-            item.add_marker(pytest.mark.xdist_group(group))
+    """Let the tests that take long begin first; those of the cluster come last, since they mostly wait."""
     items.sort(key=lambda item: (bool(item.get_closest_marker("cluster")), not item.get_closest_marker("slow")))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.booted.host import CONFIG, Host
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("booted")]
 
 NAME = "iris.example.com"
 SECURE = CONFIG.replace(

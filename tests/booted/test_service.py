@@ -4,7 +4,7 @@ import pytest
 
 from tests.booted.host import CONFIG, Host
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("booted")]
 
 BROKEN = CONFIG.replace("branch", "brunch")
 CONNECT = "timeout 5 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8081; head -c 1 <&3'"

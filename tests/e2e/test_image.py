@@ -19,7 +19,12 @@ from deployd.client import Client
 from deployd.domain import Status
 from tests.e2e.world import CONFIG, World
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("the image of deployd"),
+]
 
 ROOT = Path(__file__).parents[2]
 SOCKET = Path("/var/run/docker.sock")

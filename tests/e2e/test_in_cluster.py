@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("engines"),
+    pytest.mark.xdist_group("the image of deployd"),
 ]
 
 ROOT = Path(__file__).parents[2]
