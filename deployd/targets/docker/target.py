@@ -212,16 +212,22 @@ class DockerTarget:
 
     async def _listen(self) -> None:
         """Let the gateway listen for every app. One whose port another program holds does not keep the others from theirs."""
-        unheard: dict[str, RolloutFailed] = {}
         try:
             await self._gateway.ensure(self._apps)
         except RolloutFailed:
+            self._unheard = {app.name: exc for app in self._apps if (exc := self._unheard.get(app.name)) is not None}
             for app in self._apps:
-                try:
-                    await self._gateway.ensure([app])
-                except RolloutFailed as exc:
-                    unheard[app.name] = exc
-        self._unheard = unheard
+                await self._listen_for(app)
+        else:
+            self._unheard = {}
+
+    async def _listen_for(self, app: App) -> None:
+        try:
+            await self._gateway.ensure([app])
+        except RolloutFailed as exc:
+            self._unheard[app.name] = exc
+        else:
+            self._unheard.pop(app.name, None)
 
     async def _serving(self, app: App) -> AppContainer | None:
         """The container that has the app's traffic."""
