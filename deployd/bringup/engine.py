@@ -6,6 +6,7 @@ Also finds a docker client that can build with BuildKit. Makes no image and neve
 import os
 import re
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from deployd.errors import Unavailable
 LOG = Path("/var/log/deployd-dockerd.log")
 SOCKETS = (Path("/var/run/docker.sock"),)
 SYSTEM_CLIENTS = Path("/usr/bin")
+_CONTAINERS_SHARES = 16_384  # a process has 1024
 _CAP_SYS_RESOURCE = 24
 
 # kubelet asks for negative OOM scores, which runc cannot set without CAP_SYS_RESOURCE. This wrapper sets them to 0.
@@ -113,7 +115,17 @@ def _systemd() -> bool:
 
 
 def _start() -> int:
+    weigh_containers(Path("/sys/fs/cgroup"))
     return spawn(["/usr/sbin/dockerd", *runtime_options()], LOG)
+
+
+def weigh_containers(cgroups: Path) -> None:
+    """Give the containers more CPU weight than the engine's own processes, as systemd does with a cgroup for each service and
+    container. Otherwise each process of the engine weighs as much as all containers together (cgroup v1)."""
+    if (cgroups / "cpu").is_dir():
+        with suppress(OSError):
+            (cgroups / "cpu/docker").mkdir(exist_ok=True)
+            (cgroups / "cpu/docker/cpu.shares").write_text(f"{_CONTAINERS_SHARES}\n")
 
 
 def runtime_options() -> list[str]:

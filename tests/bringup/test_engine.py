@@ -111,6 +111,14 @@ def test_the_runtime_sets_a_negative_oom_score_to_zero(how: list[str], tmp_path:
     assert json.loads(settings.read_text()) == {"process": {"oomScoreAdj": 0, "args": ["sh"]}}
 
 
+def test_containers_get_more_weight_than_the_engine_where_cgroups_allow_it(tmp_path: Path) -> None:
+    engine.weigh_containers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "cpu").mkdir()
+    engine.weigh_containers(tmp_path)
+    assert int((tmp_path / "cpu/docker/cpu.shares").read_text()) == 16 * 1024
+
+
 @pytest.mark.engine
 def test_a_running_engine_is_found_with_its_version(docker_engine: engine.Engine) -> None:
     found = engine.ensure()
