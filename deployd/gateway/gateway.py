@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 
 class Gateway:
-    """Switches the traffic of apps with HAProxy. Every change is made under one lock."""
+    """Switches the traffic of apps with HAProxy. Every change is made under one lock, and every question waits for it: in the middle
+    of a reload HAProxy does not answer, or answers as if nothing served."""
 
     def __init__(self, engine: EngineClient, instance: str, section: GatewaySection, directory: Path) -> None:
         self.container = GatewayContainer(engine, instance, section, directory)
@@ -104,17 +105,19 @@ class Gateway:
 
     async def serving(self, app: str) -> Endpoint | None:
         """The endpoint that gets the traffic of `app` now, as HAProxy reports it."""
-        if app not in self._routes:
-            return None
-        runtime = await self.container.runtime()
-        slots = await runtime.slots(self._routes[app].backend)
-        return Route(app, slots=slots).serving
+        async with self._lock:
+            if app not in self._routes:
+                return None
+            runtime = await self.container.runtime()
+            slots = await runtime.slots(self._routes[app].backend)
+            return Route(app, slots=slots).serving
 
     async def sessions(self, app: str) -> dict[Endpoint, int]:
         """Requests in progress for each endpoint, also in old workers and in a replaced HAProxy."""
-        if app not in self._routes:
-            return {}
-        return await self.container.sessions(self._routes[app].backend)
+        async with self._lock:
+            if app not in self._routes:
+                return {}
+            return await self.container.sessions(self._routes[app].backend)
 
     async def release(self, app: str, endpoint: Endpoint) -> None:
         """Free the slot of `endpoint`, which then gets no traffic."""
@@ -160,8 +163,9 @@ class Gateway:
 
     async def ping(self) -> None:
         """Unavailable unless HAProxy answers and listens as [gateway] configures."""
-        if not self._refused or await self.container.runs():
-            await self.container.require_worker()
+        async with self._lock:
+            if not self._refused or await self.container.runs():
+                await self.container.require_worker()
         if self._refused:
             raise Unavailable(self._refused, hint="mend what it names, or change [gateway] and restart deployd")
 

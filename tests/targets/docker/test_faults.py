@@ -18,6 +18,7 @@ from deployd.domain import Health, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
+from deployd.tasks import beside
 from tests.conftest import Leaks
 from tests.fakes import FakeLog, FakeMade, FakeProgress
 from tests.targets.docker.load import Load
@@ -292,6 +293,24 @@ async def test_a_new_app_port_is_opened_under_load_without_a_failed_request(targ
             await load.more(300)
 
     assert load.failures == []
+
+
+async def test_a_release_counts_as_serving_while_the_gateway_reloads(target: DockerTarget, web: Image) -> None:
+    port, told = free_port(), set[tuple[Health, str]]()
+    await roll_out(target, 1, web, port)
+    app = an_app(1, listen=port)
+
+    async def ask() -> None:
+        while True:
+            told.add((await target.health(app, a_deploy(1, web)), (await target.ping())["gateway"]))
+
+    async with watched(target), beside(ask()):
+        for more in range(1, 6):
+            apps = [an_app(1, name=f"other-{number}", listen=free_port()) for number in range(more)]
+            target.expect([app, *apps])
+            await answered_503(apps[-1].gateway.listen or 0)
+
+    assert told == {(Health(), "ok")}
 
 
 async def test_the_gateway_is_upgraded_under_load_without_a_failed_request(
