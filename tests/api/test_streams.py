@@ -23,7 +23,8 @@ async def client(daemon: Desk) -> AsyncIterator[httpx.AsyncClient]:
 
 
 class Reader:
-    """The lines of a streamed answer."""
+    """The lines of a streamed answer. Keep it as long as the stream is to stay open: a generator that nobody holds is closed, and
+    closes the connection."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._lines = response.aiter_lines()
@@ -147,7 +148,8 @@ async def test_events_are_streamed_and_resumed(daemon: Desk, client: httpx.Async
         assert (data["app"], data["number"], data["status"]) == ("iris", 1, "queued")
     last = first[1].removeprefix("id: ")
     async with client.stream("GET", "/api/v1/events?app=iris", headers={"Last-Event-ID": last}) as response:
-        missed = await Reader(response).until("data:")
+        reader = Reader(response)
+        missed = await reader.until("data:")
         assert json.loads(missed[-1].removeprefix("data: "))["status"] == "building"
 
 
@@ -171,12 +173,14 @@ async def test_an_event_id_from_before_a_restart_is_answered_with_reset(
     daemon: Desk, client: httpx.AsyncClient
 ) -> None:
     async with client.stream("GET", "/api/v1/events", headers={"Last-Event-ID": "7"}) as response:
-        assert "event: reset" in await Reader(response).until("event:")
+        reader = Reader(response)
+        assert "event: reset" in await reader.until("event:")
 
 
 async def test_a_stream_ends_when_the_client_disconnects(daemon: Desk, client: httpx.AsyncClient) -> None:
     async with client.stream("GET", "/api/v1/events") as response:
-        await Reader(response).until("retry:")
+        reader = Reader(response)
+        await reader.until("retry:")
         assert daemon.services.streams.open == 1
     await _open_streams(daemon, 0)
 
@@ -192,7 +196,8 @@ async def test_streams_end_when_the_daemon_stops(daemon: Desk, client: httpx.Asy
 async def test_the_number_of_open_streams_is_bounded(daemon: Desk, client: httpx.AsyncClient) -> None:
     daemon.services.streams.most = 1
     async with client.stream("GET", "/api/v1/events") as response:
-        await Reader(response).until("retry:")
+        reader = Reader(response)
+        await reader.until("retry:")
         refused = await client.get("/api/v1/events")
         assert (refused.status_code, refused.json()["title"]) == (429, "Too Many Requests")
     assert Status.LIVE is (await daemon.deployed(A)).status
