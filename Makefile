@@ -24,7 +24,7 @@ demo: setup
 	@$(PY) -m deployd demo $(ARGS)
 
 check: lint
-	$(PY) -m pytest -q -m "not engine and not cluster and not slow" --numprocesses=$(WORKERS) --dist=loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest -q -m "not engine and not cluster and not slow" --numprocesses=$(WORKERS) --dist=worksteal $(PYTEST_ARGS)
 
 lint: setup
 	.venv/bin/ruff format --check .

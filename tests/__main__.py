@@ -36,7 +36,7 @@ class Stage:
 
 
 STAGES = (
-    Stage("the tests that need no engine", 60, ("-m", FAST, f"--numprocesses={_WORKERS}", "--dist=loadfile")),
+    Stage("the tests that need no engine", 60, ("-m", FAST, f"--numprocesses={_WORKERS}", "--dist=worksteal")),
     Stage(
         "the tests on real engines and clusters, and the slow ones",
         790,

@@ -76,6 +76,7 @@ async def test_every_other_call(daemon: Desk, client: Client, tmp_path: Path) ->
     assert daemon.target.removed == ["iris"]
 
 
+@pytest.mark.slow
 async def test_what_came_of_deliveries_is_told(daemon: Desk, client: Client) -> None:
     for guid, commit in (("a:b.c", A), ("2", B)):
         await pushed(daemon, commit, guid)
@@ -89,6 +90,7 @@ async def test_what_came_of_deliveries_is_told(daemon: Desk, client: Client) -> 
         await client.delivery("nope")
 
 
+@pytest.mark.slow
 async def test_a_delivery_is_waited_for_until_its_looks_are_taken(daemon: Desk, client: Client) -> None:
     daemon.source.away = True
     await pushed(daemon, A, "g", "iris", "rose")
@@ -122,6 +124,7 @@ async def test_the_token_is_sent(tmp_path: Path) -> None:
                 await client.app("iris")
 
 
+@pytest.mark.slow
 async def test_a_daemon_is_reached_however_deep_its_state_directory_is(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["deep" * 10] * 4)
     async with Client(f"unix://{deep}/{SOCKET}", patience=0) as client:
@@ -147,6 +150,7 @@ async def test_a_daemon_that_does_not_run_is_unavailable() -> None:
             await client.answered("g")
 
 
+@pytest.mark.slow
 async def test_a_build_that_prints_nothing_for_long_is_still_followed(
     daemon: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +164,7 @@ async def test_a_build_that_prints_nothing_for_long_is_still_followed(
     assert b"iris/1 is live" in text
 
 
+@pytest.mark.slow
 async def test_a_follower_survives_a_restart_of_the_daemon(daemon: Desk) -> None:
     daemon.source.remotes[REPO][MAIN] = A
     daemon.builder.held[A] = asyncio.Event()

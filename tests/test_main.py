@@ -135,6 +135,7 @@ async def _stubborn(directory: Path, stop_timeout: str) -> AsyncIterator[tuple[D
                 daemon.process.kill()
 
 
+@pytest.mark.slow
 async def test_deploys_are_told_to_stop_while_a_request_may_still_come_to_its_end(tmp_path: Path) -> None:
     async with _stubborn(tmp_path, "20s") as (daemon, process):
         reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
@@ -152,6 +153,7 @@ async def test_deploys_are_told_to_stop_while_a_request_may_still_come_to_its_en
         writer.close()
 
 
+@pytest.mark.slow
 async def test_a_deploy_that_does_not_end_is_left_to_the_next_start(tmp_path: Path) -> None:
     async with _stubborn(tmp_path, "1s") as (daemon, process):
         began = time.monotonic()

@@ -105,6 +105,7 @@ async def test_a_deploy_runs_on_the_target_that_the_app_has_when_it_begins(daemo
     assert (await daemon.becomes(deploy, Status.LIVE)).target == "docker"
 
 
+@pytest.mark.slow
 async def test_a_rollback_takes_the_kept_image_and_fetches_nothing(daemon: Works) -> None:
     first = daemon.commit()
     before = await daemon.becomes(await daemon.deployed(first), Status.LIVE)
@@ -124,6 +125,7 @@ async def test_a_rollback_whose_image_is_not_known_any_more_fails_with_a_hint(da
     assert (failed.reason, failed.hint) == ("iris/7 left no image to go back to", "deploy its commit again")
 
 
+@pytest.mark.slow
 async def test_a_build_that_fails_says_why_and_serves_nothing_new(daemon: Works) -> None:
     first = daemon.commit()
     await daemon.becomes(await daemon.deployed(first), Status.LIVE)
@@ -180,6 +182,7 @@ async def test_one_app_after_another_is_built_where_one_build_is_allowed(two: Wo
     await two.serves(commit, "rose")
 
 
+@pytest.mark.slow
 async def test_an_app_with_many_pushes_does_not_starve_another(tmp_path: Path) -> None:
     async with works(tmp_path, {"name": "iris"}, {"name": "rose", "branch": "next"}) as daemon:
         first, other = daemon.commit(), daemon.commit("next")
@@ -262,6 +265,7 @@ async def test_an_image_that_is_gone_is_built_again_under_another_name(daemon: W
     assert again.image.full_name != first.image.full_name
 
 
+@pytest.mark.slow
 async def test_base_images_that_are_too_old_are_pulled_before_the_next_build(tmp_path: Path) -> None:
     async with works(tmp_path, {"build": {"pull": "1h"}}) as daemon:
         for _ in range(2):

@@ -34,6 +34,7 @@ def test_a_release_is_asked_often_at_first_and_then_every_so_often(
     assert pause(waited, every) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 async def test_the_user_s_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://192.0.2.1:3128")
     with pytest.raises(RolloutFailed, match="/: connection refused"):
@@ -76,7 +77,8 @@ async def test_the_headers_reach_the_release_and_a_redirect_says_where_to(scheme
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        writer.write(b"HTTP/1.1 301 -\r\nLocation: https://iris.example.com/ready/\r\nContent-Length: 0\r\n\r\n")
+        head = b"HTTP/1.1 301 -\r\nLocation: https://iris.example.com/ready/\r\n"
+        writer.write(head + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:

@@ -24,6 +24,7 @@ def test_by_its_fixture(engine):
 
 
 @pytest.mark.parametrize(("ci", "outcomes"), [("", {"skipped": 3}), ("true", {"failed": 1, "errors": 2})])
+@pytest.mark.slow
 def test_with_ci_a_skip_is_a_failure(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ci: str, outcomes: dict[str, int]
 ) -> None:

@@ -177,6 +177,7 @@ def test_the_socket_listens_where_the_daemon_would_by_itself() -> None:
     assert _unit("deployd.socket")["Socket"]["ListenStream"] == f"{ServerSection().host}:{ServerSection().port}"
 
 
+@pytest.mark.slow
 def test_the_daemon_notifies_systemd_when_it_is_ready_alive_and_stopping(systemd: Systemd) -> None:
     with systemd.started() as daemon:
         systemd.told("READY=1")
@@ -188,6 +189,7 @@ def test_the_daemon_notifies_systemd_when_it_is_ready_alive_and_stopping(systemd
         assert daemon.wait(WITHIN) == 0
 
 
+@pytest.mark.slow
 def test_systemd_is_told_what_serves_and_why_the_daemon_cannot_start(systemd: Systemd) -> None:
     with systemd.started():
         systemd.told("STATUS=0 of 1 app served: none")
@@ -200,12 +202,14 @@ def test_systemd_is_told_what_serves_and_why_the_daemon_cannot_start(systemd: Sy
     assert "nam: unknown key" in said
 
 
+@pytest.mark.slow
 def test_a_secret_is_read_from_the_credentials(systemd: Systemd) -> None:
     with systemd.started():
         systemd.told("READY=1")
         assert _deliver(systemd.url, 1) == 202
 
 
+@pytest.mark.slow
 def test_without_its_credential_the_daemon_exits_and_names_the_key(systemd: Systemd) -> None:
     (systemd.directory / "credentials/webhook_secret").unlink()
     with systemd.started() as daemon:

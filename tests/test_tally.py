@@ -58,6 +58,7 @@ def tally(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Tally:
     return made
 
 
+@pytest.mark.slow
 def test_each_test_counts_once_as_it_ended_and_the_summary_names_what_is_not_proven(tally: Tally) -> None:
     module = "tests/faults/test_some.py"
     mended = {f"{module}::test_now_and_then", f"{module}::test_that_leaves_something_behind"}

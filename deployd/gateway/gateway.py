@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 
 class Gateway:
-    """Switches the traffic of apps with HAProxy. Every change is made under one lock, and every question waits for it: in the middle
-    of a reload HAProxy does not answer, or answers as if nothing served."""
+    """Switches the traffic of apps with HAProxy. Every change is made under one lock, and every question waits for it:
+    in the middle of a reload HAProxy does not answer, or answers as if nothing served."""
 
     def __init__(self, engine: EngineClient, instance: str, section: GatewaySection, directory: Path) -> None:
         self.container = GatewayContainer(engine, instance, section, directory)

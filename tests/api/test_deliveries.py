@@ -58,6 +58,7 @@ async def test_a_late_delivery_shows_the_head_that_was_found_instead(daemon: Des
     assert (iris["deploy"], iris["commit"], iris["reason"]) == (1, B, "")
 
 
+@pytest.mark.slow
 async def test_a_delivery_whose_remote_is_unavailable_shows_that_a_look_is_owed_and_why(
     daemon: Desk, browser: httpx.AsyncClient
 ) -> None:

@@ -274,6 +274,7 @@ async def test_a_held_app_shows_the_commit_that_is_not_deployed_and_why(
     }
 
 
+@pytest.mark.slow
 async def test_an_app_whose_remote_is_unavailable_shows_since_when_a_look_is_owed_and_why(
     daemon: Desk, browser: httpx.AsyncClient
 ) -> None:

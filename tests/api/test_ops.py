@@ -39,6 +39,7 @@ async def test_an_unavailable_part_makes_the_daemon_unready(daemon: Desk, browse
     assert (ready.status_code, ready.json()["engine"]) == (503, "the engine does not answer")
 
 
+@pytest.mark.slow
 async def test_an_unavailable_remote_is_a_warning_and_webhooks_are_still_accepted(
     daemon: Desk, browser: httpx.AsyncClient
 ) -> None:
@@ -54,6 +55,7 @@ async def test_an_unavailable_remote_is_a_warning_and_webhooks_are_still_accepte
     assert ready.json()["git"] == f"warning: no look at the remote of iris, rose since {since}; see deployd status"
 
 
+@pytest.mark.slow
 async def test_the_warning_ends_when_the_remote_is_back(daemon: Desk, browser: httpx.AsyncClient) -> None:
     daemon.source.away = True
     await pushed(daemon, A)
@@ -102,6 +104,7 @@ async def test_a_locked_database_makes_the_daemon_unready(
     assert (ready.status_code, ready.json()["store"]) == (503, "the state cannot be written: database is locked")
 
 
+@pytest.mark.slow
 async def test_a_part_that_does_not_answer_is_named(
     daemon: Desk, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

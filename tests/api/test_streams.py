@@ -90,6 +90,7 @@ async def test_following_ends_when_the_deploy_ends_without_a_log(daemon: Desk, c
     assert (answer.status_code, answer.text) == (200, "")
 
 
+@pytest.mark.slow
 async def test_following_goes_on_while_a_deploy_waits_for_something_unavailable(
     daemon: Desk, client: httpx.AsyncClient
 ) -> None:

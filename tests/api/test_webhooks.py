@@ -360,6 +360,7 @@ async def test_a_body_at_the_limit_is_accepted_and_a_form_may_be_half_as_large_a
         assert (await webhooks.post(raw + b" ", headers_of(raw + b" ", form=form))).status_code == 413
 
 
+@pytest.mark.slow
 async def test_large_bodies_do_not_delay_small_ones(webhooks: WebhookClient) -> None:
     big = raw_of(a_push(padding=[{"x": [number]} for number in range(70_000)]))
     large = [asyncio.create_task(webhooks.post(big, headers_of(big))) for _ in range(3)]
@@ -409,6 +410,7 @@ _ANY = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.sampled_from(sorted(a_push())), _ANY)
 async def test_no_value_in_any_field_causes_a_server_error(webhooks: WebhookClient, name: str, value: Any) -> None:

@@ -57,6 +57,7 @@ def test_the_examples_are_complete(examples: tuple[Payload, ...]) -> None:
     assert (len(current), current.total(), current["push"], current["ping"]) == (58, 329, 7, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
 async def test_every_payload_is_answered_according_to_its_event(
     examples: tuple[Payload, ...], client: httpx.AsyncClient, form: bool
@@ -81,6 +82,7 @@ async def test_every_payload_with_a_changed_byte_is_refused(
         assert answer.status_code == 401
 
 
+@pytest.mark.slow
 async def test_no_payload_sent_as_a_push_or_ping_causes_a_server_error(
     examples: tuple[Payload, ...], client: httpx.AsyncClient
 ) -> None:

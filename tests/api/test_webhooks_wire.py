@@ -76,6 +76,7 @@ async def test_chunks_that_are_too_large_in_total_are_refused(door: tuple[Webhoo
         assert await client.ended() == b""
 
 
+@pytest.mark.slow
 async def test_a_slowly_dripping_body_is_answered_and_the_connection_closed(
     door: tuple[WebhookDoor, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ def hold(holds: Event, may_end: Event) -> None:
         may_end.wait(30)
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     context = multiprocessing.get_context("spawn")

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from time import monotonic, sleep
 
+import pytest
+
 from deployd.bringup.process import gone, spawn
 
 
@@ -37,6 +39,7 @@ def test_a_process_gets_the_given_environment(tmp_path: Path) -> None:
     assert log.read_text() == "deployd\n"
 
 
+@pytest.mark.slow
 def test_a_process_never_shows_the_command_line_of_its_parent(tmp_path: Path) -> None:
     for _ in range(200):
         pid = spawn(["/bin/sleep", "0"], tmp_path / "log")

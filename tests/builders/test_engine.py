@@ -275,6 +275,7 @@ def an_engine_that(*answers: bytes) -> Iterator[str]:
 STAGE = b'{"stream":"Step 1/2 : FROM x"}\r\n{"aux":{"ID":"sha256:' + b"a" * 64 + b'"}}\r\n'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answers", [(), (STAGE,), (STAGE + b'{"stream":"Step',)], ids=["nothing", "a stage", "half a line"]
 )
@@ -300,6 +301,7 @@ class BrokenContext(FakeContext):
         raise BuildFailed("the build context is larger than git.max_size")
 
 
+@pytest.mark.slow
 async def test_an_error_of_the_context_is_raised_as_it_is(tmp_path: Path) -> None:
     with an_engine_that() as url:
         builder = EngineBuilder(BuilderSection(), tmp_path, url=url)

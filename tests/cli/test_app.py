@@ -49,6 +49,7 @@ def test_every_command_shows_an_example_of_itself() -> None:
         assert command.help, name
 
 
+@pytest.mark.slow
 def test_a_daemon_that_cannot_be_reached_gives_exit_code_69_and_a_hint() -> None:
     with bind("127.0.0.1", 0) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -58,6 +59,7 @@ def test_a_daemon_that_cannot_be_reached_gives_exit_code_69_and_a_hint() -> None
     assert done.stderr.splitlines()[1].startswith("hint: ")
 
 
+@pytest.mark.slow
 def test_a_wrong_config_gives_exit_code_78(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text("[server]\nprot = 1\n")
@@ -81,6 +83,7 @@ def test_usage_names_what_is_required_and_what_is_not_as_other_tools_do(command:
     assert "[required]" not in helped
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_is_one_line_with_a_hint(daemon: Neighbour, tmp_path: Path) -> None:
     done = _deployd("backup", str(tmp_path / "none" / "b.db"), DEPLOYD_URL=daemon.url)
     assert done.returncode == 1
@@ -89,6 +92,7 @@ def test_a_file_that_cannot_be_written_is_one_line_with_a_hint(daemon: Neighbour
     )
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_command_without_a_word() -> None:
     schema = f"{sys.executable} -m deployd check --schema"
     done = subprocess.run(
@@ -97,6 +101,7 @@ def test_a_reader_that_goes_away_ends_the_command_without_a_word() -> None:
     assert (done.stdout, done.stderr) == ("{\n", "")
 
 
+@pytest.mark.slow
 def test_a_role_that_is_too_small_is_named_with_the_one_that_is_needed(tmp_path: Path) -> None:
     token = {"name": "ci", "role": "read", "sha256": hashlib.sha256(b"secret").hexdigest()}
     with Neighbour(tmp_path, auth={"tokens": [token]}) as running:
@@ -122,6 +127,7 @@ def test_wrong_usage_gives_exit_code_2(command: Callable[..., Result]) -> None:
         assert command(*arguments).exit_code == 2, arguments
 
 
+@pytest.mark.slow
 def test_a_deploy_that_fails_gives_exit_code_1_and_prints_json_on_standard_output(daemon: Neighbour) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     daemon.desk.builder.broken.add(A)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from typer.testing import Result
 
 from deployd.domain import Status
@@ -35,6 +36,7 @@ def test_deploy_wait_shows_the_steps_and_ends_live(daemon: Neighbour, command: C
     assert result.stdout == ""
 
 
+@pytest.mark.slow
 def test_deploy_wait_shows_the_progress_of_a_step(daemon: Neighbour) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     halfway = daemon.desk.target.halfway = asyncio.Event()
@@ -63,6 +65,7 @@ def test_logs_that_are_followed_end_with_why_the_deploy_failed(daemon: Neighbour
     assert "iris/1 failed: the command returned 1" in command("logs", "iris", "-f").stderr
 
 
+@pytest.mark.slow
 def test_history_shows_a_deploy_that_was_cancelled(daemon: Neighbour, command: Command) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     daemon.do(daemon.desk.scheduler.pause("iris", paused=True))
@@ -96,6 +99,7 @@ def test_status_shows_what_serves(daemon: Neighbour, command: Command) -> None:
     assert json.loads(command("status", "iris", "--json").stdout)["live"]["commit"] == A
 
 
+@pytest.mark.slow
 def test_history_diff_and_plan(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     daemon.do(daemon.desk.deployed(B))
@@ -118,6 +122,7 @@ def test_history_diff_and_plan(daemon: Neighbour, command: Command) -> None:
     assert json.loads(command("plan", "iris", "main", "--json").stdout)["commit"] == B
 
 
+@pytest.mark.slow
 def test_rollback_goes_back_to_the_release_before(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     daemon.do(daemon.desk.deployed(B))
@@ -156,6 +161,7 @@ def test_logs_of_a_deploy_and_of_the_newest(daemon: Neighbour, command: Command)
     assert command("logs", "iris/x").exit_code == 2
 
 
+@pytest.mark.slow
 def test_applog_describe_and_exec(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     assert command("applog", "iris", "--tail", "1").stdout == "two\n"
@@ -180,6 +186,7 @@ def test_applog_describe_and_exec(daemon: Neighbour, command: Command) -> None:
     assert command("exec", "iris", "--", "true").exit_code == 0
 
 
+@pytest.mark.slow
 def test_pause_resume_scale_reload_backup_remove(daemon: Neighbour, command: Command, tmp_path: Path) -> None:
     daemon.do(daemon.desk.deployed(A))
     assert command("pause", "iris").exit_code == 0
@@ -210,6 +217,7 @@ def test_control_characters_of_a_commit_do_not_reach_the_terminal(daemon: Neighb
     assert "\\u001b[31mred" in command("history", "iris").stdout
 
 
+@pytest.mark.slow
 def test_deploy_wait_on_a_paused_app_says_why_it_waits_and_what_ends_that(daemon: Neighbour, command: Command) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     command("pause", "iris")
@@ -230,6 +238,7 @@ def test_a_failed_deploy_prints_the_end_of_its_log_once(daemon: Neighbour, comma
     assert command("deploy", "iris", "--wait").stderr.count("no such package: torhc") == 1
 
 
+@pytest.mark.slow
 def test_the_output_of_the_next_release_is_followed(daemon: Neighbour) -> None:
     daemon.do(daemon.desk.deployed(A))
     following = [sys.executable, "-m", "deployd", "applog", "iris", "-f"]

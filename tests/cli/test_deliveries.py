@@ -22,6 +22,7 @@ def _rows(result: Result) -> list[list[str]]:
     return [line.split() for line in result.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_delivery_says_what_it_named_and_what_result_for_each_app(daemon: Neighbour, command: Command) -> None:
     daemon.do(pushed(daemon.desk, A, "g-1", "iris", "rose"))
     daemon.do(answered(daemon.desk, "g-1"))
@@ -38,6 +39,7 @@ def test_a_delivery_of_a_skipped_head_says_why_there_is_no_deploy(daemon: Neighb
     assert "the commit's message says [skip ci]" in command("delivery", "g").stdout
 
 
+@pytest.mark.slow
 def test_without_a_guid_the_newest_deliveries_are_listed(daemon: Neighbour, command: Command) -> None:
     assert _rows(command("delivery")) == [["DELIVERY", "AGE", "REF", "COMMIT", "RESULT"]]
     daemon.do(pushed(daemon.desk, A, "g-1"))
@@ -52,6 +54,7 @@ def test_without_a_guid_the_newest_deliveries_are_listed(daemon: Neighbour, comm
     assert oldest.endswith("iris: iris/1")
 
 
+@pytest.mark.slow
 def test_deliveries_as_json(daemon: Neighbour, command: Command) -> None:
     daemon.do(pushed(daemon.desk, A))
     daemon.do(answered(daemon.desk))
@@ -79,6 +82,7 @@ async def _named(daemon: Neighbour, ref: str) -> None:
     await daemon.desk.store._database.write(lambda connection: connection.execute(query, (ref,)).rowcount)
 
 
+@pytest.mark.slow
 def test_while_the_remote_is_away_the_delivery_and_the_status_say_what_is_owed(
     daemon: Neighbour, command: Command
 ) -> None:

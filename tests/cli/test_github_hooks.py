@@ -29,6 +29,7 @@ def _attempt(number: int, guid: str, code: int) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_install_makes_one_webhook_and_then_updates_it(hub: GitHub) -> None:
     hub.hooks[1] = {"config": {"url": "https://elsewhere.example.com"}, "events": ["push"]}
     with Hooks(hub.url, "token", "acme/iris") as hooks:
@@ -39,6 +40,7 @@ def test_install_makes_one_webhook_and_then_updates_it(hub: GitHub) -> None:
     assert "secret" not in hub.hooks[1]["config"]
 
 
+@pytest.mark.slow
 def test_a_delivery_is_lost_when_no_attempt_succeeded(hub: GitHub) -> None:
     hub.hooks[1] = {"config": {"url": URL}}
     hub.deliveries = [
@@ -56,6 +58,7 @@ def test_a_delivery_is_lost_when_no_attempt_succeeded(hub: GitHub) -> None:
     assert hub.redelivered == [7, 9]
 
 
+@pytest.mark.slow
 def test_a_token_without_the_right_is_refused_with_the_right_that_it_needs(hub: GitHub) -> None:
     for token, repository in (("wrong", "acme/iris"), ("token", "acme/other")):
         with (
@@ -66,11 +69,13 @@ def test_a_token_without_the_right_is_refused_with_the_right_that_it_needs(hub: 
         assert "Webhooks: read and write" in no.value.hint
 
 
+@pytest.mark.slow
 def test_asking_for_lost_deliveries_of_a_missing_webhook_is_an_error(hub: GitHub) -> None:
     with Hooks(hub.url, "token", "acme/iris") as hooks, pytest.raises(RequestRefused, match="has no webhook"):
         hooks.lost(URL)
 
 
+@pytest.mark.slow
 def test_a_github_that_does_not_answer_is_unavailable() -> None:
     with github("token", "acme/iris") as hub:
         pass

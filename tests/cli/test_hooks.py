@@ -31,6 +31,7 @@ def config(hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return file
 
 
+@pytest.mark.slow
 def test_install_makes_the_webhook(hub: GitHub, config: Path, command: Command) -> None:
     first = command("hook", "install", "iris", "-c", str(config))
     assert (first.exit_code, "is new" in first.stdout) == (0, True), first.output
@@ -40,6 +41,7 @@ def test_install_makes_the_webhook(hub: GitHub, config: Path, command: Command) 
     assert "hook-secret" not in first.output
 
 
+@pytest.mark.slow
 def test_without_a_token_the_fields_of_the_form_are_printed(config: Path, command: Command) -> None:
     config.write_text(config.read_text().replace('token = "env:HUB_TOKEN"', ""))
     told = command("hook", "install", "iris", "-c", str(config))
@@ -49,6 +51,7 @@ def test_without_a_token_the_fields_of_the_form_are_printed(config: Path, comman
     assert "hook-secret" not in told.output
 
 
+@pytest.mark.slow
 def test_without_an_address_the_form_invents_none(config: Path, command: Command) -> None:
     text = config.read_text().replace('token = "env:HUB_TOKEN"', "")
     config.write_text(text.replace('base_url = "https://deployd.example.com/"', ""))
@@ -58,6 +61,7 @@ def test_without_an_address_the_form_invents_none(config: Path, command: Command
     assert "deployd.example.com" not in told.stdout
 
 
+@pytest.mark.slow
 def test_redeliver_asks_for_the_lost_deliveries(hub: GitHub, config: Path, command: Command) -> None:
     assert command("hook", "redeliver", "iris", "-c", str(config)).exit_code == 1
     command("hook", "install", "iris", "-c", str(config))
@@ -69,11 +73,13 @@ def test_redeliver_asks_for_the_lost_deliveries(hub: GitHub, config: Path, comma
     assert hub.redelivered == [4]
 
 
+@pytest.mark.slow
 def test_an_app_that_is_not_configured_is_refused(config: Path, command: Command) -> None:
     refused = command("hook", "install", "nope", "-c", str(config))
     assert (refused.exit_code, "configured apps: iris" in refused.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_a_repository_on_another_host_than_the_api_is_refused(hub: GitHub, config: Path, command: Command) -> None:
     config.write_text(config.read_text().replace("127.0.0.1/acme/iris", "gitlab.com/acme/iris"))
     refused = command("hook", "install", "iris", "-c", str(config))
@@ -81,6 +87,7 @@ def test_a_repository_on_another_host_than_the_api_is_refused(hub: GitHub, confi
     assert hub.hooks == {}
 
 
+@pytest.mark.slow
 def test_a_repository_that_is_a_path_must_say_what_github_calls_it(config: Path, command: Command) -> None:
     text = config.read_text().replace('webhook = "127.0.0.1/acme/iris"\n', "")
     config.write_text(text.replace("https://example.com/iris.git", "/srv/iris.git") + "[git]\nallow_file = true\n")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 
+import pytest
 from typer.testing import Result
 
 from deployd.domain import Image, Trigger, Wanted
@@ -18,6 +19,7 @@ def test_a_prune_without_anything_to_remove_says_so(daemon: Neighbour, command: 
     assert json.loads(command("prune", "--json").stdout) == {"dry_run": False, "pruned": []}
 
 
+@pytest.mark.slow
 def test_a_prune_shows_what_would_go_and_what_somebody_uses(daemon: Neighbour, command: Command) -> None:
     daemon.do(_images_of_a_removed_app(daemon.desk))
     result = command("prune", "lily", "--dry-run")

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import termios
 
+import pytest
+
 from tests.cli.conftest import Neighbour
 from tests.desk import MAIN, REPO, A
 
@@ -27,6 +29,7 @@ def _on_a_terminal(url: str, *arguments: str) -> tuple[int, str]:
         return process.wait(60), seen.decode()
 
 
+@pytest.mark.slow
 def test_deploy_wait_draws_a_bar_of_the_steps(daemon: Neighbour) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     code, seen = _on_a_terminal(daemon.url, "deploy", "iris", "--wait")
@@ -35,6 +38,7 @@ def test_deploy_wait_draws_a_bar_of_the_steps(daemon: Neighbour) -> None:
         assert words in seen
 
 
+@pytest.mark.slow
 def test_logs_show_the_steps_in_colour(daemon: Neighbour) -> None:
     daemon.do(daemon.desk.deployed(A))
     code, seen = _on_a_terminal(daemon.url, "logs", "iris/1", "-f")
@@ -43,6 +47,7 @@ def test_logs_show_the_steps_in_colour(daemon: Neighbour) -> None:
     assert "building deployd/test/iris\r\n" in seen
 
 
+@pytest.mark.slow
 def test_a_shell_in_the_release_has_the_keys_and_the_size_of_this_terminal(daemon: Neighbour) -> None:
     daemon.do(daemon.desk.deployed(A))
     ours, theirs = pty.openpty()
@@ -68,6 +73,7 @@ def _read_until(terminal: int, words: bytes) -> None:
         seen += os.read(terminal, 4096)
 
 
+@pytest.mark.slow
 def test_a_shell_needs_a_terminal(daemon: Neighbour) -> None:
     command = [sys.executable, "-m", "deployd", "exec", "-it", "iris", "--", "sh"]
     environment = {**os.environ, "DEPLOYD_URL": daemon.url}

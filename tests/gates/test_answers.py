@@ -14,6 +14,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(json_values)
 def test_an_answer_equals_itself(value: Any) -> None:
     assert difference(value, value, 0) is None

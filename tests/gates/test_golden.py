@@ -2,6 +2,8 @@ import json
 import time
 from typing import Any
 
+import pytest
+
 from deployd.domain import GateResult
 from deployd.gates.golden import GoldenGate, ImageReader
 from deployd.ports import Candidate
@@ -43,6 +45,7 @@ async def test_the_config_takes_precedence_over_the_file() -> None:
     assert (await ask(lambda path, body: (200, as_json({"y": 0})), tolerance=6)).verdict == "passed"
 
 
+@pytest.mark.slow
 async def test_an_answer_that_takes_too_long_fails_but_the_first_may_warm_up() -> None:
     calls: list[str] = []
 

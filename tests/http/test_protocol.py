@@ -79,6 +79,7 @@ async def test_a_body_that_comes_too_slowly_ends_the_connection(port: int, monke
         dripping.cancel()
 
 
+@pytest.mark.slow
 async def test_a_slow_application_does_not_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Protocol, "body_within", 0.1)
     monkeypatch.setattr(Protocol, "head_within", 0.1)
@@ -199,6 +200,7 @@ async def test_a_request_may_come_in_pieces(port: int) -> None:
         assert await client.answer() == (200, b"13")
 
 
+@pytest.mark.slow
 async def test_each_request_of_a_connection_has_a_clock_of_its_own(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Protocol, "head_within", 1.0)
     monkeypatch.setattr(Protocol, "body_within", 1.0)
@@ -216,6 +218,7 @@ async def test_each_request_of_a_connection_has_a_clock_of_its_own(port: int, mo
     [b"\x00" * 100, b"POST / HTTP/1.1\r\nX: a\x00b\r\n\r\n", b"POST / HT"],
     ids=["no HTTP", "a malformed header", "half a head"],
 )
+@pytest.mark.slow
 async def test_an_answer_is_finished_before_a_bad_next_request_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch, bad: bytes
 ) -> None:

@@ -9,6 +9,7 @@ from deployd.http.server import Server, bind
 from tests.http.wire import answer, connected, hello, request, served
 
 
+@pytest.mark.slow
 async def test_stopping_finishes_what_is_in_flight_and_drops_idle_connections() -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 

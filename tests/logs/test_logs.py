@@ -208,6 +208,7 @@ async def test_followers_end_when_an_expected_log_is_given_up(tmp_path: Path) ->
     assert logs._feeds == {}
 
 
+@pytest.mark.slow
 async def test_five_hundred_followers_of_a_noisy_build_are_cheap(tmp_path: Path) -> None:
     """20,000 lines to 500 followers, each of which gets all of them; measured in processor time."""
     logs = Logs(tmp_path, ["a secret that is not there"])

@@ -59,6 +59,7 @@ def chunked(body: bytes) -> bytes:
     return b"Transfer-Encoding: chunked\r\n\r\n" + framed + b"0\r\n\r\n"
 
 
+@pytest.mark.slow
 def test_a_caller_who_sends_far_too_much_gets_the_413(strict: Running) -> None:
     address = urlsplit(strict.url)
     for _ in range(3):
@@ -108,6 +109,7 @@ def test_a_head_that_is_too_large_gets_a_431(strict: Running) -> None:
             assert read_answer(caller)[0] == status
 
 
+@pytest.mark.slow
 def test_the_end_of_a_large_body_does_not_count_as_part_of_the_next_head(iris_dir: Path) -> None:
     body = json.dumps({"instances": [ROW] * 5000}).encode()
     request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -123,6 +125,7 @@ def test_the_end_of_a_large_body_does_not_count_as_part_of_the_next_head(iris_di
     [b"POST /predict HT", HEAD, HEAD + b"X-Slow: ", HEAD + BODY[:-5], HEAD + chunked(REQUEST)[:-2]],
     ids=["request line", "head", "header", "body", "chunked body"],
 )
+@pytest.mark.slow
 def test_a_request_that_does_not_arrive_in_time_gets_a_408(strict: Running, sent: bytes) -> None:
     with connect(strict) as caller:
         caller.sendall(sent)
@@ -130,6 +133,7 @@ def test_a_request_that_does_not_arrive_in_time_gets_a_408(strict: Running, sent
         assert caller.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_a_silent_connection_is_closed(strict: Running) -> None:
     with connect(strict) as caller:
         assert caller.recv(1) == b""
@@ -159,6 +163,7 @@ def test_endless_trailers_get_a_413(strict: Running) -> None:
         assert read_answer(caller)[0] == 413
 
 
+@pytest.mark.slow
 def test_a_connection_is_closed_when_the_body_of_an_answered_request_does_not_come(strict: Running) -> None:
     with connect(strict) as caller:
         caller.sendall(b"POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
@@ -167,6 +172,7 @@ def test_a_connection_is_closed_when_the_body_of_an_answered_request_does_not_co
             send_slowly_for_ever(caller)
 
 
+@pytest.mark.slow
 def test_a_connection_is_closed_when_only_line_ends_follow_an_answer(strict: Running) -> None:
     with connect(strict) as caller:
         caller.sendall(HEAD + BODY)
@@ -175,6 +181,7 @@ def test_a_connection_is_closed_when_only_line_ends_follow_an_answer(strict: Run
         assert caller.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_refused_bodies_are_counted_with_their_route_and_keep_their_request_id(iris_dir: Path) -> None:
     with running(iris_dir, "--max-body", "1000", "--body-timeout", "0.2") as service:
         for sent, status in ((b"Content-Length: 1001\r\n\r\n", 413), (b"Content-Length: 9\r\n\r\n", 408)):
@@ -253,6 +260,7 @@ async def test_a_pipelined_request_is_refused_after_the_answers_before_it() -> N
         assert await reader.read() == b""
 
 
+@pytest.mark.slow
 async def test_a_late_pipelined_request_is_refused_after_the_answers_before_it() -> None:
     app = SlowApp()
     async with connected(app, Settings(body_timeout=0.1)) as (reader, writer):
@@ -263,6 +271,7 @@ async def test_a_late_pipelined_request_is_refused_after_the_answers_before_it()
         assert await reader.read() == b""
 
 
+@pytest.mark.slow
 async def test_the_clock_of_a_pipelined_request_does_not_run_while_the_caller_waits_for_an_answer() -> None:
     app = SlowApp()
     async with connected(app, Settings(body_timeout=0.2)) as (reader, writer):
@@ -274,6 +283,7 @@ async def test_the_clock_of_a_pipelined_request_does_not_run_while_the_caller_wa
         assert await next_answer(reader) == (200, b"4")
 
 
+@pytest.mark.slow
 async def test_a_connection_with_a_late_pipelined_head_is_closed_after_the_answers_before_it() -> None:
     app = SlowApp()
     async with connected(app, Settings(body_timeout=0.1)) as (reader, writer):
@@ -284,6 +294,7 @@ async def test_a_connection_with_a_late_pipelined_head_is_closed_after_the_answe
         assert await reader.read() == b""
 
 
+@pytest.mark.slow
 async def test_a_request_has_the_whole_time_even_if_the_connection_was_silent_before() -> None:
     async with connected(SlowApp(), Settings(body_timeout=1)) as (reader, writer):
         await asyncio.sleep(0.6)
@@ -293,6 +304,7 @@ async def test_a_request_has_the_whole_time_even_if_the_connection_was_silent_be
         assert await next_answer(reader) == (200, b"4")
 
 
+@pytest.mark.slow
 async def test_every_request_on_a_connection_has_its_own_time() -> None:
     async with connected(SlowApp(), Settings(body_timeout=1)) as (reader, writer):
         for _ in range(3):

@@ -67,6 +67,7 @@ def count_in_a_worker(directory: Path, shared: Path, requests: int) -> None:
     os.kill(os.getpid(), 9)
 
 
+@pytest.mark.slow
 def test_a_scrape_of_one_worker_shows_the_counts_of_all_workers_also_of_killed_ones(
     iris_dir: Path, tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_a_truncated_skops_file_is_refused(skops_dir: Path, tmp_path: Path, kept
         load(directory)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=60)
 def test_a_skops_file_with_a_damaged_part_is_refused_even_if_its_checksums_are_right(

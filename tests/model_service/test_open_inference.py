@@ -252,6 +252,7 @@ def damaged_message(data: st.DataObject) -> Any:
 
 @given(data=st.data(), tail=st.binary(max_size=20), header=st.none() | st.integers(-5, 300))
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@pytest.mark.slow
 async def test_no_request_gets_a_500(
     client: httpx.AsyncClient, data: st.DataObject, tail: bytes, header: int | None
 ) -> None:

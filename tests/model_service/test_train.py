@@ -73,6 +73,7 @@ def test_the_code_hash_covers_the_module_of_the_task(iris_dir: Path, tmp_path: P
     assert Manifest.read(tmp_path).code_sha256 != Manifest.read(iris_dir).code_sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tree", "ridge regression", "logistic regression in a pipeline"])
 def test_the_version_changes_with_features_labels_and_classes(name: str, tmp_path: Path) -> None:
     kinds = TREES | OTHERS

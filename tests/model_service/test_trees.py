@@ -88,6 +88,7 @@ def assert_same(fitted: Fitted, trees: Trees, rows: Matrix) -> None:
         np.testing.assert_allclose(probabilities, expected, rtol=1e-12, atol=1e-300)
 
 
+@pytest.mark.slow
 def test_predictions_equal_scikit_learns_on_the_data_on_a_grid_and_at_thresholds(fitted: Fitted, trees: Trees) -> None:
     for rows in (fitted.rows, rows_on_a_grid(fitted), rows_at_thresholds(fitted, trees)):
         assert_same(fitted, trees, rows)
@@ -99,6 +100,7 @@ def fit_once(name: str) -> tuple[Fitted, Trees]:
     return fitted, write_and_read(fitted)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=60)
 def test_predictions_equal_scikit_learns_on_any_row(data: st.DataObject) -> None:
@@ -159,6 +161,7 @@ any_json = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=100)
 def test_a_damaged_document_is_refused_or_gives_trees_that_predict(data: st.DataObject) -> None:

@@ -7,6 +7,7 @@ from tests.order.conftest import numbers
 from tests.works import Works
 
 
+@pytest.mark.slow
 async def test_a_branch_that_goes_back_from_a_skipped_head_is_a_new_head(daemon: Works) -> None:
     first = daemon.commit()
     await daemon.becomes(await daemon.deployed(first), Status.LIVE)
@@ -19,6 +20,7 @@ async def test_a_branch_that_goes_back_from_a_skipped_head_is_a_new_head(daemon:
     await daemon.serves(first)
 
 
+@pytest.mark.slow
 async def test_a_forced_push_to_an_older_commit_is_the_head_and_wins(daemon: Works) -> None:
     older, newer = daemon.commit(), daemon.commit()
     await daemon.becomes(await daemon.deployed(newer), Status.LIVE)
@@ -29,6 +31,7 @@ async def test_a_forced_push_to_an_older_commit_is_the_head_and_wins(daemon: Wor
     assert await numbers(daemon) == [2, 1]
 
 
+@pytest.mark.slow
 async def test_a_forced_push_whose_hook_was_missed_is_found_by_the_poll(daemon: Works) -> None:
     older, newer = daemon.commit(), daemon.commit()
     await daemon.told(older)
@@ -38,6 +41,7 @@ async def test_a_forced_push_whose_hook_was_missed_is_found_by_the_poll(daemon: 
     await daemon.serves(older)
 
 
+@pytest.mark.slow
 async def test_a_branch_that_is_gone_decides_nothing_and_the_release_stays(daemon: Works) -> None:
     first = daemon.commit()
     await daemon.becomes(await daemon.deployed(first), Status.LIVE)
@@ -49,6 +53,7 @@ async def test_a_branch_that_is_gone_decides_nothing_and_the_release_stays(daemo
     assert await daemon.live() == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", [True, False], ids=["told", "missed"])
 async def test_a_branch_that_is_made_again_at_a_commit_that_was_never_seen_is_deployed(
     daemon: Works, hook: bool

@@ -2,10 +2,13 @@
 
 import asyncio
 
+import pytest
+
 from deployd.domain import Status
 from tests.works import Works
 
 
+@pytest.mark.slow
 async def test_a_late_delivery_does_not_undo_what_a_person_chose(daemon: Works) -> None:
     late, good, bad = daemon.commit(), daemon.commit(), daemon.commit()
     await daemon.becomes(await daemon.deployed(bad), Status.LIVE)
@@ -16,6 +19,7 @@ async def test_a_late_delivery_does_not_undo_what_a_person_chose(daemon: Works) 
     assert not await daemon.polled()
 
 
+@pytest.mark.slow
 async def test_a_late_delivery_in_mid_deploy_does_not_undo_what_a_person_chose(daemon: Works) -> None:
     late, good, bad = daemon.commit(), daemon.commit(), daemon.commit()
     await daemon.becomes(await daemon.deployed(bad), Status.LIVE)
@@ -27,6 +31,7 @@ async def test_a_late_delivery_in_mid_deploy_does_not_undo_what_a_person_chose(d
     await daemon.becomes(chosen, Status.LIVE)
 
 
+@pytest.mark.slow
 async def test_late_deliveries_do_not_undo_a_rollback_that_waits(daemon: Works) -> None:
     late, good, bad = daemon.commit(), daemon.commit(), daemon.commit()
     await daemon.becomes(await daemon.deployed(bad), Status.LIVE)
@@ -42,6 +47,7 @@ async def test_late_deliveries_do_not_undo_a_rollback_that_waits(daemon: Works) 
     assert not await daemon.polled()
 
 
+@pytest.mark.slow
 async def test_a_branch_that_is_gone_does_not_undo_what_a_person_chose(daemon: Works) -> None:
     good, late = daemon.commit(), daemon.commit()
     await daemon.told(late)
@@ -53,6 +59,7 @@ async def test_a_branch_that_is_gone_does_not_undo_what_a_person_chose(daemon: W
     assert await daemon.live() == good
 
 
+@pytest.mark.slow
 async def test_a_newer_push_wins_over_what_a_person_chose_before(daemon: Works) -> None:
     late, good = daemon.commit(), daemon.commit()
     await daemon.scheduler.pause("iris", paused=True)
@@ -66,6 +73,7 @@ async def test_a_newer_push_wins_over_what_a_person_chose_before(daemon: Works) 
     assert daemon.builder.built == {head}
 
 
+@pytest.mark.slow
 async def test_a_head_that_waited_when_a_person_chose_another_is_not_deployed_later(daemon: Works) -> None:
     good = daemon.commit()
     await daemon.becomes(await daemon.deployed(good), Status.LIVE)
@@ -80,6 +88,7 @@ async def test_a_head_that_waited_when_a_person_chose_another_is_not_deployed_la
     await daemon.serves(newest)
 
 
+@pytest.mark.slow
 async def test_a_branch_that_goes_back_to_a_former_release_wins_over_what_a_person_chose_before(daemon: Works) -> None:
     former, good, head = daemon.commit(), daemon.commit(), daemon.commit()
     daemon.move(former)
@@ -92,6 +101,7 @@ async def test_a_branch_that_goes_back_to_a_former_release_wins_over_what_a_pers
     await daemon.serves(former)
 
 
+@pytest.mark.slow
 async def test_a_head_that_was_cancelled_is_left_alone(daemon: Works) -> None:
     late, head = daemon.commit(), daemon.commit()
     daemon.builder.held[head] = asyncio.Event()
@@ -113,6 +123,7 @@ async def test_a_head_that_was_cancelled_while_it_waited_is_left_alone(daemon: W
     assert not await daemon.polled()
 
 
+@pytest.mark.slow
 async def test_a_head_that_failed_is_left_alone_and_the_app_is_held(daemon: Works) -> None:
     good = daemon.commit()
     await daemon.becomes(await daemon.deployed(good), Status.LIVE)
@@ -134,6 +145,7 @@ async def test_a_head_that_was_deployed_by_hand_is_not_deployed_again(daemon: Wo
     assert (await daemon.store.state("iris")).held_commit is None
 
 
+@pytest.mark.slow
 async def test_a_commit_asked_for_by_hand_stays_until_the_branch_moves(daemon: Works) -> None:
     older, newer = daemon.commit(), daemon.commit()
     await daemon.becomes(await daemon.deployed(newer), Status.LIVE)

@@ -52,6 +52,7 @@ async def test_a_late_delivery_while_the_newer_push_is_built_lets_that_finish(da
     assert await numbers(daemon) == [1]
 
 
+@pytest.mark.slow
 async def test_pushes_told_in_reverse_order_end_with_the_head_live(daemon: Works) -> None:
     commits = [daemon.commit() for _ in range(5)]
     for commit in reversed(commits):
@@ -66,6 +67,7 @@ async def test_the_same_push_under_another_guid_is_deployed_once(daemon: Works) 
     assert first.number == second.number == 1
 
 
+@pytest.mark.slow
 async def test_a_delivery_that_comes_again_answers_as_the_first_time(daemon: Works) -> None:
     first = await daemon.told(daemon.commit(), guid="g")
     newer = await daemon.deployed(daemon.commit())
@@ -78,6 +80,7 @@ async def test_a_delivery_that_comes_again_answers_as_the_first_time(daemon: Wor
 
 
 @pytest.mark.parametrize("rolled_back", [False, True])
+@pytest.mark.slow
 async def test_a_delivery_of_an_unknown_commit_does_not_make_the_next_push_of_the_head_a_new_deploy(
     daemon: Works, rolled_back: bool
 ) -> None:
@@ -95,6 +98,7 @@ async def test_a_delivery_of_an_unknown_commit_does_not_make_the_next_push_of_th
     assert await daemon.live() == (before if rolled_back else head)
 
 
+@pytest.mark.slow
 async def test_a_redelivery_of_a_head_that_failed_runs_again(daemon: Works) -> None:
     commit = daemon.commit()
     daemon.builder.broken.add(commit)
@@ -106,6 +110,7 @@ async def test_a_redelivery_of_a_head_that_failed_runs_again(daemon: Works) -> N
     await daemon.serves(commit)
 
 
+@pytest.mark.slow
 async def test_a_redelivery_of_a_failure_that_is_not_the_head_any_more_starts_nothing(daemon: Works) -> None:
     commit = daemon.commit()
     daemon.builder.broken.add(commit)
@@ -133,6 +138,7 @@ async def test_a_redelivery_runs_again_only_for_the_app_that_failed(tmp_path: Pa
         assert await daemon.live("rose") == commit
 
 
+@pytest.mark.slow
 async def test_a_mark_in_the_message_skips_a_head_by_whatever_way_it_is_found(daemon: Works) -> None:
     wanted = daemon.commit()
     await daemon.becomes(await daemon.deployed(wanted), Status.LIVE)
@@ -143,6 +149,7 @@ async def test_a_mark_in_the_message_skips_a_head_by_whatever_way_it_is_found(da
     assert await daemon.live() == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late_by", [1, 2])
 async def test_a_push_that_the_remote_shows_late_is_deployed(
     daemon: Works, monkeypatch: pytest.MonkeyPatch, late_by: int
@@ -168,6 +175,7 @@ async def test_a_push_that_the_remote_shows_late_is_deployed(
     await daemon.serves(newer)
 
 
+@pytest.mark.slow
 async def test_a_commit_that_the_remote_never_shows_ends_the_looks_and_changes_nothing(daemon: Works) -> None:
     head = daemon.commit()
     await daemon.becomes(await daemon.deployed(head), Status.LIVE)
@@ -176,6 +184,7 @@ async def test_a_commit_that_the_remote_never_shows_ends_the_looks_and_changes_n
     assert await numbers(daemon) == [1]
 
 
+@pytest.mark.slow
 async def test_two_apps_on_one_repository_each_follow_their_own_branch(tmp_path: Path) -> None:
     async with works(tmp_path, {"name": "iris"}, {"name": "next", "branch": "next"}, {"name": "rose"}) as daemon:
         main, following = daemon.commit(), daemon.commit("next")
@@ -192,6 +201,7 @@ async def test_two_apps_on_one_repository_each_follow_their_own_branch(tmp_path:
         assert await daemon.live("next") == following
 
 
+@pytest.mark.slow
 async def test_what_fails_for_one_app_of_a_repository_does_not_hold_the_other(tmp_path: Path) -> None:
     async with works(tmp_path, {"name": "iris"}, {"name": "rose"}) as daemon:
         commit = daemon.commit()
@@ -224,6 +234,7 @@ async def test_one_look_asks_the_remote_once_for_all_apps_of_its_repository(
         assert asked == 1
 
 
+@pytest.mark.slow
 async def test_order_does_not_depend_on_the_clock(daemon: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([2_000_000_000.0, 1_000_000_000.0, 3_000_000_000.0, 0.0] * 1000)
     monkeypatch.setattr("deployd.store.deploys.time.time", lambda: next(times))

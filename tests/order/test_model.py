@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -47,6 +48,7 @@ class Story(RuleBasedStateMachine):
                 self.world.close()
 
 
+@pytest.mark.slow
 def test_the_rules_hold_whatever_happens(own_time: None) -> None:
     """The daemon's log would be that of hundreds of worlds."""
     logging.disable(logging.CRITICAL)

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from deployd.domain import Status
 from tests.order.conftest import DOCS
 from tests.works import Works, works
@@ -23,6 +25,7 @@ async def test_a_push_to_docs_alone_is_skipped_though_no_delivery_told_of_it(fil
     assert not await filtered.polled()
 
 
+@pytest.mark.slow
 async def test_a_push_to_docs_lets_the_one_before_it_finish(filtered: Works) -> None:
     wanted = filtered.commit()
     filtered.builder.held[wanted] = asyncio.Event()
@@ -32,6 +35,7 @@ async def test_a_push_to_docs_lets_the_one_before_it_finish(filtered: Works) -> 
     await filtered.serves(wanted)
 
 
+@pytest.mark.slow
 async def test_what_waits_is_deployed_though_a_push_to_docs_came_after_it(filtered: Works) -> None:
     await filtered.scheduler.pause("iris", paused=True)
     wanted = filtered.commit()
@@ -41,6 +45,7 @@ async def test_what_waits_is_deployed_though_a_push_to_docs_came_after_it(filter
     await filtered.serves(wanted)
 
 
+@pytest.mark.slow
 async def test_a_push_to_docs_brings_the_code_push_before_it_whose_hook_was_missed(filtered: Works) -> None:
     await filtered.becomes(await filtered.deployed(filtered.commit()), Status.LIVE)
     missed, docs = filtered.commit(), filtered.commit(more=DOCS)

@@ -22,6 +22,7 @@ def _tag(daemon: Works, name: str, *, annotated: bool = False) -> tuple[str, str
     return commit, f"refs/tags/{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("annotated", [True, False], ids=["annotated", "plain"])
 async def test_a_tag_is_deployed_and_a_higher_one_after_it(tagged: Works, annotated: bool) -> None:
     for name in ("v1.9", "v1.10"):
@@ -48,6 +49,7 @@ async def test_a_lower_tag_that_is_told_alone_brings_the_highest_one(tagged: Wor
     assert live.ref == higher_ref
 
 
+@pytest.mark.slow
 async def test_a_tag_that_is_moved_is_deployed_anew(tagged: Works) -> None:
     commit, ref = _tag(tagged, "v1.9")
     await tagged.told(commit, ref=ref)
@@ -57,6 +59,7 @@ async def test_a_tag_that_is_moved_is_deployed_anew(tagged: Works) -> None:
     await tagged.serves(moved)
 
 
+@pytest.mark.slow
 async def test_a_tag_that_is_gone_leaves_what_runs_until_a_higher_one_comes(tagged: Works) -> None:
     (lower, lower_ref), (higher, higher_ref) = _tag(tagged, "v1.9"), _tag(tagged, "v1.10")
     await tagged.told(higher, ref=higher_ref)
@@ -70,6 +73,7 @@ async def test_a_tag_that_is_gone_leaves_what_runs_until_a_higher_one_comes(tagg
     await tagged.serves(again)
 
 
+@pytest.mark.slow
 async def test_a_release_comes_after_its_candidates(tagged: Works) -> None:
     for name in ("v2.0rc1", "v2.0-rc.2", "v2.0"):
         commit, ref = _tag(tagged, name)
@@ -84,6 +88,7 @@ async def test_a_tag_that_is_no_version_is_not_deployed_and_that_is_said(tagged:
     assert "no ref that matches refs/tags/v* is a version: refs/tags/vnext" in outcome.reason
 
 
+@pytest.mark.slow
 async def test_a_tag_that_an_app_names_whole_need_not_be_a_version(tmp_path: Path) -> None:
     async with works(tmp_path, {"tag": "production"}) as daemon:
         for _ in range(2):

@@ -106,6 +106,7 @@ async def test_a_remote_whose_history_is_too_large_says_no(repository: Repositor
         assert list((tmp_path / "mirrors").iterdir()) == []
 
 
+@pytest.mark.slow
 async def test_a_remote_that_does_not_answer_in_time_says_no(repository: Repository, tmp_path: Path) -> None:
     first, second = _line(repository, 2)
     settings = Git.model_validate({"allow_file": True, "timeout": "1s"})

@@ -163,6 +163,7 @@ async def test_a_submodule_without_a_url_is_refused(source: GitSource, repositor
             await source.fetch(app, commit, "refs/heads/main", lines)
 
 
+@pytest.mark.slow
 async def test_a_submodule_that_contains_itself_is_refused(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:

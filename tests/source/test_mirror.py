@@ -110,6 +110,7 @@ async def test_a_damaged_mirror_is_created_again(
     assert "created again" in lines.text
 
 
+@pytest.mark.slow
 async def test_damage_that_is_found_while_the_tar_is_read_is_repaired_by_the_next_fetch(
     source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
@@ -225,6 +226,7 @@ async def test_a_commit_that_never_appears_fails_the_build_with_the_reason(
     assert lines.text.count("trying again") == len(WAITS)
 
 
+@pytest.mark.slow
 async def test_an_older_commit_of_the_branch_is_fetched_from_a_server_that_sends_only_its_refs(
     repository: Repository, source: GitSource, lines: Lines
 ) -> None:
@@ -277,6 +279,7 @@ async def test_a_transfer_that_always_breaks_is_unavailable_and_leaves_no_files(
     assert not list((mirror_in(tmp_path / "mirrors") / "objects/pack").iterdir())
 
 
+@pytest.mark.slow
 async def test_a_remote_that_hangs_is_unavailable_after_the_timeout_and_leaves_no_process(
     repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
@@ -347,6 +350,7 @@ async def test_the_fetch_of_a_repository_above_the_size_limit_is_stopped(
         assert await fetched(source, repository, small, lines)
 
 
+@pytest.mark.slow
 async def test_a_mirror_that_has_grown_too_large_is_created_again(
     repository: Repository, lines: Lines, tmp_path: Path
 ) -> None:
@@ -365,6 +369,7 @@ async def test_a_state_directory_that_cannot_be_written_is_unavailable(tmp_path:
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 async def test_after_a_full_disk_the_mirror_is_still_used(repository: Repository, lines: Lines, tmp_path: Path) -> None:
     small = repository.commit({"Dockerfile": DOCKERFILE})

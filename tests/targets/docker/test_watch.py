@@ -125,6 +125,7 @@ async def test_a_gateway_that_stops_answering_is_corrected_without_an_event(
             await looks.get()
 
 
+@pytest.mark.slow
 async def test_a_broken_stream_is_opened_again_and_followed_by_a_correction(tmp_path: Path) -> None:
     engine, looks = Engine(), asyncio.Queue[None]()
     watch = Watch(f"unix://{tmp_path}/docker.sock", "here", lambda: looks.put(None), well)
@@ -135,6 +136,7 @@ async def test_a_broken_stream_is_opened_again_and_followed_by_a_correction(tmp_
         await engine.streams.get()
 
 
+@pytest.mark.slow
 async def test_a_stopped_engine_is_waited_for(tmp_path: Path) -> None:
     engine, looks = Engine(), asyncio.Queue[None]()
     async with watched(Watch(f"unix://{tmp_path}/docker.sock", "here", lambda: looks.put(None), well)):
@@ -144,6 +146,7 @@ async def test_a_stopped_engine_is_waited_for(tmp_path: Path) -> None:
             await looks.get()
 
 
+@pytest.mark.slow
 async def test_a_failed_correction_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tries, again = 0, asyncio.Event()
 

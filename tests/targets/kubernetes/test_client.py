@@ -50,6 +50,7 @@ async def test_each_kind_of_patch_has_its_content_type(server: ApiServer, api: C
     assert server.bodies[1] == {"metadata": {"annotations": {"a": None}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_temporary_error_is_tried_again(server: ApiServer, api: Cluster, status: int) -> None:
     server.on("GET", PATH, refuses(status, "Busy", "later"), refuses(status, "Busy", "later"), says({"kind": "x"}))

@@ -65,6 +65,7 @@ async def test_what_is_told_is_what_changes_until_it_is_complete(server: ApiServ
     assert asked.query["fieldSelector"] == "metadata.name=iris"
 
 
+@pytest.mark.slow
 async def test_a_change_during_a_report_is_not_missed(server: ApiServer, api: Cluster) -> None:
     half_told = asyncio.Event()
     pod = a_pod()
@@ -89,6 +90,7 @@ async def test_a_change_during_a_report_is_not_missed(server: ApiServer, api: Cl
         leaving.cancel()
 
 
+@pytest.mark.slow
 async def test_a_suspicious_pod_fails_the_rollout_after_the_grace_without_a_further_change(
     server: ApiServer, api: Cluster
 ) -> None:
@@ -102,6 +104,7 @@ async def test_a_suspicious_pod_fails_the_rollout_after_the_grace_without_a_furt
     assert caught.value.ours
 
 
+@pytest.mark.slow
 async def test_a_stalled_rollout_ends_by_itself(server: ApiServer, api: Cluster) -> None:
     shows(server, a_deployment(**HALF), a_pod())
     async with follower_of(api) as follower:
@@ -109,6 +112,7 @@ async def test_a_stalled_rollout_ends_by_itself(server: ApiServer, api: Cluster)
             await follower.complete(AIM, 1.0, _ignore)
 
 
+@pytest.mark.slow
 async def test_no_verdict_is_given_while_the_server_is_unavailable(server: ApiServer, api: Cluster) -> None:
     shows(server, a_deployment(**HALF), a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1}))
     told: list[str] = []
@@ -210,6 +214,7 @@ async def test_a_bake_passes_when_its_time_is_over(server: ApiServer, api: Clust
         await follower.bake(AIM, 0.3)
 
 
+@pytest.mark.slow
 async def test_the_age_of_a_symptom_does_not_include_time_without_a_view(server: ApiServer, api: Cluster) -> None:
     crashed = a_pod(state=waiting("CrashLoopBackOff"), last={"exitCode": 1})
     mended, said = asyncio.Event(), asyncio.Event()
@@ -242,6 +247,7 @@ async def test_the_age_of_a_symptom_does_not_include_time_without_a_view(server:
     assert told[-1] == "3 of 3 updated, 3 available"
 
 
+@pytest.mark.slow
 async def test_the_time_of_a_bake_does_not_pass_without_a_view(server: ApiServer, api: Cluster) -> None:
     ready = a_pod(ready=True)
     shows(server, a_deployment(), ready)

@@ -127,6 +127,7 @@ async def test_a_server_that_refuses_ends_the_mirror_with_its_reason(server: Api
     assert len(server.asked) == 1
 
 
+@pytest.mark.slow
 async def test_an_early_forbidden_answer_is_tried_again(server: ApiServer, api: Cluster) -> None:
     forbidden = refuses(403, "Forbidden", "pods is forbidden")
     server.on("GET", PATH, says(a_list("10", an_item("a"))), forbidden, forbidden, says(a_list("30", an_item("b"))))
@@ -137,6 +138,7 @@ async def test_an_early_forbidden_answer_is_tried_again(server: ApiServer, api: 
     assert False in eyes.fresh
 
 
+@pytest.mark.slow
 async def test_a_lost_right_is_reported_after_a_while(
     server: ApiServer, api: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +149,7 @@ async def test_a_lost_right_is_reported_after_a_while(
         await eyes.until(lambda: eyes.informer.failure is not None)
 
 
+@pytest.mark.slow
 async def test_an_empty_answer_does_not_cause_a_flood_of_requests(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, says(a_list("10")))
     server.on("WATCH", PATH, lines())

@@ -2,6 +2,7 @@ import asyncio
 from contextlib import aclosing
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from deployd.targets.kubernetes.client import Cluster
@@ -35,6 +36,7 @@ async def test_each_line_begins_with_its_pod(server: ApiServer, api: Cluster) ->
     assert {request.query["container"] for request in logs} == {"iris"}
 
 
+@pytest.mark.slow
 async def test_a_followed_log_that_ends_is_resumed_without_repeating_a_line(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PODS, says(a_list("1", a_pod("a"))))
     server.on("WATCH", PODS, lines(hold=True))
