@@ -25,7 +25,7 @@ from deployd.bringup import engine, images
 from deployd.bringup.daemon import DemoDaemon
 from deployd.bringup.repository import Repository
 from deployd.client import Client
-from deployd.domain import Status
+from deployd.status import Status
 from deployd.store.schema import migrate
 from tests.e2e.world import CONFIG, DOCKERFILE, World
 

@@ -6,7 +6,7 @@ from functools import partial
 from bench.environment import on_an_engine
 from bench.recipe import Recipe
 from bench.report import Report, interleaved
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import APP, CONFIG, World
 
 # Without a build argument and a commit path, so that both find every layer of every commit in the cache.

@@ -7,7 +7,7 @@ from functools import partial
 from bench.environment import on_an_engine
 from bench.recipe import Recipe
 from bench.report import Report, interleaved
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import World
 
 

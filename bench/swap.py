@@ -10,7 +10,7 @@ from bench.recipe import Recipe
 from bench.report import Report
 from deployd.api.answers import DeployAnswer
 from deployd.bringup.load import Load
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import WHO, World
 
 _AFTER = timedelta(seconds=0.5)

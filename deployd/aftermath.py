@@ -10,7 +10,9 @@ from deployd.config.daemon import Retention
 from deployd.domain import Deploy
 from deployd.logs.log import DaemonLog
 from deployd.logs.logs import Logs
-from deployd.ports import Builder, InFlight, Log, Target
+from deployd.ports.builder import Builder
+from deployd.ports.log import Log
+from deployd.ports.target import InFlight, Target
 from deployd.pruning import Pruned, Pruner
 from deployd.recorder import Recorder
 from deployd.store.store import Store

@@ -1,4 +1,4 @@
-"""The values that everything else speaks of, and the table of what a deploy may become.
+"""The values that everything else speaks of.
 
 Plain frozen data without behaviour that reaches outside: no clock, no files, no network. msgspec makes one in a tenth of a
 frozen dataclass's 5 µs, and a push makes six.
@@ -6,71 +6,12 @@ frozen dataclass's 5 µs, and a push makes six.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Literal
 
 from msgspec import Struct, field
 
 from deployd.delivery import Owed
-
-
-class Status(StrEnum):
-    """Where a deploy is on its way from commit to live."""
-
-    QUEUED = "queued"
-    BUILDING = "building"
-    CHECKING = "checking"
-    ROLLING_OUT = "rolling_out"
-    LIVE = "live"
-    RETIRED = "retired"
-    REVERTED = "reverted"
-    FAILED = "failed"
-    SUPERSEDED = "superseded"
-    CANCELLED = "cancelled"
-
-    @property
-    def active(self) -> bool:
-        """A lane is working on it."""
-        return self in ACTIVE
-
-    @property
-    def ended(self) -> bool:
-        """Nothing will change it any more, but a live one may still be retired or reverted."""
-        return not TRANSITIONS[self] or self is Status.LIVE
-
-    @property
-    def predicate(self) -> str:
-        """The status as what is said of a deploy: `is live`, `failed`, `was cancelled`."""
-        if self is Status.FAILED:
-            return "failed"
-        verb = "was" if self in _PASSIVE else "is"
-        return f"{verb} {self.value.replace('_', ' ')}"
-
-
-ACTIVE = frozenset({Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT})
-_ENDS = frozenset({Status.FAILED, Status.SUPERSEDED, Status.CANCELLED})
-_PASSIVE = frozenset({Status.RETIRED, Status.REVERTED, Status.SUPERSEDED, Status.CANCELLED})
-
-# An active deploy goes back to queued when the daemon stops, one that had not begun stays so. A rollback skips building;
-# Kubernetes checks while it rolls out.
-TRANSITIONS: Mapping[Status, frozenset[Status]] = {
-    Status.QUEUED: ACTIVE | {Status.QUEUED} | _ENDS,
-    Status.BUILDING: frozenset({Status.CHECKING, Status.ROLLING_OUT, Status.QUEUED}) | _ENDS,
-    Status.CHECKING: frozenset({Status.ROLLING_OUT, Status.QUEUED}) | _ENDS,
-    Status.ROLLING_OUT: frozenset({Status.LIVE, Status.QUEUED}) | _ENDS,
-    Status.LIVE: frozenset({Status.RETIRED, Status.REVERTED}),
-    Status.RETIRED: frozenset(),
-    Status.REVERTED: frozenset(),
-    Status.FAILED: frozenset(),
-    Status.SUPERSEDED: frozenset(),
-    Status.CANCELLED: frozenset(),
-}
-
-
-def can_become(now: Status, then: Status) -> bool:
-    """Whether a deploy that is `now` may become `then`."""
-    return then in TRANSITIONS[now]
-
+from deployd.status import Status
 
 TriggerKind = Literal["push", "poll", "manual", "rollback", "restart"]
 
@@ -186,7 +127,8 @@ class Kept(Struct, frozen=True):
 
 
 StepStatus = Literal["running", "done", "failed", "cancelled"]
-Verdict = Literal["passed", "warned", "failed"]
+Verdict = Literal["passed", "warned", "failed", "not_judged"]
+Moment = Literal["before", "canary", "after"]
 
 
 class Step(Struct, frozen=True):
@@ -203,11 +145,19 @@ class Step(Struct, frozen=True):
 
 
 class GateResult(Struct, frozen=True):
-    """What one gate said of a candidate."""
+    """What one gate said of a candidate, or of a release after its switch.
+
+    `figures`: what was measured and the limits, by name, such as {"accuracy": 0.94, "n": 300}. `rows`: the first cases that
+    differ, each with what was got and expected. `moment`: before the switch, in the canary's steps, or after the switch.
+    `not_judged`: too little was seen for a verdict, or what measures failed.
+    """
 
     name: str
     verdict: Verdict
     detail: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    rows: tuple[Mapping[str, Any], ...] = ()
+    moment: Moment = "before"
 
 
 class Deploy(Struct, frozen=True):

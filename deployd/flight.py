@@ -7,8 +7,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
-from deployd.domain import Deploy, Status
+from deployd.domain import Deploy
 from deployd.errors import ConfigError, DeploydError, Unavailable
+from deployd.status import Status
 from deployd.tasks import cancel_once
 
 Asker = Literal["newer", "stop", "hand"]

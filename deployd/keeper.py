@@ -17,10 +17,11 @@ from msgspec import structs
 from deployd.backoff import DELAYS, Backoff
 from deployd.config.app import App
 from deployd.config.digest import release_digest
-from deployd.domain import Deploy, Health, Status
+from deployd.domain import Deploy, Health
 from deployd.errors import DeploydError, Unavailable
 from deployd.logs.log import DaemonLog
-from deployd.ports import Target
+from deployd.ports.target import Target
+from deployd.status import Status
 from deployd.store.store import Store
 from deployd.tasks import stop
 

@@ -16,14 +16,15 @@ from deployd.backoff import Backoff
 from deployd.config.app import App
 from deployd.config.digest import app_digest, release_digest
 from deployd.config.running import Running
-from deployd.domain import Deploy, Status
+from deployd.domain import Deploy
 from deployd.errors import DeploydError, Unavailable
 from deployd.flight import Flight, ending
 from deployd.keeper import Keeper
 from deployd.logs.log import fields
 from deployd.metrics import DEPLOYS
 from deployd.pipeline import Pipeline
-from deployd.ports import Target
+from deployd.ports.target import Target
+from deployd.status import Status
 from deployd.store.store import Store
 from deployd.tasks import raise_if_cancelled, stop
 

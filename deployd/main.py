@@ -38,7 +38,9 @@ from deployd.http.sockets import Sockets, sockets_of
 from deployd.logs.logs import Logs
 from deployd.metrics import DELIVERIES
 from deployd.pipeline import Parts, Pipeline
-from deployd.ports import Builder, Gate, Target
+from deployd.ports.builder import Builder
+from deployd.ports.gate import Gate
+from deployd.ports.target import Target
 from deployd.scheduler import Scheduler
 from deployd.source.source import GitSource
 from deployd.standing import standing

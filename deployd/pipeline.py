@@ -20,12 +20,17 @@ from msgspec import structs
 from deployd.config.app import App
 from deployd.config.daemon import BuilderSection
 from deployd.config.digest import app_digest, release_digest
-from deployd.domain import Deploy, GateResult, Head, Image, Status, labels
+from deployd.domain import Deploy, GateResult, Head, Image, labels
 from deployd.errors import DeploydError, RequestRefused, RolloutFailed
 from deployd.logs.logs import Logs
-from deployd.ports import Builder, BuildRequest, Candidate, Context, Gate, Log, Source, Target
+from deployd.ports.builder import Builder, BuildRequest
+from deployd.ports.gate import Candidate, Gate
+from deployd.ports.log import Log
+from deployd.ports.source import Context, Source
+from deployd.ports.target import Target
 from deployd.probe import provenance
 from deployd.recorder import Recorder
+from deployd.status import Status
 from deployd.store.store import Store
 
 MayCutOver = Callable[[], Awaitable[bool]]

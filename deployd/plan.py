@@ -7,7 +7,7 @@ from deployd.config.app import App
 from deployd.domain import AppState, Deploy, Head, Image, Known
 from deployd.order.decide import decide, head_of, needs_diff
 from deployd.pipeline import Pipeline
-from deployd.ports import Source
+from deployd.ports.source import Source
 from deployd.store.store import Store
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 from deployd.config.daemon import Retention
 from deployd.domain import Build, Image, Kept
 from deployd.logs.logs import Logs
-from deployd.ports import Builder
+from deployd.ports.builder import Builder
 from deployd.store.store import Store
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from deployd.domain import Deploy
 from deployd.errors import Unavailable
 from deployd.metrics import DEPLOY_SECONDS
-from deployd.ports import Log
+from deployd.ports.log import Log
 from deployd.store.store import Store
 
 

@@ -13,15 +13,17 @@ from deployd.config.app import App
 from deployd.config.digest import made_with, release_digest
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Push
-from deployd.domain import AppState, Deploy, Head, Health, Status, Trigger, Wanted
+from deployd.domain import AppState, Deploy, Head, Health, Trigger, Wanted
 from deployd.errors import RequestRefused, Unavailable
 from deployd.lane import Lane
 from deployd.order.decide import head_of, why_no_head
 from deployd.order.look import WAITS, Looks
 from deployd.pipeline import Pipeline
 from deployd.plan import Plan, plan
-from deployd.ports import Source, Target
+from deployd.ports.source import Source
+from deployd.ports.target import Target
 from deployd.pruning import Pruned
+from deployd.status import Status
 from deployd.store.store import Store
 
 logger = logging.getLogger(__name__)

@@ -19,26 +19,20 @@ from deployd.config.app import App
 from deployd.config.daemon import SOCKET, Config
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.domain import Base, Deploy, Health, Image, Status
+from deployd.domain import Base, Deploy, Health, Image
 from deployd.errors import BuildFailed, ConfigError, RequestRefused, RolloutFailed, Unavailable
 from deployd.events import Events
 from deployd.http.local import PEER, local_socket
 from deployd.http.server import Server, bind
 from deployd.logs.logs import Logs
 from deployd.pipeline import Parts, Pipeline
-from deployd.ports import (
-    BuildRequest,
-    Candidate,
-    Changed,
-    Context,
-    InFlight,
-    Log,
-    Present,
-    Progress,
-    Removal,
-    none_in_flight,
-)
+from deployd.ports.builder import BuildRequest, Present, Removal
+from deployd.ports.gate import Candidate
+from deployd.ports.log import Log
+from deployd.ports.source import Context
+from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
 from deployd.scheduler import Scheduler
+from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.tasks import uninterrupted

@@ -12,17 +12,10 @@ from typing import Any, Self
 from deployd.config.app import App
 from deployd.domain import Deploy, Head, Health, Image
 from deployd.errors import RequestRefused, RolloutFailed, Unavailable
-from deployd.ports import (
-    Candidate,
-    Changed,
-    CommitFacts,
-    Context,
-    Gate,
-    InFlight,
-    Log,
-    Progress,
-    none_in_flight,
-)
+from deployd.ports.gate import Candidate, Gate
+from deployd.ports.log import Log
+from deployd.ports.source import CommitFacts, Context
+from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
 from deployd.tasks import uninterrupted
 from deployd.terminal import Terminal
 

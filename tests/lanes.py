@@ -15,12 +15,14 @@ from deployd.config.app import App
 from deployd.config.daemon import Config, Retention
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.domain import Deploy, Health, Image, Status, Trigger, Wanted
+from deployd.domain import Deploy, Health, Image, Trigger, Wanted
 from deployd.errors import DeploydError, Unavailable
 from deployd.events import Events
 from deployd.lane import Lane
 from deployd.pipeline import MayCutOver, Pipeline
-from deployd.ports import Changed, InFlight, Log, Target, none_in_flight
+from deployd.ports.log import Log
+from deployd.ports.target import Changed, InFlight, Target, none_in_flight
+from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.tasks import uninterrupted

@@ -10,11 +10,14 @@ import pytest
 from deployd.aftermath import Aftermath
 from deployd.config.app import App
 from deployd.config.daemon import Retention
-from deployd.domain import Deploy, Image, Status, Trigger, Wanted
+from deployd.domain import Deploy, Image, Trigger, Wanted
 from deployd.errors import RolloutFailed
 from deployd.events import Events
 from deployd.logs.logs import Logs
-from deployd.ports import Builder, InFlight, Log, Present, Removal, Target, none_in_flight
+from deployd.ports.builder import Builder, Present, Removal
+from deployd.ports.log import Log
+from deployd.ports.target import InFlight, Target, none_in_flight
+from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.desk import REPO

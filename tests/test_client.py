@@ -14,10 +14,10 @@ import pytest
 from deployd.asking import DaemonAway
 from deployd.client import Client
 from deployd.config.daemon import SOCKET
-from deployd.domain import Status
 from deployd.errors import RequestRefused, Unavailable
 from deployd.host.unix import short
 from deployd.http.server import bind
+from deployd.status import Status
 from tests.api.pushes import answered, pushed, troubled
 from tests.desk import MAIN, REPO, A, B, Desk, config_of, desk, settings
 

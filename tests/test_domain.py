@@ -3,7 +3,8 @@ from datetime import UTC, datetime
 import pytest
 
 from deployd.delivery import Owed
-from deployd.domain import ACTIVE, TRANSITIONS, AppState, Deploy, Image, Status, Trigger, can_become, labels
+from deployd.domain import AppState, Deploy, Image, Trigger, labels
+from deployd.status import ACTIVE, TRANSITIONS, Status, can_become
 
 
 def test_every_status_stands_in_the_table() -> None:

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deployd.domain import Deploy, Status, Trigger, can_become
+from deployd.domain import Deploy, Trigger
 from deployd.errors import BuildFailed, RolloutFailed, Unavailable
 from deployd.flight import Asker, Ending, Flight, ending
+from deployd.status import Status, can_become
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 IN_FLIGHT = [Status.QUEUED, Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT]

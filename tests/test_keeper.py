@@ -11,11 +11,12 @@ import pytest
 from msgspec import structs
 
 from deployd.config.digest import release_digest
-from deployd.domain import Deploy, Health, Image, Status, Trigger, Wanted
+from deployd.domain import Deploy, Health, Image, Trigger, Wanted
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.events import Events
 from deployd.keeper import Keeper
-from deployd.ports import Target
+from deployd.ports.target import Target
+from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.desk import REPO

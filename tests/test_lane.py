@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deployd.domain import Deploy, Status
+from deployd.domain import Deploy
+from deployd.status import Status
 from tests.lanes import A, B, Bench, C, Cleaning, Held, a_bench, for_ever
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deployd.domain import Deploy, Status
+from deployd.domain import Deploy
 from deployd.errors import BuildFailed, ConfigError, DeploydError, RolloutFailed
+from deployd.status import Status
 from tests.lanes import A, B, Bench, C, Held, a_bench, away, failing
 
 ROLLING_OUT = (Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT)

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from deployd.backoff import Backoff
-from deployd.domain import Base, Deploy, Image, Status, Trigger, Wanted
+from deployd.domain import Base, Deploy, Image, Trigger, Wanted
 from deployd.errors import Unavailable
-from deployd.ports import BuildRequest, Context, Log
+from deployd.ports.builder import BuildRequest
+from deployd.ports.log import Log
+from deployd.ports.source import Context
+from deployd.status import Status
 from tests.desk import MAIN, FakeBuilder
 from tests.works import Works, works
 

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from deployd.config.app import App
-from deployd.domain import Deploy, GateResult, Image, Status, Trigger, Wanted
+from deployd.domain import Deploy, GateResult, Image, Trigger, Wanted
 from deployd.errors import RolloutFailed
-from deployd.ports import Candidate, Context, Log, Progress
+from deployd.ports.gate import Candidate
+from deployd.ports.log import Log
+from deployd.ports.source import Context
+from deployd.ports.target import Progress
+from deployd.status import Status
 from tests.desk import MAIN
 from tests.gates.service import as_json, serving
 from tests.works import Works, works

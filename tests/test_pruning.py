@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployd.config.daemon import Retention
-from deployd.domain import Build, Image, Kept, Status, Trigger, Wanted
+from deployd.domain import Build, Image, Kept, Trigger, Wanted
 from deployd.events import Events
 from deployd.logs.logs import Logs
 from deployd.pruning import Pruned, Pruner, to_prune
+from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.desk import MAIN, FakeBuilder

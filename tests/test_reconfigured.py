@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from deployd.domain import Deploy, Status, Trigger
+from deployd.domain import Deploy, Trigger
 from deployd.errors import ConfigError
+from deployd.status import Status
 from tests.desk import MAIN, REPO, A, B, Desk, config_of, desk, settings
 
 APP = "/api/v1/apps/iris"

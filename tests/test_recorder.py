@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from deployd.domain import Deploy, Status, Step, Trigger, Wanted
+from deployd.domain import Deploy, Step, Trigger, Wanted
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.events import Events
 from deployd.recorder import Recorder
+from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.fakes import FakeLog

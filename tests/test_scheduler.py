@@ -13,11 +13,12 @@ from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Push
-from deployd.domain import Deploy, Head, Image, Skip, Status, Trigger, Wanted
+from deployd.domain import Deploy, Head, Image, Skip, Trigger, Wanted
 from deployd.errors import RequestRefused, Unavailable
 from deployd.events import Events
-from deployd.ports import Target
+from deployd.ports.target import Target
 from deployd.scheduler import Scheduler
+from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.desk import MAIN, REPO, settings

@@ -2,8 +2,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deployd.domain import AppState, Deploy, Health, Status, Trigger
+from deployd.domain import AppState, Deploy, Health, Trigger
 from deployd.standing import standing
+from deployd.status import Status
 
 
 def deploy(app: str, number: int, status: Status) -> Deploy:

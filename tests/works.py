@@ -13,13 +13,14 @@ from deployd.config.daemon import Git
 from deployd.config.file import parse
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Outcome, Push
-from deployd.domain import Deploy, Status
+from deployd.domain import Deploy
 from deployd.events import Events
 from deployd.logs.logs import Logs
 from deployd.pipeline import Parts, Pipeline
-from deployd.ports import Gate
+from deployd.ports.gate import Gate
 from deployd.scheduler import Scheduler
 from deployd.source.source import GitSource
+from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.desk import MAIN, FakeBuilder, FakeTarget

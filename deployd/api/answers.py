@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from deployd.domain import AppState, Deploy, HealthState, Image, Status, StepStatus, TriggerKind, Verdict
+from deployd.domain import AppState, Deploy, HealthState, Image, Moment, StepStatus, TriggerKind, Verdict
+from deployd.status import Status
 
 
 class Answer(BaseModel):
@@ -36,11 +37,15 @@ class StepAnswer(Answer):
 
 
 class GateAnswer(Answer):
-    """The verdict of a gate."""
+    """The verdict of a gate, with what it measured and the first rows that differ. `moment`: before the switch, in the canary's
+    steps, or after the switch."""
 
     name: str
     verdict: Verdict
     detail: str = ""
+    figures: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    moment: Moment = "before"
 
 
 class BaseAnswer(Answer):

@@ -2,7 +2,8 @@
 
 from html import escape
 
-from deployd.domain import AppState, Deploy, Health, Status
+from deployd.domain import AppState, Deploy, Health
+from deployd.status import Status
 
 _CHARACTER_PX, _PADDING_PX = 7, 10
 _GREEN, _BLUE, _RED, _GREY = "#2e7d32", "#1565c0", "#c62828", "#616161"

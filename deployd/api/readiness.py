@@ -13,7 +13,7 @@ from typing import Any
 
 from deployd.config.daemon import Config
 from deployd.errors import Unavailable
-from deployd.ports import Target
+from deployd.ports.target import Target
 from deployd.store.store import Store
 from deployd.tasks import together
 

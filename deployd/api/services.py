@@ -18,7 +18,7 @@ from deployd.config.running import Running
 from deployd.errors import RequestRefused
 from deployd.events import Events
 from deployd.logs.logs import Logs
-from deployd.ports import Target
+from deployd.ports.target import Target
 from deployd.scheduler import Scheduler
 from deployd.store.store import Store
 from deployd.terminal import Terminal

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from deployd.config.daemon import Registry
 from deployd.errors import DeploydError
-from deployd.ports import Log
+from deployd.ports.log import Log
 
 
 async def pull_all(names: Iterable[str], pull: Callable[[str], Awaitable[object]], log: Log) -> None:

@@ -33,7 +33,9 @@ from deployd.config.values import read_secret
 from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
 from deployd.errors import BuildFailed, ConfigError, Unavailable
-from deployd.ports import BuildRequest, Context, Log, Present, Removal
+from deployd.ports.builder import BuildRequest, Present, Removal
+from deployd.ports.log import Log
+from deployd.ports.source import Context
 
 # A build arg with such a name would change what the client does, since args are in its environment.
 _CLIENT_VARIABLES = re.compile(

@@ -8,7 +8,7 @@ import re
 from deployd.builders.outcome import base_failed, step_failed
 from deployd.domain import Base
 from deployd.errors import BuildFailed, DeploydError, Unavailable
-from deployd.ports import Log
+from deployd.ports.log import Log
 
 _LINE = re.compile(r"#(\d+) (.*)")
 _NOISE = re.compile(r"#\d+ (?:sha256:[0-9a-f]{64}\b.*|(?:extracting|resolve|transferring) .*)|#\d+ [\d.]+[kMG]?B / .*")

@@ -10,7 +10,7 @@ from typing import Any
 
 from deployd.builders.outcome import base_failed, step_failed
 from deployd.errors import BuildFailed, DeploydError, Unavailable
-from deployd.ports import Log
+from deployd.ports.log import Log
 
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*?)\s*", re.DOTALL)
 _RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,64})\s*")

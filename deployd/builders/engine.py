@@ -26,7 +26,9 @@ from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
 from deployd.engine.connection import Refused
 from deployd.errors import BuildFailed, ConfigError, Unavailable
-from deployd.ports import BuildRequest, Context, Log, Present, Removal
+from deployd.ports.builder import BuildRequest, Present, Removal
+from deployd.ports.log import Log
+from deployd.ports.source import Context
 
 _logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from deployd.builders.unnamed import UnnamedImages
 from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
 from deployd.engine.connection import Refused
-from deployd.ports import Present, Removal
+from deployd.ports.builder import Present, Removal
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from deployd.errors import BuildFailed, DeploydError, Unavailable
-from deployd.ports import Log
+from deployd.ports.log import Log
 
 _UNREACHABLE = re.compile(
     r"dial tcp|i/o timeout|no such host|connection re(?:fused|set)|TLS handshake|toomanyrequests|EOF$"

@@ -12,7 +12,7 @@ from typing import Any
 
 from deployd.domain import Image
 from deployd.errors import BuildFailed, DeploydError, Unavailable
-from deployd.ports import BuildRequest
+from deployd.ports.builder import BuildRequest
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REFUSED = re.compile(

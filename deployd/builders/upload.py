@@ -9,7 +9,7 @@ from types import AsyncGeneratorType
 from typing import cast
 
 from deployd.errors import DeploydError
-from deployd.ports import Context
+from deployd.ports.source import Context
 
 
 class Upload:

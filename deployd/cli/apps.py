@@ -16,8 +16,8 @@ from deployd.cli.names import parsed
 from deployd.cli.output import AppName, AsJson, out, print_json, status_text, took, with_daemon
 from deployd.cli.tables import age, print_table
 from deployd.client import Client, TerminalName
-from deployd.domain import Status
 from deployd.logs.log import printable
+from deployd.status import Status
 from deployd.tasks import beside
 from deployd.terminal import Terminal
 

@@ -10,10 +10,10 @@ from deployd.cli import names, progress
 from deployd.cli.output import AppName, AsJson, out, print_json, status_text, took, with_daemon
 from deployd.cli.tables import age, print_comparison, print_table
 from deployd.client import Client
-from deployd.domain import Status
 from deployd.errors import RequestRefused
 from deployd.exits import FAILED
 from deployd.logs.log import printable
+from deployd.status import Status
 
 Wait = Annotated[
     bool,

@@ -5,8 +5,8 @@ import re
 import typer
 
 from deployd.client import Client
-from deployd.domain import Status
 from deployd.errors import RequestRefused
+from deployd.status import Status
 
 _NAME = re.compile(r"([^/]+)(?:/(\d+))?")
 

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from deployd.address import PUBLIC_URL
 from deployd.client import Client
-from deployd.domain import Status
 from deployd.errors import Unavailable
+from deployd.status import Status
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from rich.text import Text
 from deployd.api.answers import DeployAnswer, StepAnswer
 from deployd.cli.output import err, took
 from deployd.client import Client
-from deployd.domain import Status
 from deployd.logs.log import printable
+from deployd.status import Status
 
 _USUAL_STEPS = 6
 _LAST_LINES = 15

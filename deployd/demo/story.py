@@ -26,8 +26,8 @@ from deployd.bringup.load import Call, Load
 from deployd.bringup.progress import Progress
 from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
-from deployd.domain import Status
 from deployd.errors import DeploydError, Unavailable
+from deployd.status import Status
 
 _FLOWER = b'{"instances": [[5.8, 4.0, 1.2, 0.2]]}'
 _TREE = "DecisionTreeClassifier(random_state=seed"

@@ -12,7 +12,9 @@ from deployd.config.app import Golden
 from deployd.domain import GateResult
 from deployd.errors import RolloutFailed
 from deployd.gates.answers import Case, Document, difference, parse
-from deployd.ports import Candidate, Context, Log
+from deployd.ports.gate import Candidate
+from deployd.ports.log import Log
+from deployd.ports.source import Context
 from deployd.probe import client
 
 ImageReader = Callable[[Candidate, str], Awaitable[bytes | None]]

@@ -2,7 +2,9 @@
 
 from deployd.domain import GateResult
 from deployd.errors import RolloutFailed
-from deployd.ports import Candidate, Context, Log
+from deployd.ports.gate import Candidate
+from deployd.ports.log import Log
+from deployd.ports.source import Context
 from deployd.probe import until_ready
 
 

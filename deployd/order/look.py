@@ -22,7 +22,7 @@ from deployd.delivery import Owed
 from deployd.domain import Deploy, Head, Known, Skip, Trigger, Wanted
 from deployd.errors import DeploydError, Unavailable
 from deployd.order.decide import decide, head_of, needs_diff, why_no_head
-from deployd.ports import Source
+from deployd.ports.source import Source
 from deployd.store.store import Store
 from deployd.tasks import raise_if_cancelled, together, uninterrupted
 

@@ -13,7 +13,7 @@ from typing import Self
 
 from deployd.config.app import Build
 from deployd.errors import BuildFailed
-from deployd.ports import Log
+from deployd.ports.log import Log
 from deployd.source import tree
 from deployd.source.archive import Archive, Part
 from deployd.source.dockerignore import Ignore, for_dockerfile

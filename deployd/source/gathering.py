@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from deployd.config.app import Build
 from deployd.errors import BuildFailed
-from deployd.ports import Log
+from deployd.ports.log import Log
 from deployd.source import tree
 from deployd.source.archive import Part
 from deployd.source.mirror import Mirror

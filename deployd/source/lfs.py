@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployd.errors import BuildFailed
-from deployd.ports import Log
+from deployd.ports.log import Log
 from deployd.source.git import GitFailed
 from deployd.source.remote import Remote, Session
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployd.errors import BuildFailed, Unavailable
-from deployd.ports import Log
+from deployd.ports.log import Log
 from deployd.source.diagnosis import Cause, Diagnosis, diagnose
 from deployd.source.git import Git, GitFailed, GitTimedOut
 from deployd.source.kept_commits import KeptCommits

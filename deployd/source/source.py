@@ -18,7 +18,8 @@ from deployd.config.daemon import Git as GitConfig
 from deployd.config.globs import ref_matches
 from deployd.domain import Head
 from deployd.errors import BuildFailed, RequestRefused, Unavailable
-from deployd.ports import CommitFacts, Log
+from deployd.ports.log import Log
+from deployd.ports.source import CommitFacts
 from deployd.source import tree
 from deployd.source.ancestry import contains
 from deployd.source.context import CommitContext, Origin, open_context, recreated_if_damaged

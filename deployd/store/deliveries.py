@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deployd.delivery import Delivery, Outcome, Push, Received
-from deployd.domain import Status
+from deployd.status import Status
 from deployd.store.rows import as_json, moment
 from deployd.store.table import Table
 

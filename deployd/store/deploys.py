@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from deployd.domain import TRANSITIONS, Deploy, GateResult, Image, Kept, Status, Wanted
+from deployd.domain import Deploy, GateResult, Image, Kept, Wanted
+from deployd.status import TRANSITIONS, Status
 from deployd.store.rows import as_json, deploy_of, gates_json, image_json, image_of
 from deployd.store.schema import IN_FLIGHT
 from deployd.store.table import Table

@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 
-from deployd.domain import Build, Deploy, GateResult, Image, Status, Step, Trigger
+from deployd.domain import Build, Deploy, GateResult, Image, Step, Trigger
+from deployd.status import Status
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _IMAGES = msgspec.json.Decoder(Image)
+_GATES = msgspec.json.Decoder(tuple[GateResult, ...])
 
 
 def moment(seconds: float | None) -> datetime | None:
@@ -45,7 +47,7 @@ def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
         finished_at=moment(row["finished_at"]),
         image=image_of(row["image"]) if row["image"] else None,
         steps=tuple(step_of(step) for step in steps),
-        gates=tuple(GateResult(**gate) for gate in json.loads(row["gates"])),
+        gates=_GATES.decode(row["gates"]),
         model=json.loads(row["model"]),
     )
 
@@ -82,7 +84,7 @@ def build_of(row: sqlite3.Row) -> Build:
 
 def gates_json(gates: Iterable[GateResult]) -> str:
     """Gate results as JSON for their column."""
-    return json.dumps([{"name": gate.name, "verdict": gate.verdict, "detail": gate.detail} for gate in gates])
+    return msgspec.json.encode(list(gates)).decode()
 
 
 def as_json(value: Any) -> str:

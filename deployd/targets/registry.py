@@ -20,7 +20,7 @@ from deployd.domain import Image
 from deployd.engine.client import EngineClient
 from deployd.engine.connection import Refused
 from deployd.errors import ConfigError, RolloutFailed, Unavailable
-from deployd.ports import Log
+from deployd.ports.log import Log
 
 _ACCEPT = (
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployd.domain import Status
+from deployd.status import Status
 from tests.api.pushes import answered, pushed, told, troubled
 from tests.desk import MAIN, REPO, A, B, Desk, desk, settings
 

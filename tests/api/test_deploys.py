@@ -8,8 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployd.domain import Health, Status
+from deployd.domain import Health
 from deployd.errors import RolloutFailed, Unavailable
+from deployd.status import Status
 from tests.api.pushes import pushed, troubled
 from tests.desk import JSON, MAIN, REPO, A, B, Desk, config_of, desk, settings
 

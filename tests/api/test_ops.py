@@ -14,8 +14,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from deployd.api.ops import sweep_backups
-from deployd.domain import Status
 from deployd.errors import ConfigError
+from deployd.status import Status
 from tests.api.pushes import answered, pushed, troubled
 from tests.desk import MAIN, REPO, A, B, Desk, config_of, settings
 

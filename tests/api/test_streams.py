@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from deployd.domain import Status
 from deployd.errors import Unavailable
+from deployd.status import Status
 from tests.desk import MAIN, REPO, A, B, Desk
 
 LOG = "/api/v1/apps/iris/deploys/1/log"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deployd.config.app import App
 from deployd.domain import labels
-from deployd.ports import BuildRequest
+from deployd.ports.builder import BuildRequest
 from tests.fakes import FakeContext, FakeLog
 from tests.testbed.images import BUSYBOX
 

@@ -17,7 +17,7 @@ from deployd.config.app import App
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.domain import Image
 from deployd.errors import BuildFailed, DeploydError, Unavailable
-from deployd.ports import BuildRequest, Present, Removal
+from deployd.ports.builder import BuildRequest, Present, Removal
 from tests.builders.builds import a_context, a_request
 from tests.fakes import FakeLog
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from deployd.domain import Status
+from deployd.status import Status
 from tests.cli.conftest import Neighbour
 from tests.desk import MAIN, REPO, A, B, config_of, settings
 

@@ -9,7 +9,7 @@ from typer.testing import Result
 
 from deployd.api.answers import OutcomeAnswer
 from deployd.cli.deliveries import _result
-from deployd.domain import Status
+from deployd.status import Status
 from tests.api.pushes import answered, pushed, told, troubled
 from tests.cli.conftest import Neighbour
 from tests.desk import REPO, A, B

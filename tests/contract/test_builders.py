@@ -20,7 +20,7 @@ from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
 from deployd.errors import BuildFailed, Unavailable
 from deployd.logs.logs import Logs
-from deployd.ports import Builder, Present, Removal
+from deployd.ports.builder import Builder, Present, Removal
 from tests.builders.builds import BUSYBOX, TellingLog, a_context, a_request, running
 from tests.conftest import Leaks
 from tests.fakes import FakeLog

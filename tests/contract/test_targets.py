@@ -16,10 +16,12 @@ from deployd.bringup import images
 from deployd.bringup.engine import Engine
 from deployd.config.app import App
 from deployd.config.daemon import Config, GatewaySection
-from deployd.domain import Deploy, Image, Status, Trigger
+from deployd.domain import Deploy, Image, Trigger
 from deployd.errors import RequestRefused, RolloutFailed
 from deployd.gates.ready import ReadyGate
-from deployd.ports import Candidate, Target
+from deployd.ports.gate import Candidate
+from deployd.ports.target import Target
+from deployd.status import Status
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeLog, FakeMade, FakeProgress, FakeTarget

@@ -4,7 +4,7 @@ import pytest
 
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import WHO, World
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

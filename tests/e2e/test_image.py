@@ -16,7 +16,7 @@ from deployd.bringup.engine import Engine
 from deployd.bringup.leftovers import remove
 from deployd.bringup.repository import Repository
 from deployd.client import Client
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import CONFIG, World
 
 pytestmark = [

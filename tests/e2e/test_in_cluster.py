@@ -22,7 +22,7 @@ from deployd.bringup.leftovers import remove
 from deployd.bringup.ports import free_port
 from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import APP, DOCKERFILE
 from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry

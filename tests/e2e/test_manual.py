@@ -15,7 +15,7 @@ from deployd.bringup.daemon import DemoDaemon
 from deployd.bringup.engine import Engine
 from deployd.bringup.repository import Repository
 from deployd.client import Client
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import World
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]

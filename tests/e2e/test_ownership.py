@@ -14,7 +14,7 @@ from deployd.bringup.api import EngineApi
 from deployd.bringup.daemon import DemoDaemon
 from deployd.bringup.engine import Engine
 from deployd.client import Client
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import CONFIG, World
 from tests.e2e.world import world as make_world
 

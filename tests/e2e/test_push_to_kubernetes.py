@@ -12,7 +12,7 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.leftovers import remove
 from deployd.bringup.load import Load
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
 from tests.e2e.world import world as make_world
 from tests.testbed.cluster import Cluster

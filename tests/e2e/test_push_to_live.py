@@ -7,7 +7,7 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.leftovers import leftovers
 from deployd.bringup.load import Load
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import DOCKERFILE, WHO, World
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

@@ -15,8 +15,8 @@ from deployd.bringup.leftovers import remove
 from deployd.bringup.load import Load
 from deployd.bringup.ports import free_port
 from deployd.client import Client
-from deployd.domain import Status
 from deployd.errors import RequestRefused
+from deployd.status import Status
 from tests.e2e.world import CONFIG, WHO, World
 from tests.e2e.world import world as make_world
 

@@ -18,7 +18,7 @@ from deployd.bringup.leftovers import leftovers
 from deployd.bringup.load import Load
 from deployd.bringup.repository import deliver
 from deployd.client import Client
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import DOCKERFILE, WHO, World
 from tests.faults.promises import check_clients, check_taken, check_work, check_world
 from tests.faults.witness import database_of, records

@@ -8,7 +8,7 @@ import pytest
 
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
-from deployd.domain import Status
+from deployd.status import Status
 from tests.conftest import needed
 from tests.e2e.world import DOCKERFILE, WHO
 from tests.faults.conftest import MakeWorld

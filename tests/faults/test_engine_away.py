@@ -7,7 +7,7 @@ import pytest
 
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import CONFIG, DOCKERFILE, WHO
 from tests.faults.conftest import MakeWorld
 from tests.faults.promises import check_clients, check_world

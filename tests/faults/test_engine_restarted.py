@@ -14,7 +14,7 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.images import HAPROXY, PYTHON
 from deployd.bringup.load import Load
-from deployd.domain import Status
+from deployd.status import Status
 from tests.conftest import needed
 from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World, world
 from tests.faults.promises import check_clients, check_world

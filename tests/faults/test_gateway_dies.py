@@ -13,7 +13,7 @@ import pytest
 from deployd.api.answers import DeployAnswer
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import CONFIG, WHO, World
 from tests.faults.conftest import MakeWorld
 from tests.faults.promises import check_world

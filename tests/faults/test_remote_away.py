@@ -8,7 +8,7 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.bringup.repository import deliver
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import CONFIG, WHO, World
 from tests.faults.conftest import MakeWorld
 from tests.faults.promises import check_clients, check_world

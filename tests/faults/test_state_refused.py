@@ -15,8 +15,8 @@ from deployd.api.answers import DeployAnswer
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.bringup.repository import deliver
-from deployd.domain import Status
 from deployd.errors import Unavailable
+from deployd.status import Status
 from tests.conftest import needed
 from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
 from tests.faults.conftest import MakeWorld

@@ -10,7 +10,7 @@ import httpx
 
 from deployd.api.answers import DeployAnswer
 from deployd.client import Client
-from deployd.domain import Status
+from deployd.status import Status
 from tests.e2e.world import World
 
 _WITHIN_S = 90.0

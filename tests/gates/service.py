@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Image, Status, Trigger
-from deployd.ports import Candidate
+from deployd.domain import Deploy, Image, Trigger
+from deployd.ports.gate import Candidate
+from deployd.status import Status
 
 COMMIT = "c0ffee" + "0" * 34
 Answer = tuple[int, bytes]

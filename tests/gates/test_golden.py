@@ -6,7 +6,7 @@ import pytest
 
 from deployd.domain import GateResult
 from deployd.gates.golden import GoldenGate, ImageReader
-from deployd.ports import Candidate
+from deployd.ports.gate import Candidate
 from tests.fakes import FakeContext, FakeLog
 from tests.gates.service import Answer, a_candidate, as_json, serving
 

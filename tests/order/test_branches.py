@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployd.domain import Status
+from deployd.status import Status
 from tests.order.conftest import numbers
 from tests.works import Works
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from deployd.domain import Status
+from deployd.status import Status
 from tests.works import Works
 
 

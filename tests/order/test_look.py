@@ -8,7 +8,7 @@ import pytest
 
 from deployd.config.app import App
 from deployd.delivery import Delivery, Push
-from deployd.domain import Status
+from deployd.status import Status
 from tests.desk import MAIN
 from tests.order.conftest import numbers
 from tests.works import Works, works

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deployd.domain import Status
+from deployd.status import Status
 from tests.order.conftest import DOCS
 from tests.works import Works, works
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployd.domain import Status
+from deployd.status import Status
 from tests.order.model.world import World
 
 

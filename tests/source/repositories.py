@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployd.config.app import App, Build
-from deployd.ports import Context
+from deployd.ports.source import Context
 
 DATE = 1_700_000_000
 _ENVIRONMENT = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deployd.errors import BuildFailed
-from deployd.ports import Context
+from deployd.ports.source import Context
 from deployd.source.source import GitSource
 from tests.source.repositories import Content, Lines, Link, Repository, Submodule, an_app
 

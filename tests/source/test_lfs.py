@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deployd.errors import BuildFailed
-from deployd.ports import Context
+from deployd.ports.source import Context
 from deployd.source.lfs import Pointer, pointer
 from deployd.source.source import GitSource
 from tests.conftest import needed

@@ -9,7 +9,7 @@ import pytest
 
 from deployd.domain import Head
 from deployd.errors import BuildFailed, RequestRefused, Unavailable
-from deployd.ports import Source
+from deployd.ports.source import Source
 from deployd.source.source import GitSource
 from tests.source.conftest import SETTINGS, WAITS
 from tests.source.repositories import Lines, Repository, an_app, tar_of

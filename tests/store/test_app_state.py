@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec import structs
 
-from deployd.domain import AppState, Status
+from deployd.domain import AppState
+from deployd.status import Status
 from deployd.store.store import Store
 from tests.store.given import SUCCESS, A, B, C, accepted, decided, gone, live, queued, wanted
 

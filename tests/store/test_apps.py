@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deployd.domain import AppState, Head, Known, Skip, Status
+from deployd.domain import AppState, Head, Known, Skip
+from deployd.status import Status
 from deployd.store.apps import app_state
 from deployd.store.database import Database
 from deployd.store.schema import IN_FLIGHT

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from deployd.delivery import Delivery, Owed, Push, Received
-from deployd.domain import Head, Status
+from deployd.domain import Head
 from deployd.errors import Unavailable
+from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.store.given import MAIN, A, B, C, accepted, decided, explained, gone, live, queued, statements_of, wanted

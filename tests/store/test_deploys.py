@@ -2,7 +2,8 @@
 
 import pytest
 
-from deployd.domain import Deploy, GateResult, Image, Status
+from deployd.domain import Deploy, GateResult, Image
+from deployd.status import Status
 from deployd.store.store import Store
 from tests.store.given import A, B, C, gone, live, wanted
 

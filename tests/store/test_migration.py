@@ -12,10 +12,11 @@ import pytest
 
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.domain import Deploy, Image, Known, Status, Trigger
+from deployd.domain import Deploy, Image, Known, Trigger
 from deployd.errors import ConfigError
 from deployd.events import Events
 from deployd.order.look import Looks
+from deployd.status import Status
 from deployd.store import schema
 from deployd.store.database import Database
 from deployd.store.store import Store

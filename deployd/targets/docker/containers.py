@@ -20,7 +20,8 @@ from deployd.engine.connection import Refused
 from deployd.errors import RolloutFailed
 from deployd.gateway.network import Network
 from deployd.gateway.slots import Endpoint
-from deployd.ports import Log, Made
+from deployd.ports.log import Log
+from deployd.ports.target import Made
 from deployd.targets.docker import silence
 from deployd.targets.docker.refusals import meaning
 from deployd.targets.docker.spec import (

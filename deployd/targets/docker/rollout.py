@@ -10,7 +10,8 @@ from deployd.config.app import App
 from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gateway.gateway import Gateway
-from deployd.ports import Candidate, Progress
+from deployd.ports.gate import Candidate
+from deployd.ports.target import Progress
 from deployd.probe import headers_of
 from deployd.targets.docker.containers import LAST_LINES, AppContainer, Containers, Running
 from deployd.targets.docker.restore import start_and_switch, stop_release

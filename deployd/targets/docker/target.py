@@ -19,7 +19,9 @@ from deployd.domain import Deploy, Health, Image
 from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, RequestRefused, RolloutFailed
 from deployd.gateway.gateway import Gateway
-from deployd.ports import Candidate, Changed, InFlight, Log, Made, Progress, none_in_flight
+from deployd.ports.gate import Candidate
+from deployd.ports.log import Log
+from deployd.ports.target import Changed, InFlight, Made, Progress, none_in_flight
 from deployd.targets.docker import output
 from deployd.targets.docker.containers import AppContainer, Containers
 from deployd.targets.docker.drain import drain

@@ -14,7 +14,7 @@ from typing import Any
 from deployd.backoff import Backoff
 from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, Unavailable
-from deployd.ports import Changed
+from deployd.ports.target import Changed
 
 logger = logging.getLogger(__name__)
 

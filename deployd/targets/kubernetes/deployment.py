@@ -13,7 +13,7 @@ from deployd.config.app import App
 from deployd.config.digest import made_with
 from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
-from deployd.ports import Log
+from deployd.ports.log import Log
 from deployd.targets.kubernetes import adoption, environment, manifests
 from deployd.targets.kubernetes.client import Cluster, Refused
 from deployd.targets.kubernetes.follow import RolloutEnded

@@ -17,7 +17,8 @@ from msgspec import structs
 
 from deployd.domain import Deploy, Image
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
-from deployd.ports import Candidate, Progress
+from deployd.ports.gate import Candidate
+from deployd.ports.target import Progress
 from deployd.probe import headers_of
 from deployd.targets.kubernetes import execute, manifests
 from deployd.targets.kubernetes.candidate import address_of

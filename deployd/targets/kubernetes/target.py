@@ -14,9 +14,12 @@ from typing import Any, Self
 
 from deployd.config.app import App
 from deployd.config.daemon import Config
-from deployd.domain import Deploy, Health, Image, Status, Trigger
+from deployd.domain import Deploy, Health, Image, Trigger
 from deployd.errors import ConfigError, DeploydError, RequestRefused, RolloutFailed
-from deployd.ports import Candidate, Changed, InFlight, Log, Progress, none_in_flight
+from deployd.ports.gate import Candidate
+from deployd.ports.log import Log
+from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
+from deployd.status import Status
 from deployd.targets.kubernetes import access, describe, environment, execute, manifests, output
 from deployd.targets.kubernetes.adoption import selector_of
 from deployd.targets.kubernetes.client import Cluster, Json, Refused

@@ -11,7 +11,7 @@ from functools import partial
 from deployd.backoff import Backoff
 from deployd.config.app import App
 from deployd.errors import DeploydError
-from deployd.ports import Changed
+from deployd.ports.target import Changed
 from deployd.targets.kubernetes import manifests
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.informer import Informer

@@ -11,18 +11,11 @@ from typing import Any
 from deployd.config.app import App
 from deployd.domain import Deploy, GateResult, Health, Image
 from deployd.errors import BuildFailed, Unavailable
-from deployd.ports import (
-    BuildRequest,
-    Candidate,
-    Changed,
-    Context,
-    InFlight,
-    Log,
-    Present,
-    Progress,
-    Removal,
-    none_in_flight,
-)
+from deployd.ports.builder import BuildRequest, Present, Removal
+from deployd.ports.gate import Candidate
+from deployd.ports.log import Log
+from deployd.ports.source import Context
+from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
 from deployd.tasks import uninterrupted
 from deployd.terminal import Terminal
 from tests.order.model.clock import now

@@ -10,7 +10,8 @@ from typing import Literal
 from deployd.config.app import App
 from deployd.domain import Head
 from deployd.errors import RequestRefused, Unavailable
-from deployd.ports import CommitFacts, Context, Log
+from deployd.ports.log import Log
+from deployd.ports.source import CommitFacts, Context
 from tests.fakes import FakeContext
 from tests.order.model.clock import now
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from deployd.config.file import parse
 from deployd.delivery import Delivery, Push
-from deployd.domain import Status
+from deployd.status import Status
 from tests.order.model.clock import Clock
 from tests.order.model.daemon import Daemon
 from tests.order.model.engine import Engine

@@ -12,7 +12,7 @@ from deployd.config.daemon import GatewaySection
 from deployd.domain import Image
 from deployd.errors import RequestRefused, RolloutFailed
 from deployd.gates.ready import ReadyGate
-from deployd.ports import Candidate
+from deployd.ports.gate import Candidate
 from deployd.targets.docker.target import DockerTarget
 from deployd.terminal import Size, Terminal
 from tests.conftest import Leaks

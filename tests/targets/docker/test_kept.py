@@ -15,10 +15,11 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
 from deployd.config.app import App
-from deployd.domain import Health, Image, Status, Trigger, Wanted
+from deployd.domain import Health, Image, Trigger, Wanted
 from deployd.events import Events
 from deployd.gates.ready import ReadyGate
 from deployd.keeper import Keeper
+from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.targets.docker.target import DockerTarget

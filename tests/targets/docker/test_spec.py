@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Image, Status, Trigger
+from deployd.domain import Deploy, Image, Trigger
+from deployd.status import Status
 from deployd.targets.docker.spec import NetworkSettings, container_name, container_spec, ending, names_of, number_of
 
 HERE = NetworkSettings("here", "deployd-here", "172.20.0.2")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deployd.errors import Unavailable
-from deployd.ports import Changed
+from deployd.ports.target import Changed
 from deployd.targets.docker.watch import Watch
 
 

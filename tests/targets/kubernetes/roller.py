@@ -12,7 +12,7 @@ from typing import Any
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.domain import Image
-from deployd.ports import Log
+from deployd.ports.log import Log
 from deployd.targets.kubernetes.target import KubernetesTarget
 from tests.fakes import FakeLog
 from tests.targets.kubernetes.apps import a_deploy

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Health, Image, Status, Trigger, Wanted
+from deployd.domain import Deploy, Health, Image, Trigger, Wanted
 from deployd.events import Events
 from deployd.keeper import Keeper
+from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.targets.kubernetes.test_target import NODE_PORT, answering, page

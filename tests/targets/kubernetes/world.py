@@ -20,7 +20,8 @@ from deployd.config.daemon import Config
 from deployd.domain import Deploy, GateResult, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gates.ready import ReadyGate
-from deployd.ports import Candidate, Log
+from deployd.ports.gate import Candidate
+from deployd.ports.log import Log
 from deployd.targets.kubernetes.target import KubernetesTarget
 from tests.fakes import FakeLog
 from tests.targets.kubernetes.apps import a_deploy

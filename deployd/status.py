@@ -1,0 +1,62 @@
+"""Where a deploy is on its way from commit to live, and the table of what it may become."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where a deploy is on its way from commit to live."""
+
+    QUEUED = "queued"
+    BUILDING = "building"
+    CHECKING = "checking"
+    ROLLING_OUT = "rolling_out"
+    LIVE = "live"
+    RETIRED = "retired"
+    REVERTED = "reverted"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+
+    @property
+    def active(self) -> bool:
+        """A lane is working on it."""
+        return self in ACTIVE
+
+    @property
+    def ended(self) -> bool:
+        """Nothing will change it any more, but a live one may still be retired or reverted."""
+        return not TRANSITIONS[self] or self is Status.LIVE
+
+    @property
+    def predicate(self) -> str:
+        """The status as what is said of a deploy: `is live`, `failed`, `was cancelled`."""
+        if self is Status.FAILED:
+            return "failed"
+        verb = "was" if self in _PASSIVE else "is"
+        return f"{verb} {self.value.replace('_', ' ')}"
+
+
+ACTIVE = frozenset({Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT})
+_ENDS = frozenset({Status.FAILED, Status.SUPERSEDED, Status.CANCELLED})
+_PASSIVE = frozenset({Status.RETIRED, Status.REVERTED, Status.SUPERSEDED, Status.CANCELLED})
+
+# An active deploy goes back to queued when the daemon stops, one that had not begun stays so. A rollback skips building;
+# Kubernetes checks while it rolls out.
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.QUEUED: ACTIVE | {Status.QUEUED} | _ENDS,
+    Status.BUILDING: frozenset({Status.CHECKING, Status.ROLLING_OUT, Status.QUEUED}) | _ENDS,
+    Status.CHECKING: frozenset({Status.ROLLING_OUT, Status.QUEUED}) | _ENDS,
+    Status.ROLLING_OUT: frozenset({Status.LIVE, Status.QUEUED}) | _ENDS,
+    Status.LIVE: frozenset({Status.RETIRED, Status.REVERTED}),
+    Status.RETIRED: frozenset(),
+    Status.REVERTED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.SUPERSEDED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+
+
+def can_become(now: Status, then: Status) -> bool:
+    """Whether a deploy that is `now` may become `then`."""
+    return then in TRANSITIONS[now]
