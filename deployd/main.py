@@ -24,7 +24,7 @@ from deployd.builders.engine import EngineBuilder
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
-from deployd.config.running import Running
+from deployd.config.running import Running, taken_up
 from deployd.config.values import read_secret
 from deployd.errors import ConfigError, DeploydError
 from deployd.events import Events
@@ -56,10 +56,6 @@ _CUT_OVER_SECONDS = 30.0
 # How long several events may take to come together in one line of `systemctl status`.
 _SETTLED_SECONDS = 1.0
 _HEALTH_SECONDS = 15.0
-
-# Sections that are read only at the start, except for the keys in _AT_ONCE, which are read at each use.
-_AT_START = ("server", "builder", "gateway", "git", "registry")
-_AT_ONCE = {"server.base_url", "server.allowed_hosts", "server.trusted_proxies", "git.poll_every"}
 
 
 async def run(config_path: Path) -> None:
@@ -188,23 +184,6 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         services = Services(running, scheduler, store, events, logs, targets, reload)
         daemon = Daemon(config_path, services, webhooks, *_servers(config, services, webhooks), docker)
         yield daemon
-
-
-def taken_up(old: Config, new: Config) -> tuple[Config, list[str]]:
-    """The config to use after a reload, and the changed keys of `new` that need a restart and keep their old values."""
-    sections: dict[str, Any] = {}
-    waiting: list[str] = []
-    for name in _AT_START:
-        was, now = getattr(old, name), getattr(new, name)
-        if was is None or now is None:
-            sections[name] = was
-            waiting += [name] if was != now else []
-            continue
-        changed = [key for key in type(now).model_fields if getattr(was, key) != getattr(now, key)]
-        waiting += [f"{name}.{key}" for key in changed if f"{name}.{key}" not in _AT_ONCE]
-        at_once = {key: getattr(now, key) for key in changed if f"{name}.{key}" in _AT_ONCE}
-        sections[name] = was.model_copy(update=at_once)
-    return new.model_copy(update=sections), waiting
 
 
 def webhook_secrets(config: Config) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a start clears away; what a reload takes up, and what it leaves to the next restart; how the daemon ends."""
+"""What a start clears away; what a reload takes up; how the daemon ends."""
 
 import asyncio
 import signal
@@ -14,9 +14,8 @@ from deployd.bringup.daemon import CONFIG, DemoDaemon
 from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.errors import ConfigError
-from deployd.main import assemble, taken_up
+from deployd.main import assemble
 
-REGISTRY = {"url": "registry.example.com"}
 KUBERNETES = """
 [registry]
 url = "registry.example.com"
@@ -57,49 +56,6 @@ async def test_a_start_sweeps_what_a_killed_daemon_left_of_a_backup(tmp_path: Pa
     left.mkdir()
     async with assemble(_config(server={"state_dir": str(tmp_path)}), tmp_path / "config.toml"):
         assert not left.exists()
-
-
-def test_a_config_that_is_the_same_takes_no_restart() -> None:
-    config = _config(registry=REGISTRY)
-    assert taken_up(config, _config(registry=REGISTRY)) == (config, [])
-
-
-@pytest.mark.parametrize(
-    ("section", "key", "value"),
-    [
-        ("server", "max_body", "1MiB"),
-        ("server", "state_dir", "/elsewhere"),
-        ("builder", "concurrency", 7),
-        ("gateway", "image", "haproxy:3.0"),
-        ("git", "timeout", "1s"),
-        ("registry", "insecure", True),
-    ],
-)
-def test_what_was_handed_out_at_the_start_is_named_and_stays_as_it_was(section: str, key: str, value: Any) -> None:
-    old = _config(registry=REGISTRY)
-    more = REGISTRY if section == "registry" else {}
-    new = _config(**{"registry": REGISTRY, section: {**more, key: value}})
-    now, waiting = taken_up(old, new)
-    assert waiting == [f"{section}.{key}"]
-    assert now == old
-
-
-def test_what_is_looked_up_when_it_is_needed_takes_no_restart() -> None:
-    server = {"base_url": "https://d.example.com", "allowed_hosts": ["d.example.com"], "trusted_proxies": ["10.0.0.1"]}
-    new = _config(server=server, git={"poll_every": "1h"}, retention={"images": 9})
-    assert taken_up(_config(), new) == (new, [])
-
-
-def test_what_takes_no_restart_is_taken_up_beside_what_does() -> None:
-    now, waiting = taken_up(_config(), _config(git={"poll_every": "1h", "timeout": "1s"}, server={"port": 99}))
-    assert waiting == ["server.port", "git.timeout"]
-    assert (now.git.poll_every, now.git.timeout, now.server.port) == (3600, _config().git.timeout, 8081)
-
-
-def test_a_registry_that_comes_or_goes_takes_a_restart() -> None:
-    without, with_one = _config(), _config(registry=REGISTRY)
-    assert taken_up(without, with_one) == (without, ["registry"])
-    assert taken_up(with_one, without) == (with_one, ["registry"])
 
 
 async def test_a_reload_takes_the_file_as_it_is_now_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:

@@ -6,14 +6,9 @@ pushes it, the registry (the target asks it). What a remote BuildKit builds for 
 """
 
 import asyncio
-import base64
 import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +21,10 @@ from deployd.builders.buildkit_output import BuildkitOutput
 from deployd.builders.docker_cli import Client, locate, run, stream
 from deployd.builders.dockerfile import bases, check, parse
 from deployd.builders.outcome import in_time
+from deployd.builders.private import PrivateDirectories, login, read, write_secrets
 from deployd.builders.remote_buildkit import remote_name
 from deployd.builders.unnamed import UnnamedImages
 from deployd.config.daemon import BuilderSection, Registry
-from deployd.config.values import read_secret
 from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
 from deployd.errors import BuildFailed, ConfigError, Unavailable
@@ -60,14 +55,13 @@ class BuildkitBuilder:
         """`client`: the docker client; by default the first on PATH that can build with BuildKit. `url`: the engine's
         address; by default DOCKER_HOST and Docker's usual places."""
         self._settings = settings
-        self._directory = state_dir / "builds"
+        self._private = PrivateDirectories(state_dir / "builds")
         self._registry = registry
         self._given = client
         self._client: Client | None = None
         self._url = url
         self._unnamed = UnnamedImages(state_dir / "unnamed-images")
         self._environment = {"DOCKER_HOST": url} if url else {}
-        self._in_use: set[Path] = set()
 
     async def build(self, request: BuildRequest, context: Context, log: Log) -> Image:
         """See ports.Builder. BuildFailed also after `builder.timeout`.
@@ -87,8 +81,8 @@ class BuildkitBuilder:
         """See ports.Builder. An image that BuildKit pushed is looked for in the registry."""
         client = await self._located()
         if self._settings.address is not None and image.digest is not None:
-            with self._private_directory() as directory:
-                environment = {**self._environment, **self._login(directory, None)}
+            with self._private.one() as directory:
+                environment = {**self._environment, **login(directory, self._registry, None)}
                 ended = await run(remote_buildkit.find_command(client.path, image), environment)
             return Present(0) if ended.code == 0 and remote_buildkit.has(image, ended.output) else None
         try:
@@ -152,8 +146,8 @@ class BuildkitBuilder:
         self, client: Client, request: BuildRequest, context: Context, log: Log, names: Sequence[str]
     ) -> Image:
         output = BuildkitOutput(log)
-        with self._private_directory() as directory:
-            secrets = _write_secrets(request, directory, log)
+        with self._private.one() as directory:
+            secrets = write_secrets(request, directory, log)
             pushes = self._pushes(request)
             insecure = self._registry is not None and self._registry.insecure
             out = (
@@ -162,7 +156,7 @@ class BuildkitBuilder:
                 else _load_options(client, directory)
             )
             command = build_command(client, self._settings.address, request, context.dockerfile, out, secrets)
-            asking = {**self._environment, **self._login(directory, log)}
+            asking = {**self._environment, **login(directory, self._registry, log)}
             if request.pull and self._settings.address is None:
                 await pull_all(names, partial(self._pull, client, asking), log)
             environment = {**request.args, "DOCKER_BUILDKIT": "1", **asking}
@@ -170,9 +164,9 @@ class BuildkitBuilder:
             if code:
                 raise remote_buildkit.push_failed(output.failure(code))
             if pushes:
-                pushed = remote_buildkit.pushed(request, _read(directory / "metadata"))
+                pushed = remote_buildkit.pushed(request, read(directory / "metadata"))
                 return structs.replace(pushed, bases=tuple(output.bases))
-            built = _read(directory / "image-id")
+            built = read(directory / "image-id")
         found = await self._inspect(client, request.full_name)
         if found is None or found["Id"] != built:
             raise Unavailable("BuildKit ended the build without an image", hint="was the Docker Engine restarted?")
@@ -211,40 +205,6 @@ class BuildkitBuilder:
         if ended.code:
             raise _no_answer(ended.output)
         return ended.output
-
-    @contextmanager
-    def _private_directory(self) -> Iterator[Path]:
-        """A directory for one build's secrets. Directories that a killed daemon left are removed first."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for stale in set(self._directory.iterdir()) - self._in_use:
-            shutil.rmtree(stale)
-        directory = Path(tempfile.mkdtemp(dir=self._directory))
-        self._in_use.add(directory)
-        try:
-            yield directory
-        finally:
-            shutil.rmtree(directory)
-            self._in_use.discard(directory)
-            if not self._in_use:
-                self._directory.rmdir()
-
-    def _login(self, directory: Path, log: Log | None) -> Mapping[str, str]:
-        """Write a copy of the user's client config with the registry's password added; the environment that selects it."""
-        registry = self._registry
-        if registry is None or registry.username is None or registry.password is None:
-            return {}
-        password = read_secret(registry.password, "registry.password")
-        if log is not None:
-            log.hide(password)
-        host = (registry.url.partition("://")[2] or registry.url).split("/")[0]
-        present = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-        known = json.loads(_read(present / "config.json") or "{}")
-        auth = base64.b64encode(f"{registry.username}:{password}".encode()).decode()
-        known["auths"] = {**known.get("auths", {}), host: {"auth": auth}}
-        _write_private(directory / "config.json", json.dumps(known))
-        for shared in ("cli-plugins", "buildx", "contexts"):
-            (directory / shared).symlink_to(present / shared)
-        return {"DOCKER_CONFIG": str(directory)}
 
 
 def build_command(
@@ -296,25 +256,6 @@ def _refuse_client_variables(args: Mapping[str, str]) -> None:
                 f"app.build.args: {name} would change the docker client, not the build",
                 hint="give the arg another name",
             )
-
-
-def _write_secrets(request: BuildRequest, directory: Path, log: Log) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for number, (name, reference) in enumerate(request.app.build.secrets.items()):
-        value = read_secret(reference, f"app.{request.app.name}.build.secrets.{name}")
-        log.hide(value)
-        files[name] = directory / f"secret-{number}"
-        _write_private(files[name], value)
-    return files
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_text(text)
-
-
-def _read(path: Path) -> str:
-    return path.read_text().strip() if path.exists() else ""
 
 
 def _freed(output: str) -> int:

@@ -5,9 +5,7 @@ image is set, by compare-and-set.
 """
 
 import copy
-import logging
 from collections.abc import Iterable
-from typing import Any
 
 from deployd.config.app import App
 from deployd.config.digest import made_with
@@ -16,27 +14,29 @@ from deployd.errors import RolloutFailed, Unavailable
 from deployd.ports.log import Log
 from deployd.targets.kubernetes import adoption, environment, manifests
 from deployd.targets.kubernetes.client import Cluster, Refused
+from deployd.targets.kubernetes.companions import (
+    PATIENT_S,
+    Companions,
+    apply,
+    features_of,
+    owner_of,
+    refuse_foreign,
+)
 from deployd.targets.kubernetes.follow import RolloutEnded
 from deployd.targets.kubernetes.manifests import (
     COMMIT,
     DEPLOY,
     IMAGE,
-    INSTANCE,
     LAST_GOOD,
     REPLICAS,
     RESTART,
     SCALED,
-    Features,
     Json,
 )
 from deployd.targets.kubernetes.patch import patched
 from deployd.targets.kubernetes.releases import Place, Release
 from deployd.targets.kubernetes.verdict import complete, image_of
 
-logger = logging.getLogger(__name__)
-
-# An API server that restarts is back within this time.
-PATIENT_S = 60.0
 _RACES = 10
 
 
@@ -48,6 +48,7 @@ class AppDeployment:
         self.app = app
         self.settings = manifests.settings_of(app)
         self._instance = instance
+        self._companions = Companions(cluster, app, instance)
         self._secret: Json | None = None  # of a new release, not written yet
         self.path = manifests.path(app)
 
@@ -61,7 +62,7 @@ class AppDeployment:
         """The Deployment as it is, and warnings; RolloutFailed when it must not or cannot be changed."""
         found = await self.cluster.find(self.path)
         if self.settings.create:
-            await self._refuse_foreign_objects()
+            await self._companions.refuse_foreign()
         if found is None:
             if self.settings.create:
                 return None, []
@@ -73,7 +74,8 @@ class AppDeployment:
         if not self.settings.create:
             container = adoption.pick_container(found, self.settings.container)
             return found, [*self._overridden(found, container), *adoption.warnings(found, container)]
-        self._refuse_foreign("Deployment", found, "set create = false, so that deployd only sets its image")
+        hint = "set create = false, so that deployd only sets its image"
+        refuse_foreign("Deployment", found, self.app, self._instance, hint)
         return found, self._overridden(found, manifests.container_name(self.app))
 
     def container_of(self, found: Json | None) -> str:
@@ -90,7 +92,7 @@ class AppDeployment:
         if self.settings.create:
             self._secret = secret = environment.secret_of(self.app, self._instance, log)
             name = secret["metadata"]["name"] if secret is not None else None
-            template = manifests.template(self.app, image, self._instance, await self._features(), name)
+            template = manifests.template(self.app, image, self._instance, await features_of(self.cluster), name)
         if template is not None and self.settings.patch is not None:
             if patch is None:
                 raise RolloutFailed(
@@ -147,9 +149,9 @@ class AppDeployment:
                 return await self._already_patched(release, deploy, refused)
         await self.write_secret()
         manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _number_and_image(good))
-        applied = await self._apply(self.path, manifest)
+        applied = await apply(self.cluster, self.path, manifest)
         applied = await self._scaled(applied, found)
-        await self._apply_service_and_autoscaler()
+        await self._companions.apply()
         return applied
 
     def changed_by_others(self, found: Json, container: str) -> bool:
@@ -184,7 +186,7 @@ class AppDeployment:
         """Restore what else belongs to a release that was written again: Service, autoscaler, and replicas; `found` as before."""
         if good.template is None:
             return
-        await self._apply_service_and_autoscaler()
+        await self._companions.apply()
         if found is not None and self.stopped_by_others(found):
             await self.scale(self.settings.replicas)
 
@@ -196,7 +198,7 @@ class AppDeployment:
     async def delete(self) -> None:
         """Remove the Deployment, if this deployd created it."""
         found = await self.cluster.find(self.path) if self.settings.create else None
-        if found is not None and self._owner(found) == self._instance:
+        if found is not None and owner_of(found) == self._instance:
             await self.cluster.delete(self.path)
 
     @property
@@ -218,7 +220,7 @@ class AppDeployment:
         if good.template is None:
             return ""
         wants_service = self.settings.service is not None and made_with(deploy, self.app)
-        if wants_service and await self.cluster.find(manifests.path(self.app, "services")) is None:
+        if wants_service and not await self._companions.service_is_there():
             return "its Service was deleted"
         asked = manifests.deployment(self.app, deploy, good.template, self._instance, _number_and_image(good))
         try:
@@ -234,28 +236,6 @@ class AppDeployment:
         """Whether somebody scaled it to 0 without deployd, and no autoscaler did."""
         mine = _annotations(found).get(SCALED) or _annotations(found).get(REPLICAS)
         return bool(self.settings.create and found["spec"].get("replicas", 1) == 0 and mine != "0")
-
-    async def _refuse_foreign_objects(self) -> None:
-        """RolloutFailed when a Service or autoscaler of this name is not ours: apply would take it over, and remove delete it."""
-        wanted = [("Service", manifests.path(self.app, "services"))] if self.settings.service is not None else []
-        if self.settings.autoscale is not None:
-            any_version = manifests.autoscaler_path(self.app, Features(0, autoscaling_v2=False))
-            wanted.append(("HorizontalPodAutoscaler", any_version))
-        for kind, path in wanted:
-            if (found := await self.cluster.find(path)) is not None:
-                self._refuse_foreign(kind, found, "delete or rename it")
-
-    def _refuse_foreign(self, kind: str, found: Json, hint: str) -> None:
-        if (owner := self._owner(found)) != self._instance:
-            raise RolloutFailed(
-                f"{kind} {self.name} was not created by this deployd ({f'but by {owner}' if owner else 'it has no label'})",
-                hint=f"{hint}, or name another in [app.kubernetes] deployment",
-            )
-
-    @staticmethod
-    def _owner(found: Json) -> str | None:
-        owner: str | None = found["metadata"].get("labels", {}).get(INSTANCE)
-        return owner
 
     def _overridden(self, found: Json, container: str) -> list[str]:
         image = image_of(found["spec"]["template"], container)
@@ -303,38 +283,6 @@ class AppDeployment:
         container = adoption.pick_container(found, release.container)
         operations = adoption.image_patch(found, container, release.image, annotations)
         return await self.cluster.patch(self.path, operations, within=PATIENT_S)
-
-    async def _apply(self, path: str, manifest: Json) -> Json:
-        """Apply an object that deployd created. When another field manager owns a field, log that and take the field over."""
-        try:
-            return await self.cluster.apply(path, manifest, force=False, within=PATIENT_S)
-        except Refused as refused:
-            if refused.status != 409:
-                raise
-            logger.warning("Taking fields of %s %s over: %s", manifest["kind"], self.name, refused.message)
-        return await self.cluster.apply(path, manifest, force=True, within=PATIENT_S)
-
-    async def _apply_service_and_autoscaler(self) -> None:
-        """Apply them; one that is no longer configured is deleted, if it is ours."""
-        features = await self._features()
-        wanted: list[tuple[str, Json | None]] = [
-            (manifests.path(self.app, "services"), manifests.service(self.app, self._instance)),
-            (manifests.autoscaler_path(self.app, features), manifests.autoscaler(self.app, self._instance, features)),
-        ]
-        for path, manifest in wanted:
-            if manifest is not None:
-                await self._apply(path, manifest)
-                continue
-            found = await self.cluster.find(path)
-            if found is not None and self._owner(found) == self._instance:
-                await self.cluster.delete(path)
-
-    async def _features(self) -> Features:
-        version: dict[str, Any] = await self.cluster.get("/version")
-        group = await self.cluster.find("/apis/autoscaling") or {}
-        served = {item["version"] for item in group.get("versions", [])}
-        # Some vendors write "30+".
-        return Features(int("".join(filter(str.isdigit, version.get("minor", ""))) or 0), "v2" in served)
 
 
 def _annotations(found: Json | None) -> dict[str, str]:

@@ -1,0 +1,99 @@
+"""The Service and the autoscaler that belong to an app's Deployment, and whose object is whose.
+
+deployd changes and deletes only what carries the label of its own instance. Waits for nothing.
+"""
+
+import logging
+from typing import Any
+
+from deployd.config.app import App
+from deployd.errors import RolloutFailed
+from deployd.targets.kubernetes import manifests
+from deployd.targets.kubernetes.client import Cluster, Refused
+from deployd.targets.kubernetes.manifests import INSTANCE, Features, Json
+
+logger = logging.getLogger(__name__)
+
+# An API server that restarts is back within this time.
+PATIENT_S = 60.0
+
+
+class Companions:
+    """The Service and the autoscaler of one app, made by the deployd `instance`."""
+
+    def __init__(self, cluster: Cluster, app: App, instance: str) -> None:
+        self._cluster = cluster
+        self._app = app
+        self._settings = manifests.settings_of(app)
+        self._instance = instance
+
+    async def refuse_foreign(self) -> None:
+        """RolloutFailed when a Service or autoscaler of this name is not ours: apply would take it over, and remove delete it."""
+        wanted = [("Service", self._service_path)] if self._settings.service is not None else []
+        if self._settings.autoscale is not None:
+            any_version = manifests.autoscaler_path(self._app, Features(0, autoscaling_v2=False))
+            wanted.append(("HorizontalPodAutoscaler", any_version))
+        for kind, path in wanted:
+            if (found := await self._cluster.find(path)) is not None:
+                refuse_foreign(kind, found, self._app, self._instance, "delete or rename it")
+
+    async def service_is_there(self) -> bool:
+        """Whether the cluster has a Service of this name."""
+        return await self._cluster.find(self._service_path) is not None
+
+    async def apply(self) -> None:
+        """Apply them; one that is no longer configured is deleted, if it is ours."""
+        features = await features_of(self._cluster)
+        wanted: list[tuple[str, Json | None]] = [
+            (self._service_path, manifests.service(self._app, self._instance)),
+            (manifests.autoscaler_path(self._app, features), manifests.autoscaler(self._app, self._instance, features)),
+        ]
+        for path, manifest in wanted:
+            if manifest is not None:
+                await apply(self._cluster, path, manifest)
+                continue
+            found = await self._cluster.find(path)
+            if found is not None and owner_of(found) == self._instance:
+                await self._cluster.delete(path)
+
+    @property
+    def _service_path(self) -> str:
+        return manifests.path(self._app, "services")
+
+
+async def apply(cluster: Cluster, path: str, manifest: Json) -> Json:
+    """Apply an object that deployd created. When another field manager owns a field, log that and take the field over."""
+    try:
+        return await cluster.apply(path, manifest, force=False, within=PATIENT_S)
+    except Refused as refused:
+        if refused.status != 409:
+            raise
+        metadata = manifest["metadata"]
+        name = f"{metadata['namespace']}/{metadata['name']}"
+        logger.warning("Taking fields of %s %s over: %s", manifest["kind"], name, refused.message)
+    return await cluster.apply(path, manifest, force=True, within=PATIENT_S)
+
+
+async def features_of(cluster: Cluster) -> Features:
+    """What the cluster offers."""
+    version: dict[str, Any] = await cluster.get("/version")
+    group = await cluster.find("/apis/autoscaling") or {}
+    served = {item["version"] for item in group.get("versions", [])}
+    # Some vendors write "30+".
+    return Features(int("".join(filter(str.isdigit, version.get("minor", ""))) or 0), "v2" in served)
+
+
+def owner_of(found: Json) -> str | None:
+    """The instance of deployd that made an object; None when none did."""
+    owner: str | None = found["metadata"].get("labels", {}).get(INSTANCE)
+    return owner
+
+
+def refuse_foreign(kind: str, found: Json, app: App, instance: str, hint: str) -> None:
+    """RolloutFailed when an object was not made by this instance."""
+    if (owner := owner_of(found)) != instance:
+        raise RolloutFailed(
+            f"{kind} {'/'.join(manifests.names(app))} was not created by this deployd "
+            f"({f'but by {owner}' if owner else 'it has no label'})",
+            hint=f"{hint}, or name another in [app.kubernetes] deployment",
+        )
