@@ -20,7 +20,7 @@ from msgspec import structs
 from deployd.config.app import App
 from deployd.config.daemon import BuilderSection
 from deployd.config.digest import app_digest, release_digest
-from deployd.domain import Deploy, GateResult, Head, Image, labels
+from deployd.domain import Deploy, GateResult, Head, Image, Moment, labels
 from deployd.errors import DeploydError, RequestRefused, RolloutFailed
 from deployd.logs.logs import Logs
 from deployd.ports.builder import Builder, BuildRequest
@@ -36,6 +36,7 @@ from deployd.store.store import Store
 MayCutOver = Callable[[], Awaitable[bool]]
 
 _LAST_LINES = 100
+_ASKED_AGAIN = frozenset({"ready", "golden"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,7 @@ class _Passage(Recorder):
     def __init__(self, parts: Parts, app: App, deploy: Deploy, log: Log, may_cut_over: MayCutOver) -> None:
         super().__init__(parts.store, deploy, log)
         self.context: Context | None = None
+        self._results: dict[tuple[str, Moment], GateResult] = {}
         self._parts = parts
         self._app = app
         self._may_cut_over = may_cut_over
@@ -217,18 +219,31 @@ class _Passage(Recorder):
 
     async def prove(self, candidate: Candidate) -> None:
         """Ask the gates in turn; the first that refuses ends it. Then record what the candidate says of its model."""
-        results: list[GateResult] = []
         for gate in self._parts.gates(self._app):
             async with self.step(gate.name):
-                result = await gate.ask(candidate, self.context, self.log)
-                result = structs.replace(result, detail=self.log.redact(result.detail))
-                results.append(result)
-                self.log.write(f"{result.name} {result.verdict}: {result.detail}\n")
-                await self._store.record_gates(self.deploy, results)
-                if result.verdict == "failed":
-                    raise RolloutFailed(f"the {result.name} gate refused it: {result.detail}")
+                await self._ask(gate, candidate, "before")
         if model := await provenance(candidate.address, candidate.app.ready, candidate.headers):
             await self._store.record_model(self.deploy, model)
+
+    async def prove_again(self, candidate: Candidate) -> None:
+        """Ask the gates that need only the candidate again: it has got too few requests to be judged by them."""
+        for gate in self._parts.gates(self._app):
+            if gate.name in _ASKED_AGAIN:
+                await self._ask(gate, candidate, "canary")
+
+    async def judged(self, result: GateResult) -> None:
+        """Record a verdict; a later one of the same gate at the same moment replaces it."""
+        result = structs.replace(result, detail=self.log.redact(result.detail))
+        self._results[result.name, result.moment] = result
+        self.log.write(f"{result.name} {result.verdict}: {result.detail}\n")
+        await self._store.record_gates(self.deploy, list(self._results.values()))
+
+    async def _ask(self, gate: Gate, candidate: Candidate, moment: Moment) -> None:
+        result = structs.replace(await gate.ask(candidate, self.context, self.log), moment=moment)
+        await self.judged(result)
+        if result.verdict == "failed":
+            when = ", asked again in the canary," if moment == "canary" else ""
+            raise RolloutFailed(f"the {result.name} gate{when} refused it: {result.detail}")
 
     async def cutting_over(self) -> None:
         """Record `rolling_out`, unless something newer waits: older never overwrites newer."""

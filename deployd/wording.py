@@ -1,4 +1,4 @@
-"""What msgspec says of wrong data, in plain words: without its marks, and without regular expressions."""
+"""Plain words for a person: numbers with their nouns, and what msgspec says of wrong data, without its marks and expressions."""
 
 import re
 
@@ -14,3 +14,8 @@ def plain(exc: msgspec.MsgspecError) -> str:
         return f"{match['where'] or 'the text'} has another form than expected"
     said = said.replace("`", "")
     return f"{said[0].lower()}{said[1:]}" if said else "it cannot be read"
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as `1 request` or `1,204 requests`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -24,6 +24,7 @@ from deployd.errors import BuildFailed, ConfigError, RequestRefused, RolloutFail
 from deployd.events import Events
 from deployd.http.local import PEER, local_socket
 from deployd.http.server import Server, bind
+from deployd.judge.traffic import Reading
 from deployd.logs.logs import Logs
 from deployd.pipeline import Parts, Pipeline
 from deployd.ports.builder import BuildRequest, Present, Removal
@@ -148,6 +149,9 @@ class FakeTarget:
         if self.live.get(app.name) != deploy.number:
             return Health("down", "its container was removed")
         return self.healths.get(app.name, Health())
+
+    async def traffic(self, app: App, number: int) -> Reading:
+        return {}
 
     async def has(self, image: Image) -> bool:
         return image.id not in self.lost

@@ -10,8 +10,9 @@ from fnmatch import fnmatch
 from typing import Any, Self
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Head, Health, Image
+from deployd.domain import Deploy, GateResult, Head, Health, Image
 from deployd.errors import RequestRefused, RolloutFailed, Unavailable
+from deployd.judge.traffic import Reading
 from deployd.ports.gate import Candidate, Gate
 from deployd.ports.log import Log
 from deployd.ports.source import CommitFacts, Context
@@ -149,6 +150,7 @@ class FakeProgress:
         self.book = FakeLog()
         self.log: Log = self.book
         self.said: list[str] = []
+        self.verdicts: list[GateResult] = []
         self.proving = asyncio.Event()
         self.outrun = False
         self.record_fails = False
@@ -175,6 +177,13 @@ class FakeProgress:
             result = await self.gate.ask(candidate, None, self.log)
             if result.verdict == "failed":
                 raise RolloutFailed(result.detail)
+
+    async def prove_again(self, candidate: Candidate) -> None:
+        assert "prove" in self.said
+        self.said.append("prove again")
+
+    async def judged(self, result: GateResult) -> None:
+        self.verdicts.append(result)
 
     async def pushed(self, image: Image) -> None:
         assert image.digest is not None
@@ -223,6 +232,9 @@ class FakeTarget:
 
     async def health(self, app: App, deploy: Deploy) -> Health:
         return Health() if self._serving.get(app.name) == deploy.number else Health("down", "something else serves")
+
+    async def traffic(self, app: App, number: int) -> Reading:
+        return {}
 
     async def has(self, image: Image) -> bool:
         return image.tag != "bad"

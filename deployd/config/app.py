@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from deployd.config.docker import DockerApp
 from deployd.config.globs import is_path_pattern
@@ -105,6 +105,7 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 RequestHost = Annotated[str, AfterValidator(_request_host)]
 Headers = Annotated[dict[str, EnvValue], AfterValidator(_headers)]
 PathPattern = Annotated[str, AfterValidator(_path_pattern)]
+Percent = Annotated[int, Field(ge=1, le=100)]
 HttpPath = Annotated[str, AfterValidator(_http_path), WithJsonSchema({"type": "string", "pattern": r"^/[^\s]*$"})]
 
 
@@ -128,6 +129,16 @@ class AppGateway(Section):
     hosts: tuple[HostName, ...] = ()
     path_prefix: Annotated[str, AfterValidator(_path_prefix)] = "/"
     strip_prefix: bool = False
+    weights: tuple[Percent, ...] = ()
+    step: Annotated[Duration, Field(gt=0)] = 10.0
+    sticky: bool = False
+
+    @field_validator("weights")
+    @classmethod
+    def _rising(cls, weights: tuple[int, ...]) -> tuple[int, ...]:
+        if weights and (list(weights) != sorted(set(weights)) or weights[-1] != 100):
+            raise ValueError("expected percentages that rise and end with 100, such as [5, 25, 100]")
+        return weights
 
 
 class Ready(Section):
@@ -182,6 +193,10 @@ class App(Section):
         if self.target == "docker" and self.docker.network == "host" and self.docker.start == "first":
             raise ValueError(
                 'docker.network = "host" gives two releases the same port, so docker.start must be "stop-first"'
+            )
+        if self.gateway.weights and (self.target, self.docker.start) != ("docker", "first"):
+            raise ValueError(
+                'gateway.weights needs target = "docker" and docker.start = "first": two releases serve at the same time'
             )
         if self.credentials and self.ssh_key:
             raise ValueError("set either credentials (for https) or ssh_key (for ssh), not both")

@@ -18,9 +18,9 @@ from deployd.errors import RolloutFailed, Unavailable
 from deployd.gateway.layout import SHAPE_LABEL, SOCKETS_LABEL, Layout, container_spec, layout_hash
 from deployd.gateway.neighbour import require_ours
 from deployd.gateway.network import Network
+from deployd.gateway.paths import CONTROL_PORT, SOCKETS
 from deployd.gateway.runtime import Runtime
 from deployd.gateway.slots import Endpoint
-from deployd.gateway.text import CONTROL_PORT, SOCKETS
 
 _START_SECONDS = 20.0
 _RELOAD_SECONDS = 20.0

@@ -9,7 +9,7 @@ in the file.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,28 +20,27 @@ from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.gateway.addresses import addresses, ports, require_free
 from deployd.gateway.container import GatewayContainer
 from deployd.gateway.copies import CertificateCopies
-from deployd.gateway.file import ConfigFile
-from deployd.gateway.runtime import Runtime
-from deployd.gateway.slots import Endpoint, Route, all_draining, as_reported, commands, freed, switched
+from deployd.gateway.refusal import Refusal
+from deployd.gateway.slots import Route, as_reported, commands
+from deployd.gateway.switchboard import Switchboard
 from deployd.gateway.text import Listeners, read, read_listeners, render, structure_hash
-from deployd.tasks import together, uninterrupted
+from deployd.tasks import uninterrupted
 
 logger = logging.getLogger(__name__)
 
 
-class Gateway:
-    """Switches the traffic of apps with HAProxy. Every change is made under one lock, and every question waits for it:
-    in the middle of a reload HAProxy does not answer, or answers as if nothing served."""
+class Gateway(Switchboard):
+    """HAProxy as it should be: which apps it listens for, with which settings, and that it runs."""
 
     def __init__(self, engine: EngineClient, instance: str, section: GatewaySection, directory: Path) -> None:
-        self.container = GatewayContainer(engine, instance, section, directory)
+        super().__init__(
+            GatewayContainer(engine, instance, section, directory),
+            directory / "config",
+            Listeners.of(section, bridge=False),
+        )
         self._section = section
         self.certificates = CertificateCopies(section.certificates if section.tls else None, directory / "certificates")
-        self._file = ConfigFile(directory / "config" / "haproxy.cfg")
-        self._listeners = Listeners.of(section, bridge=False)
-        self._refused = ""
-        self._routes: dict[str, Route] = {}
-        self._lock = asyncio.Lock()
+        self._refusal = Refusal()
 
     async def open(self) -> None:
         """Read the routes, from HAProxy where it runs, else from the file, and start HAProxy if there are any. Idempotent."""
@@ -54,6 +53,7 @@ class Gateway:
                 await self.container.wait_ready()
                 self._listeners = former or self._configured
                 self._routes = await self._as_reported(self._routes)
+                await self._end_shares()
             elif self._routes or await self.container.find() is not None:
                 await self._renew_certificates()
                 self._listeners = self._configured
@@ -69,65 +69,6 @@ class Gateway:
             if wanted != self._routes:
                 await self._create(wanted)
                 await self._change_routes(wanted)
-
-    async def switch(self, app: str, endpoint: Endpoint) -> Endpoint | None:
-        """Send all traffic of `app` to `endpoint`, for every client at once. What served before is returned; it drains.
-
-        When that fails, it is undone first. The file is not written: `save` does that.
-        """
-        async with self._lock:
-            runtime, route = await self.container.runtime(), self._routes[app]
-            now, sessions = await together(runtime.slots(route.backend), runtime.sessions(route.backend))
-            if not now:
-                raise Unavailable(f"the gateway does not know {app}")
-            before = as_reported(route, now)
-            after = switched(before, endpoint, sessions)
-            try:
-                await self._apply(runtime, before, after)
-            except Unavailable:
-                await self._undo_switch(runtime, after, before)
-                raise
-            self._routes[app] = after
-            return before.serving
-
-    async def stop_traffic(self, app: str) -> None:
-        """Drain what serves `app`; new requests get a 503 until the next switch."""
-        async with self._lock:
-            before, runtime = self._routes[app], await self.container.runtime()
-            await self._apply(runtime, before, all_draining(before))
-            self._routes[app] = all_draining(before)
-            self._write(self._routes)
-
-    async def save(self) -> None:
-        """Write the present state to the file, so that HAProxy can start with it without deployd."""
-        async with self._lock:
-            self._write(self._routes)
-
-    async def serving(self, app: str) -> Endpoint | None:
-        """The endpoint that gets the traffic of `app` now, as HAProxy reports it."""
-        async with self._lock:
-            if app not in self._routes:
-                return None
-            runtime = await self.container.runtime()
-            slots = await runtime.slots(self._routes[app].backend)
-            return Route(app, slots=slots).serving
-
-    async def sessions(self, app: str) -> dict[Endpoint, int]:
-        """Requests in progress for each endpoint, also in old workers and in a replaced HAProxy."""
-        async with self._lock:
-            if app not in self._routes:
-                return {}
-            return await self.container.sessions(self._routes[app].backend)
-
-    async def release(self, app: str, endpoint: Endpoint) -> None:
-        """Free the slot of `endpoint`, which then gets no traffic."""
-        async with self._lock:
-            if (before := self._routes.get(app)) is None or before.find(endpoint) is None:
-                return
-            after = freed(before, endpoint)
-            await self._apply(await self.container.runtime(), before, after)
-            self._routes[app] = after
-            self._write(self._routes)
 
     async def forget(self, app: str) -> None:
         """Stop listening for `app`."""
@@ -164,24 +105,14 @@ class Gateway:
     async def ping(self) -> None:
         """Unavailable unless HAProxy answers and listens as [gateway] configures."""
         async with self._lock:
-            if not self._refused or await self.container.runs():
+            if not self._refusal or await self.container.runs():
                 await self.container.require_worker()
-        if self._refused:
-            raise Unavailable(self._refused, hint="mend what it names, or change [gateway] and restart deployd")
+        self._refusal.check()
 
     @property
     def secure(self) -> bool:
         """Whether the apps with host names are served with TLS."""
         return self._section.https_port is not None
-
-    def has_slot(self, app: str, endpoint: Endpoint) -> bool:
-        """Whether `endpoint` has a slot: it serves or drains."""
-        return app in self._routes and self._routes[app].find(endpoint) is not None
-
-    @property
-    def apps(self) -> Sequence[str]:
-        """The apps that the gateway listens for."""
-        return tuple(self._routes)
 
     async def _as_reported(self, routes: dict[str, Route]) -> dict[str, Route]:
         """The routes with the slots that HAProxy reports; the file may be older."""
@@ -227,15 +158,7 @@ class Gateway:
         try:
             await asyncio.to_thread(self.certificates.refresh)
         except Unavailable as exc:
-            raise self._refuse(exc, first=first) from exc
-
-    def _refuse(self, exc: DeploydError, *, first: bool = False) -> Unavailable:
-        """The error for settings that cannot be used; `first`: there are no old ones. Its words are logged once."""
-        what = "the gateway cannot be made" if first else "the gateway keeps its old settings"
-        before, self._refused = self._refused, f"{what}: {exc.message}"
-        if self._refused != before:
-            logger.error("%s (%s)", self._refused, "; ".join(exc.hint.splitlines()))
-        return Unavailable(self._refused, hint=exc.hint)
+            raise self._refusal.of(exc, first=first) from exc
 
     async def _change_listeners(self) -> None:
         """Replace the present listeners by the configured ones: by a reload, or by a new container when its layout changes."""
@@ -254,11 +177,15 @@ class Gateway:
             self._listeners = before
             self.certificates.adopt(before.certificates)
             self._write(self._routes)
-            raise self._refuse(exc) from exc
-        self._refused = ""
+            raise self._refusal.of(exc) from exc
+        self._refusal.over()
         renewed = replace(before, certificates=self._listeners.certificates) == self._listeners
         logger.info("The gateway uses %s", "the present certificates" if renewed else "the settings in [gateway]")
         self.certificates.forget_others()
+
+    @property
+    def _configured(self) -> Listeners:
+        return Listeners.of(self._section, bridge=self.container.bridge, certificates=self.certificates.digest)
 
     async def _create(self, wanted: dict[str, Route]) -> None:
         """Create the gateway for the first apps. On a bridge network, their ports are published from the start."""
@@ -267,7 +194,7 @@ class Gateway:
             self._listeners = self._configured
             self._write(self._routes)
             await self.container.ensure(ports(self._listeners, wanted))
-            self._refused = ""
+            self._refusal.over()
 
     async def _change_routes(self, wanted: dict[str, Route]) -> None:
         """Write a new file, then reload, which loses no connection. When that fails, the old routes stay."""
@@ -287,27 +214,3 @@ class Gateway:
             self._write(before)
             raise
         self._routes = wanted
-
-    async def _apply(self, runtime: Runtime, before: Route, after: Route) -> None:
-        """Change the slots, and check that the traffic goes where it should. A replaced HAProxy gets the same commands."""
-        lines = commands(before.backend, before.slots, after.slots)
-        await runtime.apply(lines)
-        now, replaced = await together(runtime.slots(after.backend), self.container.replaced())
-        if Route(after.app, slots=now).serving != after.serving:
-            raise Unavailable(f"the gateway does not switch {after.app}: {now}")
-        for former in replaced:
-            await former.apply(lines)
-
-    async def _undo_switch(self, runtime: Runtime, after: Route, before: Route) -> None:
-        try:
-            await runtime.apply(commands(before.backend, after.slots, before.slots))
-        except Unavailable as exc:
-            # The file still has the old state, so a restarted HAProxy has it, too; `reconcile` corrects one that still runs.
-            logger.warning("The switch of %s could not be undone: %s", before.app, exc)
-
-    @property
-    def _configured(self) -> Listeners:
-        return Listeners.of(self._section, bridge=self.container.bridge, certificates=self.certificates.digest)
-
-    def _write(self, routes: dict[str, Route]) -> None:
-        self._file.write(render(self._listeners, routes.values()))

@@ -2,7 +2,8 @@
 
 from deployd.engine.client import EngineClient
 from deployd.gateway.layout import gateway_name
-from deployd.gateway.text import CONFIG, read, read_listeners
+from deployd.gateway.paths import CONFIG
+from deployd.gateway.text import read, read_listeners
 
 
 async def held_ports(engine: EngineClient, instance: str) -> frozenset[int]:

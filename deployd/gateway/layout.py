@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deployd.domain import part_labels
-from deployd.gateway.text import CERTIFICATES, CONFIG, CONTROL_PORT, SOCKETS
+from deployd.gateway.paths import CERTIFICATES, CONFIG, CONTROL_PORT, SOCKETS
 
 SOCKETS_LABEL = "io.deployd.sockets"
 SHAPE_LABEL = "io.deployd.shape"

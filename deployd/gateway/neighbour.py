@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deployd.errors import Unavailable
-from deployd.gateway.text import CONFIG
+from deployd.gateway.paths import CONFIG
 
 
 def require_ours(found: Mapping[str, Any], directory: Path, instance: str) -> None:

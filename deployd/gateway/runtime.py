@@ -5,7 +5,6 @@ each of them. Knows HAProxy's answers, nothing of apps or containers.
 """
 
 import asyncio
-import csv
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployd.errors import Unavailable
+from deployd.gateway.counters import parse_counters, table_of
 from deployd.gateway.slots import SLOTS, Endpoint, Slot, Use
+from deployd.judge.traffic import Counters, Place, Reading
 
 _ANSWER_SECONDS = 5.0
 _LONGEST_SOCKET_PATH = 100
@@ -52,9 +53,19 @@ class Runtime:
                 total[endpoint] = total.get(endpoint, 0) + count
         return total
 
+    async def counters(self, backend: str, *, latencies: bool) -> Reading:
+        """What each worker has counted for each slot of a backend; with `latencies` also how long answers took."""
+        workers, found = await self.workers(), dict[Place, Counters]()
+        for worker in (workers.current, *workers.leaving):
+            if worker is not None:
+                stat = await self._ask(f"{_to(worker)}show stat {backend} 4 -1")
+                table = await self._ask(f"{_to(worker)}show table {backend}") if latencies else ""
+                found.update(parse_counters(worker, stat, table))
+        return found
+
     async def frontends(self) -> set[str]:
         """The names of the frontends that accept connections."""
-        rows = _table(await self._ask(f"{_to((await self.workers()).current)}show stat -1 1 -1"))
+        rows = table_of(await self._ask(f"{_to((await self.workers()).current)}show stat -1 1 -1"))
         return {row["pxname"] for row in rows}
 
     async def description(self) -> str:
@@ -153,16 +164,12 @@ def parse_slots(text: str) -> tuple[Slot, ...]:
 def parse_sessions(text: str) -> dict[Endpoint, int]:
     """Parse the answer to `show stat BACKEND 4 -1`: current and queued sessions for each endpoint."""
     found: dict[Endpoint, int] = {}
-    for row in _table(text):
+    for row in table_of(text):
         host, _, port = (row.get("addr") or "").rpartition(":")
         if host and port.isdigit():
             endpoint = Endpoint(host, int(port))
             found[endpoint] = found.get(endpoint, 0) + int(row.get("scur") or 0) + int(row.get("qcur") or 0)
     return found
-
-
-def _table(text: str) -> Iterator[dict[str, str]]:
-    return csv.DictReader(line.removeprefix("# ") for line in text.splitlines() if line.strip())
 
 
 def _slot(row: dict[str, str]) -> Slot:

@@ -44,7 +44,8 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One app in the gateway: where it listens, and its slots."""
+    """One app in the gateway: where it listens, and its slots. `canary`: a part of its traffic can go to a second release;
+    `sticky`: by client; `timed`: how long answers take is counted."""
 
     app: str
     listen: int | None = None
@@ -52,19 +53,30 @@ class Route:
     path_prefix: str = "/"
     slots: tuple[Slot, ...] = (Slot(),) * SLOTS
     strip_prefix: bool = False
+    canary: bool = False
+    sticky: bool = False
+    timed: bool = False
 
     @classmethod
     def of(cls, app: App) -> Self:
         """The route that an app's config asks for, with all slots free."""
         gateway = app.gateway
-        return cls(app.name, gateway.listen, gateway.hosts, gateway.path_prefix, strip_prefix=gateway.strip_prefix)
+        canary = bool(gateway.weights)
+        return cls(
+            *(app.name, gateway.listen, gateway.hosts, gateway.path_prefix),
+            strip_prefix=gateway.strip_prefix,
+            canary=canary,
+            sticky=canary and gateway.sticky,
+            timed=canary,
+        )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`. KeyError, TypeError or ValueError when `data` is not a route."""
         slots = tuple(Slot(Endpoint(**s["endpoint"]) if s["endpoint"] else None, Use(s["use"])) for s in data["slots"])
-        strip = data.get("strip_prefix", False)  # an older deployd did not write it
-        return cls(data["app"], data["listen"], tuple(data["hosts"]), data["path_prefix"], slots, strip)
+        # An older deployd did not write them.
+        flags = {name: data.get(name, False) for name in ("strip_prefix", "canary", "sticky", "timed")}
+        return cls(data["app"], data["listen"], tuple(data["hosts"]), data["path_prefix"], slots, **flags)
 
     def to_json(self) -> dict[str, Any]:
         """The route as data for JSON."""
@@ -100,11 +112,22 @@ def as_reported(route: Route, actual: Sequence[Slot]) -> Route:
 
 
 def switched(route: Route, endpoint: Endpoint, sessions: Mapping[Endpoint, int]) -> Route:
-    """`route` with `endpoint` ready and the slot that served before draining.
+    """`route` with `endpoint` ready and the slot that served before draining."""
+    drained = list(all_draining(route).slots)
+    drained[_slot_for(route, endpoint, sessions)] = Slot(endpoint, Use.READY)
+    return replace(route, slots=tuple(drained))
 
-    `endpoint` gets the slot that it has already (on a switch back), else a free one, else the draining one with the fewest
-    `sessions`.
-    """
+
+def beside(route: Route, endpoint: Endpoint, sessions: Mapping[Endpoint, int]) -> Route:
+    """`route` with `endpoint` in a slot that drains: it gets no request but those that are sent there by name."""
+    slots = list(route.slots)
+    slots[_slot_for(route, endpoint, sessions)] = Slot(endpoint, Use.DRAIN)
+    return replace(route, slots=tuple(slots))
+
+
+def _slot_for(route: Route, endpoint: Endpoint, sessions: Mapping[Endpoint, int]) -> int:
+    """The index of the slot for `endpoint`: the one that it has already, as on a switch back, else a free one, else the draining
+    one with the fewest `sessions`."""
 
     def preference(index: int) -> tuple[bool, bool, int]:
         slot = route.slots[index]
@@ -115,10 +138,7 @@ def switched(route: Route, endpoint: Endpoint, sessions: Mapping[Endpoint, int])
         )
 
     candidates = [i for i, slot in enumerate(route.slots) if slot.use is not Use.READY or slot.endpoint == endpoint]
-    chosen = min(candidates, key=preference)
-    drained = list(all_draining(route).slots)
-    drained[chosen] = Slot(endpoint, Use.READY)
-    return replace(route, slots=tuple(drained))
+    return min(candidates, key=preference)
 
 
 def all_draining(route: Route) -> Route:

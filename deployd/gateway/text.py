@@ -12,14 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from deployd.config.daemon import GatewaySection
-from deployd.gateway.slots import SLOTS, Route, Slot, Use
-
-CONFIG = "/etc/deployd"
-"""Where the directory of haproxy.cfg is mounted in the gateway's container."""
-SOCKETS = "/run/deployd"
-CERTIFICATES = "/etc/deployd-certificates"
-CONTROL_PORT = 9764
-"""The TCP port of HAProxy's master CLI inside the container, on a bridge network."""
+from deployd.gateway.backend import backend
+from deployd.gateway.paths import CERTIFICATES, SOCKETS
+from deployd.gateway.slots import SLOTS, Route, Slot
 
 _HEADER = "# deployd "
 _RETRY_AFTER_SECONDS = 5
@@ -68,7 +63,7 @@ def _body(listeners: Listeners, ordered: Sequence[Route]) -> str:
         *_stats(listeners),
         *_shared(listeners, [route for route in ordered if route.hosts]),
         *(_listener(listeners, route, route.listen) for route in ordered if route.listen is not None),
-        *(_backend(route) for route in ordered),
+        *(backend(route) for route in ordered),
     ]
     return "\n".join(parts)
 
@@ -126,9 +121,6 @@ _DEFAULTS = f"""defaults
   default-server pool-purge-delay 2s
   http-error {_problem(503, "no release of this app is serving")} hdr Retry-After {_RETRY_AFTER_SECONDS}
 """
-
-_ONCE = "  http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DELETE TRACE }"
-
 
 # What a proxy says of the client: only a trusted one is believed. With an underscore, some frameworks read the same.
 _SAID_BY_PROXIES = "^(forwarded|x[-_]real[-_]ip|x[-_]forwarded[-_].*)$"
@@ -222,31 +214,3 @@ def _listener(listeners: Listeners, route: Route, port: int) -> str:
     bind = f"  bind {listeners.bind}:{port}"
     lines = [f"frontend port-{port}", bind, *_forwarding(listeners), f"  default_backend {route.backend}", ""]
     return "\n".join(lines)
-
-
-def _backend(route: Route) -> str:
-    servers = (_server(number, slot) for number, slot in enumerate(route.slots, start=1))
-    return "\n".join([f"backend {route.backend}", _ONCE, *_stripping(route), *servers, ""])
-
-
-def _stripping(route: Route) -> list[str]:
-    """The rules that take the path prefix away, and tell the app. Slashes that follow it go too: `//host` would be a URL."""
-    prefix = route.path_prefix.rstrip("/")
-    if not route.strip_prefix or not prefix:
-        return []
-    found = f"{{ path {prefix} }} or {{ path_beg {prefix}/ }}"
-    return [
-        f"  http-request set-header X-Forwarded-Prefix {prefix} if {found}",
-        f"  http-request replace-path ^{_escaped(prefix)}(/+(.*))?$ /\\2 if {found}",
-    ]
-
-
-def _escaped(text: str) -> str:
-    """`text` in a regular expression that HAProxy reads from its config, where it takes a backslash away itself."""
-    return "".join(f"[{sign}]" if sign in ".*+?()|$" else sign for sign in text)
-
-
-def _server(number: int, slot: Slot) -> str:
-    backup = "" if number == 1 else " backup"
-    disabled = "" if slot.use is Use.READY else " disabled"
-    return f"  server s{number} {slot.endpoint or '127.0.0.1:1'}{backup}{disabled}"

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Health, Image
+from deployd.domain import Deploy, GateResult, Health, Image
+from deployd.judge.traffic import Reading
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.terminal import Terminal
@@ -22,7 +23,8 @@ def none_in_flight() -> int | None:
 
 
 class Progress(Protocol):
-    """What a target calls while it rolls out, in this order: step, prove, cutting_over, serving."""
+    """What a target calls while it rolls out, in this order: step, prove, cutting_over, serving; in a canary, which comes before
+    the cut-over, also prove_again and judged."""
 
     log: Log
 
@@ -40,6 +42,14 @@ class Progress(Protocol):
 
     async def prove(self, candidate: Candidate) -> None:
         """Ask every gate and record the results. RolloutFailed names the gate that refused."""
+        ...
+
+    async def prove_again(self, candidate: Candidate) -> None:
+        """Ask the gates that need only the candidate again, while it has a share of the traffic. RolloutFailed as above."""
+        ...
+
+    async def judged(self, result: GateResult) -> None:
+        """Record what the traffic showed."""
         ...
 
     async def pushed(self, image: Image) -> None:
@@ -101,6 +111,13 @@ class Target(Protocol):
 
         Returns whether something was made anew, with the present config.
         """
+        ...
+
+    async def traffic(self, app: App, number: int) -> Reading:
+        """What has been counted of the requests to deploy `number` so far; empty where nobody counts, and when it gets none.
+
+        Two readings make a stretch of time: `window = Window(first)`, then `window.add(next)` as often as wished, and
+        `window.whole()` says how many requests came since the first, how many went wrong, and how long answers took."""
         ...
 
     async def has(self, image: Image) -> bool:

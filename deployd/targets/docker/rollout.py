@@ -5,15 +5,20 @@
 
 import logging
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 from deployd.config.app import App
 from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gateway.gateway import Gateway
+from deployd.gateway.slots import Endpoint
 from deployd.ports.gate import Candidate
 from deployd.ports.target import Progress
 from deployd.probe import headers_of
+from deployd.targets.docker.canary import Canary
 from deployd.targets.docker.containers import LAST_LINES, AppContainer, Containers, Running
+from deployd.targets.docker.drain import until_empty
 from deployd.targets.docker.restore import start_and_switch, stop_release
 from deployd.tasks import together, uninterrupted
 
@@ -33,6 +38,7 @@ class Rollout:
         self._containers = containers
         self._gateway = gateway
         self._serves = False
+        self._tried: Endpoint | None = None  # had a share of the traffic
 
     async def start_first(self) -> None:
         """Prove the candidate while the old release serves, then switch the traffic."""
@@ -40,7 +46,8 @@ class Rollout:
             async with self._progress.step("candidate"):
                 container = await uninterrupted(self._make())
                 running = await self._containers.start(self._app, self._deploy.number, container)
-            await self._prove(running)
+            candidate = await self._prove(running)
+            await self._try_out(running, candidate)
             await uninterrupted(self._cut_over(running))
         finally:
             if not self._serves:
@@ -72,12 +79,28 @@ class Rollout:
             return None
         return found if found.endpoint == await self._gateway.serving(self._app.name) else None
 
-    async def _prove(self, running: Running) -> None:
+    async def _prove(self, running: Running) -> Candidate:
         """Ask the gates. When the container ends, they are cancelled at once."""
         headers = headers_of(self._app, secure=self._gateway.secure)
         candidate = Candidate(self._app, self._deploy, running.address, self._image, headers)
+        await self._while_running(running, self._progress.prove(candidate))
+        return candidate
+
+    async def _try_out(self, running: Running, candidate: Candidate) -> None:
+        """Give it a growing share of the traffic first, where the app wants that and another release serves. A rollback is of a
+        release that was proven that way before."""
+        old = await self._gateway.serving(self._app.name)
+        wanted = len(self._app.gateway.weights) > 1 and self._deploy.rollback_to is None
+        if not wanted or old is None or old == running.endpoint:
+            return
+        self._tried = running.endpoint
+        canary = Canary(self._app, self._gateway, self._progress, running.endpoint, old)
+        await self._while_running(running, canary.run(candidate))
+
+    async def _while_running(self, running: Running, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` until the container ends; what it printed last goes to the log and into the hint of a failure."""
         try:
-            await self._containers.while_running(running, self._deploy.name, self._progress.prove(candidate))
+            await self._containers.while_running(running, self._deploy.name, work)
         except RolloutFailed as exc:
             last_lines = await self._containers.tail(running.id, LAST_LINES)
             if last_lines:
@@ -138,9 +161,15 @@ class Rollout:
             self._progress.log.write(f"{self._app.name}/{old.number} cannot be restored: {exc}\n")
 
     async def _discard(self) -> None:
-        """Remove the candidate, unless it has, or may have, the traffic: then `sweep` decides."""
+        """Remove the candidate, unless it has, or may have, the traffic: then `sweep` decides. One that had a share of it
+        finishes its requests first."""
         try:
-            if await self._with_traffic() is None:
-                await self._containers.remove_of(self._app, self._deploy.number)
+            if await self._with_traffic() is not None:
+                return
+            if self._tried is not None:
+                await self._gateway.call_back(self._app.name)
+                await until_empty(self._app, self._tried, self._gateway)
+                await self._gateway.release(self._app.name, self._tried)
+            await self._containers.remove_of(self._app, self._deploy.number)
         except (Unavailable, RolloutFailed) as exc:
             logger.warning("The candidate %s is left for the next sweep: %s", self._deploy.name, exc)

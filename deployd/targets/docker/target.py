@@ -19,6 +19,7 @@ from deployd.domain import Deploy, Health, Image
 from deployd.engine.client import EngineClient
 from deployd.errors import DeploydError, RequestRefused, RolloutFailed
 from deployd.gateway.gateway import Gateway
+from deployd.judge.traffic import Reading
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.target import Changed, InFlight, Made, Progress, none_in_flight
@@ -91,6 +92,15 @@ class DockerTarget:
         if (unheard := self._unheard.get(app.name)) is not None:
             return Health("unready", f"the gateway does not listen for it: {unheard.message}")
         return await health(app, deploy, self._containers, self._gateway)
+
+    async def traffic(self, app: App, number: int) -> Reading:
+        """See ports.Target. Durations are counted only for apps whose route is `timed` (gateway/slots.py)."""
+        await self._open()
+        found = await self._containers.find(app, number)
+        if found is None or found.endpoint is None:
+            return {}
+        counted = await self._gateway.reading(app.name)
+        return {place: counters for place, counters in counted.items() if place.address == str(found.endpoint)}
 
     async def has(self, image: Image) -> bool:
         """See ports.Target."""

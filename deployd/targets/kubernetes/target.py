@@ -16,6 +16,7 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.domain import Deploy, Health, Image, Trigger
 from deployd.errors import ConfigError, DeploydError, RequestRefused, RolloutFailed
+from deployd.judge.traffic import Reading
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
@@ -90,6 +91,10 @@ class KubernetesTarget:
         """See ports.Target. Kubernetes itself replaces pods that end: `unready`."""
         record = await asyncio.to_thread(self._releases.read, app.name)
         return await health(await self._app_deployment(app), record, deploy)
+
+    async def traffic(self, app: App, number: int) -> Reading:  # noqa: ARG002 - the port's signature
+        """See ports.Target: a cluster counts no requests."""
+        return {}
 
     async def has(self, image: Image) -> bool:
         """See ports.Target."""

@@ -11,6 +11,7 @@ from typing import Any
 from deployd.config.app import App
 from deployd.domain import Deploy, GateResult, Health, Image
 from deployd.errors import BuildFailed, Unavailable
+from deployd.judge.traffic import Reading
 from deployd.ports.builder import BuildRequest, Present, Removal
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
@@ -135,6 +136,9 @@ class Target(_Hands):
     async def health(self, app: App, deploy: Deploy) -> Health:
         serves = await self.serving(app) == deploy.number
         return Health() if serves else Health("down", "something else serves")
+
+    async def traffic(self, app: App, number: int) -> Reading:
+        return {}
 
     async def has(self, image: Image) -> bool:
         return image in (await self._call()).images.values()

@@ -33,7 +33,13 @@ def commit(number: int) -> str:
 
 
 def an_app(
-    number: int, *, name: str = NAME, listen: int | None = None, ready: dict[str, Any] | None = None, **docker: Any
+    number: int,
+    *,
+    name: str = NAME,
+    listen: int | None = None,
+    ready: dict[str, Any] | None = None,
+    gateway: dict[str, Any] | None = None,
+    **docker: Any,
 ) -> App:
     """The app as it is configured when deploy `number` runs: its release says that number's commit."""
     env = {"COMMIT": commit(number), **docker.pop("env", {})}
@@ -43,7 +49,7 @@ def an_app(
             "repo": "https://git.example.com/acme/iris.git",
             "branch": "main",
             "docker": {"stop_timeout": "2s", "drain": "10s", "env": env, **docker},
-            "gateway": {"listen": listen} if listen else {"hosts": [f"{name}.example.com"]},
+            "gateway": {**({"listen": listen} if listen else {"hosts": [f"{name}.example.com"]}), **(gateway or {})},
             "ready": {"path": "/ready", "within": "20s", "every": "20ms", "commit_path": "/version", **(ready or {})},
         }
     )

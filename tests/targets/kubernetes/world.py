@@ -83,6 +83,12 @@ class RecordedProgress:
         if result.verdict == "failed" or self.refuse:
             raise RolloutFailed(f"the ready gate refused it: {result.detail}")
 
+    async def prove_again(self, candidate: Candidate) -> None:
+        raise AssertionError("a cluster has no canary")
+
+    async def judged(self, result: GateResult) -> None:
+        raise AssertionError("a cluster has no canary")
+
     async def pushed(self, image: Image) -> None:
         self.image = image
         self.told.append("pushed")

@@ -23,6 +23,10 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             )
             await reader.readexactly(length)
             path = urlsplit(target)
+            if path.path == "/" and FAULT == "slow":
+                await asyncio.sleep(0.1)
+            if path.path == "/" and FAULT == "ends":
+                os._exit(5)
             if pause := parse_qs(path.query).get("sleep"):
                 await asyncio.sleep(float(pause[0]))
             status, body = answer(path.path, head)
@@ -35,6 +39,8 @@ def answer(path: str, head: str) -> tuple[str, bytes]:
         return "200 OK", head.encode()
     if path == "/ready" and (FAULT == "never-ready" or os.path.exists("/tmp/unready")):  # noqa: PTH110
         return "503 Service Unavailable", b"the model is not loaded"
+    if path == "/" and FAULT == "errs":
+        return "500 Internal Server Error", b"the model is broken"
     if path == "/version":
         return "200 OK", f'{{"commit": "{COMMIT}"}}'.encode()
     return "200 OK", COMMIT.encode()

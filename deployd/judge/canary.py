@@ -1,0 +1,143 @@
+"""The verdict on a release that gets a growing share of the traffic beside the old one. Pure: it is fed what both were asked.
+
+It is refused as soon as it is certain that it errs more often than the old one (an E value, see `evidence`), or that it is slower
+(bounds of quantiles, see `latency`). A step in which it got too few requests is not judged. More answers with 4xx are only told:
+those are the client's errors, and a model may rightly accept less.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployd.judge.evidence import Count, Evidence
+from deployd.judge.latency import slower, typical
+from deployd.judge.traffic import Traffic
+from deployd.wording import counted
+
+LEAST_REQUESTS = 60
+"""The new release's requests in a step, from which on the step is judged: with none wrong, under 5 % go wrong."""
+SETTLED_SECONDS = 1.0
+"""How long a step has to be on before durations count: a cold cache is no slow model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """What the new and the old release were asked since the canary began, or in a part of it."""
+
+    new: Traffic = field(default_factory=Traffic)
+    old: Traffic = field(default_factory=Traffic)
+
+    def minus(self, before: "Both") -> "Both":
+        """What has come since `before`."""
+        return Both(self.new.minus(before.new), self.old.minus(before.old))
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnd:
+    """How a step of a canary went."""
+
+    percent: int
+    seen: Both
+
+    @property
+    def judged(self) -> bool:
+        """Whether the new release got enough requests for a verdict."""
+        return self.seen.new.requests >= LEAST_REQUESTS
+
+    def __str__(self) -> str:
+        new, old = self.seen.new, self.seen.old
+        return f"{self.percent} %: {_figures(new)} (old release: {_figures(old)})"
+
+
+class CanaryJudge:
+    """Judges one canary. Call `begin_step`, then `tick` every TICK_SECONDS, then `end_step`."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepEnd] = []
+        self._errors, self._refusals = Evidence(), Evidence()
+        self._percent, self._began, self._settled = 0, Both(), Both()
+        self._seen = Both()
+
+    def begin_step(self, percent: int) -> None:
+        """From now on `percent` of the requests are to go to the new release."""
+        self._percent, self._began, self._settled = percent, self._seen, self._seen
+        self._errors.begin_step()
+        self._refusals.begin_step()
+
+    def tick(self, seen: Both) -> str | None:
+        """What was asked since the canary began, without durations. The reason to refuse the new release, if there is one."""
+        self._seen = Both(_with(seen.new, self._seen.new), _with(seen.old, self._seen.old))
+        share, new, old = self._percent / 100, seen.new, seen.old
+        self._errors.tick(share, Count(new.requests, new.bad), Count(old.requests, old.bad))
+        self._refusals.tick(share, Count(new.requests, new.refused), Count(old.requests, old.refused))
+        if self._errors.enough:
+            return f"it errs more often than the old release: {_share(new)} against {_share(old)}"
+        return None
+
+    def look(self, seen: Both, *, settling: bool) -> str | None:
+        """The same with durations, about once a second; `settling`: the step has just begun. The reason to refuse, if any."""
+        reason = self.tick(seen)
+        self._seen = seen
+        if settling:
+            self._settled = seen
+        if reason is not None:
+            return reason
+        since = seen.minus(self._settled)
+        found = slower(since.new.latencies, since.old.latencies)
+        return f"it is slower: {found}" if found is not None else None
+
+    def end_step(self) -> StepEnd:
+        """The step is over, and there is no reason to refuse the new release."""
+        self.steps.append(StepEnd(self._percent, self.seen_in_step))
+        return self.steps[-1]
+
+    @property
+    def seen_in_step(self) -> Both:
+        """What was asked in the present step."""
+        return self._seen.minus(self._began)
+
+    @property
+    def refuses_more(self) -> bool:
+        """Whether the new release certainly answers more often with 4xx."""
+        return self._refusals.enough
+
+    def progress(self) -> str:
+        """How far the step has come, for a person."""
+        return f"{self._percent} %: {_figures(self.seen_in_step.new)}"
+
+    def figures(self) -> Mapping[str, Any]:
+        """What was measured, for the record."""
+        new, old = self._seen.new, self._seen.old
+        return {
+            "percent": self._percent,
+            "requests": new.requests,
+            "errors": new.bad,
+            "refused": new.refused,
+            "old_requests": old.requests,
+            "old_errors": old.bad,
+            "old_refused": old.refused,
+            "e_value": float(f"{self._errors.value:.4g}"),
+            "e_limit": 10_000,
+            **_durations("", new),
+            **_durations("old_", old),
+        }
+
+
+def _with(now: Traffic, before: Traffic) -> Traffic:
+    """`now`, which has no durations, with those that were read before."""
+    return Traffic(now.requests, now.bad, now.refused, before.latencies)
+
+
+def _share(traffic: Traffic) -> str:
+    return f"{traffic.bad:,} of {traffic.requests:,} requests"
+
+
+def _figures(traffic: Traffic) -> str:
+    p95 = typical(traffic.latencies, 0.95)
+    slow = f", p95 {p95 / 1000:.3g} ms" if p95 is not None else ""
+    return f"{counted(traffic.requests, 'request')}, {counted(traffic.bad, 'error')}{slow}"
+
+
+def _durations(prefix: str, traffic: Traffic) -> Mapping[str, float]:
+    found = {name: typical(traffic.latencies, q) for name, q in (("p50_ms", 0.5), ("p95_ms", 0.95))}
+    return {f"{prefix}{name}": round(us / 1000, 2) for name, us in found.items() if us is not None}

@@ -1,0 +1,126 @@
+"""What a gateway has counted for each place where an app runs, and what that means for a stretch of time. Pure.
+
+A gateway counts from its own start, for each of its workers and each of a worker's slots, and a slot is used again for another
+container. So figures are only compared for the same worker, slot and address, and a `Window` adds up what they grew by.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+Histogram = Mapping[int, int]
+"""How many answers took how long: by the least duration of a class, in µs. A class is at most a tenth wider than its least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One slot of one worker, with the address that it has."""
+
+    worker: int
+    slot: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What was counted at one place since its worker began. `attempts`: requests sent there, also those sent again after a
+    failure; `answered`: with any status; `errors`: of those, with 5xx; `refused`: with 4xx; `given_up`: the client went away;
+    `open`: in progress now."""
+
+    attempts: int = 0
+    answered: int = 0
+    errors: int = 0
+    refused: int = 0
+    given_up: int = 0
+    open: int = 0
+    latencies: Histogram = field(default_factory=dict)
+
+
+Reading = Mapping[Place, Counters]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What one address was asked in a window. `bad`: attempts without an answer, or with 5xx; `refused`: with 4xx."""
+
+    requests: int = 0
+    bad: int = 0
+    refused: int = 0
+    latencies: Histogram = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """The share of bad attempts."""
+        return self.bad / self.requests if self.requests else 0.0
+
+    def minus(self, before: "Traffic") -> "Traffic":
+        """What has come since `before`, of the same window."""
+        return Traffic(
+            self.requests - before.requests,
+            self.bad - before.bad,
+            self.refused - before.refused,
+            _less(self.latencies, before.latencies),
+        )
+
+
+class Window:
+    """What every address was asked since the first reading."""
+
+    def __init__(self, first: Reading) -> None:
+        self._base = dict(first)
+        self._last = dict(first)
+        self._banked: dict[str, list[Traffic]] = {}
+
+    def add(self, now: Reading) -> None:
+        """Count what has come until `now`.
+
+        A worker that is new has counted from zero. A place that is new in a known worker has the figures of the container before
+        it, so what it is asked counts from here on. A worker that has ended takes its last moments along."""
+        known = {place.worker for place in self._last}
+        for place, counters in now.items():
+            before = self._last.get(place)
+            if before is None:
+                self._base[place] = counters if place.worker in known else Counters()
+            elif counters.attempts < before.attempts:  # another process with the same id
+                self._bank(place)
+                self._base[place] = Counters()
+        for gone in self._last.keys() - now.keys():
+            self._bank(gone)
+        self._last = dict(now)
+
+    def of(self, address: str) -> Traffic:
+        """What `address` was asked so far."""
+        now = [_grown(self._base[p], counters) for p, counters in self._last.items() if p.address == address]
+        return _sum([*self._banked.get(address, ()), *now])
+
+    def whole(self) -> Traffic:
+        """What all addresses of the readings were asked so far."""
+        addresses = {place.address for place in self._last} | self._banked.keys()
+        return _sum([self.of(address) for address in addresses])
+
+    def _bank(self, place: Place) -> None:
+        self._banked.setdefault(place.address, []).append(_grown(self._base.pop(place), self._last[place]))
+
+
+def _grown(base: Counters, now: Counters) -> Traffic:
+    """What has come between two readings of a place.
+
+    What was in progress at the first may be answered by now, without having been counted as an attempt here: so attempts without
+    an answer are rather counted too low. A client that goes away while it gets its answer lowers them, too."""
+    answered, given_up = now.answered - base.answered, now.given_up - base.given_up
+    attempts, errors = now.attempts - base.attempts, now.errors - base.errors
+    unanswered = max(0, attempts - answered - given_up - now.open)
+    return Traffic(attempts, unanswered + errors, now.refused - base.refused, _less(now.latencies, base.latencies))
+
+
+def _less(now: Histogram, before: Histogram) -> Histogram:
+    return {least: count for least in now if (count := now[least] - before.get(least, 0)) > 0}
+
+
+def _sum(parts: Iterable[Traffic]) -> Traffic:
+    requests = bad = refused = 0
+    latencies: dict[int, int] = {}
+    for part in parts:
+        requests, bad, refused = requests + part.requests, bad + part.bad, refused + part.refused
+        for least, count in part.latencies.items():
+            latencies[least] = latencies.get(least, 0) + count
+    return Traffic(requests, bad, refused, latencies)
