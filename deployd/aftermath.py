@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from deployd.config.app import App
 from deployd.config.daemon import Retention
 from deployd.domain import Deploy
+from deployd.gates.own import Facts
+from deployd.hooks import run_hooks
 from deployd.logs.log import DaemonLog
 from deployd.logs.logs import Logs
 from deployd.ports.builder import Builder
@@ -16,6 +18,7 @@ from deployd.ports.target import InFlight, Target
 from deployd.pruning import Pruned, Pruner
 from deployd.recorder import Recorder
 from deployd.store.store import Store
+from deployd.tasks import together
 
 
 class Aftermath:
@@ -33,11 +36,21 @@ class Aftermath:
         """Clean up behind `deploy`, which is live. `in_flight` tells the number of the deploy that is under way meanwhile."""
         with self._logs.open(app.name, deploy.number) as log:
             recorder = Recorder(self._store, deploy, log)
-            async with recorder.step("drain"):
-                await self._leave_former_targets(app, deploy)
-                await self._targets[app.target].sweep(app, deploy.number, log, in_flight)
+            await together(self._hooks(app, deploy, recorder), self._drain(app, deploy, recorder, in_flight))
             async with recorder.step("prune"):
                 await self.prune(app, retention, log)
+
+    async def _hooks(self, app: App, deploy: Deploy, recorder: Recorder) -> None:
+        """Run the hooks that come after the switch: once, though a daemon that starts follows what is live again."""
+        known = await self._store.deploy(app.name, deploy.number) or deploy
+        done = {step.name for step in known.steps if step.status in {"done", "failed"}}
+        if "prune" not in done:
+            await run_hooks("after", Facts(app, known, known.image), recorder, done)
+
+    async def _drain(self, app: App, deploy: Deploy, recorder: Recorder, in_flight: InFlight) -> None:
+        async with recorder.step("drain"):
+            await self._leave_former_targets(app, deploy)
+            await self._targets[app.target].sweep(app, deploy.number, recorder.log, in_flight)
 
     async def prune(self, app: App, retention: Retention, log: Log | None = None) -> None:
         """Remove the app's images and logs past their limits; never an image that is live, previous or in flight."""

@@ -19,6 +19,7 @@ from deployd.config.values import read_secret
 from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.finding import Finding, Verdict
+from deployd.gates.own import missing, programs_of
 from deployd.gateway.certificates import Certificate, look, prove
 from deployd.gateway.held import held_ports
 from deployd.gateway.layout import gateway_name
@@ -28,6 +29,7 @@ from deployd.source.source import GitSource
 from deployd.targets.docker.trial import Trial
 
 _REGISTRY_SECONDS = 30.0
+_ROLE = "bind the Role in kubernetes/role.yaml to its account, in the namespace of the app"
 
 
 async def check(path: Path) -> list[Finding]:
@@ -40,6 +42,7 @@ async def check(path: Path) -> list[Finding]:
     found += [_state(config), *[finding async for finding in _engine(config)]]
     async with asyncio.TaskGroup() as tasks:
         looking = [tasks.create_task(_app(config, app)) for app in config.app]
+    found += [finding for app in config.app for finding in _programs(app)]
     return found + [finding for task in looking for finding in task.result()]
 
 
@@ -212,6 +215,14 @@ async def _builder(config: Config) -> list[Finding]:
     return [Finding("builder", "ok", section.kind), *limits]
 
 
+def _programs(app: App) -> Iterator[Finding]:
+    """The commands of the app's own gates and hooks that cannot be run here."""
+    for kind, asked in programs_of(app):
+        if why := missing(asked):
+            hint = "install it, or change its path"
+            yield Finding(f"app {app.name}", "wrong", f"app.{app.name}.{kind}.{why}", hint, in_config=True)
+
+
 async def _cluster(config: Config) -> AsyncIterator[Finding]:
     if not any(app.target == "kubernetes" for app in config.app):
         return
@@ -223,10 +234,12 @@ async def _cluster(config: Config) -> AsyncIterator[Finding]:
                 yield Finding(part, "ok" if said == "ok" else "wrong", said)
             for app in (app for app in config.app if app.target == "kubernetes"):
                 if missing := await target.missing(app):
-                    hint = "bind the Role in kubernetes/role.yaml to its account, in the namespace of the app"
                     yield Finding(
-                        f"app {app.name}", "wrong", f"the account on the cluster may not: {', '.join(missing)}", hint
+                        f"app {app.name}", "wrong", f"the account on the cluster may not: {', '.join(missing)}", _ROLE
                     )
+                if missing := await target.missing_for_proofs(app):
+                    lacking = f"`deployd prove` needs more: the account on the cluster may not: {', '.join(missing)}"
+                    yield Finding(f"app {app.name}", "warning", lacking, _ROLE)
     except DeploydError as exc:
         yield Finding.fault("cluster", exc)
 

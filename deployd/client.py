@@ -35,6 +35,7 @@ from deployd.following import Patience, events_of
 from deployd.terminal import Size
 
 _TEXT, _LINES, _EVENTS = "text/plain", "application/x-ndjson", "text/event-stream"
+_MARKDOWN = "text/markdown"
 _SILENCE_SECONDS = 45.0  # three heartbeats
 _AGAIN_SECONDS = 0.5
 
@@ -87,9 +88,19 @@ class Client:
         """One deploy with its steps."""
         return await self._asking.get(DeployAnswer, _path(app, "deploys", number))
 
+    async def report(self, app: str, number: int) -> str:
+        """The whole record of a deploy, as one page in Markdown."""
+        async with self._asking.stream("GET", _path(app, "deploys", number, "report"), _MARKDOWN) as response:
+            return b"".join([block async for block in response.aiter_bytes()]).decode()
+
     async def deploy(self, app: str, commit: str | None = None, *, rebuild: bool = False) -> DeployAnswer:
         """Ask for a deploy of a SHA, branch or tag; None means the head of what the app watches. `rebuild`: build it anew."""
         return await self._asking.post(DeployAnswer, _path(app, "deploys"), {"commit": commit, "rebuild": rebuild})
+
+    async def prove(self, app: str, commit: str | None = None, *, rebuild: bool = False) -> DeployAnswer:
+        """Ask that all gates are asked of a SHA, branch or tag, and that it is never switched to."""
+        body = {"commit": commit, "rebuild": rebuild, "prove": True}
+        return await self._asking.post(DeployAnswer, _path(app, "deploys"), body)
 
     async def rollback(self, app: str, to: int | None = None) -> DeployAnswer:
         """Ask to go back to release `to`, or to the one before."""

@@ -49,6 +49,7 @@ class Wanted(Struct, frozen=True):
     target: str = "docker"
     rollback_to: int | None = None
     rebuild: bool = False
+    prove: bool = False
 
 
 class Skip(Struct, frozen=True):
@@ -163,8 +164,9 @@ class GateResult(Struct, frozen=True):
 class Deploy(Struct, frozen=True):
     """One commit on its way to one app. Known as `app/number`; numbers of an app grow and are never used again.
 
-    `config_fault`: it failed for the config, not for its commit. `config` and `settings` are digests: of what its release was
-    made from beside the image, and of all that was configured for the app; None where an older deployd made it.
+    `prove`: it is built and asked all gates, and never serves. `config_fault`: it failed for the config, not for its commit.
+    `config` and `settings` are digests: of what its release was made from beside the image, and of all that was configured for
+    the app. Those and `image_size` (in bytes) are None where an older deployd made it.
     """
 
     app: str
@@ -179,6 +181,7 @@ class Deploy(Struct, frozen=True):
     target: str = "docker"
     rollback_to: int | None = None
     rebuild: bool = False
+    prove: bool = False
     superseded_by: int | None = None
     reason: str = ""
     hint: str = ""
@@ -189,6 +192,7 @@ class Deploy(Struct, frozen=True):
     live_at: datetime | None = None
     finished_at: datetime | None = None
     image: Image | None = None
+    image_size: int | None = None
     steps: tuple[Step, ...] = ()
     gates: tuple[GateResult, ...] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -197,6 +201,13 @@ class Deploy(Struct, frozen=True):
     def name(self) -> str:
         """`iris/42`."""
         return f"{self.app}/{self.number}"
+
+
+def model_version(model: Mapping[str, Any]) -> str:
+    """The version that a release says of its model, at the top or below `model`; empty when it says none."""
+    inner = model.get("model")
+    found = model.get("version") or (inner.get("version") if isinstance(inner, Mapping) else None)
+    return str(found) if found is not None else ""
 
 
 HealthState = Literal["ok", "unready", "down", "unknown"]
@@ -219,7 +230,7 @@ class AppState(Struct, frozen=True):
 
     `wanted` is the head that was wanted last, since `wanted_at`. When it does not serve and nothing waits or is in flight, the
     app is held: `held_reason` says why. `owed_since`: since when a delivery owes it a look. `failed`: the newest deploy, when it
-    failed.
+    failed. `at_rest`: nothing that could change what serves is in flight or waits; a deploy that only proves its commit may be.
     """
 
     app: str
@@ -227,6 +238,7 @@ class AppState(Struct, frozen=True):
     live: Deploy | None = None
     in_flight: Deploy | None = None
     queued: int = 0
+    at_rest: bool = True
     wanted: str | None = None
     wanted_at: datetime | None = None
     held_reason: str = ""

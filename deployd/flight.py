@@ -65,6 +65,8 @@ def ending(deploy: Deploy, error: BaseException | None, asked: Asker | None, new
 def _stopped(deploy: Deploy, asked: Asker | None, newest_waiting: int) -> Ending:
     if asked == "stop":
         return Ending(Status.QUEUED, "deployd was stopped")
+    if deploy.prove:
+        return Ending(Status.QUEUED, f"{deploy.app}/{newest_waiting} goes first" if newest_waiting else "it made way")
     if newest_waiting > deploy.number:
         reason = f"a newer deploy came: {deploy.app}/{newest_waiting}"
         return Ending(Status.SUPERSEDED, reason, superseded_by=newest_waiting)

@@ -74,8 +74,7 @@ class Lane:
         """A new deploy is queued. Cannot fail and returns at once."""
         self._backoff.reset()
         self._wake.set()
-        flight = self._flight
-        if flight is not None and deploy.number > flight.deploy.number and not (self._paused or self._starving()):
+        if (flight := self._flight) is not None and self._goes_first(deploy, flight.deploy):
             flight.stop("newer")
 
     def look(self) -> None:
@@ -114,6 +113,12 @@ class Lane:
                         await self._fly(deploy)
                         self._wake.set()
 
+    def _goes_first(self, deploy: Deploy, flying: Deploy) -> bool:
+        """Whether a new deploy stops the one in flight. One that only proves its commit waits, and makes way for every other."""
+        if deploy.prove or self._paused:
+            return False
+        return flying.prove or (deploy.number > flying.number and not self._starving())
+
     async def _recover(self) -> None:
         if (live := await self.keeper.recover()) is not None:
             await self._clean_up_behind(live)
@@ -136,7 +141,7 @@ class Lane:
 
     async def _fly(self, deploy: Deploy) -> None:
         """Run a deploy to its end and record it. Only the scheduler cancels this, when the daemon stops or the app goes."""
-        if not self._busy_since:
+        if not self._busy_since and not deploy.prove:
             self._busy_since = time.monotonic()
         with fields(deploy=deploy.number, commit=deploy.commit[:12]):
             task = asyncio.create_task(self._pipeline.run(self.app, deploy, self._may_cut_over))
@@ -186,7 +191,7 @@ class Lane:
             self._backoff.reset()
             await self._clean_up_behind(deploy)
             return
-        if status is Status.FAILED:
+        if status in {Status.FAILED, Status.PROVEN}:
             self._prune()
         if deploy.status is Status.ROLLING_OUT:  # the roll-out had begun
             await self._until_done(self.keeper.settle)
@@ -238,7 +243,7 @@ class Lane:
         return self._flight.deploy.number if self._flight is not None else None
 
     def _prune(self) -> None:
-        """Prune after a failed deploy, unless a clean-up runs already, which prunes too."""
+        """Prune after a deploy that did not go live, unless a clean-up runs already, which prunes too."""
         if self._cleaning is None or self._cleaning.done():
             self._clean_up(partial(self._aftermath.prune, self.app, self._running.config.retention))
 

@@ -30,6 +30,7 @@ from deployd.errors import ConfigError, DeploydError
 from deployd.events import Events
 from deployd.forges.github import GitHub
 from deployd.gates.golden import GoldenGate, ImageReader
+from deployd.gates.own import OwnGate
 from deployd.gates.ready import ReadyGate
 from deployd.host import systemd
 from deployd.host.process import only_one, signals
@@ -239,9 +240,8 @@ def _builder(config: Config) -> Builder:
 
 
 def _gates(app: App, readers: Mapping[str, ImageReader]) -> Sequence[Gate]:
-    if app.golden is None:
-        return [ReadyGate()]
-    return [ReadyGate(), GoldenGate(readers.get(app.target))]
+    golden = [] if app.golden is None else [GoldenGate(readers.get(app.target))]
+    return [ReadyGate(), *golden, *map(OwnGate, app.gate)]
 
 
 async def _reload_on(hangup: asyncio.Event, daemon: Daemon) -> None:

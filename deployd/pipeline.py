@@ -11,7 +11,7 @@ means for the deploy.
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +21,9 @@ from deployd.config.app import App
 from deployd.config.daemon import BuilderSection
 from deployd.config.digest import app_digest, release_digest
 from deployd.domain import Deploy, GateResult, Head, Image, Moment, labels
-from deployd.errors import DeploydError, RequestRefused, RolloutFailed
+from deployd.errors import DeploydError, RequestRefused, RolloutFailed, Unavailable
+from deployd.gates.own import Facts
+from deployd.hooks import run_hooks
 from deployd.logs.logs import Logs
 from deployd.ports.builder import Builder, BuildRequest
 from deployd.ports.gate import Candidate, Gate
@@ -61,7 +63,7 @@ class Pipeline:
         self._registry = registry
 
     async def run(self, app: App, deploy: Deploy, may_cut_over: MayCutOver) -> None:
-        """Bring `deploy` live. Raises BuildFailed, RolloutFailed, Unavailable or CancelledError.
+        """Bring `deploy` live, or prove it. Raises BuildFailed, RolloutFailed, Unavailable or CancelledError.
 
         `may_cut_over` is asked directly before the first change of what serves; False when the deploy has to make way for a newer
         one.
@@ -73,6 +75,8 @@ class Pipeline:
             await self._record_config(app, deploy)
             try:
                 async with AsyncExitStack() as stack:
+                    if deploy.prove and (why := why_unprovable(app)):
+                        raise RolloutFailed(why)
                     await self._parts.targets[app.target].require(app)
                     if deploy.rollback_to is None and deploy.trigger.kind != "restart":
                         context = await self._fetch(app, passage, stack)
@@ -81,7 +85,10 @@ class Pipeline:
                         if deploy.rollback_to is None and _reads_the_commit(app):
                             await self._fetch(app, passage, stack)
                         image = await self._built_before(deploy)
-                    await self._parts.targets[app.target].roll_out(app, deploy, image, passage)
+                    if deploy.prove:
+                        await self._prove(app, deploy, image, passage)
+                    else:
+                        await self._parts.targets[app.target].roll_out(app, deploy, image, passage)
             except DeploydError as exc:
                 exc.mask(log.redact)
                 told = set(exc.hint.splitlines()) <= set(
@@ -92,6 +99,12 @@ class Pipeline:
             except asyncio.CancelledError:
                 log.write(f"{deploy.name} was stopped\n")
                 raise
+
+    async def _prove(self, app: App, deploy: Deploy, image: Image, passage: "_Passage") -> None:
+        """Ask all gates of a candidate that never serves."""
+        await self._parts.targets[app.target].prove(app, deploy, image, passage)
+        await self._parts.store.advance(deploy, Status.PROVEN)
+        passage.log.write(f"{deploy.name} is proven, and was not switched to\n")
 
     async def built(self, app: App, commit: str) -> Image | None:
         """The image of that commit as the app is configured now, when it was built before."""
@@ -130,7 +143,10 @@ class Pipeline:
                 await self._parts.store.record_image(deploy, image)
             else:
                 image = await self._build_anew(app, passage, request, context)
-        if app.target == "docker":
+            with suppress(Unavailable):  # a registry may be slow to show what was pushed: then the size is not known
+                if (present := await self._parts.builder.find(image)) is not None and present.size:
+                    await self._parts.store.record_size(deploy, present.size)
+        if app.target == "docker" or deploy.prove:
             await self._parts.store.advance(deploy, Status.CHECKING)
         return image
 
@@ -167,6 +183,8 @@ class Pipeline:
         if earlier is None or earlier.image is None:
             hint = "deploy its commit again"
             raise RequestRefused(409, f"{deploy.app}/{number} left no image to go back to", hint=hint)
+        if earlier.image_size is not None:
+            await self._parts.store.record_size(deploy, earlier.image_size)
         await self._parts.store.advance(deploy, Status.CHECKING)
         return earlier.image
 
@@ -181,6 +199,13 @@ class Pipeline:
             labels=labels(self._instance, app.name, commit=commit),
             args={"COMMIT": commit, **app.build.args},
         )
+
+
+def why_unprovable(app: App) -> str:
+    """Why no candidate of the app can be proven beside what serves; empty when one can."""
+    if app.target == "docker" and app.docker.start == "stop-first":
+        return f'app.{app.name}.docker.start = "stop-first": it cannot run twice, so nothing can be proven beside what serves'
+    return ""
 
 
 def _reads_the_commit(app: App) -> bool:
@@ -218,12 +243,20 @@ class _Passage(Recorder):
             return await context.read(path)
 
     async def prove(self, candidate: Candidate) -> None:
-        """Ask the gates in turn; the first that refuses ends it. Then record what the candidate says of its model."""
-        for gate in self._parts.gates(self._app):
-            async with self.step(gate.name):
-                await self._ask(gate, candidate, "before")
+        """Ask the gates in turn; the first that refuses ends it. The first asks whether the candidate is ready: what it says of
+        its model is recorded then."""
+        gates = self._parts.gates(self._app)
+        await self._ask_in_steps(gates[:1], candidate)
         if model := await provenance(candidate.address, candidate.app.ready, candidate.headers):
             await self._store.record_model(self.deploy, model)
+        await self._ask_in_steps(gates[1:], candidate)
+        if not self.deploy.prove:
+            await run_hooks("before", Facts.of(candidate), self)
+
+    async def _ask_in_steps(self, gates: Sequence[Gate], candidate: Candidate) -> None:
+        for gate in gates:
+            async with self.step(gate.name):
+                await self._ask(gate, candidate, "before")
 
     async def prove_again(self, candidate: Candidate) -> None:
         """Ask the gates that need only the candidate again: it has got too few requests to be judged by them."""

@@ -50,7 +50,9 @@ async def _decision(app: App, head: Head, known: Known, source: Source) -> str:
 def _steps(app: App, commit: str, image: Image | None, state: AppState) -> Iterator[str]:
     if state.paused:
         yield f"wait: {app.name} is paused"
-    if state.in_flight is not None:
+    if state.in_flight is not None and state.in_flight.prove:
+        yield f"let {state.in_flight.name} wait, which only proves its commit"
+    elif state.in_flight is not None:
         yield f"supersede {state.in_flight.name}, which is {state.in_flight.status.value.replace('_', ' ')}"
     yield f"fetch {commit[:12]} from {app.repo}"
     yield f"use the image built before, {image.reference}" if image else f"build {app.build.dockerfile}"
@@ -58,6 +60,7 @@ def _steps(app: App, commit: str, image: Image | None, state: AppState) -> Itera
     yield f"wait up to {app.ready.within:g} s for {app.ready.path}"
     if app.golden is not None:
         yield f"ask the golden predictions of {app.golden.file}"
+    yield from (f"ask your gate {gate.name}" for gate in app.gate)
     live = state.live
     yield "serve it: nothing is live yet" if live is None else f"switch from {live.name} ({live.commit[:12]}) to it"
 

@@ -18,7 +18,7 @@ from deployd.errors import RequestRefused, Unavailable
 from deployd.lane import Lane
 from deployd.order.decide import head_of, why_no_head
 from deployd.order.look import WAITS, Looks
-from deployd.pipeline import Pipeline
+from deployd.pipeline import Pipeline, why_unprovable
 from deployd.plan import Plan, plan
 from deployd.ports.source import Source
 from deployd.ports.target import Target
@@ -93,12 +93,21 @@ class Scheduler:
         self.looks.ask(names)
         return names
 
-    async def deploy(self, name: str, commit: str | None, by: str | None, *, rebuild: bool = False) -> Deploy:
+    async def deploy(
+        self, name: str, commit: str | None, by: str | None, *, rebuild: bool = False, prove: bool = False
+    ) -> Deploy:
         """Deploy a commit, branch or tag by hand; None means the head of the ref that the app follows. `rebuild`: build it anew,
-        without the cache, from base images that are pulled."""
+        without the cache, from base images that are pulled. `prove`: ask all gates of it, and never switch to it."""
         app = self._app(name)
+        if prove and (why := why_unprovable(app)):
+            raise RequestRefused(409, why, hint=f"deployd deploy {name} deploys it")
         head = await self._head(app) if commit is None else Head(app.ref, await self._source.resolve(app, commit))
-        wanted = Wanted(name, head.commit, head.ref, Trigger("manual", by=by), target=app.target, rebuild=rebuild)
+        wanted = Wanted(
+            *(name, head.commit, head.ref, Trigger("manual", by=by)),
+            target=app.target,
+            rebuild=rebuild,
+            prove=prove,
+        )
         deploy = await self._store.queue(wanted)
         self._submit(deploy)
         return deploy

@@ -17,6 +17,7 @@ class Status(StrEnum):
     FAILED = "failed"
     SUPERSEDED = "superseded"
     CANCELLED = "cancelled"
+    PROVEN = "proven"
 
     @property
     def active(self) -> bool:
@@ -42,11 +43,11 @@ _ENDS = frozenset({Status.FAILED, Status.SUPERSEDED, Status.CANCELLED})
 _PASSIVE = frozenset({Status.RETIRED, Status.REVERTED, Status.SUPERSEDED, Status.CANCELLED})
 
 # An active deploy goes back to queued when the daemon stops, one that had not begun stays so. A rollback skips building;
-# Kubernetes checks while it rolls out.
+# Kubernetes checks while it rolls out. A deploy that only proves its commit ends as proven, and never rolls out.
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.QUEUED: ACTIVE | {Status.QUEUED} | _ENDS,
     Status.BUILDING: frozenset({Status.CHECKING, Status.ROLLING_OUT, Status.QUEUED}) | _ENDS,
-    Status.CHECKING: frozenset({Status.ROLLING_OUT, Status.QUEUED}) | _ENDS,
+    Status.CHECKING: frozenset({Status.ROLLING_OUT, Status.PROVEN, Status.QUEUED}) | _ENDS,
     Status.ROLLING_OUT: frozenset({Status.LIVE, Status.QUEUED}) | _ENDS,
     Status.LIVE: frozenset({Status.RETIRED, Status.REVERTED}),
     Status.RETIRED: frozenset(),
@@ -54,6 +55,7 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.FAILED: frozenset(),
     Status.SUPERSEDED: frozenset(),
     Status.CANCELLED: frozenset(),
+    Status.PROVEN: frozenset(),
 }
 
 

@@ -116,6 +116,9 @@ class Manifest(_Part):
             "version": self.version,
             "trained_at": self.trained_at,
             "metrics": self.metrics,
+            "data": self.data.model_dump(),
+            "estimator": self.estimator.type,
+            "seed": self.seed,
             "libraries": self.libraries,
         }
 

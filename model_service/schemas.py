@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from model_service.manifest import Manifest
+from model_service.manifest import Data, Manifest
 from model_service.open_inference import OpenInference
 from model_service.rows import LARGEST
 from model_service.schemas_open_inference import infer_operation
@@ -95,6 +95,9 @@ class Version(BaseModel):
     version: str
     trained_at: str
     metrics: dict[str, Any]
+    data: Data
+    estimator: str
+    seed: int
     libraries: dict[str, str]
 
 

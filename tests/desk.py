@@ -102,6 +102,7 @@ class FakeTarget:
 
     def __init__(self) -> None:
         self.live: dict[str, int] = {}
+        self.proving: list[int] = []  # the deploys that it was asked to prove
         self.removed: list[str] = []
         self.parts: dict[str, str] = {"engine": "ok", "gateway": "ok"}
         self.printed: list[bytes] = [b"one\n", b"two\n"]
@@ -133,6 +134,15 @@ class FakeTarget:
                 await self.halfway.wait()
         await progress.prove(Candidate(app, deploy, "http://192.0.2.1", image))
         await uninterrupted(self._cut_over(app, deploy, progress))
+
+    async def prove(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+        async with progress.step("candidate"):
+            self.proving.append(deploy.number)
+            if self.halfway is not None:
+                await self.halfway.wait()
+        await progress.prove(Candidate(app, deploy, "http://192.0.2.1", image))
 
     async def _cut_over(self, app: App, deploy: Deploy, progress: Progress) -> None:
         async with progress.step("cut-over"):

@@ -227,6 +227,17 @@ class FakeTarget:
             if self._serving.get(app.name) != deploy.number:
                 running.discard(deploy.number)
 
+    async def prove(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        running = self.containers.setdefault(app.name, set())
+        running.add(deploy.number)
+        try:
+            async with progress.step("candidate"):
+                await progress.prove(Candidate(app, deploy, "http://192.0.2.1", image))
+                if image.tag == "bad":
+                    raise RolloutFailed("exited with code 1", hint="no model file")
+        finally:
+            running.discard(deploy.number)
+
     async def serving(self, app: App) -> int | None:
         return self._serving.get(app.name)
 

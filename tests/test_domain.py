@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from deployd.delivery import Owed
-from deployd.domain import AppState, Deploy, Image, Trigger, labels
+from deployd.domain import AppState, Deploy, Image, Trigger, labels, model_version
 from deployd.status import ACTIVE, TRANSITIONS, Status, can_become
 
 
@@ -12,7 +12,7 @@ def test_every_status_stands_in_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    "status", [Status.RETIRED, Status.REVERTED, Status.FAILED, Status.SUPERSEDED, Status.CANCELLED]
+    "status", [Status.RETIRED, Status.REVERTED, Status.FAILED, Status.SUPERSEDED, Status.CANCELLED, Status.PROVEN]
 )
 def test_an_end_becomes_nothing_else(status: Status) -> None:
     assert status.ended
@@ -55,6 +55,21 @@ def test_what_no_person_asked_for_is_automatic(trigger: Trigger, automatic: bool
 )
 def test_a_delivery_that_names_no_commit_tells_of_a_deletion(commit: str, deleted: bool) -> None:
     assert Owed(1, "g", commit).deleted is deleted
+
+
+@pytest.mark.parametrize(
+    ("model", "version"),
+    [
+        ({}, ""),
+        ({"commit": "a"}, ""),
+        ({"version": "3f2a"}, "3f2a"),
+        ({"version": 7}, "7"),
+        ({"model": {"version": "1.2"}}, "1.2"),
+        ({"model": "iris"}, ""),
+    ],
+)
+def test_the_version_of_a_model_is_what_its_release_says(model: dict[str, object], version: str) -> None:
+    assert model_version(model) == version
 
 
 def _live(commit: str, at: int) -> Deploy:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import structs
 
 from deployd.domain import Deploy, Trigger
 from deployd.errors import BuildFailed, RolloutFailed, Unavailable
@@ -53,6 +54,13 @@ def test_the_end_of_its_task_says_what_a_deploy_becomes(
 ) -> None:
     assert ending(_deploy(status), error, asked, newest) == expected
     assert can_become(status, expected.status)
+
+
+@pytest.mark.parametrize(("newest", "reason"), [(9, "iris/9 goes first"), (0, "it made way")])
+def test_a_deploy_that_only_proves_its_commit_makes_way_and_waits(newest: int, reason: str) -> None:
+    proof = structs.replace(_deploy(), prove=True)
+    assert ending(proof, None, "newer", newest) == Ending(Status.QUEUED, reason)
+    assert ending(proof, None, "hand", newest) == CANCELLED
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status.ended])

@@ -51,7 +51,9 @@ def test_the_role_grants_exactly_what_the_code_uses() -> None:
         for verb in rule["verbs"]
     }
     asked = {
-        (group, resource, verb) for group, resource, verbs in access.FOR_ANY + access.FOR_CREATED for verb in verbs
+        (group, resource, verb)
+        for group, resource, verbs in access.FOR_ANY + access.FOR_CREATED + access.FOR_PROOFS
+        for verb in verbs
     }
     assert granted == asked
 

@@ -109,6 +109,14 @@ async def test_what_a_candidate_says_of_its_model_is_recorded(daemon: Works) -> 
     assert json.loads(json.dumps(dict(deploy.model))) == said
 
 
+async def test_the_model_of_a_candidate_that_is_ready_is_recorded_though_a_later_gate_refuses_it(daemon: Works) -> None:
+    daemon.gates = [FakeGate("ready", "passed"), FakeGate("golden", "failed")]
+    async with serving(lambda _path, _body: (200, as_json({"version": "7"}))) as address:
+        with pytest.raises(RolloutFailed):
+            await _run(daemon, _proving(address))
+    assert (await _now(daemon)).model == {"version": "7"}
+
+
 async def test_a_candidate_that_says_nothing_of_its_model_is_proven_all_the_same(daemon: Works) -> None:
     async with serving(lambda path, body: (200, b"c0ffee")) as address:
         deploy = await _run(daemon, _proving(address))

@@ -56,7 +56,7 @@ class BaseAnswer(Answer):
 
 
 class DeployAnswer(Answer):
-    """One deploy. In lists `steps` is empty."""
+    """One deploy. In lists `steps` is empty. `prove`: it was only proven, and never served."""
 
     app: str
     number: int
@@ -76,8 +76,10 @@ class DeployAnswer(Answer):
     finished_at: datetime | None = None
     image: str | None = None
     digest: str | None = None
+    image_size: int | None = None
     bases: list[BaseAnswer] = []
     rebuild: bool = False
+    prove: bool = False
     steps: list[StepAnswer] = []
     gates: list[GateAnswer] = []
     model: dict[str, Any] = {}

@@ -33,10 +33,12 @@ class DeployAsked(Asked):
     """What to deploy: a SHA (short or full), branch or tag; null means the head of what the app watches.
 
     `rebuild`: build the image anew, without the build cache and from base images that are pulled, though there is one.
+    `prove`: ask all gates of it, and never switch to it.
     """
 
     commit: CommitName | None = None
     rebuild: bool = False
+    prove: bool = False
 
 
 class PruneAsked(Asked):

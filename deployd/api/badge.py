@@ -29,7 +29,7 @@ def _words(state: AppState, newest: Deploy | None, health: Health | None) -> tup
         return health.state, _RED
     if state.paused:
         return "paused", _GREY
-    if state.in_flight is not None:
+    if state.in_flight is not None and not state.in_flight.prove:
         return state.in_flight.status.value.replace("_", " "), _BLUE
     if newest is not None and newest.status in {Status.FAILED, Status.REVERTED}:
         return f"{newest.status} {newest.commit[:7]}", _RED

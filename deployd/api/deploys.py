@@ -1,8 +1,11 @@
 """The endpoints for apps and their deploys."""
 
+import importlib.metadata
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.responses import Response
 
 from deployd.api.answers import (
     AppAnswer,
@@ -23,6 +26,7 @@ from deployd.api.asked import CommitName, DeployAsked, RollbackAsked, ScaleAsked
 from deployd.api.auth import DEPLOYS, READS, RULES, Deployer
 from deployd.api.differences import differences
 from deployd.api.paths import Number, NumberQuery
+from deployd.api.report import report
 from deployd.api.services import Given, Services
 from deployd.config.urls import public_urls
 from deployd.domain import AppState, Deploy
@@ -68,11 +72,26 @@ async def one_deploy(app: str, number: Number, services: Given) -> DeployAnswer:
     return DeployAnswer.of(await _deploy(services, app, number))
 
 
+@router.get(
+    "/{app}/deploys/{number}/report",
+    dependencies=[READS],
+    response_class=Response,
+    responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}},
+)
+async def one_report(app: str, number: Number, services: Given) -> Response:
+    """The whole record of a deploy as one page in Markdown."""
+    deploy = await _deploy(services, app, number)
+    former = await services.store.served_before(app, number)
+    daemon = f"deployd {importlib.metadata.version('deployd')} ({services.config.server.identity})"
+    page = report(deploy, former, daemon=daemon, now=datetime.now(UTC))
+    return Response(page, media_type="text/markdown; charset=utf-8")
+
+
 @router.post("/{app}/deploys", status_code=202)
 async def deploy_app(app: str, services: Given, caller: Deployer, asked: DeployAsked | None = None) -> DeployAnswer:
-    """Deploy a commit, branch or tag; without one, the head of what the app watches."""
+    """Deploy a commit, branch or tag, or only prove it; without one, the head of what the app watches."""
     asked = asked or DeployAsked()
-    deploy = await services.scheduler.deploy(app, asked.commit, caller.name, rebuild=asked.rebuild)
+    deploy = await services.scheduler.deploy(app, asked.commit, caller.name, rebuild=asked.rebuild, prove=asked.prove)
     return DeployAnswer.of(deploy)
 
 

@@ -9,7 +9,8 @@ from deployd.domain import Deploy
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One fact that differs: `what` names it (`commit`, `gate golden`, `model metrics.accuracy`), None where absent."""
+    """One fact that differs: `what` names it (`commit`, `gate golden`, `gate evaluate accuracy`, `model metrics.accuracy`), None
+    where absent."""
 
     what: str
     before: Any
@@ -32,20 +33,24 @@ def _facts(deploy: Deploy) -> Iterator[tuple[str, Any]]:
     yield "trigger", deploy.trigger.kind
     yield "status", deploy.status.value
     yield "reason", deploy.reason or None
+    yield "config", deploy.settings
     if deploy.image is not None:
         yield "image", deploy.image.full_name
         yield "image id", deploy.image.id
         yield "digest", deploy.image.digest
         yield from ((f"base {base.name}", base.digest) for base in deploy.image.bases)
+    yield "image size", deploy.image_size
     for gate in deploy.gates:
         yield f"gate {gate.name}", f"{gate.verdict}: {gate.detail}" if gate.detail else gate.verdict
-    yield from _flat("model", deploy.model)
+    for gate in deploy.gates:
+        yield from ((f"gate {gate.name} {what}", value) for what, value in flat("", gate.figures))
+    yield from ((f"model {what}", value) for what, value in flat("", deploy.model))
 
 
-def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+def flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The values in nested objects, each with its path: `metrics.accuracy`."""
     if not isinstance(value, Mapping):
         yield path, value
         return
-    joint = " " if path == "model" else "."
     for key, inner in value.items():
-        yield from _flat(f"{path}{joint}{key}", inner)
+        yield from flat(f"{path}.{key}" if path else str(key), inner)

@@ -81,9 +81,9 @@ async def app_badge(app: str, services: Given) -> Response:
     """The app's state as a picture."""
     if services.config.find(app) is None:
         raise RequestRefused(404, f"there is no app {app}")
-    newest, state = await services.store.deploys(app, 1), await services.store.state(app)
+    newest, state = await services.store.newest_to_serve(app), await services.store.state(app)
     health = services.scheduler.health(app, state.live.number) if state.live is not None else None
-    picture = badge(app, state, newest[0] if newest else None, health)
+    picture = badge(app, state, newest, health)
     headers = {"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
     return Response(picture, media_type="image/svg+xml", headers=headers)
 

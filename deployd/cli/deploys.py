@@ -1,5 +1,6 @@
 """The commands about deploys: deploy, rollback, cancel, history, diff, plan."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from deployd.cli import names, progress
 from deployd.cli.output import AppName, AsJson, out, print_json, status_text, took, with_daemon
 from deployd.cli.tables import age, print_comparison, print_table
 from deployd.client import Client
+from deployd.domain import model_version
 from deployd.errors import RequestRefused
 from deployd.exits import FAILED
 from deployd.logs.log import printable
@@ -26,11 +28,13 @@ AppOrDeploy = Annotated[str, typer.Argument(metavar="APP[/N]", help="An app, or 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog="Example: deployd deploy iris v1.2 --wait")(deploy)
+    app.command(epilog="Example: deployd prove iris feature/deeper-tree --wait")(prove)
     app.command(epilog="Example: deployd rollback iris/41")(rollback)
     app.command(epilog="Example: deployd restart iris --wait")(restart)
     app.command(epilog="Example: deployd cancel iris/42")(cancel)
     app.command(epilog="Example: deployd history iris --limit 10")(history)
     app.command(epilog="Example: deployd diff iris/41 iris/42")(diff)
+    app.command(epilog="Example: deployd report iris/42 > iris-42.md")(report)
     app.command(epilog="Example: deployd plan iris main")(plan)
 
 
@@ -52,6 +56,29 @@ def deploy(
 
     async def ask(client: Client) -> DeployAnswer:
         asked = await client.deploy(*await names.commit_of(client, name, commit), rebuild=rebuild)
+        return await _followed(client, asked, wait=wait, as_json=as_json)
+
+    _end(with_daemon(ask), waited=wait, as_json=as_json)
+
+
+def prove(
+    name: Annotated[
+        str, typer.Argument(metavar="APP[/N]", help="The name of an app; with /N, the commit of that deploy is proven.")
+    ],
+    commit: Annotated[str | None, typer.Argument(metavar="COMMIT", help="A SHA, branch or tag.")] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build the image anew: without the cache, from base images pulled first.")
+    ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", "-w", help="Show the steps until it ends. Exits 0 when it is proven, 1 when not."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build a commit and ask all gates of it, without ever switching to it."""
+
+    async def ask(client: Client) -> DeployAnswer:
+        asked = await client.prove(*await names.commit_of(client, name, commit), rebuild=rebuild)
         return await _followed(client, asked, wait=wait, as_json=as_json)
 
     _end(with_daemon(ask), waited=wait, as_json=as_json)
@@ -110,7 +137,7 @@ def history(
     if as_json:
         print_json(page)
         return
-    columns = ("DEPLOY", "STATUS", "COMMIT", "SUBJECT", "BY", "AGE", "TOOK", "REASON")
+    columns = ("DEPLOY", "STATUS", "COMMIT", "MODEL", "SUBJECT", "BY", "AGE", "TOOK", "REASON")
     print_table(columns, map(_row, page.deploys), cut="SUBJECT", below="REASON")
 
 
@@ -137,6 +164,15 @@ def diff(
     print_comparison(("WHAT", answer.before.name, answer.after.name), rows)
 
 
+def report(name: AppOrDeploy) -> None:
+    """Print the whole record of a deploy as one page in Markdown, to read and to sign."""
+
+    async def ask(client: Client) -> str:
+        return await client.report(*await names.newest(client, name))
+
+    sys.stdout.write(with_daemon(ask))
+
+
 def plan(
     name: AppOrDeploy,
     commit: Annotated[
@@ -157,7 +193,8 @@ def plan(
     head = "the head" if answer.head == answer.commit else "not the head"
     out().print(f"{answer.app.name} {answer.commit[:12]}, {head} of {followed}", style="bold", soft_wrap=True)
     if answer.known is not None:
-        out().print(f"deployed before: {answer.known.name} {answer.known.status.predicate}")
+        before = "only proven" if answer.known.prove else "deployed"
+        out().print(f"{before} before: {answer.known.name} {answer.known.status.predicate}")
     for number, step in enumerate(answer.steps, start=1):
         out().print(f"{number}. {printable(step)}", soft_wrap=True)
 
@@ -176,7 +213,7 @@ async def _followed(client: Client, asked: DeployAnswer, *, wait: bool, as_json:
 def _end(told: DeployAnswer, *, waited: bool, as_json: bool) -> None:
     if as_json:
         print_json(told)
-    if waited and told.status not in {Status.LIVE, Status.RETIRED}:
+    if waited and told.status not in {Status.LIVE, Status.RETIRED, Status.PROVEN}:
         raise typer.Exit(FAILED)
 
 
@@ -186,4 +223,7 @@ def _row(one: DeployAnswer) -> tuple[str | Text, ...]:
     duration = took((end - one.started_at).total_seconds()) if end and one.started_at else "-"
     subject = one.subject if len(one.subject) <= 40 else f"{one.subject[:39]}…"
     what = f"back to #{one.rollback_to}" if one.rollback_to else subject
-    return (one.name, status_text(one.status), one.commit[:12], what, by, age(one.created_at), duration, one.reason)
+    model = printable(model_version(one.model) or "-", 12)
+    by = by if len(by) <= 12 else f"{by[:11]}…"
+    end_of_row = (what, by, age(one.created_at), duration, one.reason)
+    return (one.name, status_text(one.status), one.commit[:8], model, *end_of_row)

@@ -78,9 +78,11 @@ def _deploy(deploy: DeployAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "Back to", f"{deploy.app}/{deploy.rollback_to}" if deploy.rollback_to else None
     yield "Created", f"{deploy.created_at:%Y-%m-%d %H:%M:%S} UTC, {age(deploy.created_at)} ago"
     yield "Took", _between(deploy.started_at, end) if deploy.started_at and end else None
+    yield "Only proven", "it was never to serve" if deploy.prove else None
     yield "Rebuilt", "without the cache, from pulled base images" if deploy.rebuild else None
     yield "Image", deploy.image
     yield "Digest", deploy.digest
+    yield "Size", f"{deploy.image_size / 1e6:.1f} MB" if deploy.image_size else None
     yield from _bases(deploy.bases)
 
 

@@ -31,6 +31,7 @@ COLOURS = {
     Status.RETIRED: "dim",
     Status.SUPERSEDED: "dim",
     Status.CANCELLED: "dim",
+    Status.PROVEN: "green",
     Status.FAILED: "red",
     Status.REVERTED: "red",
 }

@@ -132,6 +132,10 @@ def _line(step: StepAnswer) -> str:
 
 async def _tell_end(client: Client, deploy: DeployAnswer) -> None:
     console = err()
+    if deploy.status is Status.PROVEN:
+        since = (deploy.finished_at - deploy.created_at).total_seconds() if deploy.finished_at else 0.0
+        console.print(f"{deploy.name} is proven after {took(since)}; it was not switched to", style="green")
+        return
     if deploy.status in {Status.LIVE, Status.RETIRED}:
         since = (deploy.live_at - deploy.created_at).total_seconds() if deploy.live_at else 0.0
         console.print(f"{deploy.name} is live after {took(since)}", style="green")

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, mod
 from deployd.config.docker import DockerApp
 from deployd.config.globs import is_path_pattern
 from deployd.config.kubernetes import KubernetesApp
+from deployd.config.own_gates import Hook, OwnGate, names_differ
 from deployd.config.remotes import SCP, repository_name
 from deployd.config.values import Duration, EnvName, EnvValue, Inside, Name, Port, Reference, Section
 
@@ -180,6 +181,8 @@ class App(Section):
     gateway: AppGateway = AppGateway()
     ready: Ready = Ready()
     golden: Golden | None = None
+    gate: Annotated[tuple[OwnGate, ...], AfterValidator(names_differ)] = ()
+    hook: Annotated[tuple[Hook, ...], AfterValidator(names_differ)] = ()
     kubernetes: KubernetesApp | None = None
 
     @model_validator(mode="after")

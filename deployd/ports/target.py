@@ -94,6 +94,11 @@ class Target(Protocol):
         the cut-over on, a cancellation takes effect only after `serving` was recorded. `sweep` removes what served before."""
         ...
 
+    async def prove(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        """Start a candidate of `image` beside what serves, let `progress` ask its gates, and remove it. RolloutFailed when a gate
+        refuses it or it does not come up. It gets no traffic, and however this ends, nothing of it is left."""
+        ...
+
     async def serving(self, app: App) -> int | None:
         """The number of the deploy that gets the app's traffic now, as the target itself says; None when nothing serves, or when
         something unproven was requested there."""

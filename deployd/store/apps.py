@@ -15,10 +15,11 @@ from deployd.store.table import Table
 _MOST_OWED = 200
 _NEWEST = (
     "SELECT number, sha FROM deploys WHERE app = ?1 AND status = 'live' "
-    f"UNION ALL SELECT number, sha FROM deploys WHERE app = ?1 AND {IN_FLIGHT} "
-    "UNION ALL SELECT number, sha FROM deploys INDEXED BY waiting WHERE app = ?1 AND status = 'queued' "
+    f"UNION ALL SELECT number, sha FROM deploys WHERE app = ?1 AND {IN_FLIGHT} AND NOT prove "
+    "UNION ALL SELECT number, sha FROM deploys INDEXED BY waiting WHERE app = ?1 AND status = 'queued' AND NOT prove "
     "ORDER BY number DESC LIMIT 1"
 )
+_NEWEST_TO_SERVE = "SELECT number FROM deploys WHERE app = ?1 AND NOT prove ORDER BY number DESC LIMIT 1"
 
 
 class Apps(Table):
@@ -33,7 +34,8 @@ class Apps(Table):
         """Record the decision on `head` and queue its deploy if it is wanted, in one transaction. Raises Unavailable.
 
         The transaction also records this look as the answer to the deliveries up to the id `upto` (None: to none). Returns
-        None when the head is skipped, and when the newest deploy that is queued, in flight or live has the same commit.
+        None when the head is skipped, and when the newest deploy that is queued, in flight or live has the same commit. One that
+        only proves its commit does not count.
         """
         deploy = await self._database.write(lambda connection: _decide(connection, app, head, verdict, upto))
         if deploy is not None:
@@ -154,23 +156,22 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
         return deploy_of(found) if found else None
 
     live, in_flight = find("status = 'live'"), find(IN_FLIGHT)
-    (queued,) = connection.execute(
-        "SELECT count(*) FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'", (app,)
+    queued, to_serve = connection.execute(
+        "SELECT count(*), total(NOT prove) FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'", (app,)
     ).fetchone()
-    at_rest = in_flight is None and not queued
+    at_rest = (in_flight is None or in_flight.prove) and not to_serve
     return AppState(
         app,
         paused=bool(row["paused"]),
         live=live,
         in_flight=in_flight,
         queued=queued,
+        at_rest=at_rest,
         wanted=row["wanted"],
         wanted_at=moment(row["wanted_at"]),
         held_reason=_why_held(connection, row, live) if at_rest and live is not None else "",
         owed_since=moment(row["owed_since"]),
-        failed=find("status = 'failed' AND number = (SELECT max(number) FROM deploys WHERE app = ?1)")
-        if at_rest
-        else None,
+        failed=find(f"status = 'failed' AND number = ({_NEWEST_TO_SERVE})") if at_rest else None,
     )
 
 

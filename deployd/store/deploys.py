@@ -3,17 +3,14 @@
 This module alone writes a status. Reads are fast however long the history is.
 """
 
-import json
 import logging
 import sqlite3
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from deployd.domain import Deploy, GateResult, Image, Kept, Wanted
+from deployd.domain import Deploy, Kept, Wanted
 from deployd.status import TRANSITIONS, Status
-from deployd.store.rows import as_json, deploy_of, gates_json, image_json, image_of
+from deployd.store.rows import deploy_of, image_of
 from deployd.store.schema import IN_FLIGHT
 from deployd.store.table import Table
 
@@ -21,8 +18,9 @@ logger = logging.getLogger(__name__)
 
 _QUEUED = (
     "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
-    "target, rollback_to, rebuild, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)"
+    "target, rollback_to, rebuild, prove, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?)"
 )
+_WAITING = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'"
 
 
 class Deploys(Table):
@@ -35,7 +33,8 @@ class Deploys(Table):
         return deploy
 
     async def take_newest(self, app: str) -> Deploy | None:
-        """The newest queued deploy, which supersedes the older queued ones. None when paused or nothing is queued."""
+        """The newest queued deploy, which supersedes the older queued ones; when none is left that is to serve, the oldest of
+        those that only prove a commit, which supersede nothing. None when paused or nothing is queued."""
         newest, older = await self._write_until_done(lambda connection: _take_newest(connection, app))
         for number in older:
             data = {"status": "superseded", "superseded_by": newest and newest.number}
@@ -85,31 +84,15 @@ class Deploys(Table):
             logger.info("Deploy %s is %s: %s", after.name, after.status, after.reason)
         return after
 
-    async def record_image(self, deploy: Deploy, image: Image) -> None:
-        """Record the image that was built; once pushed, with its digest."""
-        await self._update(deploy, "image = ?", image_json(image))
-
-    async def record_subject(self, deploy: Deploy, subject: str, author: str) -> None:
-        """Record the commit's subject and author, when they were not known at queueing."""
-        await self._update(deploy, "(subject, author) = (?, ?)", subject, author)
-
-    async def record_target(self, deploy: Deploy, target: str) -> None:
-        """Record the target, when it is not the one from queueing."""
-        await self._update(deploy, "target = ?", target)
-
-    async def record_gates(self, deploy: Deploy, gates: Sequence[GateResult]) -> None:
-        """Record the results of the gates so far."""
-        await self._update(deploy, "gates = ?", gates_json(gates))
-        self._events.publish("gate", deploy.app, deploy.number, {"gates": json.loads(gates_json(gates))})
-
-    async def record_model(self, deploy: Deploy, model: dict[str, Any]) -> None:
-        """Record what the candidate reports about its model."""
-        await self._update(deploy, "model = ?", as_json(model))
-
     async def deploys(self, app: str, limit: int = 50, before: int | None = None) -> list[Deploy]:
         """The app's deploys without their steps, newest first; with `before`, only those with a lower number."""
         query = "SELECT * FROM deploys WHERE app = ? AND number < ? ORDER BY number DESC LIMIT ?"
         return await self._all(query, (app, before if before is not None else 1 << 62, limit))
+
+    async def newest_to_serve(self, app: str) -> Deploy | None:
+        """The newest deploy that does not only prove its commit."""
+        query = "SELECT * FROM deploys WHERE app = ? AND NOT prove ORDER BY number DESC LIMIT 1"
+        return next(iter(await self._all(query, (app,))), None)
 
     async def deploy(self, app: str, number: int) -> Deploy | None:
         """One deploy with its steps."""
@@ -126,25 +109,29 @@ class Deploys(Table):
         """The newest release before deploy `number` that was live and did not fail its watch."""
         return await self._database.read(lambda connection: _release_before(connection, app, number))
 
+    async def served_before(self, app: str, number: int) -> Deploy | None:
+        """The newest release before deploy `number` that is or was live, and did not fail its watch."""
+        query = (
+            "SELECT * FROM deploys WHERE app = ? AND number < ? AND live_at IS NOT NULL "
+            "AND (status = 'live' OR status = 'retired') ORDER BY number DESC LIMIT 1"
+        )
+        return next(iter(await self._all(query, (app, number))), None)
+
     async def released(self, app: str, limit: int = 50) -> list[Deploy]:
         """Deploys that are or were live, newest first."""
         query = "SELECT * FROM deploys WHERE app = ? AND live_at IS NOT NULL ORDER BY number DESC LIMIT ?"
         return await self._all(query, (app, limit))
 
     async def newest_waiting(self, app: str) -> int:
-        """The number of the newest queued deploy, 0 when nothing is queued."""
-        query = "SELECT max(number) FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'"
-        return await self._database.read(lambda connection: connection.execute(query, (app,)).fetchone()[0] or 0)
+        """The number of the newest queued deploy that is to serve, 0 when there is none."""
+        newest = f"{_WAITING} AND NOT prove ORDER BY number DESC LIMIT 1"
+        row = await self._database.read(lambda connection: connection.execute(newest, (app,)).fetchone())
+        return row["number"] if row is not None else 0
 
     async def kept(self, app: str) -> Kept:
         """The images that must not be removed: those of the live release, of the releases before it (a rollback goes there)
         and of queued and running deploys. For the latter also the commits, as an image may not be recorded yet."""
         return await self._database.read(lambda connection: kept_of(connection, app))
-
-    async def _update(self, deploy: Deploy, change: str, *values: str) -> None:
-        query = f"UPDATE deploys SET {change} WHERE app = ? AND number = ?"
-        row = (*values, deploy.app, deploy.number)
-        await self._write_until_done(lambda connection: connection.execute(query, row).rowcount)
 
     async def _all(self, query: str, values: tuple[object, ...]) -> list[Deploy]:
         return await self._database.read(
@@ -159,7 +146,8 @@ def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
         _QUEUED,
         (
             *(wanted.app, number, wanted.commit, wanted.ref, wanted.subject, wanted.author),
-            *(trigger.kind, trigger.delivery, trigger.by, wanted.target, wanted.rollback_to, wanted.rebuild, now),
+            *(trigger.kind, trigger.delivery, trigger.by, wanted.target, wanted.rollback_to),
+            *(wanted.rebuild, wanted.prove, now),
         ),
     )
     return Deploy(
@@ -175,6 +163,7 @@ def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
         target=wanted.target,
         rollback_to=wanted.rollback_to,
         rebuild=wanted.rebuild,
+        prove=wanted.prove,
     )
 
 
@@ -199,17 +188,17 @@ def _last_number(connection: sqlite3.Connection, app: str) -> int:
 
 
 def _take_newest(connection: sqlite3.Connection, app: str) -> tuple[Deploy | None, list[int]]:
-    """The newest queued deploy (None when paused or none is queued), and the numbers of the older ones it superseded."""
+    """The next queued deploy (None when paused or none is queued), and the numbers of the older ones that it superseded."""
     paused = connection.execute("SELECT paused FROM apps WHERE name = ?", (app,)).fetchone()
-    row = connection.execute(
-        "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued' ORDER BY number DESC LIMIT 1",
-        (app,),
-    ).fetchone()
-    if row is None or (paused and paused[0]):
+    if paused and paused[0]:
         return None, []
+    row = connection.execute(f"{_WAITING} AND NOT prove ORDER BY number DESC LIMIT 1", (app,)).fetchone()
+    if row is None:
+        proof = connection.execute(f"{_WAITING} ORDER BY number LIMIT 1", (app,)).fetchone()
+        return (deploy_of(proof), []) if proof is not None else (None, [])
     older = connection.execute(
         "UPDATE deploys INDEXED BY waiting SET status = 'superseded', superseded_by = ?, finished_at = ?, reason = ? "
-        "WHERE app = ? AND status = 'queued' AND number < ? RETURNING number",
+        "WHERE app = ? AND status = 'queued' AND NOT prove AND number < ? RETURNING number",
         (row["number"], time.time(), f"a newer deploy came: {app}/{row['number']}", app, row["number"]),
     ).fetchall()
     return deploy_of(row), sorted(number for (number,) in older)

@@ -18,7 +18,7 @@ class Reruns(Table):
     async def restart(self, app: str, target: str, config: str, by: str | None) -> Deploy | None:
         """Queue a restart of the live release that a person asks for; `config` is the digest of the present config.
 
-        None when there is no live release, or a deploy is queued or in flight. Raises Unavailable."""
+        None when there is no live release, or a deploy that is to serve is queued or in flight. Raises Unavailable."""
         return await self._queued(lambda connection: _restart(connection, app, target, config, by))
 
     async def renew(self, app: str, target: str, config: str) -> Deploy | None:
@@ -48,7 +48,7 @@ class Reruns(Table):
 def _restart(connection: sqlite3.Connection, app: str, target: str, config: str, by: str | None) -> Deploy | None:
     state = app_state(connection, app)
     live = state.live
-    if live is None or live.image is None or state.in_flight is not None or state.queued:
+    if live is None or live.image is None or not state.at_rest:
         return None
     trigger = Trigger("restart", by=by)
     deploy = queue(connection, Wanted(app, live.commit, live.ref, trigger, live.subject, live.author, target=target))
@@ -72,7 +72,7 @@ def _try_again(connection: sqlite3.Connection, app: str, target: str, settings: 
     row = connection.execute("SELECT wanted_number FROM apps WHERE name = ?", (app,)).fetchone()
     failed = one_deploy(connection, app, row["wanted_number"]) if row is not None else None
     state = app_state(connection, app)
-    if failed is None or failed.status != "failed" or state.in_flight is not None or state.queued:
+    if failed is None or failed.status != "failed" or not state.at_rest:
         return None
     if state.live is not None and origin_of(connection, state.live).number > failed.number:
         return None

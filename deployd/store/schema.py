@@ -163,6 +163,11 @@ MIGRATIONS = (
         FROM deploys WHERE image IS NOT NULL GROUP BY app, sha, json_extract(image, '$.id');
     ALTER TABLE deploys ADD COLUMN rebuild INTEGER NOT NULL DEFAULT 0;  -- build it anew, from pulled base images
     """,
+    # Deploys that only prove their commit, and what the record says of an image.
+    """
+    ALTER TABLE deploys ADD COLUMN prove INTEGER NOT NULL DEFAULT 0;  -- ask all gates, and never serve it
+    ALTER TABLE deploys ADD COLUMN image_size INTEGER;                -- in bytes
+    """,
 )
 
 

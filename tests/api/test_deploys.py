@@ -48,6 +48,24 @@ async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser:
     }
 
 
+async def test_a_commit_is_proven_over_http_and_its_report_is_markdown(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
+    await daemon.deployed(A)
+    daemon.source.remotes[REPO]["refs/heads/next"] = B
+    asked = await browser.post(f"{APP}/deploys", json={"commit": "next", "prove": True})
+    assert (asked.status_code, asked.json()["prove"], asked.json()["status"]) == (202, True, "queued")
+    await daemon.becomes("iris", 2, Status.PROVEN)
+    told = (await browser.get(f"{APP}/deploys/2")).json()
+    assert (told["status"], told["prove"], told["live_at"], told["image_size"]) == ("proven", True, None, 10)
+    assert (await browser.get(APP)).json()["live"]["number"] == 1
+    page = await browser.get(f"{APP}/deploys/2/report")
+    assert page.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert page.text.startswith("# iris/2: proven\n")
+    assert "| Served before | iris/1, " in page.text
+    assert (await browser.get(f"{APP}/deploys/9/report")).status_code == 404
+
+
 async def compared(daemon: Desk, number: int, state: str = "ok") -> Health:
     """How the live release of iris is, once it was found to be in that state."""
     async with asyncio.timeout(20):

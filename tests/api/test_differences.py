@@ -26,6 +26,16 @@ def test_a_deploy_does_not_differ_from_itself() -> None:
     assert differences(OLD, replace(OLD, number=2, created_at=datetime(2027, 1, 1, tzinfo=UTC))) == []
 
 
+def test_the_config_the_size_of_the_image_and_the_figures_of_gates_count() -> None:
+    old = replace(OLD, settings="1", image_size=10, gates=(GateResult("fairness", "passed", figures={"gap": 0.1}),))
+    new = replace(OLD, settings="2", image_size=11, gates=(GateResult("fairness", "passed", figures={"gap": 0.2}),))
+    assert differences(old, new) == [
+        Difference("config", "1", "2"),
+        Difference("image size", 10, 11),
+        Difference("gate fairness gap", 0.1, 0.2),
+    ]
+
+
 def test_each_fact_that_changed_is_named_with_both_values() -> None:
     new = replace(
         OLD,

@@ -78,6 +78,43 @@ def test_history_shows_a_deploy_that_was_cancelled(daemon: Neighbour, command: C
     assert "cancelled by hand" in history
 
 
+def test_prove_wait_shows_the_steps_and_ends_proven(daemon: Neighbour, command: Command) -> None:
+    daemon.do(daemon.desk.deployed(A))
+    daemon.desk.source.remotes[REPO]["refs/heads/next"] = B
+    result = command("prove", "iris", "next", "--wait")
+    assert result.exit_code == 0, result.output
+    for words in ("iris/2 bbbbbbbbbbbb", "✓ build", "✓ candidate", "iris/2 is proven after", "it was not switched to"):
+        assert words in result.stderr
+    assert json.loads(command("status", "iris", "--json").stdout)["live"]["number"] == 1
+    assert command("history", "iris").stdout.splitlines()[1].split()[:2] == ["iris/2", "proven"]
+    assert "only proven before: iris/2 is proven" in command("plan", "iris", "next").stdout
+
+
+def test_prove_wait_of_what_is_broken_exits_1_and_says_why(daemon: Neighbour, command: Command) -> None:
+    daemon.desk.source.remotes[REPO][MAIN] = A
+    daemon.desk.builder.broken.add(A)
+    result = command("prove", "iris", "--wait")
+    assert result.exit_code == 1
+    assert "iris/1 failed: the command returned 1" in result.stderr
+
+
+def test_report_prints_the_record_as_markdown(daemon: Neighbour, command: Command) -> None:
+    daemon.do(daemon.desk.deployed(A))
+    result = command("report", "iris")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("# iris/1: live\n\nIt is live.\n\n|")
+    assert f"| Commit | `{A}` |" in result.stdout
+    assert command("report", "iris/9").stderr.startswith("error: there is no deploy iris/9\nhint: ")
+
+
+def test_history_fits_a_terminal_of_80_columns_with_the_models_version(daemon: Neighbour, command: Command) -> None:
+    deploy = daemon.do(daemon.desk.deployed(A))
+    daemon.do(daemon.desk.store.record_model(deploy, {"version": "3f2a0c11d5e8", "name": "iris"}))
+    lines = command("history", "iris").stdout.splitlines()
+    assert lines[0].split() == ["DEPLOY", "STATUS", "COMMIT", "MODEL", "SUBJECT", "BY", "AGE", "TOOK", "REASON"]
+    assert lines[1].split()[:4] == ["iris/1", "live", A[:8], "3f2a0c11d5e8"]
+
+
 def test_deploy_without_wait_says_how_to_follow(daemon: Neighbour, command: Command) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     assert "deployd logs iris/1 -f" in command("deploy", "iris", A).stdout

@@ -72,6 +72,12 @@ class World:
         await self.target.roll_out(self.app, deploy, deploy.image, progress)
         return progress
 
+    async def prove(self, number: int, *, good: bool = True) -> FakeProgress:
+        progress, deploy = self.progress(), replace(self.deploy(number, good=good), prove=True)
+        assert deploy.image is not None
+        await self.target.prove(self.app, deploy, deploy.image, progress)
+        return progress
+
     async def serving(self) -> int | None:
         return await self.target.serving(self.app)
 
@@ -229,6 +235,28 @@ async def test_a_deploy_that_is_queued_again_is_rolled_out_under_the_same_number
     await world.roll_out(2)
     await world.roll_out(2)
     assert await world.serving() == 2
+
+
+async def test_a_proof_asks_the_gates_and_switches_nothing(world: World) -> None:
+    await world.roll_out(1)
+    progress = await world.prove(2)
+    assert "prove" in progress.said
+    assert not {"rolling_out", "live"} & set(progress.said)
+    assert await world.serving() == 1
+    assert await world.health(1) == "ok"
+
+
+async def test_a_proof_of_what_does_not_come_up_fails_with_a_reason_and_what_serves_stays(world: World) -> None:
+    await world.roll_out(1)
+    with pytest.raises(RolloutFailed, match="exited with code 1") as failed:
+        await world.prove(2, good=False)
+    assert "no model file" in failed.value.hint
+    assert await world.serving() == 1
+
+
+async def test_a_commit_is_proven_before_anything_serves_and_then_nothing_does(world: World) -> None:
+    await world.prove(1)
+    assert await world.serving() is None
 
 
 async def test_a_sweep_keeps_the_given_deploy_and_can_be_repeated(world: World) -> None:

@@ -1,11 +1,12 @@
 """The deploys: their numbers, what they may become, and what is asked of their history."""
 
 import pytest
+from msgspec.structs import replace
 
 from deployd.domain import Deploy, GateResult, Image
 from deployd.status import Status
 from deployd.store.store import Store
-from tests.store.given import A, B, C, gone, live, wanted
+from tests.store.given import SUCCESS, A, B, C, gone, live, wanted
 
 IMAGE = Image("deployd/iris", A, "sha256:1", "sha256:2")
 
@@ -47,6 +48,37 @@ async def test_taking_the_newest_deploy_supersedes_the_older_queued_ones(store: 
     assert ends == [(Status.QUEUED, None), (Status.SUPERSEDED, 3), (Status.SUPERSEDED, 3)]
     assert (await _deploy(store, 1)).reason == "a newer deploy came: iris/3"
     assert await store.take_newest("rose") is None
+
+
+async def test_proofs_wait_for_what_is_to_serve_and_are_taken_oldest_first(store: Store) -> None:
+    proofs = [await store.queue(replace(wanted(commit), prove=True)) for commit in (A, B)]
+    deploy = await store.queue(wanted(C))
+    last = await store.queue(replace(wanted(A), prove=True))
+    assert await store.newest_waiting("iris") == deploy.number
+    taken = await store.take_newest("iris")
+    assert taken is not None
+    assert taken.number == deploy.number
+    await gone(store, taken, *SUCCESS)
+    for proof in (*proofs, last):
+        taken = await store.take_newest("iris")
+        assert taken is not None
+        assert (taken.number, taken.prove) == (proof.number, True)
+        await gone(store, taken, Status.BUILDING, Status.CHECKING, Status.PROVEN)
+    assert await store.take_newest("iris") is None
+    assert [one.superseded_by for one in await store.deploys("iris")] == [None] * 4
+
+
+async def test_what_served_before_a_deploy_is_found_though_it_serves_still(store: Store) -> None:
+    first = await live(store, A, by_hand=True)
+    second = await live(store, B, by_hand=True)
+    proof = await store.queue(replace(wanted(C), prove=True))
+    assert await store.served_before("iris", first.number) is None
+    before = [await store.served_before("iris", number) for number in (second.number, proof.number)]
+    assert [one and one.number for one in before] == [first.number, second.number]
+    await gone(store, second, Status.REVERTED)
+    found = await store.served_before("iris", proof.number)
+    assert found is not None
+    assert found.number == first.number
 
 
 async def test_deploys_of_a_paused_app_stay_queued(store: Store) -> None:

@@ -53,6 +53,16 @@ class Rollout:
             if not self._serves:
                 await uninterrupted(self._discard())
 
+    async def prove(self) -> None:
+        """Prove a candidate, and remove it."""
+        try:
+            async with self._progress.step("candidate"):
+                container = await uninterrupted(self._make())
+                running = await self._containers.start(self._app, self._deploy.number, container)
+            await self._prove(running)
+        finally:
+            await uninterrupted(self._discard())
+
     async def stop_first(self, old: AppContainer) -> None:
         """Stop the old release, start and prove the new one, then switch. When that fails, the old one is restored.
 

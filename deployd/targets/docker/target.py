@@ -80,6 +80,12 @@ class DockerTarget:
         else:
             await rollout.start_first()
 
+    async def prove(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        """See ports.Target."""
+        await self._open()
+        await self._gateway.ensure([app])
+        await Rollout(app, deploy, image, progress, self._containers, self._gateway).prove()
+
     async def serving(self, app: App) -> int | None:
         """See ports.Target."""
         await self._open()

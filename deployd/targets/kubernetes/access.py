@@ -1,5 +1,7 @@
 """The permissions that deployd needs on the API server, and which of them its account lacks."""
 
+from collections.abc import Iterable
+
 from deployd.config.app import App
 from deployd.targets.kubernetes import manifests
 from deployd.targets.kubernetes.client import Cluster
@@ -19,6 +21,7 @@ FOR_CREATED = (
     ("", "services", ("create", "patch", "delete")),
     ("autoscaling", "horizontalpodautoscalers", ("create", "patch", "delete")),
 )
+FOR_PROOFS = (("", "pods", ("create", "delete")),)
 FOR_SECRETS = (("", "secrets", ("create", "delete")),)
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
@@ -31,11 +34,20 @@ async def missing(cluster: Cluster, app: App) -> list[str]:
     if not cluster.inside:
         # A WebSocket counts as `get`, and from 1.35 on as `create` too.
         wanted += (("", "pods/portforward", ("get", "create")),)
+    return await _refused(cluster, settings.namespace, wanted)
+
+
+async def missing_for_proofs(cluster: Cluster, app: App) -> list[str]:
+    """The permissions that `deployd prove` needs besides those, and the account lacks."""
+    return await _refused(cluster, manifests.settings_of(app).namespace, FOR_PROOFS)
+
+
+async def _refused(cluster: Cluster, namespace: str, wanted: Iterable[tuple[str, str, tuple[str, ...]]]) -> list[str]:
     return [
         f"{verb} {resource}"
         for group, resource, verbs in wanted
         for verb in verbs
-        if not await _may(cluster, settings.namespace, group, resource, verb)
+        if not await _may(cluster, namespace, group, resource, verb)
     ]
 
 

@@ -21,7 +21,7 @@ from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
 from deployd.status import Status
-from deployd.targets.kubernetes import access, describe, environment, execute, manifests, output
+from deployd.targets.kubernetes import access, describe, environment, execute, manifests, output, proof
 from deployd.targets.kubernetes.adoption import selector_of
 from deployd.targets.kubernetes.client import Cluster, Json, Refused
 from deployd.targets.kubernetes.deployment import AppDeployment
@@ -69,6 +69,11 @@ class KubernetesTarget:
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
         """See ports.Target. Unlike there, a cancellation after the patch reverts, since a rollout can take minutes."""
         await Rollout(await self._app_deployment(app), deploy, progress, self._releases).run(image, self._registry)
+
+    async def prove(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        """See ports.Target: in a pod outside of the app's Service."""
+        deployment = await self._app_deployment(app)
+        await proof.Proof(deployment, deploy, progress, self._releases, self._instance).run(image, self._registry)
 
     async def serving(self, app: App) -> int | None:
         """The deploy of the last good release, if the Deployment asks for it. None while the Deployment asks for an unproven
@@ -129,16 +134,11 @@ class KubernetesTarget:
             await asyncio.to_thread(self._releases.write, app.name, record.adding(release))
         return known is None
 
-    async def sweep(
-        self,
-        app: App,
-        keep: int | None,
-        log: Log,
-        in_flight: InFlight = none_in_flight,  # noqa: ARG002 - the port's signature
-    ) -> None:
+    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
         """Kubernetes itself drains and removes old pods. With no release to keep, remove what an unproven first deploy left: the
         Deployment that deployd created, or its image in somebody else's. A release that was good stays even then: only a deployd
         that has lost its state asks for its removal."""
+        await proof.sweep(await self._cluster(app), app, self._instance, in_flight(), log)
         record = await asyncio.to_thread(self._releases.read, app.name)
         if keep is not None or record is None or record.taken_over:
             return
@@ -223,14 +223,18 @@ class KubernetesTarget:
 
     async def read(self, candidate: Candidate, path: str) -> bytes | None:
         """A file of a candidate's image, by its path from the working directory; None when there is none."""
-        app, content = candidate.app, bytearray()
-        cluster, found = await self._existing(app)
-        container = (await self._app_deployment(app)).container_of(found)
+        app, deploy, content = candidate.app, candidate.deploy, bytearray()
+        deployment = await self._app_deployment(app)
+        cluster, found = deployment.cluster, await deployment.cluster.find(deployment.path)
+        container = deployment.container_of(found)
+        if found is None and not deploy.prove:
+            return None
+        chosen = proof.selector(app.name, deploy.number) if deploy.prove else selector_of(found or {})
 
         async def take(data: bytes) -> None:
             content.extend(data)
 
-        for pod in await _items(cluster, manifests.collection(app, "pods"), labelSelector=selector_of(found)):
+        for pod in await _items(cluster, manifests.collection(app, "pods"), labelSelector=chosen):
             if (
                 pod.get("status", {}).get("phase") == "Running"
                 and image_of(pod, container) == candidate.image.reference
@@ -264,6 +268,11 @@ class KubernetesTarget:
         """The permissions that deploys of the app need and the account lacks: `patch deployments`."""
         with _refused_as_409():
             return await access.missing(await self._cluster(app), app)
+
+    async def missing_for_proofs(self, app: App) -> list[str]:
+        """The permissions that `deployd prove` needs besides those, and the account lacks."""
+        with _refused_as_409():
+            return await access.missing_for_proofs(await self._cluster(app), app)
 
     def expect(self, apps: Iterable[App]) -> None:
         """Set the configured apps, whose Deployments `watch` follows."""

@@ -130,6 +130,16 @@ class Target(_Hands):
             finally:
                 await uninterrupted(self._discard(app, deploy))
 
+    async def prove(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        with self._alone(app.name):
+            try:
+                async with progress.step("candidate"):
+                    await uninterrupted(self._start(app, deploy))
+                    await asyncio.sleep(START_S)
+                await progress.prove(Candidate(app, deploy, "http://192.0.2.1", image))
+            finally:
+                await uninterrupted(self._discard(app, deploy))
+
     async def serving(self, app: App) -> int | None:
         return (await self._call()).serving.get(app.name)
 

@@ -19,6 +19,7 @@ from tests.targets.kubernetes.test_deployment import PATH, marked
 
 GOOD = Release(6, "c0ffee", "iris", OLD, a_template(OLD))
 SCALER = "/apis/autoscaling/v1/namespaces/ml/horizontalpodautoscalers/iris"
+PODS = "/api/v1/namespaces/ml/pods"
 BEFORE = Release(None, "", "iris", OLD, None)
 
 
@@ -122,8 +123,9 @@ async def test_a_first_deploy_that_somebody_took_over_is_not_swept_away(
     server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path
 ) -> None:
     remember(tmp_path, theirs="somebody paused the Deployment")
+    server.on("GET", PODS, says(a_list("1")))
     await target.sweep(app, None, FakeLog())
-    assert server.asked == []
+    assert [request.method for request in server.asked] == ["GET"]
 
 
 async def test_what_ran_before_the_first_deploy_of_an_adopted_app_comes_back(
@@ -133,6 +135,7 @@ async def test_what_ran_before_the_first_deploy_of_an_adopted_app_comes_back(
     remember(tmp_path, BEFORE, created=False)
     server.on("GET", PATH, says(marked(NEW, deploy="1")))
     server.on("PATCH", PATH, says(marked(OLD, deploy="0")))
+    server.on("GET", PODS, says(a_list("1")))
     log = FakeLog()
     await target.sweep(app, None, log)
     assert OLD in log.text
