@@ -3,6 +3,7 @@
 Where a machine cannot have one, the test is skipped with what is missing; with CI=true every skip is a failure.
 """
 
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,6 +36,9 @@ settings.load_profile("deployd")
 def pytest_configure(config: pytest.Config) -> None:
     """Let every run say what it proved."""
     config.pluginmanager.register(report)
+    # A shell's background job ignores SIGINT, and so would every process that a test starts and interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
