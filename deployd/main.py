@@ -32,6 +32,7 @@ from deployd.forges.github import GitHub
 from deployd.gates.golden import GoldenGate, ImageReader
 from deployd.gates.own import OwnGate
 from deployd.gates.ready import ReadyGate
+from deployd.gateway.sampling import SOCKET
 from deployd.host import systemd
 from deployd.host.process import only_one, signals
 from deployd.http.server import Server
@@ -42,6 +43,7 @@ from deployd.pipeline import Parts, Pipeline
 from deployd.ports.builder import Builder
 from deployd.ports.gate import Gate
 from deployd.ports.target import Target
+from deployd.recording.recordings import Recordings
 from deployd.scheduler import Scheduler
 from deployd.source.source import GitSource
 from deployd.standing import standing
@@ -160,6 +162,9 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
             DockerTarget(config.server.identity, config.gateway, state / "gateway", store)
         )
         targets, readers, expecting = await _targets(config, docker, stack)
+        recordings = Recordings(state / "recorded", state / "gateway" / "config" / SOCKET)
+        stack.callback(recordings.close)
+        expecting = [*expecting, recordings.expect]
         running = Running(config)
 
         def expect(new: Config) -> None:

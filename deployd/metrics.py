@@ -10,6 +10,9 @@ DEPLOY_SECONDS = Histogram(
     ["app", "step"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
 )
+RECORDED = Counter(
+    "deployd_recorded_requests", "Sampled requests of apps that agree, by what became of them", ["app", "outcome"]
+)
 QUEUE_DEPTH = Gauge("deployd_queue_depth", "Queued deploys", ["app"])
 LIVE_INFO = Gauge(
     "deployd_live_info",

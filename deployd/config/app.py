@@ -9,6 +9,7 @@ from deployd.config.docker import DockerApp
 from deployd.config.globs import is_path_pattern
 from deployd.config.kubernetes import KubernetesApp
 from deployd.config.own_gates import Hook, OwnGate, names_differ
+from deployd.config.record import Record
 from deployd.config.remotes import SCP, repository_name
 from deployd.config.values import Duration, EnvName, EnvValue, Inside, Name, Port, Reference, Section
 
@@ -183,6 +184,7 @@ class App(Section):
     golden: Golden | None = None
     gate: Annotated[tuple[OwnGate, ...], AfterValidator(names_differ)] = ()
     hook: Annotated[tuple[Hook, ...], AfterValidator(names_differ)] = ()
+    record: Record | None = None
     kubernetes: KubernetesApp | None = None
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """The text of an app's backend in haproxy.cfg: its rules and its servers. Pure."""
 
 from deployd.gateway.counters import LATENCY_RULES
+from deployd.gateway.sampling import backend_rules
 from deployd.gateway.share import share_rules
 from deployd.gateway.slots import Route, Slot, Use
 
@@ -11,7 +12,7 @@ def backend(route: Route) -> str:
     """The backend of one app."""
     latencies = LATENCY_RULES if route.timed else ()
     servers = (_server(number, slot) for number, slot in enumerate(route.slots, start=1))
-    rules = [_ONCE, *latencies, *_stripping(route), *share_rules(route)]
+    rules = [_ONCE, *latencies, *_stripping(route), *backend_rules(route), *share_rules(route)]
     return "\n".join([f"backend {route.backend}", *rules, *servers, ""])
 
 

@@ -64,11 +64,19 @@ class Gateway(Switchboard):
         async with self._lock:
             wanted = dict(self._routes)
             for app in apps:
-                route = Route.of(app)
+                route = self._possible(Route.of(app))
                 wanted[app.name] = wanted[app.name].with_listeners_of(route) if app.name in wanted else route
             if wanted != self._routes:
                 await self._create(wanted)
                 await self._change_routes(wanted)
+
+    def _possible(self, route: Route) -> Route:
+        """`route` as it can be had: on a bridge, HAProxy may be on another machine and reaches no socket of deployd."""
+        if not self.container.bridge or not route.sampled:
+            return route
+        if route.app not in self._routes:
+            logger.warning("No requests to %s are recorded: the gateway is on a bridge", route.app)
+        return replace(route, sampled=0)
 
     async def forget(self, app: str) -> None:
         """Stop listening for `app`."""

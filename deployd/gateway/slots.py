@@ -45,7 +45,7 @@ class Slot:
 @dataclass(frozen=True, slots=True)
 class Route:
     """One app in the gateway: where it listens, and its slots. `canary`: a part of its traffic can go to a second release;
-    `sticky`: by client; `timed`: how long answers take is counted."""
+    `sticky`: by client; `timed`: how long answers take is counted; `sampled`: how many of 100,000 requests are recorded."""
 
     app: str
     listen: int | None = None
@@ -56,6 +56,7 @@ class Route:
     canary: bool = False
     sticky: bool = False
     timed: bool = False
+    sampled: int = 0
 
     @classmethod
     def of(cls, app: App) -> Self:
@@ -68,6 +69,7 @@ class Route:
             canary=canary,
             sticky=canary and gateway.sticky,
             timed=canary,
+            sampled=round(app.record.share * 100_000) if app.record is not None else 0,
         )
 
     @classmethod
@@ -76,7 +78,8 @@ class Route:
         slots = tuple(Slot(Endpoint(**s["endpoint"]) if s["endpoint"] else None, Use(s["use"])) for s in data["slots"])
         # An older deployd did not write them.
         flags = {name: data.get(name, False) for name in ("strip_prefix", "canary", "sticky", "timed")}
-        return cls(data["app"], data["listen"], tuple(data["hosts"]), data["path_prefix"], slots, **flags)
+        place = data["app"], data["listen"], tuple(data["hosts"]), data["path_prefix"]
+        return cls(*place, slots, **flags, sampled=data.get("sampled", 0))
 
     def to_json(self) -> dict[str, Any]:
         """The route as data for JSON."""

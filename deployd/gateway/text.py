@@ -14,6 +14,7 @@ from typing import Any
 from deployd.config.daemon import GatewaySection
 from deployd.gateway.backend import backend
 from deployd.gateway.paths import CERTIFICATES, SOCKETS
+from deployd.gateway.sampling import frontend_rules
 from deployd.gateway.slots import SLOTS, Route, Slot
 
 _HEADER = "# deployd "
@@ -180,7 +181,15 @@ def _shared(listeners: Listeners, routes: Sequence[Route]) -> list[str]:
         return []
     rules = _rules(routes)
     refusal = f"backend nowhere\n  http-request return {_problem(404, 'no app answers to this host name and path')}\n"
-    lines = ["frontend shared", *binds, *_forwarding(listeners), *rules, "  default_backend nowhere", ""]
+    lines = [
+        "frontend shared",
+        *binds,
+        *frontend_rules(routes),
+        *_forwarding(listeners),
+        *rules,
+        "  default_backend nowhere",
+        "",
+    ]
     return ["\n".join(lines), refusal]
 
 
@@ -212,5 +221,12 @@ def _rule(route: Route, match: str) -> str:
 
 def _listener(listeners: Listeners, route: Route, port: int) -> str:
     bind = f"  bind {listeners.bind}:{port}"
-    lines = [f"frontend port-{port}", bind, *_forwarding(listeners), f"  default_backend {route.backend}", ""]
+    lines = [
+        f"frontend port-{port}",
+        bind,
+        *frontend_rules([route]),
+        *_forwarding(listeners),
+        f"  default_backend {route.backend}",
+        "",
+    ]
     return "\n".join(lines)

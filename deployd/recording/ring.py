@@ -1,0 +1,66 @@
+"""The recorded requests of one app on disk, bounded in bytes and in time.
+
+There is one file for each hour, with an equal share of the bytes; what does not fit into its hour is not kept. So the requests of
+a whole day are there, not only the last ones. Only the owner can read them.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from deployd.recording.request import RecordedRequest
+
+HOURS = 24
+"""How many hours with requests are kept, the newest."""
+_HOUR_SECONDS = 3600
+_OLDEST_SECONDS = 7 * 86400
+
+
+class Ring:
+    """A directory of files, each of one hour. `size`: the bytes of all."""
+
+    def __init__(self, directory: Path, size: int) -> None:
+        self._directory = directory
+        self._most = size // HOURS
+        self._hour, self._written = -1, 0
+
+    def add(self, request: RecordedRequest) -> bool:
+        """Keep a request; False when its hour is full."""
+        line, hour = request.line(), int(request.at) // _HOUR_SECONDS
+        if hour != self._hour:
+            self._begin(hour, request.at)
+        if self._written + len(line) > self._most:
+            return False
+        with os.fdopen(os.open(self._file(hour), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
+            file.write(line)
+        self._written += len(line)
+        return True
+
+    def requests(self, count: int) -> list[RecordedRequest]:
+        """At most `count` requests, spread evenly over all that are there."""
+        total = sum(1 for _ in self._all())
+        wanted = {index * total // count for index in range(count)} if total > count else range(total)
+        return [request for index, request in enumerate(self._all()) if index in wanted]
+
+    def _all(self) -> Iterator[RecordedRequest]:
+        for path in self._files():
+            with path.open("rb") as file:
+                yield from (request for line in file if (request := RecordedRequest.of(line)) is not None)
+
+    def _begin(self, hour: int, now: float) -> None:
+        """Begin another file, or go on with one from before a restart; remove the oldest."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = [path for path in self._files() if path != self._file(hour)]
+        for number, path in enumerate(reversed(files), start=1):
+            if number >= HOURS or int(path.stem) * _HOUR_SECONDS < now - _OLDEST_SECONDS:
+                path.unlink(missing_ok=True)
+        self._hour, self._written = hour, 0
+        with suppress(FileNotFoundError):
+            self._written = self._file(hour).stat().st_size
+
+    def _files(self) -> list[Path]:
+        return sorted(self._directory.glob("*.jsonl"))
+
+    def _file(self, hour: int) -> Path:
+        return self._directory / f"{hour}.jsonl"

@@ -1,0 +1,62 @@
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from deployd.recording.request import RecordedRequest, parse, without
+
+
+def datagram(body: bytes, status: int = 200, mark: str = "deployd-request", path: str = "/predict") -> bytes:
+    return f"{mark} iris {status} POST {base64.b64encode(body).decode()} {path}\n".encode()
+
+
+def test_a_datagram_names_the_app_and_its_request() -> None:
+    assert parse(datagram(b'{"instances": [[1.5]]}'), 7.0) == (
+        "iris",
+        RecordedRequest(7.0, "POST", "/predict", {"instances": [[1.5]]}),
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        datagram(b"{}", status=500),
+        datagram(b"{}", status=422),
+        datagram(b'{"cut off": '),
+        datagram(b"\xff"),
+        datagram(b"{}", mark="Proxy"),
+        b"deployd-request iris 200 POST - /predict",
+        b"deployd-request iris 200 POST no*base64 /predict",
+        b"Proxy port-8000 started.",
+        b"",
+    ],
+)
+def test_what_was_answered_badly_or_is_no_json_is_not_kept(other: bytes) -> None:
+    assert parse(other, 7.0) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ({"email": "a@b", "x": 1}, {"x": 1}),
+        ({"user": {"email": "a@b", "age": 3}}, {"user": {"age": 3}}),
+        ([{"email": "a@b"}, [{"email": 1, "x": [2]}]], [{}, [{"x": [2]}]]),
+        ("email", "email"),
+    ],
+)
+def test_a_field_is_removed_wherever_it_is(body: Any, left: Any) -> None:
+    assert without(body, {"email"}) == left
+
+
+def test_a_line_is_one_json_object_and_can_be_read_back() -> None:
+    request = RecordedRequest(7.25, "POST", "/predict", {"text": "two\nlines"})
+    assert json.loads(request.line()) == {
+        "at": 7.25,
+        "method": "POST",
+        "path": "/predict",
+        "body": {"text": "two\nlines"},
+    }
+    assert request.line().count(b"\n") == 1
+    assert RecordedRequest.of(request.line()) == request
+    assert RecordedRequest.of(request.line()[:20]) is None
