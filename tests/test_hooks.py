@@ -1,14 +1,18 @@
-"""Hooks before and after the switch: they are told of it, once, and cannot refuse it."""
+"""Hooks before and after the switch: they are told of it, once, and cannot refuse it. And an own gate that a newer push stops."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployd.config.own_gates import OwnGate as Settings
 from deployd.domain import Deploy
+from deployd.gates.own import OwnGate
 from deployd.ports.target import none_in_flight
 from deployd.status import Status
+from tests.host.test_child import runs
 from tests.works import Works, works
 
 
@@ -79,3 +83,20 @@ async def test_a_deploy_that_is_only_proven_runs_no_hooks(daemon: Works, tmp_pat
     proof = await daemon.scheduler.deploy("iris", daemon.commit(), "ada", prove=True)
     await daemon.becomes(proof, Status.PROVEN)
     assert not (tmp_path / "told").exists()
+
+
+async def test_a_gate_that_hangs_is_killed_when_something_newer_comes_and_never_counts_as_passed(
+    daemon: Works, tmp_path: Path
+) -> None:
+    asked = Settings(name="slow", command=f"echo $$ > {tmp_path}/pid; exec sleep 600")  # type: ignore[arg-type]
+    daemon.gates = [OwnGate(asked)]
+    slow = await daemon.deployed(daemon.commit())
+    async with asyncio.timeout(20):
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    daemon.gates = []
+    newer = await daemon.becomes(await daemon.deployed(daemon.commit()), Status.LIVE)
+    old = await daemon.becomes(slow, Status.SUPERSEDED)
+    assert (old.superseded_by, old.gates) == (newer.number, ())
+    assert [(step.name, step.status) for step in old.steps][-1] == ("slow", "cancelled")
+    assert not runs(int((tmp_path / "pid").read_text()))
