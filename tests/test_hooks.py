@@ -88,7 +88,7 @@ async def test_a_deploy_that_is_only_proven_runs_no_hooks(daemon: Works, tmp_pat
 async def test_a_gate_that_hangs_is_killed_when_something_newer_comes_and_never_counts_as_passed(
     daemon: Works, tmp_path: Path
 ) -> None:
-    asked = Settings(name="slow", command=f"echo $$ > {tmp_path}/pid; exec sleep 600")  # type: ignore[arg-type]
+    asked = Settings(name="slow", command=f"echo $$ > {tmp_path}/pid; exec sleep 600")
     daemon.gates = [OwnGate(asked)]
     slow = await daemon.deployed(daemon.commit())
     async with asyncio.timeout(20):
