@@ -1,9 +1,13 @@
-"""What comes after the switch: drain what served before, then prune what is too old.
+"""What comes after the switch: watch the release, drain what served before, then prune what is too old.
 
-It runs beside the next deploy of the app, which it leaves alone. What watches a release and what reports it come here too.
+It runs beside the next deploy of the app, which it leaves alone. What reports a release comes here too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+
+from msgspec import structs
 
 from deployd.config.app import App
 from deployd.config.daemon import Retention
@@ -18,19 +22,56 @@ from deployd.ports.target import InFlight, Target
 from deployd.pruning import Pruned, Pruner
 from deployd.recorder import Recorder
 from deployd.store.store import Store
-from deployd.tasks import together
+from deployd.tasks import beside, together
+from deployd.watch.stage import OneWatch, Watch
+
+Began = Callable[[OneWatch], None]
+GiveBack = Callable[[str], Awaitable[float]]
+"""Returns the traffic of a release for a reason; the seconds until it had moved."""
 
 
 class Aftermath:
     """The stage behind the pipeline. `cache_limit` is in bytes."""
 
     def __init__(
-        self, store: Store, logs: Logs, targets: Mapping[str, Target], builder: Builder, cache_limit: int
+        self,
+        store: Store,
+        logs: Logs,
+        targets: Mapping[str, Target],
+        builder: Builder,
+        cache_limit: int,
+        watch: Watch,
     ) -> None:
+        self._watch = watch
         self._store = store
         self._logs = logs
         self._targets = targets
         self._pruner = Pruner(store, logs, builder, cache_limit)
+
+    async def watch(self, app: App, live: Deploy, in_flight: InFlight, began: Began, give_back: GiveBack) -> None:
+        """Watch `live` beside the release that stands by for it, and return the traffic by `give_back` if it turns bad.
+
+        `began` gets the watch, once it has begun. What else runs of the app is drained meanwhile, and its hooks run."""
+        standby = await self._store.deploy(app.name, live.standby) if live.standby is not None else None
+        if standby is None:
+            return
+        with self._logs.open(app.name, live.number) as log, suppress(_Returned):
+            recorder, watching = Recorder(self._store, live, log), self._watch.begin(app, live, standby, log)
+            rest = self._targets[app.target].sweep(app, live.number, log, in_flight, standby=standby.number)
+            async with recorder.step("watch"), beside(rest, self._hooks(app, live, recorder)):
+                began(watching)
+                until = f"{watching.watched.until:%H:%M:%S} UTC"
+                await recorder.tell("watch", f"watched until {until}; {standby.name} stands by")
+                if reason := log.redact(await watching.run(partial(recorder.tell, "watch"))):
+                    log.write(f"the watch has failed: {reason}\n")
+                    took = await give_back(reason)
+                    log.write(f"the traffic was back at {standby.name} {took:.3f} s after the verdict\n")
+                results = [structs.replace(one, detail=log.redact(one.detail)) for one in watching.results()]
+                await self._store.record_watch(live, results)
+                if reason:
+                    raise _Returned
+        if not reason:
+            await self._store.end_watch(live)
 
     async def follow(self, app: App, deploy: Deploy, retention: Retention, in_flight: InFlight) -> None:
         """Clean up behind `deploy`, which is live. `in_flight` tells the number of the deploy that is under way meanwhile."""
@@ -77,6 +118,10 @@ class Aftermath:
         before = {release.target for release in await self._store.released(app.name)}
         for name in (before - {deploy.target, app.target}) & self._targets.keys():
             await self._targets[name].remove(app.name)
+
+
+class _Returned(Exception):
+    """The step of a watch has failed, and all that follows from that is done."""
 
 
 def _amount(size: int) -> str:

@@ -167,6 +167,9 @@ class Deploy(Struct, frozen=True):
     `prove`: it is built and asked all gates, and never serves. `config_fault`: it failed for the config, not for its commit.
     `config` and `settings` are digests: of what its release was made from beside the image, and of all that was configured for
     the app. Those and `image_size` (in bytes) are None where an older deployd made it.
+
+    `standby`: while it is live and watched, the release that the traffic can return to; `returning`: why it does, from the
+    verdict until the return is recorded.
     """
 
     app: str
@@ -188,6 +191,8 @@ class Deploy(Struct, frozen=True):
     config_fault: bool = False
     config: str | None = None
     settings: str | None = None
+    standby: int | None = None
+    returning: str = ""
     started_at: datetime | None = None
     live_at: datetime | None = None
     finished_at: datetime | None = None
@@ -230,7 +235,8 @@ class AppState(Struct, frozen=True):
 
     `wanted` is the head that was wanted last, since `wanted_at`. When it does not serve and nothing waits or is in flight, the
     app is held: `held_reason` says why. `owed_since`: since when a delivery owes it a look. `failed`: the newest deploy, when it
-    failed. `at_rest`: nothing that could change what serves is in flight or waits; a deploy that only proves its commit may be.
+    failed or was reverted. `at_rest`: nothing that could change what serves is in flight or waits; a deploy that only proves its
+    commit may be.
     """
 
     app: str

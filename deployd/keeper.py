@@ -18,12 +18,13 @@ from deployd.backoff import DELAYS, Backoff
 from deployd.config.app import App
 from deployd.config.digest import release_digest
 from deployd.domain import Deploy, Health
-from deployd.errors import DeploydError, Unavailable
+from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.logs.log import DaemonLog
 from deployd.ports.target import Target
+from deployd.returning import give_back, is_watched
 from deployd.status import Status
 from deployd.store.store import Store
-from deployd.tasks import stop
+from deployd.tasks import stop, uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -125,9 +126,13 @@ class Keeper:
         app, target = self._app_now(), self._target
         if (deploy := (await self._store.state(app.name)).in_flight) is not None:
             if deploy.status is Status.ROLLING_OUT and await target.serving(app) == deploy.number:
-                await self._store.advance(deploy, Status.LIVE, reason="the switch was found done after a restart")
+                found, watched = "the switch was found done after a restart", is_watched(app, deploy)
+                await self._store.advance(deploy, Status.LIVE, reason=found, watched=watched)
             else:
                 await self._store.advance(deploy, Status.QUEUED, reason="interrupted by a restart")
+        if (live := await self._live()) is not None and live.returning:
+            with suppress(RolloutFailed):  # what stands by cannot serve: the live release stays
+                await uninterrupted(give_back(self._store, target, app, live, live.returning))
         await self.settle()
         return await self._live()
 

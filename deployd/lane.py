@@ -13,6 +13,7 @@ from functools import partial
 
 from deployd.aftermath import Aftermath
 from deployd.backoff import Backoff
+from deployd.behind import Behind
 from deployd.config.app import App
 from deployd.config.digest import app_digest, release_digest
 from deployd.config.running import Running
@@ -26,7 +27,7 @@ from deployd.pipeline import Pipeline
 from deployd.ports.target import Target
 from deployd.status import Status
 from deployd.store.store import Store
-from deployd.tasks import raise_if_cancelled, stop
+from deployd.tasks import raise_if_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +52,16 @@ class Lane:
         self._running = running
         self._store = store
         self._pipeline = pipeline
-        self._aftermath = aftermath
         self.keeper = Keeper(store, target, lambda: self.app, self._compare_every)
+        self.behind = Behind(
+            *(store, aftermath, self.keeper, target, lambda: self.app),
+            retention=lambda: self._running.config.retention,
+            in_flight=lambda: self._flight.deploy.number if self._flight is not None else None,
+        )
         self._wake = asyncio.Event()
         self._paused = False  # a copy of the store's flag, which decides; saves a read for each push in a flood
         self._reconfigured = False
         self._flight: Flight | None = None
-        self._cleaning: asyncio.Task[None] | None = None
         self._backoff = Backoff()
         self._retry: tuple[int, float] = (
             0,
@@ -97,9 +101,10 @@ class Lane:
     async def serve(self) -> None:
         """Recover what an earlier run of the daemon left, then run deploys one at a time, the newest first."""
         with fields(app=self._app.name):
-            async with asyncio.TaskGroup() as self._tasks:
+            async with asyncio.TaskGroup() as tasks:
+                self.behind.open(tasks, self._until_done)
                 await self._until_done(self._recover)
-                self._tasks.create_task(self.keeper.serve())
+                tasks.create_task(self.keeper.serve())
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
@@ -120,8 +125,8 @@ class Lane:
         return flying.prove or (deploy.number > flying.number and not self._starving())
 
     async def _recover(self) -> None:
-        if (live := await self.keeper.recover()) is not None:
-            await self._clean_up_behind(live)
+        if await self.keeper.recover() is not None:
+            await self.behind.follow()
         self._wake.set()
 
     async def _follow_the_config(self) -> None:
@@ -189,12 +194,13 @@ class Lane:
         """Do what follows the end of a deploy: clean up, or make the live release serve again."""
         if status is Status.LIVE:
             self._backoff.reset()
-            await self._clean_up_behind(deploy)
+            await self.behind.follow()
             return
         if status in {Status.FAILED, Status.PROVEN}:
-            self._prune()
+            self.behind.prune()
         if deploy.status is Status.ROLLING_OUT:  # the roll-out had begun
             await self._until_done(self.keeper.settle)
+        await self.behind.resume()
 
     async def _queue_again(self, deploy: Deploy, error: Unavailable) -> None:
         delay = self._backoff.fail()
@@ -215,6 +221,7 @@ class Lane:
         serves from now on."""
         if await self._outrun():
             return False
+        await self.behind.step_back()
         await self.keeper.step_back()
         return True
 
@@ -231,34 +238,6 @@ class Lane:
         """Whether deploys have superseded each other for so long that the present one may finish."""
         finish_after = self._running.config.supersede.finish_after
         return bool(self._busy_since) and time.monotonic() - self._busy_since > finish_after
-
-    async def _clean_up_behind(self, live: Deploy) -> None:
-        """Clean up after a release went live, while the next deploy runs. Replaces an earlier clean-up that still runs."""
-        if self._cleaning is not None:
-            await stop(self._cleaning)
-        retention = self._running.config.retention
-        self._clean_up(partial(self._aftermath.follow, self.app, live, retention, self._number_in_flight))
-
-    def _number_in_flight(self) -> int | None:
-        return self._flight.deploy.number if self._flight is not None else None
-
-    def _prune(self) -> None:
-        """Prune after a deploy that did not go live, unless a clean-up runs already, which prunes too."""
-        if self._cleaning is None or self._cleaning.done():
-            self._clean_up(partial(self._aftermath.prune, self.app, self._running.config.retention))
-
-    def _clean_up(self, work: Callable[[], Awaitable[None]]) -> None:
-        async def attempt() -> None:
-            try:
-                await work()
-            except Unavailable:
-                raise
-            except DeploydError as exc:
-                logger.error("Cannot clean up: %s (%s)", exc, exc.hint)
-            except OSError as exc:
-                logger.error("Cannot clean up: %s", exc)
-
-        self._cleaning = self._tasks.create_task(self._until_done(attempt))
 
     async def _until_done(self, work: Callable[[], Awaitable[object]]) -> None:
         """Try until it succeeds. A fault that a person must fix (missing rights, a kubeconfig) stops only this lane."""

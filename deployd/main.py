@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from deployd.standing import standing
 from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.targets.docker.target import DockerTarget
+from deployd.watch.stage import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -174,10 +176,12 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         expect(config)
         running.tell(expect)
         builder = _builder(config)
-        parts = Parts(store, logs, source, builder, targets, lambda app: _gates(app, readers))
+        gates = partial(_gates, readers=readers)
+        parts = Parts(store, logs, source, builder, targets, gates)
         registry = config.registry.prefix if config.registry else None
         pipeline = Pipeline(parts, instance=config.server.identity, builder=config.builder, registry=registry)
-        aftermath = Aftermath(store, logs, targets, builder, config.builder.cache_limit)
+        watch = Watch(targets, source, gates)
+        aftermath = Aftermath(store, logs, targets, builder, config.builder.cache_limit, watch)
         scheduler = Scheduler(running, store, source, pipeline, aftermath, targets)
         webhooks = WebhookDoor(
             _github(secrets), scheduler.accept, DELIVERIES, apps=config.app, max_body=config.server.max_body

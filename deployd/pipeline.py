@@ -32,6 +32,7 @@ from deployd.ports.source import Context, Source
 from deployd.ports.target import Target
 from deployd.probe import provenance
 from deployd.recorder import Recorder
+from deployd.returning import is_watched
 from deployd.status import Status
 from deployd.store.store import Store
 
@@ -286,5 +287,5 @@ class _Passage(Recorder):
 
     async def serving(self) -> None:
         """Record `live`."""
-        await self._store.advance(self.deploy, Status.LIVE)
+        await self._store.advance(self.deploy, Status.LIVE, watched=is_watched(self._app, self.deploy))
         self.log.write(f"{self.deploy.name} is live\n")

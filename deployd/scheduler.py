@@ -25,6 +25,7 @@ from deployd.ports.target import Target
 from deployd.pruning import Pruned
 from deployd.status import Status
 from deployd.store.store import Store
+from deployd.watch.stage import Watched
 
 logger = logging.getLogger(__name__)
 
@@ -113,13 +114,21 @@ class Scheduler:
         return deploy
 
     async def rollback(self, name: str, to: int | None, by: str | None) -> Deploy:
-        """Go back to an earlier release (None: the previous one), with the image that was kept."""
+        """Go back to an earlier release (None: the previous one), with the image that was kept: at once to the one that stands by
+        for a watched release, which is returned; else as a deploy of its own."""
         app = self._app(name)
         state = await self._store.state(name)
         if to is None:
             if state.live is None:
                 hint = f"deployd deploy {name} makes one"
                 raise RequestRefused(409, f"{name} has no live release to go back from", hint=hint)
+            to = state.live.standby
+        if state.at_rest and (lane := self._lanes.get(name)) is not None:
+            why = "rolled back by hand" + (f" by {by}" if by else "")
+            if (back := await lane.behind.go_back(to, why)) is not None:
+                return back
+        if to is None:
+            assert state.live is not None  # noqa: S101 - see above
             goal = await self._store.previous(name, state.live.number)
         else:
             goal = await self._store.deploy(name, to)
@@ -255,6 +264,11 @@ class Scheduler:
         """How the live release `number` of an app was when it was last compared with what serves; None when it never was."""
         return lane.keeper.health(number) if (lane := self._lanes.get(name)) is not None else None
 
+    def watched(self, name: str, number: int) -> Watched | None:
+        """The watch of the live release `number` of an app, while it goes on."""
+        found = lane.behind.watched if (lane := self._lanes.get(name)) is not None else None
+        return found if found is not None and found.number == number else None
+
     def troubled(self) -> Mapping[str, Health]:
         """The apps whose live release is not `ok`, and how it is."""
         found = {name: lane.keeper.latest for name, lane in self._lanes.items()}
@@ -264,6 +278,7 @@ class Scheduler:
         """What serves an app, or any app of the target, may have changed."""
         for name in self._lanes if app is None else self._lanes.keys() & {app}:
             if self._lanes[name].app.target == target:
+                self._lanes[name].behind.look()
                 self._lanes[name].keeper.look()
 
     async def _forget(self) -> None:

@@ -26,8 +26,8 @@ class Status(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Nothing will change it any more, but a live one may still be retired or reverted."""
-        return not TRANSITIONS[self] or self is Status.LIVE
+        """No lane will work on it any more. A live one may still be retired or reverted, a retired one live again."""
+        return self is not Status.QUEUED and not self.active
 
     @property
     def predicate(self) -> str:
@@ -50,13 +50,16 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.CHECKING: frozenset({Status.ROLLING_OUT, Status.PROVEN, Status.QUEUED}) | _ENDS,
     Status.ROLLING_OUT: frozenset({Status.LIVE, Status.QUEUED}) | _ENDS,
     Status.LIVE: frozenset({Status.RETIRED, Status.REVERTED}),
-    Status.RETIRED: frozenset(),
+    Status.RETIRED: frozenset({Status.LIVE}),
     Status.REVERTED: frozenset(),
     Status.FAILED: frozenset(),
     Status.SUPERSEDED: frozenset(),
     Status.CANCELLED: frozenset(),
     Status.PROVEN: frozenset(),
 }
+
+# What a return changes: the release that failed its watch, and the one before it. Both at once, or neither.
+RETURN: Mapping[Status, Status] = {Status.LIVE: Status.REVERTED, Status.RETIRED: Status.LIVE}
 
 
 def can_become(now: Status, then: Status) -> bool:

@@ -32,12 +32,14 @@ from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.source import Context
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
+from deployd.ports.watching import Life, Lives
 from deployd.scheduler import Scheduler
 from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.tasks import uninterrupted
 from deployd.terminal import Size, Terminal
+from deployd.watch.stage import Watch
 from tests.fakes import FakeSource
 
 REPO = "https://example.com/acme/iris.git"
@@ -116,6 +118,7 @@ class FakeTarget:
         self.lost: set[str] = set()  # the ids of images that are gone
         self.changed: Changed | None = None  # tells that something has changed outside, once the target is watched
         self.unfit: set[str] = set()  # the apps that it cannot run
+        self.ended: set[str] = set()  # the apps whose live release ends
         self.refusals: list[Unavailable] = []  # what the next roll-outs are answered with
 
     async def require(self, app: App) -> None:
@@ -172,7 +175,27 @@ class FakeTarget:
         self.live[app.name] = deploy.number
         return False
 
-    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
+    async def lives(self, app: App, deploy: Deploy) -> Lives:
+        if self.live.get(app.name) != deploy.number:
+            return {}
+        return {str(deploy.number): Life("its pod", "", "exited with code 1" if app.name in self.ended else "")}
+
+    @asynccontextmanager
+    async def asked(self, app: App, deploy: Deploy) -> AsyncIterator[Candidate | None]:
+        yield None
+
+    async def give_back(self, app: App, deploy: Deploy) -> None:
+        self.live[app.name] = deploy.number
+
+    async def sweep(
+        self,
+        app: App,
+        keep: int | None,
+        log: Log,
+        in_flight: InFlight = none_in_flight,
+        *,
+        standby: int | None = None,
+    ) -> None:
         log.write("swept\n")
 
     async def remove(self, app: str) -> None:
@@ -233,8 +256,9 @@ class Desk:
         self.needs_restart: list[str] = []
         targets = {"docker": self.target}
         parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: ())
+        watch = Watch(targets, self.source, parts.gates)
         pipeline = Pipeline(parts, instance="test", builder=config.builder, registry=None)
-        aftermath = Aftermath(store, self.logs, targets, self.builder, config.builder.cache_limit)
+        aftermath = Aftermath(store, self.logs, targets, self.builder, config.builder.cache_limit, watch)
         running = Running(config)
         self.scheduler = Scheduler(running, store, self.source, pipeline, aftermath, targets)
         self.services = Services(running, self.scheduler, store, events, self.logs, targets, self._reload)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from datetime import datetime
 from fnmatch import fnmatch
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from deployd.config.app import App
 from deployd.domain import Deploy, GateResult, Head, Health, Image
@@ -17,6 +17,7 @@ from deployd.ports.gate import Candidate, Gate
 from deployd.ports.log import Log
 from deployd.ports.source import CommitFacts, Context
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
+from deployd.ports.watching import Life, Lives
 from deployd.tasks import uninterrupted
 from deployd.terminal import Terminal
 
@@ -207,6 +208,7 @@ class FakeTarget:
 
     def __init__(self) -> None:
         self.containers: dict[str, set[int]] = {}
+        self.starts: dict[int, int] = {}  # how often the containers of a deploy were started again
         self._serving: dict[str, int] = {}
         self._changed: Changed | None = None
 
@@ -257,8 +259,31 @@ class FakeTarget:
         self._serving[app.name] = deploy.number
         return True
 
-    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
-        for number in self.containers.get(app.name, set()) - {keep, self._serving.get(app.name), in_flight()}:
+    async def lives(self, app: App, deploy: Deploy) -> Lives:
+        runs = deploy.number in self.containers.get(app.name, set())
+        starts = str(self.starts.get(deploy.number, 0))
+        return {str(deploy.number): Life("its container", starts, "" if runs else "was removed")}
+
+    @asynccontextmanager
+    async def asked(self, app: App, deploy: Deploy) -> AsyncIterator[Candidate | None]:
+        runs = deploy.number in self.containers.get(app.name, set()) and deploy.image is not None
+        yield Candidate(app, deploy, "http://192.0.2.1", cast("Image", deploy.image)) if runs else None
+
+    async def give_back(self, app: App, deploy: Deploy) -> None:
+        if deploy.number not in self.containers.get(app.name, set()):
+            raise RolloutFailed(f"{deploy.name} does not start")
+        self._serving[app.name] = deploy.number
+
+    async def sweep(
+        self,
+        app: App,
+        keep: int | None,
+        log: Log,
+        in_flight: InFlight = none_in_flight,
+        *,
+        standby: int | None = None,
+    ) -> None:
+        for number in self.containers.get(app.name, set()) - {keep, standby, self._serving.get(app.name), in_flight()}:
             self.containers[app.name].discard(number)
 
     async def remove(self, app: str) -> None:
@@ -304,6 +329,12 @@ class FakeTarget:
     def lose(self, app: str) -> None:
         """Somebody removes what serves."""
         self.containers[app].discard(self._serving.pop(app))
+        if self._changed is not None:
+            self._changed(app)
+
+    def restart(self, app: str, number: int) -> None:
+        """The container of a deploy ends, and the engine starts it again."""
+        self.starts[number] = self.starts.get(number, 0) + 1
         if self._changed is not None:
             self._changed(app)
 

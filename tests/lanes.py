@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from deployd.aftermath import Aftermath
+from deployd.aftermath import Aftermath, Began, GiveBack
 from deployd.backoff import Backoff
 from deployd.config.app import App
 from deployd.config.daemon import Config, Retention
@@ -92,14 +92,15 @@ class ScriptedPipeline(Pipeline):
                 await script(deploy)
             if not await may_cut_over():
                 raise asyncio.CancelledError
-            await uninterrupted(self.go_live(deploy))
+            await uninterrupted(self.go_live(deploy, watched=app.watch is not None))
         finally:
             self.running.remove(app.name)
 
-    async def go_live(self, deploy: Deploy) -> None:
+    async def go_live(self, deploy: Deploy, *, watched: bool = False) -> None:
         """What is left of the way, in one go."""
-        for status in (Status.CHECKING, Status.ROLLING_OUT, Status.LIVE):
+        for status in (Status.CHECKING, Status.ROLLING_OUT):
             await self.store.advance(deploy, status)
+        await self.store.advance(deploy, Status.LIVE, watched=watched)
         self.world.numbers[deploy.app] = deploy.number
 
 
@@ -110,6 +111,13 @@ class ScriptedAftermath(Aftermath):
         self.followed: asyncio.Queue[int] = asyncio.Queue()
         self.pruned: asyncio.Queue[str] = asyncio.Queue()
         self.in_flight: InFlight = none_in_flight
+        self.watched: asyncio.Queue[int] = asyncio.Queue()
+        self.verdicts: asyncio.Queue[str] = asyncio.Queue()  # a test puts them in: an empty one is good
+
+    async def watch(self, app: App, live: Deploy, in_flight: InFlight, began: Began, give_back: GiveBack) -> None:
+        self.watched.put_nowait(live.number)
+        if reason := await self.verdicts.get():
+            await give_back(reason)
 
     async def follow(self, app: App, deploy: Deploy, retention: Retention, in_flight: InFlight) -> None:
         self.in_flight = in_flight
@@ -128,6 +136,7 @@ class World:
     def __init__(self) -> None:
         self.numbers: dict[str, int | None] = {}  # by app
         self.restored: list[int] = []
+        self.giving_back = asyncio.Event()
         self.removed: list[str] = []
         self.trouble: list[DeploydError] = []  # what the next questions are answered with
         self.refused: list[DeploydError] = []  # what the next restores end with
@@ -176,6 +185,14 @@ class World:
         self.restored.append(deploy.number)
         self.numbers[app.name] = deploy.number
         return self.made_anew
+
+    async def give_back(self, app: App, deploy: Deploy) -> None:
+        self.giving_back.set()
+        if self.slow is not None:
+            await self.slow.wait()
+        if self.refused:
+            raise self.refused.pop(0)
+        self.numbers[app.name] = deploy.number
 
     async def sweep(self, app: App, keep: int | None, log: Log) -> None:
         assert keep is None

@@ -20,7 +20,9 @@ from deployd.ports.target import InFlight, Target, none_in_flight
 from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
+from deployd.watch.stage import Watch
 from tests.desk import REPO
+from tests.fakes import FakeSource
 from tests.lanes import A, B
 
 RETENTION = Retention.model_validate({"images": 3, "image_bytes": "1GB", "logs": 5, "log_bytes": "100MB"})
@@ -36,7 +38,9 @@ class Place:
         self.broken = False
         self.in_flight: InFlight = none_in_flight
 
-    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight) -> None:
+    async def sweep(
+        self, app: App, keep: int | None, log: Log, in_flight: InFlight, *, standby: int | None = None
+    ) -> None:
         if self.broken:
             raise RolloutFailed("the containers cannot be listed")
         self.in_flight = in_flight
@@ -63,12 +67,13 @@ class World:
         self.said: list[str] = []
         self.docker, self.kubernetes = Place("docker", self.said), Place("kubernetes", self.said)
         self.builder = Place("builder", self.said)
+        self.watch = Watch({}, FakeSource(), lambda _: ())
         self.aftermath = self.over(docker=self.docker, kubernetes=self.kubernetes)
 
     def over(self, **targets: Place) -> Aftermath:
         """An aftermath that knows these targets."""
         known = {name: cast("Target", target) for name, target in targets.items()}
-        return Aftermath(self.store, self.logs, known, cast("Builder", self.builder), CACHE_LIMIT)
+        return Aftermath(self.store, self.logs, known, cast("Builder", self.builder), CACHE_LIMIT, self.watch)
 
     async def released(self, target: str = "docker", commit: str = A) -> Deploy:
         """A deploy that is live now."""

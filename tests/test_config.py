@@ -29,9 +29,10 @@ def _whole() -> dict[str, Any]:
 def _fields(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, FieldInfo, type[BaseModel] | None]]:
     for name, field in model.model_fields.items():
         inner = _section(field.annotation)
-        yield f"{path}{name}", field, inner
+        key = field.alias or name  # `for` cannot be the name of a field
+        yield f"{path}{key}", field, inner
         if inner is not None:
-            yield from _fields(inner, f"{path}{name}.")
+            yield from _fields(inner, f"{path}{key}.")
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

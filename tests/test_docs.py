@@ -207,7 +207,7 @@ def test_every_option_of_docker_run_is_in_the_table() -> None:
 
 
 def _known(model: type[BaseModel], path: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
+    for name, field in ((field.alias or name, field) for name, field in model.model_fields.items()):
         yield f"{path}{name}"
         if (inner := _section(field.annotation)) is not None:
             yield from _known(inner, f"{path}{name}.")

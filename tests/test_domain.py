@@ -4,16 +4,14 @@ import pytest
 
 from deployd.delivery import Owed
 from deployd.domain import AppState, Deploy, Image, Trigger, labels, model_version
-from deployd.status import ACTIVE, TRANSITIONS, Status, can_become
+from deployd.status import ACTIVE, RETURN, TRANSITIONS, Status, can_become
 
 
 def test_every_status_stands_in_the_table() -> None:
     assert set(TRANSITIONS) == set(Status)
 
 
-@pytest.mark.parametrize(
-    "status", [Status.RETIRED, Status.REVERTED, Status.FAILED, Status.SUPERSEDED, Status.CANCELLED, Status.PROVEN]
-)
+@pytest.mark.parametrize("status", [Status.REVERTED, Status.FAILED, Status.SUPERSEDED, Status.CANCELLED, Status.PROVEN])
 def test_an_end_becomes_nothing_else(status: Status) -> None:
     assert status.ended
     assert not any(can_become(status, other) for other in Status)
@@ -29,8 +27,16 @@ def test_a_deploy_that_has_not_begun_can_stay_queued_for_another_reason() -> Non
     assert [status for status in Status if can_become(status, status)] == [Status.QUEUED]
 
 
-def test_only_a_deploy_that_rolls_out_goes_live() -> None:
-    assert [status for status in Status if can_become(status, Status.LIVE)] == [Status.ROLLING_OUT]
+def test_only_a_deploy_that_rolls_out_goes_live_and_a_retired_one_again() -> None:
+    assert {status for status in Status if can_become(status, Status.LIVE)} == {Status.ROLLING_OUT, Status.RETIRED}
+
+
+def test_no_lane_works_on_a_deploy_that_has_ended() -> None:
+    assert {status for status in Status if not status.ended} == {Status.QUEUED, *ACTIVE}
+
+
+def test_what_a_return_changes_is_in_the_table_of_transitions() -> None:
+    assert all(can_become(now, then) for now, then in RETURN.items())
 
 
 def test_what_was_live_ends_as_retired_or_reverted() -> None:

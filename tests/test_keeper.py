@@ -90,6 +90,47 @@ async def test_a_deploy_that_was_checked_is_not_taken_for_live_though_its_candid
     assert (await _now(store, deploy)).status is Status.QUEUED
 
 
+async def _watched(store: Store) -> Deploy:
+    """A release that is live and watched; iris/1 stands by for it."""
+    await _at(store, *LIVE)
+    return await store.advance(await _at(store, *ROLLING_OUT, commit=B), Status.LIVE, watched=True)
+
+
+@pytest.mark.parametrize("serves", [1, 2])
+async def test_a_return_that_was_begun_is_finished_wherever_the_traffic_goes(
+    store: Store, world: World, keeper: Keeper, serves: int
+) -> None:
+    bad = await _watched(store)
+    await store.begin_return(bad, "5 of 9 requests failed")
+    world.number = serves
+    live = await keeper.recover()
+    assert live is not None
+    assert (live.number, world.number, world.restored) == (1, 1, [])
+    now = await _now(store, bad)
+    assert (now.status, now.reason) == (Status.REVERTED, "5 of 9 requests failed")
+
+
+async def test_a_return_that_was_begun_ends_where_what_stands_by_cannot_serve(
+    store: Store, world: World, keeper: Keeper
+) -> None:
+    bad = await _watched(store)
+    await store.begin_return(bad, "5 of 9 requests failed")
+    world.number, world.refused = 2, [RolloutFailed("iris/1 does not start")]
+    live = await keeper.recover()
+    assert live is not None
+    assert (live.number, live.returning, world.number) == (2, "", 2)
+
+
+async def test_traffic_that_no_return_has_moved_is_a_difference_like_any_other(
+    store: Store, world: World, keeper: Keeper
+) -> None:
+    bad = await _watched(store)
+    world.number = 1
+    live = await keeper.recover()
+    assert live is not None
+    assert (live.number, live.standby, world.restored) == (bad.number, 1, [bad.number])
+
+
 @pytest.mark.parametrize("serves", [None, 7])
 async def test_the_recorded_release_is_restored_where_it_does_not_serve(
     store: Store, world: World, keeper: Keeper, serves: int | None

@@ -23,6 +23,7 @@ from deployd.source.source import GitSource
 from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
+from deployd.watch.stage import Watch
 from tests.desk import MAIN, FakeBuilder, FakeTarget
 from tests.source.repositories import Repository
 
@@ -71,7 +72,8 @@ class Works:
         targets = {"docker": self.target}
         parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: self.gates)
         self.pipeline = Pipeline(parts, instance="test", builder=self.config.builder, registry=None)
-        aftermath = Aftermath(store, self.logs, targets, self.builder, self.config.builder.cache_limit)
+        watch = Watch(targets, self.source, parts.gates)
+        aftermath = Aftermath(store, self.logs, targets, self.builder, self.config.builder.cache_limit, watch)
         self.running = Running(self.config)
         self.scheduler = Scheduler(
             self.running, store, self.source, self.pipeline, aftermath, targets, waits=(0.01, 0.01)

@@ -118,13 +118,21 @@ class HealthAnswer(Answer):
     since: datetime | None = None
 
 
+class WatchedAnswer(Answer):
+    """The watch of the live release: until when, and the number of the release that gets the traffic back if it turns bad."""
+
+    until: datetime
+    standby: int
+
+
 class FailedAnswer(Answer):
-    """The newest deploy, when it failed."""
+    """The newest deploy, when it failed, or, `reverted`, was live and failed its watch."""
 
     number: int
     commit: str
     reason: str
     hint: str = ""
+    reverted: bool = False
 
 
 class HeldAnswer(Answer):
@@ -157,6 +165,7 @@ class AppAnswer(Answer):
     live: LiveAnswer | None = None
     older_config: bool = False
     health: HealthAnswer | None = None
+    watched: WatchedAnswer | None = None
     failed: FailedAnswer | None = None
     in_flight: DeployAnswer | None = None
     queued: int = 0

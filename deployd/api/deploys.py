@@ -20,6 +20,7 @@ from deployd.api.answers import (
     HeldAnswer,
     OwedAnswer,
     PlanAnswer,
+    WatchedAnswer,
     live_of,
 )
 from deployd.api.asked import CommitName, DeployAsked, RollbackAsked, ScaleAsked
@@ -31,6 +32,7 @@ from deployd.api.services import Given, Services
 from deployd.config.urls import public_urls
 from deployd.domain import AppState, Deploy
 from deployd.errors import RequestRefused
+from deployd.status import Status
 
 router = APIRouter(prefix="/api/v1/apps")
 
@@ -171,6 +173,11 @@ async def remove(app: str, services: Given) -> None:
     await services.scheduler.remove(app)
 
 
+def _watched(services: Services, state: AppState) -> WatchedAnswer | None:
+    found = services.scheduler.watched(state.app, state.live.number) if state.live is not None else None
+    return WatchedAnswer.model_validate(found) if found is not None else None
+
+
 def _health(services: Services, state: AppState) -> HealthAnswer | None:
     if state.live is None or (health := services.scheduler.health(state.app, state.live.number)) is None:
         return None
@@ -180,7 +187,13 @@ def _health(services: Services, state: AppState) -> HealthAnswer | None:
 def _failed(deploy: Deploy | None) -> FailedAnswer | None:
     if deploy is None:
         return None
-    return FailedAnswer(number=deploy.number, commit=deploy.commit, reason=deploy.reason, hint=deploy.hint)
+    return FailedAnswer(
+        number=deploy.number,
+        commit=deploy.commit,
+        reason=deploy.reason,
+        hint=deploy.hint,
+        reverted=deploy.status is Status.REVERTED,
+    )
 
 
 async def _deploy(services: Services, app: str, number: int) -> Deploy:
@@ -213,6 +226,7 @@ def _app_answer(services: Services, state: AppState) -> AppAnswer:
         live=live_of(state),
         older_config=services.scheduler.older_config(state),
         health=_health(services, state),
+        watched=_watched(services, state),
         failed=_failed(state.failed),
         in_flight=DeployAnswer.of(state.in_flight) if state.in_flight else None,
         queued=state.queued,

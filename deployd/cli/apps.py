@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from deployd.api.answers import AppAnswer, AppsAnswer, HealthAnswer, HeldAnswer, OwedAnswer
+from deployd.api.answers import AppAnswer, AppsAnswer, HealthAnswer, HeldAnswer, OwedAnswer, WatchedAnswer
 from deployd.cli import keyboard
 from deployd.cli.describe import print_app, print_deploy
 from deployd.cli.names import parsed
@@ -132,7 +132,10 @@ def _remarks(app: AppAnswer) -> Iterator[tuple[str, str]]:
     if app.health is not None and app.health.state != "ok":
         yield _unwell(app, app.health), HEALTH_COLOURS[app.health.state]
     if app.failed is not None and not (app.held and app.held.reason.startswith(f"{app.name}/{app.failed.number} ")):
-        yield f"{app.name}/{app.failed.number} failed: {printable(app.failed.reason)}", "red"
+        how = Status.REVERTED if app.failed.reverted else Status.FAILED
+        yield f"{app.name}/{app.failed.number} {how.predicate}: {printable(app.failed.reason)}", "red"
+    if app.watched is not None and app.live is not None:
+        yield _watched(app.name, app.live.number, app.watched), "blue"
     if app.older_config:
         yield f"{app.name} runs with an older config: `deployd restart {app.name}` rolls the present one out", "yellow"
     if app.held is not None:
@@ -144,6 +147,11 @@ def _remarks(app: AppAnswer) -> Iterator[tuple[str, str]]:
 def _unwell(app: AppAnswer, health: HealthAnswer) -> str:
     since = f" (seen {age(health.since)} ago)" if health.since is not None else ""
     return f"{app.name} {_UNWELL[health.state]}{since}: {printable(health.detail, 1000)}"
+
+
+def _watched(app: str, number: int, watched: WatchedAnswer) -> str:
+    until = f"{app}/{number} is watched until {watched.until:%H:%M:%S} UTC"
+    return f"{until}; {app}/{watched.standby} stands by: `deployd rollback {app}` returns to it at once"
 
 
 def _held(app: AppAnswer, held: HeldAnswer) -> str:

@@ -54,7 +54,10 @@ def _app(app: AppAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "Look owed", f"since {age(app.owed.since)}: {app.owed.reason}" if app.owed else None
     yield "Live", f"{app.name}/{live.number}, commit {live.commit}, for {age(live.since)}" if live else "nothing"
     yield "Health", f"{app.health.state}: {app.health.detail}".removesuffix(": ") if app.health else None
-    yield "Failed", f"{app.name}/{app.failed.number}: {app.failed.reason}" if app.failed else None
+    if app.watched:
+        yield "Watched", f"until {app.watched.until:%H:%M:%S} UTC; {app.name}/{app.watched.standby} stands by"
+    if app.failed:
+        yield "Reverted" if app.failed.reverted else "Failed", f"{app.name}/{app.failed.number}: {app.failed.reason}"
     yield "Image", live.image if live else None
     yield from _bases(live.bases if live else [])
     yield "In flight", Text(f"{moving.name} ") + status_text(moving.status) if moving else None

@@ -12,6 +12,7 @@ from deployd.config.own_gates import Hook, OwnGate, names_differ
 from deployd.config.record import Record
 from deployd.config.remotes import SCP, repository_name
 from deployd.config.values import Duration, EnvName, EnvValue, Inside, Name, Port, Reference, Section
+from deployd.config.watch import Watch
 
 _LABEL = r"[a-z0-9_](?:[-a-z0-9_]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
@@ -185,6 +186,7 @@ class App(Section):
     gate: Annotated[tuple[OwnGate, ...], AfterValidator(names_differ)] = ()
     hook: Annotated[tuple[Hook, ...], AfterValidator(names_differ)] = ()
     record: Record | None = None
+    watch: Watch | None = None
     kubernetes: KubernetesApp | None = None
 
     @model_validator(mode="after")
@@ -202,6 +204,10 @@ class App(Section):
         if self.gateway.weights and (self.target, self.docker.start) != ("docker", "first"):
             raise ValueError(
                 'gateway.weights needs target = "docker" and docker.start = "first": two releases serve at the same time'
+            )
+        if self.target == "docker" and self.docker.start == "stop-first" and self.watch is not None:
+            raise ValueError(
+                '[app.watch] keeps the release before running beside the new one, so docker.start must be "first"'
             )
         if self.credentials and self.ssh_key:
             raise ValueError("set either credentials (for https) or ssh_key (for ssh), not both")

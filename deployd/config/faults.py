@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from deployd.config.daemon import Config
 
@@ -89,9 +90,14 @@ def _known(where: tuple[int | str, ...]) -> list[str]:
     model: Any = Config
     for part in where:
         if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[part].annotation if part in model.model_fields else None
+            model = next((field.annotation for key, field in _keys(model).items() if key == part), None)
         model = _model_in(model)
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    return list(_keys(model)) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _keys(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
+    """The fields of a section by their keys: `for` cannot be the name of a field."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _model_in(annotation: Any) -> Any:

@@ -1,6 +1,7 @@
 """The client of a Docker Engine. Close it, or use it as an async context manager."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -50,3 +51,9 @@ class EngineClient:
         async with self._connection.open("watching the engine", "events", query=query, timeout=ENDLESS) as answer:
             async for line in answer.content:
                 yield line
+
+    async def past_events(self, filters: Mapping[str, Sequence[str]], since: str) -> list[dict[str, Any]]:
+        """The engine's events of a container or the like `since` a moment, as far as the engine remembers them."""
+        query = {"filters": json.dumps(filters), "since": since, "until": f"{time.time():.3f}"}
+        async with self._connection.open("asking for events", "events", query=query) as answer:
+            return [json.loads(line) async for line in answer.content]

@@ -10,6 +10,7 @@ from deployd.domain import Deploy, GateResult, Health, Image
 from deployd.judge.traffic import Reading
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
+from deployd.ports.watching import Lives
 from deployd.terminal import Terminal
 
 InFlight = Callable[[], int | None]
@@ -129,12 +130,34 @@ class Target(Protocol):
         """Whether the image of an earlier release still exists, so that a rollback could use it."""
         ...
 
-    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
+    async def sweep(
+        self,
+        app: App,
+        keep: int | None,
+        log: Log,
+        in_flight: InFlight = none_in_flight,
+        *,
+        standby: int | None = None,
+    ) -> None:
         """Drain, stop and remove what runs for `app`, also candidates that a crash left, except for deploy `keep`, what serves,
-        and the candidate of the deploy that is `in_flight` at that moment.
+        the release that stands by for it, and the candidate of the deploy that is `in_flight` at that moment.
 
         `keep` is None when no release is live: after a first deploy that failed, or when the state was lost. Idempotent.
         """
+        ...
+
+    async def lives(self, app: App, deploy: Deploy) -> Lives:
+        """How the containers or pods of a release are. Of one that should run there is at least one; none on a target where a
+        release that stands by does not run."""
+        ...
+
+    def asked(self, app: App, deploy: Deploy) -> AbstractAsyncContextManager[Candidate | None]:
+        """A release as its gates ask it, inside the block; None when nothing of it runs."""
+        ...
+
+    async def give_back(self, app: App, deploy: Deploy) -> None:
+        """Send the traffic back to the release `deploy`, which stands by: at once where it runs. Idempotent. RolloutFailed when
+        it cannot serve."""
         ...
 
     async def remove(self, app: str) -> None:

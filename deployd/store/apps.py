@@ -171,7 +171,7 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
         wanted_at=moment(row["wanted_at"]),
         held_reason=_why_held(connection, row, live) if at_rest and live is not None else "",
         owed_since=moment(row["owed_since"]),
-        failed=find(f"status = 'failed' AND number = ({_NEWEST_TO_SERVE})") if at_rest else None,
+        failed=find(f"status IN ('failed', 'reverted') AND number = ({_NEWEST_TO_SERVE})") if at_rest else None,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from deployd.domain import Build, Deploy, Image
-from deployd.store.deploys import kept_of
+from deployd.store.releases import kept_of
 from deployd.store.rows import build_of, image_json, moment
 from deployd.store.table import Table
 

@@ -8,10 +8,10 @@ import sqlite3
 import time
 from datetime import UTC, datetime
 
-from deployd.domain import Deploy, Kept, Wanted
-from deployd.status import TRANSITIONS, Status
-from deployd.store.rows import deploy_of, image_of
-from deployd.store.schema import IN_FLIGHT
+from deployd.domain import Deploy, Wanted
+from deployd.status import RETURN, TRANSITIONS, Status
+from deployd.store.releases import retire
+from deployd.store.rows import deploy_of
 from deployd.store.table import Table
 
 logger = logging.getLogger(__name__)
@@ -53,11 +53,13 @@ class Deploys(Table):
         hint: str = "",
         superseded_by: int | None = None,
         config_fault: bool = False,
+        watched: bool = False,
     ) -> Deploy:
         """Change the status of a deploy to `to`, if the table of transitions allows it; returns the changed deploy.
 
-        Going live retires the release that was live, in the same transaction. A transition that is not in the table is a bug
-        and raises ValueError.
+        Going live retires the release that was live, in the same transaction; where it is to be `watched`, that one stands by,
+        or the one that stood by for it. A transition that is not in the table is a bug and raises ValueError, and so does half
+        a return.
         """
 
         def work(connection: sqlite3.Connection) -> tuple[Deploy, list[int]]:
@@ -67,6 +69,7 @@ class Deploys(Table):
                 hint=hint,
                 superseded_by=superseded_by,
                 config_fault=config_fault,
+                watched=watched,
             )
 
         after, retired = await self._write_until_done(work)
@@ -105,33 +108,11 @@ class Deploys(Table):
         query = f"{begun} UNION ALL {waiting} ORDER BY number DESC LIMIT 1"
         return next(iter(await self._all(query, (app, commit, app, commit))), None)
 
-    async def previous(self, app: str, number: int) -> Deploy | None:
-        """The newest release before deploy `number` that was live and did not fail its watch."""
-        return await self._database.read(lambda connection: _release_before(connection, app, number))
-
-    async def served_before(self, app: str, number: int) -> Deploy | None:
-        """The newest release before deploy `number` that is or was live, and did not fail its watch."""
-        query = (
-            "SELECT * FROM deploys WHERE app = ? AND number < ? AND live_at IS NOT NULL "
-            "AND (status = 'live' OR status = 'retired') ORDER BY number DESC LIMIT 1"
-        )
-        return next(iter(await self._all(query, (app, number))), None)
-
-    async def released(self, app: str, limit: int = 50) -> list[Deploy]:
-        """Deploys that are or were live, newest first."""
-        query = "SELECT * FROM deploys WHERE app = ? AND live_at IS NOT NULL ORDER BY number DESC LIMIT ?"
-        return await self._all(query, (app, limit))
-
     async def newest_waiting(self, app: str) -> int:
         """The number of the newest queued deploy that is to serve, 0 when there is none."""
         newest = f"{_WAITING} AND NOT prove ORDER BY number DESC LIMIT 1"
         row = await self._database.read(lambda connection: connection.execute(newest, (app,)).fetchone())
         return row["number"] if row is not None else 0
-
-    async def kept(self, app: str) -> Kept:
-        """The images that must not be removed: those of the live release, of the releases before it (a rollback goes there)
-        and of queued and running deploys. For the latter also the commits, as an image may not be recorded yet."""
-        return await self._database.read(lambda connection: kept_of(connection, app))
 
     async def _all(self, query: str, values: tuple[object, ...]) -> list[Deploy]:
         return await self._database.read(
@@ -222,6 +203,7 @@ def _advance(
     hint: str = "",
     superseded_by: int | None = None,
     config_fault: bool = False,
+    watched: bool = False,
 ) -> tuple[Deploy, list[int]]:
     """Change a status if the table of transitions allows it, else raise ValueError.
 
@@ -229,26 +211,22 @@ def _advance(
     """
     now = time.time()
     retired: list[int] = []
+    standby: int | None = None
     if not to.active and to is not Status.LIVE:
         ended = (
             "UPDATE steps SET status = 'cancelled', finished_at = ? WHERE app = ? AND number = ? AND status = 'running'"
         )
         connection.execute(ended, (now, deploy.app, deploy.number))
     if to is Status.LIVE:
-        rows = connection.execute(
-            "UPDATE deploys SET status = 'retired', finished_at = ? WHERE app = ? AND status = 'live' AND number != ? "
-            "RETURNING number",
-            (now, deploy.app, deploy.number),
-        )
-        retired = [number for (number,) in rows.fetchall()]
-    before = sorted(status.value for status in Status if to in TRANSITIONS[status])
+        retired, standby = retire(connection, deploy, now)
+    before = sorted(status.value for status in Status if to in TRANSITIONS[status] and RETURN.get(status) is not to)
     row = connection.execute(
-        "UPDATE deploys SET status = ?, reason = ?, hint = ?, superseded_by = ?, config_fault = ?, "
+        "UPDATE deploys SET status = ?, reason = ?, hint = ?, superseded_by = ?, config_fault = ?, standby = ?, "
         "started_at = CASE WHEN ? THEN NULL ELSE coalesce(started_at, ?) END, "
         "live_at = CASE WHEN ? THEN ? ELSE live_at END, finished_at = CASE WHEN ? THEN ? ELSE finished_at END "
         f"WHERE app = ? AND number = ? AND status IN ({','.join('?' * len(before))}) RETURNING *",
         (
-            *(to.value, reason, hint, superseded_by, config_fault),
+            *(to.value, reason, hint, superseded_by, config_fault, standby if watched else None),
             *(to is Status.QUEUED, now, to is Status.LIVE, now),
             *(to.ended and to is not Status.LIVE, now, deploy.app, deploy.number, *before),
         ),
@@ -257,30 +235,3 @@ def _advance(
         present = one_deploy(connection, deploy.app, deploy.number)
         raise ValueError(f"{deploy.name} cannot become {to}: it is {present.status if present else 'unknown'}")
     return deploy_of(row), retired
-
-
-def _release_before(connection: sqlite3.Connection, app: str, number: int) -> Deploy | None:
-    row = connection.execute(
-        "SELECT * FROM deploys WHERE app = ? AND number < ? AND live_at IS NOT NULL AND status = 'retired' "
-        "AND sha != (SELECT sha FROM deploys WHERE app = ? AND number = ?) ORDER BY number DESC LIMIT 1",
-        (app, number, app, number),
-    ).fetchone()
-    return deploy_of(row) if row else None
-
-
-def kept_of(connection: sqlite3.Connection, app: str) -> Kept:
-    """The images of an app that must not be removed."""
-    live = connection.execute("SELECT number FROM deploys WHERE app = ? AND status = 'live'", (app,)).fetchone()
-    previous = _release_before(connection, app, live["number"]) if live else None
-    rows = connection.execute(
-        "SELECT * FROM (SELECT NULL AS coming, image FROM deploys WHERE app = ? AND live_at IS NOT NULL "
-        "ORDER BY number DESC LIMIT 2) "
-        f"UNION SELECT sha, image FROM deploys WHERE app = ? AND {IN_FLIGHT} "
-        "UNION SELECT NULL, image FROM deploys WHERE app = ? AND status = 'live' "
-        "UNION SELECT sha, image FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'",
-        (app, app, app, app),
-    ).fetchall()
-    images = [image_of(row["image"]) for row in rows if row["image"]]
-    if previous is not None and previous.image is not None:
-        images.append(previous.image)
-    return Kept(images, frozenset(row["coming"] for row in rows if row["coming"]))

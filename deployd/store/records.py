@@ -1,6 +1,5 @@
 """What is recorded of a deploy on its way, beside its status: commit, target, image, gates, model."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +30,7 @@ class Records(Table):
     async def record_gates(self, deploy: Deploy, gates: Sequence[GateResult]) -> None:
         """Record the results of the gates so far."""
         await self._update(deploy, "gates = ?", gates_json(gates))
-        self._events.publish("gate", deploy.app, deploy.number, {"gates": json.loads(gates_json(gates))})
+        self._tell_gates(deploy, gates)
 
     async def record_model(self, deploy: Deploy, model: dict[str, Any]) -> None:
         """Record what the candidate reports about its model."""

@@ -168,6 +168,11 @@ MIGRATIONS = (
     ALTER TABLE deploys ADD COLUMN prove INTEGER NOT NULL DEFAULT 0;  -- ask all gates, and never serve it
     ALTER TABLE deploys ADD COLUMN image_size INTEGER;                -- in bytes
     """,
+    # The watch of a live release.
+    """
+    ALTER TABLE deploys ADD COLUMN standby INTEGER;                      -- the release that the traffic can return to
+    ALTER TABLE deploys ADD COLUMN return_reason TEXT NOT NULL DEFAULT '';  -- why it does, until that is recorded
+    """,
 )
 
 

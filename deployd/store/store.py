@@ -11,11 +11,12 @@ from deployd.store.containers import Containers
 from deployd.store.deliveries import Deliveries
 from deployd.store.deploys import Deploys
 from deployd.store.records import Records
+from deployd.store.releases import Releases
 from deployd.store.reruns import Reruns
 from deployd.store.steps import Steps
 
 
-class Store(Deliveries, Deploys, Records, Steps, Apps, Reruns, Containers, Builds):
+class Store(Deliveries, Deploys, Records, Steps, Apps, Releases, Reruns, Containers, Builds):
     """All tables of one database."""
 
     async def ping(self) -> None:

@@ -5,15 +5,17 @@ A deploy in flight must record what happened, such as a switch, so its writes ar
 
 import asyncio
 import contextlib
+import json
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from deployd.domain import Deploy
+from deployd.domain import Deploy, GateResult
 from deployd.errors import Unavailable
 from deployd.events import Events
 from deployd.store.database import Database
+from deployd.store.rows import gates_json
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -52,3 +54,6 @@ class Table:
     def _tell(self, deploy: Deploy) -> None:
         data = {"status": deploy.status.value, "commit": deploy.commit, "reason": deploy.reason}
         self._events.publish("deploy.status", deploy.app, deploy.number, data)
+
+    def _tell_gates(self, deploy: Deploy, gates: Sequence[GateResult]) -> None:
+        self._events.publish("gate", deploy.app, deploy.number, {"gates": json.loads(gates_json(gates))})

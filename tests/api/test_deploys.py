@@ -41,6 +41,7 @@ async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser:
         },
         "older_config": False,
         "health": {"state": "ok", "detail": "", "since": None},
+        "watched": None,
         "failed": None,
         "in_flight": None,
         "queued": 0,
@@ -74,6 +75,36 @@ async def compared(daemon: Desk, number: int, state: str = "ok") -> Health:
             if health is not None and health.state == state:
                 return health
             await asyncio.sleep(0.01)
+
+
+async def test_a_watched_app_says_until_when_and_after_a_return_why(tmp_path: Path) -> None:
+    data = settings()
+    data["app"][0]["watch"] = {"for": "1h"}
+    async with desk(tmp_path, data) as daemon, daemon.browser() as browser:
+        await daemon.deployed(A)
+        assert (await browser.get(APP)).json()["watched"] is None
+        second = await daemon.deployed(B)
+        watched = None
+        async with asyncio.timeout(20):
+            while watched is None:
+                await anext(daemon.events.watch(after=daemon.events.latest - 1))
+                watched = (await browser.get(APP)).json()["watched"]
+        assert watched["standby"] == 1
+        daemon.target.ended.add("iris")
+        assert daemon.target.changed is not None
+        daemon.target.changed("iris")
+        await daemon.becomes("iris", second.number, Status.REVERTED)
+        await daemon.becomes("iris", 1, Status.LIVE)
+        answer = (await browser.get(APP)).json()
+    assert answer["watched"] is None
+    assert answer["live"]["number"] == 1
+    assert answer["failed"] == {
+        "number": 2,
+        "commit": B,
+        "reason": "its pod exited with code 1",
+        "hint": "",
+        "reverted": True,
+    }
 
 
 async def test_an_app_tells_that_its_release_does_not_serve_and_why(daemon: Desk, browser: httpx.AsyncClient) -> None:

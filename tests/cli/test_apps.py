@@ -4,9 +4,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from deployd.api.answers import AppAnswer, FailedAnswer, HealthAnswer, HeldAnswer, LiveAnswer, OwedAnswer
-from deployd.cli.apps import _held, _owed, _state, _unwell
+from deployd.api.answers import AppAnswer, FailedAnswer, HealthAnswer, HeldAnswer, LiveAnswer, OwedAnswer, WatchedAnswer
+from deployd.cli.apps import _held, _owed, _remarks, _state, _unwell, _watched
 from deployd.domain import HealthState
+
+
+def test_a_watched_release_says_until_when_and_what_stands_by() -> None:
+    watched = WatchedAnswer(until=datetime(2026, 11, 26, 12, 0, 30, tzinfo=UTC), standby=8)
+    assert _watched("iris", 9, watched) == (
+        "iris/9 is watched until 12:00:30 UTC; iris/8 stands by: `deployd rollback iris` returns to it at once"
+    )
+
+
+def test_a_release_that_failed_its_watch_is_not_called_failed() -> None:
+    failed = FailedAnswer(number=9, commit="b" * 40, reason="its container was removed", reverted=True)
+    app = AppAnswer(name="iris", live=LiveAnswer(number=8, commit="a" * 40), failed=failed)
+    assert [text for text, _ in _remarks(app)] == ["iris/9 was reverted: its container was removed"]
 
 
 def test_an_app_that_is_held_says_where_why_and_what_ends_it() -> None:

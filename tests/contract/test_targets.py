@@ -322,6 +322,36 @@ async def test_a_release_that_somebody_removes_is_down_until_it_is_restored(worl
         assert (await world.health(1), await world.serving()) == ("ok", 1)
 
 
+async def test_a_release_that_stands_by_has_the_traffic_again_though_the_rest_was_swept(world: World) -> None:
+    await world.roll_out(1)
+    await world.roll_out(2)
+    await world.target.sweep(world.app, 2, FakeLog(), standby=1)
+    assert await world.serving() == 2
+    for _ in range(2):
+        await world.target.give_back(world.app, world.deploy(1))
+    assert (await world.serving(), await world.health(1)) == (1, "ok")
+
+
+async def test_what_runs_of_a_release_can_be_seen_and_asked_while_it_is_watched(world: World) -> None:
+    await world.roll_out(1)
+    await world.roll_out(2)
+    lives = await world.target.lives(world.app, world.deploy(2))
+    assert [life.ended for life in lives.values()] == [""]
+    assert await world.target.lives(world.app, world.deploy(2)) == lives
+    async with world.target.asked(world.app, world.deploy(2)) as candidate:
+        assert candidate is not None
+        assert (candidate.deploy.number, candidate.image) == (2, world.good)
+
+
+async def test_what_runs_of_a_release_that_was_lost_has_ended_or_is_gone(world: World) -> None:
+    await world.roll_out(1)
+    await world.lose()
+    lives = await world.target.lives(world.app, world.deploy(1))
+    assert [life.ended for life in lives.values()] in ([], ["was removed"])
+    async with world.target.asked(world.app, world.deploy(1)) as candidate:
+        assert candidate is None
+
+
 async def test_an_image_that_was_never_built_is_not_there(world: World) -> None:
     progress = await world.roll_out(1)
     assert progress.image is None or await world.target.has(progress.image)

@@ -55,12 +55,21 @@ CMD ["python3", "-u", "/app.py"]
 """
 
 APP = """\
-import asyncio, os, signal, sys
+import asyncio, os, signal, sys, time
 
 BEHAVIOUR = "well"
 COMMIT = os.environ["COMMIT"].encode()
 STATUS = b"503 Not Ready" if BEHAVIOUR == "never ready" else b"200 OK"
 ANSWER = b"HTTP/1.1 %s\\r\\nContent-Type: text/plain\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (STATUS, len(COMMIT), COMMIT)
+LEAKED, STARTED = [], time.monotonic()
+
+
+def answer():
+    if BEHAVIOUR == "leaks" and time.monotonic() > STARTED + 3:
+        LEAKED.append(b"x" * 50_000)
+    if BEHAVIOUR.startswith("errs after") and time.monotonic() > STARTED + float(BEHAVIOUR.split()[2]):
+        return ANSWER.replace(b"200 OK", b"500 No")
+    return ANSWER
 
 
 class Answers(asyncio.Protocol):
@@ -71,7 +80,7 @@ class Answers(asyncio.Protocol):
         self.rest += data
         while b"\\r\\n\\r\\n" in self.rest:
             head, _, self.rest = self.rest.partition(b"\\r\\n\\r\\n")
-            self.transport.write(ANSWER)
+            self.transport.write(answer())
             if b"connection: close" in head.lower():
                 self.transport.close()
 

@@ -36,6 +36,10 @@ POINTS = tuple(
     for what in names
     for when in ("before", "after")
 )
+RETURN = tuple(
+    f"{when} {record} return" for record in ("begin_return", "record_return") for when in ("before", "after")
+)
+"""The points of the return from a release that fails its watch."""
 
 
 def foresee(point: str, by: signal.Signals, first: int) -> None:
@@ -70,7 +74,9 @@ def _meant(method: str, what: str, first: int, values: Sequence[object]) -> bool
     deploy, *others = values
     if method == "record_made":
         return isinstance(others[0], int) and others[0] >= first
-    named = method in {"begin_build", "end_build"} or what in {str(value) for value in others}
+    named = method in {"begin_build", "end_build", "begin_return", "record_return"} or what in {
+        str(value) for value in others
+    }
     return isinstance(deploy, Deploy) and deploy.number >= first and named
 
 

@@ -30,7 +30,7 @@ GOLDEN = '[app.golden]\nfile = "golden.json"\n'
 """The part of the app's config that asks for both gates."""
 
 _ANSWERS = {"cases": [{"request": {}, "response": {"label": "setosa"}}]}
-_GOLDEN_DOCKERFILE = DOCKERFILE.replace("=$COMMIT", """='{"label": "setosa", "commit": "'$COMMIT'"}'""")
+GOLDEN_DOCKERFILE = DOCKERFILE.replace("=$COMMIT", """='{"label": "setosa", "commit": "'$COMMIT'"}'""")
 
 # A step that was cut off runs anew with half of its work done: only the first time tells how long it takes.
 _LENGTHS = (
@@ -44,7 +44,7 @@ async def surviving(world: World, engine: Engine, chance: random.Random) -> Asyn
     """A world with GOLDEN in its config, a live release and clients that load it; its daemon can be made to die at a point."""
     world.daemon.program = ("-m", "tests.faults.daemon")
     world.repository.write("golden.json", json.dumps(_ANSWERS))
-    first = await world.ended(await world.push(dockerfile=_GOLDEN_DOCKERFILE))
+    first = await world.ended(await world.push(dockerfile=GOLDEN_DOCKERFILE))
     assert first.status is Status.LIVE, first.reason
     load = Load(world.daemon.public_url)
     async with load.running(WHO, kept=1, fresh=1):
@@ -81,7 +81,7 @@ class Survivor:
 
     def change(self) -> None:
         """Write a new version of the app that passes both gates."""
-        self.world.change(dockerfile=_GOLDEN_DOCKERFILE)
+        self.world.change(dockerfile=GOLDEN_DOCKERFILE)
 
     async def push(self) -> str:
         """Commit and push a change, and send the webhook; return the commit. A dead daemon misses the webhook."""

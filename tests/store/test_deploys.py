@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from deployd.domain import Deploy, GateResult, Image
 from deployd.status import Status
 from deployd.store.store import Store
-from tests.store.given import SUCCESS, A, B, C, gone, live, wanted
+from tests.store.given import SUCCESS, A, B, C, gone, live, queued, wanted
 
 IMAGE = Image("deployd/iris", A, "sha256:1", "sha256:2")
 
@@ -70,12 +70,13 @@ async def test_proofs_wait_for_what_is_to_serve_and_are_taken_oldest_first(store
 
 async def test_what_served_before_a_deploy_is_found_though_it_serves_still(store: Store) -> None:
     first = await live(store, A, by_hand=True)
-    second = await live(store, B, by_hand=True)
+    second = await gone(store, await store.queue(wanted(B, by_hand=True)), *SUCCESS[:-1])
+    second = await store.advance(second, Status.LIVE, watched=True)
     proof = await store.queue(replace(wanted(C), prove=True))
     assert await store.served_before("iris", first.number) is None
     before = [await store.served_before("iris", number) for number in (second.number, proof.number)]
     assert [one and one.number for one in before] == [first.number, second.number]
-    await gone(store, second, Status.REVERTED)
+    await store.record_return(second, "bad")
     found = await store.served_before("iris", proof.number)
     assert found is not None
     assert found.number == first.number
@@ -229,8 +230,9 @@ async def test_the_image_of_the_only_release_is_kept(store: Store) -> None:
 
 async def test_a_reverted_release_is_not_kept_as_the_previous_one(store: Store) -> None:
     await _released(store, A, "sha256:a")
-    bad = await _released(store, B, "sha256:b")
-    await store.advance(bad, Status.REVERTED, reason="too many errors")
+    bad = await gone(store, await queued(store, B), *SUCCESS[:-1])
+    bad = await store.advance(bad, Status.LIVE, watched=True)
+    await store.record_return(bad, "too many errors")
     await _released(store, C, "sha256:c1")
     await _released(store, C, "sha256:c2")
     assert "sha256:a" in await _kept(store)

@@ -23,7 +23,9 @@ from deployd.judge.traffic import Reading
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.target import Changed, InFlight, Made, Progress, none_in_flight
+from deployd.ports.watching import Lives
 from deployd.targets.docker import output
+from deployd.targets.docker import standby as standbys
 from deployd.targets.docker.containers import AppContainer, Containers
 from deployd.targets.docker.drain import drain
 from deployd.targets.docker.health import health
@@ -118,12 +120,36 @@ class DockerTarget:
         await self._gateway.ensure([app])
         return await restore(app, deploy, self._containers, self._gateway)
 
-    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
+    async def lives(self, app: App, deploy: Deploy) -> Lives:
+        """See ports.Target."""
+        await self._open()
+        return await standbys.lives(app, deploy, self._containers, self._engine)
+
+    @contextlib.asynccontextmanager
+    async def asked(self, app: App, deploy: Deploy) -> AsyncIterator[Candidate | None]:
+        """See ports.Target."""
+        await self._open()
+        yield await standbys.asked(app, deploy, self._containers, self._gateway)
+
+    async def give_back(self, app: App, deploy: Deploy) -> None:
+        """See ports.Target. It takes one command of HAProxy."""
+        await self._open()
+        await standbys.give_back(app, deploy, self._containers, self._gateway)
+
+    async def sweep(
+        self,
+        app: App,
+        keep: int | None,
+        log: Log,
+        in_flight: InFlight = none_in_flight,
+        *,
+        standby: int | None = None,
+    ) -> None:
         """See ports.Target."""
         await self._open()
         # In this order: a container that is found here, and whose deploy has ended meanwhile, serves by now or is left over.
         found = await self._containers.of(app)
-        spared = {keep, in_flight()}
+        spared = {keep, standby, in_flight()}
         if (serving := await self._serving(app)) is not None:
             spared.add(serving.number)
         unused = [container for container in found if container.number not in spared]

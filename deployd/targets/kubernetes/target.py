@@ -6,8 +6,8 @@ library is large. A cluster is opened when an app first uses it; all are closed 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -20,8 +20,9 @@ from deployd.judge.traffic import Reading
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
+from deployd.ports.watching import Lives
 from deployd.status import Status
-from deployd.targets.kubernetes import access, describe, environment, execute, manifests, output, proof
+from deployd.targets.kubernetes import access, describe, environment, execute, manifests, output, proof, watching
 from deployd.targets.kubernetes.adoption import selector_of
 from deployd.targets.kubernetes.client import Cluster, Json, Refused
 from deployd.targets.kubernetes.deployment import AppDeployment
@@ -134,7 +135,31 @@ class KubernetesTarget:
             await asyncio.to_thread(self._releases.write, app.name, record.adding(release))
         return known is None
 
-    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
+    async def lives(self, app: App, deploy: Deploy) -> Lives:
+        """See ports.Target. The release before has no pods."""
+        record = await asyncio.to_thread(self._releases.read, app.name)
+        return await watching.lives(await self._app_deployment(app), record, deploy)
+
+    @asynccontextmanager
+    async def asked(self, app: App, deploy: Deploy) -> AsyncIterator[Candidate | None]:
+        """See ports.Target."""
+        record = await asyncio.to_thread(self._releases.read, app.name)
+        async with watching.asked(await self._app_deployment(app), record, deploy) as candidate:
+            yield candidate
+
+    async def give_back(self, app: App, deploy: Deploy) -> None:
+        """See ports.Target. It is a rollout of the stored template, which takes as long as its pods."""
+        await self.restore(app, deploy)
+
+    async def sweep(
+        self,
+        app: App,
+        keep: int | None,
+        log: Log,
+        in_flight: InFlight = none_in_flight,
+        *,
+        standby: int | None = None,  # noqa: ARG002 - it has no pods
+    ) -> None:
         """Kubernetes itself drains and removes old pods. With no release to keep, remove what an unproven first deploy left: the
         Deployment that deployd created, or its image in somebody else's. A release that was good stays even then: only a deployd
         that has lost its state asks for its removal."""

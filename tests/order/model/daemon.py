@@ -22,6 +22,7 @@ from deployd.scheduler import Scheduler
 from deployd.store.database import Call, Database, Then
 from deployd.store.schema import migrate
 from deployd.store.store import Store
+from deployd.watch.stage import Watch
 from tests.order.model.clock import Clock
 from tests.order.model.engine import Builder, Engine, ModelGate, Target
 
@@ -122,7 +123,8 @@ class Daemon:
         logs, targets = Logs(directory / "logs"), {"docker": self._target}
         parts = Parts(self.store, logs, engine.remote, self._builder, targets, lambda _: (ModelGate(engine),))
         pipeline = Pipeline(parts, instance="test", builder=config.builder, registry=None)
-        aftermath = Aftermath(self.store, logs, targets, self._builder, 0)
+        watch = Watch(targets, engine.remote, parts.gates)
+        aftermath = Aftermath(self.store, logs, targets, self._builder, 0, watch)
         self.running = Running(config)
         self.scheduler = Scheduler(self.running, self.store, engine.remote, pipeline, aftermath, targets)
         self._requests: set[asyncio.Task[None]] = set()

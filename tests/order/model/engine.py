@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from math import inf
 from typing import Any
@@ -17,6 +17,7 @@ from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.source import Context
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
+from deployd.ports.watching import Lives
 from deployd.tasks import uninterrupted
 from deployd.terminal import Terminal
 from tests.order.model.clock import now
@@ -158,7 +159,24 @@ class Target(_Hands):
         (await self._call()).serving[app.name] = deploy.number
         return True
 
-    async def sweep(self, app: App, keep: int | None, log: Log, in_flight: InFlight = none_in_flight) -> None:
+    async def lives(self, app: App, deploy: Deploy) -> Lives:
+        raise AssertionError("nothing is watched")
+
+    def asked(self, app: App, deploy: Deploy) -> AbstractAsyncContextManager[Candidate | None]:
+        raise AssertionError("nothing is watched")
+
+    async def give_back(self, app: App, deploy: Deploy) -> None:
+        raise AssertionError("nothing is watched")
+
+    async def sweep(
+        self,
+        app: App,
+        keep: int | None,
+        log: Log,
+        in_flight: InFlight = none_in_flight,
+        *,
+        standby: int | None = None,
+    ) -> None:
         engine = await self._call()
         for number in sorted(engine.containers[app.name]):
             await self._call()

@@ -1,0 +1,172 @@
+"""What goes on behind the live release of one app: its watch with the return, drain and prune, beside the next deploy.
+
+While a deploy changes what serves, nothing is watched here, and a return that has begun ends first: so one thing at a time moves
+the traffic. A watch that was stopped for a deploy that failed begins anew.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from deployd.aftermath import Aftermath
+from deployd.config.app import App
+from deployd.config.daemon import Retention
+from deployd.domain import Deploy
+from deployd.errors import DeploydError, RolloutFailed, Unavailable
+from deployd.keeper import Keeper
+from deployd.ports.target import InFlight, Target
+from deployd.returning import give_back
+from deployd.store.store import Store
+from deployd.tasks import stop, uninterrupted
+from deployd.watch.stage import OneWatch, Watched
+
+logger = logging.getLogger(__name__)
+
+UntilDone = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
+"""Does a work again until it succeeds."""
+
+
+class Behind:
+    """One task at a time, in the task group of the lane."""
+
+    def __init__(
+        self,
+        store: Store,
+        aftermath: Aftermath,
+        keeper: Keeper,
+        target: Callable[[App], Target],
+        app: Callable[[], App],
+        retention: Callable[[], Retention],
+        in_flight: InFlight,
+    ) -> None:
+        self._store = store
+        self._aftermath = aftermath
+        self._keeper = keeper
+        self._target_of = target
+        self._app_now = app
+        self._retention = retention
+        self._in_flight = in_flight
+        self._task: asyncio.Task[None] | None = None
+        self._in_watch = self._interrupted = False
+        self._watching: OneWatch | None = None
+        self._asked_back: asyncio.Future[Deploy | None] | None = None
+
+    def open(self, tasks: asyncio.TaskGroup, until_done: UntilDone) -> None:
+        """Work in these tasks from now on."""
+        self._tasks = tasks
+        self._until_done = until_done
+
+    @property
+    def watched(self) -> Watched | None:
+        """The release that is watched now."""
+        return self._watching.watched if self._watching is not None else None
+
+    async def follow(self) -> None:
+        """A release is live: watch it and clean up behind it. Replaces what still goes on behind an earlier one."""
+        await self._stop()
+        self._interrupted = False
+        self._start(self._follow)
+
+    def prune(self) -> None:
+        """Prune after a failed deploy, unless something goes on, which prunes in the end."""
+        if self._task is None or self._task.done():
+            self._start(partial(self._aftermath.prune, self._app_now(), self._retention()))
+
+    def look(self) -> None:
+        """Something happened outside: let a watch look at once."""
+        if self._watching is not None:
+            self._watching.look()
+
+    async def step_back(self) -> None:
+        """A deploy is about to change what serves: end a watch. A return that has begun is done before this returns."""
+        if self._in_watch:
+            await self._stop()
+            self._interrupted = True
+
+    async def resume(self) -> None:
+        """The deploy has ended without a new release: watch the live one again, if it was watched."""
+        if self._interrupted:
+            await self.follow()
+
+    async def go_back(self, to: int | None, why: str) -> Deploy | None:
+        """Return the traffic of a watched release at once because a person says so; what is live then.
+
+        None when nothing is watched, when another release than the one that stands by is meant (`to`), or when that one is not
+        known to be good."""
+        watching = self._watching
+        if watching is None or to not in {None, watching.watched.standby} or not await watching.can_return():
+            return None
+        if self._watching is not watching or self._asked_back is not None:
+            return None
+        asked = self._asked_back = asyncio.get_running_loop().create_future()
+        watching.order(why)
+        return await asyncio.shield(asked)
+
+    async def _follow(self) -> None:
+        app = self._app_now()
+        live = (await self._store.state(app.name)).live
+        if live is not None and live.standby is not None:
+            await self._watch(app, live)
+            live = (await self._store.state(app.name)).live
+        if live is not None:
+            await self._aftermath.follow(app, live, self._retention(), self._in_flight)
+
+    async def _watch(self, app: App, live: Deploy) -> None:
+        if app.watch is None or live.target != app.target:
+            await self._store.end_watch(live)
+            return
+        self._in_watch = True
+        try:
+            if live.returning:  # the target was away when it was to return
+                await self._give_back(app, live, live.returning)
+            else:
+                returning = partial(self._give_back, app, live)
+                await self._aftermath.watch(app, live, self._in_flight, self._begun, returning)
+        except RolloutFailed as exc:
+            logger.error("%s stays live though it has failed its watch: %s", live.name, exc)
+            await self._store.end_watch(live)
+        finally:
+            self._in_watch, self._watching = False, None
+            self._answer(None)
+
+    def _begun(self, watching: OneWatch) -> None:
+        self._watching = watching
+
+    def _answer(self, back: Deploy | None) -> None:
+        """Answer the person who has asked for a return."""
+        asked, self._asked_back = self._asked_back, None
+        if asked is not None and not asked.done():
+            asked.set_result(back)
+
+    async def _give_back(self, app: App, live: Deploy, reason: str) -> float:
+        return await uninterrupted(self._returned(app, live, reason))
+
+    async def _returned(self, app: App, live: Deploy, reason: str) -> float:
+        await self._keeper.step_back()
+        try:
+            back, took = await give_back(self._store, self._target_of(app), app, live, reason)
+        finally:
+            self._keeper.resume()
+        self._answer(back)
+        return took
+
+    async def _stop(self) -> None:
+        if self._task is not None:
+            await stop(self._task)
+
+    def _start(self, work: Callable[[], Awaitable[None]]) -> None:
+        async def attempt() -> None:
+            try:
+                await work()
+            except Unavailable:
+                raise
+            except DeploydError as exc:
+                logger.error("Cannot clean up: %s (%s)", exc, exc.hint)
+            except OSError as exc:
+                logger.error("Cannot clean up: %s", exc)
+
+        async def until_done() -> None:
+            await self._until_done(attempt)
+
+        self._task = self._tasks.create_task(until_done())

@@ -1,0 +1,70 @@
+"""The pods of the live release while it is watched: how they live, and the way to one of them. The release before has no pods."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from deployd.config.app import App
+from deployd.domain import Deploy
+from deployd.ports.gate import Candidate
+from deployd.ports.watching import Life, Lives
+from deployd.probe import headers_of
+from deployd.targets.kubernetes import manifests
+from deployd.targets.kubernetes.adoption import selector_of
+from deployd.targets.kubernetes.candidate import address_of
+from deployd.targets.kubernetes.client import Json
+from deployd.targets.kubernetes.deployment import AppDeployment
+from deployd.targets.kubernetes.releases import Record
+from deployd.targets.kubernetes.symptoms import is_ready, restarts_of
+from deployd.targets.kubernetes.verdict import image_of
+
+
+async def lives(deployment: AppDeployment, record: Record | None, deploy: Deploy) -> Lives:
+    """How the pods of a release are; none when it is not the one that the Deployment asks for."""
+    pods, container = await _pods(deployment, record, deploy)
+    return {pod["metadata"]["uid"]: life(pod, container) for pod in pods}
+
+
+@asynccontextmanager
+async def asked(deployment: AppDeployment, record: Record | None, deploy: Deploy) -> AsyncIterator[Candidate | None]:
+    """A ready pod of a release, as its gates ask it, inside the block; None when it has none."""
+    pods, container = await _pods(deployment, record, deploy)
+    pod = next((pod for pod in pods if is_ready(pod)), None)
+    if pod is None or deploy.image is None:
+        yield None
+        return
+    port = (
+        manifests.port_of({"spec": pod["spec"]}, container) if deployment.settings.create else deployment.settings.port
+    )
+    async with address_of(deployment.cluster, pod, port) as address:
+        app: App = deployment.app
+        yield Candidate(app, deploy, address, deploy.image, headers_of(app, secure=False))
+
+
+async def _pods(deployment: AppDeployment, record: Record | None, deploy: Deploy) -> tuple[list[Json], str]:
+    """The pods that run the image of a release, and its container in them."""
+    found = await deployment.cluster.find(deployment.path)
+    release = record.find(deploy.number) if record is not None else None
+    if found is None or release is None or not deployment.asks_for(found, release):
+        return [], ""
+    answer = await deployment.cluster.get(
+        manifests.collection(deployment.app, "pods"), labelSelector=selector_of(found)
+    )
+    of_release = [
+        pod
+        for pod in answer.get("items", [])
+        if image_of(pod, release.container) == release.image and not pod["metadata"].get("deletionTimestamp")
+    ]
+    return of_release, release.container
+
+
+def life(pod: Json, container: str) -> Life:
+    """How a pod lives, by the state of the container of the app in it."""
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    ours: Json = next((status for status in statuses if status["name"] == container), {})
+    ended = ours.get("state", {}).get("terminated") or ours.get("lastState", {}).get("terminated")
+    name, running = f"pod {pod['metadata']['name']}", "running" in ours.get("state", {})
+    how = ""
+    if ended is not None:
+        killed = ended.get("reason") == "OOMKilled"
+        how = "was killed for lack of memory" if killed else f"exited with code {ended.get('exitCode')}"
+    return Life(name, str(restarts_of(pod)), "" if running else how, how)

@@ -1,0 +1,119 @@
+"""The sign that a number in a Prometheus is above its limit, twice running.
+
+No answer, and an answer without a number, say nothing about the release.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from deployd.config.watch import Prometheus
+from deployd.domain import GateResult
+
+_TIMEOUT_SECONDS = 5.0
+_LONGEST_SAID = 200
+_ENOUGH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of a Prometheus: a number, or why there is none."""
+
+    number: float | None = None
+    trouble: str = ""
+
+
+class Query:
+    """The query of an app, in one watch."""
+
+    name = "prometheus"
+
+    def __init__(self, settings: Prometheus, length: float) -> None:
+        """`length`: of the watch, in seconds."""
+        self.every = min(max(length / 10, 1.0), 15.0)
+        self._settings = settings
+        self._numbers: list[float] = []
+        self._running = 0
+        self._trouble = "it was not asked"
+
+    async def look(self) -> str:
+        """See Sign."""
+        answer = await self._ask()
+        if answer.number is None:
+            self._trouble = answer.trouble
+            return ""
+        self._numbers.append(answer.number)
+        self._running = self._running + 1 if answer.number > self._settings.at_most else 0
+        return self._said if self._running >= _ENOUGH else ""
+
+    def result(self) -> GateResult:
+        """See Sign."""
+        figures: dict[str, Any] = {"answers": len(self._numbers), "at_most": self._settings.at_most}
+        if not self._numbers:
+            detail = f"no number came of the query: {self._trouble}"
+            return GateResult(self.name, "warned", detail, figures, moment="after")
+        figures |= {"last": self._numbers[-1], "highest": max(self._numbers)}
+        if self._running >= _ENOUGH:
+            return GateResult(self.name, "failed", self._said, figures, moment="after")
+        above = sum(number > self._settings.at_most for number in self._numbers)
+        if above:
+            detail = f"{above} of {len(self._numbers)} answers above {self._settings.at_most:g}, but no two running"
+            return GateResult(self.name, "warned", detail, figures, moment="after")
+        detail = (
+            f"at most {max(self._numbers):g} in {len(self._numbers)} answers, {self._settings.at_most:g} is allowed"
+        )
+        return GateResult(self.name, "passed", detail, figures, moment="after")
+
+    @property
+    def _said(self) -> str:
+        last = " and ".join(f"{number:g}" for number in self._numbers[-_ENOUGH:])
+        return f"Prometheus says {last} to the query, at most {self._settings.at_most:g} is allowed"
+
+    async def _ask(self) -> Answer:
+        url, form = self._settings.url, {"query": self._settings.query, "timeout": f"{_TIMEOUT_SECONDS:g}s"}
+        secure = url.startswith("https:")  # else no certificates are loaded, which takes 25 ms
+        try:
+            async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS, verify=secure) as http:
+                answer = await http.post(f"{url}/api/v1/query", data=form)
+        except httpx.HTTPError as exc:
+            return Answer(trouble=f"{url} does not answer: {str(exc) or type(exc).__name__}")
+        return read(answer.status_code, answer.content)
+
+
+def read(status: int, content: bytes) -> Answer:
+    """The number in an answer to `/api/v1/query`: exactly one finite sample."""
+    try:
+        said = json.loads(content)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        return Answer(trouble=f"the answer ({status}) is not that of a Prometheus")
+    if said.get("status") != "success" or status != 200:
+        what = f"{said.get('errorType', 'error')}: {said.get('error', '')}"[:_LONGEST_SAID]
+        return Answer(trouble=f"the query fails ({status}): {what}".removesuffix(": "))
+    data: Any = said.get("data")
+    kind, result = (data.get("resultType"), data.get("result")) if isinstance(data, dict) else (None, None)
+    try:
+        return _sample(kind, result)
+    except (TypeError, ValueError, LookupError):
+        return Answer(trouble=f"the answer is not that of a Prometheus: a {kind}")
+
+
+def _sample(kind: Any, result: Any) -> Answer:
+    if kind == "scalar":
+        return _number(result)
+    if kind != "vector":
+        return Answer(trouble=f"the query gives a {kind}, and must give one number")
+    if not result:
+        return Answer(trouble="the query gives nothing: no series matches it")
+    if len(result) > 1:
+        return Answer(trouble=f"the query gives {len(result)} series, and must give one: sum(...) makes one of them")
+    return _number(result[0]["value"])
+
+
+def _number(pair: Any) -> Answer:
+    number = float(pair[1])  # numbers come as text, also "NaN" and "+Inf"
+    return Answer(number) if math.isfinite(number) else Answer(trouble=f"the query gives {pair[1]}, which is no number")

@@ -1,0 +1,49 @@
+"""The sign that a container or pod of the release ends: one such end is enough."""
+
+from collections.abc import Awaitable, Callable
+
+from deployd.domain import GateResult
+from deployd.ports.watching import Life, Lives
+
+
+class Restarts:
+    """Compares what runs with what ran at the look before, so that each end is told once."""
+
+    name = "restarts"
+
+    def __init__(self, ask: Callable[[], Awaitable[Lives]]) -> None:
+        self.every = 1.0
+        self._ask = ask
+        self._before: Lives = {}
+        self._ends: list[str] = []
+        self._looks = 0
+
+    async def look(self) -> str:
+        """See Sign."""
+        now = await self._ask()
+        ends, self._before = ended_since(self._before, now), now
+        self._ends += ends
+        self._looks += 1
+        return "; ".join(ends)
+
+    def result(self) -> GateResult:
+        """See Sign."""
+        figures = {"ends": len(self._ends), "running": sum(not life.ended for life in self._before.values())}
+        if self._ends:
+            return GateResult(self.name, "failed", "; ".join(self._ends[:3]), figures, moment="after")
+        if not self._looks:
+            return GateResult(self.name, "not_judged", "nothing could be seen", figures, moment="after")
+        return GateResult(self.name, "passed", "nothing of it has ended", figures, moment="after")
+
+
+def ended_since(before: Lives, now: Lives) -> list[str]:
+    """What has ended between two looks, and how. What is gone is not among it: a target says so of one that should be there."""
+    return [how for key, life in now.items() if (how := _ended(before.get(key), life))]
+
+
+def _ended(was: Life | None, now: Life) -> str:
+    if now.ended:
+        return "" if was is not None and was.ended and was.starts == now.starts else f"{now.name} {now.ended}"
+    if was is None or was.ended or was.starts == now.starts:
+        return ""
+    return f"{now.name} {now.before or 'ended'} and was started again"

@@ -1,0 +1,191 @@
+"""The watch of a release after the switch, beside the one that stands by: signs are looked at until one is bad or time is over.
+
+A bad sign returns the traffic, unless the release before fails as well: then the cause is not the release, and that is only told.
+What measures may fail (an engine that is away, a Prometheus that does not answer): then nothing is known, and it is asked again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from deployd.config.app import App
+from deployd.config.watch import Watch as Settings
+from deployd.domain import Deploy, GateResult
+from deployd.errors import BuildFailed, DeploydError, Unavailable
+from deployd.ports.gate import Gate
+from deployd.ports.log import Log
+from deployd.ports.source import Context, Source
+from deployd.ports.target import Target
+from deployd.probe import refusal
+from deployd.tasks import beside, first
+from deployd.watch.files import KeptFile, Quiet
+from deployd.watch.prometheus import Query
+from deployd.watch.replays import Replays, Standby
+from deployd.watch.restarts import Restarts
+from deployd.watch.sign import Sign
+
+logger = logging.getLogger(__name__)
+
+Tell = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A release that is watched: which stands by for it, and until when."""
+
+    number: int
+    standby: int
+    until: datetime
+
+
+class Watch:
+    """Watches releases of all apps. `gates` gives an app's gates, of which the golden one is asked again and again."""
+
+    def __init__(self, targets: Mapping[str, Target], source: Source, gates: Callable[[App], Sequence[Gate]]) -> None:
+        self._targets = targets
+        self._source = source
+        self._gates = gates
+
+    def begin(self, app: App, live: Deploy, standby: Deploy, log: Log) -> "OneWatch":
+        """The watch of `live`, for the time that the app's config gives."""
+        assert app.watch is not None  # noqa: S101 - nobody else asks
+        target, golden = self._targets[app.target], next((g for g in self._gates(app) if g.name == "golden"), None)
+        asking = _Asking(app, target, self._source, golden, log)
+        signs: list[Sign] = [Restarts(partial(target.lives, app, live))]
+        if golden is not None:
+            signs.append(Replays(partial(asking.replay, live)))
+        if app.watch.prometheus is not None:
+            signs.append(Query(app.watch.prometheus, app.watch.length))
+        return OneWatch(app.watch, live, standby, signs, Standby(partial(asking.trouble, standby)))
+
+
+class OneWatch:
+    """One watch. For one use."""
+
+    def __init__(
+        self, settings: Settings, live: Deploy, standby: Deploy, signs: Sequence[Sign], standing: Standby
+    ) -> None:
+        self._length = settings.length
+        self._live = live
+        self._standby = standby
+        self._signs = signs
+        self._standing = standing
+        self._happened = {sign.name: asyncio.Event() for sign in signs}
+        self._ordered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._both = ""  # why the release should have gone, when the one before failed as well
+        self.watched = Watched(live.number, standby.number, datetime.now(UTC) + timedelta(seconds=self._length))
+
+    def look(self) -> None:
+        """Something happened outside: look at once."""
+        for event in self._happened.values():
+            event.set()
+
+    async def can_return(self) -> bool:
+        """Whether the release that stands by runs and is known to be good."""
+        return not await self._standing.trouble() and self._standing.runs
+
+    def order(self, why: str) -> None:
+        """Return, because a person says so."""
+        if not self._ordered.done():
+            self._ordered.set_result(why)
+
+    async def run(self, tell: Tell) -> str:
+        """Watch until the time is over or a sign is bad: why the release cannot stay, or empty."""
+        async with beside(self._standing.follow()):
+            looking = (self._follow(sign, tell) for sign in self._signs)
+            _, reason = await first(self._over(), self._until_ordered(), *looking)
+            return reason
+
+    def results(self) -> list[GateResult]:
+        """What each sign has shown so far. One that was bad while the release before failed as well is a warning."""
+        found = [sign.result() for sign in self._signs]
+        if not self._both:
+            return found
+        return [
+            GateResult(one.name, "warned", f"{one.detail}; {self._both}", one.figures, one.rows, one.moment)
+            if one.verdict == "failed"
+            else one
+            for one in found
+        ]
+
+    async def _over(self) -> str:
+        await asyncio.sleep(self._length)
+        return ""
+
+    async def _until_ordered(self) -> str:
+        return await asyncio.shield(self._ordered)
+
+    async def _follow(self, sign: Sign, tell: Tell) -> str:
+        """Look at one sign until it is bad and the release before is good."""
+        happened = self._happened[sign.name]
+        while True:
+            happened.clear()
+            try:
+                reason = await sign.look()
+            except DeploydError as exc:
+                logger.debug("The watch cannot see %s: %s", sign.name, exc)
+                reason = ""
+            if reason:
+                if not (trouble := await self._standing.trouble()):
+                    return reason
+                await self._tell_of_both(reason, trouble, tell)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(sign.every):
+                    await happened.wait()
+
+    async def _tell_of_both(self, reason: str, trouble: str, tell: Tell) -> None:
+        if not self._both:
+            self._both = f"{self._standby.name} fails too: {trouble}"
+            await tell(f"{reason}; no return, since {self._both}")
+
+
+class _Asking:
+    """How the two releases are asked: by the golden gate of the app, else by its ready path."""
+
+    def __init__(self, app: App, target: Target, source: Source, golden: Gate | None, log: Log) -> None:
+        self._app = app
+        self._target = target
+        self._source = source
+        self._golden = golden
+        self._log = Quiet(log)
+        self._files: dict[int, Context] = {}
+
+    async def replay(self, deploy: Deploy) -> GateResult | None:
+        """The golden answers of a release now; None when nothing of it runs."""
+        assert self._golden is not None  # noqa: S101 - nobody else asks
+        async with self._target.asked(self._app, deploy) as candidate:
+            if candidate is None:
+                return None
+            return await self._golden.ask(candidate, await self._file(deploy), self._log)
+
+    async def trouble(self, standby: Deploy) -> str | None:
+        """Why the release that stands by could not serve; empty when it could, None when it does not run by design."""
+        lives = await self._target.lives(self._app, standby)
+        if not lives:
+            return None
+        if ended := next((f"{life.name} {life.ended}" for life in lives.values() if life.ended), ""):
+            return ended
+        if self._golden is not None:
+            result = await self.replay(standby)
+            return result.detail if result is not None and result.verdict == "failed" else ""
+        async with self._target.asked(self._app, standby) as candidate:
+            if candidate is None:
+                return "nothing of it runs"
+            return await refusal(candidate.address, self._app.ready, candidate.headers)
+
+    async def _file(self, deploy: Deploy) -> Context:
+        """The golden file of the release's own commit: another commit may expect other answers."""
+        if deploy.number not in self._files:
+            path = self._app.golden.file if self._app.golden is not None else ""
+            content = None
+            try:
+                async with await self._source.fetch(self._app, deploy.commit, deploy.ref, self._log) as context:
+                    content = await context.read(path)
+            except (Unavailable, BuildFailed) as exc:
+                logger.warning("The golden file of %s is looked for in its image: %s", deploy.name, exc)
+            self._files[deploy.number] = KeptFile(deploy.commit, path, content)
+        return self._files[deploy.number]

@@ -1,0 +1,123 @@
+"""A release that turns bad after the switch, on a real engine under load: the one before has the traffic again within moments."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deployd.api.answers import DeployAnswer, WatchedAnswer
+from deployd.bringup.engine import Engine
+from deployd.bringup.load import Load
+from deployd.status import Status
+from tests.e2e.world import CONFIG, WHO, World
+from tests.e2e.world import world as make_world
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+WATCHED = CONFIG.replace("[app.docker]\n", '[app.docker]\nmemory = "64MiB"\n') + '[app.watch]\nfor = "60s"\n'
+
+
+@pytest.fixture
+async def world(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[World]:
+    """A running world whose app is watched, with a first release."""
+    made: World | None = None
+    try:
+        async with make_world(tmp_path, WATCHED) as made:
+            await made.ended(await made.push())
+            yield made
+    finally:
+        if made is not None:
+            print(made.daemon.log.read_text())
+            made.daemon.remove_everything(docker_engine.api())
+
+
+async def _becomes(world: World, deploy: DeployAnswer, status: Status, within: float = 60) -> DeployAnswer:
+    """The deploy once it has that status."""
+    async with asyncio.timeout(within):
+        async for _ in world.client.events(world.app):
+            now = await world.client.show(world.app, deploy.number)
+            if now.status is status:
+                return now
+    raise AssertionError
+
+
+async def _watched(world: World) -> WatchedAnswer:
+    """The watch of the live release, once it has begun."""
+    async with asyncio.timeout(30):
+        async for _ in world.client.events(world.app):
+            if (watched := (await world.client.app(world.app)).watched) is not None:
+                return watched
+    raise AssertionError
+
+
+async def _live(world: World) -> int | None:
+    live = (await world.client.app(world.app)).live
+    return live.number if live is not None else None
+
+
+async def test_a_release_that_leaks_until_it_is_killed_is_returned(world: World) -> None:
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        bad = await world.ended(await world.push(behaviour="leaks"))
+        assert bad.status is Status.LIVE
+        bad = await _becomes(world, bad, Status.REVERTED)
+        sent = load.sent
+        async with asyncio.timeout(30):
+            await load.reached(sent + 2_000)
+    assert re.search(r"its container was killed .*64 MiB", bad.reason), bad.reason
+    assert await _live(world) == 1
+    assert len(load.failures) < 100, load.failures[:5]
+    results = {gate.name: gate for gate in bad.gates if gate.moment == "after"}
+    assert results["restarts"].verdict == "failed"
+    held = (await world.client.app(world.app)).held
+    assert held is not None
+    assert held.reason == f"{bad.name} reverted: {bad.reason}"
+
+
+async def test_a_rollback_in_the_watch_is_a_return_that_loses_no_request(world: World) -> None:
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        second = await world.ended(await world.push())
+        assert (await _watched(world)).standby == 1
+        sent = load.sent
+        async with asyncio.timeout(30):
+            await load.reached(sent + 1_000)
+        began = time.monotonic()
+        back = await world.client.rollback(world.app)
+        took = time.monotonic() - began
+        sent = load.sent
+        async with asyncio.timeout(30):
+            await load.reached(sent + 1_000)
+    print(f"the return took {took:.3f} s")
+    assert (back.number, back.status) == (1, Status.LIVE)
+    assert load.failures == []
+    assert all(client.turns[-1] == back.commit for client in load.clients)
+    second = await world.client.show(world.app, second.number)
+    assert (second.status, second.reason.startswith("rolled back by hand")) == (Status.REVERTED, True)
+    assert "build" not in [step.name for step in second.steps[-3:]]
+
+
+async def test_a_newer_deploy_in_the_watch_leaves_the_proven_release_standing_by(
+    world: World, docker_engine: Engine
+) -> None:
+    await world.ended(await world.push())
+    third = await world.ended(await world.push())
+    await world.says(third, f"{world.app}/1 stands by")
+    await world.says(third, f"{world.daemon.container(2)} was removed")
+    running = {one["Names"][0] for one in docker_engine.api().get("/containers/json")}
+    assert f"/{world.daemon.container(1)}" in running
+    assert f"/{world.daemon.container(2)}" not in running
+
+
+async def test_a_restarted_deployd_takes_the_watch_up_again(world: World) -> None:
+    second = await world.ended(await world.push())
+    await world.daemon.stop()
+    await world.daemon.start()
+    await world.daemon.wait_until_ready()
+    await _watched(world)
+    back = await world.client.rollback(world.app)
+    assert back.number == 1
+    assert (await world.client.show(world.app, second.number)).status is Status.REVERTED
