@@ -3,15 +3,13 @@
 It runs beside the next deploy of the app, which it leaves alone. What reports a release comes here too.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from msgspec import structs
-
 from deployd.config.app import App
 from deployd.config.daemon import Retention
-from deployd.domain import Deploy
+from deployd.domain import Deploy, GateResult
 from deployd.gates.own import Facts
 from deployd.hooks import run_hooks
 from deployd.logs.log import DaemonLog
@@ -26,8 +24,8 @@ from deployd.tasks import beside, together
 from deployd.watch.stage import OneWatch, Watch
 
 Began = Callable[[OneWatch], None]
-GiveBack = Callable[[str], Awaitable[float]]
-"""Returns the traffic of a release for a reason; the seconds until it had moved."""
+GiveBack = Callable[[str, Sequence[GateResult]], Awaitable[float]]
+"""Returns the traffic of a release for a reason and what its watch has found; the seconds until it had moved."""
 
 
 class Aftermath:
@@ -64,12 +62,10 @@ class Aftermath:
                 await recorder.tell("watch", f"watched until {until}; {standby.name} stands by")
                 if reason := log.redact(await watching.run(partial(recorder.tell, "watch"))):
                     log.write(f"the watch has failed: {reason}\n")
-                    took = await give_back(reason)
+                    took = await give_back(reason, watching.results(log))
                     log.write(f"the traffic was back at {standby.name} {took:.3f} s after the verdict\n")
-                results = [structs.replace(one, detail=log.redact(one.detail)) for one in watching.results()]
-                await self._store.record_watch(live, results)
-                if reason:
                     raise _Returned
+                await self._store.record_watch(live, watching.results(log))
         if not reason:
             await self._store.end_watch(live)
 

@@ -6,13 +6,13 @@ the traffic. A watch that was stopped for a deploy that failed begins anew.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from deployd.aftermath import Aftermath
 from deployd.config.app import App
 from deployd.config.daemon import Retention
-from deployd.domain import Deploy
+from deployd.domain import Deploy, GateResult
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.keeper import Keeper
 from deployd.ports.target import InFlight, Target
@@ -139,13 +139,13 @@ class Behind:
         if asked is not None and not asked.done():
             asked.set_result(back)
 
-    async def _give_back(self, app: App, live: Deploy, reason: str) -> float:
-        return await uninterrupted(self._returned(app, live, reason))
+    async def _give_back(self, app: App, live: Deploy, reason: str, results: Sequence[GateResult] = ()) -> float:
+        return await uninterrupted(self._returned(app, live, reason, results))
 
-    async def _returned(self, app: App, live: Deploy, reason: str) -> float:
+    async def _returned(self, app: App, live: Deploy, reason: str, results: Sequence[GateResult]) -> float:
         await self._keeper.step_back()
         try:
-            back, took = await give_back(self._store, self._target_of(app), app, live, reason)
+            back, took = await give_back(self._store, self._target_of(app), app, live, reason, results)
         finally:
             self._keeper.resume()
         self._answer(back)

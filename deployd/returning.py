@@ -6,9 +6,10 @@ traffic does by then, the store ends with one of the two live.
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from deployd.config.app import App
-from deployd.domain import Deploy
+from deployd.domain import Deploy, GateResult
 from deployd.errors import RolloutFailed
 from deployd.metrics import DEPLOYS
 from deployd.ports.target import Target
@@ -24,8 +25,11 @@ def is_watched(app: App, deploy: Deploy) -> bool:
     return app.watch is not None and deploy.rollback_to is None
 
 
-async def give_back(store: Store, target: Target, app: App, live: Deploy, reason: str) -> tuple[Deploy, float]:
-    """Return the traffic of `live`; the release that is live then, and the seconds until the traffic had moved.
+async def give_back(
+    store: Store, target: Target, app: App, live: Deploy, reason: str, results: Sequence[GateResult] = ()
+) -> tuple[Deploy, float]:
+    """Return the traffic of `live` for what its watch has found; the release that is live then, and the seconds until the
+    traffic had moved.
 
     RolloutFailed when the one that stands by cannot serve: then nothing has changed. Not to be cancelled in between.
     """
@@ -33,7 +37,7 @@ async def give_back(store: Store, target: Target, app: App, live: Deploy, reason
     standby = await store.deploy(app.name, live.standby) if live.standby is not None else None
     if standby is None:
         raise RolloutFailed(f"no release stands by for {live.name}")
-    intent = asyncio.ensure_future(store.begin_return(live, reason))
+    intent = asyncio.ensure_future(store.begin_return(live, reason, results))
     await asyncio.wait({intent}, timeout=_RECORD_SECONDS)
     try:
         await target.give_back(app, standby)

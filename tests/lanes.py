@@ -117,7 +117,7 @@ class ScriptedAftermath(Aftermath):
     async def watch(self, app: App, live: Deploy, in_flight: InFlight, began: Began, give_back: GiveBack) -> None:
         self.watched.put_nowait(live.number)
         if reason := await self.verdicts.get():
-            await give_back(reason)
+            await give_back(reason, ())
 
     async def follow(self, app: App, deploy: Deploy, retention: Retention, in_flight: InFlight) -> None:
         self.in_flight = in_flight

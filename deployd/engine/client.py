@@ -52,8 +52,8 @@ class EngineClient:
             async for line in answer.content:
                 yield line
 
-    async def past_events(self, filters: Mapping[str, Sequence[str]], since: str) -> list[dict[str, Any]]:
-        """The engine's events of a container or the like `since` a moment, as far as the engine remembers them."""
-        query = {"filters": json.dumps(filters), "since": since, "until": f"{time.time():.3f}"}
+    async def past_events(self, filters: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+        """The engine's events until now, as far as it remembers them."""
+        query = {"filters": json.dumps(filters), "since": "0", "until": f"{time.time():.3f}"}
         async with self._connection.open("asking for events", "events", query=query) as answer:
             return [json.loads(line) async for line in answer.content]

@@ -48,25 +48,22 @@ class Releases(Table):
     async def record_watch(self, deploy: Deploy, results: Sequence[GateResult]) -> None:
         """Record what the watch of a release has found so far, beside what its gates said before."""
 
-        def work(connection: sqlite3.Connection) -> list[GateResult]:
-            row = connection.execute(
-                "SELECT * FROM deploys WHERE app = ? AND number = ?", (deploy.app, deploy.number)
-            ).fetchone()
-            known = {(result.name, result.moment) for result in results}
-            merged = [one for one in deploy_of(row).gates if (one.name, one.moment) not in known] + list(results)
-            change = "UPDATE deploys SET gates = ? WHERE app = ? AND number = ?"
-            connection.execute(change, (gates_json(merged), deploy.app, deploy.number))
-            return merged
-
-        self._tell_gates(deploy, await self._write_until_done(work))
+        gates = await self._write_until_done(lambda connection: _add_gates(connection, deploy, results))
+        self._tell_gates(deploy, gates)
 
     async def end_watch(self, deploy: Deploy) -> None:
         """Record that a live release has passed its watch: nothing stands by for it from now on."""
         await self._change_live(deploy, "standby = NULL, return_reason = ''")
 
-    async def begin_return(self, deploy: Deploy, reason: str) -> None:
+    async def begin_return(self, deploy: Deploy, reason: str, results: Sequence[GateResult] = ()) -> None:
         """Record the verdict on a watched release, before the traffic returns to the one that stands by."""
-        await self._change_live(deploy, "return_reason = ?", reason)
+
+        def work(connection: sqlite3.Connection) -> list[GateResult]:
+            change = "UPDATE deploys SET return_reason = ? WHERE app = ? AND number = ? AND status = 'live'"
+            connection.execute(change, (reason, deploy.app, deploy.number))
+            return _add_gates(connection, deploy, results)
+
+        self._tell_gates(deploy, await self._write_until_done(work))
 
     async def abandon_return(self, deploy: Deploy) -> None:
         """Record that a release stays live after all, since the one that stands by cannot serve."""
@@ -84,10 +81,21 @@ class Releases(Table):
         logger.info("Deploy %s %s again", live.name, live.status.predicate)
         return live
 
-    async def _change_live(self, deploy: Deploy, change: str, *values: str) -> None:
+    async def _change_live(self, deploy: Deploy, change: str) -> None:
         query = f"UPDATE deploys SET {change} WHERE app = ? AND number = ? AND status = 'live'"
-        row = (*values, deploy.app, deploy.number)
+        row = (deploy.app, deploy.number)
         await self._write_until_done(lambda connection: connection.execute(query, row).rowcount)
+
+
+def _add_gates(connection: sqlite3.Connection, deploy: Deploy, results: Sequence[GateResult]) -> list[GateResult]:
+    """Record verdicts beside those of other gates and moments; all that are recorded then."""
+    query = "SELECT * FROM deploys WHERE app = ? AND number = ?"
+    known = {(result.name, result.moment) for result in results}
+    row = connection.execute(query, (deploy.app, deploy.number)).fetchone()
+    merged = [one for one in deploy_of(row).gates if (one.name, one.moment) not in known] + list(results)
+    change = "UPDATE deploys SET gates = ? WHERE app = ? AND number = ?"
+    connection.execute(change, (gates_json(merged), deploy.app, deploy.number))
+    return merged
 
 
 def retire(connection: sqlite3.Connection, deploy: Deploy, now: float) -> tuple[list[int], int | None]:

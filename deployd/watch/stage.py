@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from msgspec import structs
+
 from deployd.config.app import App
 from deployd.config.watch import Watch as Settings
 from deployd.domain import Deploy, GateResult
@@ -100,13 +102,14 @@ class OneWatch:
             _, reason = await first(self._over(), self._until_ordered(), *looking)
             return reason
 
-    def results(self) -> list[GateResult]:
-        """What each sign has shown so far. One that was bad while the release before failed as well is a warning."""
-        found = [sign.result() for sign in self._signs]
+    def results(self, log: Log) -> list[GateResult]:
+        """What each sign has shown so far, with secrets masked as in `log`. One that was bad while the release before failed as
+        well is a warning."""
+        found = [structs.replace(one, detail=log.redact(one.detail)) for one in (sign.result() for sign in self._signs)]
         if not self._both:
             return found
         return [
-            GateResult(one.name, "warned", f"{one.detail}; {self._both}", one.figures, one.rows, one.moment)
+            structs.replace(one, verdict="warned", detail=f"{one.detail}; {self._both}")
             if one.verdict == "failed"
             else one
             for one in found
@@ -121,14 +124,15 @@ class OneWatch:
 
     async def _follow(self, sign: Sign, tell: Tell) -> str:
         """Look at one sign until it is bad and the release before is good."""
-        happened = self._happened[sign.name]
+        happened, blind = self._happened[sign.name], False
         while True:
             happened.clear()
             try:
                 reason = await sign.look()
             except DeploydError as exc:
-                logger.debug("The watch cannot see %s: %s", sign.name, exc)
-                reason = ""
+                if not blind:
+                    logger.warning("The watch of %s cannot see %s: %s", self._live.name, sign.name, exc)
+                reason, blind = "", True
             if reason:
                 if not (trouble := await self._standing.trouble()):
                     return reason

@@ -11,6 +11,7 @@ import pytest
 from deployd.api.answers import DeployAnswer, WatchedAnswer
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
+from deployd.engine.client import EngineClient
 from deployd.status import Status
 from tests.e2e.world import CONFIG, WHO, World
 from tests.e2e.world import world as make_world
@@ -53,6 +54,13 @@ async def _watched(world: World) -> WatchedAnswer:
     raise AssertionError
 
 
+async def _ends(container: str) -> list[float]:
+    """When a container ended, as the engine remembers it."""
+    async with EngineClient() as engine:
+        events = await engine.past_events({"type": ["container"], "event": ["die"], "container": [container]})
+    return [event["timeNano"] / 1e9 for event in events]
+
+
 async def _live(world: World) -> int | None:
     live = (await world.client.app(world.app)).live
     return live.number if live is not None else None
@@ -70,6 +78,9 @@ async def test_a_release_that_leaks_until_it_is_killed_is_returned(world: World)
     assert re.search(r"its container was killed .*64 MiB", bad.reason), bad.reason
     assert await _live(world) == 1
     assert len(load.failures) < 100, load.failures[:5]
+    ends = await _ends(world.daemon.container(bad.number))
+    assert bad.finished_at is not None
+    assert bad.finished_at.timestamp() - ends[0] < 3.0  # at the first end, and not at a later one
     results = {gate.name: gate for gate in bad.gates if gate.moment == "after"}
     assert results["restarts"].verdict == "failed"
     held = (await world.client.app(world.app)).held

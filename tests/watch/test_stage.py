@@ -100,7 +100,7 @@ async def test_a_release_stays_while_the_one_before_fails_too_and_that_is_told_o
         await sign.looks.acquire()
     assert not run.done()
     assert told.lines == ["its database is away; no return, since iris/1 fails too: answers 500"]
-    (result,) = watching.results()
+    (result,) = watching.results(FakeLog())
     assert (result.verdict, result.figures) == ("warned", {"n": 9, "k": 5})
     assert result.detail == "5 of 9 requests failed; iris/1 fails too: answers 500"
     run.cancel()

@@ -34,7 +34,7 @@ async def lives(app: App, deploy: Deploy, containers: Containers, engine: Engine
 async def _last_end(found: Mapping[str, Any], engine: EngineClient) -> str:
     """How a container ended that runs again."""
     filters = {"type": ["container"], "container": [found["Id"]], "event": ["die", "oom"]}
-    events = await engine.past_events(filters, found["Created"])
+    events = await engine.past_events(filters)
     code = next((e["Actor"]["Attributes"].get("exitCode") for e in reversed(events) if e["Action"] == "die"), None)
     if code is None:
         return ""
