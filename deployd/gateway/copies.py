@@ -37,24 +37,22 @@ class CertificateCopies:
         self.digest = digest if digest and (self._directory / digest).is_dir() else ""
 
     def refresh(self) -> None:
-        """Copy what the source has now. A certificate that cannot be used keeps its former copy; Unavailable when there is none
-        of any."""
+        """Copy what the source has now. A certificate that cannot be used keeps its former copy; without one it is left out. When
+        none is left, all former copies stay. `digest` is empty when there are none at all: then HTTPS cannot be served."""
         if self._source is None:
             self.digest = ""
             return
         looked = look(self._source)
         self._seen, before = _digest_of(looked), self._found
         self._found = [prove(certificate) for certificate in looked]
-        faults = [certificate for certificate in self._found if certificate.fault]
-        former = self._files()
-        files: dict[str, bytes] = {}
-        for certificate in self._found:
-            files |= _kept(former, certificate.name) if certificate.fault else certificate.files
-        if faults and not former:
-            raise Unavailable(f"gateway.certificates: {faults[0].path} {faults[0].fault}", hint=faults[0].hint)
-        for certificate in faults if self._found != before else ():
-            logger.error("The certificate %s %s; its former copy stays", certificate.path, certificate.fault)
-        self._copy(files)
+        former, files = self._files(), dict[str, bytes]()
+        for one in self._found:
+            kept = _kept(former, one.name)
+            files |= kept if one.fault else one.files
+            if one.fault and self._found != before:
+                what = "its former copy stays" if kept else "it is left out"
+                logger.error("The certificate %s %s; %s (%s)", one.path, one.fault, what, one.hint)
+        self._copy(files or former)
 
     def changed(self) -> bool:
         """Whether the source differs from what `refresh` found."""
@@ -70,11 +68,12 @@ class CertificateCopies:
     def trouble(self) -> str:
         """What is wrong with the certificates, in one line; empty when all is well."""
         now = datetime.now(UTC)
-        return "; ".join(
+        found = [
             f"{one.path} {one.fault or one.warning or 'has expired'}"
             for one in self._found
             if one.fault or one.warning or (one.until is not None and one.until < now)
-        )
+        ]
+        return "; ".join([*([] if self.digest or not found else ["https_port is closed"]), *found])
 
     def forget_others(self) -> None:
         """Remove all copies but the present ones."""
@@ -90,12 +89,13 @@ class CertificateCopies:
 
     def _copy(self, files: Mapping[str, bytes]) -> None:
         """Write the files, for their owner only, and let `digest` name them. A directory gets its name when it is complete."""
-        digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16] if files else ""
         try:
+            self._directory.mkdir(parents=True, exist_ok=True)  # the engine would make it, for root
             if not (self._directory / digest).is_dir():
                 draft = self._directory / "new"
                 shutil.rmtree(draft, ignore_errors=True)
-                draft.mkdir(parents=True, mode=0o700)
+                draft.mkdir(mode=0o700)
                 for name, content in files.items():
                     _write(draft / name, content)
                 draft.rename(self._directory / digest)

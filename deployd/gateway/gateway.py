@@ -167,6 +167,10 @@ class Gateway(Switchboard):
             await asyncio.to_thread(self.certificates.refresh)
         except Unavailable as exc:
             raise self._refusal.of(exc, first=first) from exc
+        if self._section.tls and self._listeners.https_port is not None and not self.certificates.digest:
+            hint = "mend them: HAProxy goes on with those that it has read"
+            unusable = Unavailable(f"gateway.certificates: {self.certificates.trouble()}", hint=hint)
+            raise self._refusal.of(unusable, first=first)
 
     async def _change_listeners(self) -> None:
         """Replace the present listeners by the configured ones: by a reload, or by a new container when its layout changes."""

@@ -37,9 +37,10 @@ class Listeners:
 
     @classmethod
     def of(cls, section: GatewaySection, *, bridge: bool, certificates: str = "") -> "Listeners":
-        """The listeners that `[gateway]` configures; `certificates` is the directory of the present certificates."""
+        """The listeners that `[gateway]` configures; `certificates` is the directory of the present certificates. Without any,
+        `https_port` stays closed, and the rest is served."""
         bind = "0.0.0.0" if bridge else section.bind  # noqa: S104 - inside a container; the published ports are bound to section.bind
-        ports = section.http_port, section.https_port, section.stats_port
+        ports = section.http_port, section.https_port if certificates else None, section.stats_port
         return cls(bind, *ports, bridge, certificates, section.buffer, section.trusted_proxies)
 
 

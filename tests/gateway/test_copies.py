@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from deployd.errors import Unavailable
 from deployd.gateway.copies import CertificateCopies
 from tests.gateway.certificate import made
+
+_NOT_PEM = "PEM is text that begins with -----BEGIN CERTIFICATE-----; move other files elsewhere"
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_a_broken_certificate_keeps_its_former_copy_and_is_told(
     assert copied(copies, tmp_path) == {"a.pem": former, "b.pem": renewed}
     assert copies.trouble() == f"{source}/a.pem is not PEM"
     assert [record.getMessage() for record in caplog.records] == [
-        f"The certificate {source}/a.pem is not PEM; its former copy stays"
+        f"The certificate {source}/a.pem is not PEM; its former copy stays ({_NOT_PEM})"
     ]
 
 
@@ -97,13 +98,41 @@ def test_a_source_that_cannot_be_read_any_more_keeps_all_copies(copies: Certific
     assert "cannot be read" in copies.trouble()
 
 
-def test_without_a_former_copy_a_fault_is_refused_with_file_and_hint(copies: CertificateCopies, source: Path) -> None:
-    put(source, "a.pem")
+def test_a_broken_certificate_without_a_former_copy_is_left_out_and_the_others_are_served(
+    copies: CertificateCopies, source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = put(source, "a.pem")
     (source / "b.pem").write_bytes(b"notes")
-    with pytest.raises(Unavailable, match=r"gateway\.certificates: .*/b\.pem is not PEM") as refused:
-        copies.refresh()
-    assert "PEM" in refused.value.hint
-    assert copies.digest == ""
+    copies.refresh()
+    assert copied(copies, tmp_path) == {"a.pem": content}
+    assert copies.trouble() == f"{source}/b.pem is not PEM"
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"The certificate {source}/b.pem is not PEM; it is left out (PEM is text")
+
+
+@pytest.mark.parametrize("broken", [{}, {"b.pem": b"notes"}])
+def test_without_any_usable_certificate_https_is_closed_and_that_is_told(
+    copies: CertificateCopies, source: Path, tmp_path: Path, broken: dict[str, bytes]
+) -> None:
+    for name, content in broken.items():
+        (source / name).write_bytes(content)
+    copies.refresh()
+    assert (copies.digest, (tmp_path / "copies").is_dir()) == ("", True)
+    assert copies.trouble().startswith(f"https_port is closed; {source}")
+    put(source, "b.pem")
+    copies.refresh()
+    assert (copies.digest == "", copies.trouble()) == (False, "")
+
+
+def test_when_only_a_broken_certificate_is_left_all_former_copies_stay(
+    copies: CertificateCopies, source: Path, tmp_path: Path
+) -> None:
+    former = put(source, "a.pem")
+    copies.refresh()
+    (source / "a.pem").unlink()
+    (source / "b.pem").write_bytes(b"notes")
+    copies.refresh()
+    assert copied(copies, tmp_path) == {"a.pem": former}
 
 
 def test_a_certificate_that_was_removed_has_no_copy(copies: CertificateCopies, source: Path, tmp_path: Path) -> None:

@@ -70,10 +70,13 @@ def test_without_a_shared_port_there_is_no_shared_frontend() -> None:
     assert "frontend shared" not in text(IRIS)
 
 
-def test_tls_ends_at_the_gateway() -> None:
-    assert "bind 192.0.2.1:443 ssl crt /etc/deployd-certificates/ alpn h2,http/1.1" in text(
-        WINE, https_port=443, certificates=Path("/certificates")
-    )
+def test_tls_ends_at_the_gateway_as_soon_as_there_is_a_certificate() -> None:
+    section = GatewaySection(bind="192.0.2.1", https_port=443, certificates=Path("/certificates"))
+    before, after = (Listeners.of(section, bridge=False, certificates=digest) for digest in ("", "0a1b"))
+    line = "bind 192.0.2.1:443 ssl crt /etc/deployd-certificates/0a1b/ alpn h2,http/1.1"
+    assert line in render(after, [IRIS, WINE])
+    assert ":443" not in render(before, [IRIS, WINE])
+    assert "bind 192.0.2.1:8000" in render(before, [IRIS, WINE])
 
 
 def test_the_certificates_of_a_digest_are_a_directory_of_their_own() -> None:

@@ -168,6 +168,26 @@ async def test_tls_ends_at_the_gateway(engine: str, instance: str, web: Image, t
         assert "x-forwarded-proto: https" in (await secure(port, authority)).lower()
 
 
+async def test_without_a_usable_certificate_only_https_is_closed_until_there_is_one(
+    engine: str, instance: str, web: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.gateway.copies._LOOK_SECONDS", 0.05)
+    port, tls, directory = free_port(), free_port(), tmp_path / "certificates"
+    directory.mkdir()
+    (directory / "a.pem").write_text("notes")
+    section = GatewaySection(bind="127.0.0.1", https_port=tls, certificates=directory)
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
+        await target.roll_out(with_host(1, port), a_deploy(1, web), web, FakeProgress(ReadyGate()))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            assert (await http.get("/")).text == commit(1)
+        assert (await target.ping())["gateway"] == f"warning: https_port is closed; {directory}/a.pem is not PEM"
+        authority = certificate(directory / "a.pem", HOST)
+        async with watched(target), asyncio.timeout(30):
+            while (await target.ping())["gateway"] != "ok":  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.02)
+        assert await secure(tls, authority, "/") == commit(1)
+
+
 async def test_a_renewed_certificate_is_taken_up_under_load_without_a_failed_request(
     engine: str, instance: str, web: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
