@@ -181,7 +181,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         registry = config.registry.prefix if config.registry else None
         pipeline = Pipeline(parts, instance=config.server.identity, builder=config.builder, registry=registry)
         watch = Watch(targets, source, gates)
-        aftermath = Aftermath(store, logs, targets, builder, config.builder.cache_limit, watch)
+        aftermath = Aftermath(store, logs, targets, builder, config.builder.cache_bytes, watch)
         scheduler = Scheduler(running, store, source, pipeline, aftermath, targets)
         webhooks = WebhookDoor(
             _github(secrets), scheduler.accept, DELIVERIES, apps=config.app, max_body=config.server.max_body

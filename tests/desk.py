@@ -258,7 +258,7 @@ class Desk:
         parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: ())
         watch = Watch(targets, self.source, parts.gates)
         pipeline = Pipeline(parts, instance="test", builder=config.builder, registry=None)
-        aftermath = Aftermath(store, self.logs, targets, self.builder, config.builder.cache_limit, watch)
+        aftermath = Aftermath(store, self.logs, targets, self.builder, config.builder.cache_bytes, watch)
         running = Running(config)
         self.scheduler = Scheduler(running, store, self.source, pipeline, aftermath, targets)
         self.services = Services(running, self.scheduler, store, events, self.logs, targets, self._reload)

@@ -73,7 +73,7 @@ class Works:
         parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: self.gates)
         self.pipeline = Pipeline(parts, instance="test", builder=self.config.builder, registry=None)
         watch = Watch(targets, self.source, parts.gates)
-        aftermath = Aftermath(store, self.logs, targets, self.builder, self.config.builder.cache_limit, watch)
+        aftermath = Aftermath(store, self.logs, targets, self.builder, self.config.builder.cache_bytes, watch)
         self.running = Running(self.config)
         self.scheduler = Scheduler(
             self.running, store, self.source, self.pipeline, aftermath, targets, waits=(0.01, 0.01)

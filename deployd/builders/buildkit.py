@@ -102,10 +102,10 @@ class BuildkitBuilder:
             return await images.remove(engine, image, dry_run=dry_run)
 
     async def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:
-        """See ports.Builder. BuildKit's cache does not record who filled it: the least used part of all is removed. It does not
-        tell beforehand what that would be."""
+        """See ports.Builder. BuildKit's cache does not record who filled it, so it is trimmed only where the operator has set
+        `cache_limit` for all of it. BuildKit does not tell beforehand what would go."""
         left = await self._trim_left(limit_bytes, dry_run=dry_run) if self._unnamed.all() else 0
-        if dry_run:
+        if dry_run or self._settings.cache_limit is None:
             return left
         command = prune_command(await self._located(), self._settings.address, limit_bytes)
         return left + _freed(await self._answer(command))

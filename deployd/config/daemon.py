@@ -113,7 +113,12 @@ class BuilderSection(Section):
     timeout: Duration = 3600.0
     cpus: Annotated[float, Field(gt=0)] | None = None
     memory: Size | None = None
-    cache_limit: Size = 20 * 1024**3
+    cache_limit: Size | None = None
+
+    @property
+    def cache_bytes(self) -> int:
+        """The limit of what deployd's own builds left."""
+        return 20 * 1024**3 if self.cache_limit is None else self.cache_limit
 
 
 class Registry(Section):

@@ -114,8 +114,19 @@ async def test_no_engine_is_asked(bench: Bench) -> None:
     (bench.home / "up").touch()
     await bench.builder.ping()
     assert await bench.builder.find(an_image(bench)) is None
-    assert await bench.builder.trim(1) == 3_000_000
     assert {command[0] for command in bench.asked} == {"buildx"}
+
+
+@pytest.mark.parametrize(("set_to", "freed"), [({}, 0), ({"cache_limit": "20GiB"}, 3_000_000)])
+async def test_a_cache_that_others_may_have_filled_is_trimmed_only_to_a_limit_that_was_set(
+    bench: Bench, set_to: dict[str, str], freed: int
+) -> None:
+    section = BuilderSection.model_validate({"kind": "buildkit", "address": ADDRESS, **set_to})
+    builder = BuildkitBuilder(section, bench.home / "state", client=bench.home / "docker")
+    (bench.home / "up").touch()
+    await builder.ping()
+    assert await builder.trim(section.cache_bytes) == freed
+    assert any("prune" in command for command in bench.asked) == bool(set_to)
 
 
 async def test_a_buildkit_that_does_not_answer_is_unavailable(bench: Bench) -> None:
