@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from deployd.config.app import App
-from deployd.config.globs import touches
+from deployd.config.globs import ref_matches, touches
 from deployd.domain import Head, Skip
 from deployd.logs.log import printable
 from deployd.order.marks import skip_mark
@@ -45,10 +45,11 @@ def needs_diff(app: App) -> bool:
 def decide(app: App, head: Head, wanted_ref: str | None, message: str, changed: AbstractSet[str] | None) -> Skip | None:
     """Why the app skips a head; None when the app wants it.
 
-    `wanted_ref` is the ref that was wanted last, `message` the message of the head commit, `changed` the files that differ
-    from the commit that was wanted last. When `changed` is None (unknown), all files count as changed.
+    `wanted_ref` is the ref that was wanted last; it does not count when the app follows others by now. `message` is the message
+    of the head commit, `changed` the files that differ from the commit that was wanted last. When `changed` is None (unknown),
+    all files count as changed.
     """
-    if is_lower(head.ref, wanted_ref):
+    if wanted_ref is not None and ref_matches(app.ref, wanted_ref) and is_lower(head.ref, wanted_ref):
         return Skip(f"{printable(head.ref)} is a lower version than {wanted_ref}, which was wanted last")
     if (mark := skip_mark(message)) is not None:
         return Skip(f"the commit's message says {printable(mark)}")
@@ -57,9 +58,9 @@ def decide(app: App, head: Head, wanted_ref: str | None, message: str, changed: 
     return None
 
 
-def is_lower(ref: str, wanted_ref: str | None) -> bool:
+def is_lower(ref: str, wanted_ref: str) -> bool:
     """Whether `ref` is a tag of a lower version than the tag that was wanted last. The live release then stays."""
-    if wanted_ref is None or not (ref.startswith("refs/tags/") and wanted_ref.startswith("refs/tags/")):
+    if not (ref.startswith("refs/tags/") and wanted_ref.startswith("refs/tags/")):
         return False
     version, wanted = version_of(ref), version_of(wanted_ref)
     return version is not None and wanted is not None and version < wanted

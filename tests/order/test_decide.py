@@ -100,7 +100,6 @@ def test_a_mark_in_the_message_skips_a_head_whatever_changed(changed: set[str] |
         ("refs/tags/v1.10", "refs/tags/v1.9", False),
         ("refs/tags/v1.10", "refs/tags/v1.10", False),
         ("refs/tags/v2.0-rc1", "refs/tags/v2.0", True),
-        ("refs/tags/v1.0", None, False),
         ("refs/tags/v1.0", MAIN, False),
         (MAIN, "refs/tags/v1.0", False),
         ("refs/heads/v1.0", "refs/heads/v2.0", False),
@@ -108,11 +107,18 @@ def test_a_mark_in_the_message_skips_a_head_whatever_changed(changed: set[str] |
         ("refs/tags/v1.0", "refs/tags/stable", False),
     ],
 )
-def test_a_tag_that_is_lower_than_the_one_wanted_last_is_skipped(ref: str, wanted_ref: str | None, lower: bool) -> None:
+def test_a_tag_that_is_lower_than_the_one_wanted_last_is_skipped(ref: str, wanted_ref: str, lower: bool) -> None:
     assert is_lower(ref, wanted_ref) is lower
     skip = decide(_tagged("v*"), Head(ref, A), wanted_ref, "Fix", None)
     reason = f"{ref} is a lower version than {wanted_ref}, which was wanted last"
     assert skip == (Skip(reason) if lower else None)
+
+
+@pytest.mark.parametrize("wanted_ref", [None, "refs/tags/v2.0"])
+def test_a_lower_tag_is_wanted_when_the_app_has_wanted_none_or_follows_other_tags_by_now(
+    wanted_ref: str | None,
+) -> None:
+    assert decide(_tagged("v1.*"), Head("refs/tags/v1.9", A), wanted_ref, "Fix", None) is None
 
 
 def test_the_reason_of_a_skip_holds_no_control_characters() -> None:
