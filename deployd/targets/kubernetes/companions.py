@@ -37,9 +37,15 @@ class Companions:
             if (found := await self._cluster.find(path)) is not None:
                 refuse_foreign(kind, found, self._app, self._instance, "delete or rename it")
 
-    async def service_is_there(self) -> bool:
-        """Whether the cluster has a Service of this name."""
-        return await self._cluster.find(self._service_path) is not None
+    async def difference(self) -> str:
+        """How somebody else changed the Service, or deleted it or the autoscaler; empty when nobody did. Other limits of the
+        autoscaler stay until the next deploy, as another number of replicas does."""
+        service = manifests.service(self._app, self._instance)
+        if service is not None and (edited := await difference(self._cluster, self._service_path, service)):
+            return edited
+        any_version = manifests.autoscaler_path(self._app, Features(0, autoscaling_v2=False))
+        wants_scaler = self._settings.autoscale is not None
+        return "its autoscaler was deleted" if wants_scaler and await self._cluster.find(any_version) is None else ""
 
     async def apply(self) -> None:
         """Apply them; one that is no longer configured is deleted, if it is ours."""
@@ -50,7 +56,10 @@ class Companions:
         ]
         for path, manifest in wanted:
             if manifest is not None:
-                await apply(self._cluster, path, manifest)
+                applied = await apply(self._cluster, path, manifest)
+                if others := _selected_by_others(applied, manifest):
+                    change = {"spec": {"selector": dict.fromkeys(others)}}
+                    await self._cluster.merge(path, change, within=PATIENT_S)
                 continue
             found = await self._cluster.find(path)
             if found is not None and owner_of(found) == self._instance:
@@ -72,6 +81,29 @@ async def apply(cluster: Cluster, path: str, manifest: Json) -> Json:
         name = f"{metadata['namespace']}/{metadata['name']}"
         logger.warning("Taking fields of %s %s over: %s", manifest["kind"], name, refused.message)
     return await cluster.apply(path, manifest, force=True, within=PATIENT_S)
+
+
+async def difference(cluster: Cluster, path: str, manifest: Json) -> str:
+    """How an object that deployd created differs from `manifest` in what deployd writes; empty when it does not. The API server
+    itself compares: it knows its defaults and how it writes values."""
+    kind = manifest["kind"]
+    if (found := await cluster.find(path)) is None:
+        return f"its {kind} was deleted"
+    try:
+        would = await cluster.apply(path, manifest, force=False, only_tell=True)
+    except Refused as refused:
+        if refused.status != 409:
+            raise
+        return f"somebody else changed its {kind}: {refused.message}"
+    same = would["spec"] == found["spec"] and not _selected_by_others(found, manifest)
+    return "" if same else f"somebody else changed its {kind}"
+
+
+def _selected_by_others(found: Json, manifest: Json) -> list[str]:
+    """The labels that a Service asks of its pods beyond ours. Older API servers merge selectors, so that applying ours again
+    does not take them away."""
+    ours = manifest["spec"].get("selector", {})
+    return [label for label in found["spec"].get("selector", {}) if label not in ours]
 
 
 async def features_of(cluster: Cluster) -> Features:

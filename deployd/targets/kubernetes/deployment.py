@@ -214,14 +214,13 @@ class AppDeployment:
         return f"its Deployment asks for {image} of deploy {_annotations(found).get(DEPLOY, 'unknown')}"
 
     async def edited(self, found: Json, good: Release, deploy: Deploy) -> str:
-        """How somebody else changed what deployd writes into the Deployment or deleted its Service; empty when nobody did.
+        """How somebody else changed what deployd writes into the Deployment, Service or autoscaler; empty when nobody did.
 
         Only of what deployd created. The API server itself compares: it knows its defaults and how it writes values."""
         if good.template is None:
             return ""
-        wants_service = self.settings.service is not None and made_with(deploy, self.app)
-        if wants_service and not await self._companions.service_is_there():
-            return "its Service was deleted"
+        if made_with(deploy, self.app) and (changed := await self._companions.difference()):
+            return changed
         asked = manifests.deployment(self.app, deploy, good.template, self._instance, _number_and_image(good))
         try:
             would = await self.cluster.apply(self.path, asked, force=False, only_tell=True)

@@ -65,6 +65,9 @@ class Kept:
     def delete_service(self) -> None:
         self.world.kubectl("delete", "service", "iris")
 
+    def edit_service(self) -> None:
+        self.world.kubectl("patch", "service", "iris", "--patch", '{"spec": {"selector": {"app": "other"}}}')
+
     def edit(self) -> None:
         self.world.kubectl("set", "env", "deployment/iris", "MODE=slow")
 
@@ -105,6 +108,7 @@ async def _running(kept: Kept) -> AsyncIterator[None]:
 HARMS: list[tuple[Callable[[Kept], None], str]] = [
     (Kept.delete, "/iris was deleted"),
     (Kept.delete_service, "its Service was deleted"),
+    (Kept.edit_service, "somebody else changed its Service"),
     (Kept.edit, "somebody else changed"),
     (Kept.take_away, "somebody else changed"),
     (Kept.scale_to_nothing, "somebody scaled its Deployment to 0"),

@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from deployd.errors import RequestRefused, RolloutFailed
 from deployd.targets.kubernetes.candidate import forwarded
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.target import KubernetesTarget
+from deployd.terminal import Size, Terminal
 from tests.targets.kubernetes.apps import a_deploy
 from tests.targets.kubernetes.world import (
     CRASHES,
@@ -72,6 +74,9 @@ async def test_the_questions_of_a_person_are_answered(world: World) -> None:
     lines = [line async for line in world.target.output(app, follow=False, tail=10)]
     names = {pod["name"] for pod in described["pods"]}
     assert sorted(lines) == sorted(f"[{name}] begun\n".encode() for name in names)
+    for ago, said in ((3600, lines), (-60, [])):
+        since = datetime.now(UTC) - timedelta(seconds=ago)
+        assert [line async for line in world.target.output(app, follow=False, tail=10, since=since)] == said
     output: list[bytes] = []
 
     async def take(data: bytes) -> None:
@@ -81,6 +86,12 @@ async def test_the_questions_of_a_person_are_answered(world: World) -> None:
     assert b"one" in b"".join(output)
     assert b"oops" in b"".join(output)
     assert await world.target.execute(app, ["true"], take) == 0
+
+    terminal = Terminal(Size(33, 99))
+    terminal.put(b"exit 4\n")
+    script = "until stty size | grep -q 33; do :; done; stty size; read line; $line"
+    assert await world.target.execute(app, ["sh", "-c", script], take, terminal) == 4
+    assert b"33 99" in b"".join(output)
     # Container runtimes differ: some say the code that a shell would, others that it did not start.
     with contextlib.suppress(RequestRefused):
         assert await world.target.execute(app, ["no-such-program"], take) in {126, 127}
