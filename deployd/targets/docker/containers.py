@@ -65,12 +65,28 @@ class Running:
     address: str
 
 
+class ContainerRemoved(RolloutFailed):
+    """Somebody removed a container of ours while deployd was about to use it."""
+
+
+@contextmanager
+def _present() -> Iterator[None]:
+    """ContainerRemoved when the engine has no such container any more, or is just removing it."""
+    try:
+        yield
+    except Refused as refused:
+        if "marked for removal" in refused.said or "No such container" in refused.said:
+            raise ContainerRemoved("somebody removed its container meanwhile") from refused
+        raise
+
+
 @contextmanager
 def _failing(app: App) -> Iterator[None]:
     """Turn a refusal of the engine into the fault of the config that it tells of, else into RolloutFailed: trying again would
     not help."""
     try:
-        yield
+        with _present():
+            yield
     except Refused as refused:
         raise (meaning(app, refused.said) or RolloutFailed(refused.message)) from refused
 
@@ -116,7 +132,7 @@ class Containers:
             await self._engine.start(container_id)
         found = await self._engine.inspect(container_id)
         if found is None:
-            raise RolloutFailed(f"the container of {app.name}/{number} was removed while it started")
+            raise ContainerRemoved(f"the container of {app.name}/{number} was removed while it started")
         if (endpoint := self._endpoint(found, app)) is None:
             raise RolloutFailed(f"{_name(found)} {ending(found)}", hint=await self.tail(container_id, LAST_LINES))
         return Running(container_id, number, endpoint, self._address(found, endpoint))
@@ -219,7 +235,8 @@ class Containers:
 
     async def set_restart_policy(self, container_id: str, policy: str) -> None:
         """Set when the engine restarts it by itself."""
-        await self._engine.update(container_id, {"RestartPolicy": {"Name": policy}})
+        with _present():
+            await self._engine.update(container_id, {"RestartPolicy": {"Name": policy}})
 
     async def stop(self, container_id: str, timeout_s: float | None = None) -> None:
         """Send SIGTERM, then SIGKILL after `timeout_s` (None: the container's own timeout). Does nothing when it does not run."""

@@ -4,17 +4,21 @@ For an app that cannot run twice, its other containers are stopped first.
 """
 
 import logging
+from contextlib import suppress
 
 from deployd.config.app import App
 from deployd.domain import Deploy
 from deployd.errors import DeploydError, RolloutFailed
 from deployd.gateway.gateway import Gateway
 from deployd.probe import headers_of, until_ready
-from deployd.targets.docker.containers import AppContainer, Containers
+from deployd.targets.docker.containers import AppContainer, ContainerRemoved, Containers
 from deployd.targets.docker.drain import until_empty
 from deployd.tasks import uninterrupted
 
 logger = logging.getLogger(__name__)
+
+# A container that somebody is just removing is made anew.
+_TRIES = 3
 
 
 async def restore(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> bool:
@@ -23,6 +27,13 @@ async def restore(app: App, deploy: Deploy, containers: Containers, gateway: Gat
     RolloutFailed when neither its container nor its image is left, or when it does not get ready: then the release that served
     before continues to serve.
     """
+    for _ in range(_TRIES):
+        with suppress(ContainerRemoved):
+            return await _restore(app, deploy, containers, gateway)
+    raise RolloutFailed("somebody removes its container again and again")
+
+
+async def _restore(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> bool:
     if made := not await containers.repair(app, deploy):
         if deploy.image is None:
             raise RolloutFailed(f"{deploy.name} no longer has a container or an image", hint="deploy its commit again")
