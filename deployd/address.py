@@ -17,6 +17,9 @@ SYSTEM_SOCKET = Path("/run/deployd") / SOCKET
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SCHEME = "unix://"
 
+# What httpx says, in plain words.
+_WORDS = {"All connection attempts failed": "nothing listens there"}
+
 
 class _Local(httpx.AsyncHTTPTransport):
     """Speaks through a Unix socket, however long its path is."""
@@ -60,7 +63,9 @@ def http_client(url: str, headers: Mapping[bytes, bytes], timeout: float) -> htt
 
 def why_unreachable(url: str, exc: httpx.RequestError) -> tuple[str, str]:
     """Why nobody answers, and what to do about it."""
-    why, path = str(exc) or type(exc).__name__, _socket_of(url)
+    why, path = _WORDS.get(str(exc), str(exc)) or type(exc).__name__, _socket_of(url)
+    if "WRONG_VERSION_NUMBER" in why:
+        return f"what listens at {url} speaks no TLS", "set DEPLOYD_URL to an address that begins with http://"
     if path is None:
         return f"deployd at {url} does not answer: {why}", "start it, or set DEPLOYD_URL to its address"
     try:

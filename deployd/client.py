@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 from deployd.address import default_url
@@ -187,7 +187,7 @@ class Client:
         part = to.with_name(f"{to.name}.part")
         size = 0
         async with self._asking.stream("GET", "/api/v1/backup", "application/vnd.sqlite3") as response:
-            with part.open("wb") as file:
+            with _opened(part, to) as file:
                 async for block in response.aiter_bytes():
                     size += file.write(block)
         part.replace(to)
@@ -270,6 +270,15 @@ class Client:
         async with self._asking.stream("GET", "/api/v1/events", _EVENTS, asked, silence=_SILENCE_SECONDS) as response:
             async for event in events_of(response):
                 yield event
+
+
+def _opened(part: Path, to: Path) -> BinaryIO:
+    """The file `part`, which becomes `to` when it is complete; an error names the latter."""
+    try:
+        return part.open("wb")
+    except OSError as exc:
+        exc.filename = str(to)
+        raise
 
 
 def _path(app: str, *more: str | int) -> str:

@@ -242,6 +242,13 @@ async def _all(client: Client) -> list[bytes]:
     return [block async for block in client.app_log("iris")]
 
 
+async def test_https_where_plain_http_is_spoken_is_told(daemon: Desk) -> None:
+    async with daemon.listening_publicly() as url, Client(url.replace("http://", "https://")) as client:
+        with pytest.raises(Unavailable, match="speaks no TLS") as refused:
+            await client.apps()
+    assert "begins with http://" in refused.value.hint
+
+
 @pytest.mark.parametrize("url", ["localhost:8081", "http://[", "http://a b", "", "ftp://example.com"])
 async def test_a_url_that_cannot_be_used_is_an_error_with_a_hint(url: str) -> None:
     with pytest.raises(Unavailable) as refused:

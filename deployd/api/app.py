@@ -107,7 +107,7 @@ async def _http(request: Request, exc: HTTPException) -> Response:
 async def _invalid(request: Request, exc: RequestValidationError) -> Response:
     del request
     faults = [
-        f"{'.'.join(map(str, fault['loc']))}: {words(fault['type'], fault.get('ctx', {}), fault['msg'])}"
+        f"{'.'.join(map(str, fault['loc'])).removeprefix('body.')}: {words(fault['type'], fault.get('ctx', {}), fault['msg'])}"
         for fault in exc.errors()
     ]
     return _answer(422, "; ".join(faults))

@@ -86,7 +86,7 @@ def scale(
 ) -> None:
     """Set the number of an app's pods (Kubernetes only)."""
     with_daemon(lambda client: client.scale(app, replicas))
-    out().print(f"{app} is scaled to {replicas} pods")
+    out().print(f"{app} is scaled to {replicas} pod{'' if replicas == 1 else 's'}")
 
 
 def execute(

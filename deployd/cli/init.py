@@ -1,4 +1,7 @@
-"""`deployd init`: write a first config.toml, from what the repository shows."""
+"""`deployd init`: write a first config.toml, from what the repository shows.
+
+Where deployd is a service of systemd, the secret is a credential of its unit, else a variable of the environment.
+"""
 
 import re
 import subprocess
@@ -9,6 +12,7 @@ from urllib.parse import urlsplit
 from deployd.cli.output import out
 from deployd.config.docker import DockerApp
 from deployd.errors import RequestRefused
+from deployd.host.service import Service, installed
 
 _EXPOSE = re.compile(r"^\s*EXPOSE\s+(\d+)", re.IGNORECASE | re.MULTILINE)
 _LISTEN = 8000
@@ -33,8 +37,8 @@ class Repository:
 
 def write(path: Path, *, force: bool) -> None:
     """Write the config to `path`, and print what is left to do. RequestRefused when the file exists."""
-    found = inspect(Path())
-    text = rendered(found)
+    found, service = inspect(Path()), installed()
+    text = rendered(found, "credential:webhook_secret" if service is not None else "env:DEPLOYD_WEBHOOK_SECRET")
     if path.exists() and not force:
         raise RequestRefused(409, f"{path} exists", hint="--force replaces it, --output FILE writes another file")
     try:
@@ -47,7 +51,7 @@ def write(path: Path, *, force: bool) -> None:
     )
     if found.dockerfile is None:
         out().print("The repository has no Dockerfile yet: add one, or name it in [app.build].", style="yellow")
-    out().print(f"Next: export DEPLOYD_WEBHOOK_SECRET=…, then: deployd check -c {path}, deployd run -c {path}")
+    out().print(f"Next: {_next(path, service)}", soft_wrap=True)
 
 
 def inspect(directory: Path) -> Repository:
@@ -72,8 +76,8 @@ def inspect(directory: Path) -> Repository:
     )
 
 
-def rendered(found: Repository) -> str:
-    """The text of the config file."""
+def rendered(found: Repository, secret: str) -> str:
+    """The text of the config file; `secret` refers to the secret of the webhook."""
     local = (
         "\n[git]\nallow_file = true                   # the repository is on this machine\n" if found.is_local else ""
     )
@@ -89,7 +93,7 @@ def rendered(found: Repository) -> str:
 # base_url = "https://deployd.example.com"   # the public address of deployd
 
 [github]
-secrets = ["env:DEPLOYD_WEBHOOK_SECRET"]    # where the secret is, never its value; credential:NAME under systemd
+secrets = ["{secret}"]    # where the secret is, never its value
 {local}
 [[app]]
 name = "{found.name}"
@@ -110,6 +114,15 @@ listen = {_LISTEN}                               # the port that clients use
 [app.ready]
 path = "/v2/health/ready"                   # must answer 2xx before the container gets traffic
 {golden if found.golden else ""}"""
+
+
+def _next(path: Path, service: Service | None) -> str:
+    """What is left to do with the file."""
+    if service is None:
+        return f"export DEPLOYD_WEBHOOK_SECRET=…, then: deployd check -c {path}, deployd run -c {path}"
+    if service.config is None or service.config == path.absolute():
+        return "sudo deployd check"
+    return f"sudo install -m 0640 -g deployd {path} {service.config}, then: sudo deployd check"
 
 
 def _git(directory: Path, *arguments: str) -> str | None:

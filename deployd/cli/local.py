@@ -1,6 +1,7 @@
 """The commands that need no daemon: run, check, demo, init."""
 
 import asyncio
+import getpass
 import os
 from pathlib import Path
 from typing import Annotated
@@ -56,9 +57,11 @@ def check(
         findings.print_schema()
         return
     path = config or default_path()
-    if (service := _service_of(path)) is not None:
+    if (service := _service_of(path)) is not None and os.geteuid() == 0:
         err().print(f"As {UNIT} runs: as the user {service.user}, with its credentials, in its sandbox.")
         raise typer.Exit(service.run(["check", "--config", str(path), *(["--json"] if as_json else [])]))
+    if service is not None and service.user != getpass.getuser():
+        err().print(f"This account sees less than {UNIT} does: `sudo deployd check` runs as it does.", style="yellow")
     found = asyncio.run(check_everything(path))
     findings.print_all(found, as_json=as_json)
     if any(finding.verdict == "wrong" for finding in found):
@@ -66,8 +69,8 @@ def check(
 
 
 def _service_of(config: Path) -> Service | None:
-    """The service that runs by this config, where root asks, who sees more than the service does."""
-    service = installed() if os.geteuid() == 0 else None
+    """The service that runs by this config."""
+    service = installed()
     return service if service is not None and service.config == config.absolute() else None
 
 

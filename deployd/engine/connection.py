@@ -23,6 +23,7 @@ _TIMEOUT = ClientTimeout(total=120, sock_connect=5)
 _NO_CONNECTION = 900  # aiodocker's own status when nothing answers at the socket
 _LONGEST_MESSAGE = 2000
 _WHAT = "is it a Docker Engine that answers there?"
+_FORBIDDEN = "let this account use Docker: usermod -aG docker USER"
 
 
 class Refused(Unavailable):
@@ -121,7 +122,8 @@ def translated(doing: str) -> Iterator[None]:
     except TimeoutError as exc:
         raise Unavailable(f"{doing}: the engine does not answer in time") from exc
     except (ClientError, OSError) as exc:
-        raise Unavailable(f"{doing}: the engine does not answer: {str(exc) or type(exc).__name__}") from exc
+        hint = _FORBIDDEN if "Permission denied" in str(exc) else ""
+        raise Unavailable(f"{doing}: the engine does not answer: {str(exc) or type(exc).__name__}", hint=hint) from exc
 
 
 def _message(answer: ClientResponse, text: str) -> str:

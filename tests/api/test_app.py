@@ -48,8 +48,7 @@ async def test_a_delivery_to_another_path_is_told_the_right_one_whatever_its_hos
 async def test_a_wrong_value_is_named(browser: httpx.AsyncClient) -> None:
     answer = await browser.post("/api/v1/apps/iris/scale", json={"replicas": "many", "x": 1})
     assert answer.status_code == 422
-    assert "body.replicas" in answer.json()["detail"]
-    assert "body.x" in answer.json()["detail"]
+    assert answer.json()["detail"] == "replicas: expected a whole number; x: unknown key"
 
 
 @pytest.mark.parametrize(

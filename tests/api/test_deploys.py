@@ -191,7 +191,7 @@ async def test_a_branch_can_be_deployed_by_name(daemon: Desk, browser: httpx.Asy
 async def test_a_malformed_commit_name_is_refused(browser: httpx.AsyncClient) -> None:
     for name in ("--upload-pack=x", "", "two words", "a\x00b", "a" * 300):
         answer = await browser.post(f"{APP}/deploys", json={"commit": name})
-        assert (answer.status_code, "body.commit" in answer.json()["detail"]) == (422, True), name
+        assert (answer.status_code, answer.json()["detail"].startswith("commit: ")) == (422, True), name
 
 
 async def test_a_failed_deploy_shows_its_reason(daemon: Desk, browser: httpx.AsyncClient) -> None:

@@ -132,7 +132,7 @@ async def test_what_is_typed_at_the_terminal_of_a_command_reaches_it(daemon: Des
         assert (await client.post(path, json={"typed": "cQ=="})).status_code == 204
         assert json.loads(await anext(lines)) == {"exit_code": 5}
     assert (await client.post(path, json={"typed": "cQ=="})).status_code == 404
-    assert "body.typed: expected Base64" in (await client.post(path, json={"typed": "*"})).text
+    assert "typed: expected Base64" in (await client.post(path, json={"typed": "*"})).text
     assert daemon.services.terminals == {}
 
 

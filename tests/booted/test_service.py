@@ -21,7 +21,8 @@ def test_the_first_release_of_a_private_repository_serves_and_the_units_hold_no_
 def test_a_config_fault_at_the_start_closes_the_socket_and_says_why(host: Host) -> None:
     since = host.since_now()
     host.configure(CONFIG, mode="0600")
-    assert host.machine.try_("systemctl", "restart", "deployd.service").returncode != 0
+    told = host.machine.try_("systemctl", "restart", "deployd.service")
+    assert (told.returncode, "Job for deployd.service failed" in told.stdout) == (1, True), told.stdout
     host.machine.until(["systemctl", "is-failed", "deployd.service"])
     host.machine.until(["bash", "-c", "! systemctl is-active deployd.socket"])
     assert host.machine.try_("bash", "-c", CONNECT).returncode == 1, "connections are refused, none hangs"
@@ -80,6 +81,7 @@ def test_the_group_of_the_socket_is_the_permission(host: Host) -> None:
         host.as_user("eve", "curl", "-sS", "http://127.0.0.1:8081/api/v1/apps")[1].count("a valid token is needed") == 1
     )
     assert host.as_user("eve", "curl", "-fsS", "http://127.0.0.1:8081/healthz")[0] == 0
+    assert "`sudo deployd check` runs as it does" in host.as_user("ada", "deployd", "check")[1]
     code, said = host.as_user("ada", "deployd", "deploy", "iris", "--json")
     assert (code, '"by": "ada"' in said) == (0, True), said
     assert '"iris"' in host.machine.run("deployd", "status", "--json")

@@ -55,7 +55,7 @@ def test_a_daemon_that_cannot_be_reached_gives_exit_code_69_and_a_hint() -> None
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     done = _deployd("status", DEPLOYD_URL=url)
     assert (done.returncode, done.stdout) == (69, "")
-    assert done.stderr.splitlines()[0].startswith(f"error: deployd at {url} does not answer")
+    assert done.stderr.splitlines()[0] == f"error: deployd at {url} does not answer: nothing listens there"
     assert done.stderr.splitlines()[1].startswith("hint: ")
 
 
@@ -88,7 +88,7 @@ def test_a_file_that_cannot_be_written_is_one_line_with_a_hint(daemon: Neighbour
     done = _deployd("backup", str(tmp_path / "none" / "b.db"), DEPLOYD_URL=daemon.url)
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: {tmp_path}/none/b.db.part: No such file or directory\nhint: make its directory, or name another file\n"
+        f"error: {tmp_path}/none/b.db: No such file or directory\nhint: make its directory, or name another file\n"
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import Result
 
 from deployd.config.file import load, parse
+from deployd.host.service import Service
 
 Command = Callable[..., Result]
 
@@ -33,6 +34,31 @@ def test_init_sees_remote_branch_dockerfile_and_port(repository: Path, command: 
     assert (app.branch, app.docker.port, app.build.dockerfile) == ("trunk", 7000, "Dockerfile")
     assert app.golden is not None
     assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("service", "secret", "following"),
+    [
+        (None, "env:DEPLOYD_WEBHOOK_SECRET", "export DEPLOYD_WEBHOOK_SECRET=…, then: deployd check -c config.toml"),
+        (
+            Service((("ExecStart", "/usr/bin/deployd run --config /etc/deployd/config.toml"),)),
+            "credential:webhook_secret",
+            "sudo install -m 0640 -g deployd config.toml /etc/deployd/config.toml, then: sudo deployd check",
+        ),
+    ],
+)
+def test_init_refers_to_the_secret_where_the_daemon_of_this_machine_has_it(
+    repository: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    service: Service | None,
+    secret: str,
+    following: str,
+) -> None:
+    monkeypatch.setattr("deployd.cli.init.installed", lambda: service)
+    told = command("init")
+    assert load(repository / "config.toml").github.secrets == (secret,)
+    assert following in told.stdout
 
 
 def test_init_without_a_remote_uses_the_repository_itself(repository: Path, command: Command) -> None:
