@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from deployd.judge.traffic import Counters, Histogram, Place, Reading
 
 _ENTRY = re.compile(r"key=(s\d+):(\d+):(\d+) .*\bgpc0=(\d+)")
-_ANSWERED = ("hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
+# 1xx: to a request that becomes a WebSocket, 101 is the answer. One that gets 100 and then none is missed.
+_ANSWERED = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 
 LATENCY_RULES = (
     "  stick-table type string len 16 size 4k store gpc0",

@@ -19,6 +19,13 @@ def test_what_a_worker_counted_is_read_by_slot_and_address() -> None:
     assert found[Place(17, "s1", "172.20.0.2:5000")] == Counters(110, 103, 4, 7, 3, 2, {12_000: 41, 9800: 3})
 
 
+def test_a_request_that_became_a_websocket_was_answered() -> None:
+    (counters,) = parse_counters(
+        17, "# pxname,svname,scur,stot,hrsp_1xx,addr,\napp-iris,s1,2,5,5,172.20.0.2:5000,\n"
+    ).values()
+    assert (counters.attempts, counters.answered) == (5, 5)
+
+
 def test_a_duration_is_given_by_the_least_of_its_class() -> None:
     assert parse_latencies(TABLE) == {"s1": {12_000: 41, 9800: 3}, "s2": {7: 1}}
 
