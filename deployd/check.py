@@ -20,6 +20,7 @@ from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.finding import Finding, Verdict
 from deployd.gates.own import missing, programs_of
+from deployd.gates.scoring import unable
 from deployd.gateway.certificates import Certificate, look, prove
 from deployd.gateway.held import held_ports
 from deployd.gateway.layout import gateway_name
@@ -39,7 +40,7 @@ async def check(path: Path) -> list[Finding]:
     except ConfigError as exc:
         return [Finding.fault("config", exc)]
     found = [Finding("config", "ok", f"{path}: {_counted(config)}"), *_secrets(config), *_access(config)]
-    found += [_state(config), *[finding async for finding in _engine(config)]]
+    found += [_state(config), *await _metrics(config), *[finding async for finding in _engine(config)]]
     async with asyncio.TaskGroup() as tasks:
         looking = [tasks.create_task(_app(config, app)) for app in config.app]
     found += [finding for app in config.app for finding in _programs(app)]
@@ -102,6 +103,23 @@ def _state(config: Config) -> Finding:
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
         return Finding("state", "ok", str(directory))
     return Finding("state", "wrong", f"server.state_dir: {directory} cannot be written", in_config=True)
+
+
+async def _metrics(config: Config) -> list[Finding]:
+    """Whether the metrics of each [app.evaluate] can be computed, and its data on this host be read."""
+    found: list[Finding] = []
+    for app in config.app:
+        if (evaluate := app.evaluate) is None:
+            continue
+        what = f"app {app.name}"
+        if why := await unable(evaluate.python):
+            hint = "install scikit-learn for it, or name a Python that has it in app.evaluate.python"
+            found.append(Finding(what, "wrong", f"evaluate: {why}", hint))
+        else:
+            found.append(Finding(what, "ok", f"evaluate: {', '.join(evaluate.metrics)} can be computed"))
+        if evaluate.data.startswith("/") and not os.access(evaluate.data, os.R_OK):
+            found.append(Finding(what, "wrong", f"evaluate: {evaluate.data} cannot be read", in_config=True))
+    return found
 
 
 async def _engine(config: Config) -> AsyncIterator[Finding]:

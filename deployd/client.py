@@ -93,9 +93,13 @@ class Client:
         async with self._asking.stream("GET", _path(app, "deploys", number, "report"), _MARKDOWN) as response:
             return b"".join([block async for block in response.aiter_bytes()]).decode()
 
-    async def deploy(self, app: str, commit: str | None = None, *, rebuild: bool = False) -> DeployAnswer:
-        """Ask for a deploy of a SHA, branch or tag; None means the head of what the app watches. `rebuild`: build it anew."""
-        return await self._asking.post(DeployAnswer, _path(app, "deploys"), {"commit": commit, "rebuild": rebuild})
+    async def deploy(
+        self, app: str, commit: str | None = None, *, rebuild: bool = False, accept_changes: bool = False
+    ) -> DeployAnswer:
+        """Ask for a deploy of a SHA, branch or tag; None means the head of what the app watches. `rebuild`: build it anew;
+        `accept_changes`: other predictions are expected."""
+        asked = {"commit": commit, "rebuild": rebuild} | ({"accept_changes": True} if accept_changes else {})
+        return await self._asking.post(DeployAnswer, _path(app, "deploys"), asked)
 
     async def prove(self, app: str, commit: str | None = None, *, rebuild: bool = False) -> DeployAnswer:
         """Ask that all gates are asked of a SHA, branch or tag, and that it is never switched to."""

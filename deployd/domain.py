@@ -50,6 +50,7 @@ class Wanted(Struct, frozen=True):
     rollback_to: int | None = None
     rebuild: bool = False
     prove: bool = False
+    accept_changes: bool = False
 
 
 class Skip(Struct, frozen=True):
@@ -166,7 +167,8 @@ class Deploy(Struct, frozen=True):
 
     `prove`: it is built and asked all gates, and never serves. `config_fault`: it failed for the config, not for its commit.
     `config` and `settings` are digests: of what its release was made from beside the image, and of all that was configured for
-    the app. Those and `image_size` (in bytes) are None where an older deployd made it.
+    the app. Those and `image_size` (in bytes) are None where an older deployd made it. `accept_changes`: other predictions than
+    those of the live release are expected.
 
     `standby`: while it is live and watched, the release that the traffic can return to; `returning`: why it does, from the
     verdict until the return is recorded.
@@ -185,6 +187,7 @@ class Deploy(Struct, frozen=True):
     rollback_to: int | None = None
     rebuild: bool = False
     prove: bool = False
+    accept_changes: bool = False
     superseded_by: int | None = None
     reason: str = ""
     hint: str = ""

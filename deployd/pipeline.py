@@ -11,7 +11,7 @@ means for the deploy.
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -212,7 +212,7 @@ def why_unprovable(app: App) -> str:
 def _reads_the_commit(app: App) -> bool:
     """Whether a roll-out reads files of the commit, though it builds nothing."""
     patched = app.target == "kubernetes" and app.kubernetes is not None and app.kubernetes.patch is not None
-    return app.golden is not None or patched
+    return patched or any(gate is not None for gate in (app.golden, app.evaluate, app.compare))
 
 
 def _is_old(app: App, pulled_at: datetime | None) -> bool:
@@ -247,10 +247,14 @@ class _Passage(Recorder):
         """Ask the gates in turn; the first that refuses ends it. The first asks whether the candidate is ready: what it says of
         its model is recorded then."""
         gates = self._parts.gates(self._app)
-        await self._ask_in_steps(gates[:1], candidate)
-        if model := await provenance(candidate.address, candidate.app.ready, candidate.headers):
-            await self._store.record_model(self.deploy, model)
-        await self._ask_in_steps(gates[1:], candidate)
+        async with AsyncExitStack() as stack:
+            for gate in gates:
+                if isinstance(gate, AbstractAsyncContextManager):
+                    await stack.enter_async_context(gate)
+            await self._ask_in_steps(gates[:1], candidate)
+            if model := await provenance(candidate.address, candidate.app.ready, candidate.headers):
+                await self._store.record_model(self.deploy, model)
+            await self._ask_in_steps(gates[1:], candidate)
         if not self.deploy.prove:
             await run_hooks("before", Facts.of(candidate), self)
 

@@ -95,10 +95,18 @@ class Scheduler:
         return names
 
     async def deploy(
-        self, name: str, commit: str | None, by: str | None, *, rebuild: bool = False, prove: bool = False
+        self,
+        name: str,
+        commit: str | None,
+        by: str | None,
+        *,
+        rebuild: bool = False,
+        prove: bool = False,
+        accept_changes: bool = False,
     ) -> Deploy:
         """Deploy a commit, branch or tag by hand; None means the head of the ref that the app follows. `rebuild`: build it anew,
-        without the cache, from base images that are pulled. `prove`: ask all gates of it, and never switch to it."""
+        without the cache, from base images that are pulled. `prove`: ask all gates of it, and never switch to it.
+        `accept_changes`: other predictions are expected."""
         app = self._app(name)
         if prove and (why := why_unprovable(app)):
             raise RequestRefused(409, why, hint=f"deployd deploy {name} deploys it")
@@ -108,6 +116,7 @@ class Scheduler:
             target=app.target,
             rebuild=rebuild,
             prove=prove,
+            accept_changes=accept_changes,
         )
         deploy = await self._store.queue(wanted)
         self._submit(deploy)

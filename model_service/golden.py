@@ -31,10 +31,15 @@ def golden_document(model: Model, rows: Sequence[Sequence[float]]) -> dict[str, 
     """The content of golden.json: one case for each row, and one case for all rows together."""
     predictions = [json.loads(prediction.json) for prediction in model.predict(rows)]
     cases = [
-        {"request": {"instances": [list(row)]}, "response": {"predictions": [prediction]}}
-        for row, prediction in zip(rows, predictions, strict=True)
+        {
+            "name": f"row {number}",
+            "request": {"instances": [list(row)]},
+            "response": {"predictions": [prediction]},
+        }
+        for number, (row, prediction) in enumerate(zip(rows, predictions, strict=True), start=1)
     ]
-    cases.append({"request": {"instances": [list(row) for row in rows]}, "response": {"predictions": predictions}})
+    every = {"request": {"instances": [list(row) for row in rows]}, "response": {"predictions": predictions}}
+    cases.append({"name": f"all {len(rows)} rows", **every})
     return {"url": "/predict", "method": "POST", "tolerance": TOLERANCE, "cases": cases}
 
 

@@ -13,7 +13,7 @@ from deployd.config.app import App
 from deployd.domain import Deploy, GateResult, Head, Health, Image
 from deployd.errors import RequestRefused, RolloutFailed, Unavailable
 from deployd.judge.traffic import Reading
-from deployd.ports.gate import Candidate, Gate
+from deployd.ports.gate import Candidate, Gate, Serving
 from deployd.ports.log import Log
 from deployd.ports.source import CommitFacts, Context
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
@@ -158,6 +158,7 @@ class FakeProgress:
         self.image: Image | None = None  # with its digest in the registry
         self.files: dict[str, bytes] = {}
         self.gate = gate
+        self.live: Serving | None = None  # what served while the candidate was proven
 
     @asynccontextmanager
     async def step(self, name: str) -> AsyncIterator[None]:
@@ -173,6 +174,7 @@ class FakeProgress:
 
     async def prove(self, candidate: Candidate) -> None:
         self.said.append("prove")
+        self.live = candidate.live
         self.proving.set()
         if self.gate is not None:
             result = await self.gate.ask(candidate, None, self.log)
@@ -221,7 +223,9 @@ class FakeTarget:
         running.add(deploy.number)
         try:
             async with progress.step("candidate"):
-                await progress.prove(Candidate(app, deploy, "http://192.0.2.1", image))
+                serving = self._serving.get(app.name)
+                live = None if serving in {None, deploy.number} else Serving(int(serving or 0), "http://192.0.2.2")
+                await progress.prove(Candidate(app, deploy, "http://192.0.2.1", image, live=live))
                 if image.tag == "bad":
                     raise RolloutFailed("exited with code 1", hint="no model file")
             await uninterrupted(self._cut_over(app, deploy, progress))

@@ -4,7 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
@@ -38,6 +38,8 @@ def _fields(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, Field
 def _section(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
+    if get_origin(annotation) is dict:  # a table whose keys the user names
+        return None
     return next((found for one in getattr(annotation, "__args__", ()) if (found := _section(one))), None)
 
 

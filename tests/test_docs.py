@@ -220,7 +220,19 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 
 KEYS = frozenset(_known(Config))
-_FREE_NAMES = {"args", "env", "env_secrets", "labels", "sysctls", "ulimits", "options", "headers", "node_selector"}
+_FREE_NAMES = {
+    "args",
+    "env",
+    "env_secrets",
+    "labels",
+    "sysctls",
+    "ulimits",
+    "options",
+    "headers",
+    "node_selector",
+    "rules",
+    "metrics",
+}
 _FREE = frozenset(path for path in KEYS if path.rpartition(".")[2] in _FREE_NAMES) | {
     "app.build.secrets",
     "app.kubernetes.resources.requests",

@@ -80,6 +80,7 @@ class DeployAnswer(Answer):
     bases: list[BaseAnswer] = []
     rebuild: bool = False
     prove: bool = False
+    accept_changes: bool = False
     steps: list[StepAnswer] = []
     gates: list[GateAnswer] = []
     model: dict[str, Any] = {}

@@ -34,11 +34,13 @@ class DeployAsked(Asked):
 
     `rebuild`: build the image anew, without the build cache and from base images that are pulled, though there is one.
     `prove`: ask all gates of it, and never switch to it.
+    `accept_changes`: other predictions than those of the live release are expected; [app.compare] then only warns of them.
     """
 
     commit: CommitName | None = None
     rebuild: bool = False
     prove: bool = False
+    accept_changes: bool = False
 
 
 class PruneAsked(Asked):

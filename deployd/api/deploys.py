@@ -93,7 +93,8 @@ async def one_report(app: str, number: Number, services: Given) -> Response:
 async def deploy_app(app: str, services: Given, caller: Deployer, asked: DeployAsked | None = None) -> DeployAnswer:
     """Deploy a commit, branch or tag, or only prove it; without one, the head of what the app watches."""
     asked = asked or DeployAsked()
-    deploy = await services.scheduler.deploy(app, asked.commit, caller.name, rebuild=asked.rebuild, prove=asked.prove)
+    wishes = asked.model_dump(exclude={"commit"})
+    deploy = await services.scheduler.deploy(app, asked.commit, caller.name, **wishes)
     return DeployAnswer.of(deploy)
 
 

@@ -49,13 +49,17 @@ def deploy(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Build the image anew: without the cache, from base images pulled first.")
     ] = False,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Other predictions are expected: [app.compare] only warns of them.")
+    ] = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Deploy a commit, or the head of what the app follows."""
 
     async def ask(client: Client) -> DeployAnswer:
-        asked = await client.deploy(*await names.commit_of(client, name, commit), rebuild=rebuild)
+        found = await names.commit_of(client, name, commit)
+        asked = await client.deploy(*found, rebuild=rebuild, accept_changes=accept_changes)
         return await _followed(client, asked, wait=wait, as_json=as_json)
 
     _end(with_daemon(ask), waited=wait, as_json=as_json)

@@ -37,6 +37,8 @@ def print_deploy(deploy: DeployAnswer) -> None:
         print_table((f"{_INDENT}STEP", "STATUS", "TOOK", "DETAIL"), rows)
     for gate in deploy.gates:
         _say(f"Gate {gate.name}", f"{gate.verdict}: {gate.detail}" if gate.detail else gate.verdict)
+        for row in gate.rows:
+            out().print(f"{_INDENT}{printable(_row(row))}", soft_wrap=True)
     if deploy.model:
         out().print("Model", style="bold")
         for line in _lines(deploy.model, _INDENT):
@@ -83,10 +85,18 @@ def _deploy(deploy: DeployAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "Took", _between(deploy.started_at, end) if deploy.started_at and end else None
     yield "Only proven", "it was never to serve" if deploy.prove else None
     yield "Rebuilt", "without the cache, from pulled base images" if deploy.rebuild else None
+    yield "Accepts", "other predictions" if deploy.accept_changes else None
     yield "Image", deploy.image
     yield "Digest", deploy.digest
     yield "Size", f"{deploy.image_size / 1e6:.1f} MB" if deploy.image_size else None
     yield from _bases(deploy.bases)
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    """`case 2: $.y: 0, expected 0.5` where the gate has put it into words, else its parts."""
+    if "text" not in row:
+        return ", ".join(f"{name} {_short(value)}" for name, value in row.items())
+    return f"case {row['case']}: {row['text']}" if "case" in row else str(row["text"])
 
 
 def _bases(bases: Sequence[BaseAnswer]) -> Iterator[tuple[str, str]]:

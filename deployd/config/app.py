@@ -3,15 +3,16 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from deployd.config.docker import DockerApp
+from deployd.config.gates import Compare, Evaluate, Golden
 from deployd.config.globs import is_path_pattern
 from deployd.config.kubernetes import KubernetesApp
 from deployd.config.own_gates import Hook, OwnGate, names_differ
 from deployd.config.record import Record
 from deployd.config.remotes import SCP, repository_name
-from deployd.config.values import Duration, EnvName, EnvValue, Inside, Name, Port, Reference, Section
+from deployd.config.values import Duration, EnvName, EnvValue, HttpPath, Inside, Name, Port, Reference, Section
 from deployd.config.watch import Watch
 
 _LABEL = r"[a-z0-9_](?:[-a-z0-9_]{0,61}[a-z0-9_])?"
@@ -47,14 +48,6 @@ def _ref_part(name: str) -> str:
     ):
         raise ValueError("expected a plain branch or tag name, such as main or release/1.2, without refs/")
     return name
-
-
-def _http_path(path: str) -> str:
-    if not path.startswith("/"):
-        raise ValueError("must begin with /")
-    if re.search(r"\s", path):
-        raise ValueError("must not hold a space")
-    return path
 
 
 def _path_prefix(path: str) -> str:
@@ -109,7 +102,6 @@ RequestHost = Annotated[str, AfterValidator(_request_host)]
 Headers = Annotated[dict[str, EnvValue], AfterValidator(_headers)]
 PathPattern = Annotated[str, AfterValidator(_path_pattern)]
 Percent = Annotated[int, Field(ge=1, le=100)]
-HttpPath = Annotated[str, AfterValidator(_http_path), WithJsonSchema({"type": "string", "pattern": r"^/[^\s]*$"})]
 
 
 class Build(Section):
@@ -155,15 +147,6 @@ class Ready(Section):
     headers: Headers = {}
 
 
-class Golden(Section):
-    """`[app.golden]`"""
-
-    file: Inside
-    url: HttpPath = "/predict"
-    tolerance: Annotated[float, Field(ge=0)] = 1e-6
-    latency: Duration | None = None
-
-
 class App(Section):
     """`[[app]]`"""
 
@@ -183,6 +166,8 @@ class App(Section):
     gateway: AppGateway = AppGateway()
     ready: Ready = Ready()
     golden: Golden | None = None
+    evaluate: Evaluate | None = None
+    compare: Compare | None = None
     gate: Annotated[tuple[OwnGate, ...], AfterValidator(names_differ)] = ()
     hook: Annotated[tuple[Hook, ...], AfterValidator(names_differ)] = ()
     record: Record | None = None
@@ -211,6 +196,12 @@ class App(Section):
             )
         if self.credentials and self.ssh_key:
             raise ValueError("set either credentials (for https) or ssh_key (for ssh), not both")
+        return self
+
+    @model_validator(mode="after")
+    def _has_requests_to_compare(self) -> Self:
+        if self.compare is not None and self.compare.requests == "golden" and self.golden is None:
+            raise ValueError('compare.requests = "golden" needs a table [app.golden]')
         return self
 
     @property

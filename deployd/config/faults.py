@@ -32,6 +32,7 @@ _WORDS: Mapping[str, Callable[[_Context], str]] = {
     "greater_than": lambda context: f"must be more than {context['gt']:g}",
     "greater_than_equal": lambda context: f"must be at least {context['ge']:g}",
     "less_than_equal": lambda context: f"must be at most {context['le']:g}",
+    "string_too_short": lambda _: "must not be empty",
     "string_too_long": lambda context: f"must have at most {context['max_length']} characters",
     "too_long": lambda context: f"must have at most {context['max_length']} entries",
     "too_short": lambda context: f"must have at least {context['min_length']} entries",
@@ -89,9 +90,11 @@ def _known(where: tuple[int | str, ...]) -> list[str]:
     """The names of the keys that the table at `where` may have."""
     model: Any = Config
     for part in where:
-        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
+        if typing.get_origin(model) is dict:  # a table whose keys the user names
+            model = typing.get_args(model)[1]
+        elif isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
             model = next((field.annotation for key, field in _keys(model).items() if key == part), None)
-        model = _model_in(model)
+        model = model if typing.get_origin(model) is dict else _model_in(model)
     return list(_keys(model)) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 

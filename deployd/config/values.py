@@ -72,6 +72,14 @@ def _name(text: str) -> str:
     return text
 
 
+def _http_path(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError("must begin with /")
+    if re.search(r"\s", path):
+        raise ValueError("must not hold a space")
+    return path
+
+
 def _env_name(text: str) -> str:
     if _ENV_NAME.fullmatch(text) is None:
         raise ValueError('expected the name of a variable: letters, digits, "_", "." and "-", and no digit in front')
@@ -99,6 +107,7 @@ Duration = Annotated[
 Size = Annotated[int, BeforeValidator(size), WithJsonSchema({"type": "string", "pattern": _SIZE.pattern})]
 Reference = Annotated[str, AfterValidator(_reference)]
 Inside = Annotated[str, AfterValidator(_inside)]
+HttpPath = Annotated[str, AfterValidator(_http_path), WithJsonSchema({"type": "string", "pattern": r"^/[^\s]*$"})]
 EnvName = Annotated[str, AfterValidator(_env_name)]
 EnvValue = Annotated[str, BeforeValidator(_env_value)]
 Count = Annotated[int, AfterValidator(_not_negative)]

@@ -1,92 +1,139 @@
 """The gate for models: a candidate must give the recorded answers to recorded requests, in time.
 
-The golden file is read from the commit, else from the image, where a build that trains a model writes it.
+The golden file is read from the commit, else from the image, where a build that trains a model writes it. `replay` asks one
+release; whoever watches a release can ask it again.
 """
 
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import httpx
+import msgspec
 
-from deployd.config.app import Golden
+from deployd.config.gates import Golden
 from deployd.domain import GateResult
 from deployd.errors import RolloutFailed
-from deployd.gates.answers import Case, Document, difference, parse
+from deployd.gates import files
+from deployd.gates.asking import Answer, Asker, asking, refusal
+from deployd.gates.files import ImageReader
+from deployd.gates.golden_file import Document, Exchange, exchanges, parse, tensors_of, unused_rule
+from deployd.gates.rules import Rule, Rules
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.source import Context
-from deployd.probe import client
 
-ImageReader = Callable[[Candidate, str], Awaitable[bytes | None]]
-"""Reads a file of a candidate's image by its path from the working directory; None when it does not exist."""
+NAME = "golden"
+_ROWS_SHOWN = 10
 
-_ONE_ANSWER_SECONDS = 30.0
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is asked and how the answers are judged: a golden file as the app's config has it asked."""
+
+    asked: Sequence[Exchange]
+    rules: Rules
+    concurrency: int
+    latency: float | None = None
 
 
 class GoldenGate:
     """Sends the requests of `[app.golden]` to the candidate; for apps with that table."""
 
-    name = "golden"
+    name = NAME
 
     def __init__(self, read_image: ImageReader | None = None) -> None:
         self._read_image = read_image
 
-    async def ask(self, candidate: Candidate, context: Context | None, log: Log) -> GateResult:  # noqa: ARG002 - the port's signature
-        """Passed with the number of answers and the slowest time; failed with the first that is wrong, slow or missing."""
+    async def ask(self, candidate: Candidate, context: Context | None, log: Log) -> GateResult:
+        """Passed with the number of answers and the slowest time; failed with the first cases that are wrong, slow or missing."""
         if (golden := candidate.app.golden) is None:
             return GateResult(self.name, "passed", "the app has no golden answers")
         try:
-            document = parse(await self._file(candidate, context, golden.file), golden.file)
-            slowest = await _replay(candidate, golden, document)
+            content = await files.read(golden.file, "app.golden.file", candidate, context, self._read_image)
+            result = await replay(proof(golden, parse(content, golden.file)), candidate.address, candidate.headers)
         except RolloutFailed as exc:
             return GateResult(self.name, "failed", f"{exc.message} ({exc.hint})" if exc.hint else exc.message)
-        count = len(document.cases)
-        return GateResult(self.name, "passed", f"{count} of {count} answers equal, slowest {slowest * 1000:.1f} ms")
-
-    async def _file(self, candidate: Candidate, context: Context | None, path: str) -> bytes:
-        if context is not None and (content := await context.read(path)) is not None:
-            return content
-        if self._read_image is not None and (content := await self._read_image(candidate, path)) is not None:
-            return content
-        raise RolloutFailed(f"{path} is neither in the commit nor in the image", hint="check app.golden.file")
+        for row in result.rows:
+            log.write(f"{told(row, result.figures['cases'])}\n")
+        return result
 
 
-async def _replay(candidate: Candidate, golden: Golden, document: Document) -> float:
-    """Send every case; the seconds of the slowest. The app's config takes precedence over the golden file."""
-    url = golden.url if "url" in golden.model_fields_set else document.url or golden.url
+def proof(golden: Golden, document: Document) -> Proof:
+    """How the config has a golden file asked: the config takes precedence over the file. RolloutFailed when a rule is wrong."""
+    given = golden.model_fields_set
+    url = golden.url if "url" in given else document.url or golden.url
     tolerance = golden.tolerance
-    if "tolerance" not in golden.model_fields_set and document.tolerance is not None:
+    if "tolerance" not in given and document.tolerance is not None:
         tolerance = document.tolerance
-    slowest, count = 0.0, len(document.cases)
-    async with client(candidate.address, candidate.headers) as http:
-        await _answer(http, document.method, url, document.cases[0], "the warm-up call")
-        for number, case in enumerate(document.cases, start=1):
-            began = time.monotonic()
-            answer = await _answer(http, document.method, url, case, f"case {number} of {count}")
-            slowest = max(slowest, took := time.monotonic() - began)
-            if (found := _difference(answer, case, tolerance)) is not None:
-                raise RolloutFailed(f"case {number} of {count}: {found}")
-            if golden.latency is not None and took > golden.latency:
-                raise RolloutFailed(
-                    f"case {number} of {count} took {took * 1000:.0f} ms, at most {golden.latency * 1000:.0f} ms is allowed"
-                )
-    return slowest
+    own = {path: msgspec.convert(rule.model_dump(), Rule) for path, rule in golden.rules.items()}
+    rules, asked = Rules(document.rules | own, tolerance), exchanges(document, url)
+    if (unused := unused_rule(rules, asked)) is not None:
+        hint = "correct its path, or remove the rule"
+        raise RolloutFailed(f'the rule for "{unused}" names nothing in any expected answer', hint=hint)
+    return Proof(asked, rules, golden.concurrency, golden.latency)
 
 
-async def _answer(http: httpx.AsyncClient, method: str, url: str, case: Case, what: str) -> httpx.Response:
+async def replay(wanted: Proof, address: str, headers: Mapping[str, str]) -> GateResult:
+    """Ask one release all cases, several at once, after one request that only warms it up."""
+    async with asking(address, headers) as asker:
+        first = wanted.asked[0]
+        warm = await asker.ask(first)
+        if not warm.status or (first.status is None and not warm.ok):
+            return GateResult(NAME, "failed", f"the warm-up call: {refusal(first.url, warm)}")
+        answers = await asker.ask_all(wanted.asked, wanted.concurrency)
+        answers = await _asked_again(asker, wanted, answers)
+    rows = [row for at, answer in enumerate(answers) if answer and (row := _row(wanted, at, answer))]
+    return _result(wanted, answers, rows)
+
+
+def told(row: Mapping[str, Any], count: int) -> str:
+    """A row in a line of text: `case 2 of 12: $.y: 0, expected 0.5`."""
+    name = f" ({row['name']})" if row.get("name") else ""
+    return f"case {row['case']} of {count}{name}: {row['text']}"
+
+
+async def _asked_again(asker: Asker, wanted: Proof, answers: list[Answer | None]) -> list[Answer | None]:
+    """Cases that took too long beside others are asked once more, alone."""
+    if wanted.latency is None:
+        return answers
+    for position, answer in enumerate(answers):
+        if answer is not None and answer.status and answer.seconds > wanted.latency:
+            answers[position] = await asker.ask(wanted.asked[position])
+    return answers
+
+
+def _row(wanted: Proof, position: int, answer: Answer) -> dict[str, Any] | None:
+    """The first thing that is wrong with an answer; None when nothing is."""
+    case = wanted.asked[position]
+    row: dict[str, Any] = {"case": position + 1} | ({"name": case.name} if case.name else {})
+    right_status = answer.ok if case.status is None else answer.status == case.status
+    if not right_status or answer.fault:
+        said = refusal(case.url, answer) or f"{case.url} answers {answer.status}"
+        return row | {"text": f"{said}, expected {case.status}" if case.status and answer.status else said}
+    given = tensors_of(answer.value) if case.tensors else answer.value
     try:
-        answer = await http.request(method, url, json=case.request, timeout=_ONE_ANSWER_SECONDS)
-    except httpx.HTTPError as exc:
-        raise RolloutFailed(f"{what}: {url} does not answer: {str(exc) or type(exc).__name__}") from exc
-    if not answer.is_success:
-        raise RolloutFailed(f"{what}: {url} answers {answer.status_code}: {answer.text[:200]}".rstrip(": \n"))
-    return answer
-
-
-def _difference(answer: httpx.Response, case: Case, tolerance: float) -> str | None:
-    try:
-        return difference(answer.json(), case.response, tolerance)
-    except ValueError:
-        return f"the answer is not JSON: {answer.text[:80]!r}"
+        found = list(wanted.rules.differences(given, case.expected))
     except RecursionError:
-        return "the answer is nested too deeply"
+        return row | {"text": "the answer is nested too deeply"}
+    if found:
+        more = {"more": len(found) - 1} if len(found) > 1 else {}
+        return row | found[0].row() | more | {"text": str(found[0])}
+    if wanted.latency is not None and answer.seconds > wanted.latency:
+        took, limit = answer.seconds * 1000, wanted.latency * 1000
+        return row | {"took_ms": round(took, 1), "text": f"took {took:.0f} ms, at most {limit:.0f} ms is allowed"}
+    return None
+
+
+def _result(wanted: Proof, answers: Sequence[Answer | None], rows: list[dict[str, Any]]) -> GateResult:
+    count = len(answers)
+    slowest = max(answer.seconds for answer in answers if answer is not None) * 1000
+    figures: dict[str, Any] = {"cases": count, "wrong": len(rows), "slowest_ms": round(slowest, 1)}
+    if wanted.latency is not None:
+        figures["latency_ms"] = wanted.latency * 1000
+    if not rows:
+        detail = f"{count} of {count} answers equal, slowest {slowest:.1f} ms"
+        return GateResult(NAME, "passed", detail, figures)
+    if unasked := sum(answer is None for answer in answers):
+        figures["unasked"] = unasked
+    more = f" ({len(rows) - 1} more of {count} are wrong)" if len(rows) > 1 else ""
+    return GateResult(NAME, "failed", f"{told(rows[0], count)}{more}", figures, tuple(rows[:_ROWS_SHOWN]))

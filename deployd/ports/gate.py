@@ -12,7 +12,8 @@ from deployd.ports.source import Context
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The release that has the app's traffic while a candidate is proven. `address`: its base URL for deployd."""
+    """The release that has the app's traffic while a candidate is proven. `number`: its deploy, 0 when it ran before deployd;
+    `address`: its base URL for deployd."""
 
     number: int
     address: str
@@ -32,7 +33,10 @@ class Candidate:
 
 
 class Gate(Protocol):
-    """A proof asked of a candidate before it gets traffic."""
+    """A proof asked of a candidate before it gets traffic.
+
+    One that is an async context manager is entered before the first gate is asked, so that what it needs gets ready meanwhile.
+    """
 
     name: str
 

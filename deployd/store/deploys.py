@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 
 _QUEUED = (
     "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
-    "target, rollback_to, rebuild, prove, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?)"
+    "target, rollback_to, rebuild, prove, accept_changes, created_at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)"
 )
 _WAITING = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'"
 
@@ -128,7 +129,7 @@ def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
         (
             *(wanted.app, number, wanted.commit, wanted.ref, wanted.subject, wanted.author),
             *(trigger.kind, trigger.delivery, trigger.by, wanted.target, wanted.rollback_to),
-            *(wanted.rebuild, wanted.prove, now),
+            *(wanted.rebuild, wanted.prove, wanted.accept_changes, now),
         ),
     )
     return Deploy(
@@ -145,6 +146,7 @@ def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
         rollback_to=wanted.rollback_to,
         rebuild=wanted.rebuild,
         prove=wanted.prove,
+        accept_changes=wanted.accept_changes,
     )
 
 

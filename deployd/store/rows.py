@@ -37,6 +37,7 @@ def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
         rollback_to=row["rollback_to"],
         rebuild=bool(row["rebuild"]),
         prove=bool(row["prove"]),
+        accept_changes=bool(row["accept_changes"]),
         superseded_by=row["superseded_by"],
         reason=row["reason"],
         hint=row["hint"],

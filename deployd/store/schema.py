@@ -173,6 +173,7 @@ MIGRATIONS = (
     ALTER TABLE deploys ADD COLUMN standby INTEGER;                      -- the release that the traffic can return to
     ALTER TABLE deploys ADD COLUMN return_reason TEXT NOT NULL DEFAULT '';  -- why it does, until that is recorded
     """,
+    "ALTER TABLE deploys ADD COLUMN accept_changes INTEGER NOT NULL DEFAULT 0;",  # other predictions are expected
 )
 
 

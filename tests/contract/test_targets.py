@@ -194,6 +194,16 @@ async def test_the_next_release_replaces_the_one_before(world: World) -> None:
     assert await world.serving() == 2
 
 
+async def test_the_gates_are_told_what_serves_meanwhile(world: World) -> None:
+    assert (await world.roll_out(1)).live is None
+    again, progress = replace(world.deploy(2), trigger=Trigger("restart")), world.progress()
+    await world.target.roll_out(world.app, again, world.good, progress)
+    if progress.live is not None:
+        assert progress.live.number == 1
+    else:  # a cluster may stop the old pod before the gates are asked
+        assert not world.instant
+
+
 async def test_a_failed_roll_out_leaves_the_old_release_serving_and_has_a_reason(world: World) -> None:
     await world.roll_out(1)
     progress = world.progress()

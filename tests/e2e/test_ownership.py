@@ -198,7 +198,20 @@ def _rename_as_the_former_deployd(world: World, api: EngineApi, deploys: list[De
         for statement in (
             "DROP TABLE builds",
             "DROP TABLE containers",
-            *(f"ALTER TABLE deploys DROP COLUMN {name}" for name in ("config", "settings", "config_fault", "rebuild")),
+            *(
+                f"ALTER TABLE deploys DROP COLUMN {name}"
+                for name in (
+                    "config",
+                    "settings",
+                    "config_fault",
+                    "rebuild",
+                    "prove",
+                    "image_size",
+                    "standby",
+                    "return_reason",
+                    "accept_changes",
+                )
+            ),
             "PRAGMA user_version = 5",
         ):
             connection.execute(statement)

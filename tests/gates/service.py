@@ -17,14 +17,15 @@ Answer = tuple[int, bytes]
 
 
 @asynccontextmanager
-async def serving(answer: Callable[[str, bytes], Answer]) -> AsyncIterator[str]:
-    """The address of a server that answers (path, body) with what `answer` says: status and body."""
+async def serving(answer: Callable[[str, bytes], Answer], takes: float = 0.0) -> AsyncIterator[str]:
+    """The address of a server that answers (path, body) with what `answer` says, status and body, after `takes` seconds."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 lines = head.decode().lower().splitlines()
                 length = next((int(line.split(":")[1]) for line in lines if line.startswith("content-length:")), 0)
+                await asyncio.sleep(takes)
                 status, body = answer(head.decode().split(" ")[1], await reader.readexactly(length))
                 writer.write(f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
                 await writer.drain()

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema_rs import Draft202012Validator
 
+from deployd.gates.golden_file import exchanges, parse, schema
 from model_service.errors import ModelRejected
 from model_service.golden import agrees, check_golden
 from model_service.model import Model, load
@@ -37,6 +39,13 @@ def test_the_file_names_its_route_and_has_a_case_for_each_row_and_one_for_all(ir
     assert [len(case["request"]["instances"]) for case in document["cases"]] == [1] * 12 + [12]
     labels = {prediction["label"] for case in document["cases"] for prediction in case["response"]["predictions"]}
     assert labels == {"setosa", "versicolor", "virginica"}
+
+
+def test_the_file_is_one_that_the_deployer_reads(iris_dir: Path) -> None:
+    content = (iris_dir / "golden.json").read_bytes()
+    Draft202012Validator(schema()).validate(json.loads(content))
+    asked = exchanges(parse(content, "golden.json"), "/predict")
+    assert [one.name for one in asked][-2:] == ["row 12", "all 12 rows"]
 
 
 @pytest.fixture(scope="module")

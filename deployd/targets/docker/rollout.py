@@ -13,7 +13,7 @@ from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gateway.gateway import Gateway
 from deployd.gateway.slots import Endpoint
-from deployd.ports.gate import Candidate
+from deployd.ports.gate import Candidate, Serving
 from deployd.ports.target import Progress
 from deployd.probe import headers_of
 from deployd.targets.docker.canary import Canary
@@ -92,7 +92,8 @@ class Rollout:
     async def _prove(self, running: Running) -> Candidate:
         """Ask the gates. When the container ends, they are cancelled at once."""
         headers = headers_of(self._app, secure=self._gateway.secure)
-        candidate = Candidate(self._app, self._deploy, running.address, self._image, headers)
+        live = await self._live(running)
+        candidate = Candidate(self._app, self._deploy, running.address, self._image, headers, live)
         await self._while_running(running, self._progress.prove(candidate))
         return candidate
 
@@ -118,6 +119,16 @@ class Rollout:
             if (silence := await self._containers.silence(running)) is not None:
                 raise RolloutFailed(f"{exc.message}; {silence.reason}", hint=silence.hint or last_lines) from exc
             raise exc if exc.hint else RolloutFailed(exc.message, hint=last_lines) from exc
+
+    async def _live(self, candidate: Running) -> Serving | None:
+        """What has the traffic while the candidate is proven; None when that is nothing, or the candidate itself."""
+        endpoint = await self._gateway.serving(self._app.name)
+        if endpoint is None or endpoint == candidate.endpoint:
+            return None
+        for container in await self._containers.of(self._app):
+            if container.endpoint == endpoint and (found := await self._containers.inspect(container.id)) is not None:
+                return Serving(container.number, self._containers.address_of(found, self._app))
+        return None
 
     async def _cut_over(self, running: Running) -> None:
         async with self._progress.step("cut-over"):

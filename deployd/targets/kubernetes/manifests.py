@@ -143,10 +143,12 @@ def template(app: App, image: Image, instance: str, features: Features, secret: 
     return {"metadata": {"labels": selector(app) | {INSTANCE: instance} | MANAGED_BY}, "spec": pod}
 
 
-def port_of(template: Json, container: str) -> int:
-    """The port of the app in a pod template that deployd wrote, which may be older than the config."""
-    (ports,) = (item["ports"] for item in template["spec"]["containers"] if item["name"] == container)
-    return next(int(port["containerPort"]) for port in ports if port.get("name") == _HTTP)
+def port_of(template: Json, container: str, otherwise: int) -> int:
+    """The port of the app in a pod or its template, which may be older than the config; `otherwise` where deployd did not write
+    it."""
+    containers = [item for item in template["spec"]["containers"] if item["name"] == container]
+    ports = [port for item in containers for port in item.get("ports", [])]
+    return next((int(port["containerPort"]) for port in ports if port.get("name") == _HTTP), otherwise)
 
 
 def service(app: App, instance: str) -> Json | None:

@@ -107,8 +107,9 @@ class Proof:
                     made = await self._cluster.create(manifests.collection(self._app, "pods"), pod)
                     self._progress.log.write(f"started the pod {made['metadata']['name']}, outside of every Service\n")
                     _, up = await first(follower.failed(settings.patience), follower.up(settings.progress_deadline))
-                created = settings.create
-                port = manifests.port_of({"spec": pod["spec"]}, release.container) if created else settings.port
+                port = settings.port
+                if settings.create:
+                    port = manifests.port_of({"spec": pod["spec"]}, release.container, port)
                 async with address_of(self._cluster, up, port) as address:
                     candidate = Candidate(self._app, self._deploy, address, image, headers_of(self._app, secure=False))
                     await first(follower.failed(settings.patience), self._progress.prove(candidate))

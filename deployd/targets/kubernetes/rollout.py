@@ -8,7 +8,7 @@ somebody else has changed the Deployment meanwhile. A newer deploy then starts f
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from msgspec import structs
 
 from deployd.domain import Deploy, Image
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
-from deployd.ports.gate import Candidate
+from deployd.ports.gate import Candidate, Serving
 from deployd.ports.target import Progress
 from deployd.probe import headers_of
 from deployd.targets.kubernetes import execute, manifests
@@ -135,18 +135,33 @@ class Rollout:
 
     async def _prove(self, follower: Follower, aim: Aim, image: Image) -> None:
         """Let the gates check the first new pod, or another one when that is deleted meanwhile."""
-        settings = self._deployment.settings
-        port = manifests.port_of(aim.template, aim.container) if settings.create else settings.port
+        port = self._port(aim.template, aim.container)
         while True:
             if (pod := await follower.candidate(aim)) is None:
                 self._tell("no replicas are wanted, so nothing is proven")
                 return
-            async with address_of(self._deployment.cluster, pod, port) as address:
-                candidate = Candidate(self._app, self._deploy, address, image, headers_of(self._app, secure=False))
+            async with AsyncExitStack() as stack:
+                address = await stack.enter_async_context(address_of(self._deployment.cluster, pod, port))
+                live = await self._live(follower, aim, stack)
+                headers = headers_of(self._app, secure=False)
+                candidate = Candidate(self._app, self._deploy, address, image, headers, live)
                 proving, leaving = self._progress.prove(candidate), follower.gone(pod)
                 ended, _ = await first(proving, leaving)
                 if ended == 0:
                     return
+
+    async def _live(self, follower: Follower, aim: Aim, stack: AsyncExitStack) -> Serving | None:
+        """A ready pod of the last good release, reached until `stack` ends; None when there is none."""
+        good = self._record.last
+        if good is None or (pod := follower.ready(aim, good.image)) is None:
+            return None
+        port = self._port(pod, aim.container)
+        address = await stack.enter_async_context(address_of(self._deployment.cluster, pod, port))
+        return Serving(good.number or 0, address)
+
+    def _port(self, template: Json, container: str) -> int:
+        settings = self._deployment.settings
+        return manifests.port_of(template, container, settings.port) if settings.create else settings.port
 
     async def _explained(self, ended: RolloutEnded, message: str) -> RolloutEnded:
         """`ended` with `message` and, when a container crashed, its last lines."""

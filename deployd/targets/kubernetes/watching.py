@@ -32,9 +32,9 @@ async def asked(deployment: AppDeployment, record: Record | None, deploy: Deploy
     if pod is None or deploy.image is None:
         yield None
         return
-    port = (
-        manifests.port_of({"spec": pod["spec"]}, container) if deployment.settings.create else deployment.settings.port
-    )
+    port = deployment.settings.port
+    if deployment.settings.create:
+        port = manifests.port_of({"spec": pod["spec"]}, container, port)
     async with address_of(deployment.cluster, pod, port) as address:
         app: App = deployment.app
         yield Candidate(app, deploy, address, deploy.image, headers_of(app, secure=False))

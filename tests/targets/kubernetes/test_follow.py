@@ -266,3 +266,19 @@ async def test_the_time_of_a_bake_does_not_pass_without_a_view(server: ApiServer
 
 async def _ignore(_: str) -> None:
     return
+
+
+async def test_the_release_that_serves_is_a_ready_pod_of_the_former_image_that_stays(
+    server: ApiServer, api: Cluster
+) -> None:
+    gone, unready, ready = (a_pod(name, owner="old", ready=name != "unready") for name in ("gone", "unready", "ready"))
+    gone["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    for pod in (gone, unready, ready):
+        pod["spec"]["containers"] = [{"name": "iris", "image": OLD}]
+    shows(server, a_deployment(**HALF), a_pod(), gone, unready, ready)
+    async with follower_of(api) as follower:
+        await follower.candidate(AIM)
+        found = follower.ready(AIM, OLD)
+        assert found is not None
+        assert found["metadata"]["name"] == ready["metadata"]["name"]
+        assert follower.ready(AIM, "another/image") is None

@@ -101,7 +101,11 @@ def test_a_service_is_made_only_when_asked_for() -> None:
 def test_the_port_is_read_from_the_template() -> None:
     older = manifests.template(an_app(port=9000), IMAGE, "here", NEW_SERVER)
     older["spec"]["containers"].insert(0, {"name": "sidecar", "image": "proxy:1"})
-    assert manifests.port_of(older, "iris") == 9000
+    assert manifests.port_of(older, "iris", 5000) == 9000
+
+
+def test_the_port_of_a_pod_that_somebody_else_wrote_is_the_configured_one() -> None:
+    assert manifests.port_of({"spec": {"containers": [{"name": "iris"}]}}, "iris", 5000) == 5000
 
 
 def test_the_autoscaler_speaks_the_version_that_the_server_offers() -> None:
