@@ -26,16 +26,10 @@ from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.running import Running, taken_up
 from deployd.config.values import read_secret
-from deployd.domain import Deploy, Head
 from deployd.errors import ConfigError, DeploydError
 from deployd.events import Events
 from deployd.forges.github import GitHub
-from deployd.gates.compare import CompareGate
-from deployd.gates.evaluate import EvaluateGate
 from deployd.gates.files import ImageReader
-from deployd.gates.golden import GoldenGate
-from deployd.gates.own import OwnGate
-from deployd.gates.ready import ReadyGate
 from deployd.gateway.sampling import SOCKET
 from deployd.host import systemd
 from deployd.host.process import only_one, signals
@@ -45,9 +39,8 @@ from deployd.logs.logs import Logs
 from deployd.metrics import DELIVERIES
 from deployd.pipeline import Parts, Pipeline
 from deployd.ports.builder import Builder
-from deployd.ports.gate import Gate
-from deployd.ports.source import CommitFacts
 from deployd.ports.target import Target
+from deployd.proofs import Gates
 from deployd.recording.recordings import Recordings
 from deployd.scheduler import Scheduler
 from deployd.source.source import GitSource
@@ -180,7 +173,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         expect(config)
         running.tell(expect)
         builder = _builder(config)
-        gates = Gates(store, source, readers)
+        gates = Gates(store, source, readers, recordings)
         parts = Parts(store, logs, source, builder, targets, gates)
         registry = config.registry.prefix if config.registry else None
         pipeline = Pipeline(parts, instance=config.server.identity, builder=config.builder, registry=registry)
@@ -250,34 +243,6 @@ def _builder(config: Config) -> Builder:
 
         return BuildkitBuilder(config.builder, state, config.registry)
     return EngineBuilder(config.builder, state, config.registry)
-
-
-@dataclass(frozen=True, slots=True)
-class Gates:
-    """The gates of an app, in the order in which they are asked."""
-
-    store: Store
-    source: GitSource
-    readers: Mapping[str, ImageReader]
-
-    def __call__(self, app: App) -> Sequence[Gate]:
-        """A gate for each table of the app's config."""
-        read, found = self.readers.get(app.target), list[Gate]([ReadyGate()])
-        if app.golden is not None:
-            found.append(GoldenGate(read))
-        if app.evaluate is not None:
-            found.append(EvaluateGate(app, self._evaluated, read))
-        if app.compare is not None:
-            found.append(CompareGate(self._facts, read))
-        return [*found, *map(OwnGate, app.gate)]
-
-    async def _evaluated(self, app: str, number: int) -> Mapping[str, Any] | None:
-        deploy = await self.store.deploy(app, number)
-        gates = deploy.gates if deploy is not None else ()
-        return next((gate.figures for gate in gates if gate.name == EvaluateGate.name), None)
-
-    async def _facts(self, app: App, deploy: Deploy) -> CommitFacts:
-        return await self.source.facts(app, Head(deploy.ref, deploy.commit))
 
 
 async def _reload_on(hangup: asyncio.Event, daemon: Daemon) -> None:

@@ -202,6 +202,8 @@ class App(Section):
     def _has_requests_to_compare(self) -> Self:
         if self.compare is not None and self.compare.requests == "golden" and self.golden is None:
             raise ValueError('compare.requests = "golden" needs a table [app.golden]')
+        if self.compare is not None and self.compare.requests == "recorded" and self.record is None:
+            raise ValueError('compare.requests = "recorded" needs a table [app.record]: the consent to record requests')
         return self
 
     @property

@@ -18,9 +18,9 @@ def _data_file(path: str) -> str:
 
 
 def _requests(text: str) -> str:
-    if text == "golden" or (text.startswith("file:") and _data_file(text.removeprefix("file:"))):
+    if text in {"golden", "recorded"} or (text.startswith("file:") and _data_file(text.removeprefix("file:"))):
         return text
-    raise ValueError('expected "golden" or "file:PATH"')
+    raise ValueError('expected "golden", "recorded" or "file:PATH"')
 
 
 MetricName = Literal[

@@ -27,7 +27,7 @@ from deployd.jsonpath import Step
 from deployd.ports.gate import Candidate, Serving
 from deployd.ports.log import Log
 from deployd.ports.source import CommitFacts, Context
-from deployd.recorded import parse
+from deployd.recorded import Recorded, parse
 from deployd.tasks import together
 
 NAME = "compare"
@@ -39,6 +39,9 @@ _FLOOR_SECONDS = 0.005  # a slowdown of so little is none
 _TRAILER = re.compile(r"^Deployd-Expect:\s*new-predictions\s*$", re.IGNORECASE | re.MULTILINE)
 # What names the model in the answers of model_service and of the Open Inference Protocol: another model has another one.
 _NOT_COMPARED = ("$.model", "$.model_name", "$.model_version", "$.id")
+
+Sampled = Callable[[str, int], Awaitable[Sequence[Recorded]]]
+"""At most so many of the recorded requests to an app, spread evenly over the hours."""
 
 Facts = Callable[[App, Deploy], Awaitable[CommitFacts]]
 """What the commit of a deploy says of itself."""
@@ -72,8 +75,9 @@ class CompareGate:
 
     name = NAME
 
-    def __init__(self, facts: Facts, read_image: ImageReader | None = None) -> None:
+    def __init__(self, facts: Facts, sampled: Sampled, read_image: ImageReader | None = None) -> None:
         self._facts = facts
+        self._sampled = sampled
         self._read_image = read_image
 
     async def ask(self, candidate: Candidate, context: Context | None, log: Log) -> GateResult:
@@ -87,6 +91,8 @@ class CompareGate:
             asked, rules = await self._asked(compare, candidate, context)
         except RolloutFailed as exc:
             return GateResult(NAME, "failed", f"{exc.message} ({exc.hint})" if exc.hint else exc.message)
+        if not asked:
+            return GateResult(NAME, "not_judged", "no requests of clients are recorded yet")
         pairs = await _pairs(asked, candidate, live)
         if (unused := _unused_rule(compare, pairs)) is not None:
             return GateResult(
@@ -109,13 +115,18 @@ class CompareGate:
             rules = wanted.rules.over(own, compare.tolerance)
             found = [Asked(one, one.expected, one.tensors) for one in wanted.asked]
         else:
-            path = compare.requests.removeprefix("file:")
-            content = await files.read(path, "app.compare.requests", candidate, context, self._read_image)
             ignored = {path: Rule(ignore=True) for path in _NOT_COMPARED}
             rules = Rules(ignored | own, 1e-6 if compare.tolerance is None else compare.tolerance)
-            found = [Asked(one) for one in parse(content, path)]
+            found = [Asked(one) for one in await self._of_clients(compare, candidate, context)]
         step = max(1.0, len(found) / compare.most)
         return [found[int(at * step)] for at in range(min(len(found), compare.most))], rules
+
+    async def _of_clients(self, compare: Compare, candidate: Candidate, context: Context | None) -> Sequence[Recorded]:
+        """The requests of a file, or recorded ones."""
+        if compare.requests == "recorded":
+            return await self._sampled(candidate.app.name, compare.most)
+        path = compare.requests.removeprefix("file:")
+        return parse(await files.read(path, "app.compare.requests", candidate, context, self._read_image), path)
 
     async def _accepted(self, candidate: Candidate, refused: GateResult) -> GateResult:
         """The result, warned instead of failed where somebody meant the predictions to change."""

@@ -16,7 +16,8 @@ from pathlib import Path
 from deployd.config.app import App
 from deployd.host.unix import short
 from deployd.metrics import RECORDED
-from deployd.recording.request import RecordedRequest, parse, without
+from deployd.recorded import Recorded
+from deployd.recording.request import parse_datagram, without
 from deployd.recording.ring import Ring
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Recordings:
             except OSError as exc:
                 logger.error("No requests are recorded: %s: %s", self._socket_path, exc.strerror)
 
-    def requests(self, app: str, count: int) -> list[RecordedRequest]:
+    def requests(self, app: str, count: int) -> list[Recorded]:
         """At most `count` requests to an app, spread evenly over the last hours that had any. It reads files: for a thread."""
         return self._wanted[app][0].requests(count) if app in self._wanted else []
 
@@ -82,13 +83,12 @@ class Recordings:
                     self._take(receiver.recv(_LARGEST_DATAGRAM))
 
     def _take(self, datagram: bytes) -> None:
-        if (found := parse(datagram, time.time())) is None or found[0] not in self._wanted:
+        if (found := parse_datagram(datagram)) is None or found[0] not in self._wanted:
             return
         name, request = found
         ring, removed = self._wanted[name]
-        kept = RecordedRequest(request.at, request.method, request.path, without(request.body, removed))
         try:
-            outcome = "kept" if ring.add(kept) else "hour full"
+            outcome = "kept" if ring.add(without(request, removed), time.time()) else "hour full"
         except OSError as exc:
             outcome = "failed"
             logger.warning("A recorded request of %s cannot be kept: %s", name, exc.strerror)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from deployd.recording.request import RecordedRequest
+from deployd.recorded import Recorded
+from deployd.recording.request import line, parse_line
 
 HOURS = 24
 """How many hours with requests are kept, the newest."""
@@ -25,28 +26,28 @@ class Ring:
         self._most = size // HOURS
         self._hour, self._written = -1, 0
 
-    def add(self, request: RecordedRequest) -> bool:
-        """Keep a request; False when its hour is full."""
-        line, hour = request.line(), int(request.at) // _HOUR_SECONDS
+    def add(self, request: Recorded, at: float) -> bool:
+        """Keep a request of that time, in seconds since 1970; False when its hour is full."""
+        text, hour = line(request, at), int(at) // _HOUR_SECONDS
         if hour != self._hour:
-            self._begin(hour, request.at)
-        if self._written + len(line) > self._most:
+            self._begin(hour, at)
+        if self._written + len(text) > self._most:
             return False
         with os.fdopen(os.open(self._file(hour), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
-            file.write(line)
-        self._written += len(line)
+            file.write(text)
+        self._written += len(text)
         return True
 
-    def requests(self, count: int) -> list[RecordedRequest]:
+    def requests(self, count: int) -> list[Recorded]:
         """At most `count` requests, spread evenly over all that are there."""
         total = sum(1 for _ in self._all())
         wanted = {index * total // count for index in range(count)} if total > count else range(total)
         return [request for index, request in enumerate(self._all()) if index in wanted]
 
-    def _all(self) -> Iterator[RecordedRequest]:
+    def _all(self) -> Iterator[Recorded]:
         for path in self._files():
             with path.open("rb") as file:
-                yield from (request for line in file if (request := RecordedRequest.of(line)) is not None)
+                yield from (request for text in file if (request := parse_line(text)) is not None)
 
     def _begin(self, hour: int, now: float) -> None:
         """Begin another file, or go on with one from before a restart; remove the oldest."""

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -11,6 +11,7 @@ from deployd.domain import Deploy, GateResult, Trigger
 from deployd.gates.compare import CompareGate, at_least_so_many, wilson_lower
 from deployd.ports.gate import Serving
 from deployd.ports.source import CommitFacts
+from deployd.recorded import Recorded
 from tests.fakes import FakeContext, FakeLog
 from tests.gates.service import Answer, a_candidate, as_json, serving
 
@@ -34,19 +35,24 @@ async def compared(
     message: str = "Retrain",
     deploy: dict[str, Any] | None = None,
     takes: float = 0.0,
+    sampled: Sequence[Recorded] = (),
     **compare: Any,
 ) -> GateResult:
     async def facts(_: App, __: Deploy) -> CommitFacts:
         return CommitFacts(message, message, "Ada")
 
+    async def recorded(app: str, count: int) -> Sequence[Recorded]:
+        assert app == "iris"
+        return sampled[:count]
+
     files = {"golden.json": GOLDEN, "requests.jsonl": LINES}
     async with AsyncExitStack() as stack:
         address = await stack.enter_async_context(serving(candidate, takes))
         context = await stack.enter_async_context(FakeContext("c", files))
-        asked = a_candidate(address, golden={"file": "golden.json"}, compare=compare)
+        asked = a_candidate(address, golden={"file": "golden.json"}, compare=compare, record={})
         old = Serving(41, await stack.enter_async_context(serving(live))) if live is not None else None
         asked = type(asked)(asked.app, replace(asked.deploy, **(deploy or {})), address, asked.image, {}, old)
-        return await CompareGate(facts).ask(asked, context, FakeLog())
+        return await CompareGate(facts, recorded).ask(asked, context, FakeLog())
 
 
 async def test_equal_answers_pass_with_the_figures() -> None:
@@ -64,6 +70,17 @@ async def test_many_other_answers_are_refused_with_the_first_rows() -> None:
     assert "clearly more than 10%; request 1: $.y: 0.25, expected 0.0" in result.detail
     assert (result.figures["largest_difference"], result.figures["mean_difference"]) == (0.25, 0.25)
     assert len(result.rows) == 10
+
+
+async def test_recorded_requests_are_compared() -> None:
+    clients = [Recorded("/half", "POST", {"x": x}) for x in range(40)]
+    assert (await compared(half(), half(), sampled=clients, requests="recorded")).figures["n"] == 40
+    assert (await compared(half(), half(off=1), sampled=clients, requests="recorded")).verdict == "failed"
+
+
+async def test_without_a_recorded_request_nothing_is_judged() -> None:
+    result = await compared(half(), half(off=1), requests="recorded")
+    assert (result.verdict, result.detail) == ("not_judged", "no requests of clients are recorded yet")
 
 
 async def test_few_other_answers_warn() -> None:
@@ -139,7 +156,10 @@ async def test_a_live_release_that_does_not_answer_gives_no_verdict() -> None:
         async def facts(_: App, __: Deploy) -> CommitFacts:
             raise AssertionError
 
-        result = await CompareGate(facts).ask(asked, context, FakeLog())
+        async def recorded(app: str, count: int) -> Sequence[Recorded]:
+            raise AssertionError
+
+        result = await CompareGate(facts, recorded).ask(asked, context, FakeLog())
     assert (result.verdict, result.detail) == ("not_judged", "iris/41 gave no answer to compare with")
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from deployd.recording.request import RecordedRequest, parse, without
+from deployd.recorded import Recorded, parse
+from deployd.recording.request import line, parse_datagram, parse_line, without
 
 
 def datagram(body: bytes, status: int = 200, mark: str = "deployd-request", path: str = "/predict") -> bytes:
@@ -12,9 +13,9 @@ def datagram(body: bytes, status: int = 200, mark: str = "deployd-request", path
 
 
 def test_a_datagram_names_the_app_and_its_request() -> None:
-    assert parse(datagram(b'{"instances": [[1.5]]}'), 7.0) == (
+    assert parse_datagram(datagram(b'{"instances": [[1.5]]}')) == (
         "iris",
-        RecordedRequest(7.0, "POST", "/predict", {"instances": [[1.5]]}),
+        Recorded("/predict", "POST", {"instances": [[1.5]]}),
     )
 
 
@@ -33,7 +34,7 @@ def test_a_datagram_names_the_app_and_its_request() -> None:
     ],
 )
 def test_what_was_answered_badly_or_is_no_json_is_not_kept(other: bytes) -> None:
-    assert parse(other, 7.0) is None
+    assert parse_datagram(other) is None
 
 
 @pytest.mark.parametrize(
@@ -46,17 +47,14 @@ def test_what_was_answered_badly_or_is_no_json_is_not_kept(other: bytes) -> None
     ],
 )
 def test_a_field_is_removed_wherever_it_is(body: Any, left: Any) -> None:
-    assert without(body, {"email"}) == left
+    assert without(Recorded("/", "POST", body), {"email"}) == Recorded("/", "POST", left)
 
 
-def test_a_line_is_one_json_object_and_can_be_read_back() -> None:
-    request = RecordedRequest(7.25, "POST", "/predict", {"text": "two\nlines"})
-    assert json.loads(request.line()) == {
-        "at": 7.25,
-        "method": "POST",
-        "path": "/predict",
-        "body": {"text": "two\nlines"},
-    }
-    assert request.line().count(b"\n") == 1
-    assert RecordedRequest.of(request.line()) == request
-    assert RecordedRequest.of(request.line()[:20]) is None
+def test_a_line_is_one_json_object_that_any_reader_of_requests_understands() -> None:
+    request = Recorded("/predict", "POST", {"text": "two\nlines"})
+    text = line(request, 7.25)
+    assert json.loads(text) == {"at": 7.25, "method": "POST", "path": "/predict", "body": {"text": "two\nlines"}}
+    assert text.count(b"\n") == 1
+    assert parse(text, "the ring") == [request]
+    assert parse_line(text) == request
+    assert parse_line(text[:20]) is None

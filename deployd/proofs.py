@@ -1,0 +1,53 @@
+"""What each app has to prove: its gates, made with what they read beside the candidate itself."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deployd.config.app import App
+from deployd.domain import Deploy, Head
+from deployd.gates.compare import CompareGate
+from deployd.gates.evaluate import EvaluateGate
+from deployd.gates.files import ImageReader
+from deployd.gates.golden import GoldenGate
+from deployd.gates.own import OwnGate
+from deployd.gates.ready import ReadyGate
+from deployd.ports.gate import Gate
+from deployd.ports.source import CommitFacts
+from deployd.recorded import Recorded
+from deployd.recording.recordings import Recordings
+from deployd.source.source import GitSource
+from deployd.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """The gates of an app, in the order in which they are asked."""
+
+    store: Store
+    source: GitSource
+    readers: Mapping[str, ImageReader]
+    recordings: Recordings
+
+    def __call__(self, app: App) -> Sequence[Gate]:
+        """A gate for each table of the app's config."""
+        read, found = self.readers.get(app.target), list[Gate]([ReadyGate()])
+        if app.golden is not None:
+            found.append(GoldenGate(read))
+        if app.evaluate is not None:
+            found.append(EvaluateGate(app, self._evaluated, read))
+        if app.compare is not None:
+            found.append(CompareGate(self._facts, self._recorded, read))
+        return [*found, *map(OwnGate, app.gate)]
+
+    async def _evaluated(self, app: str, number: int) -> Mapping[str, Any] | None:
+        deploy = await self.store.deploy(app, number)
+        gates = deploy.gates if deploy is not None else ()
+        return next((gate.figures for gate in gates if gate.name == EvaluateGate.name), None)
+
+    async def _recorded(self, app: str, count: int) -> Sequence[Recorded]:
+        return await asyncio.to_thread(self.recordings.requests, app, count)
+
+    async def _facts(self, app: App, deploy: Deploy) -> CommitFacts:
+        return await self.source.facts(app, Head(deploy.ref, deploy.commit))
