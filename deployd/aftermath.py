@@ -21,6 +21,7 @@ from deployd.pruning import Pruned, Pruner
 from deployd.recorder import Recorder
 from deployd.store.store import Store
 from deployd.tasks import beside, together
+from deployd.watch.requests import Baseline
 from deployd.watch.stage import OneWatch, Watch
 
 Began = Callable[[OneWatch], None]
@@ -46,7 +47,9 @@ class Aftermath:
         self._targets = targets
         self._pruner = Pruner(store, logs, builder, cache_limit)
 
-    async def watch(self, app: App, live: Deploy, in_flight: InFlight, began: Began, give_back: GiveBack) -> None:
+    async def watch(
+        self, app: App, live: Deploy, in_flight: InFlight, baseline: Baseline, began: Began, give_back: GiveBack
+    ) -> None:
         """Watch `live` beside the release that stands by for it, and return the traffic by `give_back` if it turns bad.
 
         `began` gets the watch, once it has begun. What else runs of the app is drained meanwhile, and its hooks run."""
@@ -54,7 +57,8 @@ class Aftermath:
         if standby is None:
             return
         with self._logs.open(app.name, live.number) as log, suppress(_Returned):
-            recorder, watching = Recorder(self._store, live, log), self._watch.begin(app, live, standby, log)
+            recorder = Recorder(self._store, live, log)
+            watching = await self._watch.begin(app, live, standby, log, baseline)
             rest = self._targets[app.target].sweep(app, live.number, log, in_flight, standby=standby.number)
             async with recorder.step("watch"), beside(rest, self._hooks(app, live, recorder)):
                 began(watching)
@@ -64,6 +68,8 @@ class Aftermath:
                     log.write(f"the watch has failed: {reason}\n")
                     took = await give_back(reason, watching.results(log))
                     log.write(f"the traffic was back at {standby.name} {took:.3f} s after the verdict\n")
+                    await watching.look_again()
+                    await self._store.record_watch(live, watching.results(log))
                     raise _Returned
                 await self._store.record_watch(live, watching.results(log))
         if not reason:

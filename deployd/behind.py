@@ -7,6 +7,7 @@ the traffic. A watch that was stopped for a deploy that failed begins anew.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from deployd.aftermath import Aftermath
@@ -19,9 +20,13 @@ from deployd.ports.target import InFlight, Target
 from deployd.returning import give_back
 from deployd.store.store import Store
 from deployd.tasks import stop, uninterrupted
+from deployd.watch.requests import Baseline
 from deployd.watch.stage import OneWatch, Watched
 
 logger = logging.getLogger(__name__)
+
+# A minute or two are kept of them.
+_SAMPLE_SECONDS = 5.0
 
 UntilDone = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
 """Does a work again until it succeeds."""
@@ -50,6 +55,7 @@ class Behind:
         self._task: asyncio.Task[None] | None = None
         self._in_watch = self._interrupted = False
         self._watching: OneWatch | None = None
+        self._baseline = Baseline()
         self._asked_back: asyncio.Future[Deploy | None] | None = None
 
     def open(self, tasks: asyncio.TaskGroup, until_done: UntilDone) -> None:
@@ -103,6 +109,18 @@ class Behind:
         watching.order(why)
         return await asyncio.shield(asked)
 
+    async def sample(self) -> None:
+        """Keep what the live release of a watched app is asked, for the watch of the next one, until cancelled."""
+        while True:
+            await asyncio.sleep(_SAMPLE_SECONDS)
+            app = self._app_now()
+            if app.watch is None:
+                continue
+            with suppress(DeploydError):  # what cannot be seen now is not known later
+                live = (await self._store.state(app.name)).live
+                if live is not None and live.target == app.target:
+                    self._baseline.add(live.number, await self._target_of(app).traffic(app, live.number))
+
     async def _follow(self) -> None:
         app = self._app_now()
         live = (await self._store.state(app.name)).live
@@ -122,7 +140,7 @@ class Behind:
                 await self._give_back(app, live, live.returning)
             else:
                 returning = partial(self._give_back, app, live)
-                await self._aftermath.watch(app, live, self._in_flight, self._begun, returning)
+                await self._aftermath.watch(app, live, self._in_flight, self._baseline, self._begun, returning)
         except RolloutFailed as exc:
             logger.error("%s stays live though it has failed its watch: %s", live.name, exc)
             await self._store.end_watch(live)

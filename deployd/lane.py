@@ -105,6 +105,7 @@ class Lane:
                 self.behind.open(tasks, self._until_done)
                 await self._until_done(self._recover)
                 tasks.create_task(self.keeper.serve())
+                tasks.create_task(self.behind.sample())
                 while True:
                     await self._wake.wait()
                     self._wake.clear()

@@ -26,6 +26,7 @@ from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.tasks import uninterrupted
+from deployd.watch.requests import Baseline
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 MAIN = "refs/heads/main"
@@ -114,7 +115,9 @@ class ScriptedAftermath(Aftermath):
         self.watched: asyncio.Queue[int] = asyncio.Queue()
         self.verdicts: asyncio.Queue[str] = asyncio.Queue()  # a test puts them in: an empty one is good
 
-    async def watch(self, app: App, live: Deploy, in_flight: InFlight, began: Began, give_back: GiveBack) -> None:
+    async def watch(
+        self, app: App, live: Deploy, in_flight: InFlight, baseline: Baseline, began: Began, give_back: GiveBack
+    ) -> None:
         self.watched.put_nowait(live.number)
         if reason := await self.verdicts.get():
             await give_back(reason, ())

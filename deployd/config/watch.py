@@ -43,4 +43,6 @@ class Watch(Section):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
     length: Annotated[Duration, AfterValidator(_length)] = Field(30.0, alias="for")
+    max_error_rate: Annotated[float, Field(gt=0, le=0.1)] = 0.005
+    max_latency_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 3.0
     prometheus: Prometheus | None = None

@@ -68,7 +68,7 @@ class Route:
             strip_prefix=gateway.strip_prefix,
             canary=canary,
             sticky=canary and gateway.sticky,
-            timed=canary,
+            timed=canary or app.watch is not None,
             sampled=round(app.record.share * 100_000) if app.record is not None else 0,
         )
 

@@ -27,10 +27,13 @@ from deployd.tasks import beside, first
 from deployd.watch.files import KeptFile, Quiet
 from deployd.watch.prometheus import Query
 from deployd.watch.replays import Replays, Standby
+from deployd.watch.requests import Baseline, Errors, Latency
 from deployd.watch.restarts import Restarts
 from deployd.watch.sign import Sign
 
 logger = logging.getLogger(__name__)
+
+_LAST_LOOK_SECONDS = 2.0
 
 Tell = Callable[[str], Awaitable[None]]
 
@@ -52,12 +55,18 @@ class Watch:
         self._source = source
         self._gates = gates
 
-    def begin(self, app: App, live: Deploy, standby: Deploy, log: Log) -> "OneWatch":
-        """The watch of `live`, for the time that the app's config gives."""
+    async def begin(self, app: App, live: Deploy, standby: Deploy, log: Log, baseline: Baseline) -> "OneWatch":
+        """The watch of `live`, for the time that the app's config gives. `baseline`: what is known of the requests before."""
         assert app.watch is not None  # noqa: S101 - nobody else asks
         target, golden = self._targets[app.target], next((g for g in self._gates(app) if g.name == "golden"), None)
         asking = _Asking(app, target, self._source, golden, log)
-        signs: list[Sign] = [Restarts(partial(target.lives, app, live))]
+        before = baseline.of(standby.number, await target.traffic(app, standby.number))
+        counted = partial(target.traffic, app, live.number)
+        signs: list[Sign] = [
+            Restarts(partial(target.lives, app, live)),
+            Errors(counted, before, app.watch.max_error_rate),
+            Latency(counted, before, app.watch.max_latency_ratio),
+        ]
         if golden is not None:
             signs.append(Replays(partial(asking.replay, live)))
         if app.watch.prometheus is not None:
@@ -101,6 +110,14 @@ class OneWatch:
             looking = (self._follow(sign, tell) for sign in self._signs)
             _, reason = await first(self._over(), self._until_ordered(), *looking)
             return reason
+
+    async def look_again(self) -> None:
+        """Look at every sign once more: a container that ended shows first in the requests that failed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_LOOK_SECONDS):
+                for sign in self._signs:
+                    with suppress(DeploydError):
+                        await sign.look()
 
     def results(self, log: Log) -> list[GateResult]:
         """What each sign has shown so far, with secrets masked as in `log`. One that was bad while the release before failed as

@@ -54,6 +54,16 @@ async def _watched(world: World) -> WatchedAnswer:
     raise AssertionError
 
 
+async def _why(world: World, deploy: DeployAnswer, sign: str) -> str:
+    """What the watch of a release says of a sign, once that is bad."""
+    async with asyncio.timeout(30):
+        async for _ in world.client.events(world.app):
+            for gate in (await world.client.show(world.app, deploy.number)).gates:
+                if (gate.name, gate.moment, gate.verdict) == (sign, "after", "failed"):
+                    return gate.detail
+    raise AssertionError
+
+
 async def _ends(container: str) -> list[float]:
     """When a container ended, as the engine remembers it."""
     async with EngineClient() as engine:
@@ -75,17 +85,35 @@ async def test_a_release_that_leaks_until_it_is_killed_is_returned(world: World)
         sent = load.sent
         async with asyncio.timeout(30):
             await load.reached(sent + 2_000)
-    assert re.search(r"its container was killed .*64 MiB", bad.reason), bad.reason
+    assert re.search(r"its container was killed .*64 MiB|requests failed", bad.reason), bad.reason
     assert await _live(world) == 1
     assert len(load.failures) < 100, load.failures[:5]
-    ends = await _ends(world.daemon.container(bad.number))
     assert bad.finished_at is not None
-    assert bad.finished_at.timestamp() - ends[0] < 3.0  # at the first end, and not at a later one
-    results = {gate.name: gate for gate in bad.gates if gate.moment == "after"}
-    assert results["restarts"].verdict == "failed"
+    ends = [at for at in await _ends(world.daemon.container(bad.number)) if at < bad.finished_at.timestamp()]
+    assert len(ends) == 1  # it was returned at the first end, and not at a later one
+    assert re.search(r"was killed .*64 MiB", await _why(world, bad, "restarts"))
     held = (await world.client.app(world.app)).held
     assert held is not None
     assert held.reason == f"{bad.name} reverted: {bad.reason}"
+
+
+async def test_a_release_that_errs_after_five_seconds_of_traffic_is_returned(world: World) -> None:
+    load = Load(world.daemon.public_url)
+    async with load.running(WHO):
+        bad = await world.ended(await world.push(behaviour="errs after 5 s"))
+        assert bad.status is Status.LIVE
+        assert load.failures == []
+        bad = await _becomes(world, bad, Status.REVERTED)
+        before, sent = len(load.failures), load.sent
+        async with asyncio.timeout(30):
+            await load.reached(sent + 2_000)
+        assert len(load.failures) - before <= len(load.clients)  # those that were under way
+    assert re.match(r"[\d,]+ of [\d,]+ requests failed \(", bad.reason), bad.reason
+    errors = next(gate for gate in bad.gates if (gate.name, gate.moment) == ("errors", "after"))
+    assert errors.verdict == "failed"
+    assert errors.figures["errors"] >= 7
+    assert errors.figures["cusum"] >= errors.figures["cusum_limit"]
+    print(f"{len(load.failures)} of {load.sent} requests lost; {bad.reason}")
 
 
 async def test_a_rollback_in_the_watch_is_a_return_that_loses_no_request(world: World) -> None:

@@ -14,6 +14,7 @@ from deployd.ports.log import Log
 from deployd.ports.source import Context
 from deployd.status import Status
 from deployd.watch.replays import Standby
+from deployd.watch.requests import Baseline
 from deployd.watch.stage import OneWatch, Watch
 from tests.desk import REPO
 from tests.fakes import FakeLog, FakeSource, FakeTarget
@@ -157,10 +158,11 @@ def _app(**more: Any) -> App:
     return App.model_validate(settings)
 
 
-def _begun(target: FakeTarget, golden: Golden | None, log: FakeLog) -> OneWatch:
+async def _begun(target: FakeTarget, golden: Golden | None, log: FakeLog) -> OneWatch:
     gates = [golden] if golden is not None else []
     watch = Watch({"docker": target}, FakeSource(), lambda _: gates)
-    return watch.begin(_app(golden={"file": "golden.json"} if golden is not None else None), LIVE, OLD, log)
+    app = _app(golden={"file": "golden.json"} if golden is not None else None)
+    return await watch.begin(app, LIVE, OLD, log, Baseline())
 
 
 def _running() -> FakeTarget:
@@ -171,7 +173,7 @@ def _running() -> FakeTarget:
 
 async def test_each_release_is_asked_the_golden_file_of_its_own_commit_without_a_line_in_the_log() -> None:
     golden, log = Golden(2), FakeLog()
-    reason = await _begun(_running(), golden, log).run(Told())
+    reason = await (await _begun(_running(), golden, log)).run(Told())
     assert reason == "its golden answers were wrong 2 times running: case 1 differs"
     assert golden.commits == {1: OLD.commit, 2: LIVE.commit}
     assert log.text == ""
@@ -179,7 +181,7 @@ async def test_each_release_is_asked_the_golden_file_of_its_own_commit_without_a
 
 async def test_a_container_that_ends_returns_the_traffic() -> None:
     target = _running()
-    watching = _begun(target, Golden(), FakeLog())
+    watching = await _begun(target, Golden(), FakeLog())
     run = asyncio.create_task(watching.run(Told()))
     assert await watching.can_return()
     target.restart("iris", 2)
@@ -190,7 +192,7 @@ async def test_a_container_that_ends_returns_the_traffic() -> None:
 async def test_nothing_returns_to_a_release_whose_container_is_gone() -> None:
     target, told = _running(), Told()
     target.containers["iris"] = set()
-    run = asyncio.create_task(_begun(target, Golden(), FakeLog()).run(told))
+    run = asyncio.create_task((await _begun(target, Golden(), FakeLog())).run(told))
     await told.first.wait()
     assert told.lines == ["its container was removed; no return, since iris/1 fails too: its container was removed"]
     run.cancel()
