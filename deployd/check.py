@@ -19,7 +19,7 @@ from deployd.config.values import read_secret
 from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.finding import Finding, Verdict
-from deployd.gates.own import missing, programs_of
+from deployd.gates.own import INSTALL, missing, programs_of
 from deployd.gates.scoring import unable
 from deployd.gateway.certificates import Certificate, look, prove
 from deployd.gateway.held import held_ports
@@ -237,8 +237,8 @@ def _programs(app: App) -> Iterator[Finding]:
     """The commands of the app's own gates and hooks that cannot be run here."""
     for kind, asked in programs_of(app):
         if why := missing(asked):
-            hint = "install it, or change its path"
-            yield Finding(f"app {app.name}", "wrong", f"app.{app.name}.{kind}.{why}", hint, in_config=True)
+            where = f"app.{app.name}.{kind}.{asked.name}.command"
+            yield Finding(f"app {app.name}", "wrong", f"{where}: {why}", INSTALL, in_config=True)
 
 
 async def _cluster(config: Config) -> AsyncIterator[Finding]:

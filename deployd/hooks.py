@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Literal
 
 from deployd.config.own_gates import Hook
-from deployd.errors import ConfigError
-from deployd.gates.own import Facts, judged
+from deployd.domain import GateResult
+from deployd.gates.own import INSTALL, Facts, judged, missing
 from deployd.recorder import Recorder
 
 
@@ -34,12 +34,11 @@ def step_of(hook: Hook) -> str:
 
 
 async def _run(hook: Hook, facts: Facts, recorder: Recorder) -> None:
-    try:
+    if why := missing(hook):
+        result = GateResult(hook.name, "failed", f"{why} ({INSTALL})")
+    else:
         result = await judged(hook, facts, recorder.log)
-        verdict, detail = result.verdict, result.detail
-    except ConfigError as exc:
-        verdict, detail = "failed", f"{exc.message} ({exc.hint})"
-    if detail:
-        await recorder.tell(step_of(hook), recorder.log.redact(detail))
-    if verdict == "failed":
+    if result.detail:
+        await recorder.tell(step_of(hook), recorder.log.redact(result.detail))
+    if result.verdict == "failed":
         raise _Failed

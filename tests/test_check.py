@@ -60,6 +60,18 @@ def _away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", NO_ENGINE)
 
 
+async def test_the_command_of_a_gate_or_hook_that_is_not_there_is_found(tmp_path: Path, repository: Path) -> None:
+    gates = (
+        '[[app.gate]]\nname = "fairness"\ncommand = ["/nowhere/fairness"]\n[[app.hook]]\nname = "a"\ncommand = ["sh"]\n'
+    )
+    (wrong, _) = await _found(_config(tmp_path, repository, gates), "app iris")
+    assert (wrong.verdict, wrong.detail, wrong.in_config) == (
+        "wrong",
+        "app.iris.gate.fairness.command: there is no command /nowhere/fairness",
+        True,
+    )
+
+
 async def test_the_head_of_every_app_is_shown(tmp_path: Path, repository: Path) -> None:
     head = (repository / ".git/refs/heads/main").read_text()
     (found,) = await _found(_config(tmp_path, repository), "app iris")

@@ -59,7 +59,7 @@ async def test_hooks_are_told_before_and_after_the_switch_and_one_that_fails_sto
         "hook tell-live": ("done", ""),
         "hook away": (
             "failed",
-            "app.iris: away: there is no command /nowhere/notify (install it on the machine of deployd, or change its path)",
+            "there is no command /nowhere/notify (install it on the machine of deployd, or change its path)",
         ),
     }
     names = [step.name for step in live.steps]

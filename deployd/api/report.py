@@ -11,7 +11,7 @@ from deployd.domain import Deploy, GateResult, model_version
 from deployd.logs.log import printable
 from deployd.status import Status
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
+_MARKUP = re.compile(r"[\\`*{}\[\]<>#|~]|(?<!\w)_|_(?!\w)")  # an underscore inside a word is none
 _LONGEST = 2000
 _VERDICTS = {"passed": "passed", "warned": "passed with a warning", "failed": "**failed**", "not_judged": "not judged"}
 _MOMENTS = {"before": "before the switch", "canary": "in the canary's steps", "after": "after the switch"}
@@ -150,7 +150,7 @@ def _value(value: Any) -> str:
 
 def _plain(text: str) -> str:
     """Text as it stands: no character of it is markup, and it stays on one line."""
-    return _MARKUP.sub(r"\\\1", printable(" ".join(text.split()), _LONGEST))
+    return _MARKUP.sub(r"\\\g<0>", printable(" ".join(text.split()), _LONGEST))
 
 
 def _moment(at: datetime | None) -> str:

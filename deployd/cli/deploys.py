@@ -226,7 +226,7 @@ def _row(one: DeployAnswer) -> tuple[str | Text, ...]:
     end = one.live_at or one.finished_at
     duration = took((end - one.started_at).total_seconds()) if end and one.started_at else "-"
     subject = one.subject if len(one.subject) <= 40 else f"{one.subject[:39]}…"
-    what = f"back to #{one.rollback_to}" if one.rollback_to else subject
+    what = f"back to #{one.rollback_to}" if one.rollback_to else f"prove: {subject}" if one.prove else subject
     model = printable(model_version(one.model) or "-", 12)
     by = by if len(by) <= 12 else f"{by[:11]}…"
     end_of_row = (what, by, age(one.created_at), duration, one.reason)

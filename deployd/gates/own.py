@@ -24,6 +24,8 @@ from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.source import Context
 
+INSTALL = "install it on the machine of deployd, or change its path"
+
 _AGAIN_S = 1.0
 _LONGEST_ANSWER = 64 * 1024
 _AWAY = frozenset({502, 503, 504})
@@ -82,17 +84,15 @@ class OwnGate:
 
     async def ask(self, candidate: Candidate, context: Context | None, log: Log) -> GateResult:  # noqa: ARG002 - the port's signature
         """The verdict of the command or the URL; failed when it takes too long. ConfigError when there is no such command."""
+        if why := missing(self._asked):
+            raise ConfigError(f"app.{candidate.app.name}.gate.{self.name}.command: {why}", hint=INSTALL)
         return await judged(self._asked, Facts.of(candidate), log)
 
 
 async def judged(asked: OwnProgram, facts: Facts, log: Log) -> GateResult:
-    """What a command or a URL says of these facts. ConfigError when there is no such command."""
+    """What a command or a URL says of these facts."""
     if asked.command is None:
         return await _posted(asked, facts)
-    if why := missing(asked):
-        raise ConfigError(
-            f"app.{facts.app.name}: {why}", hint="install it on the machine of deployd, or change its path"
-        )
     try:
         ended = await program.run(
             asked.command, facts.environment(), timeout=asked.timeout, memory=asked.memory, tell=log.write
@@ -110,9 +110,9 @@ def missing(asked: OwnProgram) -> str:
         return ""
     found = Path(asked.command[0])
     if found.is_file():
-        return f"{asked.name}: {found} is not executable"
+        return f"{found} is not executable"
     where = "" if found.is_absolute() else f" in {program.PATH}"
-    return f"{asked.name}: there is no command {found}{where}"
+    return f"there is no command {found}{where}"
 
 
 def programs_of(app: App) -> Iterator[tuple[str, OwnProgram]]:

@@ -55,7 +55,7 @@ def test_the_page_has_every_fact_of_the_record() -> None:
         "| evaluate | before the switch | passed | accuracy 0.94 |",
         "| watch | after the switch | not judged | no traffic |",
         "### Figures of evaluate, before the switch",
-        "| accuracy.at\\_least | 0.9 |",
+        "| accuracy.at_least | 0.9 |",
         "### Rows that fairness names, before the switch",
         "| country | got | n |",
         "| BE | - | 3 |",

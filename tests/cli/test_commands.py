@@ -86,7 +86,9 @@ def test_prove_wait_shows_the_steps_and_ends_proven(daemon: Neighbour, command: 
     for words in ("iris/2 bbbbbbbbbbbb", "✓ build", "✓ candidate", "iris/2 is proven after", "it was not switched to"):
         assert words in result.stderr
     assert json.loads(command("status", "iris", "--json").stdout)["live"]["number"] == 1
-    assert command("history", "iris").stdout.splitlines()[1].split()[:2] == ["iris/2", "proven"]
+    row = command("history", "iris").stdout.splitlines()[1]
+    assert row.split()[:2] == ["iris/2", "proven"]
+    assert "prove: " in row
     assert "only proven before: iris/2 is proven" in command("plan", "iris", "next").stdout
 
 

@@ -83,11 +83,9 @@ async def test_a_command_that_is_not_there_is_a_fault_of_the_config(tmp_path: Pa
     plain = tmp_path / "gate"
     plain.write_text("#!/bin/sh\n")
     for command, why in (("/nowhere/gate", "there is no command /nowhere/gate"), (str(plain), "is not executable")):
-        with pytest.raises(ConfigError, match=f"app.iris: fairness: .*{why}"):
+        with pytest.raises(ConfigError, match=f"app.iris.gate.fairness.command: .*{why}"):
             await _asked(command=[command])
-    assert missing(_settings(command=["no-such-command"])).startswith(
-        "fairness: there is no command no-such-command in /"
-    )
+    assert missing(_settings(command=["no-such-command"])).startswith("there is no command no-such-command in /")
     assert missing(_settings(command=["sh"])) == missing(_settings(url="http://127.0.0.1/")) == ""
 
 

@@ -103,8 +103,10 @@ class Proof:
         async with _following(self._cluster, self._app, self._deploy) as follower:
             try:
                 async with self._progress.step("candidate"):
+                    await sweep(self._cluster, self._app, self._instance, None, self._progress.log)
                     await self._deployment.write_secret()
                     made = await self._cluster.create(manifests.collection(self._app, "pods"), pod)
+                    follower.uid = made["metadata"]["uid"]
                     self._progress.log.write(f"started the pod {made['metadata']['name']}, outside of every Service\n")
                     _, up = await first(follower.failed(settings.patience), follower.up(settings.progress_deadline))
                 port = settings.port
@@ -150,6 +152,7 @@ class _Follower:
         self._pods = Informer(cluster, pods, self._tell, labelSelector=chosen)
         self._events = Informer(cluster, events, self._tell, fieldSelector="involvedObject.kind=Pod")
         self.informers = (self._pods, self._events)
+        self.uid = ""  # of the pod, once it is made
         self.pod: Json | None = None  # as it was seen last
 
     async def up(self, within: float) -> Json:
@@ -189,7 +192,7 @@ class _Follower:
         for informer in self.informers:
             if informer.failure is not None:
                 raise informer.failure
-        pod = next(iter(self._pods.objects.values()), None)
+        pod = self._pods.objects.get(self.uid)
         if pod is not None and pod["metadata"].get("deletionTimestamp"):
             return None
         self.pod = pod or self.pod
