@@ -87,8 +87,10 @@ class Aftermath:
         """Run the hooks that come after the switch: once, though a daemon that starts follows what is live again."""
         known = await self._store.deploy(app.name, deploy.number) or deploy
         done = {step.name for step in known.steps if step.status in {"done", "failed"}}
-        if "prune" not in done:
-            await run_hooks("after", Facts(app, known, known.image), recorder, done)
+        if app.hook and "prune" not in done:
+            async with self._targets[app.target].asked(app, known) as release:
+                facts = Facts.of_release(app, known, release)
+                await run_hooks("after", facts, recorder, done)
 
     async def _drain(self, app: App, deploy: Deploy, recorder: Recorder, in_flight: InFlight) -> None:
         async with recorder.step("drain"):

@@ -64,7 +64,7 @@ def _steps(app: App, commit: str, image: Image | None, state: AppState) -> Itera
         yield f"evaluate it on {app.evaluate.data}: {', '.join(app.evaluate.metrics)}"
     if app.compare is not None:
         yield f"compare its answers with those of what serves ({app.compare.requests})"
-    yield from (f"ask your gate {gate.name}" for gate in app.gate)
+    yield from (f"ask your gate {gate.name}" for gate in app.gate if gate.when == "before")
     live = state.live
     yield "serve it: nothing is live yet" if live is None else f"switch from {live.name} ({live.commit[:12]}) to it"
 

@@ -39,7 +39,7 @@ class Gates:
             found.append(EvaluateGate(app, self._evaluated, read))
         if app.compare is not None:
             found.append(CompareGate(self._facts, self._recorded, read))
-        return [*found, *map(OwnGate, app.gate)]
+        return [*found, *(OwnGate(gate) for gate in app.gate if gate.when == "before")]
 
     async def _evaluated(self, app: str, number: int) -> Mapping[str, Any] | None:
         deploy = await self.store.deploy(app, number)

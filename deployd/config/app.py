@@ -206,6 +206,12 @@ class App(Section):
             raise ValueError('compare.requests = "recorded" needs a table [app.record]: the consent to record requests')
         return self
 
+    @model_validator(mode="after")
+    def _asked_after_the_switch(self) -> Self:
+        if self.watch is None and any(gate.when == "after" for gate in self.gate):
+            raise ValueError('a gate with when = "after" needs [app.watch], which keeps a release to go back to')
+        return self
+
     @property
     def ref(self) -> str:
         """The full ref that the app follows; for tags a pattern, `refs/tags/v*`."""

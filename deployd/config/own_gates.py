@@ -11,7 +11,7 @@ from deployd.config.values import Duration, Name, Section, Size
 _SHELL = ("/bin/sh", "-c")
 _STEPS = (
     *("fetch", "build", "push", "candidate", "ready", "golden", "evaluate", "compare", "canary", "cut-over", "watch"),
-    *("standby", "drain", "prune", "apply", "rollout", "bake", "revert"),
+    *("standby", "restarts", "prometheus", "errors", "latency", "drain", "prune", "apply", "rollout", "bake", "revert"),
 )
 _MIB = 1024**2
 
@@ -80,6 +80,8 @@ AnyProgram = TypeVar("AnyProgram", bound=OwnProgram)
 
 class OwnGate(OwnProgram):
     """`[[app.gate]]`"""
+
+    when: Literal["before", "after"] = "before"
 
 
 class Hook(OwnProgram):

@@ -49,6 +49,13 @@ class Facts:
         live = candidate.live.address if candidate.live is not None else ""
         return cls(candidate.app, candidate.deploy, candidate.image, candidate.address, live, dict(candidate.headers))
 
+    @classmethod
+    def of_release(cls, app: App, deploy: Deploy, asked: Candidate | None) -> "Facts":
+        """Those of a release that serves. `asked`: how it is asked; None when nothing of it runs."""
+        if asked is None:
+            return cls(app, deploy, deploy.image)
+        return cls(app, deploy, deploy.image, live=asked.address, headers=dict(asked.headers))
+
     def environment(self) -> dict[str, str]:
         """As variables for a command."""
         return {

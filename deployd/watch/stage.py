@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -18,13 +18,15 @@ from deployd.config.app import App
 from deployd.config.watch import Watch as Settings
 from deployd.domain import Deploy, GateResult
 from deployd.errors import BuildFailed, DeploydError, Unavailable
-from deployd.ports.gate import Gate
+from deployd.gates.own import OwnGate
+from deployd.ports.gate import Gate, Serving
 from deployd.ports.log import Log
 from deployd.ports.source import Context, Source
 from deployd.ports.target import Target
 from deployd.probe import refusal
 from deployd.tasks import beside, first
 from deployd.watch.files import KeptFile, Quiet
+from deployd.watch.own import OwnVerdict
 from deployd.watch.prometheus import Query
 from deployd.watch.replays import Replays, Standby
 from deployd.watch.requests import Baseline, Errors, Latency
@@ -71,6 +73,11 @@ class Watch:
             signs.append(Replays(partial(asking.replay, live)))
         if app.watch.prometheus is not None:
             signs.append(Query(app.watch.prometheus, app.watch.length))
+        signs += [
+            OwnVerdict(gate.name, partial(asking.own, OwnGate(gate), live, standby, log))
+            for gate in app.gate
+            if gate.when == "after"
+        ]
         return OneWatch(app.watch, live, standby, signs, Standby(partial(asking.trouble, standby)))
 
 
@@ -182,6 +189,14 @@ class _Asking:
             if candidate is None:
                 return None
             return await self._golden.ask(candidate, await self._file(deploy), self._log)
+
+    async def own(self, gate: Gate, live: Deploy, standby: Deploy, log: Log) -> GateResult | None:
+        """What the app's own gate says of a release beside the one that stands by; None when nothing of it runs."""
+        async with self._target.asked(self._app, live) as asked, self._target.asked(self._app, standby) as former:
+            if asked is None:
+                return None
+            serving = Serving(standby.number, former.address) if former is not None else None
+            return await gate.ask(replace(asked, live=serving), None, log)
 
     async def trouble(self, standby: Deploy) -> str | None:
         """Why the release that stands by could not serve; empty when it could, None when it does not run by design."""

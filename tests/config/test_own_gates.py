@@ -57,3 +57,10 @@ def test_two_of_a_kind_have_two_names(kind: str) -> None:
     with pytest.raises(ConfigError, match=f"app.iris.{kind}: two of them have the name a"):
         _app(**{kind: [one, one]})
     _app(gate=[one], hook=[one])
+
+
+def test_a_gate_after_the_switch_needs_a_watch_which_can_go_back() -> None:
+    after = {"name": "a", "command": "x", "when": "after"}
+    with pytest.raises(ConfigError, match=r'when = "after" needs \[app.watch\]'):
+        _app(gate=[after])
+    assert _app(gate=[after], watch={}).gate[0].when == "after"

@@ -30,12 +30,14 @@ print(json.dumps({"verdict": "failed" if refused else "passed", "detail": "asked
 """
 
 
-def _configure(world: World, directory: Path) -> None:
+def _configure(world: World, directory: Path, more: str = "") -> None:
     (directory / "gate.py").write_text(GATE)
     (directory / "refused").write_text("")
     config = world.daemon.directory / "config.toml"
     command = f'["python3", "{directory}/gate.py"]'
-    config.write_text(f'{config.read_text()}\n[[app.gate]]\nname = "asks"\ncommand = {command}\ntimeout = "20s"\n')
+    config.write_text(
+        f'{config.read_text()}\n[[app.gate]]\nname = "asks"\ncommand = {command}\ntimeout = "20s"\n{more}'
+    )
 
 
 async def test_a_gate_of_ones_own_asks_candidates_and_refuses_them_and_nothing_of_it_or_of_a_proof_is_left(
@@ -59,7 +61,7 @@ async def test_a_gate_of_ones_own_asks_candidates_and_refuses_them_and_nothing_o
         await load.reached(load.sent + 100)
     assert (proven.status, proven.commit) == (Status.PROVEN, commit)
     (asked,) = [gate for gate in proven.gates if gate.name == "asks"]
-    assert asked.figures["candidate"] == commit
+    assert asked.figures == {"candidate": commit, "live": first.commit}
     assert (refused.status, refused.reason) == (Status.FAILED, "the asks gate refused it: asked")
     assert "secrets: []" in await world.log(proven)
     assert load.failures == []
@@ -77,3 +79,26 @@ async def test_a_gate_of_ones_own_asks_candidates_and_refuses_them_and_nothing_o
         one["Labels"]["io.deployd.deploy"] for one in containers if one["Labels"].get("io.deployd.app") == world.app
     ]
     assert numbers == [str(first.number)]
+
+
+async def test_a_release_that_a_gate_refuses_after_the_switch_is_returned(world: World, tmp_path: Path) -> None:
+    gates = tmp_path / "gates"
+    gates.mkdir()
+    _configure(world, gates, 'when = "after"\n[app.watch]\nfor = "60s"\n')
+    await world.client.reload()
+    first = await world.ended(await world.push())
+    world.change()
+    commit = world.repository.push("Another")["after"]
+    (gates / "refused").write_text(commit)
+    bad = await world.ended(await world.client.deploy(world.app, commit))
+    async with asyncio.timeout(60):
+        async for _ in world.client.events(world.app):
+            bad = await world.client.show(world.app, bad.number)
+            if bad.status is Status.REVERTED:
+                break
+    assert bad.reason == "the asks gate refused it: asked"
+    (asked,) = [gate for gate in bad.gates if gate.name == "asks"]
+    assert (asked.moment, asked.figures) == ("after", {"candidate": commit, "live": first.commit})
+    live = (await world.client.app(world.app)).live
+    assert live is not None
+    assert live.number == first.number
