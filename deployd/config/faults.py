@@ -17,7 +17,7 @@ _TIME = "expected a time with its zone, such as 2026-11-26T19:00:00Z"
 # By pydantic's name of the fault; what is not here keeps pydantic's words.
 _WORDS: Mapping[str, Callable[[_Context], str]] = {
     "missing": lambda _: "is required",
-    "string_type": lambda _: 'expected text in quotes, such as "5000"',
+    "string_type": lambda _: "expected text in quotes",
     "int_type": lambda _: "expected a whole number",
     "int_parsing": lambda _: "expected a whole number",
     "int_from_float": lambda _: "expected a whole number",

@@ -53,7 +53,7 @@ def _shared(first: tuple[str, str], second: tuple[str, str] | None = None) -> di
         (_app(docker={"network": "host"}), 'app.iris: docker.network = "host" gives two releases the same port'),
         (_app(target="kubernetes"), 'app.iris: target = "kubernetes" needs a table [app.kubernetes]'),
         (_app(name="Iris_1"), "app.Iris_1.name: expected lower-case letters, digits and hyphens"),
-        (_app(name=5), 'app.0.name: expected text in quotes, such as "5000"'),
+        (_app(name=5), "app.0.name: expected text in quotes"),
         (_app(docker={"env": {"PORT": 5000}}), 'app.iris.docker.env.PORT: write it in quotes: "5000"'),
         (_app(docker={"env": {"DEBUG": True}}), 'app.iris.docker.env.DEBUG: write it in quotes: "true"'),
         (_app(build={"args": {"PY": 3.11}}), 'app.iris.build.args.PY: write it in quotes: "3.11"'),

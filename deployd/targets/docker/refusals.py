@@ -101,6 +101,18 @@ _MEANINGS: tuple[tuple[str, str, Callable[[_Said], str], str], ...] = (
         "a number always works",
     ),
     (
+        r"unable to find group (\S+?):",
+        "group_add",
+        lambda m: f"the image has no group {m[1]}",
+        "a number always works",
+    ),
+    (
+        r"no such container:? (\S+)|non.running container:? (\S+)",
+        "ipc",
+        lambda m: f"no container {m[1] or m[2]} runs on this engine",
+        "docker ps names those that run",
+    ),
+    (
         r"exec: \\?\"([^\"\\]+)\\?\": (?:executable file not found|stat|permission|no such)",
         "command",
         lambda m: f"the image cannot run {m[1]}",

@@ -2,7 +2,8 @@
 
 The engine knows best what it can do, so deployd does not guess: it asks for a container with the app's options, of the gateway's
 image, whose program does not exist. An engine that gets as far as to miss the program takes everything else. Named volumes are
-left out, since the engine would make them. An app with no options of its own asks nothing.
+left out, since the engine would make them, and names of users and groups, which only the image of the app knows. An app with no
+options of its own asks nothing.
 """
 
 import secrets
@@ -61,7 +62,8 @@ class Trial:
         usual = host_config(DockerApp(), "")
         found = {key: value for key, value in host_config(docker, "").items() if usual.get(key) != value}
         found.pop("Binds", None)
-        return found
+        found["GroupAdd"] = [group for group in docker.group_add if group.isdecimal()]  # a name is the image's
+        return {key: value for key, value in found.items() if value != []}
 
     async def _try(self, app: App, wanted: dict[str, Any]) -> None:
         await self._remove_forgotten()

@@ -62,6 +62,11 @@ GPU = {"gpus": "all"}
             "user: the image has no user or group nobody2",
         ),
         (
+            {"group_add": ["render2"]},
+            "Unable to find group render2: no matching entries in group file",
+            "group_add: the image has no group render2",
+        ),
+        (
             {"entrypoint": ["/init"]},
             'failed to create task: exec: "/init": stat /init: no such file or directory: unknown',
             "command: the image cannot run /init",

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.engine
         ({"sysctls": {"net.core.no_such": "1"}}, "sysctls: the host's kernel does not take net.core.no_such"),
         ({"log": {"driver": "no-such-driver"}}, "log.driver: this engine has no log driver no-such-driver"),
         ({"log": {"driver": "json-file", "options": {"size": "1"}}}, "log.options: json-file has no option size"),
+        ({"ipc": "container:no-such-container"}, "ipc: no container no-such-container runs"),
         ({"security_opt": ["no-such-option"]}, "security_opt: the engine does not know it"),
         (
             {"env_secrets": {"KEY": "env:NO_SUCH_SECRET"}},
@@ -55,7 +56,7 @@ async def test_what_the_engine_can_do_leaves_nothing_behind(target: DockerTarget
             1, volumes=["/tmp:/host:ro", "named:/data"], tmpfs=["/run:size=1m"], shm_size="1MiB", ipc="private", init=True,
             ulimits={"nofile": 64}, sysctls={"net.core.somaxconn": "64"}, cap_drop=["ALL"], security_opt=[], cpus=0.5,
             memory="64MiB", devices=["/dev/null:/dev/x"], read_only=True, dns=["192.0.2.1"], extra_hosts=["a:192.0.2.1"],
-            group_add=["5"], log={"driver": "none"},
+            group_add=["5", "only-in-the-image"], log={"driver": "none"},
         )
     )  # fmt: skip
     assert leaks.present() == []
