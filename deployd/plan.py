@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from deployd.config.app import App
 from deployd.domain import AppState, Deploy, Head, Image, Known
-from deployd.order.decide import decide, head_of, needs_diff
+from deployd.order.decide import decide, head_of, needs_diff, why_no_head
 from deployd.pipeline import Pipeline
 from deployd.ports.source import Source
 from deployd.store.store import Store
@@ -39,6 +39,8 @@ async def plan(app: App, name: str, source: Source, store: Store, pipeline: Pipe
 
 async def _decision(app: App, head: Head, known: Known, source: Source) -> str:
     """What a look would decide if the commit were the head now; a deploy by hand does not ask."""
+    if head_of(app, {head.ref: head.commit}) is None:
+        return f"it is never a head: {why_no_head(app, {head.ref: head.commit})}"
     facts = await source.facts(app, head)
     changed = None
     if known.wanted is not None and needs_diff(app):

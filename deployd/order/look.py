@@ -114,6 +114,7 @@ class _Repository:
         self._asked = asyncio.Event()
         self._owed = False
         self._backoff = Backoff()
+        self._without_head: dict[str, str] = {}  # by app: why it has none
         self._absent: dict[
             str, tuple[str, Owed]
         ] = {}  # by app: a head, and an owed delivery whose commit it does not contain
@@ -183,6 +184,7 @@ class _Repository:
 
     async def _look_for(self, app: App, refs: Mapping[str, str], known: Known, *, final: bool) -> bool:
         head = head_of(app, refs)
+        self._tell_of_no_head(app, "" if head is not None else why_no_head(app, refs))
         upto = known.owed[-1].id if known.owed else None
         if head is not None and head.commit != known.decided:
             shown = all(one.commit == head.commit for one in known.owed)
@@ -199,6 +201,12 @@ class _Repository:
             await self._store.answer(app.name, head, upto, reason)
         self._absent.pop(app.name, None)
         return False
+
+    def _tell_of_no_head(self, app: App, reason: str) -> None:
+        """Log once why an app has no head."""
+        if reason and self._without_head.get(app.name) != reason:
+            logger.warning("%s has nothing to deploy: %s", app.name, reason)
+        self._without_head[app.name] = reason
 
     async def _decide(self, app: App, head: Head, known: Known, upto: int | None) -> None:
         """Deploy the head or skip it. A reload may cancel this, but a deploy that was queued is always passed to its lane."""

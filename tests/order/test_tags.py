@@ -81,11 +81,17 @@ async def test_a_release_comes_after_its_candidates(tagged: Works) -> None:
         await tagged.serves(commit)
 
 
-async def test_a_tag_that_is_no_version_is_not_deployed_and_that_is_said(tagged: Works) -> None:
+async def test_a_tag_that_is_no_version_is_not_deployed_and_that_is_said(
+    tagged: Works, caplog: pytest.LogCaptureFixture
+) -> None:
     commit, ref = _tag(tagged, "vnext")
+    why = f"no ref that matches refs/tags/v* is a version: {ref}"
+    assert not await tagged.polled()
     outcome = await tagged.told(commit, ref=ref)
-    assert outcome.number is None
-    assert "no ref that matches refs/tags/v* is a version: refs/tags/vnext" in outcome.reason
+    assert (outcome.number, outcome.reason) == (None, f"{why}; the live release stays")
+    said = [one.getMessage() for one in caplog.records]
+    assert said.count(f"iris has nothing to deploy: {why}") == 1
+    assert (await tagged.scheduler.plan("iris", "vnext")).steps[0] == f"it is never a head: {why}"
 
 
 @pytest.mark.slow
