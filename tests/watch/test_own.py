@@ -58,7 +58,7 @@ async def test_a_gate_that_cannot_be_run_is_not_judged_for_that_reason() -> None
     assert sign.result().detail == "there is no command /nowhere"
 
 
-def _begun(command: str, log: FakeLog, length: str = "1h") -> OneWatch:
+async def _begun(command: str, log: FakeLog, length: str = "1h") -> OneWatch:
     target = FakeTarget()
     target.containers["iris"] = {1, 2}
     gates = [
@@ -67,12 +67,12 @@ def _begun(command: str, log: FakeLog, length: str = "1h") -> OneWatch:
     ]
     settings = {"name": "iris", "repo": REPO, "branch": "main", "gateway": {"listen": 8000}}
     app = App.model_validate({**settings, "gate": gates, "golden": {"file": "golden.json"}, "watch": {"for": length}})
-    return Watch({"docker": target}, FakeSource(), lambda _: [Golden()]).begin(app, LIVE, OLD, log)
+    return await Watch({"docker": target}, FakeSource(), lambda _: [Golden()]).begin(app, LIVE, OLD, log)
 
 
 async def test_a_command_that_refuses_the_release_beside_the_one_before_returns_the_traffic() -> None:
     log = FakeLog()
-    watching = _begun('echo "$DEPLOYD_DEPLOY $DEPLOYD_CANDIDATE_URL $DEPLOYD_LIVE_URL"; exit 1', log)
+    watching = await _begun('echo "$DEPLOYD_DEPLOY $DEPLOYD_CANDIDATE_URL $DEPLOYD_LIVE_URL"; exit 1', log)
     reason = await watching.run(Told())
     assert reason == "the fairness gate refused it: exited with code 1: 2 http://192.0.2.1 http://192.0.2.1"
     assert log.text == "2 http://192.0.2.1 http://192.0.2.1\n"
@@ -82,7 +82,7 @@ async def test_a_command_that_refuses_the_release_beside_the_one_before_returns_
 
 
 async def test_a_command_that_runs_longer_than_the_watch_is_killed_with_it(tmp_path: Path) -> None:
-    watching = _begun(f"echo $$ > {tmp_path}/pid; exec sleep 600", FakeLog(), "1s")
+    watching = await _begun(f"echo $$ > {tmp_path}/pid; exec sleep 600", FakeLog(), "1s")
     run = asyncio.create_task(watching.run(Told()))
     assert await run == ""
     (result,) = [one for one in watching.results(FakeLog()) if one.name == "fairness"]

@@ -10,14 +10,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import NoReturn
 
+from msgspec import structs
+
 from deployd.config.app import App
 from deployd.domain import Deploy, Image
 from deployd.errors import DeploydError, RolloutFailed
-from deployd.ports.gate import Candidate
+from deployd.ports.gate import Candidate, Serving
 from deployd.ports.log import Log
 from deployd.ports.target import Progress
 from deployd.probe import headers_of
-from deployd.targets.kubernetes import manifests
+from deployd.targets.kubernetes import manifests, watching
 from deployd.targets.kubernetes.candidate import address_of
 from deployd.targets.kubernetes.client import Cluster, Json
 from deployd.targets.kubernetes.deployment import AppDeployment
@@ -112,11 +114,24 @@ class Proof:
                 port = settings.port
                 if settings.create:
                     port = manifests.port_of({"spec": pod["spec"]}, release.container, port)
-                async with address_of(self._cluster, up, port) as address:
-                    candidate = Candidate(self._app, self._deploy, address, image, headers_of(self._app, secure=False))
+                async with address_of(self._cluster, up, port) as address, self._serving(image) as live:
+                    headers = headers_of(self._app, secure=False)
+                    candidate = Candidate(self._app, self._deploy, address, image, headers, live)
                     await first(follower.failed(settings.patience), self._progress.prove(candidate))
             except RolloutFailed as failed:
                 raise await self._explained(failed, follower.pod, release.container) from failed
+
+    @asynccontextmanager
+    async def _serving(self, image: Image) -> AsyncIterator[Serving | None]:
+        """What serves meanwhile, reached inside the block; None when nothing does."""
+        record = await asyncio.to_thread(self._releases.read, self._app.name)
+        good = record.last if record is not None else None
+        if good is None or good.number is None:
+            yield None
+            return
+        release = structs.replace(self._deploy, number=good.number, image=image)
+        async with watching.asked(self._deployment, record, release) as asked:
+            yield Serving(good.number, asked.address) if asked is not None else None
 
     async def _explained(self, failed: RolloutFailed, pod: Json | None, container: str) -> RolloutFailed:
         """The failure with the last lines that the container printed."""

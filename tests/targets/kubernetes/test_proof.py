@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+import httpx
 import pytest
 
+from deployd.domain import Deploy
 from deployd.errors import RolloutFailed
+from deployd.ports.gate import Candidate
 from deployd.targets.kubernetes.client import Json
 from deployd.targets.kubernetes.proof import PROOF, pod_of
 from tests.fakes import FakeLog
@@ -41,9 +44,23 @@ def test_the_pod_runs_the_new_image_once_and_is_gone_soon() -> None:
     assert template == _template()
 
 
-async def _proven(world: World, number: int, image: Any, **settings: Any) -> RecordedProgress:
+class Beside(RecordedProgress):
+    """Asks what serves while the candidate is proven."""
+
+    def __init__(self, deploy: Deploy) -> None:
+        super().__init__(deploy)
+        self.serves: tuple[int, str] | None = None
+
+    async def prove(self, candidate: Candidate) -> None:
+        if (live := candidate.live) is not None:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                self.serves = live.number, (await http.get(live.address)).text
+        await super().prove(candidate)
+
+
+async def _proven(world: World, number: int, image: Any, **settings: Any) -> Beside:
     deploy = a_deploy(number, commit=image.tag, prove=True)
-    progress = RecordedProgress(deploy)
+    progress = Beside(deploy)
     await world.target.prove(world.app(**settings), deploy, image, progress)
     return progress
 
@@ -66,6 +83,7 @@ async def test_a_commit_is_proven_in_a_pod_that_the_service_does_not_reach_and_n
         before = world.deployment()
         progress = await _proven(world, 2, world.image("two"), **secret)
     assert progress.told == ["push", "pushed", "candidate", "proven passed"]
+    assert progress.serves == (1, "one")
     assert world.deployment()["metadata"]["generation"] == before["metadata"]["generation"]
     assert await world.target.serving(world.app()) == 1
     assert _left(world) == []
