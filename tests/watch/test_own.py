@@ -10,6 +10,7 @@ from deployd.config.app import App
 from deployd.domain import GateResult
 from deployd.errors import ConfigError
 from deployd.watch.own import OwnVerdict
+from deployd.watch.requests import Baseline
 from deployd.watch.stage import OneWatch, Watch
 from tests.desk import REPO
 from tests.fakes import FakeLog, FakeSource, FakeTarget
@@ -67,7 +68,7 @@ async def _begun(command: str, log: FakeLog, length: str = "1h") -> OneWatch:
     ]
     settings = {"name": "iris", "repo": REPO, "branch": "main", "gateway": {"listen": 8000}}
     app = App.model_validate({**settings, "gate": gates, "golden": {"file": "golden.json"}, "watch": {"for": length}})
-    return await Watch({"docker": target}, FakeSource(), lambda _: [Golden()]).begin(app, LIVE, OLD, log)
+    return await Watch({"docker": target}, FakeSource(), lambda _: [Golden()]).begin(app, LIVE, OLD, log, Baseline())
 
 
 async def test_a_command_that_refuses_the_release_beside_the_one_before_returns_the_traffic() -> None:
