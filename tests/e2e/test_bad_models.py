@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from deployd.api.answers import DeployAnswer
@@ -21,6 +22,7 @@ COMPARED = """
 file = "golden.json"
 [app.compare]
 """
+RECORDED = COMPARED.replace("[app.compare]", '[app.record]\nshare = 1.0\n[app.compare]\nrequests = "recorded"')
 EVALUATED = (
     COMPARED
     + """
@@ -153,3 +155,17 @@ async def test_changed_predictions_are_accepted_by_a_person_and_by_the_commit(mo
     back = await push(models, "well", "Labels as before\n\nDeployd-Expect: new-predictions")
     assert back.status is Status.LIVE, back.reason
     assert back.gates[-1].figures["accepted"].endswith("commit says Deployd-Expect: new-predictions")
+
+
+@pytest.mark.parametrize("models", [RECORDED], indirect=True, ids=["recorded"])
+async def test_a_model_that_answers_what_clients_have_asked_otherwise_is_refused(models: World) -> None:
+    await push(models, "well")
+    async with httpx.AsyncClient(trust_env=False, base_url=models.daemon.public_url) as http:
+        for x in range(20):
+            answer = await http.post("/predict", json={"instances": [{"x": 1000 + x, "country": "FR"}]})
+            assert answer.status_code == 200
+    refused = await push(models, "swapped")
+    assert refused.reason.startswith("the compare gate refused it: 20 of 20 answers differ from"), refused.reason
+    again = await push(models, "well")
+    assert again.status is Status.LIVE, again.reason
+    assert again.gates[-1].figures["n"] == 20
