@@ -97,6 +97,7 @@ class Evaluate(Section):
     target: Annotated[str, Field(min_length=1)]
     url: HttpPath = "/predict"
     request: Annotated[str, Field(min_length=1)] = "instances"
+    rows: Literal["objects", "lists"] = "objects"
     prediction: JsonPath | None = None
     probabilities: JsonPath = "$.predictions[*].probabilities"
     drop: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ from deployd.gates.asking import Answer, Asker, Request, asking, refusal
 from deployd.gates.files import ImageReader
 from deployd.gates.golden import proof
 from deployd.gates.rules import Difference, Rule, Rules
-from deployd.jsonpath import Step
+from deployd.jsonpath import Step, shown
 from deployd.ports.gate import Candidate, Serving
 from deployd.ports.log import Log
 from deployd.ports.source import CommitFacts, Context
@@ -159,7 +159,8 @@ class _Comparison:
         differing = [(at, found) for at, pair in judged if (found := _differences(pair, rules))]
         self._differing = len(differing)
         self._off = [one.off for _, found in differing for one in found if isinstance(one, Difference) and one.off]
-        self.rows = tuple(_row(at, found) for at, found in differing[:_ROWS_SHOWN])
+        private = compare.requests == "recorded"
+        self.rows = tuple(_row(at, found, private=private) for at, found in differing[:_ROWS_SHOWN])
         self._times = [
             (pair.live.seconds, pair.candidate.seconds) for pair in pairs if pair.live.status and pair.candidate.status
         ]
@@ -262,8 +263,12 @@ def _counts(wanted: Any, path: tuple[Step, ...]) -> bool:
     return True
 
 
-def _row(at: int, found: Sequence[Difference | str]) -> Mapping[str, Any]:
+def _row(at: int, found: Sequence[Difference | str], *, private: bool) -> Mapping[str, Any]:
+    """The first difference of a request; what clients of the app are answered stays out of the record."""
     first = found[0]
+    if private:
+        where = shown(first.path) if isinstance(first, Difference) else "the answer"
+        return {"request": at, "path": where, "text": f"request {at}: {where} is another"}
     more = {"more": len(found) - 1} if len(found) > 1 else {}
     parts = first.row() if isinstance(first, Difference) else {}
     return {"request": at, **parts, **more, "text": f"request {at}: {first}"}

@@ -231,21 +231,22 @@ async def _predictions(
 ) -> dict[str, list[Any] | None]:
     """What a release predicts for every row, and its scores where a metric needs them."""
     size = evaluate.batch
-    batches = [data.rows[at : at + size] for at in range(0, len(data.rows), size)]
-    requests = [Exchange("", "POST", evaluate.url, {evaluate.request: list(batch)}, None) for batch in batches]
+    rows = [row if evaluate.rows == "objects" else list(row.values()) for row in data.rows]
+    batches = [rows[at : at + size] for at in range(0, len(rows), size)]
+    requests = [Exchange("", "POST", evaluate.url, {evaluate.request: batch}, None) for batch in batches]
     async with asking(address, headers) as asker:
         answers = await asker.ask_all(requests, evaluate.concurrency)
     scored, labelled_too = bool(OF_SCORES & set(evaluate.metrics)), bool(set(evaluate.metrics) - OF_SCORES)
     predicted: list[Any] = []
     scores: list[Any] = []
     for at, (batch, answer) in enumerate(zip(batches, answers, strict=True)):
-        rows = f"rows {at * size + 1} to {at * size + len(batch)}"
+        where = f"rows {at * size + 1} to {at * size + len(batch)}"
         if answer is None or (why := refusal(evaluate.url, answer)):
-            raise _Refused(f"{rows}: {why if answer is not None else 'not asked any more'}")
+            raise _Refused(f"{where}: {why if answer is not None else 'not asked any more'}")
         if labelled_too:
-            predicted += _found(answer.value, evaluate.predicted, len(batch), rows)
+            predicted += _found(answer.value, evaluate.predicted, len(batch), where)
         if scored:
-            scores += _found(answer.value, evaluate.probabilities, len(batch), rows)
+            scores += _found(answer.value, evaluate.probabilities, len(batch), where)
     number = _numeric if evaluate.numeric else _label
     return {
         "predicted": [_each(number, value, at) for at, value in enumerate(predicted)] if labelled_too else None,

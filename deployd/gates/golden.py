@@ -70,6 +70,9 @@ def proof(golden: Golden, document: Document) -> Proof:
     if (unused := unused_rule(rules, asked)) is not None:
         hint = "correct its path, or remove the rule"
         raise RolloutFailed(f'the rule for "{unused}" names nothing in any expected answer', hint=hint)
+    if all(one.status is None and _is_empty(one.expected) for one in asked):
+        hint = "an answer must have what its response has, and nothing more"
+        raise RolloutFailed(f"{golden.file} proves nothing: no response says anything", hint=hint)
     return Proof(asked, rules, golden.concurrency, golden.latency)
 
 
@@ -100,6 +103,11 @@ async def _asked_again(asker: Asker, wanted: Proof, answers: list[Answer | None]
         if answer is not None and answer.status and answer.seconds > wanted.latency:
             answers[position] = await asker.ask(wanted.asked[position])
     return answers
+
+
+def _is_empty(expected: Any) -> bool:
+    """It holds for any object, such as {} and {"a": {}}."""
+    return isinstance(expected, dict) and all(_is_empty(inner) for inner in expected.values())
 
 
 def _row(wanted: Proof, position: int, answer: Answer) -> dict[str, Any] | None:

@@ -122,6 +122,6 @@ def _number(value: Any, where: str) -> float:
 def _digest(content: bytes, evaluate: Evaluate) -> str:
     """What makes two evaluations comparable: the same rows, sent and read in the same way."""
     how = evaluate.model_dump(
-        mode="json", include={"target", "url", "request", "prediction", "probabilities", "drop", "by"}
+        mode="json", include={"target", "url", "request", "rows", "prediction", "probabilities", "drop", "by"}
     )
     return "sha256:" + hashlib.sha256(content + json.dumps(how, sort_keys=True).encode()).hexdigest()

@@ -75,7 +75,9 @@ async def test_many_other_answers_are_refused_with_the_first_rows() -> None:
 async def test_recorded_requests_are_compared() -> None:
     clients = [Recorded("/half", "POST", {"x": x}) for x in range(40)]
     assert (await compared(half(), half(), sampled=clients, requests="recorded")).figures["n"] == 40
-    assert (await compared(half(), half(off=1), sampled=clients, requests="recorded")).verdict == "failed"
+    result = await compared(half(), half(off=1), sampled=clients, requests="recorded")
+    assert result.verdict == "failed"
+    assert result.rows[0] == {"request": 1, "path": "$.y", "text": "request 1: $.y is another"}
 
 
 async def test_without_a_recorded_request_nothing_is_judged() -> None:

@@ -211,3 +211,11 @@ async def test_the_process_gets_no_secret_of_the_daemon(monkeypatch: pytest.Monk
         await found.ask({"expected": [], "slices": {}, "metrics": [], "numeric": False})
         environ = await asyncio.to_thread(Path(f"/proc/{found.pid}/environ").read_bytes)
         assert b"hunter2" not in environ
+
+
+async def test_rows_are_sent_as_lists_to_services_that_want_them_so() -> None:
+    def kserve(path: str, body: bytes) -> Answer:
+        return 200, as_json({"predictions": [right(x) for x, country in json.loads(body)["instances"]]})
+
+    result = await evaluated(kserve, raw=True, rows="lists", prediction="$.predictions[*]")
+    assert result.detail == "accuracy 1 of 120 rows"

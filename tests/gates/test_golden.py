@@ -210,3 +210,10 @@ async def test_answers_of_the_open_inference_protocol_are_compared_by_the_names_
     wrong = await ask(lambda path, body: (200, as_json({"outputs": [{"name": "y", "data": [float("nan")]}]})), content)
     assert wrong.detail == "case 1 of 1: $.outputs.y[0]: NaN, expected 3.0"
     assert wrong.rows[0]["got"] == "NaN"
+
+
+async def test_a_file_whose_responses_say_nothing_proves_nothing() -> None:
+    result = await ask(
+        content=as_json({"cases": [{"request": 1, "response": {}}, {"request": 2, "response": {"a": {}}}]})
+    )
+    assert result.detail.startswith("golden.json proves nothing: no response says anything")
