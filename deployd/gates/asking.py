@@ -36,12 +36,13 @@ class Request(Protocol):
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back: `status`, the JSON in it (`value`) and how long it took. `fault` says why there is none: no answer
-    (`status` 0), or one that is not JSON."""
+    (`status` 0), or one that is not JSON. `lost`: the connection ended before the answer came."""
 
     status: int
     value: Any
     seconds: float
     fault: str = ""
+    lost: bool = False
 
     @property
     def ok(self) -> bool:
@@ -69,7 +70,8 @@ class Asker:
             )
         except httpx.HTTPError as exc:
             why = str(exc) or type(exc).__name__
-            return Answer(0, None, time.monotonic() - began, f"{request.url} does not answer: {why}")
+            lost = not isinstance(exc, httpx.ConnectError)
+            return Answer(0, None, time.monotonic() - began, f"{request.url} does not answer: {why}", lost)
         return _read(request, answer, time.monotonic() - began)
 
     async def ask_all(self, requests: Sequence[Request], concurrency: int) -> list[Answer | None]:

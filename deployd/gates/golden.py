@@ -144,4 +144,7 @@ def _result(wanted: Proof, answers: Sequence[Answer | None], rows: list[dict[str
     if unasked := sum(answer is None for answer in answers):
         figures["unasked"] = unasked
     more = f" ({len(rows) - 1} more of {count} are wrong)" if len(rows) > 1 else ""
-    return GateResult(NAME, "failed", f"{told(rows[0], count)}{more}", figures, tuple(rows[:_ROWS_SHOWN]))
+    # Several are under way at once: which of them ended the service, nobody can say.
+    lost = [str(at) for at, answer in enumerate(answers, start=1) if answer is not None and answer.lost]
+    cases = f"; it stopped answering at case {' or '.join(lost)}" if lost else ""
+    return GateResult(NAME, "failed", f"{told(rows[0], count)}{more}{cases}", figures, tuple(rows[:_ROWS_SHOWN]))

@@ -1,6 +1,7 @@
 """Models that are worse than the one that serves, each in its own way: each is refused before the switch, and says why."""
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -83,8 +84,8 @@ EVAL = "x,country,species\n" + "".join(f"{x},{country},{'ab'[x % 3 == 0]}\n" for
 BAD = {
     "swapped": ("evaluate", "accuracy 0 of 160 rows is below 0.9"),
     "slice": ("evaluate", "country=FR: accuracy 0.5 is worse than 1 of"),
-    "nan": ("golden", "case 8 of 12: $.predictions[0].score: NaN, expected 0.07"),
-    "crash": ("golden", "case 8 of 12: /predict does not answer"),
+    "nan": ("golden", r"case 8 of 12: \$\.predictions\[0\]\.score: NaN, expected 0.07"),
+    "crash": ("golden", r"it stopped answering at case (\d or )*8\b"),
     "slow": ("compare", "clearly more than 2 times as slow"),
 }
 
@@ -135,7 +136,7 @@ async def test_each_bad_model_is_refused_before_the_switch_by_the_rows_or_figure
             bad = await push(models, behaviour)
             assert (behaviour, bad.status) == (behaviour, Status.FAILED)
             assert bad.reason.startswith(f"the {gate} gate refused it: "), bad.reason
-            assert why in bad.reason
+            assert re.search(why, bad.reason), bad.reason
     assert load.failures == []
     assert all(client.turns == [first.commit] for client in load.clients)
     good = await push(models, "well")

@@ -141,6 +141,17 @@ async def test_a_deeply_nested_answer_fails() -> None:
     assert result.detail.startswith("case 1 of 12: the answer is nested too deeply")
 
 
+async def test_a_service_that_ends_at_a_case_is_told_with_the_cases_that_were_under_way() -> None:
+    def answer(path: str, body: bytes) -> Answer:
+        if json.loads(body)["x"] == 5:
+            raise ConnectionResetError
+        return half(path, body)
+
+    result = await ask(answer, concurrency=1)
+    assert result.detail.startswith("case 6 of 12: /half does not answer: ")
+    assert result.detail.endswith("; it stopped answering at case 6")
+
+
 async def test_a_service_that_stops_fails() -> None:
     async with serving(half) as address:
         pass
