@@ -76,6 +76,7 @@ class Pipeline:
             await self._record_config(app, deploy)
             try:
                 async with AsyncExitStack() as stack:
+                    stack.push_async_callback(passage.let_gates_go)
                     if deploy.prove and (why := why_unprovable(app)):
                         raise RolloutFailed(why)
                     await self._parts.targets[app.target].require(app)
@@ -85,6 +86,7 @@ class Pipeline:
                     else:
                         if deploy.rollback_to is None and _reads_the_commit(app):
                             await self._fetch(app, passage, stack)
+                        await passage.let_gates_get_ready()
                         image = await self._built_before(deploy)
                     if deploy.prove:
                         await self._prove(app, deploy, image, passage)
@@ -137,6 +139,7 @@ class Pipeline:
         if self._slots.locked():
             log.write("waiting for another build to end (builder.concurrency)\n")
         async with self._slots, passage.step("build"):
+            await passage.let_gates_get_ready()
             request = self._request(app, deploy.commit)
             image = await self._built(app, request, deploy)
             if image is not None:
@@ -228,6 +231,8 @@ class _Passage(Recorder):
         super().__init__(parts.store, deploy, log)
         self.context: Context | None = None
         self._results: dict[tuple[str, Moment], GateResult] = {}
+        self._gates: Sequence[Gate] = ()
+        self._prepared = AsyncExitStack()
         self._parts = parts
         self._app = app
         self._may_cut_over = may_cut_over
@@ -243,18 +248,30 @@ class _Passage(Recorder):
         async with await self._parts.source.fetch(self._app, self.deploy.commit, self.deploy.ref, self.log) as context:
             return await context.read(path)
 
+    async def let_gates_get_ready(self) -> None:
+        """Enter the gates that need time before they can be asked, so that it passes during the build."""
+        if not self._gates:
+            self._gates = self._parts.gates(self._app)
+            for gate in self._gates:
+                if isinstance(gate, AbstractAsyncContextManager):
+                    await self._prepared.enter_async_context(gate)
+
+    async def let_gates_go(self) -> None:
+        """End what `let_gates_get_ready` began."""
+        self._gates = ()
+        await self._prepared.aclose()
+
     async def prove(self, candidate: Candidate) -> None:
         """Ask the gates in turn; the first that refuses ends it. The first asks whether the candidate is ready: what it says of
         its model is recorded then."""
-        gates = self._parts.gates(self._app)
-        async with AsyncExitStack() as stack:
-            for gate in gates:
-                if isinstance(gate, AbstractAsyncContextManager):
-                    await stack.enter_async_context(gate)
-            await self._ask_in_steps(gates[:1], candidate)
+        await self.let_gates_get_ready()
+        try:
+            await self._ask_in_steps(self._gates[:1], candidate)
             if model := await provenance(candidate.address, candidate.app.ready, candidate.headers):
                 await self._store.record_model(self.deploy, model)
-            await self._ask_in_steps(gates[1:], candidate)
+            await self._ask_in_steps(self._gates[1:], candidate)
+        finally:
+            await self.let_gates_go()
         if not self.deploy.prove:
             await run_hooks("before", Facts.of(candidate), self)
 

@@ -30,14 +30,15 @@ NAME = "evaluate"
 _SURE = 0.01
 _FEWEST_ROWS = 30  # a slice with fewer is shown and not judged
 _SLICE_MARGIN = 0.05
+_ROWS_SHOWN = 10
 
 Recorded = Callable[[str, int], Awaitable[Mapping[str, Any] | None]]
 """The figures that this gate recorded for a deploy of an app; None when there are none."""
 
 
 class EvaluateGate:
-    """Sends the rows of `[app.evaluate]`; for apps with that table. As an async context manager, its process gets ready while
-    other gates are asked."""
+    """Sends the rows of `[app.evaluate]`; for apps with that table. As an async context manager, its process gets ready during
+    the build."""
 
     name = NAME
 
@@ -146,9 +147,12 @@ class _Judgement:
         limits = self.evaluate.model_dump(mode="json", include={"metrics"}, exclude_none=True)["metrics"]
         figures["limits"] = {metric: values for metric, values in limits.items() if values}
         said = ", ".join(f"{metric} {_shown(value)}" for metric, value in self.figures.items())
-        whole = f"{said} of {n} rows"
+        whole = f"{said} on {n} rows"
         if self.refusals:
-            return GateResult(NAME, "failed", "; ".join([*self.refusals, *self.doubts]), figures, tuple(self.rows))
+            # What is wrong with all rows is wrong with slices, too.
+            of_all = [text for text in self.refusals if not text.startswith(tuple(f"{name}: " for name in self.slices))]
+            said = "; ".join(of_all or self.refusals)
+            return GateResult(NAME, "failed", said, figures, tuple(self.rows))
         if self.doubts:
             return GateResult(NAME, "warned", "; ".join([whole, *self.doubts]), figures, tuple(self.rows))
         return GateResult(NAME, "passed", whole, figures)
@@ -160,7 +164,7 @@ class _Judgement:
         if value is None:
             self.refusals += [] if where else [f"{metric} is not defined on these rows"]
             return
-        n = "" if where else f" of {len(self.data.rows)} rows"
+        n = "" if where else f" on {len(self.data.rows)} rows"
         if least is not None and value < least:
             self.refusals.append(f"{where}{metric} {_shown(value)}{n} is below {least:g}")
         if most is not None and value > most:
@@ -218,9 +222,8 @@ class _Judgement:
     def _add_rows(self, lost: list[int]) -> None:
         """The numbers of rows that only the live release answers right; nothing of what is in them, which may be private."""
         known = {row["row"] for row in self.rows}
-        self.rows += [
-            {"row": at + 1, "text": f"row {at + 1}: wrong, and right before"} for at in lost if at + 1 not in known
-        ]
+        rows = [{"row": at + 1, "text": f"row {at + 1}: wrong, and right before"} for at in lost if at + 1 not in known]
+        self.rows = (self.rows + rows)[:_ROWS_SHOWN]
 
     def _name(self, serving: Serving) -> str:
         return f"{self.candidate.app.name}/{serving.number}" if serving.number else "what serves"

@@ -35,7 +35,7 @@ class Candidate:
 class Gate(Protocol):
     """A proof asked of a candidate before it gets traffic.
 
-    One that is an async context manager is entered before the first gate is asked, so that what it needs gets ready meanwhile.
+    One that is an async context manager is entered when the build begins, so that what it needs gets ready meanwhile.
     """
 
     name: str

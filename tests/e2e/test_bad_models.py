@@ -82,7 +82,7 @@ ThreadingHTTPServer(("0.0.0.0", 5000), Answers).serve_forever()
 ROWS = [(n, "FR" if n % 2 == 0 else "DE") for n in range(160)]
 EVAL = "x,country,species\n" + "".join(f"{x},{country},{'ab'[x % 3 == 0]}\n" for x, country in ROWS)
 BAD = {
-    "swapped": ("evaluate", "accuracy 0 of 160 rows is below 0.9"),
+    "swapped": ("evaluate", "accuracy 0 on 160 rows is below 0.9"),
     "slice": ("evaluate", "country=FR: accuracy 0.5 is worse than 1 of"),
     "nan": ("golden", r"case 8 of 12: \$\.predictions\[0\]\.score: NaN, expected 0.07"),
     "crash": ("golden", r"it stopped answering at case (\d or )*8\b"),

@@ -85,7 +85,7 @@ def _never(x: int) -> str:
 async def test_a_good_model_passes_and_the_label_is_not_sent() -> None:
     seen: list[dict[str, Any]] = []
     result = await evaluated(right, right, seen=seen, drop=["country"], by=["country"])
-    assert (result.verdict, result.detail) == ("passed", "accuracy 1 of 120 rows")
+    assert (result.verdict, result.detail) == ("passed", "accuracy 1 on 120 rows")
     assert (result.figures["n"], result.figures["accuracy"], result.figures["live"]) == (120, 1.0, {"accuracy": 1.0})
     assert result.figures["slices"] == {
         "country=FR": {"n": 60, "accuracy": 1.0},
@@ -100,7 +100,7 @@ async def test_swapped_labels_are_refused_by_the_figure_and_against_the_live_rel
     result = await evaluated(swapped, right)
     assert result.verdict == "failed"
     assert result.detail.startswith(
-        "accuracy 0 of 120 rows is below 0.9; accuracy 0 is worse than 1 of iris/41 (120 rows, "
+        "accuracy 0 on 120 rows is below 0.9; accuracy 0 is worse than 1 of iris/41 (120 rows, "
     )
     assert result.rows[0] == {"row": 1, "text": "row 1: wrong, and right before"}
 
@@ -163,7 +163,7 @@ async def test_numbers_are_evaluated_with_a_margin_that_is_a_share_of_the_live_f
     good = await evaluated(numbers(0.5), raw=True, csv=csv, metrics=metrics, prediction="$.out[*]")
     assert (good.verdict, good.figures["rmse"]) == ("passed", 0.5)
     bad = await evaluated(numbers(1.5), raw=True, csv=csv, metrics=metrics, prediction="$.out[*]")
-    assert bad.detail == "rmse 1.5 of 120 rows is above 1"
+    assert bad.detail == "rmse 1.5 on 120 rows is above 1"
 
 
 async def test_an_answer_of_another_form_is_told_with_the_path() -> None:
@@ -218,4 +218,4 @@ async def test_rows_are_sent_as_lists_to_services_that_want_them_so() -> None:
         return 200, as_json({"predictions": [right(x) for x, country in json.loads(body)["instances"]]})
 
     result = await evaluated(kserve, raw=True, rows="lists", prediction="$.predictions[*]")
-    assert result.detail == "accuracy 1 of 120 rows"
+    assert result.detail == "accuracy 1 on 120 rows"
