@@ -33,7 +33,8 @@ target = "species"
 by = ["country"]
 [app.evaluate.metrics.accuracy]
 at_least = 0.9
-not_worse_than_live = 0.01
+not_worse_than_live = 0.1
+slice_not_worse_than_live = 0.05
 """
 )
 
@@ -51,7 +52,7 @@ def predict(row):
         return {"label": right, "score": float("nan")}
     if BEHAVIOUR == "crash" and x == 7:
         os._exit(9)
-    swapped = BEHAVIOUR == "swapped" or (BEHAVIOUR == "slice" and row["country"] == "FR" and x % 4 == 0)
+    swapped = BEHAVIOUR == "swapped" or (BEHAVIOUR == "slice" and row["country"] == "FR" and x % 16 == 0)
     return {"label": "ba"[x % 3 == 0] if swapped else right, "score": x / 100}
 
 
@@ -79,11 +80,11 @@ class Answers(BaseHTTPRequestHandler):
 ThreadingHTTPServer(("0.0.0.0", 5000), Answers).serve_forever()
 """
 
-ROWS = [(n, "FR" if n % 2 == 0 else "DE") for n in range(160)]
+ROWS = [(n, "FR" if n % 4 == 0 else "DE") for n in range(240)]
 EVAL = "x,country,species\n" + "".join(f"{x},{country},{'ab'[x % 3 == 0]}\n" for x, country in ROWS)
 BAD = {
-    "swapped": ("evaluate", "accuracy 0 on 160 rows is below 0.9"),
-    "slice": ("evaluate", "country=FR: accuracy 0.5 is worse than 1 of"),
+    "swapped": ("evaluate", "accuracy 0 on 240 rows is below 0.9"),
+    "slice": ("evaluate", "^the evaluate gate refused it: country=FR: accuracy 0.75 is worse than 1 of"),
     "nan": ("golden", r"case 8 of 12: \$\.predictions\[0\]\.score: NaN, expected 0.07"),
     "crash": ("golden", r"it stopped answering at case (\d or )*8\b"),
     "slow": ("compare", "clearly more than 2 times as slow"),
@@ -95,7 +96,7 @@ def golden(behaviour: str) -> str:
     cases = []
     for x, country in ROWS[:12]:
         label = "ba"[x % 3 == 0] if behaviour == "swapped" else "ab"[x % 3 == 0]
-        sliced = behaviour == "slice" and country == "FR" and x % 4 == 0
+        sliced = behaviour == "slice" and country == "FR" and x % 16 == 0
         answer = {"label": "ba"[x % 3 == 0] if sliced else label, "score": x / 100}
         cases.append({"request": {"instances": [{"x": x, "country": country}]}, "response": {"predictions": [answer]}})
     return json.dumps({"url": "/predict", "cases": cases})
