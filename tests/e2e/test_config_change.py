@@ -1,11 +1,16 @@
 """A changed config of an app: it is told, rolled out on request without a lost request, and what failed for it is tried again."""
 
+import asyncio
+from contextlib import suppress
+
 import pytest
 
+from deployd.api.answers import DeployAnswer
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
+from deployd.errors import RequestRefused
 from deployd.status import Status
-from tests.e2e.world import WHO, World
+from tests.e2e.world import REST, WHO, World
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -28,6 +33,15 @@ def _environment(engine: Engine, world: World, number: int) -> list[str]:
     return environment
 
 
+async def _queued(world: World, number: int) -> DeployAnswer:
+    """The deploy with this number, once the daemon has queued it by itself."""
+    async with asyncio.timeout(60):
+        async for _ in world.client.events(world.app):
+            with suppress(RequestRefused):
+                return await world.client.show(world.app, number)
+    raise AssertionError("the daemon ended")
+
+
 async def test_a_changed_config_is_told_and_rolled_out_without_a_lost_request(
     world: World, docker_engine: Engine
 ) -> None:
@@ -35,7 +49,7 @@ async def test_a_changed_config_is_told_and_rolled_out_without_a_lost_request(
     _configure(world, 'env = { MODE = "fast" }')
     assert (await world.client.reload()).older_config == [world.app]
     assert (await world.client.app(world.app)).older_config
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         await load.reached(200)
         restarted = await world.ended(await world.client.restart(world.app))
@@ -54,5 +68,5 @@ async def test_a_changed_config_is_told_and_rolled_out_without_a_lost_request(
     assert (told.failed and told.failed.number, told.health and told.health.state) == (failed.number, "ok")
     _configure(world, 'env_secrets = { TOKEN = "env:DEPLOYD_DEMO_SECRET" }')
     await world.client.reload()
-    again = await world.ended(await world.client.show(world.app, failed.number + 1))
+    again = await world.ended(await _queued(world, failed.number + 1))
     assert (again.status, again.commit) == (Status.LIVE, failed.commit)

@@ -8,7 +8,7 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.status import Status
-from tests.e2e.world import WHO, World
+from tests.e2e.world import REST, WHO, World
 from tests.host.test_child import runs
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -52,7 +52,7 @@ async def test_a_gate_of_ones_own_asks_candidates_and_refuses_them_and_nothing_o
 
     world.change()
     commit = world.repository.push("Another")["after"]
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         await load.reached(100)
         proven = await world.ended(await world.client.prove(world.app, commit))

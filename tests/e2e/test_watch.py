@@ -13,7 +13,7 @@ from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.engine.client import EngineClient
 from deployd.status import Status
-from tests.e2e.world import CONFIG, WHO, World
+from tests.e2e.world import CONFIG, REST, WHO, World
 from tests.e2e.world import world as make_world
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -77,7 +77,7 @@ async def _live(world: World) -> int | None:
 
 
 async def test_a_release_that_leaks_until_it_is_killed_is_returned(world: World) -> None:
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         bad = await world.ended(await world.push(behaviour="leaks"))
         assert bad.status is Status.LIVE
@@ -98,7 +98,7 @@ async def test_a_release_that_leaks_until_it_is_killed_is_returned(world: World)
 
 
 async def test_a_release_that_errs_after_five_seconds_of_traffic_is_returned(world: World) -> None:
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         bad = await world.ended(await world.push(behaviour="errs after 5 s"))
         assert bad.status is Status.LIVE
@@ -117,7 +117,7 @@ async def test_a_release_that_errs_after_five_seconds_of_traffic_is_returned(wor
 
 
 async def test_a_rollback_in_the_watch_is_a_return_that_loses_no_request(world: World) -> None:
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         second = await world.ended(await world.push())
         assert (await _watched(world)).standby == 1

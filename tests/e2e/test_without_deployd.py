@@ -17,7 +17,7 @@ from deployd.bringup.ports import free_port
 from deployd.client import Client
 from deployd.errors import RequestRefused
 from deployd.status import Status
-from tests.e2e.world import CONFIG, WHO, World
+from tests.e2e.world import CONFIG, REST, WHO, World
 from tests.e2e.world import world as make_world
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -61,7 +61,7 @@ async def _until(so: Callable[[], bool]) -> None:
 
 async def test_twenty_restarts_of_deployd_lose_no_request(world: World) -> None:
     live = await world.ended(await world.push())
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         for number in range(_RESTARTS):
             process = world.daemon.process
@@ -97,7 +97,7 @@ async def test_another_gateway_image_takes_over_under_load(
             instance = world.daemon.instance
             name = f"/containers/deployd-gateway-{instance}"
             first = await world.ended(await world.push())
-            load = Load(world.daemon.public_url)
+            load = Load(world.daemon.public_url, rest=REST)
             async with load.running(WHO):
                 config = tmp_path / "config.toml"
                 config.write_text(config.read_text().replace(f"{tag}:1", f"{tag}:2"))
@@ -129,7 +129,7 @@ async def test_a_reload_adds_an_app_refuses_a_broken_file_and_keeps_a_removed_ap
     before = config.read_text()
     port, two = free_port(), f"{world.app}-two"
     url = f"http://127.0.0.1:{port}"
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         config.write_text(before + _ANOTHER_APP.format(app=world.app, remote=world.daemon.remote, port=port))
         process.send_signal(signal.SIGHUP)

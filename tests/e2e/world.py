@@ -103,6 +103,8 @@ asyncio.run(main())
 """
 
 WHO = Call("GET", "/")
+REST = 0.005
+"""Seconds between the requests of a client where a test needs load and no full load, which takes a core of its own."""
 
 
 class World:

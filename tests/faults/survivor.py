@@ -19,7 +19,7 @@ from deployd.bringup.load import Load
 from deployd.bringup.repository import deliver
 from deployd.client import Client
 from deployd.status import Status
-from tests.e2e.world import DOCKERFILE, WHO, World
+from tests.e2e.world import DOCKERFILE, REST, WHO, World
 from tests.faults.promises import check_clients, check_taken, check_work, check_world
 from tests.faults.witness import database_of, records
 
@@ -46,7 +46,7 @@ async def surviving(world: World, engine: Engine, chance: random.Random) -> Asyn
     world.repository.write("golden.json", json.dumps(_ANSWERS))
     first = await world.ended(await world.push(dockerfile=GOLDEN_DOCKERFILE))
     assert first.status is Status.LIVE, first.reason
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO, kept=1, fresh=1):
         yield Survivor(world, load, engine, chance)
 

@@ -10,7 +10,7 @@ from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.status import Status
 from tests.conftest import needed
-from tests.e2e.world import DOCKERFILE, WHO
+from tests.e2e.world import DOCKERFILE, REST, WHO
 from tests.faults.conftest import MakeWorld
 from tests.faults.promises import check_clients, check_world
 from tests.faults.witness import begins, finishes, records
@@ -46,7 +46,7 @@ async def test_a_clock_that_jumps_does_not_change_what_is_deployed(
     world = await make_world(environment=environment)
     first = await world.ended(await world.push())
     assert abs(first.created_at.timestamp() - time.time()) < 3600
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         second = await world.push(dockerfile=DOCKERFILE + "RUN sleep 2\n")
         await world.says(second, "RUN sleep 2")

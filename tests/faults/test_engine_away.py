@@ -8,7 +8,7 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.status import Status
-from tests.e2e.world import CONFIG, DOCKERFILE, WHO
+from tests.e2e.world import CONFIG, DOCKERFILE, REST, WHO
 from tests.faults.conftest import MakeWorld
 from tests.faults.promises import check_clients, check_world
 from tests.faults.proxy import EngineProxy
@@ -30,7 +30,7 @@ async def test_a_deploy_waits_for_an_engine_that_goes_away_during_a_build(
 ) -> None:
     world = await make_world(environment=proxy.environment)
     first = await world.ended(await world.push())
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         deploy = await world.push(dockerfile=DOCKERFILE + "RUN sleep 3\n")
         await world.says(deploy, "sleep 3")
@@ -53,7 +53,7 @@ async def test_a_deploy_waits_for_an_engine_that_goes_away_while_the_candidate_s
     slow_to_start = DOCKERFILE.replace("CMD [", 'CMD ["sh", "-c", "sleep 3; exec python3 -u /app.py"]\n#')
     world = await make_world(environment=proxy.environment)
     await world.ended(await world.push())
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         deploy = await world.push(dockerfile=slow_to_start)
         await begins(world, deploy, "ready")
@@ -75,7 +75,7 @@ async def test_a_deploy_waits_for_an_engine_that_goes_away_during_a_drain(
     )
     world = await make_world(CONFIG.replace('stop_timeout = "2s"', 'stop_timeout = "8s"'), proxy.environment)
     await world.ended(await world.push(dockerfile=slow_to_stop))
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         deploy = await world.push()
         await _stopping(docker_engine, world.daemon.container(1))
@@ -93,7 +93,7 @@ async def test_a_daemon_waits_for_an_engine_that_is_away_at_the_start(
 ) -> None:
     world = await make_world(environment=proxy.environment)
     await world.ended(await world.push())
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         await world.daemon.stop()
         proxy.away()
@@ -114,7 +114,7 @@ async def test_a_deploy_waits_for_an_engine_that_hangs_and_says_so(
 ) -> None:
     world = await make_world(environment=proxy.environment)
     await world.ended(await world.push())
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         deploy = await world.push(dockerfile=DOCKERFILE + "RUN sleep 2\n")
         await world.says(deploy, "sleep 2")

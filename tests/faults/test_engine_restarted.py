@@ -16,7 +16,7 @@ from deployd.bringup.images import HAPROXY, PYTHON
 from deployd.bringup.load import Load
 from deployd.status import Status
 from tests.conftest import needed
-from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World, world
+from tests.e2e.world import CONFIG, DOCKERFILE, REST, WHO, World, world
 from tests.faults.promises import check_clients, check_world
 from tests.faults.witness import answers, begins, finishes, until
 from tests.testbed.spare_engine import SpareEngine, spare_engine
@@ -60,7 +60,7 @@ _SLOW_TO_START = DOCKERFILE.replace("CMD [", 'CMD ["sh", "-c", "sleep 3; exec py
 
 
 async def test_a_deploy_goes_live_after_the_engine_was_killed_during_its_build(here: World, spare: SpareEngine) -> None:
-    load = Load(here.daemon.public_url)
+    load = Load(here.daemon.public_url, rest=REST)
     async with load.running(WHO):
         deploy = await here.push(dockerfile=DOCKERFILE + "RUN sleep 4\n")
         await here.says(deploy, "RUN sleep 4")
@@ -77,7 +77,7 @@ async def test_a_deploy_goes_live_after_the_engine_was_killed_during_its_build(h
 async def test_a_deploy_goes_live_after_the_engine_was_restarted_while_the_candidate_started(
     here: World, spare: SpareEngine
 ) -> None:
-    load = Load(here.daemon.public_url)
+    load = Load(here.daemon.public_url, rest=REST)
     async with load.running(WHO):
         deploy = await here.push(dockerfile=_SLOW_TO_START)
         await begins(here, deploy, "ready")
@@ -91,7 +91,7 @@ async def test_a_deploy_goes_live_after_the_engine_was_restarted_while_the_candi
 
 
 async def test_a_deploy_ends_well_after_the_engine_was_killed_during_its_drain(here: World, spare: SpareEngine) -> None:
-    load = Load(here.daemon.public_url)
+    load = Load(here.daemon.public_url, rest=REST)
     async with load.running(WHO):
         deploy = await here.push()
         await until(here, deploy, Status.LIVE)

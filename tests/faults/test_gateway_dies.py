@@ -14,7 +14,7 @@ from deployd.api.answers import DeployAnswer
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.status import Status
-from tests.e2e.world import CONFIG, WHO, World
+from tests.e2e.world import CONFIG, REST, WHO, World
 from tests.faults.conftest import MakeWorld
 from tests.faults.promises import check_world
 from tests.faults.witness import finishes, until
@@ -91,7 +91,7 @@ async def test_the_live_release_serves_again_whatever_happens_to_haproxy(
         file.write_text("")
         api.delete(f"/containers/{name}?force=1")
 
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO, kept=1, fresh=1):
         for fault in (killed, restarted_with_a_truncated_file, removed, emptied_and_removed):
             with _a_short_gap(f"HAProxy {fault.__name__.replace('_', ' ')}"):
@@ -131,7 +131,7 @@ async def test_a_release_that_dies_right_after_the_switch_serves_again_at_any_ad
 ) -> None:
     world = await make_world(CONFIG.replace('stop_timeout = "2s"', 'stop_timeout = "2s"\nmemory = "64MiB"'))
     first = await _live(world)
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO, kept=1, fresh=1):
         deploy = await world.push()
         await until(world, deploy, Status.LIVE)

@@ -9,7 +9,7 @@ from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.bringup.repository import deliver
 from deployd.status import Status
-from tests.e2e.world import CONFIG, WHO, World
+from tests.e2e.world import CONFIG, REST, WHO, World
 from tests.faults.conftest import MakeWorld
 from tests.faults.promises import check_clients, check_world
 from tests.faults.witness import finishes, readyz
@@ -26,7 +26,7 @@ async def test_a_remote_that_fails_only_delays_the_head(
         config = CONFIG.replace("file://{remote}", f"{url}/acme/iris.git")
         world = await make_world(config.replace('poll_every = "1h"', 'poll_every = "1h"\ntimeout = "2s"'))
         await world.ended(await world.push())
-        load = Load(world.daemon.public_url)
+        load = Load(world.daemon.public_url, rest=REST)
         async with load.running(WHO):
             behaviour.status = 503
             guid = await _pushed_in_vain(world)

@@ -18,7 +18,7 @@ from deployd.bringup.repository import deliver
 from deployd.errors import Unavailable
 from deployd.status import Status
 from tests.conftest import needed
-from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
+from tests.e2e.world import CONFIG, DOCKERFILE, REST, WHO, World
 from tests.faults.conftest import MakeWorld
 from tests.faults.promises import check_clients, check_world
 from tests.faults.witness import database_of, finishes, readyz, records, says, serving
@@ -71,7 +71,7 @@ async def test_on_a_full_disk_pushes_are_refused_and_a_redelivery_goes_live(
     world = await make_world()
     first = await world.ended(await world.push())
     await finishes(world, first)
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         ballast = _fill(small_disk)
         world.change()
@@ -96,7 +96,7 @@ async def test_a_disk_that_fills_during_a_deploy_only_delays_it(
     """The disk fills during a build of two stages, of which the first is build cache."""
     world = await make_world()
     await world.ended(await world.push())
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         # Nothing else will know whose the end of that stage is, so it says so itself.
         stage = f"{_STAGE}LABEL io.deployd.instance={world.daemon.instance}\n"
@@ -146,7 +146,7 @@ async def test_pushes_wait_or_are_refused_while_another_process_locks_the_databa
     world = await make_world()
     first = await world.ended(await world.push())
     await finishes(world, first)
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     world.change()
     payload, guid = world.repository.push("Change"), str(uuid.uuid4())
     async with load.running(WHO):
