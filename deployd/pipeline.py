@@ -252,8 +252,9 @@ class _Passage(Recorder):
         """Enter the gates that need time before they can be asked, so that it passes during the build."""
         if not self._gates:
             self._gates = self._parts.gates(self._app)
+            chosen = self.deploy.rollback_to is not None  # then only what needs no time is asked
             for gate in self._gates:
-                if isinstance(gate, AbstractAsyncContextManager):
+                if isinstance(gate, AbstractAsyncContextManager) and not chosen:
                     await self._prepared.enter_async_context(gate)
 
     async def let_gates_go(self) -> None:

@@ -72,6 +72,20 @@ async def test_the_command_of_a_gate_or_hook_that_is_not_there_is_found(tmp_path
     )
 
 
+@pytest.mark.slow
+async def test_whether_the_metrics_of_an_app_can_be_computed_is_tried(tmp_path: Path, repository: Path) -> None:
+    table = '[app.evaluate]\ndata = "/nowhere/eval.csv"\ntarget = "species"\nmetrics = { accuracy = {} }\n'
+    computed, data, _ = await _found(_config(tmp_path, repository, table), "app iris")
+    assert (computed.verdict, computed.detail) == ("ok", "evaluate: accuracy can be computed")
+    assert (data.verdict, data.detail) == ("wrong", "evaluate: /nowhere/eval.csv cannot be read")
+    bare, *_ = await _found(_config(tmp_path, repository, f'{table}python = "/nowhere/python"\n'), "app iris")
+    assert (bare.verdict, bare.detail) == (
+        "wrong",
+        "evaluate: /nowhere/python cannot be started: No such file or directory",
+    )
+    assert "scikit-learn" in bare.hint
+
+
 async def test_the_head_of_every_app_is_shown(tmp_path: Path, repository: Path) -> None:
     head = (repository / ".git/refs/heads/main").read_text()
     (found,) = await _found(_config(tmp_path, repository), "app iris")

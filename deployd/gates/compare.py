@@ -85,8 +85,9 @@ class CompareGate:
         compare, live = candidate.app.compare, candidate.live
         if compare is None:
             return GateResult(NAME, "passed", "the app compares nothing")
-        if live is None:
-            return GateResult(NAME, "not_judged", "nothing serves that it could be compared with")
+        if candidate.deploy.rollback_to is not None or live is None:
+            chosen = "a rollback is not compared: somebody has chosen this release"
+            return GateResult(NAME, "not_judged", chosen if live else "nothing serves that it could be compared with")
         try:
             asked, rules = await self._asked(compare, candidate, context)
         except RolloutFailed as exc:
@@ -137,8 +138,6 @@ class CompareGate:
 
     async def _who_accepts(self, candidate: Candidate) -> str | None:
         deploy = candidate.deploy
-        if deploy.rollback_to is not None:
-            return f"{deploy.trigger.by or 'somebody'} went back to {deploy.app}/{deploy.rollback_to}"
         if deploy.accept_changes:
             return f"{deploy.trigger.by or 'somebody'} deployed it with accept_changes"
         facts = await self._facts(candidate.app, deploy)

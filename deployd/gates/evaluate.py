@@ -5,6 +5,7 @@ drop beyond the margin alone only warns, since chance makes such drops; it refus
 too (McNemar's for accuracy, else the bootstrap; p below 0.01, shared among the slices).
 """
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -65,11 +66,15 @@ class EvaluateGate:
         """Failed with every figure that is below its limit; warned where one is worse than the live release's, but not surely."""
         if (evaluate := self._evaluate) is None:
             return GateResult(NAME, "passed", "the app has no labelled rows")
+        if candidate.deploy.rollback_to is not None:
+            return GateResult(NAME, "not_judged", "a rollback is not evaluated: somebody has chosen this release")
         try:
             if self._scoring is None:
                 raise self._broken or RuntimeError("the gate is not entered")
             content = await files.read(evaluate.data, "app.evaluate.data", candidate, context, self._read_image)
-            judgement = _Judgement(evaluate, labelled.read(content, evaluate), candidate, self._scoring)
+            judgement = _Judgement(
+                evaluate, await asyncio.to_thread(labelled.read, content, evaluate), candidate, self._scoring
+            )
             await judgement.measure()
             await judgement.compare(self._recorded)
         except RolloutFailed as exc:

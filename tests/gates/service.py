@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,19 +20,23 @@ Answer = tuple[int, bytes]
 async def serving(answer: Callable[[str, bytes], Answer], takes: float = 0.0) -> AsyncIterator[str]:
     """The address of a server that answers (path, body) with what `answer` says, status and body, after `takes` seconds."""
 
+    connections: set[asyncio.Task[Any]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        if (connection := asyncio.current_task()) is not None:
+            connections.add(connection)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 lines = head.decode().lower().splitlines()
                 length = next((int(line.split(":")[1]) for line in lines if line.startswith("content-length:")), 0)
+                body = await reader.readexactly(length)
                 await asyncio.sleep(takes)
-                status, body = answer(head.decode().split(" ")[1], await reader.readexactly(length))
+                status, body = answer(head.decode().split(" ")[1], body)
                 writer.write(f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
@@ -40,6 +44,8 @@ async def serving(answer: Callable[[str, bytes], Answer], takes: float = 0.0) ->
     finally:
         server.close()
         await server.wait_closed()
+        if connections:  # the clients are gone, so they end
+            await asyncio.wait(connections)
 
 
 def a_candidate(address: str, **sections: Any) -> Candidate:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from deployd.domain import GateResult
 from deployd.gates.evaluate import EvaluateGate
@@ -219,3 +220,13 @@ async def test_rows_are_sent_as_lists_to_services_that_want_them_so() -> None:
 
     result = await evaluated(kserve, raw=True, rows="lists", prediction="$.predictions[*]")
     assert result.detail == "accuracy 1 on 120 rows"
+
+
+async def test_a_rollback_to_a_worse_model_is_not_refused() -> None:
+    app = a_candidate("http://127.0.0.1:1", evaluate={"data": "e.csv", "target": "species", "metrics": METRICS})
+    back = Candidate(app.app, replace(app.deploy, rollback_to=3), app.address, app.image)
+
+    async def figures(app: str, number: int) -> None:
+        raise AssertionError
+
+    assert (await EvaluateGate(app.app, figures).ask(back, None, FakeLog())).verdict == "not_judged"
