@@ -35,6 +35,7 @@ def test_one_finite_number_is_read(content: bytes, number: float) -> None:
         (200, _vector(), "the query gives nothing: no series matches it"),
         (200, _vector("NaN"), "the query gives NaN, which is no number"),
         (200, _vector("+Inf"), "the query gives +Inf, which is no number"),
+        (200, _vector("NaN", "2"), "the query gives 2 series, and must give one: sum(...) makes one of them"),
         (200, _vector("1", "2"), "the query gives 2 series, and must give one: sum(...) makes one of them"),
         (
             200,
