@@ -65,7 +65,7 @@ class Aftermath:
                 until = f"{watching.watched.until:%H:%M:%S} UTC"
                 await recorder.tell("watch", f"watched until {until}; {standby.name} stands by")
                 if reason := log.redact(await watching.run(partial(recorder.tell, "watch"))):
-                    log.write(f"the watch has failed: {reason}\n")
+                    log.write(f"the traffic returns: {reason}\n")
                     took = await give_back(reason, watching.results(log))
                     log.write(f"the traffic was back at {standby.name} {took:.3f} s after the verdict\n")
                     await watching.look_again()

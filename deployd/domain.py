@@ -236,15 +236,16 @@ class Health(Struct, frozen=True):
 class AppState(Struct, frozen=True):
     """What is remembered of an app beside its config.
 
-    `wanted` is the head that was wanted last, since `wanted_at`. When it does not serve and nothing waits or is in flight, the
-    app is held: `held_reason` says why. `owed_since`: since when a delivery owes it a look. `failed`: the newest deploy, when it
-    failed or was reverted. `at_rest`: nothing that could change what serves is in flight or waits; a deploy that only proves its
-    commit may be.
+    `live_since`: since when `live` serves; later than when it went live if it has returned. `wanted` is the head that was wanted
+    last, since `wanted_at`. When it does not serve and nothing waits or is in flight, the app is held: `held_reason` says why.
+    `owed_since`: since when a delivery owes it a look. `failed`: the newest deploy, when it failed or was reverted. `at_rest`:
+    nothing that could change what serves is in flight or waits; a deploy that only proves its commit may be.
     """
 
     app: str
     paused: bool = False
     live: Deploy | None = None
+    live_since: datetime | None = None
     in_flight: Deploy | None = None
     queued: int = 0
     at_rest: bool = True

@@ -179,7 +179,7 @@ def live_of(state: AppState) -> LiveAnswer | None:
         return None
     image, bases = live.image, bases_of(live.image)
     name = image.full_name if image else None
-    return LiveAnswer(number=live.number, commit=live.commit, image=name, bases=bases, since=live.live_at)
+    return LiveAnswer(number=live.number, commit=live.commit, image=name, bases=bases, since=state.live_since)
 
 
 def bases_of(image: Image | None) -> list[BaseAnswer]:

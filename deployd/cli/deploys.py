@@ -204,7 +204,13 @@ def plan(
 
 
 async def _followed(client: Client, asked: DeployAnswer, *, wait: bool, as_json: bool) -> DeployAnswer:
-    """The deploy as it ended, if the caller waits; else say how to follow it."""
+    """The deploy as it ended, if the caller waits; else say how to follow it. A return is done already."""
+    if asked.status is Status.LIVE:
+        if not as_json:
+            out().print(
+                f"{asked.name} {asked.status.predicate} again: {asked.commit[:12]}; it stood by", soft_wrap=True
+            )
+        return asked
     if wait:
         return await progress.wait(client, asked)
     if not as_json:

@@ -13,6 +13,7 @@ from deployd.logs.log import printable
 
 _INDENT = "  "
 _NAME_WIDTH = 14
+_MOMENTS = {"before": "Gate", "canary": "Canary", "after": "Watch"}
 
 
 def print_app(answer: DescribeAnswer) -> None:
@@ -36,7 +37,7 @@ def print_deploy(deploy: DeployAnswer) -> None:
         ]
         print_table((f"{_INDENT}STEP", "STATUS", "TOOK", "DETAIL"), rows)
     for gate in deploy.gates:
-        _say(f"Gate {gate.name}", f"{gate.verdict}: {gate.detail}" if gate.detail else gate.verdict)
+        _say(f"{_MOMENTS[gate.moment]} {gate.name}", f"{gate.verdict}: {gate.detail}" if gate.detail else gate.verdict)
         for row in gate.rows:
             out().print(f"{_INDENT}{printable(_row(row))}", soft_wrap=True)
     if deploy.model:

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable
+from datetime import datetime
 
 from deployd.delivery import Owed
 from deployd.domain import AppState, Deploy, Head, Known, Skip, Wanted
@@ -164,6 +165,7 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
         app,
         paused=bool(row["paused"]),
         live=live,
+        live_since=_since(connection, live) if live is not None else None,
         in_flight=in_flight,
         queued=queued,
         at_rest=at_rest,
@@ -173,6 +175,13 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
         owed_since=moment(row["owed_since"]),
         failed=find(f"status IN ('failed', 'reverted') AND number = ({_NEWEST_TO_SERVE})") if at_rest else None,
     )
+
+
+def _since(connection: sqlite3.Connection, live: Deploy) -> datetime | None:
+    """Since when the live release serves: it may have returned after later ones."""
+    query = "SELECT max(finished_at) FROM deploys WHERE app = ? AND number > ? AND status = 'reverted'"
+    returned = moment(connection.execute(query, (live.app, live.number)).fetchone()[0])
+    return max(filter(None, (live.live_at, returned)), default=None)
 
 
 def _why_held(connection: sqlite3.Connection, row: sqlite3.Row, live: Deploy) -> str:

@@ -126,9 +126,9 @@ def _return(connection: sqlite3.Connection, deploy: Deploy, reason: str) -> tupl
         (RETURN[Status.LIVE].value, reason, now, app, deploy.number),
     ).fetchone()
     live = connection.execute(
-        "UPDATE deploys SET status = ?, reason = '', hint = '', live_at = ?, finished_at = NULL "
+        "UPDATE deploys SET status = ?, reason = '', hint = '', finished_at = NULL "
         "WHERE app = ? AND number = ? AND status = 'retired' RETURNING *",
-        (RETURN[Status.RETIRED].value, now, app, standby["standby"] if standby is not None else None),
+        (RETURN[Status.RETIRED].value, app, standby["standby"] if standby is not None else None),
     ).fetchone()
     if reverted is None or live is None:
         raise ValueError(f"{deploy.name} cannot return: it is not live, or nothing stands by for it")
