@@ -3,8 +3,9 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -36,6 +37,19 @@ class FakeGate:
         assert await context.read("model") is not None
         self.asked.append(candidate.deploy.name)
         return self._result
+
+
+class SlowGate(FakeGate):
+    """Has something to get ready before it can be asked."""
+
+    life = ""
+
+    async def __aenter__(self) -> Self:
+        self.life += "ready "
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.life += "gone "
 
 
 @pytest.fixture
@@ -100,6 +114,37 @@ async def test_gates_are_asked_in_turn_and_the_first_that_refuses_ends_it(daemon
     assert (passes.asked, refuses.asked, never.asked) == (["iris/1"], ["iris/1"], [])
     assert [step.status for step in failed.steps if step.name == "golden"] == ["failed"]
     assert daemon.target.live == {}
+
+
+@pytest.mark.parametrize("verdict", ["passed", "failed"])
+async def test_a_gate_gets_ready_before_the_candidate_starts_and_is_let_go_when_all_were_asked(
+    daemon: Works, verdict: str
+) -> None:
+    slow, last = SlowGate("slow", "passed"), FakeGate("last", verdict)
+    daemon.gates = [FakeGate("ready", "passed"), slow, last]
+    lives: list[str] = []
+
+    async def rollout(app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        lives.append(slow.life)
+        with suppress(RolloutFailed):
+            await progress.prove(Candidate(app, deploy, "http://127.0.0.1:1", image))
+        lives.append(slow.life)
+
+    await _run(daemon, rollout)
+    assert (lives, slow.life) == (["ready ", "ready gone "], "ready gone ")
+    assert slow.asked == ["iris/1"]
+
+
+async def test_a_gate_that_got_ready_is_let_go_when_the_rollout_fails_before_it_is_asked(daemon: Works) -> None:
+    slow = SlowGate("slow", "passed")
+    daemon.gates = [FakeGate("ready", "passed"), slow]
+
+    async def rollout(app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
+        raise RolloutFailed("exited with code 1")
+
+    with pytest.raises(RolloutFailed):
+        await _run(daemon, rollout)
+    assert slow.life == "ready gone "
 
 
 async def test_what_a_candidate_says_of_its_model_is_recorded(daemon: Works) -> None:
