@@ -35,6 +35,7 @@ _ROWS_SHOWN = 10
 _AT_ONCE = 4
 _FEWEST_TIMED = 20
 _SURE = 1e-3
+_MOST_UNANSWERED = 10
 _FLOOR_SECONDS = 0.005  # a slowdown of so little is none
 _TRAILER = re.compile(r"^Deployd-Expect:\s*new-predictions\s*$", re.IGNORECASE | re.MULTILINE)
 # What names the model in the answers of model_service and of the Open Inference Protocol: another model has another one.
@@ -157,7 +158,8 @@ class _Comparison:
         self._count = len(judged)
         differing = [(at, found) for at, pair in judged if (found := _differences(pair, rules))]
         self._differing = len(differing)
-        self._off = [one.off for _, found in differing for one in found if isinstance(one, Difference) and one.off]
+        off = [one.off for _, found in differing for one in found if isinstance(one, Difference) and one.off]
+        self._off = [one for one in off if math.isfinite(one)]
         private = compare.requests == "recorded"
         self.rows = tuple(_row(at, found, private=private) for at, found in differing[:_ROWS_SHOWN])
         self._times = [
@@ -211,9 +213,15 @@ async def _pairs(asked: Sequence[Asked], candidate: Candidate, live: Serving) ->
         for asker in (old, new) if asked else ():
             await asker.ask(asked[0].request)
 
+        unanswered = 0
+
         async def work() -> None:
+            nonlocal unanswered
             for at in positions:
-                pairs[at] = await _pair(rounds[at], old, new, new_first=at % 2 == 1)
+                pair = pairs[at] = await _pair(rounds[at], old, new, new_first=at % 2 == 1)
+                unanswered += not (pair.live.status and pair.candidate.status)
+                if unanswered >= _MOST_UNANSWERED:
+                    return
 
         await together(*(work() for _ in range(min(_AT_ONCE, len(rounds)))))
     return [pair for pair in pairs if pair is not None]

@@ -69,7 +69,7 @@ class Difference:
         found: dict[str, Any] = {"path": shown(self.path), "got": _kept(self.got), "expected": _kept(self.expected)}
         if self.what:
             found["what"] = self.what
-        if self.off is not None:
+        if self.off is not None and math.isfinite(self.off):
             found |= {"difference": self.off, "allowed": self.allowed}
         return found
 

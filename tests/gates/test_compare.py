@@ -179,3 +179,31 @@ def test_the_limits_are_those_of_the_books() -> None:
 def test_golden_requests_need_a_golden_table() -> None:
     with pytest.raises(ValueError, match=r"needs a table \[app.golden\]"):
         a_candidate("http://127.0.0.1:1", compare={})
+
+
+async def test_a_candidate_that_stops_answering_is_refused_without_asking_all() -> None:
+    asked: list[bytes] = []
+
+    def counted(path: str, body: bytes) -> Answer:
+        asked.append(body)
+        return half()(path, body)
+
+    def gone(path: str, body: bytes) -> Answer:
+        raise ConnectionResetError
+
+    result = await compared(counted, gone)
+    assert result.verdict == "failed"
+    assert "request 1: /half does not answer: " in result.rows[0]["text"]
+    assert len(asked) < 40
+
+
+async def test_an_answer_that_is_no_number_any_more_is_a_difference() -> None:
+    result = await compared(half(), half(off=float("nan")))
+    assert result.verdict == "failed"
+    assert result.rows[0] == {
+        "request": 1,
+        "path": "$.y",
+        "got": "NaN",
+        "expected": 0.0,
+        "text": "request 1: $.y: NaN, expected 0.0",
+    }
