@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from deployd.domain import Deploy
+from deployd.domain import Deploy, Trigger, Wanted
 from deployd.errors import BuildFailed, ConfigError, DeploydError, RolloutFailed
 from deployd.status import Status
-from tests.lanes import A, B, Bench, C, Held, a_bench, away, failing
+from tests.lanes import MAIN, A, B, Bench, C, Held, a_bench, away, failing, for_ever
 
 ROLLING_OUT = (Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT)
 LIVE = (*ROLLING_OUT, Status.LIVE)
@@ -50,6 +50,21 @@ async def test_a_deploy_that_was_interrupted_is_taken_up_again(bench: Bench, sta
     async with bench.serving():
         await bench.becomes(deploy, Status.LIVE)
         assert bench.pipeline.began.get_nowait().number == deploy.number
+
+
+@pytest.mark.parametrize("statuses", [(Status.BUILDING,), (Status.BUILDING, Status.CHECKING)], ids=["build", "gates"])
+async def test_a_proof_that_was_interrupted_waits_for_what_is_to_serve_and_is_taken_up_again(
+    bench: Bench, statuses: tuple[Status, ...]
+) -> None:
+    proof = await bench.store.queue(Wanted("iris", A, MAIN, Trigger("manual"), prove=True))
+    for status in statuses:
+        await bench.store.advance(proof, status)
+    deploy = await bench.queued(B)
+    bench.pipeline.scripts[A] = for_ever
+    async with bench.serving():
+        await bench.becomes(deploy, Status.LIVE)
+        assert (await bench.pipeline.began.get()).number == deploy.number
+        assert (await bench.pipeline.began.get()).number == proof.number
 
 
 async def test_what_waits_after_a_loss_of_the_state_is_numbered_above_what_serves(bench: Bench) -> None:

@@ -180,3 +180,16 @@ async def test_an_app_that_cannot_run_twice_cannot_be_proven(tmp_path: Path) -> 
         failed = await daemon.becomes(queued, Status.FAILED)
         assert "it cannot run twice" in failed.reason
         assert failed.steps == ()
+
+
+async def test_the_images_of_proofs_go_when_they_are_too_many_and_that_of_what_serves_stays(daemon: Works) -> None:
+    live = await _live(daemon)
+    assert live.image is not None
+    commits = [daemon.commit(f"branch-{number}") for number in range(7)]
+    for commit in commits:
+        await daemon.becomes(await _prove(daemon, commit), Status.PROVEN)
+    async with asyncio.timeout(20):
+        while len(daemon.builder.images) > daemon.config.retention.images:  # noqa: ASYNC110 - no event tells of a removal
+            await asyncio.sleep(0.01)
+    assert live.image.full_name in daemon.builder.images
+    assert commits[-1] in {image.tag.partition("-")[0] for image in daemon.builder.images.values()}

@@ -38,6 +38,8 @@ def print_deploy(deploy: DeployAnswer) -> None:
         print_table((f"{_INDENT}STEP", "STATUS", "TOOK", "DETAIL"), rows)
     for gate in deploy.gates:
         _say(f"{_MOMENTS[gate.moment]} {gate.name}", f"{gate.verdict}: {gate.detail}" if gate.detail else gate.verdict)
+        for line in _lines(gate.figures, _INDENT):
+            out().print(line, soft_wrap=True)
         for row in gate.rows:
             out().print(f"{_INDENT}{printable(_row(row))}", soft_wrap=True)
     if deploy.model:
