@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deployd.domain import Deploy
+from deployd.domain import Deploy, GateResult
+
+_ASKED = {"before": "gate", "canary": "canary", "after": "watch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,15 @@ def _facts(deploy: Deploy) -> Iterator[tuple[str, Any]]:
     yield "image size", deploy.image_size
     for gate in deploy.gates:
         told = gate.detail and gate.verdict != "passed"  # a gate that passed tells of times, which always differ
-        yield f"gate {gate.name}", f"{gate.verdict}: {gate.detail}" if told else gate.verdict
+        yield _named(gate), f"{gate.verdict}: {gate.detail}" if told else gate.verdict
     for gate in deploy.gates:
-        yield from ((f"gate {gate.name} {what}", value) for what, value in flat("", gate.figures))
+        yield from ((f"{_named(gate)} {what}", value) for what, value in flat("", gate.figures))
     yield from ((f"model {what}", value) for what, value in flat("", deploy.model))
+
+
+def _named(gate: GateResult) -> str:
+    """The same gate may be asked before the switch, in the canary's steps and in the watch."""
+    return f"{_ASKED[gate.moment]} {gate.name}"
 
 
 def flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -36,6 +36,14 @@ def test_the_config_the_size_of_the_image_and_the_figures_of_gates_count() -> No
     ]
 
 
+def test_a_gate_that_is_asked_before_and_after_the_switch_is_compared_with_itself() -> None:
+    before, after = GateResult("golden", "passed"), GateResult("golden", "failed", "wrong", moment="after")
+    old = replace(OLD, gates=(before, replace(after, verdict="passed")))
+    assert differences(old, replace(OLD, gates=(before, after))) == [
+        Difference("watch golden", "passed", "failed: wrong")
+    ]
+
+
 def test_each_fact_that_changed_is_named_with_both_values() -> None:
     new = replace(
         OLD,
