@@ -14,7 +14,7 @@ _CONFIG = CONFIG.replace("[app.ready]", 'weights = [5, 25, 100]\nstep = "{step}"
 _REST_S = 0.02
 """How long a client pauses: sixteen clients ask about 500 times each second."""
 
-_WRITE = "self.transport.write(ANSWER)"
+_WRITE = "self.transport.write(answer())"
 _ERROR = 'ANSWER.replace(b"200 OK", b"500 No")'
 _CLIENT = 'b"x-forwarded-for" in head.lower()'  # the gates ask past the gateway
 BAD = {
@@ -60,6 +60,8 @@ async def _measure(report: Report, here: World, *, rounds: int, good: int) -> No
 
 async def _bad(report: Report, here: World, load: Load, name: str, instead: str) -> None:
     here.change(dockerfile=DOCKERFILE)
+    if _WRITE not in APP:
+        raise RuntimeError("the app of the tests answers in another way now")
     bad = APP.replace(_WRITE, instead).replace(
         "BEHAVIOUR =", "import time\nBAD_AT = time.monotonic() + 5\nBEHAVIOUR =", 1
     )

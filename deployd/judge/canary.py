@@ -6,18 +6,18 @@ those are the client's errors, and a model may rightly accept less.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deployd.judge.evidence import Count, Evidence
-from deployd.judge.latency import slower, typical
-from deployd.judge.traffic import Traffic
+from deployd.judge.latency import slower, typical, with_waiting
+from deployd.judge.traffic import Histogram, Traffic
 from deployd.wording import counted
 
 LEAST_REQUESTS = 60
 """The new release's requests in a step, from which on the step is judged: with none wrong, under 5 % go wrong."""
-SETTLED_SECONDS = 1.0
-"""How long a step has to be on before durations count: a cold cache is no slow model."""
+
+_ANY_TIME = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class StepEnd:
 
     @property
     def judged(self) -> bool:
-        """Whether the new release got enough requests for a verdict."""
-        return self.seen.new.requests >= LEAST_REQUESTS
+        """Whether the new release has answered enough requests for a verdict."""
+        return self.seen.new.requests - self.seen.new.waiting >= LEAST_REQUESTS
 
     def __str__(self) -> str:
         new, old = self.seen.new, self.seen.old
@@ -56,11 +56,12 @@ class CanaryJudge:
         self.steps: list[StepEnd] = []
         self._errors, self._refusals = Evidence(), Evidence()
         self._percent, self._began, self._settled = 0, Both(), Both()
+        self._looks: list[tuple[float, Both]] = []  # of this step
         self._seen = Both()
 
     def begin_step(self, percent: int) -> None:
         """From now on `percent` of the requests are to go to the new release."""
-        self._percent, self._began, self._settled = percent, self._seen, self._seen
+        self._percent, self._began, self._settled, self._looks = percent, self._seen, self._seen, []
         self._errors.begin_step()
         self._refusals.begin_step()
 
@@ -74,17 +75,29 @@ class CanaryJudge:
             return f"it errs more often than the old release: {_share(new)} against {_share(old)}"
         return None
 
-    def look(self, seen: Both, *, settling: bool) -> str | None:
-        """The same with durations, about once a second; `settling`: the step has just begun. The reason to refuse, if any."""
+    def look(self, seen: Both, now: float, *, settling: bool) -> str | None:
+        """The same with durations, about once a second, at `now`; `settling`: the step has just begun. The reason to refuse."""
         reason = self.tick(seen)
         self._seen = seen
+        self._looks.append((now, seen))
         if settling:
             self._settled = seen
         if reason is not None:
             return reason
-        since = seen.minus(self._settled)
-        found = slower(since.new.latencies, since.old.latencies)
+        found = slower(self._durations_of_new(now), self._durations_of_old(now))
         return f"it is slower: {found}" if found is not None else None
+
+    def _durations_of_new(self, now: float) -> Histogram:
+        """Since the step has settled: a cold cache is no slow model."""
+        new = self._seen.new
+        came = [(int((now - at) * 1e6), new.requests - seen.new.requests) for at, seen in self._looks if at < now]
+        return with_waiting(new.minus(self._settled.new).latencies, new.waiting, came)
+
+    def _durations_of_old(self, now: float) -> Histogram:
+        """In the step. How long the requests that wait take in the end is not known: any time."""
+        old = self._seen.old
+        came = [(_ANY_TIME, old.requests - seen.old.requests) for at, seen in self._looks if at < now]
+        return with_waiting(old.minus(self._began.old).latencies, old.waiting, came[-1:])
 
     def end_step(self) -> StepEnd:
         """The step is over, and there is no reason to refuse the new release."""
@@ -116,6 +129,7 @@ class CanaryJudge:
             "old_requests": old.requests,
             "old_errors": old.bad,
             "old_refused": old.refused,
+            "waiting": new.waiting,
             "e_value": float(f"{self._errors.value:.4g}"),
             "e_limit": 10_000,
             **_durations("", new),
@@ -125,7 +139,7 @@ class CanaryJudge:
 
 def _with(now: Traffic, before: Traffic) -> Traffic:
     """`now`, which has no durations, with those that were read before."""
-    return Traffic(now.requests, now.bad, now.refused, before.latencies)
+    return replace(now, latencies=before.latencies)
 
 
 def _share(traffic: Traffic) -> str:
@@ -135,7 +149,8 @@ def _share(traffic: Traffic) -> str:
 def _figures(traffic: Traffic) -> str:
     p95 = typical(traffic.latencies, 0.95)
     slow = f", p95 {p95 / 1000:.3g} ms" if p95 is not None else ""
-    return f"{counted(traffic.requests, 'request')}, {counted(traffic.bad, 'error')}{slow}"
+    waiting = f", {traffic.waiting:,} not answered yet" if traffic.waiting else ""
+    return f"{counted(traffic.requests, 'request')}, {counted(traffic.bad, 'error')}{waiting}{slow}"
 
 
 def _durations(prefix: str, traffic: Traffic) -> Mapping[str, float]:

@@ -6,7 +6,7 @@ bound of the other's, plus `FLOOR_US`. So what takes a few milliseconds anyway m
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from deployd.judge.traffic import Histogram
@@ -40,6 +40,20 @@ def slower(new: Histogram, old: Histogram, ratio: float = RATIO, alpha: float = 
         if low is not None and high is not None and low > ratio * high + FLOOR_US:
             return Slower(quantile, low, high)
     return None
+
+
+def with_waiting(durations: Histogram, waiting: int, since: Sequence[tuple[int, int]]) -> Histogram:
+    """`durations` with those of the requests that have no answer yet, as long as they have taken so far: otherwise a release that
+    does not answer at all would not look slow.
+
+    `since`: for some moments how long ago they were, in µs, and how many requests have come since. Of those that wait, at most
+    these came later; all others have waited for longer."""
+    found, longer = dict(durations), 0
+    for ago, came in sorted(since, reverse=True):
+        if (older := max(longer, waiting - came)) > longer:
+            found[ago] = found.get(ago, 0) + older - longer
+            longer = older
+    return found
 
 
 def lower_bound(durations: Histogram, quantile: float, alpha: float = ALPHA) -> int | None:
@@ -94,4 +108,4 @@ def _at(durations: Histogram, rank: int) -> int:
 
 
 def _milliseconds(us: int) -> str:
-    return f"{us / 1000:.3g} ms"
+    return f"{us / 1000:.3g} ms" if us < 1_000_000 else f"{us / 1_000_000:.3g} s"

@@ -5,7 +5,7 @@ container. So figures are only compared for the same worker, slot and address, a
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Histogram = Mapping[int, int]
 """How many answers took how long: by the least duration of a class, in µs. A class is at most a tenth wider than its least."""
@@ -40,12 +40,14 @@ Reading = Mapping[Place, Counters]
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What one address was asked in a window. `bad`: attempts without an answer, or with 5xx; `refused`: with 4xx."""
+    """What one address was asked in a window. `bad`: attempts without an answer, or with 5xx; `refused`: with 4xx; `waiting`: how
+    many have no answer yet."""
 
     requests: int = 0
     bad: int = 0
     refused: int = 0
     latencies: Histogram = field(default_factory=dict)
+    waiting: int = 0
 
     @property
     def rate(self) -> float:
@@ -59,6 +61,7 @@ class Traffic:
             self.bad - before.bad,
             self.refused - before.refused,
             _less(self.latencies, before.latencies),
+            self.waiting,
         )
 
 
@@ -98,7 +101,8 @@ class Window:
         return _sum([self.of(address) for address in addresses])
 
     def _bank(self, place: Place) -> None:
-        self._banked.setdefault(place.address, []).append(_grown(self._base.pop(place), self._last[place]))
+        grown = replace(_grown(self._base.pop(place), self._last[place]), waiting=0)
+        self._banked.setdefault(place.address, []).append(grown)
 
 
 def _grown(base: Counters, now: Counters) -> Traffic:
@@ -108,8 +112,10 @@ def _grown(base: Counters, now: Counters) -> Traffic:
     an answer are rather counted too low. A client that goes away while it gets its answer lowers them, too."""
     answered, given_up = now.answered - base.answered, now.given_up - base.given_up
     attempts, errors = now.attempts - base.attempts, now.errors - base.errors
-    unanswered = max(0, attempts - answered - given_up - now.open)
-    return Traffic(attempts, unanswered + errors, now.refused - base.refused, _less(now.latencies, base.latencies))
+    without_answer = max(0, attempts - answered - given_up)
+    waiting = min(now.open, without_answer)  # others that are open get the rest of their answer
+    latencies = _less(now.latencies, base.latencies)
+    return Traffic(attempts, without_answer - waiting + errors, now.refused - base.refused, latencies, waiting)
 
 
 def _less(now: Histogram, before: Histogram) -> Histogram:
@@ -117,10 +123,11 @@ def _less(now: Histogram, before: Histogram) -> Histogram:
 
 
 def _sum(parts: Iterable[Traffic]) -> Traffic:
-    requests = bad = refused = 0
+    requests = bad = refused = waiting = 0
     latencies: dict[int, int] = {}
     for part in parts:
         requests, bad, refused = requests + part.requests, bad + part.bad, refused + part.refused
+        waiting += part.waiting
         for least, count in part.latencies.items():
             latencies[least] = latencies.get(least, 0) + count
-    return Traffic(requests, bad, refused, latencies)
+    return Traffic(requests, bad, refused, latencies, waiting)

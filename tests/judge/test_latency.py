@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from deployd.judge.latency import lower_bound, ppf, slower, upper_bound
+from deployd.judge.latency import lower_bound, ppf, slower, upper_bound, with_waiting
 from deployd.judge.traffic import Histogram
 
 
@@ -61,3 +61,9 @@ def test_a_few_milliseconds_more_do_not_matter() -> None:
 def test_a_tail_that_is_slow_is_seen() -> None:
     assert (found := slower({10_000: 800, 500_000: 200}, {10_000: 1000})) is not None
     assert str(found) == "its p95 is at least 500 ms, that of the old release at most 11 ms"
+
+
+def test_requests_that_wait_have_taken_as_long_as_they_have_waited_so_far() -> None:
+    since = [(1_000_000, 5), (2_000_000, 11), (3_000_000, 12)]
+    assert with_waiting({2000: 7}, 12, since) == {2000: 7, 1_000_000: 6, 2_000_000: 1}
+    assert with_waiting({2000: 7}, 5, since) == {2000: 7}

@@ -58,3 +58,9 @@ def test_durations_are_counted_by_their_class() -> None:
     place = Place(17, "s1", A)
     before, after = Counters(latencies={1200: 5, 40: 1}), Counters(latencies={1200: 8, 40: 1, 900: 2})
     assert seen({place: before}, {place: after}).latencies == {1200: 3, 900: 2}
+
+
+def test_a_request_waits_until_its_answer_begins() -> None:
+    assert seen(reading(), reading(attempts=10, answered=6, open=4)).waiting == 4
+    streamed = seen(reading(), reading(attempts=10, answered=10, open=4))
+    assert (streamed.waiting, streamed.bad) == (0, 0)

@@ -44,6 +44,7 @@ class Canary:
         """All steps but the last, which is the cut-over. RolloutFailed when the candidate errs more often or is slower."""
         async with self._progress.step(NAME):
             try:
+                await self._gateway.lend(self._app.name, self._new, 0)  # its slot, so that its first request is counted
                 self._window = Window(await self._gateway.reading(self._app.name))
                 for percent in self._app.gateway.weights[:-1]:
                     await self._step(percent)
@@ -74,7 +75,7 @@ class Canary:
     async def _look(self, *, settling: bool) -> str | None:
         """The same with durations; tell how far the step is."""
         await self._reach(self._read(latencies=True))
-        reason = self._judge.look(self._seen, settling=settling)
+        reason = self._judge.look(self._seen, time.monotonic(), settling=settling)
         await self._progress.tell(NAME, self._judge.progress())
         return reason
 

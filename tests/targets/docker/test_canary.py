@@ -43,8 +43,8 @@ class Watched(FakeProgress):
 async def roll_out(
     target: DockerTarget, number: int, image: Image, port: int, progress: Watched | None = None, **gateway: Any
 ) -> Watched:
-    progress, fault = progress or Watched(), gateway.pop("fault", "")
-    app = an_app(number, listen=port, gateway={**WEIGHTS, **gateway}, env={"FAULT": fault})
+    progress, fault, drain = progress or Watched(), gateway.pop("fault", ""), gateway.pop("drain", "10s")
+    app = an_app(number, listen=port, gateway={**WEIGHTS, **gateway}, env={"FAULT": fault}, drain=drain)
     await target.roll_out(app, a_deploy(number, image), image, progress)
     return progress
 
@@ -119,6 +119,19 @@ async def test_a_candidate_that_is_slow_is_refused_and_no_request_is_lost(target
     assert load.failures == []
     assert load.answers[-1].body == commit(1)
     assert only(progress).figures["p50_ms"] >= 100
+
+
+async def test_a_candidate_that_never_answers_is_refused_for_the_time_that_its_requests_have_waited(
+    target: DockerTarget, web: Image
+) -> None:
+    port, progress = free_port(), Watched()
+    await roll_out(target, 1, web, port)
+    async with Load(port, keeping=20, renewing=20) as load:
+        with pytest.raises(RolloutFailed, match=r"at 20 %: it is slower: its median is at least [\d.]+ m?s, "):
+            await roll_out(target, 2, web, port, progress, fault="hangs", step="10s", drain="100ms")
+        await load.more(100)
+    assert load.answers[-1].body == commit(1)
+    assert only(progress).figures["waiting"] >= 20
 
 
 async def test_a_candidate_that_ends_when_it_is_asked_fails_with_how_it_ended(target: DockerTarget, web: Image) -> None:

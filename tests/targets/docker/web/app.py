@@ -25,6 +25,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             path = urlsplit(target)
             if path.path == "/" and FAULT == "slow":
                 await asyncio.sleep(0.1)
+            if path.path == "/" and FAULT == "hangs":
+                await asyncio.Event().wait()
             if path.path == "/" and FAULT == "ends":
                 os._exit(5)
             if pause := parse_qs(path.query).get("sleep"):
