@@ -15,6 +15,7 @@ from deployd.bringup.load import Load
 from deployd.status import Status
 from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
 from tests.e2e.world import world as make_world
+from tests.faults.witness import until
 from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry
 
@@ -36,14 +37,21 @@ NON_ROOT = DOCKERFILE + "USER 65534\n"
 
 @pytest.fixture
 async def world(
-    tmp_path: Path, docker_engine: Engine, base_images: object, cluster: Cluster, namespace: str, registry: Registry
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    docker_engine: Engine,
+    base_images: object,
+    cluster: Cluster,
+    namespace: str,
+    registry: Registry,
 ) -> AsyncIterator[World]:
-    """A running world whose app runs on the cluster, in a namespace of its own."""
+    """A running world whose app runs on the cluster, in a namespace of its own; a parameter is appended to its config."""
     before, _, after = CONFIG.partition("[[app]]")
     head, _, ready = after.partition("[app.docker]")
     ready = "[app.ready]" + ready.partition("[app.ready]")[2]
     settings = ON_KUBERNETES.replace("KUBECONFIG", str(cluster.kubeconfig)).replace("NAMESPACE", namespace)
     config = f'{before}[registry]\nurl = "{registry.address}"\ninsecure = true\n[[app]]{head}{settings}{ready}'
+    config += getattr(request, "param", "")
     made: World | None = None
     try:
         async with make_world(tmp_path, config) as made:
@@ -126,6 +134,29 @@ async def test_the_command_line_asks_the_cluster(world: World) -> None:
     assert out.count(f"serving {live.commit}") == 3
     assert (await deployd(world, "scale", world.app, "2"))[0] == 0
     assert (await world.client.ready())["cluster"] == "ok"
+
+
+@pytest.mark.parametrize("world", ['[app.watch]\nfor = "5m"\n'], indirect=True)
+async def test_a_watched_release_whose_pod_ends_is_returned_by_the_template_of_the_one_before(
+    world: World, address: Address
+) -> None:
+    first = await world.ended(await world.push(dockerfile=NON_ROOT))
+    load = address.load()
+    async with load.running(WHO, kept=0, fresh=4):
+        second = await world.ended(await world.push(dockerfile=NON_ROOT))
+        assert second.status is Status.LIVE, second.reason
+        await world.says(second, f"{first.name} stands by")
+        assert (await deployd(world, "exec", world.app, "--", "sh", "-c", "kill 1"))[0] is not None
+        second = await until(world, second, Status.REVERTED)
+        before, sent = len(load.failures), load.sent
+        async with asyncio.timeout(60):
+            await load.reached(sent + 500)
+    assert "exited with code" in second.reason, second.reason
+    live = (await world.client.app(world.app)).live
+    assert live is not None
+    assert (live.number, live.commit) == (first.number, first.commit)
+    assert all(client.turns[-1] == first.commit for client in load.clients)
+    assert len(load.failures) == before, load.failures[before:]
 
 
 @pytest.mark.parametrize("behaviour", ["well", "crash"])
