@@ -91,6 +91,8 @@ class OwnGate:
 
     async def ask(self, candidate: Candidate, context: Context | None, log: Log) -> GateResult:  # noqa: ARG002 - the port's signature
         """The verdict of the command or the URL; failed when it takes too long. ConfigError when there is no such command."""
+        if candidate.deploy.rollback_to is not None:
+            return GateResult(self.name, "not_judged", "a rollback is not asked: somebody has chosen this release")
         if why := missing(self._asked):
             raise ConfigError(f"app.{candidate.app.name}.gate.{self.name}.command: {why}", hint=INSTALL)
         return await judged(self._asked, Facts.of(candidate), log)

@@ -1,10 +1,12 @@
 """An app's own gates: what commands and URLs are told, and what their answers mean."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from pydantic import TypeAdapter
 
 from deployd.config.own_gates import OwnGate as Settings
@@ -52,6 +54,13 @@ async def test_a_command_is_told_what_is_deployed() -> None:
 
 async def test_where_nothing_serves_the_live_url_is_empty() -> None:
     assert (await _asked(command='echo "[$DEPLOYD_LIVE_URL]"')).detail == "[]"
+
+
+async def test_a_rollback_is_not_asked_so_that_the_way_back_is_short() -> None:
+    candidate = a_candidate("http://127.0.0.1:5000")
+    back = replace(candidate, deploy=structs.replace(candidate.deploy, rollback_to=1))
+    found = await OwnGate(_settings(command="exit 1")).ask(back, None, FakeLog())
+    assert (found.verdict, found.detail) == ("not_judged", "a rollback is not asked: somebody has chosen this release")
 
 
 async def test_a_list_is_run_without_a_shell() -> None:
