@@ -149,7 +149,8 @@ def _share(traffic: Traffic) -> str:
 def _figures(traffic: Traffic) -> str:
     p95 = typical(traffic.latencies, 0.95)
     slow = f", p95 {p95 / 1000:.3g} ms" if p95 is not None else ""
-    waiting = f", {traffic.waiting:,} not answered yet" if traffic.waiting else ""
+    many = traffic.waiting * 10 > traffic.requests  # a few are always under way
+    waiting = f", {traffic.waiting:,} not answered yet" if many else ""
     return f"{counted(traffic.requests, 'request')}, {counted(traffic.bad, 'error')}{waiting}{slow}"
 
 

@@ -45,8 +45,12 @@ def test_a_step_with_too_few_answers_is_not_judged() -> None:
     assert looked(judge, [fast(59), fast(59)], [fast(900), fast(900)]) is None
     assert not judge.end_step().judged
     judge = CanaryJudge()
-    assert looked(judge, [fast(100, waiting=41)], [fast(900)]) is None
-    assert not judge.end_step().judged
+    assert looked(judge, [fast(100, waiting=41)], [fast(900, waiting=3)]) is None
+    end = judge.end_step()
+    assert not end.judged
+    assert str(end) == (
+        "10 %: 100 requests, 0 errors, 41 not answered yet, p95 2 ms (old release: 900 requests, 0 errors, p95 2 ms)"
+    )
 
 
 def test_more_4xx_are_told_and_refuse_nothing() -> None:
