@@ -75,4 +75,4 @@ async def test_a_watch_in_which_deployd_is_killed_goes_on_and_returns_the_traffi
     await survivor.daemon.wait_until_ready()
     await _returned(survivor, bad)
     ((reason,),) = records(survivor.world, "SELECT reason FROM deploys WHERE status = 'reverted'")
-    assert reason.startswith("its golden answers were wrong 2 times running")
+    assert "requests failed" in reason or "golden answers were wrong" in reason, reason
