@@ -21,7 +21,7 @@ from deployd.config.app import App
 from deployd.config.daemon import BuilderSection
 from deployd.config.digest import app_digest, release_digest
 from deployd.domain import Deploy, GateResult, Head, Image, Moment, labels
-from deployd.errors import DeploydError, RequestRefused, RolloutFailed, Unavailable
+from deployd.errors import BuildFailed, DeploydError, RequestRefused, RolloutFailed, Unavailable
 from deployd.gates.own import Facts
 from deployd.hooks import run_hooks
 from deployd.logs.logs import Logs
@@ -84,8 +84,7 @@ class Pipeline:
                         context = await self._fetch(app, passage, stack)
                         image = await self._build(app, passage, context)
                     else:
-                        if deploy.rollback_to is None and _reads_the_commit(app):
-                            await self._fetch(app, passage, stack)
+                        await self._fetch_if_read(app, passage, stack)
                         await passage.let_gates_get_ready()
                         image = await self._built_before(deploy)
                     if deploy.prove:
@@ -132,6 +131,20 @@ class Pipeline:
                 facts = await self._parts.source.facts(app, Head(deploy.ref, deploy.commit))
                 await self._parts.store.record_subject(deploy, facts.subject, facts.author)
             return context
+
+    async def _fetch_if_read(self, app: App, passage: "_Passage", stack: AsyncExitStack) -> None:
+        """The commit of what is not built, where its files are read; of a rollback only the golden file is.
+
+        A remote that is away keeps no release from coming back: the file may be in the image, too.
+        """
+        if passage.deploy.rollback_to is None:
+            if _reads_the_commit(app):
+                await self._fetch(app, passage, stack)
+        elif app.golden is not None:
+            try:
+                await self._fetch(app, passage, stack)
+            except (Unavailable, BuildFailed) as exc:
+                passage.log.write(f"its commit is not there any more: {exc.message}\n")
 
     async def _build(self, app: App, passage: "_Passage", context: Context) -> Image:
         """The image, built unless one of the same commit and settings is there."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -216,3 +217,27 @@ async def test_a_secret_that_a_failure_quotes_is_in_no_reason_hint_gate_or_log(d
     assert (failed.value.message, failed.value.hint) == ("cannot connect to ***", "last words: ***")
     assert (await _now(daemon)).gates == (GateResult("ready", "passed", "said ***"),)
     assert "hunter2" not in await _log(daemon)
+
+
+class AnyGate(FakeGate):
+    """Takes a commit that is not there."""
+
+    async def ask(self, candidate: Candidate, context: Context | None, log: Log) -> GateResult:
+        self.asked.append(f"{candidate.deploy.name} {'with' if context is not None else 'without'} its commit")
+        return self._result
+
+
+@pytest.mark.slow
+async def test_a_rollback_has_its_commit_for_the_golden_file_and_needs_no_remote_to_come_back(tmp_path: Path) -> None:
+    async with works(tmp_path, {"golden": {"file": "model"}}) as daemon:
+        golden = AnyGate("golden", "passed")
+        daemon.gates = [FakeGate("ready", "passed"), golden]
+        for _ in range(2):
+            await daemon.becomes(await daemon.deployed(daemon.commit()), Status.LIVE)
+        await daemon.becomes(await daemon.scheduler.rollback("iris", None, "ada"), Status.LIVE)
+        daemon.gates = [golden]
+        shutil.rmtree(daemon.repository.path)
+        for mirror in await asyncio.to_thread(lambda: [*tmp_path.rglob("*.git")]):
+            shutil.rmtree(mirror, ignore_errors=True)
+        await daemon.becomes(await daemon.scheduler.rollback("iris", 2, "ada"), Status.LIVE)
+    assert golden.asked[2:] == ["iris/3 with its commit", "iris/4 without its commit"]

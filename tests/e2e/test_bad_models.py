@@ -157,6 +157,10 @@ async def test_changed_predictions_are_accepted_by_a_person_and_by_the_commit(mo
     back = await push(models, "well", "Labels as before\n\nDeployd-Expect: new-predictions")
     assert back.status is Status.LIVE, back.reason
     assert back.gates[-1].figures["accepted"].endswith("commit says Deployd-Expect: new-predictions")
+    again = await models.ended(await models.client.rollback(models.app))
+    assert again.status is Status.LIVE, again.reason
+    verdicts = {gate.name: gate.verdict for gate in again.gates}
+    assert verdicts == {"ready": "passed", "golden": "passed", "compare": "not_judged"}
 
 
 @pytest.mark.parametrize("models", [RECORDED], indirect=True, ids=["recorded"])
