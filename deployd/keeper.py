@@ -233,4 +233,4 @@ def _log(live: Deploy, health: Health) -> None:
         case "unready":
             logger.warning("%s is not ready: %s", live.name, health.detail)
         case "unknown":
-            logger.warning("Nobody can tell how %s is: %s", live.name, health.detail)
+            logger.warning("It is not known how %s is: %s", live.name, health.detail)

@@ -123,7 +123,8 @@ def translated(doing: str) -> Iterator[None]:
         raise Unavailable(f"{doing}: the engine does not answer in time") from exc
     except (ClientError, OSError) as exc:
         hint = _FORBIDDEN if "Permission denied" in str(exc) else ""
-        raise Unavailable(f"{doing}: the engine does not answer: {str(exc) or type(exc).__name__}", hint=hint) from exc
+        why = str(exc).replace(" ssl:default", "") or type(exc).__name__
+        raise Unavailable(f"{doing}: the engine does not answer: {why}", hint=hint) from exc
 
 
 def _message(answer: ClientResponse, text: str) -> str:

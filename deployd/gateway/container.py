@@ -67,6 +67,9 @@ class GatewayContainer:
         if found is not None and self.bridge and not set(ports) <= {port for port, _ in _published(found)}:
             await self.upgrade(ports)
             return True
+        if found is not None and found["State"]["Status"] in {"removing", "dead"}:  # somebody removes it: wait for that
+            await self._remove(found["Id"])
+            found = None
         if found is not None and found["State"]["Restarting"]:
             await self._image_id()
             await self._remove(found["Id"])

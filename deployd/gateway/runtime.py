@@ -116,7 +116,8 @@ class Runtime:
         except (OSError, TimeoutError, EOFError) as exc:
             if may_break and isinstance(exc, ConnectionError | TimeoutError):
                 return ""
-            raise Unavailable(f"the gateway does not answer: {str(exc) or type(exc).__name__}") from exc
+            why = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+            raise Unavailable(f"the gateway does not answer: {why}") from exc
 
     async def _talk(self, command: str) -> str:
         if isinstance(self._address, Path):
