@@ -7,7 +7,7 @@ that cannot be reached is Unavailable. What follows something over time survives
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -197,7 +197,7 @@ class Client:
         part.replace(to)
         return size
 
-    async def log(self, app: str, number: int, *, follow: bool = False, start: int = 0) -> AsyncIterator[bytes]:
+    async def log(self, app: str, number: int, *, follow: bool = False, start: int = 0) -> AsyncGenerator[bytes]:
         """A deploy's log from byte `start`; with `follow` to the deploy's end."""
         path, position = _path(app, "deploys", number, "log"), start
         patience = Patience(self._patience if follow else 0, self._away)
@@ -221,7 +221,7 @@ class Client:
 
     async def app_log(
         self, app: str, *, follow: bool = False, tail: int | None = None, since: datetime | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """What the running release prints."""
         asked: dict[str, int | str] = {"follow": int(follow)}
         if tail is not None:
@@ -234,7 +234,7 @@ class Client:
 
     async def execute(
         self, app: str, command: Sequence[str], size: Size | None = None
-    ) -> AsyncIterator[str | int | TerminalName]:
+    ) -> AsyncGenerator[str | int | TerminalName]:
         """Run a command in the live release: its output as it comes, at last its exit code. With `size` it runs at a terminal of
         that size, whose name comes first."""
         body = {"command": list(command)} | ({"terminal": asdict(size)} if size is not None else {})

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -110,7 +110,8 @@ def execute(
 async def _run(client: Client, app: str, command: list[str], typed: Terminal | None = None) -> int:
     code = 1
     async with AsyncExitStack() as stack:
-        async for said in client.execute(app, command, keyboard.size() if typed is not None else None):
+        size = keyboard.size() if typed is not None else None
+        async for said in await stack.enter_async_context(aclosing(client.execute(app, command, size))):
             if isinstance(said, TerminalName) and typed is not None:
                 await stack.enter_async_context(beside(keyboard.pass_on(typed, client, said)))
             elif isinstance(said, int):

@@ -3,7 +3,8 @@
 import codecs
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -84,19 +85,20 @@ def _moment(text: str) -> datetime:
         raise typer.BadParameter(f"{text} is neither an age, such as 90s, 10m or 1h30m, nor a time") from exc
 
 
-async def _print(blocks: AsyncIterator[bytes], name: str, *, as_json: bool) -> None:
-    """Print text as it comes; on a terminal, and as JSON, by whole lines."""
+async def _print(blocks: AsyncGenerator[bytes], name: str, *, as_json: bool) -> None:
+    """Print text as it comes; on a terminal, and as JSON, by whole lines. Closes `blocks`, also when nobody reads any more."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     line = ""
-    async for block in blocks:
-        text = decoder.decode(block)
-        if not as_json and not out().is_terminal:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            continue
-        *lines, line = (line + text).split("\n")
-        for one in lines:
-            _say(one, name, as_json=as_json)
+    async with aclosing(blocks):
+        async for block in blocks:
+            text = decoder.decode(block)
+            if not as_json and not out().is_terminal:
+                sys.stdout.write(text)
+                sys.stdout.flush()
+                continue
+            *lines, line = (line + text).split("\n")
+            for one in lines:
+                _say(one, name, as_json=as_json)
     if line:
         _say(line, name, as_json=as_json)
 
