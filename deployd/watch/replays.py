@@ -66,9 +66,11 @@ class Replays:
 class Standby:
     """The release that stands by. It is asked in the background, so that it is known good at the moment of a verdict."""
 
-    def __init__(self, ask: Callable[[], Awaitable[str | None]]) -> None:
-        """`ask`: why it could not serve; empty when it could, None when it does not run, by design of its target."""
+    def __init__(self, ask: Callable[[], Awaitable[str | None]], ended: Callable[[], Awaitable[str]]) -> None:
+        """`ask`: why it could not serve; empty when it could, None when it does not run, by design of its target. `ended`: how it
+        has just ended, if it has; a quick question."""
         self._ask = ask
+        self._ended = ended
         self._known = asyncio.Event()
         self._trouble: str | None = None
 
@@ -84,9 +86,15 @@ class Standby:
             await asyncio.sleep(max(_EVERY_SECONDS, (time.monotonic() - began) / _SHARE))
 
     async def trouble(self) -> str:
-        """Why it cannot take the traffic back, as it was asked last."""
+        """Why it cannot take the traffic back, as it was asked last. Whether it has ended is asked now: where the engine was
+        started anew, all containers have, and none for a fault of its own."""
         await self._known.wait()
-        return self._trouble or ""
+        if self._trouble:
+            return self._trouble
+        try:
+            return await self._ended()
+        except DeploydError as exc:
+            return exc.message
 
     @property
     def runs(self) -> bool:

@@ -6,6 +6,8 @@ What measures may fail (an engine that is away, a Prometheus that does not answe
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ from deployd.ports.gate import Gate, Serving
 from deployd.ports.log import Log
 from deployd.ports.source import Context, Source
 from deployd.ports.target import Target
+from deployd.ports.watching import Lives
 from deployd.probe import refusal
 from deployd.tasks import beside, first
 from deployd.watch.files import KeptFile, Quiet
@@ -30,12 +33,14 @@ from deployd.watch.own import OwnVerdict
 from deployd.watch.prometheus import Query
 from deployd.watch.replays import Replays, Standby
 from deployd.watch.requests import Baseline, Errors, Latency
-from deployd.watch.restarts import Restarts
+from deployd.watch.restarts import Restarts, ended_since
 from deployd.watch.sign import Sign
 
 logger = logging.getLogger(__name__)
 
 _LAST_LOOK_SECONDS = 2.0
+# What ended so short a time before is taken to have ended for the same cause.
+_RECENT_SECONDS = 10.0
 
 Tell = Callable[[str], Awaitable[None]]
 
@@ -78,7 +83,9 @@ class Watch:
             for gate in app.gate
             if gate.when == "after"
         ]
-        return OneWatch(app.watch, live, standby, signs, Standby(partial(asking.trouble, standby)))
+        return OneWatch(
+            app.watch, live, standby, signs, Standby(partial(asking.trouble, standby), partial(asking.ended, standby))
+        )
 
 
 class OneWatch:
@@ -181,6 +188,8 @@ class _Asking:
         self._golden = golden
         self._log = Quiet(log)
         self._files: dict[int, Context] = {}
+        self._lives: Lives = {}  # of the release that stands by, and when it ended last
+        self._ended, self._ended_at = "", -math.inf
 
     async def replay(self, deploy: Deploy) -> GateResult | None:
         """The golden answers of a release now; None when nothing of it runs."""
@@ -203,7 +212,7 @@ class _Asking:
         lives = await self._target.lives(self._app, standby)
         if not lives:
             return None
-        if ended := next((f"{life.name} {life.ended}" for life in lives.values() if life.ended), ""):
+        if ended := self._end_of(lives):
             return ended
         if self._golden is not None:
             result = await self.replay(standby)
@@ -212,6 +221,17 @@ class _Asking:
             if candidate is None:
                 return "nothing of it runs"
             return await refusal(candidate.address, self._app.ready, candidate.headers)
+
+    async def ended(self, standby: Deploy) -> str:
+        """How the release that stands by has ended just now, though it may run again."""
+        return self._end_of(await self._target.lives(self._app, standby))
+
+    def _end_of(self, lives: Lives) -> str:
+        if ends := ended_since(self._lives, lives):
+            self._ended, self._ended_at = "; ".join(ends), time.monotonic()
+        self._lives = lives
+        down = next((f"{life.name} {life.ended}" for life in lives.values() if life.ended), "")
+        return down or (self._ended if time.monotonic() - self._ended_at < _RECENT_SECONDS else "")
 
     async def _file(self, deploy: Deploy) -> Context:
         """The golden file of the release's own commit: another commit may expect other answers."""

@@ -55,11 +55,15 @@ async def test_a_release_that_is_not_asked_is_not_judged() -> None:
     assert sign.result().verdict == "not_judged"
 
 
+async def not_ended() -> str:
+    return ""
+
+
 async def test_what_stands_by_is_known_good_once_it_was_asked() -> None:
     async def ask() -> str:
         return ""
 
-    standby = Standby(ask)
+    standby = Standby(ask, not_ended)
     following = asyncio.create_task(standby.follow())
     assert await standby.trouble() == ""
     assert standby.runs
@@ -71,7 +75,7 @@ async def test_what_cannot_be_asked_cannot_take_over() -> None:
     async def ask() -> str:
         raise Unavailable("the engine is away")
 
-    standby = Standby(ask)
+    standby = Standby(ask, not_ended)
     following = asyncio.create_task(standby.follow())
     assert await standby.trouble() == "the engine is away"
     following.cancel()
@@ -82,9 +86,23 @@ async def test_what_does_not_run_by_design_is_no_trouble() -> None:
     async def ask() -> None:
         return None
 
-    standby = Standby(ask)
+    standby = Standby(ask, not_ended)
     following = asyncio.create_task(standby.follow())
     assert await standby.trouble() == ""
     assert not standby.runs
+    following.cancel()
+    await asyncio.wait({following})
+
+
+async def test_what_has_just_ended_cannot_take_over_though_it_was_good_when_it_was_asked_last() -> None:
+    async def ask() -> str:
+        return ""
+
+    async def ended() -> str:
+        return "its container was removed"
+
+    standby = Standby(ask, ended)
+    following = asyncio.create_task(standby.follow())
+    assert await standby.trouble() == "its container was removed"
     following.cancel()
     await asyncio.wait({following})

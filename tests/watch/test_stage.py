@@ -32,6 +32,11 @@ def _deploy(number: int, status: Status) -> Deploy:
 LIVE, OLD = _deploy(2, Status.LIVE), _deploy(1, Status.RETIRED)
 
 
+async def not_ended() -> str:
+    """The release that stands by runs on."""
+    return ""
+
+
 class Scripted:
     """A sign that says at each look what the test has put in."""
 
@@ -59,7 +64,7 @@ def _one(sign: Scripted, trouble: Sequence[str | None] = ("",), settings: Settin
     async def ask() -> str | None:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
-    return OneWatch(settings, LIVE, OLD, [sign], Standby(ask))
+    return OneWatch(settings, LIVE, OLD, [sign], Standby(ask, not_ended))
 
 
 class Told:
@@ -195,5 +200,21 @@ async def test_nothing_returns_to_a_release_whose_container_is_gone() -> None:
     run = asyncio.create_task((await _begun(target, Golden(), FakeLog())).run(told))
     await told.first.wait()
     assert told.lines == ["its container was removed; no return, since iris/1 fails too: its container was removed"]
+    run.cancel()
+    await asyncio.wait({run})
+
+
+async def test_nothing_returns_when_both_ended_as_where_the_engine_is_started_anew() -> None:
+    target, told = _running(), Told()
+    watching = await _begun(target, Golden(), FakeLog())
+    run = asyncio.create_task(watching.run(told))
+    assert await watching.can_return()
+    target.restart("iris", 1)
+    target.restart("iris", 2)
+    watching.look()
+    await told.first.wait()
+    again = "its container ended and was started again"
+    assert told.lines == [f"{again}; no return, since iris/1 fails too: {again}"]
+    assert not run.done()
     run.cancel()
     await asyncio.wait({run})
