@@ -23,7 +23,7 @@ from deployd.gateway.copies import CertificateCopies
 from deployd.gateway.refusal import Refusal
 from deployd.gateway.slots import Route, as_reported, commands
 from deployd.gateway.switchboard import Switchboard
-from deployd.gateway.text import Listeners, read, read_listeners, render, structure_hash
+from deployd.gateway.text import Listeners, read, read_listeners, structure_hash
 from deployd.tasks import uninterrupted
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Gateway(Switchboard):
         """Correct the file, the container and the run-time state after the routes. Without routes, no gateway is created."""
         if not self._routes and await self.container.find() is None:
             return
-        if self._file.text() != render(self._listeners, self._routes.values()):
+        if not self._is_written:
             self._write(self._routes)
         if await self.container.ensure(ports(self._listeners, self._routes)):
             logger.info("The gateway was started")

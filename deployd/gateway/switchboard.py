@@ -137,6 +137,12 @@ class Switchboard:
         if lines := [line for route in self._routes.values() for line in no_share(route)]:
             await (await self.container.runtime()).apply(lines)
 
+    @property
+    def _is_written(self) -> bool:
+        """Whether HAProxy would start with the present state; without its map it would not start at all."""
+        text, canaries = render(self._listeners, self._routes.values()), map_file(self._routes.values())
+        return (self._file.text(), self._map.text()) == (text, canaries)
+
     def _write(self, routes: dict[str, Route]) -> None:
         if self._map.text() != (canaries := map_file(routes.values())):
             self._map.write(canaries)

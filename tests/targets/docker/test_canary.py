@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from deployd.bringup.ports import free_port
 from deployd.config.daemon import GatewaySection
@@ -143,6 +144,19 @@ async def test_a_candidate_that_ends_when_it_is_asked_fails_with_how_it_ended(ta
         await load.more(300)
     assert len(load.failures) == lost
     assert lost < 20
+
+
+async def test_a_rollback_has_no_canary_and_a_lost_map_is_written_again(
+    target: DockerTarget, web: Image, tmp_path: Path
+) -> None:
+    port, progress = free_port(), Watched()
+    await roll_out(target, 1, web, port)
+    (tmp_path / "gateway" / "config" / "canary.map").unlink()
+    await target._gateway.reconcile()
+    assert (tmp_path / "gateway" / "config" / "canary.map").read_text() == f"{NAME} 0\n"
+    back = replace(a_deploy(2, web), rollback_to=1)
+    await target.roll_out(an_app(2, listen=port, gateway=WEIGHTS), back, web, progress)
+    assert progress.said == ["candidate", "prove", "cut-over", "rolling_out", "live"]
 
 
 async def test_without_requests_nothing_is_judged_and_the_gates_are_asked_again(
