@@ -37,7 +37,8 @@ from deployd.http.server import Server
 from deployd.http.sockets import Sockets, sockets_of
 from deployd.logs.logs import Logs
 from deployd.metrics import DELIVERIES
-from deployd.pipeline import Parts, Pipeline
+from deployd.passage import Parts
+from deployd.pipeline import Pipeline
 from deployd.ports.builder import Builder
 from deployd.ports.target import Target
 from deployd.proofs import Gates

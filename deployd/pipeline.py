@@ -10,48 +10,21 @@ means for the deploy.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-
-from msgspec import structs
 
 from deployd.config.app import App
 from deployd.config.daemon import BuilderSection
 from deployd.config.digest import app_digest, release_digest
-from deployd.domain import Deploy, GateResult, Head, Image, Moment, labels
+from deployd.domain import Deploy, Head, Image, labels
 from deployd.errors import BuildFailed, DeploydError, RequestRefused, RolloutFailed, Unavailable
-from deployd.gates.own import Facts
-from deployd.hooks import run_hooks
-from deployd.logs.logs import Logs
-from deployd.ports.builder import Builder, BuildRequest
-from deployd.ports.gate import Candidate, Gate
-from deployd.ports.log import Log
-from deployd.ports.source import Context, Source
-from deployd.ports.target import Target
-from deployd.probe import provenance
-from deployd.recorder import Recorder
-from deployd.returning import is_watched
+from deployd.passage import MayCutOver, Parts, Passage
+from deployd.ports.builder import BuildRequest
+from deployd.ports.source import Context
 from deployd.status import Status
-from deployd.store.store import Store
-
-MayCutOver = Callable[[], Awaitable[bool]]
 
 _LAST_LINES = 100
-_ASKED_AGAIN = frozenset({"ready", "golden"})
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a pipeline works with. `gates` gives an app's gates in the order in which they are asked."""
-
-    store: Store
-    logs: Logs
-    source: Source
-    builder: Builder
-    targets: Mapping[str, Target]
-    gates: Callable[[App], Sequence[Gate]]
 
 
 class Pipeline:
@@ -72,7 +45,7 @@ class Pipeline:
         if deploy.target != app.target:  # it was queued before the config changed
             await self._parts.store.record_target(deploy, app.target)
         with self._parts.logs.open(app.name, deploy.number) as log:
-            passage = _Passage(self._parts, app, deploy, log, may_cut_over)
+            passage = Passage(self._parts, app, deploy, log, may_cut_over)
             await self._record_config(app, deploy)
             try:
                 async with AsyncExitStack() as stack:
@@ -102,7 +75,7 @@ class Pipeline:
                 log.write(f"{deploy.name} was stopped\n")
                 raise
 
-    async def _prove(self, app: App, deploy: Deploy, image: Image, passage: "_Passage") -> None:
+    async def _prove(self, app: App, deploy: Deploy, image: Image, passage: Passage) -> None:
         """Ask all gates of a candidate that never serves."""
         await self._parts.targets[app.target].prove(app, deploy, image, passage)
         await self._parts.store.advance(deploy, Status.PROVEN)
@@ -120,7 +93,7 @@ class Pipeline:
             config = (earlier.config if earlier is not None else None) or config
         await self._parts.store.record_config(deploy, config, app_digest(app))
 
-    async def _fetch(self, app: App, passage: "_Passage", stack: AsyncExitStack) -> Context:
+    async def _fetch(self, app: App, passage: Passage, stack: AsyncExitStack) -> Context:
         """The build context of exactly the deploy's commit, until `stack` ends."""
         deploy = passage.deploy
         await self._parts.store.advance(deploy, Status.BUILDING)
@@ -132,7 +105,7 @@ class Pipeline:
                 await self._parts.store.record_subject(deploy, facts.subject, facts.author)
             return context
 
-    async def _fetch_if_read(self, app: App, passage: "_Passage", stack: AsyncExitStack) -> None:
+    async def _fetch_if_read(self, app: App, passage: Passage, stack: AsyncExitStack) -> None:
         """The commit of what is not built, where its files are read; of a rollback only the golden file is.
 
         A remote that is away keeps no release from coming back: the file may be in the image, too.
@@ -146,7 +119,7 @@ class Pipeline:
             except (Unavailable, BuildFailed) as exc:
                 passage.log.write(f"its commit is not there any more: {exc.message}\n")
 
-    async def _build(self, app: App, passage: "_Passage", context: Context) -> Image:
+    async def _build(self, app: App, passage: Passage, context: Context) -> Image:
         """The image, built unless one of the same commit and settings is there."""
         deploy, log = passage.deploy, passage.log
         if self._slots.locked():
@@ -179,7 +152,7 @@ class Pipeline:
                 return build.image
         return None
 
-    async def _build_anew(self, app: App, passage: "_Passage", request: BuildRequest, context: Context) -> Image:
+    async def _build_anew(self, app: App, passage: Passage, request: BuildRequest, context: Context) -> Image:
         """Build the image, under a name that no other build has or had; both are recorded, the name before it is used."""
         store, deploy = self._parts.store, passage.deploy
         last = await store.last_pull(app.name)
@@ -235,92 +208,3 @@ def _is_old(app: App, pulled_at: datetime | None) -> bool:
     """Whether base images that were pulled then (None: never) have to be pulled again."""
     limit = app.build.pull
     return limit is not None and (pulled_at is None or datetime.now(UTC) - pulled_at >= timedelta(seconds=limit))
-
-
-class _Passage(Recorder):
-    """One deploy on its way; what its target asks and tells while it rolls out. Implements ports.Progress."""
-
-    def __init__(self, parts: Parts, app: App, deploy: Deploy, log: Log, may_cut_over: MayCutOver) -> None:
-        super().__init__(parts.store, deploy, log)
-        self.context: Context | None = None
-        self._results: dict[tuple[str, Moment], GateResult] = {}
-        self._gates: Sequence[Gate] = ()
-        self._prepared = AsyncExitStack()
-        self._parts = parts
-        self._app = app
-        self._may_cut_over = may_cut_over
-
-    async def pushed(self, image: Image) -> None:
-        """Record the image with the digest that the registry gave it."""
-        await self._store.record_image(self.deploy, image)
-
-    async def read(self, path: str) -> bytes | None:
-        """A file of the commit, which is fetched where nothing is built."""
-        if self.context is not None:
-            return await self.context.read(path)
-        async with await self._parts.source.fetch(self._app, self.deploy.commit, self.deploy.ref, self.log) as context:
-            return await context.read(path)
-
-    async def let_gates_get_ready(self) -> None:
-        """Enter the gates that need time before they can be asked, so that it passes during the build."""
-        if not self._gates:
-            self._gates = self._parts.gates(self._app)
-            chosen = self.deploy.rollback_to is not None  # then only what needs no time is asked
-            for gate in self._gates:
-                if isinstance(gate, AbstractAsyncContextManager) and not chosen:
-                    await self._prepared.enter_async_context(gate)
-
-    async def let_gates_go(self) -> None:
-        """End what `let_gates_get_ready` began."""
-        self._gates = ()
-        await self._prepared.aclose()
-
-    async def prove(self, candidate: Candidate) -> None:
-        """Ask the gates in turn; the first that refuses ends it. The first asks whether the candidate is ready: what it says of
-        its model is recorded then."""
-        await self.let_gates_get_ready()
-        try:
-            await self._ask_in_steps(self._gates[:1], candidate)
-            if model := await provenance(candidate.address, candidate.app.ready, candidate.headers):
-                await self._store.record_model(self.deploy, model)
-            await self._ask_in_steps(self._gates[1:], candidate)
-        finally:
-            await self.let_gates_go()
-        if not self.deploy.prove:
-            await run_hooks("before", Facts.of(candidate), self)
-
-    async def _ask_in_steps(self, gates: Sequence[Gate], candidate: Candidate) -> None:
-        for gate in gates:
-            async with self.step(gate.name):
-                await self._ask(gate, candidate, "before")
-
-    async def prove_again(self, candidate: Candidate) -> None:
-        """Ask the gates that need only the candidate again: it has got too few requests to be judged by them."""
-        for gate in self._parts.gates(self._app):
-            if gate.name in _ASKED_AGAIN:
-                await self._ask(gate, candidate, "canary")
-
-    async def judged(self, result: GateResult) -> None:
-        """Record a verdict; a later one of the same gate at the same moment replaces it."""
-        result = structs.replace(result, detail=self.log.redact(result.detail))
-        self._results[result.name, result.moment] = result
-        self.log.write(f"{result.name} {result.verdict}: {result.detail}\n")
-        await self._store.record_gates(self.deploy, list(self._results.values()))
-
-    async def _ask(self, gate: Gate, candidate: Candidate, moment: Moment) -> None:
-        result = structs.replace(await gate.ask(candidate, self.context, self.log), moment=moment)
-        await self.judged(result)
-        if result.verdict == "failed":
-            when = ", asked again in the canary," if moment == "canary" else ""
-            raise RolloutFailed(f"the {result.name} gate{when} refused it: {result.detail}")
-
-    async def cutting_over(self) -> None:
-        """Record `rolling_out`, unless something newer waits: older never overwrites newer."""
-        if not await self._may_cut_over():
-            raise asyncio.CancelledError
-        await self._store.advance(self.deploy, Status.ROLLING_OUT)
-
-    async def serving(self) -> None:
-        """Record `live`."""
-        await self._store.advance(self.deploy, Status.LIVE, watched=is_watched(self._app, self.deploy))
-        self.log.write(f"{self.deploy.name} is live\n")

@@ -26,7 +26,8 @@ from deployd.http.local import PEER, local_socket
 from deployd.http.server import Server, bind
 from deployd.judge.traffic import Reading
 from deployd.logs.logs import Logs
-from deployd.pipeline import Parts, Pipeline
+from deployd.passage import Parts
+from deployd.pipeline import Pipeline
 from deployd.ports.builder import BuildRequest, Present, Removal
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log

@@ -19,7 +19,8 @@ from deployd.domain import Deploy, Health, Image, Trigger, Wanted
 from deployd.errors import DeploydError, Unavailable
 from deployd.events import Events
 from deployd.lane import Lane
-from deployd.pipeline import MayCutOver, Pipeline
+from deployd.passage import MayCutOver
+from deployd.pipeline import Pipeline
 from deployd.ports.log import Log
 from deployd.ports.target import Changed, InFlight, Target, none_in_flight
 from deployd.status import Status

@@ -11,7 +11,7 @@ from deployd.config.app import App
 from deployd.domain import Deploy
 from deployd.errors import BuildFailed, RolloutFailed, Unavailable
 from deployd.metrics import DEPLOYS
-from deployd.pipeline import MayCutOver
+from deployd.passage import MayCutOver
 from deployd.status import Status
 from deployd.store.database import Work
 from tests.lanes import A, B, Bench, Cleaning, a_bench, away, failing, for_ever

@@ -16,7 +16,8 @@ from deployd.delivery import Delivery, Outcome, Push
 from deployd.domain import Deploy
 from deployd.events import Events
 from deployd.logs.logs import Logs
-from deployd.pipeline import Parts, Pipeline
+from deployd.passage import Parts
+from deployd.pipeline import Pipeline
 from deployd.ports.gate import Gate
 from deployd.scheduler import Scheduler
 from deployd.source.source import GitSource

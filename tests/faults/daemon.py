@@ -17,7 +17,8 @@ from typing import Any
 from deployd.__main__ import main
 from deployd.config.app import App
 from deployd.domain import Deploy
-from deployd.pipeline import MayCutOver, Pipeline
+from deployd.passage import MayCutOver
+from deployd.pipeline import Pipeline
 from deployd.store.store import Store
 
 STEPS = ("fetch", "build", "candidate", "ready", "golden", "cut-over", "drain", "prune")

@@ -17,7 +17,8 @@ from deployd.config.running import Running
 from deployd.errors import RequestRefused, Unavailable
 from deployd.events import Events
 from deployd.logs.logs import Logs
-from deployd.pipeline import Parts, Pipeline
+from deployd.passage import Parts
+from deployd.pipeline import Pipeline
 from deployd.scheduler import Scheduler
 from deployd.store.database import Call, Database, Then
 from deployd.store.schema import migrate
