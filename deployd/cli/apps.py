@@ -13,7 +13,7 @@ from deployd.api.answers import AppAnswer, AppsAnswer, HealthAnswer, HeldAnswer,
 from deployd.cli import keyboard
 from deployd.cli.describe import print_app, print_deploy
 from deployd.cli.names import parsed
-from deployd.cli.output import AppName, AsJson, out, print_json, status_text, took, with_daemon
+from deployd.cli.output import AppName, AsJson, only_app, out, print_json, status_text, took, with_daemon
 from deployd.cli.tables import age, print_table
 from deployd.client import Client, TerminalName
 from deployd.logs.log import printable
@@ -37,7 +37,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(
-    app: Annotated[str | None, typer.Argument(metavar="APP", help="Only this app.")] = None, as_json: AsJson = False
+    app: Annotated[str | None, typer.Argument(metavar="APP", help="Only this app.", callback=only_app)] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what each app serves, and what is in flight."""
 

@@ -18,6 +18,7 @@ ConfigPath = Annotated[
     typer.Option(
         "--config",
         "-c",
+        metavar="FILE",
         readable=False,  # the config's own reader says what to do about it
         help="The config file; default: DEPLOYD_CONFIG, ./config.toml, /etc/deployd/config.toml.",
     ),
@@ -89,7 +90,9 @@ def demo(
 
 
 def init(
-    path: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("config.toml"),
+    path: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")] = Path(
+        "config.toml"
+    ),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a config.toml for the repository in the current directory."""

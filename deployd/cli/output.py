@@ -20,7 +20,18 @@ from deployd.status import Status
 T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-AppName = Annotated[str, typer.Argument(metavar="APP", help="The name of an app.")]
+
+
+def only_app(value: str | None) -> str | None:
+    """The name of an app where a deploy makes no sense."""
+    if value is not None and "/" in value:
+        raise typer.BadParameter(
+            f"{value} names a deploy; this command takes an app, such as {value.partition('/')[0]}"
+        )
+    return value
+
+
+AppName = Annotated[str, typer.Argument(metavar="APP", help="The name of an app.", callback=only_app)]
 
 COLOURS = {
     Status.QUEUED: "yellow",

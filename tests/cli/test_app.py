@@ -78,9 +78,10 @@ def test_usage_names_what_is_required_and_what_is_not_as_other_tools_do(command:
         "APP N",
         "APP/A [APP/B]",
     ]
-    helped = command("scale", "--help").stdout
-    assert "<" not in helped
-    assert "[required]" not in helped
+    for name in ("scale", "check", "init"):
+        helped = command(name, "--help").stdout
+        assert "<" not in helped
+        assert "[required]" not in helped
 
 
 @pytest.mark.slow

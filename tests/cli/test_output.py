@@ -1,8 +1,10 @@
 """The words that several commands share."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from typer.testing import Result
 
 from deployd.cli.output import took
 from deployd.cli.tables import age
@@ -36,3 +38,13 @@ def test_an_age_that_is_not_known_is_a_dash() -> None:
 )
 def test_a_duration_has_the_unit_that_suits_it(seconds: float, words: str) -> None:
     assert took(seconds) == words
+
+
+@pytest.mark.parametrize(
+    "words", [("pause", "iris/3"), ("status", "iris/3"), ("scale", "iris/3", "2"), ("applog", "iris/3")]
+)
+def test_a_deploy_where_only_an_app_can_be_meant_is_told(
+    command: Callable[..., Result], words: tuple[str, ...]
+) -> None:
+    refused = command(*words)
+    assert (refused.exit_code, "iris/3 names a deploy" in refused.stderr) == (2, True), refused.stderr
