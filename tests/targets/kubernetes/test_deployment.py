@@ -236,3 +236,14 @@ def serves_nothing_around(server: ApiServer) -> None:
     server.on("GET", "/apis/autoscaling", says({"versions": [{"version": "v2"}]}))
     for path in (SERVICE, SCALER.replace("v1", "v2")):
         server.on("GET", path, refuses(404, "NotFound", "no"))
+
+
+async def test_a_deleted_autoscaler_is_a_difference_and_a_changed_one_is_not(server: ApiServer, api: Cluster) -> None:
+    deployment = placed(api, autoscale={"min": 1, "max": 2, "cpu": 50}, resources=CPU)
+    found = marked(OLD)
+    good = deployment.last_good(found, a_deploy(7))
+    assert good is not None
+    server.on("PATCH", PATH, says(found))
+    server.on("GET", SCALER, says(STRANGER), refuses(404, "NotFound", "no"))
+    assert await deployment.edited(found, good, a_deploy(6)) == ""
+    assert await deployment.edited(found, good, a_deploy(6)) == "its autoscaler was deleted"
