@@ -108,7 +108,8 @@ async def test_no_generated_request_breaks_the_api(tmp_path: Path) -> None:
         await daemon.deployed(A)
         daemon.target.more.set()
         described = _about_known_apps(create_api(daemon.services).openapi())
-        del described["paths"]["/api/v1/events"]  # never ends
+        del described["paths"]["/api/v1/events"]  # never ends, and at a terminal a command waits for a person
+        del described["components"]["schemas"]["ExecAsked"]["properties"]["terminal"]
         schema = schemathesis.openapi.from_dict(described)
         async with daemon.listening_publicly() as url:
             for operation in schema.get_all_operations():
