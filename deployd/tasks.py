@@ -7,10 +7,12 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
+from weakref import WeakSet
 
 T = TypeVar("T")
 U = TypeVar("U")
 _Work = Coroutine[Any, Any, T]
+_cancelled: WeakSet[asyncio.Task[Any]] = WeakSet()
 
 
 async def uninterrupted(work: _Work[T]) -> T:
@@ -37,8 +39,12 @@ def raise_if_cancelled() -> None:
 
 
 def cancel_once(task: asyncio.Task[Any]) -> None:
-    """Cancel a task unless it is being cancelled already: a second cancellation would interrupt its clean-up."""
-    if not task.cancelling():
+    """Cancel a task unless that was done before: a second cancellation would interrupt its clean-up.
+
+    `task.cancelling()` does not tell that: it also counts a timeout of the task's own that is over just now, which it survives.
+    """
+    if task not in _cancelled:
+        _cancelled.add(task)
         task.cancel()
 
 

@@ -1,8 +1,9 @@
 import asyncio
+from contextlib import suppress
 
 import pytest
 
-from deployd.tasks import beside, first, raise_if_cancelled, stop, together, uninterrupted
+from deployd.tasks import beside, cancel_once, first, raise_if_cancelled, stop, together, uninterrupted
 
 
 async def test_it_gives_back_what_the_work_gives() -> None:
@@ -185,3 +186,19 @@ async def test_stopping_tasks_that_have_ended_already_is_nothing() -> None:
     await task
     await stop(task)
     await stop()
+
+
+async def test_a_task_is_stopped_though_a_timeout_of_its_own_is_over_at_that_moment() -> None:
+    loop = asyncio.get_running_loop()
+
+    async def wait_again() -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.01) as limit:
+                    # In the same turn of the loop, right after the timeout.
+                    loop.call_at((limit.when() or 0.0) + 1e-9, cancel_once, task)
+                    await asyncio.Event().wait()
+
+    task = asyncio.create_task(wait_again())
+    await asyncio.wait({task}, timeout=5)
+    assert task.cancelled()

@@ -28,6 +28,7 @@ from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
 from deployd.errors import DeploydError, Unavailable
 from deployd.status import Status
+from deployd.tasks import cancel_once
 
 _FLOWER = b'{"instances": [[5.8, 4.0, 1.2, 0.2]]}'
 _TREE = "DecisionTreeClassifier(random_state=seed"
@@ -252,8 +253,8 @@ def _interruptible() -> Iterator[None]:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def end() -> None:
-        if task is not None and not task.cancelling():
-            task.cancel()
+        if task is not None:
+            cancel_once(task)
 
     for number in _ENDINGS:
         loop.add_signal_handler(number, end)
