@@ -16,19 +16,16 @@ from urllib.parse import quote
 
 from deployd.address import default_url
 from deployd.api.answers import (
-    AppAnswer,
-    AppsAnswer,
     DeliveriesAnswer,
     DeliveryAnswer,
     DeployAnswer,
     DeploysAnswer,
-    DescribeAnswer,
     DiffAnswer,
-    PlanAnswer,
     PruneAnswer,
     ReloadAnswer,
     VersionAnswer,
 )
+from deployd.api.states import AppAnswer, AppsAnswer, DescribeAnswer, PlanAnswer
 from deployd.asking import Asking
 from deployd.errors import Unavailable
 from deployd.following import Patience, events_of

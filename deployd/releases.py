@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 
-from deployd.api.answers import AppAnswer
+from deployd.api.states import AppAnswer
 from deployd.client import Client
 from deployd.errors import RequestRefused, Unavailable
 from deployd.exits import expected_in

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from deployd.domain import AppState, Deploy, HealthState, Image, Moment, StepStatus, TriggerKind, Verdict
+from deployd.domain import Deploy, Image, Moment, StepStatus, TriggerKind, Verdict
 from deployd.status import Status
 
 
@@ -100,97 +100,9 @@ class DeployAnswer(Answer):
         return cls.model_validate(known)
 
 
-class LiveAnswer(Answer):
-    """The release that serves now."""
-
-    number: int
-    commit: str
-    image: str | None = None
-    bases: list[BaseAnswer] = []
-    since: datetime | None = None
-
-
-class HealthAnswer(Answer):
-    """How the live release is: `ok`; `unready` (it runs, but does not answer its ready path); `down` (it does not serve as it
-    should, and deployd tries to repair that); `unknown` (the target cannot be asked). `detail` says what is wrong."""
-
-    state: HealthState
-    detail: str = ""
-    since: datetime | None = None
-
-
-class WatchedAnswer(Answer):
-    """The watch of the live release: until when, and the number of the release that gets the traffic back if it turns bad."""
-
-    until: datetime
-    standby: int
-
-
-class FailedAnswer(Answer):
-    """The newest deploy, when it failed, or, `reverted`, was live and failed its watch."""
-
-    number: int
-    commit: str
-    reason: str
-    hint: str = ""
-    reverted: bool = False
-
-
-class HeldAnswer(Answer):
-    """The commit that is not deployed although the branch has it, and why."""
-
-    commit: str
-    reason: str
-
-
-class OwedAnswer(Answer):
-    """Since when a look at the app's remote is owed, and why it has not happened."""
-
-    since: datetime
-    reason: str
-
-
-class AppAnswer(Answer):
-    """One app. `configured` is false when the app still serves but is no longer in the config, `older_config` true when its live
-    release was made with another config than the present one."""
-
-    name: str
-    configured: bool = True
-    target: str | None = None
-    repo: str | None = None
-    branch: str | None = None
-    tag: str | None = None
-    paused: bool = False
-    held: HeldAnswer | None = None
-    owed: OwedAnswer | None = None
-    live: LiveAnswer | None = None
-    older_config: bool = False
-    health: HealthAnswer | None = None
-    watched: WatchedAnswer | None = None
-    failed: FailedAnswer | None = None
-    in_flight: DeployAnswer | None = None
-    queued: int = 0
-    urls: list[str] = []
-
-
-def live_of(state: AppState) -> LiveAnswer | None:
-    """The live release of an app's state."""
-    if (live := state.live) is None:
-        return None
-    image, bases = live.image, bases_of(live.image)
-    name = image.full_name if image else None
-    return LiveAnswer(number=live.number, commit=live.commit, image=name, bases=bases, since=state.live_since)
-
-
 def bases_of(image: Image | None) -> list[BaseAnswer]:
     """The base images of an image, as far as they are known."""
     return [BaseAnswer.model_validate(base) for base in image.bases] if image else []
-
-
-class AppsAnswer(Answer):
-    """Every app."""
-
-    apps: list[AppAnswer]
 
 
 class DeploysAnswer(Answer):
@@ -232,24 +144,6 @@ class DeliveriesAnswer(Answer):
 
     deliveries: list[DeliveryAnswer]
     before: int | None = None
-
-
-class DescribeAnswer(Answer):
-    """An app, and what its target says about the running containers or pods."""
-
-    app: AppAnswer
-    running: dict[str, Any]
-
-
-class PlanAnswer(Answer):
-    """What deploying a commit would do. `head` is the present head of the watched ref, `known` the commit's last deploy."""
-
-    app: AppAnswer
-    commit: str
-    head: str | None
-    known: DeployAnswer | None
-    image: str | None
-    steps: list[str]
 
 
 class DifferenceAnswer(Answer):

@@ -7,14 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from deployd.api.answers import (
+from deployd.api.answers import DeployAnswer, DeploysAnswer, DiffAnswer, DifferenceAnswer
+from deployd.api.asked import CommitName, DeployAsked, RollbackAsked, ScaleAsked
+from deployd.api.auth import DEPLOYS, READS, RULES, Deployer
+from deployd.api.differences import differences
+from deployd.api.paths import Number, NumberQuery
+from deployd.api.report import report
+from deployd.api.services import Given, Services
+from deployd.api.states import (
     AppAnswer,
     AppsAnswer,
-    DeployAnswer,
-    DeploysAnswer,
     DescribeAnswer,
-    DiffAnswer,
-    DifferenceAnswer,
     FailedAnswer,
     HealthAnswer,
     HeldAnswer,
@@ -23,12 +26,6 @@ from deployd.api.answers import (
     WatchedAnswer,
     live_of,
 )
-from deployd.api.asked import CommitName, DeployAsked, RollbackAsked, ScaleAsked
-from deployd.api.auth import DEPLOYS, READS, RULES, Deployer
-from deployd.api.differences import differences
-from deployd.api.paths import Number, NumberQuery
-from deployd.api.report import report
-from deployd.api.services import Given, Services
 from deployd.config.urls import public_urls
 from deployd.domain import AppState, Deploy
 from deployd.errors import RequestRefused

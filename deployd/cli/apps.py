@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from deployd.api.answers import AppAnswer, AppsAnswer, HealthAnswer, HeldAnswer, OwedAnswer, WatchedAnswer
+from deployd.api.states import AppAnswer, AppsAnswer, HealthAnswer, HeldAnswer, OwedAnswer, WatchedAnswer
 from deployd.cli import keyboard
 from deployd.cli.describe import print_app, print_deploy
 from deployd.cli.names import parsed

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from deployd.api.answers import DeployAnswer, PlanAnswer
+from deployd.api.answers import DeployAnswer
+from deployd.api.states import PlanAnswer
 from deployd.cli import names, progress
 from deployd.cli.output import AppName, AsJson, out, print_json, status_text, took, with_daemon
 from deployd.cli.tables import age, print_comparison, print_table

@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.text import Text
 
-from deployd.api.answers import AppAnswer, BaseAnswer, DeployAnswer, DescribeAnswer
+from deployd.api.answers import BaseAnswer, DeployAnswer
+from deployd.api.states import AppAnswer, DescribeAnswer
 from deployd.cli.output import out, status_text, took
 from deployd.cli.tables import age, print_table
 from deployd.logs.log import printable

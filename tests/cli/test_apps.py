@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from deployd.api.answers import AppAnswer, FailedAnswer, HealthAnswer, HeldAnswer, LiveAnswer, OwedAnswer, WatchedAnswer
+from deployd.api.states import AppAnswer, FailedAnswer, HealthAnswer, HeldAnswer, LiveAnswer, OwedAnswer, WatchedAnswer
 from deployd.cli.apps import _held, _owed, _remarks, _state, _unwell, _watched
 from deployd.domain import HealthState
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deployd.api.answers import DeployAnswer, WatchedAnswer
+from deployd.api.answers import DeployAnswer
+from deployd.api.states import WatchedAnswer
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.engine.client import EngineClient

@@ -6,9 +6,7 @@ container that a person starts from a deployed image has them too. Knows nothing
 
 import logging
 import math
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from deployd.config.app import App
@@ -23,7 +21,15 @@ from deployd.gateway.slots import Endpoint
 from deployd.ports.log import Log
 from deployd.ports.target import Made
 from deployd.targets.docker import silence
-from deployd.targets.docker.refusals import meaning
+from deployd.targets.docker.container import (
+    AppContainer,
+    ContainerRemoved,
+    Running,
+    failing,
+    name_of,
+    not_made,
+    present,
+)
 from deployd.targets.docker.spec import (
     PORT,
     NetworkSettings,
@@ -45,52 +51,6 @@ _HOST = "host"
 _LOOPBACK = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True)
-class AppContainer:
-    """A container of an app. `endpoint`: where HAProxy reaches it; None when it does not run or is not in our network."""
-
-    id: str
-    name: str
-    number: int
-    endpoint: Endpoint | None
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A container that runs. `endpoint`: where HAProxy reaches it; `address`: its base URL for deployd."""
-
-    id: str
-    number: int
-    endpoint: Endpoint
-    address: str
-
-
-class ContainerRemoved(RolloutFailed):
-    """Somebody removed a container of ours while deployd was about to use it."""
-
-
-@contextmanager
-def _present() -> Iterator[None]:
-    """ContainerRemoved when the engine has no such container any more, or is just removing it."""
-    try:
-        yield
-    except Refused as refused:
-        if "marked for removal" in refused.said or "No such container" in refused.said:
-            raise ContainerRemoved("somebody removed its container meanwhile") from refused
-        raise
-
-
-@contextmanager
-def _failing(app: App) -> Iterator[None]:
-    """Turn a refusal of the engine into the fault of the config that it tells of, else into RolloutFailed: trying again would
-    not help."""
-    try:
-        with _present():
-            yield
-    except Refused as refused:
-        raise (meaning(app, refused.said) or RolloutFailed(refused.message)) from refused
-
-
 class Containers:
     """Containers of one instance. `published`: deployd reaches them through a port on loopback, as on Docker Desktop."""
 
@@ -110,11 +70,11 @@ class Containers:
         secrets = self._secrets(app, log)
         _, settings = await together(self._clear(app, deploy.number), self._network_settings(app))
         spec = container_spec(app, deploy, image, settings, secrets)
-        with _failing(app):
+        with failing(app):
             try:
                 made = await self._engine.create(name, spec)
             except Refused as refused:
-                raise _not_made(name, deploy, refused) from refused
+                raise not_made(name, deploy, refused) from refused
             await self._made.record_made(app.name, deploy.number, made)
             if app.docker.network not in {None, _HOST}:
                 await self._networks.join(str(app.docker.network), made)
@@ -128,13 +88,13 @@ class Containers:
 
     async def start(self, app: App, number: int, container_id: str) -> Running:
         """Start a deploy's container. RolloutFailed when the engine cannot start it or it ends at once."""
-        with _failing(app):
+        with failing(app):
             await self._engine.start(container_id)
         found = await self._engine.inspect(container_id)
         if found is None:
             raise ContainerRemoved(f"the container of {app.name}/{number} was removed while it started")
         if (endpoint := self._endpoint(found, app)) is None:
-            raise RolloutFailed(f"{_name(found)} {ending(found)}", hint=await self.tail(container_id, LAST_LINES))
+            raise RolloutFailed(f"{name_of(found)} {ending(found)}", hint=await self.tail(container_id, LAST_LINES))
         return Running(container_id, number, endpoint, self._address(found, endpoint))
 
     async def of(self, app: App) -> list[AppContainer]:
@@ -153,7 +113,7 @@ class Containers:
         found = await self.described(app, deploy.number)
         if found is None or not (found["State"]["Running"] or await self._startable(found)):
             return False
-        with _failing(app):
+        with failing(app):
             for network in self.missing_networks(found, app, deploy):
                 address = await self.network.free_address() if network == self.network.name else None
                 await self._networks.join(network, found["Id"], address)
@@ -194,7 +154,7 @@ class Containers:
     async def named(self, app: str) -> dict[str, str]:
         """The ids and names of all containers of an app, also of one that is no longer configured."""
         listed = await self._ours(await self._engine.list(labels(self._instance, app)))
-        return {str(item["Id"]): _name(item) for item in listed}
+        return {str(item["Id"]): name_of(item) for item in listed}
 
     async def find(self, app: App, number: int) -> AppContainer | None:
         """The container of one deploy."""
@@ -235,7 +195,7 @@ class Containers:
 
     async def set_restart_policy(self, container_id: str, policy: str) -> None:
         """Set when the engine restarts it by itself."""
-        with _present():
+        with present():
             await self._engine.update(container_id, {"RestartPolicy": {"Name": policy}})
 
     async def stop(self, container_id: str, timeout_s: float | None = None) -> None:
@@ -255,7 +215,7 @@ class Containers:
     async def _described(self, listed: Sequence[Mapping[str, Any]], app: App) -> list[AppContainer]:
         found = await together(*(self._engine.inspect(item["Id"]) for item in await self._ours(listed)))
         return [
-            AppContainer(item["Id"], _name(item), number, self._endpoint(item, app))
+            AppContainer(item["Id"], name_of(item), number, self._endpoint(item, app))
             for item in found
             if item is not None and (number := number_of(item)) is not None
         ]
@@ -269,7 +229,7 @@ class Containers:
         found: list[Mapping[str, Any]] = []
         for item in listed:
             app, number = item["Labels"].get("io.deployd.app", ""), number_of(item)
-            if number is None or _name(item) not in names_of(self._instance, app, number):
+            if number is None or name_of(item) not in names_of(self._instance, app, number):
                 continue
             if (recorded := await self._made.made(app, number)) is None:
                 await self._made.record_made(app, number, item["Id"])
@@ -317,22 +277,3 @@ class Containers:
     def _address(self, found: dict[str, Any], endpoint: Endpoint) -> str:
         published = (found["NetworkSettings"]["Ports"] or {}).get(f"{endpoint.port}/tcp") if self.published else None
         return f"http://{_LOOPBACK}:{published[0]['HostPort']}" if published else f"http://{endpoint}"
-
-
-def _name(found: Mapping[str, Any]) -> str:
-    """The name of a listed (`Names`) or inspected (`Name`) container."""
-    name: str = found["Names"][0] if "Names" in found else found["Name"]
-    return name.removeprefix("/")
-
-
-def _not_made(name: str, deploy: Deploy, refused: Refused) -> Exception:
-    """Why a container was not created."""
-    if refused.status == 404:
-        gone = f"the image of {deploy.name} is no longer on the engine"
-        return RolloutFailed(gone, hint="deploy its commit again")
-    if refused.status == 409:
-        return RolloutFailed(
-            f"the container {name} exists, but this deployd did not make it",
-            hint=f"remove or rename it: docker rename {name} OTHER",
-        )
-    return refused

@@ -10,7 +10,8 @@ from deployd.config.app import App
 from deployd.gateway.gateway import Gateway
 from deployd.gateway.slots import Endpoint
 from deployd.ports.log import Log
-from deployd.targets.docker.containers import AppContainer, Containers
+from deployd.targets.docker.container import AppContainer
+from deployd.targets.docker.containers import Containers
 
 _PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.5)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from deployd.engine.client import EngineClient
-from deployd.targets.docker.containers import AppContainer
+from deployd.targets.docker.container import AppContainer
 
 
 async def follow(

@@ -11,7 +11,8 @@ from deployd.domain import Deploy
 from deployd.errors import DeploydError, RolloutFailed
 from deployd.gateway.gateway import Gateway
 from deployd.probe import headers_of, until_ready
-from deployd.targets.docker.containers import AppContainer, ContainerRemoved, Containers
+from deployd.targets.docker.container import AppContainer, ContainerRemoved
+from deployd.targets.docker.containers import Containers
 from deployd.targets.docker.drain import until_empty
 from deployd.tasks import uninterrupted
 

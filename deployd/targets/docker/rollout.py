@@ -17,7 +17,8 @@ from deployd.ports.gate import Candidate, Serving
 from deployd.ports.target import Progress
 from deployd.probe import headers_of
 from deployd.targets.docker.canary import Canary
-from deployd.targets.docker.containers import LAST_LINES, AppContainer, Containers, Running
+from deployd.targets.docker.container import AppContainer, Running
+from deployd.targets.docker.containers import LAST_LINES, Containers
 from deployd.targets.docker.drain import until_empty
 from deployd.targets.docker.restore import start_and_switch, stop_release
 from deployd.tasks import together, uninterrupted

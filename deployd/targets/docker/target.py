@@ -17,7 +17,7 @@ from deployd.config.daemon import GatewaySection
 from deployd.config.values import read_secret
 from deployd.domain import Deploy, Health, Image
 from deployd.engine.client import EngineClient
-from deployd.errors import DeploydError, RequestRefused, RolloutFailed
+from deployd.errors import DeploydError, RequestRefused
 from deployd.gateway.gateway import Gateway
 from deployd.judge.traffic import Reading
 from deployd.ports.gate import Candidate
@@ -26,8 +26,10 @@ from deployd.ports.target import Changed, InFlight, Made, Progress, none_in_flig
 from deployd.ports.watching import Lives
 from deployd.targets.docker import output
 from deployd.targets.docker import standby as standbys
-from deployd.targets.docker.containers import AppContainer, Containers
+from deployd.targets.docker.container import AppContainer
+from deployd.targets.docker.containers import Containers
 from deployd.targets.docker.drain import drain
+from deployd.targets.docker.frontends import Frontends
 from deployd.targets.docker.health import health
 from deployd.targets.docker.restore import restore
 from deployd.targets.docker.rollout import Rollout
@@ -50,8 +52,7 @@ class DockerTarget:
         self._gateway = Gateway(self._engine, instance, section, directory)
         self._trial = Trial(self._engine, instance, section.image)
         self._watch = Watch(docker_url, instance, self._correct, self._gateway.ping)
-        self._apps: tuple[App, ...] = ()
-        self._unheard: dict[str, RolloutFailed] = {}
+        self._frontends = Frontends(self._gateway)
         self._opened = False
 
     async def __aenter__(self) -> Self:
@@ -62,7 +63,7 @@ class DockerTarget:
 
     def expect(self, apps: Iterable[App]) -> None:
         """Set the configured apps. `watch` makes the gateway listen for them; an app without a release answers 503."""
-        self._apps = tuple(app for app in apps if app.target == "docker")
+        self._frontends.apps = tuple(app for app in apps if app.target == "docker")
         self._watch.notify()
 
     async def require(self, app: App) -> None:
@@ -97,7 +98,7 @@ class DockerTarget:
     async def health(self, app: App, deploy: Deploy) -> Health:
         """See ports.Target."""
         await self._open()
-        if (unheard := self._unheard.get(app.name)) is not None:
+        if (unheard := self._frontends.unheard.get(app.name)) is not None:
             return Health("unready", f"the gateway does not listen for it: {unheard.message}")
         return await health(app, deploy, self._containers, self._gateway)
 
@@ -221,7 +222,7 @@ class DockerTarget:
         """See ports.Target."""
         gateway, trouble = await _health(self._gateway.ping()), self._gateway.certificates.trouble()
         trouble = "; ".join(
-            [f"{name}: {exc.message}" for name, exc in self._unheard.items()] + ([trouble] if trouble else [])
+            [f"{name}: {exc.message}" for name, exc in self._frontends.unheard.items()] + ([trouble] if trouble else [])
         )
         if gateway == "ok" and trouble:
             gateway = f"warning: {trouble}"
@@ -249,29 +250,9 @@ class DockerTarget:
         """Correct the gateway. New settings in [gateway] come last, since they may fail."""
         await self._open()
         await self._gateway.reconcile()
-        await self._listen()
+        await self._frontends.listen()
         await self._gateway.upgrade()
-        if self._unheard:
-            raise next(iter(self._unheard.values()))
-
-    async def _listen(self) -> None:
-        """Let the gateway listen for every app. One whose port another program holds does not keep the others from theirs."""
-        try:
-            await self._gateway.ensure(self._apps)
-        except RolloutFailed:
-            self._unheard = {app.name: exc for app in self._apps if (exc := self._unheard.get(app.name)) is not None}
-            for app in self._apps:
-                await self._listen_for(app)
-        else:
-            self._unheard = {}
-
-    async def _listen_for(self, app: App) -> None:
-        try:
-            await self._gateway.ensure([app])
-        except RolloutFailed as exc:
-            self._unheard[app.name] = exc
-        else:
-            self._unheard.pop(app.name, None)
+        self._frontends.raise_if_unheard()
 
     async def _serving(self, app: App) -> AppContainer | None:
         """The container that has the app's traffic."""

@@ -7,7 +7,8 @@ import pytest
 from deployd.engine.connection import Refused
 from deployd.errors import RolloutFailed
 from deployd.gateway.gateway import Gateway
-from deployd.targets.docker.containers import ContainerRemoved, Containers
+from deployd.targets.docker.container import ContainerRemoved
+from deployd.targets.docker.containers import Containers
 from deployd.targets.docker.restore import restore
 from tests.fakes import FakeMade
 from tests.targets.docker.world import a_deploy, an_app

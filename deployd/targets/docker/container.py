@@ -1,0 +1,78 @@
+"""One container of an app: where it is reached, what it is called, and what a refusal of the engine means for it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from deployd.config.app import App
+from deployd.domain import Deploy
+from deployd.engine.connection import Refused
+from deployd.errors import RolloutFailed
+from deployd.gateway.slots import Endpoint
+from deployd.targets.docker.refusals import meaning
+
+
+@dataclass(frozen=True, slots=True)
+class AppContainer:
+    """A container of an app. `endpoint`: where HAProxy reaches it; None when it does not run or is not in our network."""
+
+    id: str
+    name: str
+    number: int
+    endpoint: Endpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A container that runs. `endpoint`: where HAProxy reaches it; `address`: its base URL for deployd."""
+
+    id: str
+    number: int
+    endpoint: Endpoint
+    address: str
+
+
+class ContainerRemoved(RolloutFailed):
+    """Somebody removed a container of ours while deployd was about to use it."""
+
+
+@contextmanager
+def present() -> Iterator[None]:
+    """ContainerRemoved when the engine has no such container any more, or is just removing it."""
+    try:
+        yield
+    except Refused as refused:
+        if "marked for removal" in refused.said or "No such container" in refused.said:
+            raise ContainerRemoved("somebody removed its container meanwhile") from refused
+        raise
+
+
+@contextmanager
+def failing(app: App) -> Iterator[None]:
+    """Turn a refusal of the engine into the fault of the config that it tells of, else into RolloutFailed: trying again would
+    not help."""
+    try:
+        with present():
+            yield
+    except Refused as refused:
+        raise (meaning(app, refused.said) or RolloutFailed(refused.message)) from refused
+
+
+def name_of(found: Mapping[str, Any]) -> str:
+    """The name of a listed (`Names`) or inspected (`Name`) container."""
+    name: str = found["Names"][0] if "Names" in found else found["Name"]
+    return name.removeprefix("/")
+
+
+def not_made(name: str, deploy: Deploy, refused: Refused) -> Exception:
+    """Why a container was not created."""
+    if refused.status == 404:
+        gone = f"the image of {deploy.name} is no longer on the engine"
+        return RolloutFailed(gone, hint="deploy its commit again")
+    if refused.status == 409:
+        return RolloutFailed(
+            f"the container {name} exists, but this deployd did not make it",
+            hint=f"remove or rename it: docker rename {name} OTHER",
+        )
+    return refused
