@@ -28,8 +28,10 @@ from deployd.gateway.neighbour import require_ours
 from deployd.order.decide import head_of, why_no_head
 from deployd.source.source import GitSource
 from deployd.targets.docker.trial import Trial
+from deployd.targets.kubernetes.pace import share_of, told
 
 _REGISTRY_SECONDS = 30.0
+_COARSE = 1.5  # a share so many times as large as it was asked for, or as small
 _ROLE = "bind the Role in kubernetes/role.yaml to its account, in the namespace of the app"
 
 
@@ -43,7 +45,7 @@ async def check(path: Path) -> list[Finding]:
     found += [_state(config), *await _metrics(config), *[finding async for finding in _engine(config)]]
     async with asyncio.TaskGroup() as tasks:
         looking = [tasks.create_task(_app(config, app)) for app in config.app]
-    found += [finding for app in config.app for finding in _programs(app)]
+    found += [finding for app in config.app for finding in (*_programs(app), *_shares(app))]
     return found + [finding for task in looking for finding in task.result()]
 
 
@@ -239,6 +241,20 @@ def _programs(app: App) -> Iterator[Finding]:
         if why := missing(asked):
             where = f"app.{app.name}.{kind}.{asked.name}.command"
             yield Finding(f"app {app.name}", "wrong", f"{where}: {why}", INSTALL, in_config=True)
+
+
+def _shares(app: App) -> Iterator[Finding]:
+    """What a canary on a cluster, where it has whole pods, makes of the percentages."""
+    settings = app.kubernetes
+    if app.target != "kubernetes" or settings is None or not settings.create:
+        return
+    replicas = settings.autoscale.min if settings.autoscale is not None else settings.replicas
+    for percent in app.gateway.weights[:-1] if replicas else ():
+        new = share_of(percent, replicas)
+        coarse = not 1 / _COARSE <= new / (replicas + new) / (percent / 100) <= _COARSE
+        said = f"gateway.weights: {told(percent, new, replicas + new)}"
+        hint = "a share has whole pods, and at most half of them: more replicas make smaller shares" if coarse else ""
+        yield Finding(f"app {app.name}", "warning" if coarse else "ok", said, hint)
 
 
 async def _cluster(config: Config) -> AsyncIterator[Finding]:

@@ -102,7 +102,7 @@ class Passage(Recorder):
                 await self._ask(gate, candidate, "before")
 
     async def prove_again(self, candidate: Candidate) -> None:
-        """Ask the gates that need only the candidate again: it has got too few requests to be judged by them."""
+        """Ask the gates that need only the candidate again: its requests are too few to judge it by, or nobody counts them."""
         for gate in self._parts.gates(self._app):
             if gate.name in _ASKED_AGAIN:
                 await self._ask(gate, candidate, "canary")

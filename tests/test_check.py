@@ -14,7 +14,7 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
 from deployd.builders.buildkit import BuildkitBuilder
-from deployd.check import _builder, check
+from deployd.check import _builder, _shares, check
 from deployd.config.file import load, parse
 from deployd.engine.client import EngineClient
 from deployd.finding import Finding
@@ -24,6 +24,7 @@ from deployd.gateway.network import Network
 from deployd.host.process import only_one
 from tests.conftest import Leaks
 from tests.gateway.certificate import made
+from tests.targets.kubernetes.apps import an_app
 from tests.testbed.images import BUSYBOX
 from tests.testbed.registry import Registry
 
@@ -262,6 +263,18 @@ async def test_only_the_ports_that_the_gateway_itself_holds_are_taken_for_its_ow
         await gateway.container.remove()
         await Network(engine, instance).remove()
     assert leaks.present() == []
+
+
+def test_what_a_canary_on_a_cluster_makes_of_the_percentages_is_told() -> None:
+    gateway = {"weights": [5, 50, 80, 100]}
+    found = [(one.verdict, one.detail) for one in _shares(an_app(replicas=1, app_gateway=gateway))]
+    assert found == [
+        ("warning", "gateway.weights: 5 % asked, 1 of 2 pods is 50 %"),
+        ("ok", "gateway.weights: 50 % asked, 1 of 2 pods is 50 %"),
+        ("warning", "gateway.weights: 80 % asked, 1 of 2 pods is 50 %"),
+    ]
+    assert [one.verdict for one in _shares(an_app(replicas=20, app_gateway={"weights": [5, 25, 100]}))] == ["ok", "ok"]
+    assert list(_shares(an_app(create=False, app_gateway=gateway))) == list(_shares(an_app(replicas=1))) == []
 
 
 @pytest.mark.engine

@@ -186,16 +186,20 @@ class App(Section):
             raise ValueError(
                 'docker.network = "host" gives two releases the same port, so docker.start must be "stop-first"'
             )
-        if self.gateway.weights and (self.target, self.docker.start) != ("docker", "first"):
-            raise ValueError(
-                'gateway.weights needs target = "docker" and docker.start = "first": two releases serve at the same time'
-            )
         if self.target == "docker" and self.docker.start == "stop-first" and self.watch is not None:
             raise ValueError(
                 '[app.watch] keeps the release before running beside the new one, so docker.start must be "first"'
             )
         if self.credentials and self.ssh_key:
             raise ValueError("set either credentials (for https) or ssh_key (for ssh), not both")
+        return self
+
+    @model_validator(mode="after")
+    def _can_have_its_canary(self) -> Self:
+        if self.gateway.weights and self.target == "docker" and self.docker.start != "first":
+            raise ValueError('gateway.weights needs docker.start = "first": two releases serve at the same time')
+        if self.gateway.sticky and self.target == "kubernetes":
+            raise ValueError('gateway.sticky needs target = "docker": a Service of Kubernetes knows no cookies')
         return self
 
     @model_validator(mode="after")

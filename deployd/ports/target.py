@@ -24,8 +24,8 @@ def none_in_flight() -> int | None:
 
 
 class Progress(Protocol):
-    """What a target calls while it rolls out, in this order: step, prove, cutting_over, serving; in a canary, which comes before
-    the cut-over, also prove_again and judged."""
+    """What a target calls while it rolls out, in this order: step, prove, cutting_over, serving; in a canary also prove_again and
+    judged. On a cluster, whose new pods get requests at once, prove and the canary come after cutting_over."""
 
     log: Log
 

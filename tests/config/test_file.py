@@ -51,6 +51,14 @@ def _shared(first: tuple[str, str], second: tuple[str, str] | None = None) -> di
         (_app(build={"context": "../x"}), "app.iris.build.context: expected a path inside the repository"),
         (_app(gateway={}), "app.iris: [app.gateway] needs listen (a port) or hosts"),
         (_app(docker={"network": "host"}), 'app.iris: docker.network = "host" gives two releases the same port'),
+        (
+            _app(gateway={"listen": 8000, "weights": [5, 100]}, docker={"start": "stop-first"}),
+            'app.iris: gateway.weights needs docker.start = "first"',
+        ),
+        (
+            _app(target="kubernetes", kubernetes={"namespace": "ml"}, gateway={"sticky": True}),
+            'app.iris: gateway.sticky needs target = "docker": a Service of Kubernetes knows no cookies',
+        ),
         (_app(target="kubernetes"), 'app.iris: target = "kubernetes" needs a table [app.kubernetes]'),
         (_app(name="Iris_1"), "app.Iris_1.name: expected lower-case letters, digits and hyphens"),
         (_app(name=5), "app.0.name: expected text in quotes"),

@@ -76,10 +76,10 @@ class Cluster:
         """The object or list at `path`. Refused 404 when there is none."""
         return await self._json("GET", path, query)
 
-    async def find(self, path: str, **query: str) -> Json | None:
+    async def find(self, path: str, *, within: float = 15.0, **query: str) -> Json | None:
         """Like `get`, but None when there is none."""
         try:
-            return await self.get(path, **query)
+            return await self._json("GET", path, query, within=within)
         except Refused as refused:
             if refused.status == 404:
                 return None

@@ -5,7 +5,8 @@ image is set, by compare-and-set.
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from deployd.config.app import App
 from deployd.config.digest import made_with
@@ -33,11 +34,15 @@ from deployd.targets.kubernetes.manifests import (
     SCALED,
     Json,
 )
+from deployd.targets.kubernetes.pace import is_held, pace_patch, paced
 from deployd.targets.kubernetes.patch import patched
 from deployd.targets.kubernetes.releases import Place, Release
 from deployd.targets.kubernetes.verdict import complete, image_of
 
 _RACES = 10
+_T = TypeVar("_T")
+# What nobody else may have changed between two writes of a canary: which Deployment it is, and its pods.
+_SAME = (("metadata", "uid"), ("spec", "template"))
 
 
 class AppDeployment:
@@ -134,25 +139,58 @@ class AppDeployment:
         kept = template if self.settings.create else None
         return Release(number or None, annotations.get(COMMIT, ""), container, image, kept)
 
-    async def apply(self, release: Release, deploy: Deploy, found: Json | None, good: Release | None) -> Json:
+    async def apply(
+        self, release: Release, deploy: Deploy, found: Json | None, good: Release | None, pods: int | None = None
+    ) -> Json:
         """Write `release`; return the Deployment from the API server's answer. Compare-and-set compares with `found`.
 
-        `good` is the release to go back to; it goes into an annotation, for a deployd that has lost its state.
+        `good` is the release to go back to; it goes into an annotation, for a deployd that has lost its state. `pods`: its
+        rollout is held when it has so many new pods, until `go_on`.
         """
         if release.template is None:
-            annotations = manifests.annotations(deploy, release.image, _number_and_image(good))
             try:
-                return await self._set_image(release, annotations, found)
+                return await self._set_image(release, deploy, found, good, pods)
             except Refused as refused:
                 if refused.status not in {409, 422}:
                     raise
                 return await self._already_patched(release, deploy, refused)
         await self.write_secret()
         manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _number_and_image(good))
-        applied = await apply(self.cluster, self.path, manifest)
+        applied = await apply(self.cluster, self.path, paced(manifest, found, pods))
         applied = await self._scaled(applied, found)
         await self._companions.apply()
         return applied
+
+    async def starts_pods(self, release: Release, deploy: Deploy, found: Json) -> bool:
+        """Whether `release` needs other pods than those that serve, as the API server itself compares their templates."""
+        if is_held(found) or release.template is None:
+            return is_held(found) or image_of(found["spec"]["template"], release.container) != release.image
+        manifest = manifests.deployment(self.app, deploy, release.template, self._instance)
+        would = await self.cluster.apply(self.path, manifest, force=True, only_tell=True)
+        return bool(would["spec"]["template"] != found["spec"]["template"])
+
+    async def go_on(
+        self, applied: Json, release: Release, deploy: Deploy, good: Release | None, pods: int | None
+    ) -> Json:
+        """Let a held rollout go on until it has `pods` new pods; None: to its end, at the Deployment's own pace. `applied` is the
+        Deployment as it was written before; RolloutEnded when somebody else has changed it since."""
+
+        async def write(found: Json | None) -> Json:
+            if found is None or any(found[part][key] != applied[part][key] for part, key in _SAME):
+                message = f"Deployment {self.name} was changed by somebody else in the canary"
+                raise RolloutEnded(message, ours=False, hint="deploy again")
+            return await self._write(release, deploy, found, good, pods)
+
+        return await self._raced(write)
+
+    async def let_go(self) -> None:
+        """Give the Deployment its own pace back, whatever it asks for: it is somebody else's now."""
+
+        async def write(found: Json | None) -> None:
+            if found is not None and (operations := pace_patch(found, None)):
+                await self.cluster.patch(self.path, operations, within=PATIENT_S)
+
+        await self._raced(write)
 
     def changed_by_others(self, found: Json, container: str) -> bool:
         """Whether the image is not the one that deployd set, as also in a Deployment without our annotations."""
@@ -169,18 +207,19 @@ class AppDeployment:
         )
 
     async def reapply(self, release: Release, deploy: Deploy) -> Json | None:
-        """Write a good `release` again; None when somebody else has set an image meanwhile."""
-        for _ in range(_RACES):
-            found = await self.cluster.find(self.path)
+        """Write a good `release` again; None when somebody else has set an image meanwhile. A held rollout is held no longer."""
+
+        async def write(found: Json | None) -> Json | None:
             if found is not None and self.changed_by_others(found, release.container):
                 return None
-            try:
-                return await self._reapply(release, deploy, found)
-            except Refused as refused:
-                # Most likely only the status has changed: read it again.
-                if refused.status not in {409, 422}:
-                    raise
-        raise Unavailable(f"Deployment {self.name} changes too fast to be patched")
+            applied = await self._write(release, deploy, found, release, None)
+            # A new Deployment has a single replica, and so may one whose creation was interrupted.
+            kept = release.template is None or _annotations(found).get(REPLICAS)
+            return applied if kept else await self._scaled(applied, found)
+
+        if (applied := await self._raced(write)) is None:
+            await self.let_go()
+        return applied
 
     async def complete(self, found: Json | None, good: Release) -> None:
         """Restore what else belongs to a release that was written again: Service, autoscaler, and replicas; `found` as before."""
@@ -242,16 +281,27 @@ class AppDeployment:
             return [f"somebody else set the image to {image}: this deploy replaces it"]
         return []
 
-    async def _reapply(self, release: Release, deploy: Deploy, found: Json | None) -> Json:
+    async def _raced(self, write: Callable[[Json | None], Awaitable[_T]]) -> _T:
+        """Write what depends on the Deployment as it is: again when it has changed meanwhile, most likely only its status."""
+        for _ in range(_RACES):
+            try:
+                return await write(await self.cluster.find(self.path, within=PATIENT_S))
+            except Refused as refused:
+                if refused.status not in {409, 422}:
+                    raise
+        raise Unavailable(f"Deployment {self.name} changes too fast to be patched")
+
+    async def _write(
+        self, release: Release, deploy: Deploy, found: Json | None, good: Release | None, pods: int | None
+    ) -> Json:
+        """Write `release` into the Deployment as it was `found`; Refused 409 or 422 when it has changed since."""
         if release.template is None:
-            annotations = manifests.annotations(deploy, release.image, _number_and_image(release))
-            return await self._set_image(release, annotations, found)
-        manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _number_and_image(release))
+            return await self._set_image(release, deploy, found, good, pods)
+        manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _number_and_image(good))
+        manifest = paced(manifest, found, pods)
         if found is not None:
             manifest["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
-        applied = await self.cluster.apply(self.path, manifest, force=True, within=PATIENT_S)
-        # A new Deployment has a single replica, and so may one whose creation was interrupted.
-        return applied if _annotations(found).get(REPLICAS) else await self._scaled(applied, found)
+        return await self.cluster.apply(self.path, manifest, force=True, within=PATIENT_S)
 
     async def _scaled(self, applied: Json, found: Json | None) -> Json:
         """Scale to the configured number if that has changed: otherwise a scale by hand is kept. The same request records the
@@ -276,12 +326,15 @@ class AppDeployment:
         message = f"Deployment {self.name} was changed by somebody else at this moment"
         raise RolloutEnded(message, ours=False, hint="deploy again") from refused
 
-    async def _set_image(self, release: Release, annotations: dict[str, str], found: Json | None) -> Json:
+    async def _set_image(
+        self, release: Release, deploy: Deploy, found: Json | None, good: Release | None, pods: int | None
+    ) -> Json:
         if found is None:
             raise RolloutFailed(f"there is no Deployment {self.name}", hint="somebody deleted it; create it again")
+        annotations = manifests.annotations(deploy, release.image, _number_and_image(good))
         container = adoption.pick_container(found, release.container)
         operations = adoption.image_patch(found, container, release.image, annotations)
-        return await self.cluster.patch(self.path, operations, within=PATIENT_S)
+        return await self.cluster.patch(self.path, [*operations, *pace_patch(found, pods)], within=PATIENT_S)
 
 
 def _annotations(found: Json | None) -> dict[str, str]:

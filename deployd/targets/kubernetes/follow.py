@@ -74,8 +74,10 @@ class Follower:
             list(self._events.objects.values()),
         )
 
-    async def complete(self, aim: Aim, limit: float, tell: Callable[[str], Awaitable[None]]) -> None:
-        """Return when the rollout is complete; RolloutEnded when it fails.
+    async def complete(
+        self, aim: Aim, limit: float, tell: Callable[[str], Awaitable[None]], pods: int | None = None
+    ) -> None:
+        """Return when the rollout is complete, or has that many new pods that are ready; RolloutEnded when it fails.
 
         `limit`: the seconds without any progress after which it fails, whatever the cluster says.
         """
@@ -90,6 +92,8 @@ class Follower:
             match outcome:
                 case Complete():
                     return
+                case Progressing() if pods is not None and self._has(aim, pods):
+                    return
                 case Failed() | TakenOver():
                     raise _ended(outcome)
                 case Progressing():
@@ -102,12 +106,16 @@ class Follower:
                 case _:
                     assert_never(outcome)
 
-    async def candidate(self, aim: Aim) -> Json | None:
-        """The first new pod that runs and has an address; None when the rollout is complete with no replicas."""
+    async def candidate(self, aim: Aim, *, youngest: bool = False) -> Json | None:
+        """The first new pod, or the youngest, that runs and has an address; None when the rollout is complete with no
+        replicas."""
         while True:
             if self._fresh and is_empty(self.view, aim):
                 return None
-            for pod in new_pods(self.view, aim):
+            pods = new_pods(self.view, aim)
+            if youngest:
+                pods.sort(key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
+            for pod in pods:
                 status = pod.get("status", {})
                 if status.get("podIP") and status.get("phase") == "Running":
                     return pod
@@ -133,12 +141,21 @@ class Follower:
         while (now := self._pods.objects.get(uid)) and not now["metadata"].get("deletionTimestamp"):
             await self._next(None)
 
-    async def bake(self, aim: Aim, seconds: float) -> None:
+    def shares(self, aim: Aim) -> tuple[int, int]:
+        """How many new pods are ready now, and how many pods in all."""
+        new = [pod for pod in new_pods(self.view, aim) if is_ready(pod)]
+        ready = [pod for pod in self.view.pods if is_ready(pod) and not pod["metadata"].get("deletionTimestamp")]
+        return len(new), len(ready)
+
+    async def bake(self, aim: Aim, seconds: float, settled: dict[str, int] | None = None) -> None:
         """Watch for `seconds` after completion; RolloutEnded when a pod that was ready fails. Time without fresh data does not
-        count."""
+        count. `settled`: the restarts of the pods that were ready before, by uid; those that are ready now are added."""
         loop = asyncio.get_running_loop()
         left = seconds
-        settled = {pod["metadata"]["uid"]: restarts_of(pod) for pod in new_pods(self.view, aim) if is_ready(pod)}
+        settled = settled if settled is not None else {}
+        for pod in new_pods(self.view, aim):
+            if is_ready(pod):
+                settled.setdefault(pod["metadata"]["uid"], restarts_of(pod))
         while True:
             if fresh := self._fresh:
                 if bad := bake_verdict(self.view, aim, settled):
@@ -153,6 +170,12 @@ class Follower:
     def _fresh(self) -> bool:
         """Whether all objects are up to date."""
         return all(informer.fresh for informer in self.informers)
+
+    def _has(self, aim: Aim, pods: int) -> bool:
+        """Whether so many new pods are ready, or as many as replicas are wanted when those are fewer."""
+        deployment = self.view.deployment
+        wanted = deployment["spec"].get("replicas", 1) if deployment is not None else pods
+        return self._fresh and self.shares(aim)[0] >= min(pods, wanted)
 
     def _judge(self, aim: Aim) -> tuple[Outcome, float]:
         """The outcome now, and after how many seconds to judge again even without a change."""

@@ -2,13 +2,15 @@
 
     push -> cut-over (the patch) -> rollout, while the gates check the first new pod -> bake -> good
 
+With a canary the patch holds the rollout, the gates check the first new pod in the canary, and then the rollout goes on.
+
 When it fails after the patch, for whatever reason (verdict, gate, bug, cancellation), it reverts to the last good release, unless
 somebody else has changed the Deployment meanwhile. A newer deploy then starts from the good release.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -17,20 +19,20 @@ from msgspec import structs
 
 from deployd.domain import Deploy, Image
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
-from deployd.ports.gate import Candidate, Serving
 from deployd.ports.target import Progress
-from deployd.probe import headers_of
 from deployd.targets.kubernetes import execute, manifests
-from deployd.targets.kubernetes.candidate import address_of
+from deployd.targets.kubernetes.canary import NAME as CANARY
+from deployd.targets.kubernetes.canary import Canary, first_pods
 from deployd.targets.kubernetes.client import Json
 from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.follow import Follower, RolloutEnded, following
 from deployd.targets.kubernetes.output import last_lines
+from deployd.targets.kubernetes.pod_gates import PodGates
 from deployd.targets.kubernetes.releases import Record, Release, Releases
 from deployd.targets.kubernetes.symptoms import Symptom
 from deployd.targets.kubernetes.verdict import Aim, stale_deadline
 from deployd.targets.listening import TABLES, Silence, parse, silence
-from deployd.tasks import first, together, uninterrupted
+from deployd.tasks import together, uninterrupted
 
 # A rollout that the controller does not end (it is down, or the deadline had passed before) ends this long after the deadline.
 _SLACK_S = 30.0
@@ -68,10 +70,11 @@ class Rollout:
         # A push can take minutes, and the patch must compare with the present Deployment.
         found, _ = await self._deployment.examine()
         release = self._release = await self._release_of(image, found)
+        pods = await first_pods(self._deployment, release, self._deploy, found) if found is not None else None
         await self._progress.cutting_over()
         await self._record_present(found)
         try:
-            await self._roll(release, image, found)
+            await self._roll(release, image, found, pods if self._record.last is not None else None)
         except BaseException as exc:
             # After a cancellation or a bug too: an unproven release must not continue without being followed.
             await uninterrupted(self._revert(exc))
@@ -98,22 +101,36 @@ class Rollout:
             self._record = self._record.adding(present) if present is not None else self._record
         await self._write(self._record)
 
-    async def _roll(self, release: Release, image: Image, found: Json | None) -> None:
+    async def _roll(self, release: Release, image: Image, found: Json | None, pods: int | None) -> None:
+        """`pods`: with how many new pods the canary begins; None without one."""
+        good, settings = self._record.last, self._deployment.settings
         async with self._step("apply"):
-            applied = await self._deployment.apply(release, self._deploy, found, self._record.last)
-        aim = self._aim(release, applied, found)
+            applied = await self._deployment.apply(release, self._deploy, found, good, pods)
+        aim = replace(self._aim(release, applied, found), held=pods is not None)
         async with following(self._deployment.cluster, self._app, applied) as follower:
-            async with self._step("rollout"):
-                await self._complete(follower, aim, image)
-            if self._deployment.settings.bake > 0:
+            gates = PodGates(self._deployment, self._deploy, image, good, follower, self._progress.log)
+            limit, tell = settings.progress_deadline + _SLACK_S, partial(self._progress.tell, "rollout")
+            if pods is not None:
+                canary = Canary(self._deployment, self._deploy, self._progress, release, good, limit=limit)
+                recorded, back = canary.recorded(), self._reverting()
+                async with self._progress.step(CANARY), recorded, back, self._explaining(follower, aim):
+                    applied, aim = await canary.run(follower, gates, applied, aim, pods)
+            async with self._step("rollout"), self._explaining(follower, aim):
+                if aim.held:
+                    applied = await self._deployment.go_on(applied, release, self._deploy, good, None)
+                    aim = replace(aim, generation=applied["metadata"]["generation"], held=False)
+                    await follower.complete(aim, limit, tell)
+                else:
+                    await together(follower.complete(aim, limit, tell), gates.ask(aim, self._progress.prove))
+            if settings.bake > 0:
                 async with self._step("bake"):
-                    await follower.bake(aim, self._deployment.settings.bake)
+                    await follower.bake(aim, settings.bake)
 
-    async def _complete(self, follower: Follower, aim: Aim, image: Image) -> None:
-        limit = self._deployment.settings.progress_deadline + _SLACK_S
-        tell = partial(self._progress.tell, "rollout")
+    @asynccontextmanager
+    async def _explaining(self, follower: Follower, aim: Aim) -> AsyncIterator[None]:
+        """When the block fails, say why with what the pods show."""
         try:
-            await together(follower.complete(aim, limit, tell), self._prove(follower, aim, image))
+            yield
         except RolloutEnded as ended:
             raise await self._explained(ended, ended.message) from ended
         except RolloutFailed as refused:
@@ -132,36 +149,6 @@ class Rollout:
         )
         stale = None if continued else stale_deadline(applied)
         return aim_at(release, applied, stale, self._deployment.settings.patience)
-
-    async def _prove(self, follower: Follower, aim: Aim, image: Image) -> None:
-        """Let the gates check the first new pod, or another one when that is deleted meanwhile."""
-        port = self._port(aim.template, aim.container)
-        while True:
-            if (pod := await follower.candidate(aim)) is None:
-                self._tell("no replicas are wanted, so nothing is proven")
-                return
-            async with AsyncExitStack() as stack:
-                address = await stack.enter_async_context(address_of(self._deployment.cluster, pod, port))
-                live = await self._live(follower, aim, stack)
-                headers = headers_of(self._app, secure=False)
-                candidate = Candidate(self._app, self._deploy, address, image, headers, live)
-                proving, leaving = self._progress.prove(candidate), follower.gone(pod)
-                ended, _ = await first(proving, leaving)
-                if ended == 0:
-                    return
-
-    async def _live(self, follower: Follower, aim: Aim, stack: AsyncExitStack) -> Serving | None:
-        """A ready pod of the last good release, reached until `stack` ends; None when there is none."""
-        good = self._record.last
-        if good is None or (pod := follower.ready(aim, good.image)) is None:
-            return None
-        port = self._port(pod, aim.container)
-        address = await stack.enter_async_context(address_of(self._deployment.cluster, pod, port))
-        return Serving(good.number or 0, address)
-
-    def _port(self, template: Json, container: str) -> int:
-        settings = self._deployment.settings
-        return manifests.port_of(template, container, settings.port) if settings.create else settings.port
 
     async def _explained(self, ended: RolloutEnded, message: str) -> RolloutEnded:
         """`ended` with `message` and, when a container crashed, its last lines."""
@@ -202,12 +189,16 @@ class Rollout:
     @asynccontextmanager
     async def _step(self, name: str) -> AsyncIterator[None]:
         """A step that reverts when it fails, before the failure is recorded: a full disk delays the record."""
-        async with self._progress.step(name):
-            try:
-                yield
-            except BaseException as exc:
-                await uninterrupted(self._begin_revert(exc))
-                raise
+        async with self._progress.step(name), self._reverting():
+            yield
+
+    @asynccontextmanager
+    async def _reverting(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException as exc:
+            await uninterrupted(self._begin_revert(exc))
+            raise
 
     async def _revert(self, exc: BaseException) -> None:
         """Go back to the last good release because of `exc`. A failure is logged and does not hide `exc`: the release is
@@ -228,6 +219,7 @@ class Rollout:
     async def _reapply(self, exc: BaseException) -> None:
         if isinstance(exc, RolloutEnded) and not exc.ours:
             self._tell(f"left as it is: {exc.message}")
+            await self._logged(self._deployment.let_go())
             await self._write(replace(self._record, taken_over=exc.message))
             return
         if (good := self._record.last) is None:

@@ -29,6 +29,7 @@ from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.follow import following
 from deployd.targets.kubernetes.health import health
 from deployd.targets.kubernetes.manifests import DEPLOY, LAST_GOOD
+from deployd.targets.kubernetes.pace import pace_patch
 from deployd.targets.kubernetes.releases import Place, Record, Release, Releases
 from deployd.targets.kubernetes.rollout import Rollout, aim_at
 from deployd.targets.kubernetes.symptoms import is_ready
@@ -119,6 +120,8 @@ class KubernetesTarget:
                 raise RolloutFailed(f"the patch of {deploy.name} is only in its commit", hint="deploy its commit again")
             release = await deployment.new_release(deploy, deploy.image, found)
             await deployment.write_secret()
+        if record.taken_over:
+            await deployment.let_go()
         applied = None if record.taken_over else await deployment.reapply(release, deploy)
         if applied is None:
             what = record.taken_over or f"somebody else changed the image of {app.name}"
@@ -194,7 +197,9 @@ class KubernetesTarget:
             await _delete_ours(cluster, place, self._instance)
         else:
             path = f"/apis/apps/v1/namespaces/{place.namespace}/deployments/{place.deployment}"
-            if await cluster.find(path) is not None:
+            if (found := await cluster.find(path)) is not None:
+                if operations := pace_patch(found, None):  # a canary was killed
+                    await cluster.patch(path, operations)
                 ours = dict.fromkeys((DEPLOY, LAST_GOOD, manifests.COMMIT, manifests.IMAGE), None)
                 await cluster.merge(path, {"metadata": {"annotations": ours}})
         templates = [release.template for release in record.releases]

@@ -7,6 +7,7 @@ fails early when the pods show that waiting is pointless. Knows no clock: the ag
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from deployd.targets.kubernetes.pace import holds
 from deployd.targets.kubernetes.symptoms import (
     MANY_RESTARTS,
     Json,
@@ -29,6 +30,7 @@ class Aim:
 
     `generation`, `uid` and `template` are from the answer to the patch. `stale` is the lastUpdateTime of a
     ProgressDeadlineExceeded from before the patch: with that time, it belongs to an older rollout. `patience` is in seconds.
+    `held`: a canary holds the rollout.
     """
 
     container: str
@@ -38,6 +40,7 @@ class Aim:
     template: Json
     stale: str | None
     patience: float
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,8 @@ def rollout_verdict(aim: Aim, view: View, ages: Mapping[tuple[str, str], float])
         return TakenOver(f"the Deployment was deleted and created again{_by(deployment)}")
     if deployment["metadata"].get("generation", 0) < aim.generation:
         return Progressing("waiting to see the patch")
-    if taken_over := _taken_over(aim, deployment):
-        return taken_over
+    if changed := _taken_over(aim, deployment) or _let_go(aim, deployment):
+        return changed
     if deployment["metadata"]["generation"] > deployment.get("status", {}).get("observedGeneration", 0):
         return Progressing("waiting for the controller to see the patch")
     return _outcome(aim, view, deployment, ages)
@@ -103,8 +106,8 @@ def bake_verdict(view: View, aim: Aim, settled: Mapping[str, int]) -> Failed | T
     """Whether a complete rollout has failed since. `settled`: uid -> restarts of the pods that were ready when it completed."""
     if view.deployment is None:
         return TakenOver("the Deployment was deleted")
-    if taken_over := _taken_over(aim, view.deployment):
-        return taken_over
+    if changed := _taken_over(aim, view.deployment) or _let_go(aim, view.deployment):
+        return changed
     for pod in view.pods:
         before = settled.get(pod["metadata"]["uid"])
         if before is None or pod["metadata"].get("deletionTimestamp"):
@@ -203,6 +206,13 @@ def _taken_over(aim: Aim, deployment: Json) -> TakenOver | None:
         return TakenOver(f"somebody else changed the pod template{_by(deployment)}")
     if deployment["spec"].get("paused"):
         return TakenOver(f"somebody paused the Deployment{_by(deployment)}")
+    return None
+
+
+def _let_go(aim: Aim, deployment: Json) -> Failed | None:
+    """When somebody else let a canary's rollout go on: the pods are ours and unproven, so it goes back."""
+    if aim.held and not holds(deployment):
+        return Failed(f"somebody else changed the strategy or minReadySeconds in the canary{_by(deployment)}")
     return None
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.follow import Follower, RolloutEnded, following
+from deployd.targets.kubernetes.pace import held_spec
 from tests.targets.kubernetes.api_server import Answer, ApiServer, a_list, lines, refuses, says
 from tests.targets.kubernetes.apps import an_app
 from tests.targets.kubernetes.objects import AIM, OLD, Json, a_deployment, a_pod, a_replica_set, waiting
@@ -282,3 +283,37 @@ async def test_the_release_that_serves_is_a_ready_pod_of_the_former_image_that_s
         assert found is not None
         assert found["metadata"]["name"] == ready["metadata"]["name"]
         assert follower.ready(AIM, "another/image") is None
+
+
+def a_hold() -> Json:
+    """A Deployment in a canary, with one new pod beside three old ones."""
+    found = a_deployment(**HALF)
+    found["spec"] |= held_spec(1)
+    return found
+
+
+async def test_a_step_of_a_canary_begins_when_so_many_new_pods_are_ready(server: ApiServer, api: Cluster) -> None:
+    old = [a_pod(f"iris-old-{number}", owner="old", ready=True) for number in range(3)]
+    young, younger = a_pod("iris-new-1", ready=True), a_pod("iris-new-2", ready=True)
+    young["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    younger["metadata"]["creationTimestamp"] = "2026-01-01T00:00:09Z"
+    shows(server, a_hold(), *old, young, younger)
+    aim = replace(AIM, held=True)
+    async with follower_of(api) as follower:
+        await follower.complete(aim, 60, _ignore, 2)
+        assert follower.shares(aim) == (2, 5)
+        assert await follower.candidate(aim, youngest=True) == younger
+        with pytest.raises(RolloutEnded, match="no progress for 0 s"):
+            await follower.complete(aim, 0.2, _ignore, 3)
+
+
+async def test_a_pod_that_restarts_between_two_steps_of_a_canary_is_seen(server: ApiServer, api: Cluster) -> None:
+    shows(server, a_hold(), a_pod(ready=True, restarts=1))
+    aim = replace(AIM, held=True)
+    async with follower_of(api) as follower:
+        await follower.complete(aim, 60, _ignore, 1)
+        settled: dict[str, int] = {}
+        await follower.bake(aim, 0, settled)
+        assert settled == {"uid-iris-new-1": 1}
+        with pytest.raises(RolloutEnded, match="restarted"):
+            await follower.bake(aim, 60, {"uid-iris-new-1": 0})

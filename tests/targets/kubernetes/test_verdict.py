@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from deployd.targets.kubernetes.pace import held_spec
 from deployd.targets.kubernetes.symptoms import MANY_RESTARTS
 from deployd.targets.kubernetes.verdict import (
     Complete,
@@ -198,3 +199,15 @@ def test_a_bake_ignores_pods_that_came_later_or_terminate() -> None:
 def test_a_bake_notices_a_change_by_another_writer() -> None:
     assert isinstance(bake_verdict(a_view(a_deployment(image=OLD)), AIM, {}), TakenOver)
     assert isinstance(bake_verdict(a_view(None), AIM, {}), TakenOver)
+
+
+def test_a_canary_whose_rollout_somebody_else_lets_go_on_has_failed() -> None:
+    held, free = a_deployment(**HALF), a_deployment(**HALF)
+    held["spec"] |= held_spec(1)
+    aim = replace(AIM, held=True)
+    view = a_view(held, a_pod(ready=True))
+    assert isinstance(rollout_verdict(aim, view, {}), Progressing)
+    assert bake_verdict(view, aim, {}) is None
+    for let_go in (rollout_verdict(aim, a_view(free), {}), bake_verdict(a_view(free), aim, {})):
+        assert isinstance(let_go, Failed)
+        assert "somebody else changed the strategy or minReadySeconds" in let_go.reason

@@ -1,0 +1,242 @@
+"""Canaries on a cluster: what is decided and written (a server that answers), and what clients see (a real cluster)."""
+
+import asyncio
+import json
+import re
+import signal
+from typing import Any
+
+import pytest
+
+from deployd.bringup.load import Call
+from deployd.config.app import App
+from deployd.errors import RolloutFailed
+from deployd.targets.kubernetes.canary import first_pods
+from deployd.targets.kubernetes.client import Cluster
+from deployd.targets.kubernetes.deployment import AppDeployment
+from deployd.targets.kubernetes.follow import RolloutEnded
+from deployd.targets.kubernetes.pace import HELD, NEVER_AVAILABLE_S
+from deployd.targets.kubernetes.releases import Release
+from deployd.targets.kubernetes.target import KubernetesTarget
+from tests.fakes import FakeLog
+from tests.targets.kubernetes.api_server import ApiServer, refuses, says
+from tests.targets.kubernetes.apps import a_deploy, an_app
+from tests.targets.kubernetes.objects import NEW, OLD, Json, a_template
+from tests.targets.kubernetes.test_deployment import PATH, marked
+from tests.targets.kubernetes.test_faults import NODE_PORT, killable, load_on, until_said
+from tests.targets.kubernetes.test_pace import OWN, a_held
+from tests.targets.kubernetes.test_target import adoptable, until
+from tests.targets.kubernetes.world import SICKENS, RecordedProgress, World, a_config
+
+WEIGHTS: Json = {"weights": [25, 50, 100], "step": "2s"}
+GOOD = Release(6, "c0ffee", "iris", OLD, None)
+NEXT = Release(7, "c0ffee", "iris", NEW, None)
+
+
+def placed(api: Cluster, *, create: bool = False) -> AppDeployment:
+    return AppDeployment(api, an_app(create=create, app_gateway=WEIGHTS), "here")
+
+
+def held(image: str = NEW, *, asked: str | None = None, deploy: str = "7") -> Json:
+    """A Deployment with our marks in a canary."""
+    found, kept = marked(image, asked=asked, deploy=deploy), a_held()
+    found["spec"] |= {key: kept["spec"][key] for key in OWN}
+    found["metadata"]["annotations"][HELD] = kept["metadata"]["annotations"][HELD]
+    return found
+
+
+def back() -> list[Json]:
+    """The operations that give a Deployment its own pace back."""
+    own = [{"op": "add", "path": f"/spec/{key}", "value": value} for key, value in OWN.items()]
+    return [*own, {"op": "remove", "path": f"/metadata/annotations/{HELD}"}]
+
+
+def sent(server: ApiServer) -> list[Any]:
+    return [body for request, body in zip(server.asked, server.bodies, strict=True) if request.method == "PATCH"]
+
+
+async def test_the_patch_of_a_release_holds_its_rollout_in_the_same_request(server: ApiServer, api: Cluster) -> None:
+    server.on("PATCH", PATH, says(held()))
+    await placed(api).apply(NEXT, a_deploy(7), marked(OLD), GOOD, 1)
+    (operations,) = sent(server)
+    written = {operation["path"]: operation["value"] for operation in operations if operation["op"] != "test"}
+    assert written["/spec/template/spec/containers/0/image"] == NEW
+    assert written["/spec/minReadySeconds"] == NEVER_AVAILABLE_S
+    assert written["/spec/strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+async def test_going_back_gives_the_own_pace_back_in_the_same_request(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, says(held()))
+    server.on("PATCH", PATH, says(marked(OLD)))
+    await placed(api).reapply(GOOD, a_deploy(6))
+    (operations,) = sent(server)
+    assert operations[-4:] == back()
+    assert {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": OLD} in operations
+
+
+async def test_a_deployment_of_ours_goes_back_with_its_whole_pace_in_one_request(
+    server: ApiServer, api: Cluster
+) -> None:
+    found = held()
+    found["metadata"]["annotations"]["io.deployd.replicas"] = "1"
+    server.on("GET", PATH, says(found))
+    server.on("PATCH", PATH, says(marked(OLD)))
+    await placed(api, create=True).reapply(Release(6, "c0ffee", "iris", OLD, a_template(OLD)), a_deploy(6))
+    (manifest,) = sent(server)
+    assert manifest["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": 0}
+    assert manifest["spec"]["progressDeadlineSeconds"] == 600
+    assert manifest["spec"]["minReadySeconds"] == OWN["minReadySeconds"]
+    assert HELD not in manifest["metadata"]["annotations"]
+
+
+async def test_who_sets_another_image_in_a_canary_has_the_deployments_own_pace(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, says(held("theirs:1", asked=NEW)))
+    server.on("PATCH", PATH, says(marked("theirs:1", asked=NEW)))
+    assert await placed(api).reapply(GOOD, a_deploy(6)) is None
+    assert sent(server) == [back()]
+
+
+async def test_a_step_is_not_written_over_a_change_by_somebody_else(server: ApiServer, api: Cluster) -> None:
+    theirs = held()
+    theirs["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "A", "value": "1"}]
+    server.on("GET", PATH, says(theirs))
+    with pytest.raises(RolloutEnded, match="changed by somebody else in the canary") as ended:
+        await placed(api).go_on(held(), NEXT, a_deploy(7), GOOD, 2)
+    assert not ended.value.ours
+    assert sent(server) == []
+
+
+async def test_a_step_is_tried_again_when_the_status_changes_meanwhile(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, says(held()))
+    server.on("PATCH", PATH, refuses(409, "Conflict", "modified"), says(held()))
+    release = Release(7, "c0ffee", "iris", NEW, a_template(NEW))
+    await placed(api, create=True).go_on(held(), release, a_deploy(7), GOOD, 2)
+    again = sent(server)[-1]
+    assert again["metadata"]["resourceVersion"] == "41"
+    assert again["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 2
+    assert json.loads(again["metadata"]["annotations"][HELD]) == OWN
+
+
+async def test_there_is_no_canary_for_pods_that_serve_already_for_a_rollback_and_for_no_pods(
+    server: ApiServer, api: Cluster
+) -> None:
+    assert await first_pods(placed(api), NEXT, a_deploy(7), marked(OLD, replicas=4)) == 1
+    assert await first_pods(placed(api), NEXT, a_deploy(7), marked(NEW, replicas=4)) is None
+    assert await first_pods(placed(api), NEXT, a_deploy(7, rollback_to=5), marked(OLD, replicas=4)) is None
+    assert await first_pods(placed(api), NEXT, a_deploy(7), marked(OLD, replicas=0)) is None
+    server.on("PATCH", PATH, says(marked(NEW)))
+    ours = Release(7, "c0ffee", "iris", NEW, a_template(NEW))
+    assert await first_pods(placed(api, create=True), ours, a_deploy(7), marked(NEW)) is None
+    assert await first_pods(placed(api, create=True), ours, a_deploy(7), marked(OLD)) == 1
+    assert {request.query["dryRun"] for request in server.asked} == {"All"}
+
+
+async def test_a_canary_that_was_killed_begins_anew_when_its_deploy_is_tried_again(api: Cluster) -> None:
+    assert await first_pods(placed(api), NEXT, a_deploy(7), held()) == 1
+
+
+async def test_a_deployment_with_the_strategy_recreate_is_refused_before_anything_changes(api: Cluster) -> None:
+    found = marked(OLD)
+    found["spec"]["strategy"] = {"type": "Recreate"}
+    with pytest.raises(RolloutFailed, match="the strategy Recreate"):
+        await first_pods(placed(api), NEXT, a_deploy(7), found)
+
+
+# On a real cluster.
+
+
+def pace_of(world: World) -> Json:
+    found = world.deployment()
+    assert HELD not in found["metadata"]["annotations"]
+    return {key: found["spec"].get(key) for key in OWN}
+
+
+def items(world: World) -> list[Json]:
+    found: list[Json] = world.cluster.get("pods", f"--namespace={world.namespace}")["items"]
+    return found
+
+
+def pods_of(world: World) -> set[str]:
+    return {pod["metadata"]["uid"] for pod in items(world)}
+
+
+def begin(world: World, number: int, text: str, **gateway: Any) -> tuple[RecordedProgress, asyncio.Task[None]]:
+    """A roll-out that goes on beside the test."""
+    app, image = world.app(**NODE_PORT, replicas=3, gateway={**WEIGHTS, **gateway}), world.image(text)
+    deploy = a_deploy(number, commit=image.tag)
+    progress = RecordedProgress(deploy)
+    return progress, asyncio.create_task(world.target.roll_out(app, deploy, image, progress))
+
+
+async def until_told(progress: RecordedProgress, words: str) -> None:
+    async with asyncio.timeout(60):
+        while words not in progress.text:  # noqa: ASYNC110 - the log is a plain file to others
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+async def test_a_release_gets_its_shares_one_after_the_other_and_no_request_is_lost(world: World) -> None:
+    app = world.app(**NODE_PORT, replicas=3, gateway=WEIGHTS)
+    first = await world.roll_out(app, 1, world.image("one"))
+    assert "canary" not in first.told
+    pace, load = pace_of(world), load_on(world)
+    async with load.running(Call("GET", "/"), kept=0, fresh=4):
+        progress = await world.roll_out(app, 2, world.image("two"))
+    assert load.failures == []
+    assert set(load.clients[0].turns) == {"one", "two"}
+    steps = ["push", "pushed", "cutting over", "apply", "canary", "proven passed", "asked again", "asked again"]
+    assert progress.told == [*steps, "judged", "rollout", "serving"]
+    result = progress.results[-1]
+    assert (result.name, result.verdict, result.moment) == ("canary", "passed", "canary")
+    assert result.detail.startswith("25 % asked, 1 of 4 pods is 25 %; 50 % asked, 3 of 6 pods is 50 %; errors")
+    assert result.figures == {"asked_percent": 50, "percent": 50.0, "new_pods": 3, "pods": 6}
+    assert pace_of(world) == pace
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+async def test_a_superseded_canary_and_a_bad_one_go_back_to_the_old_pods_which_never_went(world: World) -> None:
+    app = world.app(**NODE_PORT, replicas=3, gateway={**WEIGHTS, "step": "30s"})
+    await world.roll_out(app, 1, world.image("one"))
+    pace, old = pace_of(world), pods_of(world)
+
+    progress, rolling = begin(world, 2, "two", step="60s")
+    await until_told(progress, "1 of 4 pods is 25 %")
+    rolling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await rolling
+    assert (await world.target.serving(app), pace_of(world)) == (1, pace)
+
+    failed, progress = await world.fails(app, 3, world.image("three", SICKENS))
+    assert re.match(r"the canary refused it at 25 % asked, 1 of 4 pods is 25 %: .*(restarted|ready)", failed.message)
+    result = progress.results[-1]
+    assert (result.name, result.verdict, result.moment) == ("canary", "failed", "canary")
+    assert (await world.target.serving(app), pace_of(world)) == (1, pace)
+    assert old <= pods_of(world)
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+async def test_a_canary_in_a_deployment_of_somebody_elses_that_was_killed_leaves_no_trace(world: World) -> None:
+    await adoptable(world)
+    stays = {"name": "web", "lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}}}
+    theirs = OWN | {"minReadySeconds": 1, "template": {"spec": {"containers": [stays]}}}
+    world.kubectl("patch", "deployment", "iris", f"--patch={json.dumps({'spec': theirs})}")
+    await asyncio.to_thread(world.kubectl, "rollout", "status", "deployment/iris", "--timeout=60s")
+    world.kubectl("expose", "deployment", "iris", "--type=NodePort", "--port=80", "--target-port=8080")
+    pace, image, load = pace_of(world), world.running_image(), load_on(world)
+    await until(lambda: not any("deletionTimestamp" in pod["metadata"] for pod in items(world)))
+    old = pods_of(world)
+
+    app = world.written(create=False, gateway={**WEIGHTS, "step": "60s"})
+    async with load.running(Call("GET", "/"), kept=0, fresh=2):
+        async with killable(world, app, 1, world.image("one")) as process:
+            await until_said(process, "1 of 3 pods is 33 %")
+            process.send_signal(signal.SIGKILL)
+        assert world.deployment()["spec"]["minReadySeconds"] == NEVER_AVAILABLE_S
+        async with KubernetesTarget(a_config(world.registry, world.state), world.state / "kubernetes") as again:
+            assert await again.serving(App.model_validate(app)) is None
+            await again.sweep(App.model_validate(app), None, FakeLog())
+        await until(lambda: pods_of(world) == old)
+    assert (pace_of(world), world.running_image(), load.failures) == (pace, image, [])
