@@ -75,6 +75,7 @@ def _paths(table: Any, model: type[BaseModel], path: str = "") -> Iterator[str]:
             yield from _paths(value, inner, f"{path}{name}.")
 
 
+@pytest.mark.slow
 def test_what_is_commented_out_is_the_default_or_a_valid_example() -> None:
     running = tomllib.loads(MANUAL.read_text())
     for path, field, inner in _fields(Config):

@@ -98,6 +98,7 @@ def test_every_target_of_make_is_there(page: Path) -> None:
     assert {words[1] for words in said if words[:1] == ["make"] and len(words) > 1} <= targets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["docs/operations.md", "docs/pushes.md"])
 def test_every_route_of_the_api_that_is_named_is_there(page: str) -> None:
     routes = create_api(cast("Services", None)).openapi()["paths"]

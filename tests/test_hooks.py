@@ -46,6 +46,7 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Works]:
         yield made
 
 
+@pytest.mark.slow
 async def test_hooks_are_told_before_and_after_the_switch_and_one_that_fails_stops_nothing(
     daemon: Works, tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ async def test_a_deploy_that_is_only_proven_runs_no_hooks(daemon: Works, tmp_pat
     assert not (tmp_path / "told").exists()
 
 
+@pytest.mark.slow
 async def test_a_gate_that_hangs_is_killed_when_something_newer_comes_and_never_counts_as_passed(
     daemon: Works, tmp_path: Path
 ) -> None:

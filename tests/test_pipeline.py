@@ -82,6 +82,7 @@ async def test_an_app_that_its_target_cannot_run_fails_before_anything_is_fetche
     assert failed.steps == ()
 
 
+@pytest.mark.slow
 async def test_the_same_commit_is_not_built_again(daemon: Works) -> None:
     commit = daemon.commit()
     await daemon.becomes(await daemon.deployed(commit), Status.LIVE)
@@ -141,6 +142,7 @@ async def test_a_build_that_fails_says_why_and_serves_nothing_new(daemon: Works)
     assert daemon.target.live == {"iris": 1}
 
 
+@pytest.mark.slow
 async def test_a_deploy_waits_with_the_reason_for_what_is_away_and_is_tried_again(hasty: Works) -> None:
     hasty.builder.away = [Unavailable("it is still away"), Unavailable("the engine is away")]
     deploy = await hasty.deployed(hasty.commit())
@@ -172,6 +174,7 @@ async def _building(daemon: Works, deploy: Deploy) -> None:
             await anext(watch)
 
 
+@pytest.mark.slow
 async def test_one_app_after_another_is_built_where_one_build_is_allowed(two: Works) -> None:
     commit = two.commit()
     gate = two.builder.held[commit] = asyncio.Event()
@@ -287,6 +290,7 @@ async def test_base_images_that_are_too_old_are_pulled_before_the_next_build(tmp
         assert again.image.bases == (Base("python:3.12", "sha256:3"),)
 
 
+@pytest.mark.slow
 async def test_without_build_pull_base_images_stay_as_they_are(daemon: Works) -> None:
     for _ in range(2):
         await daemon.becomes(await daemon.deployed(daemon.commit()), Status.LIVE)

@@ -51,6 +51,7 @@ async def _under_way(daemon: Works, deploy: Deploy) -> None:
             await anext(watch)
 
 
+@pytest.mark.slow
 async def test_a_commit_is_built_and_asked_all_gates_and_what_serves_stays(daemon: Works) -> None:
     gate = Verdicts()
     live = await _live(daemon)
@@ -68,6 +69,7 @@ async def test_a_commit_is_built_and_asked_all_gates_and_what_serves_stays(daemo
     assert daemon.target.live == {"iris": live.number}
 
 
+@pytest.mark.slow
 async def test_a_commit_that_a_gate_refuses_fails_with_the_reason_and_the_app_does_not_count_as_failed(
     daemon: Works,
 ) -> None:
@@ -85,6 +87,7 @@ async def test_a_commit_that_a_gate_refuses_fails_with_the_reason_and_the_app_do
     assert newest.number == live.number
 
 
+@pytest.mark.slow
 async def test_what_is_decided_wanted_and_held_is_not_touched(daemon: Works) -> None:
     live = await _live(daemon)
     await daemon.becomes(await daemon.scheduler.deploy("iris", live.commit, "ada"), Status.LIVE)
@@ -108,6 +111,7 @@ async def test_what_is_decided_wanted_and_held_is_not_touched(daemon: Works) -> 
     assert await daemon.store.known(["iris"]) == known
 
 
+@pytest.mark.slow
 async def test_a_push_goes_before_a_proof_in_flight_which_is_taken_up_again_afterwards(daemon: Works) -> None:
     await _live(daemon)
     daemon.target.halfway = asyncio.Event()
@@ -122,6 +126,7 @@ async def test_a_push_goes_before_a_proof_in_flight_which_is_taken_up_again_afte
     assert daemon.target.live == {"iris": pushed.number}
 
 
+@pytest.mark.slow
 async def test_the_commit_that_is_being_proven_is_deployed_when_it_is_pushed(daemon: Works) -> None:
     await _live(daemon)
     commit = daemon.commit()
@@ -145,6 +150,7 @@ async def test_proofs_wait_for_each_other_and_none_supersedes_another(daemon: Wo
     assert daemon.target.proving == [proof.number for proof in proofs]
 
 
+@pytest.mark.slow
 async def test_a_restart_is_not_refused_for_a_proof_that_is_under_way(daemon: Works) -> None:
     live = await _live(daemon)
     daemon.target.halfway = asyncio.Event()
@@ -182,6 +188,7 @@ async def test_an_app_that_cannot_run_twice_cannot_be_proven(tmp_path: Path) -> 
         assert failed.steps == ()
 
 
+@pytest.mark.slow
 async def test_the_images_of_proofs_go_when_they_are_too_many_and_that_of_what_serves_stays(daemon: Works) -> None:
     live = await _live(daemon)
     assert live.image is not None

@@ -47,7 +47,6 @@ class Releases(Table):
 
     async def record_watch(self, deploy: Deploy, results: Sequence[GateResult]) -> None:
         """Record what the watch of a release has found so far, beside what its gates said before."""
-
         gates = await self._write_until_done(lambda connection: _add_gates(connection, deploy, results))
         self._tell_gates(deploy, gates)
 

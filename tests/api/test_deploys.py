@@ -310,6 +310,7 @@ async def test_a_plan_shows_that_a_skip_mark_would_skip_the_commit(daemon: Desk,
     assert first == "as a head it would be skipped: the commit's message says [no ci]"
 
 
+@pytest.mark.slow
 async def test_a_held_app_shows_the_commit_that_is_not_deployed_and_why(
     daemon: Desk, browser: httpx.AsyncClient
 ) -> None:

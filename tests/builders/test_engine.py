@@ -287,6 +287,7 @@ async def test_a_connection_that_breaks_is_not_a_success(tmp_path: Path, answers
                 await builder.build(a_request("test"), context, FakeLog())
 
 
+@pytest.mark.slow
 async def test_a_stream_that_just_ends_is_not_a_success(tmp_path: Path) -> None:
     with an_engine_that(STAGE, b"") as url:
         builder = EngineBuilder(BuilderSection(), tmp_path, url=url)

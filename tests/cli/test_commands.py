@@ -78,6 +78,7 @@ def test_history_shows_a_deploy_that_was_cancelled(daemon: Neighbour, command: C
     assert "cancelled by hand" in history
 
 
+@pytest.mark.slow
 def test_prove_wait_shows_the_steps_and_ends_proven(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     daemon.desk.source.remotes[REPO]["refs/heads/next"] = B
@@ -177,6 +178,7 @@ def test_rollback_goes_back_to_the_release_before(daemon: Neighbour, command: Co
     )
 
 
+@pytest.mark.slow
 def test_an_app_with_an_older_config_is_told_until_it_is_restarted(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     changed = settings("iris")
@@ -190,6 +192,7 @@ def test_an_app_with_an_older_config_is_told_until_it_is_restarted(daemon: Neigh
     assert "restart" not in command("reload").stdout
 
 
+@pytest.mark.slow
 def test_logs_of_a_deploy_and_of_the_newest(daemon: Neighbour, command: Command) -> None:
     daemon.do(daemon.desk.deployed(A))
     assert "==> fetch\n" in command("logs", "iris/1").stdout

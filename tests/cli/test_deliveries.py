@@ -32,6 +32,7 @@ def test_a_delivery_says_what_it_named_and_what_result_for_each_app(daemon: Neig
     assert [iris.split(), rose.split()] == [["iris", "iris/1"], ["rose", "rose/1"]]
 
 
+@pytest.mark.slow
 def test_a_delivery_of_a_skipped_head_says_why_there_is_no_deploy(daemon: Neighbour, command: Command) -> None:
     daemon.desk.source.messages[A] = "Docs [skip ci]"
     daemon.do(pushed(daemon.desk, A))

@@ -39,6 +39,7 @@ def test_a_form_without_exactly_one_valid_payload_is_malformed(raw: bytes) -> No
     assert refused.value.status == 400
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200) | st.text("payload=%&+7Bzx\n\r", max_size=40).map(str.encode))
 def test_no_bytes_break_the_parser(raw: bytes) -> None:
     try:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import httpx
+import pytest
 
 from deployd.domain import GateResult
 from deployd.gates.asking import Asker
@@ -67,6 +68,7 @@ async def test_the_config_takes_precedence_over_the_file() -> None:
     assert (await ask(lambda path, body: (200, as_json({"y": 0})), tolerance=6)).verdict == "passed"
 
 
+@pytest.mark.slow
 async def test_an_answer_that_takes_too_long_fails_but_the_first_may_warm_up() -> None:
     calls: list[int] = []
 

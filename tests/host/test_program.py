@@ -77,6 +77,7 @@ async def test_what_detached_itself_is_killed_when_the_program_has_ended() -> No
     await _ends(int(pid))
 
 
+@pytest.mark.slow
 async def test_it_is_killed_with_all_that_it_started_when_its_time_is_up_and_its_output_is_kept() -> None:
     began = time.monotonic()
     ended = await _sh(f"trap '' TERM; {DETACHED} & sleep 600", timeout=0.6)

@@ -70,6 +70,7 @@ async def test_empty_lines_between_requests_do_not_keep_a_connection(
         dripping.cancel()
 
 
+@pytest.mark.slow
 async def test_a_body_that_comes_too_slowly_ends_the_connection(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Protocol, "body_within", 0.3)
     async with connected(port) as client:

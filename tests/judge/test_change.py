@@ -19,6 +19,7 @@ def _requests_until_certain(rate: float, chance: random.Random, most: int = 6000
     return None
 
 
+@pytest.mark.slow
 def test_a_release_that_errs_as_usual_is_hardly_ever_returned() -> None:
     chance = random.Random(1)
     alarms = [_requests_until_certain(LEAST, chance) for _ in range(150)]

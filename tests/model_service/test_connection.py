@@ -73,6 +73,7 @@ def test_a_caller_who_sends_far_too_much_gets_the_413(strict: Running) -> None:
     assert failed.value.status == 413
 
 
+@pytest.mark.slow
 def test_a_body_without_a_length_has_the_same_limit(strict: Running) -> None:
     for body, status in ((REQUEST, 200), (b" " * 1001, 413), (b" " * 1_000_000, 413)):
         with connect(strict) as caller:
@@ -250,6 +251,7 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 POST_TOO_LARGE = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\n\r\n"
 
 
+@pytest.mark.slow
 async def test_a_pipelined_request_is_refused_after_the_answers_before_it() -> None:
     app = SlowApp()
     async with connected(app, Settings(max_body=100)) as (reader, writer):

@@ -73,6 +73,7 @@ def test_a_manifest_with_other_classes_than_the_model_is_refused(model_dir: Path
         load(model_dir)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=60)
 def test_a_damaged_model_file_is_refused_even_if_its_hash_is_in_the_manifest(

@@ -130,6 +130,7 @@ def test_training_needs_no_library_that_only_serving_has(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_version_of_other_estimators_than_trees_is_reproducible_too(tmp_path: Path) -> None:
     for out in ("one", "two"):
         assert train.main(["--out", str(tmp_path / out), "--task", "tests.model_service.tasks"]) == 0

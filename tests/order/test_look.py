@@ -33,6 +33,7 @@ async def test_a_head_that_no_delivery_told_of_is_found_by_the_poll(daemon: Work
     assert not await daemon.polled()
 
 
+@pytest.mark.slow
 async def test_a_late_delivery_of_an_older_push_does_not_overwrite_the_newer_release(daemon: Works) -> None:
     older, newer = daemon.commit(), daemon.commit()
     first = await daemon.becomes(await daemon.deployed(newer), Status.LIVE)
@@ -42,6 +43,7 @@ async def test_a_late_delivery_of_an_older_push_does_not_overwrite_the_newer_rel
     assert older not in daemon.builder.built
 
 
+@pytest.mark.slow
 async def test_a_late_delivery_while_the_newer_push_is_built_lets_that_finish(daemon: Works) -> None:
     older, newer = daemon.commit(), daemon.commit()
     daemon.builder.held[newer] = asyncio.Event()
@@ -121,6 +123,7 @@ async def test_a_redelivery_of_a_failure_that_is_not_the_head_any_more_starts_no
     assert await numbers(daemon) == [2, 1]
 
 
+@pytest.mark.slow
 async def test_a_redelivery_runs_again_only_for_the_app_that_failed(tmp_path: Path) -> None:
     async with works(tmp_path, {"name": "iris"}, {"name": "rose"}) as daemon:
         commit = daemon.commit()

@@ -10,6 +10,7 @@ from tests.order.conftest import DOCS
 from tests.works import Works, works
 
 
+@pytest.mark.slow
 async def test_a_push_to_docs_alone_is_skipped_with_its_reason(filtered: Works) -> None:
     wanted = filtered.commit()
     await filtered.becomes(await filtered.deployed(wanted), Status.LIVE)
@@ -54,12 +55,14 @@ async def test_a_push_to_docs_brings_the_code_push_before_it_whose_hook_was_miss
     assert (late.number, late.commit) == (2, docs)
 
 
+@pytest.mark.slow
 async def test_a_push_that_takes_a_missed_one_back_changes_nothing(filtered: Works) -> None:
     await filtered.becomes(await filtered.deployed(filtered.commit(model=b"1")), Status.LIVE)
     filtered.commit(model=b"2")
     assert (await filtered.told(filtered.commit(model=b"1", more=DOCS))).number is None
 
 
+@pytest.mark.slow
 async def test_everything_counts_as_changed_when_the_commit_that_was_wanted_last_is_gone(filtered: Works) -> None:
     await filtered.becomes(await filtered.deployed(filtered.commit()), Status.LIVE)
     filtered.commit(more=DOCS)

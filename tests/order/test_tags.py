@@ -32,6 +32,7 @@ async def test_a_tag_is_deployed_and_a_higher_one_after_it(tagged: Works, annota
         assert not await tagged.polled()
 
 
+@pytest.mark.slow
 async def test_a_late_delivery_of_a_lower_tag_does_not_overwrite_the_higher_one(tagged: Works) -> None:
     (lower, lower_ref), (higher, higher_ref) = _tag(tagged, "v1.9"), _tag(tagged, "v1.10")
     await tagged.becomes(await tagged.deployed(higher, ref=higher_ref), Status.LIVE)

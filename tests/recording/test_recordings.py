@@ -37,6 +37,7 @@ def kept(recordings: Recordings, count: int) -> list[Any]:
     return [request.body for request in found]
 
 
+@pytest.mark.slow
 def test_what_haproxy_sends_is_kept_without_the_removed_fields(recordings: Recordings, tmp_path: Path) -> None:
     recordings.expect([an_app(record={"remove": ["email"]})])
     send(tmp_path, {"email": "a@b", "x": 1})
@@ -46,6 +47,7 @@ def test_what_haproxy_sends_is_kept_without_the_removed_fields(recordings: Recor
     assert b"a@b" not in b"".join(path.read_bytes() for path in (tmp_path / "recorded").rglob("*.jsonl"))
 
 
+@pytest.mark.slow
 def test_an_app_that_no_longer_agrees_has_nothing_left(recordings: Recordings, tmp_path: Path) -> None:
     recordings.expect([an_app(record={})])
     send(tmp_path, {"x": 1})

@@ -82,6 +82,7 @@ async def test_a_command_that_refuses_the_release_beside_the_one_before_returns_
     assert "never" not in [one.name for one in watching.results(log)]
 
 
+@pytest.mark.slow
 async def test_a_command_that_runs_longer_than_the_watch_is_killed_with_it(tmp_path: Path) -> None:
     watching = await _begun(f"echo $$ > {tmp_path}/pid; exec sleep 600", FakeLog(), "1s")
     run = asyncio.create_task(watching.run(Told()))

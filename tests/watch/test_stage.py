@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from deployd.config.app import App
 from deployd.config.watch import Watch as Settings
 from deployd.domain import Deploy, GateResult, Image, Trigger
@@ -176,6 +178,7 @@ def _running() -> FakeTarget:
     return target
 
 
+@pytest.mark.slow
 async def test_each_release_is_asked_the_golden_file_of_its_own_commit_without_a_line_in_the_log() -> None:
     golden, log = Golden(2), FakeLog()
     reason = await (await _begun(_running(), golden, log)).run(Told())
