@@ -27,13 +27,13 @@ from deployd.targets.kubernetes.follow import RolloutEnded
 from deployd.targets.kubernetes.manifests import (
     COMMIT,
     DEPLOY,
-    IMAGE,
     LAST_GOOD,
     REPLICAS,
     RESTART,
     SCALED,
     Json,
 )
+from deployd.targets.kubernetes.others import annotations_of, changed_by_others, overridden, stopped_by_others
 from deployd.targets.kubernetes.pace import is_held, pace_patch, paced
 from deployd.targets.kubernetes.patch import patched
 from deployd.targets.kubernetes.releases import Place, Release
@@ -78,10 +78,10 @@ class AppDeployment:
             raise RolloutFailed(f"Deployment {self.name} is paused", hint="kubectl rollout resume, then deploy again")
         if not self.settings.create:
             container = adoption.pick_container(found, self.settings.container)
-            return found, [*self._overridden(found, container), *adoption.warnings(found, container)]
+            return found, [*overridden(found, container), *adoption.warnings(found, container)]
         hint = "set create = false, so that deployd only sets its image"
         refuse_foreign("Deployment", found, self.app, self._instance, hint)
-        return found, self._overridden(found, manifests.container_name(self.app))
+        return found, overridden(found, manifests.container_name(self.app))
 
     def container_of(self, found: Json | None) -> str:
         """The container that runs the app."""
@@ -124,7 +124,7 @@ class AppDeployment:
     def last_good(self, found: Json, deploy: Deploy | None) -> Release | None:
         """The last good release according to the Deployment itself, when deployd has no record: it takes the Deployment over, or
         has lost its state. None when there is only the unfinished `deploy`."""
-        container, annotations = self.container_of(found), _annotations(found)
+        container, annotations = self.container_of(found), annotations_of(found)
         template: Json = copy.deepcopy(found["spec"]["template"])
         number, image = int(annotations.get(DEPLOY) or 0), image_of(template, container) or ""
         unfinished = deploy is not None and number == deploy.number
@@ -192,29 +192,15 @@ class AppDeployment:
 
         await self._raced(write)
 
-    def changed_by_others(self, found: Json, container: str) -> bool:
-        """Whether the image is not the one that deployd set, as also in a Deployment without our annotations."""
-        ours = _annotations(found).get(IMAGE)
-        return bool(image_of(found["spec"]["template"], container) != ours)
-
-    @staticmethod
-    def asks_for(found: Json, release: Release) -> bool:
-        """Whether the Deployment asks for `release`, and not for the same image from a later, unproven deploy."""
-        number = _annotations(found).get(DEPLOY, "0")
-        return bool(
-            number == str(release.number or 0)
-            and image_of(found["spec"]["template"], release.container) == release.image
-        )
-
     async def reapply(self, release: Release, deploy: Deploy) -> Json | None:
         """Write a good `release` again; None when somebody else has set an image meanwhile. A held rollout is held no longer."""
 
         async def write(found: Json | None) -> Json | None:
-            if found is not None and self.changed_by_others(found, release.container):
+            if found is not None and changed_by_others(found, release.container):
                 return None
             applied = await self._write(release, deploy, found, release, None)
             # A new Deployment has a single replica, and so may one whose creation was interrupted.
-            kept = release.template is None or _annotations(found).get(REPLICAS)
+            kept = release.template is None or annotations_of(found).get(REPLICAS)
             return applied if kept else await self._scaled(applied, found)
 
         if (applied := await self._raced(write)) is None:
@@ -226,7 +212,7 @@ class AppDeployment:
         if good.template is None:
             return
         await self._companions.apply()
-        if found is not None and self.stopped_by_others(found):
+        if found is not None and stopped_by_others(found, self.settings):
             await self.scale(self.settings.replicas)
 
     async def scale(self, replicas: int) -> None:
@@ -248,9 +234,9 @@ class AppDeployment:
     def other_release(self, found: Json, good: Release) -> str:
         """How the Deployment asks for something else than `good`."""
         image = image_of(found["spec"]["template"], good.container)
-        if self.changed_by_others(found, good.container):
+        if changed_by_others(found, good.container):
             return f"somebody else set the image of its Deployment to {image}"
-        return f"its Deployment asks for {image} of deploy {_annotations(found).get(DEPLOY, 'unknown')}"
+        return f"its Deployment asks for {image} of deploy {annotations_of(found).get(DEPLOY, 'unknown')}"
 
     async def edited(self, found: Json, good: Release, deploy: Deploy) -> str:
         """How somebody else changed what deployd writes into the Deployment, Service or autoscaler; empty when nobody did.
@@ -269,17 +255,6 @@ class AppDeployment:
             return f"somebody else changed its Deployment: {refused.message}"
         same = would["spec"]["template"] == found["spec"]["template"]
         return "" if same else "somebody else changed the pod template of its Deployment"
-
-    def stopped_by_others(self, found: Json) -> bool:
-        """Whether somebody scaled it to 0 without deployd, and no autoscaler did."""
-        mine = _annotations(found).get(SCALED) or _annotations(found).get(REPLICAS)
-        return bool(self.settings.create and found["spec"].get("replicas", 1) == 0 and mine != "0")
-
-    def _overridden(self, found: Json, container: str) -> list[str]:
-        image = image_of(found["spec"]["template"], container)
-        if IMAGE in _annotations(found) and self.changed_by_others(found, container):
-            return [f"somebody else set the image to {image}: this deploy replaces it"]
-        return []
 
     async def _raced(self, write: Callable[[Json | None], Awaitable[_T]]) -> _T:
         """Write what depends on the Deployment as it is: again when it has changed meanwhile, most likely only its status."""
@@ -307,10 +282,10 @@ class AppDeployment:
         """Scale to the configured number if that has changed: otherwise a scale by hand is kept. The same request records the
         number in an annotation, so that neither happens without the other."""
         wanted = str(self.settings.replicas)
-        if self.settings.autoscale is not None or _annotations(applied).get(REPLICAS) == wanted:
+        if self.settings.autoscale is not None or annotations_of(applied).get(REPLICAS) == wanted:
             return applied
         change: Json = {"metadata": {"annotations": {REPLICAS: wanted}}}
-        if _annotations(found).get(REPLICAS) != wanted:
+        if annotations_of(found).get(REPLICAS) != wanted:
             change["spec"] = {"replicas": self.settings.replicas}
         return await self.cluster.merge(self.path, change, within=PATIENT_S)
 
@@ -319,7 +294,7 @@ class AppDeployment:
         found = await self.cluster.find(self.path)
         if (
             found is not None
-            and _annotations(found).get(DEPLOY) == str(deploy.number)
+            and annotations_of(found).get(DEPLOY) == str(deploy.number)
             and image_of(found["spec"]["template"], release.container) == release.image
         ):
             return found
@@ -335,12 +310,6 @@ class AppDeployment:
         container = adoption.pick_container(found, release.container)
         operations = adoption.image_patch(found, container, release.image, annotations)
         return await self.cluster.patch(self.path, [*operations, *pace_patch(found, pods)], within=PATIENT_S)
-
-
-def _annotations(found: Json | None) -> dict[str, str]:
-    """The annotations of a Deployment; empty when there is none."""
-    annotations: dict[str, str] = (found or {}).get("metadata", {}).get("annotations", {})
-    return annotations
 
 
 def _number_and_image(release: Release | None) -> str:

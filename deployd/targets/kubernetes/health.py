@@ -2,6 +2,7 @@
 
 from deployd.domain import Deploy, Health
 from deployd.targets.kubernetes.deployment import AppDeployment
+from deployd.targets.kubernetes.others import asks_for, stopped_by_others
 from deployd.targets.kubernetes.releases import Record
 from deployd.targets.kubernetes.verdict import counts
 
@@ -14,11 +15,11 @@ async def health(deployment: AppDeployment, record: Record | None, deploy: Deplo
     good = record.last if record is not None else deployment.last_good(found, None)
     if good is None or good.number != deploy.number:
         return Health("down", f"the last good release on the cluster is {good.number if good else 'none'}")
-    if not deployment.asks_for(found, good):
+    if not asks_for(found, good):
         return Health("down", deployment.other_release(found, good))
     if edited := await deployment.edited(found, good, deploy):
         return Health("down", edited)
-    if deployment.stopped_by_others(found):
+    if stopped_by_others(found, deployment.settings):
         return Health("down", "somebody scaled its Deployment to 0")
     wanted, available = found["spec"].get("replicas", 1), found.get("status", {}).get("availableReplicas", 0)
     return Health("unready", counts(found)) if available < wanted else Health()

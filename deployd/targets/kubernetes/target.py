@@ -8,39 +8,36 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 from deployd.config.app import App
 from deployd.config.daemon import Config
-from deployd.domain import Deploy, Health, Image, Trigger
-from deployd.errors import ConfigError, DeploydError, RequestRefused, RolloutFailed
+from deployd.domain import Deploy, Health, Image
+from deployd.errors import ConfigError, DeploydError, RequestRefused
 from deployd.judge.traffic import Reading
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
 from deployd.ports.watching import Lives
-from deployd.status import Status
 from deployd.targets.kubernetes import access, describe, environment, execute, manifests, output, proof, watching
 from deployd.targets.kubernetes.adoption import selector_of
 from deployd.targets.kubernetes.client import Cluster, Json, Refused
 from deployd.targets.kubernetes.deployment import AppDeployment
-from deployd.targets.kubernetes.follow import following
 from deployd.targets.kubernetes.health import health
-from deployd.targets.kubernetes.manifests import DEPLOY, LAST_GOOD
-from deployd.targets.kubernetes.pace import pace_patch
-from deployd.targets.kubernetes.releases import Place, Record, Release, Releases
-from deployd.targets.kubernetes.rollout import Rollout, aim_at
+from deployd.targets.kubernetes.others import asks_for, changed_by_others
+from deployd.targets.kubernetes.releases import Releases
+from deployd.targets.kubernetes.removal import delete_ours, leave
+from deployd.targets.kubernetes.restore import restore, revert_to_former
+from deployd.targets.kubernetes.rollout import Rollout
 from deployd.targets.kubernetes.symptoms import is_ready
-from deployd.targets.kubernetes.verdict import image_of, stale_deadline
+from deployd.targets.kubernetes.verdict import image_of
 from deployd.targets.kubernetes.watch import Watch
 from deployd.targets.registry import Registry
 from deployd.terminal import Terminal
 
 logger = logging.getLogger(__name__)
-
-_RESTORED_WITHIN_S = 60.0
 
 
 class KubernetesTarget:
@@ -88,9 +85,9 @@ class KubernetesTarget:
         good = record.last if record is not None else deployment.last_good(found, None)
         if good is None or good.number is None:
             return None
-        if deployment.asks_for(found, good):
+        if asks_for(found, good):
             return good.number
-        if deployment.changed_by_others(found, good.container):
+        if changed_by_others(found, good.container):
             logger.warning("Somebody else changed the image of Deployment %s/%s", *manifests.names(app))
         return None
 
@@ -108,35 +105,8 @@ class KubernetesTarget:
         return image.digest is not None and await self._registry.has(image)
 
     async def restore(self, app: App, deploy: Deploy) -> bool:
-        """Write the release again and wait until it serves; RolloutFailed when somebody else has changed the Deployment."""
-        deployment = await self._app_deployment(app)
-        found = await deployment.cluster.find(deployment.path)
-        record = await asyncio.to_thread(self._releases.read, app.name) or Record(deployment.place)
-        known = release = record.find(deploy.number)
-        if release is None:
-            if deploy.image is None or deploy.image.digest is None:
-                raise RolloutFailed(f"{deploy.name} has no image to restore", hint="deploy its commit again")
-            if deployment.settings.patch is not None:
-                raise RolloutFailed(f"the patch of {deploy.name} is only in its commit", hint="deploy its commit again")
-            release = await deployment.new_release(deploy, deploy.image, found)
-            await deployment.write_secret()
-        if record.taken_over:
-            await deployment.let_go()
-        applied = None if record.taken_over else await deployment.reapply(release, deploy)
-        if applied is None:
-            what = record.taken_over or f"somebody else changed the image of {app.name}"
-            raise RolloutFailed(what, hint="deploy again to replace their change")
-        await deployment.complete(found, release)
-        aim = aim_at(release, applied, stale_deadline(applied), 15.0)
-
-        async def tell(text: str) -> None:
-            logger.info("%s: %s", app.name, text)
-
-        async with following(deployment.cluster, app, applied) as follower:
-            await follower.complete(aim, _RESTORED_WITHIN_S, tell)
-        if record.last != release:
-            await asyncio.to_thread(self._releases.write, app.name, record.adding(release))
-        return known is None
+        """See ports.Target."""
+        return await restore(await self._app_deployment(app), self._releases, deploy)
 
     async def lives(self, app: App, deploy: Deploy) -> Lives:
         """See ports.Target. The release before has no pods."""
@@ -172,39 +142,16 @@ class KubernetesTarget:
             return
         if record.last is None and record.place.created:
             log.write("the unfinished Deployment is removed\n")
-            await _delete_ours(await self._cluster(app), record.place, self._instance)
+            await delete_ours(await self._cluster(app), record.place, self._instance)
         elif record.last is not None and record.last.number is None:
-            await self._revert_to_former(app, record.last, log)
-
-    async def _revert_to_former(self, app: App, before: Release, log: Log) -> None:
-        """Write what ran before deployd took over again, if the Deployment asks for a release of ours."""
-        deployment = await self._app_deployment(app)
-        found = await deployment.cluster.find(deployment.path)
-        if found is not None and not deployment.asks_for(found, before):
-            nobody = Trigger("rollback")
-            deploy = Deploy(app.name, 0, before.commit, app.ref, nobody, Status.ROLLING_OUT, datetime.now(UTC))
-            if await deployment.reapply(before, deploy) is not None:
-                log.write(f"back to what ran before deployd: {before.image}\n")
+            await revert_to_former(await self._app_deployment(app), record.last, log)
 
     async def remove(self, app: str) -> None:
         """Delete the objects that deployd created; remove our annotations from a Deployment that it did not create."""
-        record = await asyncio.to_thread(self._releases.read, app)
-        if record is None:
-            return
-        place = record.place
-        cluster = await self._open(place.kubeconfig, place.context)
-        if place.created:
-            await _delete_ours(cluster, place, self._instance)
-        else:
-            path = f"/apis/apps/v1/namespaces/{place.namespace}/deployments/{place.deployment}"
-            if (found := await cluster.find(path)) is not None:
-                if operations := pace_patch(found, None):  # a canary was killed
-                    await cluster.patch(path, operations)
-                ours = dict.fromkeys((DEPLOY, LAST_GOOD, manifests.COMMIT, manifests.IMAGE), None)
-                await cluster.merge(path, {"metadata": {"annotations": ours}})
-        templates = [release.template for release in record.releases]
-        await environment.remove(cluster, place, templates, [])
-        await asyncio.to_thread(self._releases.forget, app)
+        if (record := await asyncio.to_thread(self._releases.read, app)) is not None:
+            cluster = await self._open(record.place.kubeconfig, record.place.context)
+            await leave(cluster, record, self._instance)
+            await asyncio.to_thread(self._releases.forget, app)
 
     async def output(
         self, app: App, *, follow: bool, tail: int | None, since: datetime | None = None
@@ -351,18 +298,3 @@ def _refused_as_409() -> Iterator[None]:
 async def _items(cluster: Cluster, path: str, **query: str) -> list[Json]:
     found: list[Json] = (await cluster.get(path, **query)).get("items", [])
     return found
-
-
-async def _delete_ours(cluster: Cluster, place: Place, instance: str) -> None:
-    """Delete autoscaler, Service and Deployment, in this order, each only if it carries our label."""
-    for group, plural in (
-        ("/apis/autoscaling/v1", "horizontalpodautoscalers"),
-        ("/api/v1", "services"),
-        ("/apis/apps/v1", "deployments"),
-    ):
-        path = f"{group}/namespaces/{place.namespace}/{plural}/{place.deployment}"
-        found = await cluster.find(path)
-        if found is not None and found["metadata"].get("labels", {}).get(manifests.INSTANCE) == instance:
-            await cluster.delete(path)
-            if plural == "deployments":
-                await environment.remove(cluster, place, [found["spec"]["template"]], [])

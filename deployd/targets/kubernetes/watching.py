@@ -13,6 +13,7 @@ from deployd.targets.kubernetes.adoption import selector_of
 from deployd.targets.kubernetes.candidate import address_of
 from deployd.targets.kubernetes.client import Json
 from deployd.targets.kubernetes.deployment import AppDeployment
+from deployd.targets.kubernetes.others import asks_for
 from deployd.targets.kubernetes.releases import Record
 from deployd.targets.kubernetes.symptoms import is_ready, restarts_of
 from deployd.targets.kubernetes.verdict import image_of
@@ -44,7 +45,7 @@ async def _pods(deployment: AppDeployment, record: Record | None, deploy: Deploy
     """The pods that run the image of a release, and its container in them."""
     found = await deployment.cluster.find(deployment.path)
     release = record.find(deploy.number) if record is not None else None
-    if found is None or release is None or not deployment.asks_for(found, release):
+    if found is None or release is None or not asks_for(found, release):
         return [], ""
     answer = await deployment.cluster.get(
         manifests.collection(deployment.app, "pods"), labelSelector=selector_of(found)

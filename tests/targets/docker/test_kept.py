@@ -190,6 +190,7 @@ async def test_an_image_that_is_gone_with_its_container_is_told_with_what_can_be
     assert live is not None
     await kept.store.record_image(live, image)
     kept.api.delete(f"/images/{image.reference}?force=1")
+    assert kept.api.get(f"/images/{image.id}/json") is None
     kept.remove()
     async with asyncio.timeout(60):
         await until(lambda: (health := kept.keeper.health(1)) is not None and "cannot be restored" in health.detail)

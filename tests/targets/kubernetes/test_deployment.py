@@ -5,6 +5,7 @@ import pytest
 from deployd.errors import RolloutFailed
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.deployment import AppDeployment
+from deployd.targets.kubernetes.others import changed_by_others
 from tests.targets.kubernetes.api_server import ApiServer, refuses, says
 from tests.targets.kubernetes.apps import IMAGE, a_deploy, an_app
 from tests.targets.kubernetes.objects import NEW, OLD, Json, a_deployment
@@ -62,13 +63,12 @@ def test_an_adopted_deployment_holds_an_image_without_a_number() -> None:
 
 
 def test_an_image_that_nobody_asked_for_is_foreign() -> None:
-    deployment = placed_nowhere()
-    assert deployment.changed_by_others(marked(NEW, asked=OLD), "iris")
-    assert not deployment.changed_by_others(marked(NEW), "iris")
+    assert changed_by_others(marked(NEW, asked=OLD), "iris")
+    assert not changed_by_others(marked(NEW), "iris")
 
 
 def test_a_deployment_of_the_same_name_without_our_marks_is_foreign() -> None:
-    assert placed_nowhere().changed_by_others(a_deployment(), "iris")
+    assert changed_by_others(a_deployment(), "iris")
 
 
 async def test_a_deployment_to_adopt_is_taken_over_without_a_warning(server: ApiServer, api: Cluster) -> None:
