@@ -14,7 +14,7 @@ import aiohttp
 from deployd.errors import DeploydError
 from deployd.logs.log import printable
 from deployd.targets.kubernetes.client import Cluster, Json
-from deployd.tasks import first
+from deployd.tasks import first, stop
 
 _CHUNK = 64 * 1024
 _DATA = b"\x00"
@@ -32,7 +32,7 @@ async def address_of(cluster: Cluster, pod: Json, port: int) -> AsyncIterator[st
 
 @asynccontextmanager
 async def forwarded(cluster: Cluster, pod: Json, port: int) -> AsyncIterator[int]:
-    """A loopback port that leads to `port` of the pod; each connection has its own WebSocket."""
+    """A loopback port that leads to `port` of the pod; each connection has its own WebSocket. All end with the block."""
     meta = pod["metadata"]
     path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/portforward"
 
@@ -46,11 +46,19 @@ async def forwarded(cluster: Cluster, pod: Json, port: int) -> AsyncIterator[int
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    connections: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.ensure_future(serve(reader, writer))
+        connections.add(connection)
+        connection.add_done_callback(connections.discard)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        await stop(*connections)
 
 
 async def _pump(

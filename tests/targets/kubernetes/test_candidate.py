@@ -56,3 +56,22 @@ async def test_a_forward_that_fails_ends_the_connection(server: ApiServer, api: 
     async with forwarded(api, POD, 5000) as port, httpx.AsyncClient() as http:
         with pytest.raises(httpx.HTTPError):
             await http.get(f"http://127.0.0.1:{port}/ready")
+
+
+async def test_no_connection_to_the_pod_outlives_the_block(server: ApiServer, api: Cluster) -> None:
+    opened, ended = asyncio.Event(), asyncio.Event()
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        channels = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        await channels.prepare(request)
+        opened.set()
+        await channels.receive()
+        ended.set()
+        return channels
+
+    server.on("GET", PATH, silent)
+    async with forwarded(api, POD, 5000) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await opened.wait()
+    await asyncio.wait_for(ended.wait(), 30)
+    writer.close()
