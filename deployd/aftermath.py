@@ -14,6 +14,7 @@ from deployd.gates.own import Facts
 from deployd.hooks import run_hooks
 from deployd.logs.log import DaemonLog
 from deployd.logs.logs import Logs
+from deployd.metrics import GATES
 from deployd.ports.builder import Builder
 from deployd.ports.log import Log
 from deployd.ports.target import InFlight, Target
@@ -69,11 +70,17 @@ class Aftermath:
                     took = await give_back(reason, watching.results(log))
                     log.write(f"the traffic was back at {standby.name} {took:.3f} s after the verdict\n")
                     await watching.look_again()
-                    await self._store.record_watch(live, watching.results(log))
+                    await self._record(live, watching.results(log))
                     raise _Returned
-                await self._store.record_watch(live, watching.results(log))
+                await self._record(live, watching.results(log))
         if not reason:
             await self._store.end_watch(live)
+
+    async def _record(self, live: Deploy, results: Sequence[GateResult]) -> None:
+        """Record and count what a watch that is over has found."""
+        await self._store.record_watch(live, results)
+        for result in results:
+            GATES.labels(live.app, result.name, result.verdict).inc()
 
     async def follow(self, app: App, deploy: Deploy, retention: Retention, in_flight: InFlight) -> None:
         """Clean up behind `deploy`, which is live. `in_flight` tells the number of the deploy that is under way meanwhile."""

@@ -25,7 +25,7 @@ from deployd.api.answers import (
     ReloadAnswer,
     VersionAnswer,
 )
-from deployd.api.states import AppAnswer, AppsAnswer, DescribeAnswer, PlanAnswer
+from deployd.api.states import AppAnswer, AppsAnswer, DescribeAnswer, PlanAnswer, TrafficAnswer
 from deployd.asking import Asking
 from deployd.errors import Unavailable
 from deployd.following import Patience, events_of
@@ -75,6 +75,10 @@ class Client:
     async def app(self, app: str) -> AppAnswer:
         """One app."""
         return await self._asking.get(AppAnswer, _path(app))
+
+    async def traffic(self, app: str, last: str = "1h") -> TrafficAnswer:
+        """What the gateway counted for an app."""
+        return await self._asking.get(TrafficAnswer, _path(app, "traffic"), {"last": last})
 
     async def history(self, app: str, limit: int = 50, before: int | None = None) -> DeploysAnswer:
         """The app's deploys, newest first."""

@@ -18,6 +18,7 @@ from typing import Any
 from deployd.aftermath import Aftermath
 from deployd.api.app import create_app
 from deployd.api.ops import sweep_backups
+from deployd.api.scrape import expect as expect_series
 from deployd.api.services import Services
 from deployd.api.webhooks import WebhookDoor
 from deployd.builders.engine import EngineBuilder
@@ -43,6 +44,7 @@ from deployd.ports.builder import Builder
 from deployd.ports.target import Target
 from deployd.proofs import Gates
 from deployd.recording.recordings import Recordings
+from deployd.sampler import Sampler
 from deployd.scheduler import Scheduler
 from deployd.source.source import GitSource
 from deployd.standing import standing
@@ -120,8 +122,10 @@ class Daemon:
     docker: DockerTarget
 
     async def serve(self) -> None:
-        """Run the scheduler, until cancelled."""
-        await self.services.scheduler.serve()
+        """Run the scheduler and sample the traffic, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.services.scheduler.serve())
+            tasks.create_task(self.services.sampler.serve())
 
     async def reload(self) -> Sequence[str]:
         """Read the config file again and use it; returns the changed keys that need a restart.
@@ -164,7 +168,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         targets, readers, expecting = await _targets(config, docker, stack)
         recordings = Recordings(state / "recorded", state / "gateway" / "config" / SOCKET)
         stack.callback(recordings.close)
-        expecting = [*expecting, recordings.expect]
+        expecting = [*expecting, recordings.expect, expect_series]
         running = Running(config)
 
         def expect(new: Config) -> None:
@@ -181,6 +185,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         watch = Watch(targets, source, gates)
         aftermath = Aftermath(store, logs, targets, builder, config.builder.cache_bytes, watch)
         scheduler = Scheduler(running, store, source, pipeline, aftermath, targets)
+        sampler = Sampler(running, store, docker.counted)
         webhooks = WebhookDoor(
             _github(secrets), scheduler.accept, DELIVERIES, apps=config.app, max_body=config.server.max_body
         )
@@ -189,7 +194,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         async def reload() -> Sequence[str]:
             return await daemon.reload()
 
-        services = Services(running, scheduler, store, events, logs, targets, reload)
+        services = Services(running, scheduler, store, events, logs, targets, sampler, reload)
         daemon = Daemon(config_path, services, webhooks, *_servers(config, services, webhooks), docker)
         yield daemon
 

@@ -16,6 +16,7 @@ from deployd.errors import RolloutFailed
 from deployd.gates.own import Facts
 from deployd.hooks import run_hooks
 from deployd.logs.logs import Logs
+from deployd.metrics import GATES
 from deployd.ports.builder import Builder
 from deployd.ports.gate import Candidate, Gate
 from deployd.ports.log import Log
@@ -113,6 +114,7 @@ class Passage(Recorder):
         self._results[result.name, result.moment] = result
         self.log.write(f"{result.name} {result.verdict}: {result.detail}\n")
         await self._store.record_gates(self.deploy, list(self._results.values()))
+        GATES.labels(self.deploy.app, result.name, result.verdict).inc()
 
     async def _ask(self, gate: Gate, candidate: Candidate, moment: Moment) -> None:
         result = structs.replace(await gate.ask(candidate, self.context, self.log), moment=moment)

@@ -34,6 +34,8 @@ from deployd.ports.log import Log
 from deployd.ports.source import Context
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
 from deployd.ports.watching import Life, Lives
+from deployd.sampler import Sampler
+from deployd.samples import Counted
 from deployd.scheduler import Scheduler
 from deployd.status import Status
 from deployd.store.database import Database
@@ -121,6 +123,7 @@ class FakeTarget:
         self.unfit: set[str] = set()  # the apps that it cannot run
         self.ended: set[str] = set()  # the apps whose live release ends
         self.refusals: list[Unavailable] = []  # what the next roll-outs are answered with
+        self.counts: dict[str, Counted] = {}  # what the gateway has counted so far
 
     async def require(self, app: App) -> None:
         if app.name in self.unfit:
@@ -244,6 +247,9 @@ class FakeTarget:
     async def ping(self) -> Mapping[str, str]:
         return self.parts
 
+    async def counted(self, apps: Sequence[App]) -> Mapping[str, Counted]:
+        return {app.name: self.counts[app.name] for app in apps if app.name in self.counts}
+
 
 class Desk:
     """The daemon and the handles by which a test holds it."""
@@ -262,7 +268,8 @@ class Desk:
         aftermath = Aftermath(store, self.logs, targets, self.builder, config.builder.cache_bytes, watch)
         running = Running(config)
         self.scheduler = Scheduler(running, store, self.source, pipeline, aftermath, targets)
-        self.services = Services(running, self.scheduler, store, events, self.logs, targets, self._reload)
+        self.sampler = Sampler(running, store, self.target.counted)
+        self.services = Services(running, self.scheduler, store, events, self.logs, targets, self.sampler, self._reload)
         self.app = create_app(self.services, doors={})
 
     async def _reload(self) -> list[str]:

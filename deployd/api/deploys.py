@@ -23,6 +23,7 @@ from deployd.api.states import (
     HeldAnswer,
     OwedAnswer,
     PlanAnswer,
+    RatesAnswer,
     WatchedAnswer,
     live_of,
 )
@@ -182,6 +183,11 @@ def _health(services: Services, state: AppState) -> HealthAnswer | None:
     return HealthAnswer.model_validate(health)
 
 
+def _rates(services: Services, app: str) -> RatesAnswer | None:
+    found = services.sampler.rates(app)
+    return RatesAnswer.model_validate(found) if found is not None else None
+
+
 def _failed(deploy: Deploy | None) -> FailedAnswer | None:
     if deploy is None:
         return None
@@ -228,5 +234,6 @@ def _app_answer(services: Services, state: AppState) -> AppAnswer:
         failed=_failed(state.failed),
         in_flight=DeployAnswer.of(state.in_flight) if state.in_flight else None,
         queued=state.queued,
+        traffic=_rates(services, state.app),
         urls=public_urls(services.config, app) if app else [],
     )

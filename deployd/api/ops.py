@@ -3,11 +3,10 @@
 import importlib.metadata
 import shutil
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
 from deployd.api.answers import AliveAnswer, PruneAnswer, PrunedAnswer, ReloadAnswer, VersionAnswer
@@ -15,10 +14,10 @@ from deployd.api.asked import PruneAsked
 from deployd.api.auth import DEPLOYS, READS, RULES
 from deployd.api.badge import badge
 from deployd.api.readiness import WARNING, is_well
+from deployd.api.scrape import scrape
 from deployd.api.services import Given
 from deployd.api.streams import Stream, Write
 from deployd.errors import RequestRefused
-from deployd.metrics import HEAD_LAG, LIVE_INFO, QUEUE_DEPTH
 
 router = APIRouter()
 
@@ -62,18 +61,7 @@ async def readyz(services: Given) -> Response:
 @router.get("/metrics", response_class=Response, dependencies=[READS])
 async def metrics(services: Given) -> Response:
     """The metrics, for Prometheus."""
-    states = await services.store.states([app.name for app in services.config.app])
-    for gauge in (QUEUE_DEPTH, LIVE_INFO, HEAD_LAG):
-        gauge.clear()
-    for state in states:
-        QUEUE_DEPTH.labels(state.app).set(state.queued)
-        behind = state.behind_since()
-        HEAD_LAG.labels(state.app).set((datetime.now(UTC) - behind).total_seconds() if behind is not None else 0.0)
-        if state.live is not None:
-            health = services.scheduler.health(state.app, state.live.number)
-            serves = health is None or health.state in {"ok", "unready"}
-            LIVE_INFO.labels(state.app, state.live.commit).set(int(serves))
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await scrape(services), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/apps/{app}/badge.svg", response_class=Response, dependencies=[READS])

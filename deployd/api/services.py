@@ -19,6 +19,7 @@ from deployd.errors import RequestRefused
 from deployd.events import Events
 from deployd.logs.logs import Logs
 from deployd.ports.target import Target
+from deployd.sampler import Sampler
 from deployd.scheduler import Scheduler
 from deployd.store.store import Store
 from deployd.terminal import Terminal
@@ -58,6 +59,7 @@ class Services:
     events: Events
     logs: Logs
     targets: Mapping[str, Target]
+    sampler: Sampler
     reload: Callable[[], Awaitable[Sequence[str]]]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: Streams = field(default_factory=Streams)

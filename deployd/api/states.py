@@ -57,9 +57,20 @@ class OwedAnswer(Answer):
     reason: str
 
 
+class RatesAnswer(Answer):
+    """How the app was asked in the last `seconds`. `error_rate`: the share without an answer or with 5xx, null without requests;
+    `p95_ms` is null where no durations are counted, too."""
+
+    seconds: float
+    requests_per_second: float
+    error_rate: float | None = None
+    p95_ms: float | None = None
+
+
 class AppAnswer(Answer):
     """One app. `configured` is false when the app still serves but is no longer in the config, `older_config` true when its live
-    release was made with another config than the present one."""
+    release was made with another config than the present one. `traffic` is null where nobody counts: on Kubernetes, and until
+    the gateway was asked twice."""
 
     name: str
     configured: bool = True
@@ -77,6 +88,7 @@ class AppAnswer(Answer):
     failed: FailedAnswer | None = None
     in_flight: DeployAnswer | None = None
     queued: int = 0
+    traffic: RatesAnswer | None = None
     urls: list[str] = []
 
 
@@ -100,6 +112,54 @@ class DescribeAnswer(Answer):
 
     app: AppAnswer
     running: dict[str, Any]
+
+
+class PointAnswer(Answer):
+    """One stretch of time. `requests` is null when nobody counted, as while deployd did not run; `errors`: without an answer, or
+    with 5xx; `refused`: with 4xx. `releases`: the numbers of the deploys that were asked."""
+
+    at: datetime
+    requests: int | None = None
+    errors: int | None = None
+    refused: int | None = None
+    requests_per_second: float | None = None
+    error_rate: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    releases: list[int] = []
+
+
+class ServedAnswer(Answer):
+    """What one release was asked in the whole time; `number` is null for what reached none."""
+
+    number: int | None
+    requests: int
+    errors: int
+    refused: int
+    error_rate: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+
+class SwitchAnswer(Answer):
+    """A moment at which the traffic moved to another release. `back`: to one that had served before."""
+
+    at: datetime
+    number: int
+    commit: str
+    back: bool = False
+
+
+class TrafficAnswer(Answer):
+    """The traffic of an app since `since`, in stretches of `seconds`. `not_counted` says why there is nothing to see."""
+
+    app: str
+    since: datetime
+    seconds: int
+    not_counted: str = ""
+    points: list[PointAnswer] = []
+    releases: list[ServedAnswer] = []
+    switches: list[SwitchAnswer] = []
 
 
 class PlanAnswer(Answer):

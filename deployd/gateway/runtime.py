@@ -6,13 +6,13 @@ each of them. Knows HAProxy's answers, nothing of apps or containers.
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from deployd.errors import Unavailable
-from deployd.gateway.counters import parse_counters, table_of
+from deployd.gateway.counters import parse_all, parse_counters, table_of
 from deployd.gateway.slots import SLOTS, Endpoint, Slot, Use
 from deployd.judge.traffic import Counters, Place, Reading
 
@@ -20,6 +20,7 @@ _ANSWER_SECONDS = 5.0
 _LONGEST_SOCKET_PATH = 100
 _MAINTENANCE = 0x01 | 0x02 | 0x20  # forced, inherited, by name resolution; 0x04 only repeats what the file says
 _DRAINING = 0x08 | 0x10
+_ASKED_AT_ONCE = 100  # a line of commands must fit into HAProxy's buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,20 @@ class Runtime:
                 stat = await self._ask(f"{_to(worker)}show stat {backend} 4 -1")
                 table = await self._ask(f"{_to(worker)}show table {backend}") if latencies else ""
                 found.update(parse_counters(worker, stat, table))
+        return found
+
+    async def all_counters(self, timed: Sequence[str]) -> Mapping[str, Reading]:
+        """What each worker has counted for each backend and its slots; for the backends `timed` also how long answers took."""
+        workers, found = await self.workers(), dict[str, dict[Place, Counters]]()
+        for worker in (workers.current, *workers.leaving):
+            if worker is None:
+                continue
+            stat, tables = await self._ask(f"{_to(worker)}show stat -1 6 -1"), ""
+            for first in range(0, len(timed), _ASKED_AT_ONCE):
+                asked = timed[first : first + _ASKED_AT_ONCE]
+                tables += await self._ask("; ".join(f"{_to(worker)}show table {backend}" for backend in asked))
+            for backend, reading in parse_all(worker, stat, tables).items():
+                found.setdefault(backend, {}).update(reading)
         return found
 
     async def frontends(self) -> set[str]:

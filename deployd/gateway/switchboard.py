@@ -6,7 +6,7 @@ answers as if nothing served.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +91,16 @@ class Switchboard:
             if app not in self._routes:
                 return {}
             return await (await self.container.runtime()).counters(self._routes[app].backend, latencies=latencies)
+
+    async def readings(self) -> Mapping[str, Reading]:
+        """What HAProxy has counted for each app that it listens for, in one question: for each endpoint, and for the app as a
+        whole, at a place without an address."""
+        async with self._lock:
+            if not self._routes:
+                return {}
+            timed = [route.backend for route in self._routes.values() if route.timed]
+            counted = await (await self.container.runtime()).all_counters(timed)
+            return {app: counted.get(route.backend, {}) for app, route in self._routes.items()}
 
     async def save(self) -> None:
         """Write the present state to the file, so that HAProxy can start with it without deployd."""

@@ -174,6 +174,27 @@ MIGRATIONS = (
     ALTER TABLE deploys ADD COLUMN return_reason TEXT NOT NULL DEFAULT '';  -- why it does, until that is recorded
     """,
     "ALTER TABLE deploys ADD COLUMN accept_changes INTEGER NOT NULL DEFAULT 0;",  # other predictions are expected
+    # Samples of what the gateway counts.
+    """
+    CREATE TABLE traffic (
+        app       TEXT NOT NULL,
+        grain     INTEGER NOT NULL,                -- the seconds of a stretch
+        at        INTEGER NOT NULL,                -- the beginning of the stretch
+        number    INTEGER NOT NULL,                -- the deploy, 0 for what reached none
+        requests  INTEGER NOT NULL,
+        errors    INTEGER NOT NULL,
+        refused   INTEGER NOT NULL,
+        latencies TEXT NOT NULL,                   -- JSON: the least duration of a class in microseconds -> count
+        PRIMARY KEY (app, grain, at, number)
+    ) WITHOUT ROWID, STRICT;
+    CREATE INDEX traffic_by_age ON traffic (grain, at);
+    CREATE TABLE traffic_seen (
+        grain   INTEGER NOT NULL,
+        at      INTEGER NOT NULL,
+        seconds REAL NOT NULL,                     -- of the stretch in which somebody counted
+        PRIMARY KEY (grain, at)
+    ) WITHOUT ROWID, STRICT;
+    """,
 )
 
 

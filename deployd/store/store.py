@@ -14,9 +14,10 @@ from deployd.store.records import Records
 from deployd.store.releases import Releases
 from deployd.store.reruns import Reruns
 from deployd.store.steps import Steps
+from deployd.store.traffic import Traffic
 
 
-class Store(Deliveries, Deploys, Records, Steps, Apps, Releases, Reruns, Containers, Builds):
+class Store(Deliveries, Deploys, Records, Steps, Apps, Releases, Reruns, Containers, Builds, Traffic):
     """All tables of one database."""
 
     async def ping(self) -> None:

@@ -45,6 +45,7 @@ async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser:
         "failed": None,
         "in_flight": None,
         "queued": 0,
+        "traffic": None,
         "urls": ["http://127.0.0.1:8000"],
     }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import os
 import shutil
 import sqlite3
@@ -14,6 +15,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from deployd.api.ops import sweep_backups
+from deployd.api.scrape import expect, figures_of
+from deployd.domain import GateResult
 from deployd.errors import ConfigError
 from deployd.status import Status
 from tests.api.pushes import answered, pushed, troubled
@@ -124,6 +127,52 @@ async def test_metrics_show_queued_deploys_and_the_live_commit(daemon: Desk, bro
     assert 'deployd_queue_depth{app="iris"} 1.0' in text
     assert f'deployd_live_info{{app="iris",commit="{A}"}} 1.0' in text
     assert 'deployd_deploys_total{app="iris",status="live"}' in text
+
+
+async def test_the_series_of_an_app_are_there_before_anything_happens_so_that_its_first_failure_is_an_increase(
+    browser: httpx.AsyncClient,
+) -> None:
+    expect(config_of(settings("newcomer")).app)
+    text = (await browser.get("/metrics")).text
+    for status in ("live", "failed", "superseded", "cancelled", "proven", "reverted"):
+        assert f'deployd_deploys_total{{app="newcomer",status="{status}"}} 0.0' in text
+    assert 'deployd_gates_total{app="newcomer",gate="ready",verdict="failed"} 0.0' in text
+    assert 'deployd_requests_total{app="newcomer"} 0.0' in text
+
+
+async def test_metrics_show_what_is_held_paused_and_under_way_and_the_disk(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
+    live = await daemon.deployed(A)
+    await daemon.scheduler.pause("rose", paused=True)
+    text = (await browser.get("/metrics")).text
+    assert 'deployd_paused{app="rose"} 1.0' in text
+    assert 'deployd_held{app="iris"} 0.0' in text
+    assert 'deployd_in_flight_seconds{app="iris"} 0.0' in text
+    assert live.live_at is not None
+    assert REGISTRY.get_sample_value("deployd_live_timestamp_seconds", {"app": "iris"}) == live.live_at.timestamp()
+    free, size = (REGISTRY.get_sample_value(f"deployd_state_disk_{what}_bytes") for what in ("free", "size"))
+    assert free is not None
+    assert size is not None
+    assert 0 < free < size
+
+
+async def test_metrics_show_the_figures_of_the_live_release_s_gates(daemon: Desk, browser: httpx.AsyncClient) -> None:
+    live = await daemon.deployed(A)
+    figures = {"accuracy": 0.94, "n": 300, "data": "sha256:1", "live": {"accuracy": 0.9}, "same": True}
+    await daemon.store.record_watch(live, [GateResult("evaluate", "passed", "", figures)])
+    text = (await browser.get("/metrics")).text
+    assert [line for line in text.splitlines() if line.startswith("deployd_gate_figure{")] == [
+        f'deployd_gate_figure{{app="iris",figure="{figure}",gate="evaluate",moment="before"}} {value}'
+        for figure, value in (("accuracy", 0.94), ("n", 300.0), ("live.accuracy", 0.9))
+    ]
+
+
+def test_what_an_own_gate_says_is_bounded() -> None:
+    many = {f"figure {at} {'x' * 500}": at for at in range(1000)} | {"none": math.nan}
+    found = list(figures_of([GateResult("own", "passed", "", many)]))
+    assert len(found) == 100
+    assert max(len(figure) for _, _, figure, _ in found) == 100
 
 
 async def test_metrics_show_how_long_the_head_has_not_been_live(daemon: Desk, browser: httpx.AsyncClient) -> None:

@@ -102,6 +102,20 @@ class Containers:
         found = await self._described(await self._engine.list(labels(self._instance, app.name)), app)
         return sorted(found, key=lambda container: container.number)
 
+    async def addresses(self, apps: Mapping[str, App]) -> Mapping[str, Mapping[str, int]]:
+        """For each of `apps`, which deploy's container has which address for HAProxy, in one question. Only the names and labels
+        are looked at: where it matters whether a container is ours, ask `of`."""
+        found: dict[str, dict[str, int]] = {}
+        listed = await self._engine.list({"io.deployd.instance": self._instance})
+        for item in sorted(listed, key=_likelihood):
+            name, number = item["Labels"].get("io.deployd.app", ""), number_of(item)
+            if name not in apps or number is None or name_of(item) not in names_of(self._instance, name, number):
+                continue
+            if host := self._host(item):
+                port = item["Labels"].get(PORT) or apps[name].docker.port
+                found.setdefault(name, {})[f"{host}:{port}"] = number
+        return found
+
     async def described(self, app: App, number: int) -> dict[str, Any] | None:
         """The engine's description of a deploy's container; None when it does not exist."""
         found = await self.find(app, number)
@@ -277,3 +291,8 @@ class Containers:
     def _address(self, found: dict[str, Any], endpoint: Endpoint) -> str:
         published = (found["NetworkSettings"]["Ports"] or {}).get(f"{endpoint.port}/tcp") if self.published else None
         return f"http://{_LOOPBACK}:{published[0]['HostPort']}" if published else f"http://{endpoint}"
+
+
+def _likelihood(listed: Mapping[str, Any]) -> tuple[bool, int]:
+    """Which of several containers with the same address is meant, as in the host's network: the last in this order."""
+    return listed["State"] == "running", number_of(listed) or 0

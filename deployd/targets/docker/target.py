@@ -24,10 +24,12 @@ from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.target import Changed, InFlight, Made, Progress, none_in_flight
 from deployd.ports.watching import Lives
+from deployd.samples import Counted
 from deployd.targets.docker import output
 from deployd.targets.docker import standby as standbys
 from deployd.targets.docker.container import AppContainer
 from deployd.targets.docker.containers import Containers
+from deployd.targets.docker.counted import counted
 from deployd.targets.docker.drain import drain
 from deployd.targets.docker.frontends import Frontends
 from deployd.targets.docker.health import health
@@ -110,6 +112,10 @@ class DockerTarget:
             return {}
         counted = await self._gateway.reading(app.name)
         return {place: counters for place, counters in counted.items() if place.address == str(found.endpoint)}
+
+    async def counted(self, apps: Iterable[App]) -> Mapping[str, Counted]:
+        """What the gateway has counted for each of `apps` that it listens for; nothing until it was opened for another reason."""
+        return await counted(apps, self._containers, self._gateway) if self._opened else {}
 
     async def has(self, image: Image) -> bool:
         """See ports.Target."""

@@ -1,0 +1,98 @@
+"""Samples of the traffic of apps: how finely they are kept and for how long, and how their durations are summed up. Pure.
+
+A sample covers one stretch of a grain, aligned to it, for one release. So a sum over stretches is a sample, too.
+"""
+
+import bisect
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct, field
+
+from deployd.judge.latency import typical
+from deployd.judge.traffic import Histogram, Reading
+
+NO_RELEASE = 0
+"""The number of what reached no release: nothing served, or what served was not made by a deploy that is known."""
+
+
+class Grain(Struct, frozen=True):
+    """How long the stretches are, and for how long they are kept."""
+
+    seconds: int
+    kept: int
+
+    def stretch(self, at: float) -> int:
+        """The beginning of the stretch of a moment."""
+        return int(at) // self.seconds * self.seconds
+
+
+FINE = Grain(10, 3600)
+COARSE = Grain(600, 7 * 86400)
+
+
+class Counted(Struct, frozen=True):
+    """What a gateway has counted for an app so far, and which deploys have the addresses in it."""
+
+    reading: Reading
+    deploys: Mapping[str, int]
+
+
+class Sample(Struct, frozen=True):
+    """What release `number` of an app was asked in the stretch that begins `at`. `errors`: without an answer, or with 5xx;
+    `refused`: with 4xx. `latencies`: how many answers took how long, in classes that are at most a third wide."""
+
+    app: str
+    number: int
+    at: int
+    requests: int
+    errors: int = 0
+    refused: int = 0
+    latencies: Histogram = field(default_factory=dict)
+
+    def plus(self, other: "Sample") -> "Sample":
+        """Both, in the stretch of this one."""
+        return Sample(
+            *(self.app, self.number, self.at, self.requests + other.requests, self.errors + other.errors),
+            refused=self.refused + other.refused,
+            latencies=merged([self.latencies, other.latencies]),
+        )
+
+    @property
+    def error_rate(self) -> float | None:
+        """The share of the requests that went wrong; None without requests."""
+        return min(1.0, self.errors / self.requests) if self.requests else None
+
+    def quantile(self, quantile: float) -> float | None:
+        """A quantile of the durations in milliseconds, as well as the classes tell; None without durations."""
+        found = typical(self.latencies, quantile)
+        return None if found is None else found / 1000
+
+
+class Rates(Struct, frozen=True):
+    """How an app was asked in the last `seconds`."""
+
+    seconds: float
+    requests_per_second: float
+    error_rate: float | None
+    p95_ms: float | None
+
+
+_LEAST = tuple(round(step * 10**power) for power in range(9) for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8))
+
+
+def merged(parts: Iterable[Histogram]) -> dict[int, int]:
+    """Histograms summed up, in the classes of a sample."""
+    found: dict[int, int] = {}
+    for part in parts:
+        for least, count in part.items():
+            kept = _LEAST[max(0, bisect.bisect_right(_LEAST, least) - 1)]
+            found[kept] = found.get(kept, 0) + count
+    return found
+
+
+def summed(samples: Iterable[Sample], at: int) -> Sample:
+    """All of them as one sample; of whichever release."""
+    found = Sample("", NO_RELEASE, at, 0)
+    for sample in samples:
+        found = found.plus(sample)
+    return found
