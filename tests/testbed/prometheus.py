@@ -1,12 +1,14 @@
-"""A real Prometheus (Debian's package) on a loopback port, which scrapes itself every second."""
+"""A real Prometheus (Debian's package) on a loopback port, which scrapes itself every second, and what else it is told to."""
 
+import json
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 from deployd.bringup.ports import free_port
 from deployd.errors import Unavailable
@@ -16,13 +18,18 @@ _WITHIN_S = 30.0
 
 
 @contextmanager
-def prometheus() -> Iterator[str]:
-    """Run one inside the block; its URL. Unavailable when Debian's prometheus cannot be unpacked."""
+def prometheus(*jobs: Mapping[str, Any], rules: Path | None = None) -> Iterator[str]:
+    """Run one inside the block, with more `jobs` and with alerts; its URL. Unavailable when Debian's cannot be unpacked."""
     command, address = str(program("prometheus", "prometheus")), f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="deployd-prometheus-") as directory:
         settings = Path(directory, "prometheus.yml")
-        jobs = f"[{{job_name: self, static_configs: [{{targets: ['{address}']}}]}}]"
-        settings.write_text(f"global: {{scrape_interval: 1s}}\nscrape_configs: {jobs}\n")
+        itself = {"job_name": "self", "static_configs": [{"targets": [address]}]}
+        config = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "scrape_configs": [itself, *jobs],
+            "rule_files": [str(rules)] if rules is not None else [],
+        }
+        settings.write_text(json.dumps(config))  # JSON is YAML
         options = [
             f"--config.file={settings}",
             f"--web.listen-address={address}",
