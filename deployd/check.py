@@ -19,6 +19,8 @@ from deployd.config.values import read_secret
 from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.finding import Finding, Verdict
+from deployd.forges.configured import sections
+from deployd.forges.gitlab import GitLab
 from deployd.gates.own import INSTALL, missing, programs_of
 from deployd.gates.scoring import unable
 from deployd.gateway.certificates import Certificate, look, prove
@@ -51,9 +53,10 @@ async def check(path: Path) -> list[Finding]:
 
 def references(config: Config) -> Iterator[tuple[str, str]]:
     """The key path and the reference of every secret in the config."""
-    yield from ((f"github.secrets[{at}]", one) for at, one in enumerate(config.github.secrets))
-    if config.github.token is not None:
-        yield "github.token", config.github.token
+    for name, section in sections(config).items():
+        yield from ((f"{name}.secrets[{at}]", one) for at, one in enumerate(section.secrets))
+        if section.token is not None:
+            yield f"{name}.token", section.token
     if config.registry is not None and config.registry.password is not None:
         yield "registry.password", config.registry.password
     for app in config.app:
@@ -73,7 +76,9 @@ def _counted(config: Config) -> str:
 def _secrets(config: Config) -> Iterator[Finding]:
     for key, reference in references(config):
         try:
-            read_secret(reference, key)
+            value = read_secret(reference, key)
+            if key.startswith("gitlab.secrets"):
+                GitLab([value.encode()])  # a signing token has a form
         except ConfigError as exc:
             yield Finding.fault("secret", exc)
         else:
@@ -81,13 +86,9 @@ def _secrets(config: Config) -> Iterator[Finding]:
 
 
 def _access(config: Config) -> Iterator[Finding]:
-    if not config.github.secrets:
-        yield Finding(
-            "webhooks",
-            "warning",
-            "no secret: every webhook is refused, only the timer finds pushes",
-            "set github.secrets",
-        )
+    if not any(section.secrets for section in sections(config).values()):
+        said = "no secret: every webhook is refused, only the timer finds pushes"
+        yield Finding("webhooks", "warning", said, "set secrets in [github], or in the section of your forge")
     if not config.auth.tokens:
         yield Finding("tokens", "ok", "none: the API is served only through the Unix socket")
     else:

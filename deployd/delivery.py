@@ -16,14 +16,21 @@ class Delivery(Struct, frozen=True):
 class Push(Struct, frozen=True):
     """One parsed push event: the ref of the repository has moved to `commit`, or was deleted.
 
-    `repository` is its host and full path in lower case (`github.com/acme/iris`), `ref` is full (`refs/heads/main`). A hint:
-    what is deployed is read from the repository itself.
+    `repository` is its host and full path in lower case (`github.com/acme/iris`), `ref` is full (`refs/heads/main`).
+    `aliases` are the names that it has by its other addresses. A hint: what is deployed is read from the repository itself.
     """
 
     repository: str
     ref: str
     commit: str
     deleted: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+class Pushes(Struct, frozen=True):
+    """Several refs that one delivery tells of."""
+
+    pushes: tuple[Push, ...]
 
 
 class Ping(Struct, frozen=True):

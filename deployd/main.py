@@ -17,19 +17,18 @@ from typing import Any
 
 from deployd.aftermath import Aftermath
 from deployd.api.app import create_app
+from deployd.api.doors import Doors
 from deployd.api.ops import sweep_backups
 from deployd.api.scrape import expect as expect_series
 from deployd.api.services import Services
-from deployd.api.webhooks import WebhookDoor
 from deployd.builders.engine import EngineBuilder
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.running import Running, taken_up
-from deployd.config.values import read_secret
 from deployd.errors import ConfigError, DeploydError
 from deployd.events import Events
-from deployd.forges.github import GitHub
+from deployd.forges.configured import secrets_of
 from deployd.gates.files import ImageReader
 from deployd.gateway.sampling import SOCKET
 from deployd.host import systemd
@@ -116,7 +115,7 @@ class Daemon:
 
     config_path: Path
     services: Services
-    webhooks: WebhookDoor
+    webhooks: Doors
     server: Server
     local: Server
     docker: DockerTarget
@@ -136,10 +135,10 @@ class Daemon:
         secrets = webhook_secrets(config)
         if missing := {app.target for app in config.app} - self.services.targets.keys():
             raise ConfigError(f"the first app with target = {missing.pop()} needs a restart", hint="restart deployd")
+        self.webhooks.trust(secrets)
         for key in waiting:
             logger.warning("%s has changed: that takes effect at the next restart", key)
-        self.services.logs.hide(secrets)
-        self.webhooks.trust(_github(secrets))
+        self.services.logs.hide(_all(secrets))
         self.services.running.replace(config)
         logger.info("Reloaded %s", self.config_path)
         return waiting
@@ -160,7 +159,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
     async with AsyncExitStack() as stack:
         events = Events()
         store = Store(await stack.enter_async_context(Database(state / "deployd.db")), events)
-        logs = Logs(state / "logs", secrets)
+        logs = Logs(state / "logs", _all(secrets))
         source = await stack.enter_async_context(GitSource(config.git, state / "git"))
         docker = await stack.enter_async_context(
             DockerTarget(config.server.identity, config.gateway, state / "gateway", store)
@@ -186,9 +185,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         aftermath = Aftermath(store, logs, targets, builder, config.builder.cache_bytes, watch)
         scheduler = Scheduler(running, store, source, pipeline, aftermath, targets)
         sampler = Sampler(running, store, docker.counted)
-        webhooks = WebhookDoor(
-            _github(secrets), scheduler.accept, DELIVERIES, apps=config.app, max_body=config.server.max_body
-        )
+        webhooks = Doors(secrets, scheduler.accept, DELIVERIES, apps=config.app, max_body=config.server.max_body)
         running.tell(lambda new: webhooks.follow(new.app))
 
         async def reload() -> Sequence[str]:
@@ -199,22 +196,23 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         yield daemon
 
 
-def webhook_secrets(config: Config) -> list[str]:
-    """The secrets that a delivery may be signed with. Without any, commits are found only by polling."""
-    if not config.github.secrets:
-        logger.warning("No [github] secrets: webhooks are refused, commits are found only by polling")
-    return [read_secret(reference, "github.secrets") for reference in config.github.secrets]
+def webhook_secrets(config: Config) -> Mapping[str, Sequence[str]]:
+    """The secrets that the deliveries of each forge may be signed with. Without any, commits are found only by polling."""
+    secrets = secrets_of(config)
+    if not _all(secrets):
+        logger.warning("No secrets of any forge: webhooks are refused, commits are found only by polling")
+    return secrets
 
 
-def _github(secrets: Sequence[str]) -> GitHub:
-    return GitHub([secret.encode() for secret in secrets])
+def _all(secrets: Mapping[str, Sequence[str]]) -> list[str]:
+    return [secret for its in secrets.values() for secret in its]
 
 
-def _servers(config: Config, services: Services, webhooks: WebhookDoor) -> tuple[Server, Server]:
+def _servers(config: Config, services: Services, webhooks: Doors) -> tuple[Server, Server]:
     """The server for TCP, and the one for the Unix socket, which needs no TLS."""
     tls, within = config.server.tls, config.server.stop_timeout
     files: dict[str, Any] = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)} if tls else {}
-    app = create_app(services, dict.fromkeys(GitHub.paths, webhooks))
+    app = create_app(services, webhooks.by_path)
     return Server(app, stop_within=within, **files), Server(app, stop_within=within)
 
 

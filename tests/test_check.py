@@ -160,6 +160,20 @@ async def test_missing_webhook_secrets_are_a_warning_and_missing_tokens_are_none
     assert [one.detail for one in await _found(file, "tokens")] == ["ci (deploy)"]
 
 
+async def test_the_secrets_of_every_forge_are_tried(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOD", "whsec_" + "A" * 43 + "=")
+    monkeypatch.setenv("BROKEN", "whsec_A")
+    forges = '[gitlab]\nsecrets = ["env:GOOD", "env:BROKEN"]\n[bitbucket]\ntoken = "env:GONE"\n'
+    file = _config(tmp_path, repository, forges)
+    assert await _found(file, "webhooks") == []
+    told = [(one.verdict, one.detail) for one in await _found(file, "secret")]
+    assert ("ok", "gitlab.secrets[0]: env:GOOD can be read") in told
+    assert ("wrong", "gitlab.secrets: the signing token is not complete") in told
+    assert ("wrong", "bitbucket.token: the environment variable GONE is not set") in told
+
+
 async def test_limits_that_have_no_effect_with_buildkit_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     async def answers(_: BuildkitBuilder) -> None:
         pass

@@ -49,11 +49,12 @@ def create_app(services: Services, doors: Mapping[str, ASGIApp]) -> ASGIApp:
     No lifespan is needed.
     """
     guarded = Guard(create_api(services), lambda: services.config)
+    ours = [path for path in doors if path.startswith("/webhooks/")]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         door = doors.get(_plain(scope["path"])) if scope["type"] == "http" else None
         if door is None and scope["type"] == "http" and _is_delivery(scope):
-            hint = f"this looks like a webhook's delivery; its address ends with {' or '.join(doors)}"
+            hint = f"this looks like a webhook's delivery; its address ends with {' or '.join(ours)}"
             door = _answer(404, f"there is nothing at {scope['path']}", hint)
         await (door or guarded)(scope, receive, send)
 
@@ -68,7 +69,7 @@ def _plain(path: str) -> str:
 def _is_delivery(scope: Scope) -> bool:
     """Whether a forge sent it, as far as its headers say: each sends the name of the event."""
     return scope["method"] == "POST" and any(
-        name.endswith(b"-event") and name[:2] == b"x-" for name, _ in scope["headers"]
+        name.endswith((b"-event", b"-event-key")) and name[:2] == b"x-" for name, _ in scope["headers"]
     )
 
 

@@ -13,10 +13,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from deployd.config.app import App
-from deployd.delivery import Delivery, Ignored, Ping, Push
+from deployd.delivery import Delivery, Ignored, Ping, Push, Pushes
 from deployd.errors import DeliveryRejected, Unavailable
 from deployd.forges.filters import follows, why_ignored
 from deployd.forges.forge import Forge, Headers
+from deployd.forges.form import payload
 from deployd.http.bodies import SMALL, Bodies, Gone, too_large
 from deployd.http.problems import PROBLEM_JSON, problem
 
@@ -40,15 +41,28 @@ _OUTCOMES = ("accepted", "ignored", "ping", "aborted", "failed", "rejected", *_R
 _LARGE_AT_ONCE = 4
 
 
+def bodies_of(max_body: int) -> Bodies:
+    """The limit for the bodies of all doors together."""
+    return Bodies(most_held=_LARGE_AT_ONCE * max_body)
+
+
 class WebhookDoor:
     """Takes the deliveries of one forge. Without secrets every delivery is refused with 401."""
 
     def __init__(
-        self, forge: Forge, accept: Accept, deliveries: Counter, *, apps: Sequence[App], max_body: int
+        self,
+        forge: Forge,
+        accept: Accept,
+        deliveries: Counter,
+        *,
+        apps: Sequence[App],
+        max_body: int,
+        bodies: Bodies | None = None,
     ) -> None:
+        """`bodies`: the limit that it shares with other doors, instead of one of its own."""
         self._accept = accept
         self._max_body = max_body
-        self._bodies = Bodies(most_held=_LARGE_AT_ONCE * max_body)
+        self._bodies = bodies or bodies_of(max_body)
         self._one_large = asyncio.Lock()
         self._counts = {outcome: deliveries.labels(forge.name, outcome) for outcome in _OUTCOMES}
         self.trust(forge)
@@ -88,7 +102,7 @@ class WebhookDoor:
                     return JSONResponse({"pong": True})
                 case Ignored(reason):
                     return self._ignored(reason)
-                case Push():
+                case Push() | Pushes():
                     return await self._take(delivery, found)
         except DeliveryRejected as exc:
             if exc.status != 401:
@@ -102,31 +116,53 @@ class WebhookDoor:
             self._counts["failed"].inc()
             raise
 
-    async def _read(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, Push | Ping | Ignored]:
+    async def _read(
+        self, raw: bytes, headers: Headers, *, form: bool
+    ) -> tuple[Delivery, Push | Pushes | Ping | Ignored]:
         """Verify, then parse. A large body takes tens of milliseconds, so it goes to a thread, one at a time."""
         if len(raw) <= SMALL:
             return self._read_now(raw, headers, form=form)
         async with self._one_large:
             return await asyncio.to_thread(self._read_now, raw, headers, form=form)
 
-    def _read_now(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, Push | Ping | Ignored]:
+    def _read_now(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, Push | Pushes | Ping | Ignored]:
         forge = self._forge
         if not forge.verify(raw, headers):
-            hint = f"the webhook's secret must be one of secrets in [{forge.name}], and its body must arrive unchanged"
-            raise DeliveryRejected(401, "the signature is missing or wrong", hint=hint)
+            raise DeliveryRejected(401, "the signature is missing or wrong", hint=forge.doubt)
         delivery = forge.delivery(headers)
-        return delivery, forge.parse(delivery.event, raw, form=form)
+        return delivery, forge.parse(delivery.event, payload(raw) if form else raw)
 
-    async def _take(self, delivery: Delivery, push: Push) -> Response:
-        apps = self._apps.get(push.repository, ())
-        following = [app.name for app in apps if follows(app, push.ref)]
-        if not following:
-            reason = why_ignored(push, apps)
+    async def _take(self, delivery: Delivery, found: Push | Pushes) -> Response:
+        pushes = found.pushes if isinstance(found, Pushes) else (found,)
+        followed = self._followed(pushes)
+        if not followed:
+            reason = why_ignored([(push, self._of(push)) for push in pushes])
             _log.info("Delivery %s ignored: %s", delivery.guid, reason)
             return self._ignored(reason)
-        names = await self._accept(delivery, push, following)
+        names: list[str] = []
+        for at, (push, apps) in enumerate(followed, start=1):
+            each = delivery if at == 1 else Delivery(delivery.forge, f"{delivery.guid}.{at}", delivery.event)
+            names += await self._accept(each, push, apps)
         self._counts["accepted"].inc()
-        return JSONResponse({"delivery": delivery.guid, "apps": list(names)}, 202)
+        return JSONResponse({"delivery": delivery.guid, "apps": names}, 202)
+
+    def _followed(self, pushes: Sequence[Push]) -> list[tuple[Push, list[str]]]:
+        """For each push the apps that follow it, but each app once: its look reads all heads. What is there counts first."""
+        found: list[tuple[Push, list[str]]] = []
+        seen: set[str] = set()
+        for push in sorted(pushes, key=lambda one: one.deleted):
+            apps = [app.name for app in self._of(push) if app.name not in seen and follows(app, push.ref)]
+            if apps:
+                seen.update(apps)
+                found.append((push, apps))
+        return found
+
+    def _of(self, push: Push) -> Sequence[App]:
+        """The apps of the push's repository, by any of its names."""
+        if not push.aliases:
+            return self._apps.get(push.repository, ())
+        names = (push.repository, *push.aliases)
+        return list({app.name: app for name in names for app in self._apps.get(name, ())}.values())
 
     def _ignored(self, reason: str) -> Response:
         self._counts["ignored"].inc()
@@ -145,7 +181,7 @@ class WebhookDoor:
             raise DeliveryRejected(
                 405, "a delivery must be a POST", hint="enter this address as a webhook in the forge's settings"
             )
-        form = _is_form(headers)
+        form = self._is_form(headers)
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             raise DeliveryRejected(
@@ -153,6 +189,19 @@ class WebhookDoor:
             )
         if int(length) > self._limit(form=form):
             raise too_large(self._limit(form=form))
+        return form
+
+    def _is_form(self, headers: Headers) -> bool:
+        if b"content-encoding" in headers:
+            raise DeliveryRejected(415, "a compressed body is not accepted", hint="send it without Content-Encoding")
+        media_type = headers.get(b"content-type", b"")
+        form = _FORMS.get(media_type)
+        if form is None:
+            form = _FORMS.get(media_type.partition(b";")[0].strip().lower())
+        if form is None or (form and not self._forge.forms):
+            other = ", or application/x-www-form-urlencoded" if self._forge.forms else ""
+            hint = f"set the webhook's content type to application/json{other}"
+            raise DeliveryRejected(415, "the content type is not accepted", hint=hint)
         return form
 
     def _limit(self, *, form: bool) -> int:
@@ -167,16 +216,3 @@ def _headers(pairs: Sequence[tuple[bytes, bytes]]) -> Headers:
     for name, value in pairs:
         joined[name] = joined[name] + b", " + value if name in joined else value
     return joined
-
-
-def _is_form(headers: Headers) -> bool:
-    if b"content-encoding" in headers:
-        raise DeliveryRejected(415, "a compressed body is not accepted", hint="send it without Content-Encoding")
-    media_type = headers.get(b"content-type", b"")
-    form = _FORMS.get(media_type)
-    if form is None:
-        form = _FORMS.get(media_type.partition(b";")[0].strip().lower())
-    if form is None:
-        hint = "set the webhook's content type to application/json, or application/x-www-form-urlencoded"
-        raise DeliveryRejected(415, "the content type is not accepted", hint=hint)
-    return form

@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 
 from deployd.cli.output import out
 from deployd.config.docker import DockerApp
+from deployd.config.remotes import repository_name
 from deployd.errors import RequestRefused
 from deployd.host.service import Service, installed
 
 _EXPOSE = re.compile(r"^\s*EXPOSE\s+(\d+)", re.IGNORECASE | re.MULTILINE)
 _LISTEN = 8000
+_FORGES = {"gitlab": "gitlab", "gitea": "gitea", "forgejo": "gitea", "codeberg": "gitea", "bitbucket": "bitbucket"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,12 @@ class Repository:
     def is_local(self) -> bool:
         """It has no remote."""
         return self.repo.startswith((".", "/", "file:"))
+
+    @property
+    def forge(self) -> str:
+        """The section of the forge that the name of its host speaks of; GitHub's where it speaks of none."""
+        host = (repository_name(self.repo) or "").partition("/")[0]
+        return next((section for word, section in _FORGES.items() if word in host), "github")
 
 
 def write(path: Path, *, force: bool) -> None:
@@ -92,7 +100,7 @@ def rendered(found: Repository, secret: str) -> str:
 [server]
 # base_url = "https://deployd.example.com"   # the public address of deployd
 
-[github]
+[{found.forge}]
 secrets = ["{secret}"]    # where the secret is, never its value
 {local}
 [[app]]

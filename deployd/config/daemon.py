@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from deployd.config.app import App
+from deployd.config.forges import Bitbucket, Gitea, Gitlab
 from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
 
 SOCKET = "deployd.sock"
@@ -195,6 +196,9 @@ class Config(Section):
     server: ServerSection = Field(default_factory=ServerSection)
     auth: Auth = Auth()
     github: Github = Github()
+    gitlab: Gitlab = Gitlab()
+    gitea: Gitea = Gitea()
+    bitbucket: Bitbucket = Bitbucket()
     git: Git = Git()
     builder: BuilderSection = BuilderSection()
     registry: Registry | None = None

@@ -6,7 +6,12 @@ from urllib.parse import urlsplit
 # git@host:path, for ssh.
 SCP = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?!//)(?P<path>.+)")
 
-_SAME = {"ssh.github.com": "github.com"}  # GitHub's ssh at port 443, for networks that allow no other port
+# The forges' ssh at port 443, for networks that allow no other port.
+_SAME = {
+    "ssh.github.com": "github.com",
+    "altssh.gitlab.com": "gitlab.com",
+    "altssh.bitbucket.org": "bitbucket.org",
+}
 
 
 def repository_name(url: str) -> str | None:

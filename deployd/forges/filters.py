@@ -7,11 +7,13 @@ from deployd.config.app import App
 from deployd.config.globs import ref_matches
 from deployd.delivery import Push
 from deployd.logs.log import printable
+from deployd.wording import counted
 
 # What git itself refuses in a ref name, and the direction marks that can make one read as another.
 _NEVER_IN_A_NAME = re.compile(
     r"[\x00-\x20\x7f-\x9f~^:?*\[\\\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]|\.\.|@\{|//|/\.|^[./]|[./]$|\.lock(?:/|$)"
 )
+_MOST_REASONS = 5
 
 
 def follows(app: App, ref: str) -> bool:
@@ -19,8 +21,15 @@ def follows(app: App, ref: str) -> bool:
     return _why_not(app, ref) is None
 
 
-def why_ignored(push: Push, apps: Sequence[App]) -> str:
-    """Why none of the repository's `apps` follows the ref of `push`: one reason, or each app's own where they differ."""
+def why_ignored(pushes: Sequence[tuple[Push, Sequence[App]]]) -> str:
+    """Why none of their repository's apps follows the ref of any of the pushes, each reason once."""
+    reasons = list(dict.fromkeys(_why_none(push, apps) for push, apps in pushes))
+    more = len(reasons) - _MOST_REASONS
+    return "; ".join(reasons[:_MOST_REASONS]) + (f"; and so on for {counted(more, 'other ref')}" if more > 0 else "")
+
+
+def _why_none(push: Push, apps: Sequence[App]) -> str:
+    """One reason, or each app's own where they differ."""
     if not apps:
         name = printable(push.repository, 200)
         return f'no app is configured for {name}; one with a mirror or a path as its repo needs webhook = "{name}"'

@@ -7,7 +7,7 @@ what must be there once fails its pattern when it comes twice.
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
-from deployd.delivery import Delivery, Ignored, Ping, Push
+from deployd.delivery import Delivery, Ignored, Ping, Push, Pushes
 
 Headers = Mapping[bytes, bytes]
 
@@ -18,17 +18,21 @@ class Forge(Protocol):
     name: ClassVar[str]
     paths: ClassVar[Sequence[str]]
     """Where its deliveries arrive, ours first; without the slash that may be at the end."""
+    forms: ClassVar[bool]
+    """Whether the JSON may arrive in a form that is signed as a whole."""
+    doubt: ClassVar[str]
+    """What to look at when a delivery is not genuine."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None: ...
 
     def verify(self, raw: bytes, headers: Headers) -> bool:
-        """Whether `raw` was signed with one of the secrets. All are tried, in constant time."""
+        """Whether `raw` comes from someone who knows one of the secrets. All are tried, in constant time."""
         ...
 
     def delivery(self, headers: Headers) -> Delivery:
         """The GUID and event name of a verified delivery; DeliveryRejected 400 when one is missing or odd."""
         ...
 
-    def parse(self, event: str, raw: bytes, *, form: bool = False) -> Push | Ping | Ignored:
-        """What the verified body of that event says, JSON or a form that holds it; DeliveryRejected 400 when it says nothing."""
+    def parse(self, event: str, text: bytes) -> Push | Pushes | Ping | Ignored:
+        """What the verified JSON of that event says; DeliveryRejected 400 when it says nothing."""
         ...

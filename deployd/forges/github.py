@@ -1,28 +1,20 @@
 """GitHub's webhooks. What GitHub does not sign (event name, GUID) is checked against the body's shape and a narrow pattern."""
 
-import hmac
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
-from msgspec import DecodeError, Meta, Struct, json
+from msgspec import Meta, Struct
 
 from deployd.delivery import Delivery, Ignored, Ping, Push
-from deployd.errors import DeliveryRejected
+from deployd.forges.body import AnyEvent, Sha, read
 from deployd.forges.forge import Headers
-from deployd.forges.form import payload
-from deployd.wording import plain
-
-_SIGNATURE = re.compile(rb"sha256=[0-9a-f]{64}")
-_GUID = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._:-]{0,99}")
-_EVENT = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
-
-_Sha = Annotated[str, Meta(pattern=r"\A[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")]
+from deployd.forges.headers import EVENT, GUID, named
+from deployd.forges.signature import signed, usable
 
 
 class _Head(Struct):
-    id: _Sha
+    id: Sha
 
 
 class _Repository(Struct):
@@ -31,10 +23,10 @@ class _Repository(Struct):
 
 
 class _PushEvent(Struct):
-    """What is read of a push; the types are exact: no bool is an int here, and no number a string."""
+    """What is read of a push."""
 
     ref: str
-    after: _Sha
+    after: Sha
     deleted: bool
     head_commit: _Head | None
     repository: _Repository
@@ -45,62 +37,38 @@ class _PingEvent(Struct):
     hook_id: int
 
 
-class _AnyEvent(Struct):
-    """Any other: an object of which nothing is read."""
-
-
-_EVENTS: Mapping[str, type[Struct]] = {"push": _PushEvent, "ping": _PingEvent}
-
-
 class GitHub:
     """GitHub, in the cloud or on a server of one's own."""
 
     name: ClassVar[str] = "github"
     # Beside our own, the path of the old recipe and the one that Jenkins uses: no hook has to be changed.
     paths: ClassVar[Sequence[str]] = ("/webhooks/github", "/github_webhook", "/github-webhook")
+    forms: ClassVar[bool] = True
+    doubt: ClassVar[str] = "the webhook's secret must be one of secrets in [github], and its body must arrive unchanged"
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
-        """An empty secret is left out: anybody could sign with it."""
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._secrets = usable(secrets)
 
     def verify(self, raw: bytes, headers: Headers) -> bool:
         """By HMAC-SHA256; SHA-1 never counts."""
-        given = headers.get(b"x-hub-signature-256", b"")
-        if _SIGNATURE.fullmatch(given) is None:
-            return False
-        signature = bytes.fromhex(given[7:].decode())
-        genuine = False
-        for secret in self._secrets:
-            genuine |= hmac.compare_digest(hmac.digest(secret, raw, "sha256"), signature)
-        return genuine
+        return signed(raw, headers.get(b"x-hub-signature-256", b""), self._secrets)
 
     def delivery(self, headers: Headers) -> Delivery:
         """By X-GitHub-Delivery and X-GitHub-Event."""
-        event, guid = headers.get(b"x-github-event", b""), headers.get(b"x-github-delivery", b"")
-        if _EVENT.fullmatch(event) is None:
-            raise DeliveryRejected(
-                400, "X-GitHub-Event is missing or malformed", hint="GitHub sends it with every delivery"
-            )
-        if _GUID.fullmatch(guid) is None:
-            raise DeliveryRejected(
-                400, "X-GitHub-Delivery is missing or malformed", hint="GitHub sends a GUID with every delivery"
-            )
-        return Delivery(self.name, guid.decode("ascii"), event.decode("ascii"))
+        event = named(headers, "X-GitHub-Event", EVENT, "GitHub")
+        return Delivery(self.name, named(headers, "X-GitHub-Delivery", GUID, "GitHub"), event)
 
-    def parse(self, event: str, raw: bytes, *, form: bool = False) -> Push | Ping | Ignored:
-        """Of a key that is there twice the last counts: the signature vouches for whoever wrote it."""
-        text = payload(raw) if form else raw
-        try:
-            found = json.decode(text, type=_EVENTS.get(event, _AnyEvent))
-        except (DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            hint = "the body must be what GitHub sends with the event that X-GitHub-Event names"
-            said = plain(exc) if isinstance(exc, DecodeError) else "it is not UTF-8, or nested too deeply"
-            raise DeliveryRejected(400, f"the body does not look like a {event} event: {said}", hint=hint) from exc
-        if isinstance(found, _PushEvent):
-            return _push(found)
-        if isinstance(found, _PingEvent):
-            return Ping()
-        return Ignored(f"event {event} does not deploy")
+    def parse(self, event: str, text: bytes) -> Push | Ping | Ignored:
+        """A push, a ping, or an event that deploys nothing."""
+        match event:
+            case "push":
+                return _push(read(text, event, _PushEvent, "X-GitHub-Event"))
+            case "ping":
+                read(text, event, _PingEvent, "X-GitHub-Event")
+                return Ping()
+            case _:
+                read(text, event, AnyEvent, "X-GitHub-Event")
+                return Ignored(f"event {event} does not deploy")
 
 
 def _push(event: _PushEvent) -> Push:

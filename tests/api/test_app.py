@@ -11,6 +11,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from deployd.api.app import create_api, create_app
+from deployd.forges.bitbucket import Bitbucket
 from deployd.forges.github import GitHub
 from tests.desk import JSON, A, Desk, desk, settings
 
@@ -36,13 +37,17 @@ async def test_a_webhook_reaches_its_door_however_its_path_is_spelled(daemon: De
 @pytest.mark.parametrize(
     "path", ["/", "/webhook", "/webhooks", "/github", "/github/webhook", "/api/v1/webhooks/github"]
 )
-async def test_a_delivery_to_another_path_is_told_the_right_one_whatever_its_host(daemon: Desk, path: str) -> None:
-    app = create_app(daemon.services, dict.fromkeys(GitHub.paths, PlainTextResponse("the door")))
+@pytest.mark.parametrize("header", ["X-GitHub-Event", "X-Gitlab-Event", "X-Forgejo-Event", "X-Event-Key"])
+async def test_a_delivery_to_another_path_is_told_the_right_one_whatever_its_host(
+    daemon: Desk, path: str, header: str
+) -> None:
+    paths = (*GitHub.paths, *Bitbucket.paths)
+    app = create_app(daemon.services, dict.fromkeys(paths, PlainTextResponse("the door")))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://any.example.com") as client:
-        answer = await client.post(path, headers={"X-GitHub-Event": "push"}, json={})
+        answer = await client.post(path, headers={header: "push"}, json={})
     assert answer.status_code == 404
     assert answer.json()["detail"] == f"there is nothing at {path}"
-    assert "its address ends with /webhooks/github or /github_webhook or /github-webhook" in answer.json()["hint"]
+    assert answer.json()["hint"].endswith("its address ends with /webhooks/github or /webhooks/bitbucket")
 
 
 async def test_a_wrong_value_is_named(browser: httpx.AsyncClient) -> None:

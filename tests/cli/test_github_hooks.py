@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployd.cli.github_hooks import Hooks
+from deployd.cli.github_hooks import GitHubHooks
 from deployd.errors import RequestRefused, Unavailable
 from tests.github import GitHub, github
 
@@ -32,7 +32,7 @@ def _attempt(number: int, guid: str, code: int) -> dict[str, object]:
 @pytest.mark.slow
 def test_install_makes_one_webhook_and_then_updates_it(hub: GitHub) -> None:
     hub.hooks[1] = {"config": {"url": "https://elsewhere.example.com"}, "events": ["push"]}
-    with Hooks(hub.url, "token", "acme/iris") as hooks:
+    with GitHubHooks(hub.url, "token", "acme/iris") as hooks:
         assert hooks.install(URL, "old") == (2, True)
         assert hooks.install(URL, "new") == (2, False)
     assert hub.hooks[2]["config"] == {"url": URL, "content_type": "json", "secret": "new", "insecure_ssl": "0"}
@@ -50,7 +50,7 @@ def test_a_delivery_is_lost_when_no_attempt_succeeded(hub: GitHub) -> None:
         _attempt(6, "b", 500),
         _attempt(5, "a", 0),
     ]
-    with Hooks(hub.url, "token", "acme/iris") as hooks:
+    with GitHubHooks(hub.url, "token", "acme/iris") as hooks:
         lost = hooks.lost(URL)
         assert [(one.guid, one.delivered_at) for one in lost] == [("c", "at 7"), ("a", "at 9")]
         for one in lost:
@@ -62,7 +62,7 @@ def test_a_delivery_is_lost_when_no_attempt_succeeded(hub: GitHub) -> None:
 def test_a_token_without_the_right_is_refused_with_the_right_that_it_needs(hub: GitHub) -> None:
     for token, repository in (("wrong", "acme/iris"), ("token", "acme/other")):
         with (
-            Hooks(hub.url, token, repository) as hooks,
+            GitHubHooks(hub.url, token, repository) as hooks,
             pytest.raises(RequestRefused, match="refuses this token") as no,
         ):
             hooks.install(URL, "secret")
@@ -71,7 +71,7 @@ def test_a_token_without_the_right_is_refused_with_the_right_that_it_needs(hub: 
 
 @pytest.mark.slow
 def test_asking_for_lost_deliveries_of_a_missing_webhook_is_an_error(hub: GitHub) -> None:
-    with Hooks(hub.url, "token", "acme/iris") as hooks, pytest.raises(RequestRefused, match="has no webhook"):
+    with GitHubHooks(hub.url, "token", "acme/iris") as hooks, pytest.raises(RequestRefused, match="has no webhook"):
         hooks.lost(URL)
 
 
@@ -79,5 +79,5 @@ def test_asking_for_lost_deliveries_of_a_missing_webhook_is_an_error(hub: GitHub
 def test_a_github_that_does_not_answer_is_unavailable() -> None:
     with github("token", "acme/iris") as hub:
         pass
-    with Hooks(hub.url, "token", "acme/iris") as hooks, pytest.raises(Unavailable, match="does not answer"):
+    with GitHubHooks(hub.url, "token", "acme/iris") as hooks, pytest.raises(Unavailable, match="does not answer"):
         hooks.lost(URL)

@@ -1,12 +1,14 @@
-"""`deployd hook` against a small GitHub on loopback."""
+"""`deployd hook` against small forges on loopback."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import Result
 
 from tests.github import GitHub, github
+from tests.hooks_api import hooks_api
 
 Command = Callable[..., Result]
 
@@ -80,16 +82,103 @@ def test_an_app_that_is_not_configured_is_refused(config: Path, command: Command
 
 
 @pytest.mark.slow
-def test_a_repository_on_another_host_than_the_api_is_refused(hub: GitHub, config: Path, command: Command) -> None:
-    config.write_text(config.read_text().replace("127.0.0.1/acme/iris", "gitlab.com/acme/iris"))
+def test_a_repository_on_none_of_the_forges_is_refused(hub: GitHub, config: Path, command: Command) -> None:
+    config.write_text(config.read_text().replace("127.0.0.1/acme/iris", "git.example.com/acme/iris"))
     refused = command("hook", "install", "iris", "-c", str(config))
-    assert (refused.exit_code, "gitlab.com/acme/iris is not on the GitHub of" in refused.stderr) == (1, True)
+    words = "is on none of the forges of the config: 127.0.0.1, gitlab.com, codeberg.org, bitbucket.org"
+    assert refused.exit_code == 1
+    assert words in " ".join(refused.stderr.split())
     assert hub.hooks == {}
 
 
 @pytest.mark.slow
-def test_a_repository_that_is_a_path_must_say_what_github_calls_it(config: Path, command: Command) -> None:
+def test_a_repository_that_is_a_path_must_say_what_its_forge_calls_it(config: Path, command: Command) -> None:
     text = config.read_text().replace('webhook = "127.0.0.1/acme/iris"\n', "")
     config.write_text(text.replace("https://example.com/iris.git", "/srv/iris.git") + "[git]\nallow_file = true\n")
     refused = command("hook", "install", "iris", "-c", str(config))
-    assert (refused.exit_code, 'webhook = "github.com/OWNER/NAME"' in refused.stderr) == (1, True)
+    assert (refused.exit_code, 'webhook = "HOST/OWNER/NAME"' in refused.stderr) == (1, True)
+
+
+def _on(config: Path, section: str, repository: str) -> None:
+    """The app's repository is on another forge, of which there is a secret and no token."""
+    text = config.read_text().replace("127.0.0.1/acme/iris", repository)
+    config.write_text(text + f'[{section}]\nsecrets = ["env:HOOK_SECRET"]\n')
+
+
+@pytest.mark.parametrize(
+    ("section", "repository", "path", "field"),
+    [
+        ("gitlab", "gitlab.com/acme/ml/iris", "/webhooks/gitlab", "Push events (all branches) and Tag push events"),
+        ("gitea", "codeberg.org/acme/iris", "/webhooks/gitea", "POST content type"),
+        ("bitbucket", "bitbucket.org/acme/iris", "/webhooks/bitbucket", "Repository: Push"),
+    ],
+)
+def test_without_a_token_the_fields_of_the_forges_own_form_are_printed(
+    config: Path, command: Command, section: str, repository: str, path: str, field: str
+) -> None:
+    _on(config, section, repository)
+    told = command("hook", "install", "iris", "-c", str(config))
+    assert told.exit_code == 0, told.output
+    for words in (f"There is no [{section}] token", f"https://deployd.example.com{path}", field, "env:HOOK_SECRET"):
+        assert words in told.stdout
+    assert "hook-secret" not in told.output
+
+
+def test_redelivery_is_asked_of_github_alone(config: Path, command: Command) -> None:
+    _on(config, "gitlab", "gitlab.com/acme/iris")
+    refused = command("hook", "redeliver", "iris", "-c", str(config))
+    assert (refused.exit_code, "is on GitLab, which is not asked for that" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("section", "below", "hooks", "auth", "secret"),
+    [
+        ("gitlab", "/api/v4", "/api/v4/projects/acme%2Fml%2Firis/hooks", ("PRIVATE-TOKEN", "t"), ["token"]),
+        ("gitlab", "/git/api/v4", "/git/api/v4/projects/acme%2Fml%2Firis/hooks", ("PRIVATE-TOKEN", "t"), ["token"]),
+        ("gitea", "/api/v1", "/api/v1/repos/acme/ml/iris/hooks", ("Authorization", "token t"), ["config", "secret"]),
+        (
+            "bitbucket",
+            "/rest/api/1.0",
+            "/rest/api/1.0/projects/ml/repos/iris/webhooks",
+            ("Authorization", "Bearer t"),
+            ["configuration", "secret"],
+        ),
+    ],
+)
+@pytest.mark.slow
+def test_install_makes_the_webhook_on_every_forge_and_then_updates_it(
+    config: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    section: str,
+    below: str,
+    hooks: str,
+    auth: tuple[str, str],
+    secret: list[str],
+) -> None:
+    monkeypatch.setenv("FORGE_TOKEN", "t")
+    root = below.partition("/api/")[0] if section == "gitlab" else ""
+    with hooks_api(hooks, auth, wrapped=section == "bitbucket") as forge:
+        text = config.read_text().replace("127.0.0.1/acme/iris", f"127.0.0.1{root}/acme/ml/iris")
+        text = text.replace(f'api_url = "{text.partition("api_url = ")[2].split(chr(34))[1]}"\n', "")
+        config.write_text(
+            text
+            + f'[{section}]\nsecrets = ["env:HOOK_SECRET"]\ntoken = "env:FORGE_TOKEN"\napi_url = "{forge.url}{below}"\n'
+        )
+        first = command("hook", "install", "iris", "-c", str(config))
+        assert (first.exit_code, "webhook 1 of" in first.stdout, "is new" in first.stdout) == (0, True, True), (
+            first.output
+        )
+        assert "is up to date" in command("hook", "install", "iris", "-c", str(config)).stdout
+        made = forge.hooks[1]
+        value: Any = made
+        for key in secret:
+            value = value[key]
+        assert value == "hook-secret"
+        assert f"https://deployd.example.com/webhooks/{section}" in (made.get("url"), made.get("config", {}).get("url"))
+        assert len(forge.hooks) == 1
+        monkeypatch.setenv("FORGE_TOKEN", "wrong")
+        refused = command("hook", "install", "iris", "-c", str(config))
+        assert (refused.exit_code, "refuses this token the webhooks of" in refused.stderr) == (1, True)
+    gone = command("hook", "install", "iris", "-c", str(config))
+    assert (gone.exit_code, "does not answer" in gone.stderr) == (1, True)

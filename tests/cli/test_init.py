@@ -61,6 +61,26 @@ def test_init_refers_to_the_secret_where_the_daemon_of_this_machine_has_it(
     assert following in told.stdout
 
 
+@pytest.mark.parametrize(
+    ("url", "section"),
+    [
+        ("git@github.com:acme/iris.git", "github"),
+        ("https://gitlab.com/acme/ml/iris.git", "gitlab"),
+        ("ssh://git@gitlab.example.com:2222/acme/iris.git", "gitlab"),
+        ("https://codeberg.org/acme/iris.git", "gitea"),
+        ("git@forgejo.example.com:acme/iris.git", "gitea"),
+        ("https://bitbucket.org/acme/iris.git", "bitbucket"),
+        ("https://git.example.com/gitlab/iris.git", "github"),
+    ],
+)
+def test_init_puts_the_secret_into_the_section_of_the_remotes_forge(
+    repository: Path, command: Command, url: str, section: str
+) -> None:
+    subprocess.run(["git", "remote", "add", "origin", url], cwd=repository, check=True)
+    assert command("init").exit_code == 0
+    assert getattr(load(repository / "config.toml"), section).secrets == ("env:DEPLOYD_WEBHOOK_SECRET",)
+
+
 def test_init_without_a_remote_uses_the_repository_itself(repository: Path, command: Command) -> None:
     told = command("init")
     assert "no Dockerfile" in told.stdout

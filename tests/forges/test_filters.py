@@ -7,7 +7,7 @@ from tests.deliveries import AFTER, an_app
 
 
 def ignored(ref: str, *apps: App) -> str:
-    return why_ignored(Push("github.com/acme/iris", ref, AFTER), apps)
+    return why_ignored([(Push("github.com/acme/iris", ref, AFTER), apps)])
 
 
 def test_an_app_follows_its_branch() -> None:
@@ -86,7 +86,7 @@ def test_shell_characters_in_a_branch_name_do_no_harm() -> None:
 
 def test_a_push_to_an_unknown_repository_says_how_apps_are_matched() -> None:
     assert ignored("refs/heads/main").startswith("no app is configured for github.com/acme/iris; ")
-    hostile = why_ignored(Push("github.com/acme/\x1b[2J" + "x" * 1000, "refs/heads/main", AFTER), [])
+    hostile = why_ignored([(Push("github.com/acme/\x1b[2J" + "x" * 1000, "refs/heads/main", AFTER), [])])
     assert hostile.isprintable()
     assert len(hostile) < 600
 
@@ -96,3 +96,11 @@ def test_a_push_that_several_apps_do_not_follow_is_ignored_with_the_reason_of_ea
     assert reason == (
         "iris: branch x is not what iris follows (branch main); rose: branch x is not what rose follows (branch main)"
     )
+
+
+def test_the_reasons_for_many_refs_are_given_once_each_and_only_a_few() -> None:
+    refs = ["refs/heads/a", "refs/heads/a", *(f"refs/heads/{number}" for number in range(20))]
+    reason = why_ignored([(Push("github.com/acme/iris", ref, AFTER), [an_app()]) for ref in refs])
+    assert reason.count("branch a is not what iris follows") == 1
+    assert reason.count("; ") == 5
+    assert reason.endswith("; and so on for 16 other refs")
