@@ -78,7 +78,8 @@ def _prepare(directory: Path, repository: Repository, deploys: int, deliveries: 
             ),
         )
         connection.executemany(
-            "INSERT INTO steps VALUES (?, ?, ?, ?, 'done', ?, ?, '')",
+            "INSERT INTO steps (app, number, position, name, status, started_at, finished_at) "
+            "VALUES (?, ?, ?, ?, 'done', ?, ?)",
             (
                 (daemon.app, number, position, step, began + number, began + number + 1)
                 for number in range(1, deploys + 1)

@@ -29,6 +29,7 @@ from deployd.api.states import AppAnswer, AppsAnswer, DescribeAnswer, PlanAnswer
 from deployd.asking import Asking
 from deployd.errors import Unavailable
 from deployd.following import Patience, events_of
+from deployd.logs.sgr import without_colours
 from deployd.terminal import Size
 
 _TEXT, _LINES, _EVENTS = "text/plain", "application/x-ndjson", "text/event-stream"
@@ -198,13 +199,19 @@ class Client:
         part.replace(to)
         return size
 
-    async def log(self, app: str, number: int, *, follow: bool = False, start: int = 0) -> AsyncGenerator[bytes]:
-        """A deploy's log from byte `start`; with `follow` to the deploy's end."""
+    def log(
+        self, app: str, number: int, *, follow: bool = False, start: int = 0, colours: bool = False
+    ) -> AsyncGenerator[bytes]:
+        """A deploy's log from byte `start`; with `follow` to the deploy's end. Its bytes count with their colours."""
+        blocks = self._log(app, number, follow=follow, start=start)
+        return blocks if colours else without_colours(blocks)
+
+    async def _log(self, app: str, number: int, *, follow: bool, start: int) -> AsyncGenerator[bytes]:
         path, position = _path(app, "deploys", number, "log"), start
         patience = Patience(self._patience if follow else 0, self._away)
         while True:
             try:
-                asked = {"from": position, "follow": int(follow)}
+                asked = {"from": position, "follow": int(follow), "colours": 1}
                 # A build may print nothing for as long as it likes; unlike the events, its log has no heartbeat.
                 async with self._asking.stream(
                     "GET", path, _TEXT, asked, silence=None if follow else _SILENCE_SECONDS

@@ -136,7 +136,8 @@ Moment = Literal["before", "canary", "after"]
 class Step(Struct, frozen=True):
     """One recorded stretch of a deploy: fetch, build, push, candidate, ready, golden, cut-over, drain, prune.
 
-    On Kubernetes also apply, rollout, bake, revert. `detail` says how far it has come, such as "2 of 4 updated".
+    On Kubernetes also apply, rollout, bake, revert. `detail` says how far it has come, such as "2 of 4 updated". `log_start` and
+    `log_end`: the bytes of the deploy's log at which it begins and ends, as far as they are known.
     """
 
     name: str
@@ -144,6 +145,8 @@ class Step(Struct, frozen=True):
     started_at: datetime
     finished_at: datetime | None = None
     detail: str = ""
+    log_start: int | None = None
+    log_end: int | None = None
 
 
 class GateResult(Struct, frozen=True):

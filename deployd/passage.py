@@ -19,7 +19,7 @@ from deployd.logs.logs import Logs
 from deployd.metrics import GATES
 from deployd.ports.builder import Builder
 from deployd.ports.gate import Candidate, Gate
-from deployd.ports.log import Log
+from deployd.ports.log import MarkedLog
 from deployd.ports.source import Context, Source
 from deployd.ports.target import Target
 from deployd.probe import provenance
@@ -48,7 +48,7 @@ class Parts:
 class Passage(Recorder):
     """One deploy on its way; what its target asks and tells while it rolls out. Implements ports.Progress."""
 
-    def __init__(self, parts: Parts, app: App, deploy: Deploy, log: Log, may_cut_over: MayCutOver) -> None:
+    def __init__(self, parts: Parts, app: App, deploy: Deploy, log: MarkedLog, may_cut_over: MayCutOver) -> None:
         super().__init__(parts.store, deploy, log)
         self.context: Context | None = None
         self._results: dict[tuple[str, Moment], GateResult] = {}

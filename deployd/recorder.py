@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager, suppress
 from deployd.domain import Deploy
 from deployd.errors import Unavailable
 from deployd.metrics import DEPLOY_SECONDS
-from deployd.ports.log import Log
+from deployd.ports.log import MarkedLog
 from deployd.store.store import Store
 
 
 class Recorder:
     """Records the steps of `deploy`."""
 
-    def __init__(self, store: Store, deploy: Deploy, log: Log) -> None:
+    def __init__(self, store: Store, deploy: Deploy, log: MarkedLog) -> None:
         self.log = log
         self.deploy = deploy
         self._store = store
@@ -24,24 +24,25 @@ class Recorder:
     @asynccontextmanager
     async def step(self, name: str) -> AsyncIterator[None]:
         """Record a step around the block; its last words go to the log."""
-        position = self._running[name] = await self._store.begin_step(self.deploy, name)
-        began = time.monotonic()
+        start = self.log.mark()
         self.log.write(f"==> {name}\n")
+        position = self._running[name] = await self._store.begin_step(self.deploy, name, start)
+        began = time.monotonic()
         try:
             yield
         except asyncio.CancelledError:
             with suppress(Unavailable):  # the disk refuses: the next start ends what was interrupted
-                await self._store.end_step(self.deploy, position, name, "cancelled")
+                await self._store.end_step(self.deploy, position, name, "cancelled", self.log.mark())
             raise
         except Exception:
-            await self._store.end_step(self.deploy, position, name, "failed")
+            await self._store.end_step(self.deploy, position, name, "failed", self.log.mark())
             raise
         finally:
             del self._running[name]
         took = time.monotonic() - began
-        await self._store.end_step(self.deploy, position, name, "done")
-        DEPLOY_SECONDS.labels(self.deploy.app, name).observe(took)
         self.log.write(f"<== {name} took {took:.2f} s\n")
+        await self._store.end_step(self.deploy, position, name, "done", self.log.mark())
+        DEPLOY_SECONDS.labels(self.deploy.app, name).observe(took)
 
     async def tell(self, step: str, text: str) -> None:
         """Say how far the step has come: in the log, and with the step itself."""

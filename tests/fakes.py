@@ -60,6 +60,11 @@ class FakeLog:
     def tail(self, lines: int = 10) -> str:
         return "\n".join(self.text.splitlines()[-lines:])
 
+    def mark(self) -> int:
+        if self.text and not self.text.endswith("\n"):
+            self.text += "\n"
+        return len(self.text.encode())
+
 
 class FakeContext:
     """The files of one commit; must be entered before it is used and is closed once."""

@@ -27,13 +27,15 @@ class TriggerAnswer(Answer):
 
 
 class StepAnswer(Answer):
-    """One recorded step of a deploy."""
+    """One recorded step of a deploy. `log_start` and `log_end`: the bytes of the deploy's log at which it begins and ends."""
 
     name: str
     status: StepStatus
     started_at: datetime
     finished_at: datetime | None = None
     detail: str = ""
+    log_start: int | None = None
+    log_end: int | None = None
 
 
 class GateAnswer(Answer):

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployd.api import deliveries, deploys, ops, streams, traffic
+from deployd.api import commands, deliveries, deploys, events, logs, ops, traffic
 from deployd.api.services import Services
 from deployd.config.faults import words
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
@@ -77,7 +77,7 @@ def create_api(services: Services) -> FastAPI:
     """The API without guard and webhooks, for example to print its OpenAPI description."""
     api = FastAPI(title="deployd", docs_url=None, redoc_url=None, openapi_url=None)
     api.state.services = services
-    for part in (ops, deploys, deliveries, streams, traffic):
+    for part in (ops, deploys, deliveries, logs, events, commands, traffic):
         api.include_router(part.router, responses=_PROBLEMS)
     api.exception_handler(DeploydError)(_expected)
     api.exception_handler(HTTPException)(_http)

@@ -19,5 +19,16 @@ DeployName = Annotated[
     str, AfterValidator(_deploy_name), WithJsonSchema({"type": "string", "pattern": f"^{_DEPLOY_NAME}$"})
 ]
 
+_APP_NAME = r"[a-z0-9-]{1,40}"
+
+
+def _app_name(text: str) -> str:
+    if re.fullmatch(_APP_NAME, text) is None:
+        raise ValueError("expected the name of an app, such as iris")
+    return text
+
+
+AppName = Annotated[str, AfterValidator(_app_name), WithJsonSchema({"type": "string", "pattern": f"^{_APP_NAME}$"})]
+
 Number = Annotated[int, Path(ge=1, le=2**53, description="the number of a deploy")]
 NumberQuery = Annotated[int, Query(ge=1, le=2**53, description="the number of a deploy")]

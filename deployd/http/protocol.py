@@ -21,6 +21,7 @@ from deployd.http.local import PEER, user_of
 from deployd.http.problems import PROBLEM_JSON, problem
 
 LARGEST_HEAD = 64 * 1024
+ABORT = "deployd.abort"  # the key in a scope's extensions: to end the connection without a word
 _PIECE = 8 * 1024  # fed to the parser at once, so that a head is counted that arrives in one large piece
 
 _HINTS = {
@@ -85,8 +86,9 @@ class Protocol(HttpToolsProtocol):
         """Hand the request to the application, and wait for the rest of it."""
         self._awaited = _Awaited.BODY
         self._wait(self.body_within)
+        self.scope["extensions"] = {ABORT: {"abort": self._connection.abort}}
         if self._user is not None:
-            self.scope["extensions"] = {PEER: {"user": self._user}}
+            self.scope["extensions"][PEER] = {"user": self._user}
         super().on_headers_complete()
         if self._stopping:
             self.cycle.keep_alive = False

@@ -1,18 +1,21 @@
 """The log file of one deploy while it is written, and the notification of its followers.
 
-Plain UTF-8 text, redacted and bounded. Followers are only told that the file has grown and read it themselves, so that a slow
-one needs no memory and a late one misses nothing.
+UTF-8 text with colours, redacted and bounded; the times of its lines are kept beside it. Followers are only told that the file
+has grown and read it themselves, so that a slow one needs no memory and a late one misses nothing.
 """
 
 import asyncio
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from deployd.logs.redaction import Redactor, SafeStream
+from deployd.logs.sgr import plain
+from deployd.logs.times import LineTimes
 
 _logger = logging.getLogger(__name__)
 
@@ -31,12 +34,13 @@ class LogFile:
         self._reserve = min(16 * 1024, limit // 2)
         self._feed = feed
         self._stream = SafeStream(redactor)
-        self._lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
+        self._lines: deque[tuple[float, str]] = deque(maxlen=_REMEMBERED_LINES)  # without colours
         self._line = ""
         self._left_out = 0
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         self._size = os.fstat(self._fd).st_size
+        self._times = self._opened_times(path)
         self._full = self._size > limit - self._reserve
         self._broken = False
         # A crash may have cut the last line off, even inside a character.
@@ -44,11 +48,18 @@ class LogFile:
         self._end_line()
 
     def write(self, text: str) -> None:
-        """Append `text`, without secrets and control sequences, up to the limit. A disk error loses the log but does not fail
-        the deploy. ValueError once closed."""
+        """Append `text` without secrets, and of its control sequences only colours, up to the limit. A disk error loses the log
+        but does not fail the deploy. ValueError once closed."""
         if self._fd < 0:
             raise ValueError("the log is closed")
         self._put(self._stream.feed(text))
+
+    def mark(self) -> int:
+        """End the line that is under way; the byte at which the next one begins."""
+        self._put(self._stream.end())
+        if self._line or self._inside_line:
+            self._put("\n")
+        return self._size
 
     def hide(self, secret: str) -> None:
         """Mask `secret` from here on."""
@@ -59,8 +70,8 @@ class LogFile:
         return self._stream.redactor.redact(text)
 
     def tail(self, lines: int = 10) -> str:
-        """The last lines that this process wrote, redacted; at most 200."""
-        known = [*self._lines, self._line] if self._line else list(self._lines)
+        """The last lines that this process wrote, redacted and without colours; at most 200."""
+        known = [text for _, text in self._lines] + ([self._line] if self._line else [])
         return "\n".join(known[-lines:]) if lines > 0 else ""
 
     def close(self) -> None:
@@ -72,6 +83,7 @@ class LogFile:
             self._append_last_lines()
         self._end_line()
         os.close(self._fd)
+        self._times.close()
         self._fd = -1
         self._feed.end()
 
@@ -80,6 +92,13 @@ class LogFile:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _opened_times(self, path: Path) -> LineTimes:
+        try:
+            return LineTimes(times_beside(path), self._size)
+        except OSError:
+            os.close(self._fd)
+            raise
 
     def _put(self, text: str) -> None:
         if not text:
@@ -93,24 +112,32 @@ class LogFile:
             self._append(data)
         else:
             self._full = True
-            kept = data[:room].decode("utf-8", "ignore").encode()
+            kept = _beginning(data, room)
             self._left_out += len(data) - len(kept)
             self._append(kept)
             self._end_line()
             self._append(f"-- the limit of {self._limit} bytes is reached: only the last lines follow --\n".encode())
 
     def _append_last_lines(self) -> None:
-        notice = f"-- {self._left_out} bytes left out --\n"
-        last = self.tail(_REMEMBERED_LINES).encode("utf-8", "backslashreplace")
-        room = self._limit - self._size - len(notice) - 1
-        if room > 0:
-            kept = last[-min(room, len(last)) :].decode("utf-8", "ignore")
-            self._append(f"{notice}{kept}\n".encode())
+        notice = f"-- {self._left_out} bytes left out --\n".encode()
+        lines = [*self._lines, *([(time.time(), self._line)] if self._line else [])]
+        room, kept = self._limit - self._size - len(notice), 0
+        for _, text in reversed(lines):
+            room -= len(text.encode("utf-8", "backslashreplace")) + 1
+            if room < 0:
+                break
+            kept += 1
+        self._end_line()
+        if kept:
+            self._append(notice, at=lines[-kept][0])
+        for at, text in lines[len(lines) - kept :]:
+            self._append(f"{text}\n".encode("utf-8", "backslashreplace"), at=at)
 
     def _remember(self, text: str) -> None:
-        *complete, rest = text.split("\n")
+        *complete, rest = plain(text).split("\n")
+        now = time.time()
         for line in complete[-_REMEMBERED_LINES:]:
-            self._lines.append((self._line + line)[:_LONGEST_LINE])
+            self._lines.append((now, (self._line + line)[:_LONGEST_LINE]))
             self._line = ""
         self._line = (self._line + rest)[:_LONGEST_LINE]
 
@@ -118,7 +145,11 @@ class LogFile:
         if self._inside_line:
             self._append(b"\n")
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: bytes, at: float | None = None) -> None:
+        """Write at the end; what began there `at` a moment, or now."""
+        first = 0 if not self._inside_line else data.find(b"\n") + 1 or len(data)
+        if first < len(data):
+            self._times.add(self._size + first, at or time.time())
         try:
             while data and not self._broken:
                 written = os.write(self._fd, data)
@@ -165,6 +196,18 @@ class Feed:
         self._timer, self._told_at = None, loop.time()
         self.news.set()
         self.news = asyncio.Event()
+
+
+def times_beside(path: Path) -> Path:
+    """Where the times of the log at `path` are."""
+    return path.with_suffix(".times")
+
+
+def _beginning(data: bytes, room: int) -> bytes:
+    """As many whole lines as there is room for; of one line that is too long its beginning, without colours."""
+    if (end := data.rfind(b"\n", 0, room)) >= 0:
+        return data[: end + 1]
+    return plain(data[:room].decode("utf-8", "ignore")).partition("\x1b")[0].encode()
 
 
 def block_at(path: Path, offset: int) -> bytes:

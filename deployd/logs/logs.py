@@ -1,4 +1,5 @@
-"""The logs of all deploys, `<app>/<number>.log`: open, read, follow while they grow, prune.
+"""The logs of all deploys, `<app>/<number>.log`, each with the times of its lines beside it: open, read, follow while they grow,
+prune.
 
 Knows apps and deploys only by name and number.
 """
@@ -7,17 +8,22 @@ import asyncio
 import os
 import re
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
 from deployd.errors import RequestRefused, Unavailable
-from deployd.logs.file import Feed, LogFile, block_at
+from deployd.logs.file import Feed, LogFile, block_at, times_beside
+from deployd.logs.lines import LineCounts, Lines
 from deployd.logs.redaction import Redactor
+from deployd.logs.times import Time, times_in
 
 _APP = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+
+# More than nearly every build prints. A browser shows that much without effort, and it is a sixteenth of `retention.log_bytes`.
+LIMIT = 64 * 1024**2
 
 Key = tuple[str, int]
 
@@ -25,12 +31,13 @@ Key = tuple[str, int]
 class Logs:
     """All logs below one directory."""
 
-    def __init__(self, directory: Path, secrets: Iterable[str] = (), *, limit: int = 16 * 1024**2) -> None:
+    def __init__(self, directory: Path, secrets: Iterable[str] = (), *, limit: int = LIMIT) -> None:
         """`limit`: the maximum size of one log, in bytes."""
         self._directory = directory
         self._limit = limit
         self._redactor = Redactor(secrets)
         self._feeds: dict[Key, Feed] = {}
+        self._counts = LineCounts()
         self._pruning = threading.Lock()
 
     def open(self, app: str, number: int) -> LogFile:
@@ -60,16 +67,26 @@ class Logs:
         """Whether there is a log; False before it is begun and after it was pruned."""
         return self._path(app, number).is_file()
 
-    async def read(self, app: str, number: int, start_byte: int = 0) -> AsyncIterator[bytes]:
-        """The present content of the log, in blocks."""
+    async def read(
+        self, app: str, number: int, start_byte: int = 0, end_byte: int | None = None
+    ) -> AsyncGenerator[bytes]:
+        """The present content of the log from `start_byte` up to `end_byte` (not with it), in blocks."""
         path, offset = self._path(app, number), _offset(start_byte)
-        while block := block_at(path, offset):
-            yield block
+        while (end_byte is None or offset < end_byte) and (block := block_at(path, offset)):
+            yield block if end_byte is None else block[: end_byte - offset]
             offset += len(block)
+
+    async def lines(self, app: str, number: int) -> Lines:
+        """Where the lines of the present log are."""
+        return await asyncio.to_thread(self._counts.of, self._path(app, number))
+
+    def times(self, app: str, number: int, start_byte: int = 0, end_byte: int | None = None) -> list[Time]:
+        """When the lines were written that begin between these bytes; of a log from before there were times, nothing."""
+        return times_in(times_beside(self._path(app, number)), start_byte, end_byte)
 
     async def follow(
         self, app: str, number: int, start_byte: int = 0, *, expected: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """The log from `start_byte` on, and what is appended, until the log is closed.
 
         When nobody writes the log, this ends with its present content, unless the log is `expected`: then it waits until
@@ -145,6 +162,7 @@ class Logs:
             if age == float("-inf") or total - freed > total_bytes:
                 freed += size
                 if not dry_run:
+                    times_beside(path).unlink(missing_ok=True)
                     path.unlink(missing_ok=True)
         return freed
 

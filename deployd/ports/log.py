@@ -21,3 +21,11 @@ class Log(Protocol):
     def tail(self, lines: int = 10) -> str:
         """The last lines of the log, for the hint of an error."""
         ...
+
+
+class MarkedLog(Log, Protocol):
+    """A log in which places are remembered."""
+
+    def mark(self) -> int:
+        """End the line that is under way; the byte at which the next one begins."""
+        ...

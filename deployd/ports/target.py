@@ -27,7 +27,10 @@ class Progress(Protocol):
     """What a target calls while it rolls out, in this order: step, prove, cutting_over, serving; in a canary also prove_again and
     judged. On a cluster, whose new pods get requests at once, prove and the canary come after cutting_over."""
 
-    log: Log
+    @property
+    def log(self) -> Log:
+        """The log of the deploy."""
+        ...
 
     def step(self, name: str) -> AbstractAsyncContextManager[None]:
         """Record a step of the deploy: it is done, failed or cancelled as the block ends."""

@@ -60,7 +60,15 @@ def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
 def step_of(row: sqlite3.Row) -> Step:
     """The step of a row of `steps`."""
     began = datetime.fromtimestamp(row["started_at"], UTC)
-    return Step(row["name"], row["status"], began, moment(row["finished_at"]), row["detail"])
+    return Step(
+        name=row["name"],
+        status=row["status"],
+        started_at=began,
+        finished_at=moment(row["finished_at"]),
+        detail=row["detail"],
+        log_start=row["log_start"],
+        log_end=row["log_end"],
+    )
 
 
 def image_json(image: Image) -> str:

@@ -195,6 +195,8 @@ MIGRATIONS = (
         PRIMARY KEY (grain, at)
     ) WITHOUT ROWID, STRICT;
     """,
+    # The bytes of the log at which a step begins and ends.
+    "ALTER TABLE steps ADD COLUMN log_start INTEGER; ALTER TABLE steps ADD COLUMN log_end INTEGER;",
 )
 
 

@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 class Steps(Table):
     """Records steps when they begin and end."""
 
-    async def begin_step(self, deploy: Deploy, name: str) -> int:
-        """Record that a step runs; returns its position for `end_step`."""
+    async def begin_step(self, deploy: Deploy, name: str, log_start: int | None = None) -> int:
+        """Record that a step runs, and the byte of the log at which it begins; returns its position for `end_step`."""
 
         def work(connection: sqlite3.Connection) -> int:
             (position,) = connection.execute(
@@ -23,8 +23,9 @@ class Steps(Table):
                 (deploy.app, deploy.number),
             ).fetchone()
             connection.execute(
-                "INSERT INTO steps (app, number, position, name, status, started_at) VALUES (?, ?, ?, ?, 'running', ?)",
-                (deploy.app, deploy.number, position, name, time.time()),
+                "INSERT INTO steps (app, number, position, name, status, started_at, log_start)"
+                " VALUES (?, ?, ?, ?, 'running', ?, ?)",
+                (deploy.app, deploy.number, position, name, time.time(), log_start),
             )
             return int(position)
 
@@ -43,10 +44,14 @@ class Steps(Table):
         data = {"name": name, "status": "running", "detail": detail}
         self._events.publish("step", deploy.app, deploy.number, data)
 
-    async def end_step(self, deploy: Deploy, position: int, name: str, status: StepStatus) -> None:
-        """Record how a step ended."""
-        query = "UPDATE steps SET status = ?, finished_at = ? WHERE app = ? AND number = ? AND position = ?"
-        values = (status, time.time(), deploy.app, deploy.number, position)
+    async def end_step(
+        self, deploy: Deploy, position: int, name: str, status: StepStatus, log_end: int | None = None
+    ) -> None:
+        """Record how a step ended, and the byte of the log at which it does."""
+        query = (
+            "UPDATE steps SET status = ?, finished_at = ?, log_end = ? WHERE app = ? AND number = ? AND position = ?"
+        )
+        values = (status, time.time(), log_end, deploy.app, deploy.number, position)
         await self._write_until_done(lambda connection: connection.execute(query, values).rowcount)
         self._events.publish("step", deploy.app, deploy.number, {"name": name, "status": status})
 

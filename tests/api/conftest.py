@@ -30,3 +30,12 @@ async def browser(daemon: Desk) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client that sends requests through the Unix socket."""
     async with daemon.browser() as client:
         yield client
+
+
+@pytest.fixture
+async def client(daemon: Desk) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client over a real connection, for what is streamed."""
+    async with daemon.listening() as url:
+        transport = httpx.AsyncHTTPTransport(uds=url.removeprefix("unix://"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as connected:
+            yield connected

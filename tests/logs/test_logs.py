@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import struct
 import time
 from pathlib import Path
 
@@ -89,6 +90,100 @@ async def test_a_full_log_stays_within_its_limit_however_often_it_is_opened(tmp_
     assert len(await whole(logs)) <= 1001
 
 
+async def test_a_log_past_its_limit_is_cut_between_lines_so_that_no_colour_runs_on(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, limit=1000)
+    with logs.open("iris", 1) as log:
+        log.write("\x1b[31mred line\x1b[0m\n" * 100)
+        log.write("\x1b[31mlast\x1b[0m\n")
+        assert log.tail(1) == "last"
+    coloured = [line for line in (await whole(logs)).splitlines() if "\x1b" in line]
+    assert set(coloured) == {"\x1b[0;31mred line\x1b[0m"}
+    assert (await whole(logs)).endswith("red line\nlast\n")
+
+
+async def test_one_endless_line_past_the_limit_is_cut_inside_and_without_colours(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, limit=1000)
+    with logs.open("iris", 1) as log:
+        log.write("\x1b[31mab\x1b[32mcd" * 100)
+    assert "\x1b" not in await whole(logs)
+    assert (await whole(logs)).startswith("abcdabcd")
+
+
+async def test_a_mark_is_at_the_beginning_of_a_line(tmp_path: Path) -> None:
+    logs = Logs(tmp_path, ["secret"])
+    with logs.open("iris", 1) as log:
+        assert log.mark() == 0
+        log.write("\x1b[31mdownloading sec")
+        place = log.mark()
+        log.write("==> build\n")
+        assert log.mark() == place + len("==> build\n")
+    text = await whole(logs)
+    assert text[place:] == "==> build\n"
+    assert text[:place] == "\x1b[0;31mdownloading sec\x1b[0m\n"
+
+
+async def test_a_window_of_a_log_is_read_alone(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    with logs.open("iris", 1) as log:
+        log.write("x" * 70_000 + "yz\n")
+    window = [block async for block in logs.read("iris", 1, 69_999, 70_001)]
+    assert window == [b"xy"]
+    assert [block async for block in logs.read("iris", 1, 5, 5)] == []
+
+
+async def test_the_times_of_lines_are_kept_beside_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_700_000_000.0
+
+    def at(seconds: float) -> None:
+        monkeypatch.setattr("deployd.logs.file.time.time", lambda: now + seconds)
+
+    logs = Logs(tmp_path)
+    with logs.open("iris", 1) as log:
+        for seconds, text in ((0, "one\n"), (0.05, "two\n"), (1, "thr"), (2, "ee\n"), (3, "four\nfive\n"), (4, " \n")):
+            at(seconds)
+            log.write(text)
+    assert logs.times("iris", 1) == [(0, now), (8, now + 1), (14, now + 3), (24, now + 4)]
+    assert logs.times("iris", 1, 8, 24) == [(8, now + 1), (14, now + 3)]
+    assert logs.times("iris", 1, 9) == [(14, now + 3), (24, now + 4)]
+    assert await whole(logs) == "one\ntwo\nthree\nfour\nfive\n \n"
+    assert logs.times("iris", 2) == []
+
+
+async def test_the_last_lines_of_a_log_past_its_limit_keep_their_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = Logs(tmp_path, limit=1000)
+    with logs.open("iris", 1) as log:
+        for seconds in range(1, 101):
+            monkeypatch.setattr("deployd.logs.file.time.time", lambda at=seconds: float(at))
+            log.write(f"line {seconds} {'x' * 20}\n")
+    text = await whole(logs)
+    times = dict(logs.times("iris", 1))
+    assert times[text.index("line 100 ")] == 100
+    assert times[text.index("line 99 ")] == 99
+
+
+async def test_after_a_crash_times_of_lost_lines_are_gone_and_later_ones_follow(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    with logs.open("iris", 1) as log:
+        log.write("one\n")
+    with (tmp_path / "iris/1.times").open("ab") as file:
+        file.write(struct.pack("<Qd", 4000, 5.0) + b"torn")
+    with logs.open("iris", 1) as log:
+        log.write("two\n")
+    assert [offset for offset, _ in logs.times("iris", 1)] in ([0], [0, 4])
+    assert (tmp_path / "iris/1.times").stat().st_size % 16 == 0
+
+
+async def test_the_times_of_a_log_are_removed_with_it(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    for number in (1, 2):
+        with logs.open("iris", number) as log:
+            log.write("line\n")
+    await logs.prune(1, 10**9)
+    assert sorted(path.name for path in (tmp_path / "iris").iterdir()) == ["2.log", "2.times"]
+
+
 async def test_after_a_crash_the_log_continues_on_a_new_line(tmp_path: Path) -> None:
     logs = Logs(tmp_path)
     (tmp_path / "iris").mkdir()
@@ -170,7 +265,7 @@ async def test_a_follower_sees_a_line_at_once(tmp_path: Path) -> None:
     log.write("now\n")
     assert await first == b"now\n"
     assert time.monotonic() - began < 0.5
-    await lines.aclose()  # type: ignore[attr-defined]
+    await lines.aclose()
     assert logs._feeds["iris", 1].followers == 0
     log.close()
 

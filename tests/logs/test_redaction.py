@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployd.logs.redaction import MASK, Redactor, SafeStream
+from deployd.logs.sgr import plain
 
 TOKEN = "p4ss+w/rd&ü ghp_0123456789"
 KEY = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7\nq9Zs1b/+xKw==\n-----END KEY-----\n"
@@ -77,17 +78,37 @@ def test_a_long_beginning_of_a_secret_at_the_end_of_the_text_is_masked() -> None
     assert through(Redactor(["0123456789"]), "token 01") == "token 01"
 
 
-def test_control_sequences_are_removed_wherever_they_are_cut() -> None:
-    text = "\x1b[1;31mred\x1b[0m\r\n10%\r20%\n\x1b]0;title\x07bell\x07 \x9b2J nul\x00 tab\t\x1b(B x\u202ey\n"
-    plain = "red\n10%\n20%\nbell 2J nul tab\t x\\u202ey\n"
+def test_control_sequences_but_colours_are_removed_wherever_they_are_cut() -> None:
+    text = "\x1b[1;31mred\x1b[0m\x1b[2K\x1b[>4;1m\r\n10%\r20%\n\x1b]0;title\x07bell\x07 \x9b2J nul\x00 tab\t\x1b(B x\u202ey\n"
+    kept = "\x1b[0;1;31mred\x1b[0m\n10%\n20%\nbell 2J nul tab\t x\\u202ey\n"
     redactor = Redactor()
-    assert through(redactor, text) == plain
+    assert through(redactor, text) == kept
     for cut in range(len(text)):
-        assert through(redactor, text[:cut], text[cut:]) == plain
+        assert through(redactor, text[:cut], text[cut:]) == kept
 
 
 def test_a_secret_with_a_colour_sequence_inside_is_masked() -> None:
-    assert through(Redactor(["secret"]), "sec\x1b[", "1mret\n") == f"{MASK}\n"
+    text = "a \x1b[32msec\x1b[1mret\x1b[0m b\n"
+    kept = f"a \x1b[0;32m{MASK}\x1b[0m b\n"
+    assert through(Redactor(["secret"]), text) == kept
+    for cut in range(len(text)):
+        assert through(Redactor(["secret"]), text[:cut], text[cut:]) == kept
+
+
+def test_a_colour_that_begins_inside_a_secret_goes_on_after_it() -> None:
+    assert through(Redactor(["secret"]), "sec\x1b[31mret red\n") == f"{MASK}\x1b[0;31m red\x1b[0m\n"
+
+
+def test_each_line_begins_and_ends_without_a_colour() -> None:
+    text = "\x1b[31mone\ntwo\n\n\x1b[32m\x1b[0mthree\n"
+    kept = "\x1b[0;31mone\x1b[0m\n\x1b[0;31mtwo\x1b[0m\n\nthree\n"
+    assert through(Redactor(), text) == kept
+    assert through(Redactor(), *text) == kept
+
+
+def test_a_colour_ends_with_the_text() -> None:
+    stream = SafeStream(Redactor())
+    assert stream.feed("\x1b[31mred") + stream.end() + stream.feed("plain\n") == "\x1b[0;31mred\x1b[0mplain\n"
 
 
 letters = st.text("ab\n", max_size=12)
@@ -101,3 +122,16 @@ def test_redaction_does_not_depend_on_how_the_text_is_cut(secrets: list[str], pi
     whole = redactor.redact("".join(pieces))
     assert whole.startswith(shown)
     assert len(stream.end()) <= 5
+
+
+sequences = st.sampled_from(["\x1b[31m", "\x1b[0m", "\x1b[1;4m", "\x1b[39m", "\x1b[2J", "\n", "a", "b"])
+
+
+@given(st.lists(sequences, max_size=12), st.text("ab", min_size=4, max_size=5), st.integers(0, 60))
+def test_what_is_masked_does_not_depend_on_colours_nor_on_cuts(parts: list[str], secret: str, cut: int) -> None:
+    text = "".join(parts)
+    redactor = Redactor([secret])
+    shown = through(redactor, text)
+    assert through(redactor, text[:cut], text[cut:]) == shown
+    bare = plain(text).replace("\x1b[2J", "")
+    assert plain(shown) == through(redactor, bare)
