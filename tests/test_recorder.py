@@ -51,6 +51,21 @@ async def test_a_step_is_recorded_while_it_runs_and_as_it_ends(desk: Desk) -> No
     assert desk.log.text.startswith("==> candidate\n<== candidate took ")
 
 
+async def test_a_step_knows_its_place_in_the_log(desk: Desk) -> None:
+    desk.log.write("unfinished")
+    async with desk.recorder.step("build"):
+        (running,) = await desk.steps()
+        assert (running.log_start, running.log_end) == (len("unfinished\n"), None)
+        desk.log.write("==> not a step\n")
+    with pytest.raises(RolloutFailed):
+        async with desk.recorder.step("ready"):
+            raise RolloutFailed("no")
+    build, ready = await desk.steps()
+    text = desk.log.text
+    assert text[build.log_start : build.log_end].startswith("==> build\n==> not a step\n<== build took ")
+    assert text[ready.log_start : ready.log_end] == "==> ready\n"
+
+
 async def test_only_a_step_that_is_done_counts_into_the_metric_of_how_long_it_takes(desk: Desk) -> None:
     def counted() -> float:
         labels = {"app": "iris", "step": "measured"}
