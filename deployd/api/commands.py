@@ -13,7 +13,7 @@ from starlette.responses import Response
 from deployd.api.asked import ExecAsked, TypedAsked
 from deployd.api.auth import RULES
 from deployd.api.services import Given, Services
-from deployd.api.stream import Stream, Write
+from deployd.api.streams import Stream, Write
 from deployd.errors import RequestRefused
 from deployd.terminal import Size, Terminal
 

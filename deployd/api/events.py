@@ -19,7 +19,7 @@ from deployd.api.logs import must_exist
 from deployd.api.output import tell_output
 from deployd.api.paths import AppName, DeployName
 from deployd.api.services import Given, Services
-from deployd.api.stream import Stream, Write
+from deployd.api.streams import Stream, Write
 from deployd.domain import Event
 from deployd.logs.times import Time
 from deployd.tasks import beside

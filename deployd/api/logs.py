@@ -13,7 +13,7 @@ from deployd.api.answers import Answer, StepAnswer
 from deployd.api.auth import READS
 from deployd.api.paths import Number
 from deployd.api.services import Given, Services
-from deployd.api.stream import TEXT, Stream, Write, copy
+from deployd.api.streams import TEXT, Stream, Write, copy
 from deployd.domain import Deploy, Step
 from deployd.errors import RequestRefused
 from deployd.logs.lines import BLOCK, Lines

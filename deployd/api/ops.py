@@ -16,7 +16,7 @@ from deployd.api.badge import badge
 from deployd.api.readiness import WARNING, is_well
 from deployd.api.scrape import scrape
 from deployd.api.services import Given
-from deployd.api.stream import Stream, Write
+from deployd.api.streams import Stream, Write
 from deployd.errors import RequestRefused
 
 router = APIRouter()

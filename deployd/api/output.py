@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 
 from deployd.api.services import Services
-from deployd.api.stream import Write
+from deployd.api.streams import Write
 from deployd.errors import DeploydError
 from deployd.logs.redaction import Redactor, SafeStream
 from deployd.tasks import beside, first

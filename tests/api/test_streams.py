@@ -7,7 +7,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from deployd.api.stream import Stream
+from deployd.api.streams import Stream
 from deployd.status import Status
 from tests.api.reading import Reader, deployed, open_streams
 from tests.desk import A, Desk
