@@ -10,9 +10,8 @@ _ONCE = "  http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DE
 
 def backend(route: Route) -> str:
     """The backend of one app."""
-    latencies = LATENCY_RULES if route.timed else ()
     servers = (_server(number, slot) for number, slot in enumerate(route.slots, start=1))
-    rules = [_ONCE, *latencies, *_stripping(route), *backend_rules(route), *share_rules(route)]
+    rules = [_ONCE, *LATENCY_RULES, *_stripping(route), *backend_rules(route), *share_rules(route)]
     return "\n".join([f"backend {route.backend}", *rules, *servers, ""])
 
 

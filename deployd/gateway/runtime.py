@@ -64,15 +64,15 @@ class Runtime:
                 found.update(parse_counters(worker, stat, table))
         return found
 
-    async def all_counters(self, timed: Sequence[str]) -> Mapping[str, Reading]:
-        """What each worker has counted for each backend and its slots; for the backends `timed` also how long answers took."""
+    async def all_counters(self, backends: Sequence[str]) -> Mapping[str, Reading]:
+        """What each worker has counted for each backend and its slots, and how long the answers of `backends` took."""
         workers, found = await self.workers(), dict[str, dict[Place, Counters]]()
         for worker in (workers.current, *workers.leaving):
             if worker is None:
                 continue
             stat, tables = await self._ask(f"{_to(worker)}show stat -1 6 -1"), ""
-            for first in range(0, len(timed), _ASKED_AT_ONCE):
-                asked = timed[first : first + _ASKED_AT_ONCE]
+            for first in range(0, len(backends), _ASKED_AT_ONCE):
+                asked = backends[first : first + _ASKED_AT_ONCE]
                 tables += await self._ask("; ".join(f"{_to(worker)}show table {backend}" for backend in asked))
             for backend, reading in parse_all(worker, stat, tables).items():
                 found.setdefault(backend, {}).update(reading)

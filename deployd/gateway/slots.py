@@ -45,7 +45,7 @@ class Slot:
 @dataclass(frozen=True, slots=True)
 class Route:
     """One app in the gateway: where it listens, and its slots. `canary`: a part of its traffic can go to a second release;
-    `sticky`: by client; `timed`: how long answers take is counted; `sampled`: how many of 100,000 requests are recorded."""
+    `sticky`: by client; `sampled`: how many of 100,000 requests are recorded."""
 
     app: str
     listen: int | None = None
@@ -55,7 +55,6 @@ class Route:
     strip_prefix: bool = False
     canary: bool = False
     sticky: bool = False
-    timed: bool = False
     sampled: int = 0
 
     @classmethod
@@ -68,7 +67,6 @@ class Route:
             strip_prefix=gateway.strip_prefix,
             canary=canary,
             sticky=canary and gateway.sticky,
-            timed=canary or app.watch is not None,
             sampled=round(app.record.share * 100_000) if app.record is not None else 0,
         )
 
@@ -77,7 +75,7 @@ class Route:
         """The inverse of `to_json`. KeyError, TypeError or ValueError when `data` is not a route."""
         slots = tuple(Slot(Endpoint(**s["endpoint"]) if s["endpoint"] else None, Use(s["use"])) for s in data["slots"])
         # An older deployd did not write them.
-        flags = {name: data.get(name, False) for name in ("strip_prefix", "canary", "sticky", "timed")}
+        flags = {name: data.get(name, False) for name in ("strip_prefix", "canary", "sticky")}
         place = data["app"], data["listen"], tuple(data["hosts"]), data["path_prefix"]
         return cls(*place, slots, **flags, sampled=data.get("sampled", 0))
 

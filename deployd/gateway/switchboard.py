@@ -98,8 +98,8 @@ class Switchboard:
         async with self._lock:
             if not self._routes:
                 return {}
-            timed = [route.backend for route in self._routes.values() if route.timed]
-            counted = await (await self.container.runtime()).all_counters(timed)
+            backends = [route.backend for route in self._routes.values()]
+            counted = await (await self.container.runtime()).all_counters(backends)
             return {app: counted.get(route.backend, {}) for app, route in self._routes.items()}
 
     async def save(self) -> None:

@@ -21,9 +21,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 TOKEN = "prometheus-token"
 DIGEST = hashlib.sha256(TOKEN.encode()).hexdigest()
-SCRAPED = (
-    CONFIG + f'[app.watch]\nfor = "1s"\n[[auth.tokens]]\nname = "prometheus"\nrole = "read"\nsha256 = "{DIGEST}"\n'
-)
+SCRAPED = CONFIG + f'[[auth.tokens]]\nname = "prometheus"\nrole = "read"\nsha256 = "{DIGEST}"\n'
 BROKEN = "FROM python:3.11-slim-bookworm\nRUN exit 3\n"
 
 

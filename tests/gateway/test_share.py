@@ -37,4 +37,4 @@ def test_only_a_sticky_canary_sets_a_cookie(sticky: bool, cookies: int) -> None:
 
 
 def test_an_app_without_a_canary_has_no_rules_for_it() -> None:
-    assert [line for line in backend(Route("iris", 8000)).splitlines() if "txn." in line] == []
+    assert [line for line in backend(Route("iris", 8000)).splitlines() if "txn.loan" in line] == []

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from deployd.config.daemon import GatewaySection
+from deployd.gateway.counters import LATENCY_RULES
 from deployd.gateway.slots import Endpoint, Route, Slot, Use
 from deployd.gateway.text import Listeners, read, read_listeners, render, structure_hash
 
@@ -30,12 +31,16 @@ def test_the_frontend_of_an_app_s_port_uses_its_backend() -> None:
     frontend = text(IRIS).split("frontend port-8000\n")[1].split("\n\n")[0].splitlines()
     assert (frontend[0], frontend[-1]) == ("  bind 192.0.2.1:8000", "  default_backend app-iris")
     backend = text(IRIS).split("backend app-iris\n")[2]
-    assert backend.splitlines()[1:] == [
+    assert [line for line in backend.splitlines() if line.startswith("  server")] == [
         "  server s1 172.20.0.2:5000 disabled",
         "  server s2 172.20.0.3:5000 backup",
         "  server s3 127.0.0.1:1 backup disabled",
         "  server s4 127.0.0.1:1 backup disabled",
     ]
+
+
+def test_it_is_counted_for_every_app_how_long_answers_take() -> None:
+    assert set(LATENCY_RULES) <= set(text(IRIS).splitlines())
 
 
 def test_only_requests_with_an_idempotent_method_are_retried_after_an_empty_answer() -> None:

@@ -105,7 +105,7 @@ class DockerTarget:
         return await health(app, deploy, self._containers, self._gateway)
 
     async def traffic(self, app: App, number: int) -> Reading:
-        """See ports.Target. Durations are counted only for apps whose route is `timed` (gateway/slots.py)."""
+        """See ports.Target."""
         await self._open()
         found = await self._containers.find(app, number)
         if found is None or found.endpoint is None:
