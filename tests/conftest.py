@@ -42,8 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that take long begin first; those of the cluster come last, since they mostly wait."""
-    items.sort(key=lambda item: (bool(item.get_closest_marker("cluster")), not item.get_closest_marker("slow")))
+    """Spread the tests of the cluster, which mostly wait, between the others; of both, those that take long begin first."""
+    items.sort(key=lambda item: not item.get_closest_marker("slow"))
+    kinds: dict[bool, list[pytest.Item]] = {True: [], False: []}
+    for item in items:
+        kinds[item.get_closest_marker("cluster") is not None].append(item)
+    places = {item: place / len(kind) for kind in kinds.values() for place, item in enumerate(kind)}
+    items.sort(key=places.__getitem__)
 
 
 @dataclass

@@ -3,9 +3,10 @@
 import asyncio
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from deployd.bringup import images
 from deployd.bringup.engine import Engine
+from deployd.bringup.leftovers import remove
 from deployd.config.app import App
 from deployd.config.daemon import Config, GatewaySection
 from deployd.domain import Deploy, Image, Trigger
@@ -121,6 +123,7 @@ class KubernetesWorld(World):
         self._cluster.kubectl(f"--namespace={settings.namespace}", "delete", "deployment", self.app.name)
 
 
+Built = Callable[[str], tuple[Image, Image]]
 ENGINE = pytest.param("docker", marks=[pytest.mark.engine, pytest.mark.slow])
 CLUSTER = pytest.param("kubernetes", marks=[pytest.mark.cluster, pytest.mark.slow])
 
@@ -132,6 +135,25 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield world
 
 
+@pytest.fixture(scope="session")
+def owner(docker_engine: Engine) -> Iterator[str]:
+    """The instance of the images that all worlds share; they go with the session."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    remove(docker_engine.api(), name)
+
+
+@pytest.fixture(scope="session")
+def built(base_images: Engine, owner: str) -> Built:
+    """Gives the good and the bad image under a name; each is built once."""
+
+    @cache
+    def under(name: str) -> tuple[Image, Image]:
+        return _built(base_images, name, "good", _SERVICE, owner), _built(base_images, name, "bad", _CRASH, owner)
+
+    return under
+
+
 @asynccontextmanager
 async def _fake(_: pytest.FixtureRequest, __: Path) -> AsyncIterator[World]:
     yield World(FakeTarget(), _an_app("iris"), Image("iris", "good", "1"), Image("iris", "bad", "2"), lambda: None)
@@ -141,18 +163,13 @@ async def _fake(_: pytest.FixtureRequest, __: Path) -> AsyncIterator[World]:
 async def _docker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     engine: Engine = request.getfixturevalue("base_images")
     leaks: Leaks = request.getfixturevalue("leaks")
-    name = f"deployd-test/{leaks.instance}"
-    good, bad = (
-        _built(engine, name, "good", _SERVICE, leaks.instance),
-        _built(engine, name, "bad", _CRASH, leaks.instance),
-    )
+    good, bad = request.getfixturevalue("built")(f"deployd-test/{request.getfixturevalue('owner')}")
     section = GatewaySection(bind="127.0.0.1")
     async with DockerTarget(leaks.instance, section, tmp_path / "gateway", FakeMade(), engine.url) as target:
         app = _an_app(f"web-{uuid.uuid4().hex[:8]}")
         yield DockerWorld(target, app, good, bad, ReadyGate, engine)
         await target.remove(app.name)
-        assert [thing for thing in leaks.present() if not thing.startswith("image ")] == []
-        leaks.expect("image *")
+        assert leaks.present() == []
 
 
 @asynccontextmanager
@@ -161,7 +178,6 @@ async def _kubernetes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
     from deployd.targets.kubernetes.target import KubernetesTarget  # noqa: PLC0415
 
     engine: Engine = request.getfixturevalue("base_images")
-    instance: str = request.getfixturevalue("instance")
     registry: Registry = request.getfixturevalue("registry")
     request.getfixturevalue("monkeypatch").setenv("DOCKER_HOST", engine.url)
     settings = {
@@ -172,8 +188,7 @@ async def _kubernetes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
         "bake": "0",
     }
     app = _an_app("web", target="kubernetes", kubernetes=settings)
-    name = f"{registry.address}/{instance}"
-    good, bad = (_built(engine, name, "good", _SERVICE, instance), _built(engine, name, "bad", _CRASH, instance))
+    good, bad = request.getfixturevalue("built")(f"{registry.address}/{request.getfixturevalue('owner')}")
     config = Config.model_validate(
         {"server": {"state_dir": str(tmp_path)}, "registry": {"url": registry.address, "insecure": True}}
     )

@@ -13,7 +13,7 @@ from deployd.api.answers import DeployAnswer
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.status import Status
-from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
+from tests.e2e.world import CONFIG, DOCKERFILE, REST, WHO, World
 from tests.e2e.world import world as make_world
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -131,7 +131,7 @@ async def models(
 async def test_each_bad_model_is_refused_before_the_switch_by_the_rows_or_figures_that_are_wrong(models: World) -> None:
     first = await push(models, "well")
     assert first.status is Status.LIVE, first.reason
-    load = Load(models.daemon.public_url)
+    load = Load(models.daemon.public_url, rest=REST)
     async with load.running(WHO, kept=2, fresh=1):
         for behaviour, (gate, why) in BAD.items():
             bad = await push(models, behaviour)

@@ -8,7 +8,7 @@ from deployd.bringup.engine import Engine
 from deployd.bringup.leftovers import leftovers
 from deployd.bringup.load import Load
 from deployd.status import Status
-from tests.e2e.world import DOCKERFILE, WHO, World
+from tests.e2e.world import DOCKERFILE, REST, WHO, World
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -23,7 +23,7 @@ async def test_five_swaps_under_load_lose_no_request_and_never_go_back(world: Wo
             assert deploy.status is Status.LIVE, deploy.reason
             order.append(deploy.commit)
         async with asyncio.timeout(120):
-            await load.reached(20_000)
+            await load.reached(10_000)
     assert load.failures == []
     assert [client.turns for client in load.clients] == [order] * 8
 
@@ -39,7 +39,7 @@ async def test_the_old_release_serves_on_when_a_candidate_fails_its_gates(
     world: World, behaviour: str, reason: str
 ) -> None:
     first = await world.ended(await world.push())
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         bad = await world.ended(await world.push(behaviour=behaviour))
     assert bad.status is Status.FAILED
@@ -54,7 +54,7 @@ async def test_the_old_release_serves_on_when_a_candidate_fails_its_gates(
 
 async def test_the_old_release_serves_on_when_a_build_fails_and_the_reason_is_told(world: World) -> None:
     first = await world.ended(await world.push())
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         bad = await world.ended(await world.push(dockerfile=DOCKERFILE + "RUN echo no compiler here && exit 7\n"))
     assert bad.status is Status.FAILED
@@ -92,7 +92,7 @@ async def test_of_twenty_pushes_in_ten_seconds_the_last_goes_live_and_few_are_bu
 async def test_a_rollback_uses_the_kept_image_without_a_build(world: World) -> None:
     first = await world.ended(await world.push())
     await world.ended(await world.push())
-    load = Load(world.daemon.public_url)
+    load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         back = await world.ended(await world.client.rollback(world.app))
     assert (back.status, back.commit) == (Status.LIVE, first.commit)

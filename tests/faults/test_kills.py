@@ -23,7 +23,7 @@ from tests.faults.witness import records
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-_CHAIN = 4
+_CHAIN = 8
 _ALL_POINTS = -(-len(POINTS) // _CHAIN) * (1 + _CHAIN + 1)  # one at rest, a chain of points, one inside a step
 KILLS = int(os.environ.get("DEPLOYD_KILLS", str(_ALL_POINTS)))
 SEED = int(os.environ.get("DEPLOYD_SEED", str(random.SystemRandom().randrange(1_000_000))))

@@ -1,4 +1,4 @@
-"""Clients that ask a port without pause, over one connection each or a new one each time, and what they were answered."""
+"""Clients that ask a port again and again, over one connection each or a new one each time, and what they were answered."""
 
 import asyncio
 import time
@@ -18,12 +18,13 @@ class Answer:
 
 @dataclass
 class Load:
-    """Runs as an async context manager. `failures` holds all that was no 200."""
+    """Runs as an async context manager. `failures` holds all that was no 200; `rest`: seconds between a client's requests."""
 
     port: int
     path: str = "/"
     keeping: int = 3
     renewing: int = 3
+    rest: float = 0.005
     answers: list[Answer] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -76,6 +77,8 @@ class Load:
             if connection is not None and closes:
                 connection[1].close()
                 connection = None
+            if self.rest:
+                await asyncio.sleep(self.rest)
         if connection is not None:
             connection[1].close()
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import re
 import socket
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ CRASHES = "echo loading the model >&2; echo no such file: model.bin >&2; exit 3"
 HANGS = "trap exit TERM; sleep 600 & wait"
 SICKENS = "trap exit TERM; httpd -f -p 8080 -h /www & sleep 6; exit 1"
 
+_RUN = uuid.uuid4().hex
 _DOCKERFILE = """FROM {base}
 COPY --chown=65534:65534 www /www
 USER 65534
@@ -146,13 +148,13 @@ class World:
         }
 
     def image(self, text: str, command: str = SERVES) -> Image:
-        """Build an image whose page shows `text`."""
-        tag = hashlib.sha1(f"{self.namespace} {text} {command}".encode()).hexdigest()  # noqa: S324 - stands for a commit
+        """Build an image whose page shows `text`; the engine remembers it from an earlier test of this process."""
+        tag = hashlib.sha1(f"{_RUN} {text} {command}".encode()).hexdigest()  # noqa: S324 - stands for a commit
         name = f"{self.registry.address}/iris"
         files = {
             f"www/{path}": text.encode() for path in ("index.html", "v2/health/ready", "v2/health/live", "version")
         }
-        files["www/namespace"] = self.namespace.encode()  # no other test's image shares a layer that goes with this one
+        files["www/run"] = _RUN.encode()  # no other process's image shares a layer that goes with this one
         images.build(
             self.engine.api(timeout=120), f"{name}:{tag}", _DOCKERFILE.format(base=BUSYBOX, command=command), files
         )
