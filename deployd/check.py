@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deployd.builders.engine import EngineBuilder
 from deployd.check_ports import held_by_deployd, usable, wanted
+from deployd.check_reports import reported
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
@@ -44,7 +45,12 @@ async def check(path: Path) -> list[Finding]:
     except ConfigError as exc:
         return [Finding.fault("config", exc)]
     found = [Finding("config", "ok", f"{path}: {_counted(config)}"), *_secrets(config), *_access(config)]
-    found += [_state(config), *await _metrics(config), *[finding async for finding in _engine(config)]]
+    found += [
+        _state(config),
+        *await reported(config),
+        *await _metrics(config),
+        *[finding async for finding in _engine(config)],
+    ]
     async with asyncio.TaskGroup() as tasks:
         looking = [tasks.create_task(_app(config, app)) for app in config.app]
     found += [finding for app in config.app for finding in (*_programs(app), *_shares(app))]
@@ -57,6 +63,9 @@ def references(config: Config) -> Iterator[tuple[str, str]]:
         yield from ((f"{name}.secrets[{at}]", one) for at, one in enumerate(section.secrets))
         if section.token is not None:
             yield f"{name}.token", section.token
+    if config.github.app is not None:
+        yield "github.app.key", config.github.app.key
+    yield from ((f"notify.urls[{at}]", one) for at, one in enumerate(config.notify.urls))
     if config.registry is not None and config.registry.password is not None:
         yield "registry.password", config.registry.password
     for app in config.app:

@@ -21,6 +21,7 @@ from deployd.api.answers import (
     DeployAnswer,
     DeploysAnswer,
     DiffAnswer,
+    NotifyTestAnswer,
     PruneAnswer,
     ReloadAnswer,
     VersionAnswer,
@@ -179,6 +180,10 @@ class Client:
     async def prune(self, app: str | None = None, *, dry_run: bool = False) -> PruneAnswer:
         """Remove what is beyond the retention, or say what would go."""
         return await self._asking.post(PruneAnswer, "/api/v1/prune", {"app": app, "dry_run": dry_run})
+
+    async def notify_test(self) -> NotifyTestAnswer:
+        """Let the daemon send a message to every URL of its [notify]; what became of each."""
+        return await self._asking.post(NotifyTestAnswer, "/api/v1/notify/test")
 
     async def reload(self) -> ReloadAnswer:
         """Let the daemon read its config again; the names of its apps, and what takes a restart."""

@@ -43,6 +43,7 @@ from deployd.ports.builder import Builder
 from deployd.ports.target import Target
 from deployd.proofs import Gates
 from deployd.recording.recordings import Recordings
+from deployd.reporters.reporting import Reporting
 from deployd.sampler import Sampler
 from deployd.scheduler import Scheduler
 from deployd.source.source import GitSource
@@ -81,6 +82,7 @@ async def _serve(daemon: "Daemon", sockets: Sockets, stop: asyncio.Event, hangup
         ]
         work = [
             tasks.create_task(daemon.serve()),
+            tasks.create_task(daemon.reporting.serve()),
             tasks.create_task(_reload_on(hangup, daemon)),
             tasks.create_task(_feed_the_watchdog()),
             tasks.create_task(_tell_systemd(daemon.services)),
@@ -119,6 +121,7 @@ class Daemon:
     server: Server
     local: Server
     docker: DockerTarget
+    reporting: Reporting
 
     async def serve(self) -> None:
         """Run the scheduler and sample the traffic, until cancelled."""
@@ -135,11 +138,13 @@ class Daemon:
         secrets = webhook_secrets(config)
         if missing := {app.target for app in config.app} - self.services.targets.keys():
             raise ConfigError(f"the first app with target = {missing.pop()} needs a restart", hint="restart deployd")
+        reporters = self.reporting.prepare(config)
         self.webhooks.trust(secrets)
         for key in waiting:
             logger.warning("%s has changed: that takes effect at the next restart", key)
         self.services.logs.hide(_all(secrets))
         self.services.running.replace(config)
+        await self.reporting.use(reporters)
         logger.info("Reloaded %s", self.config_path)
         return waiting
 
@@ -187,12 +192,15 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         sampler = Sampler(running, store, docker.counted)
         webhooks = Doors(secrets, scheduler.accept, DELIVERIES, apps=config.app, max_body=config.server.max_body)
         running.tell(lambda new: webhooks.follow(new.app))
+        reporting = Reporting(running, store, events, logs)
+        await reporting.use(reporting.prepare(config))
 
         async def reload() -> Sequence[str]:
             return await daemon.reload()
 
-        services = Services(running, scheduler, store, events, logs, targets, sampler, reload)
-        daemon = Daemon(config_path, services, webhooks, *_servers(config, services, webhooks), docker)
+        services = Services(running, scheduler, store, events, logs, targets, sampler, reporting, reload)
+        servers = _servers(config, services, webhooks)
+        daemon = Daemon(config_path, services, webhooks, *servers, docker, reporting)
         yield daemon
 
 

@@ -40,3 +40,8 @@ INFO = Gauge("deployd_info", "1; the version of the daemon", ["version"])
 
 # They hold a series for each app, so that those of an app that left the config go.
 OF_APPS = (QUEUE_DEPTH, LIVE_INFO, HEAD_LAG, LIVE_SINCE, IN_FLIGHT, HELD, PAUSED, GATE_FIGURE)
+REPORTS = Counter(
+    "deployd_reports", "Reports to GitHub and notifications, by what became of them", ["reporter", "outcome"]
+)
+REPORTS_WAITING = Gauge("deployd_reports_waiting", "Reports that were not told yet", ["reporter"])
+REPORTS_OLDEST = Gauge("deployd_reports_oldest_seconds", "How long the oldest of them has waited", ["reporter"])

@@ -291,10 +291,13 @@ class Scheduler:
                 self._lanes[name].keeper.look()
 
     async def _forget(self) -> None:
-        """Once a day, delete deliveries older than the retention; if the database refuses, try again the next day."""
+        """Once a day, delete deliveries older than the retention, and what was told of deploys then; if the database refuses, try
+        again the next day."""
         while True:
+            kept = self._running.config.retention.deliveries
             try:
-                gone = await self._store.forget_deliveries(self._running.config.retention.deliveries)
+                gone = await self._store.forget_deliveries(kept)
+                await self._store.forget_told(kept)
             except Unavailable as exc:
                 logger.warning("Cannot delete old deliveries: %s (%s)", exc, exc.hint)
             else:

@@ -34,6 +34,7 @@ from deployd.ports.log import Log
 from deployd.ports.source import Context
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
 from deployd.ports.watching import Life, Lives
+from deployd.reporters.reporting import Reporting
 from deployd.sampler import Sampler
 from deployd.samples import Counted
 from deployd.scheduler import Scheduler
@@ -269,7 +270,10 @@ class Desk:
         running = Running(config)
         self.scheduler = Scheduler(running, store, self.source, pipeline, aftermath, targets)
         self.sampler = Sampler(running, store, self.target.counted)
-        self.services = Services(running, self.scheduler, store, events, self.logs, targets, self.sampler, self._reload)
+        reporting = Reporting(running, store, events, self.logs)
+        self.services = Services(
+            *(running, self.scheduler, store, events, self.logs, targets, self.sampler, reporting, self._reload)
+        )
         self.app = create_app(self.services, doors={})
 
     async def _reload(self) -> list[str]:
@@ -348,6 +352,8 @@ async def desk(directory: Path, data: Mapping[str, Any] | None = None) -> AsyncI
         given = dict(data or settings())
         given["server"] = {"state_dir": str(directory), **given.get("server", {})}
         made = Desk(directory, Store(database, events), events, given)
+        reporting = made.services.reporting
+        await reporting.use(reporting.prepare(made.services.config))
         task = asyncio.create_task(made.scheduler.serve())
         if made.services.config.app:
             async with asyncio.timeout(20):

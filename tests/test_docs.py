@@ -227,6 +227,7 @@ _FREE_NAMES = {
     "env_secrets",
     "labels",
     "sysctls",
+    "templates",
     "ulimits",
     "options",
     "headers",

@@ -206,6 +206,19 @@ class PruneAnswer(Answer):
     pruned: list[PrunedAnswer]
 
 
+class NotifiedAnswer(Answer):
+    """A URL of [notify] that was tried. `url` is its reference in the config; `trouble` is empty where the message was taken."""
+
+    url: str
+    trouble: str = ""
+
+
+class NotifyTestAnswer(Answer):
+    """What became of the test message, for each URL."""
+
+    sent: list[NotifiedAnswer]
+
+
 class AliveAnswer(Answer):
     """The process answers."""
 

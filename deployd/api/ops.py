@@ -3,13 +3,22 @@
 import importlib.metadata
 import shutil
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
-from deployd.api.answers import AliveAnswer, PruneAnswer, PrunedAnswer, ReloadAnswer, VersionAnswer
+from deployd.api.answers import (
+    AliveAnswer,
+    NotifiedAnswer,
+    NotifyTestAnswer,
+    PruneAnswer,
+    PrunedAnswer,
+    ReloadAnswer,
+    VersionAnswer,
+)
 from deployd.api.asked import PruneAsked
 from deployd.api.auth import DEPLOYS, READS, RULES
 from deployd.api.badge import badge
@@ -17,11 +26,14 @@ from deployd.api.readiness import WARNING, is_well
 from deployd.api.scrape import scrape
 from deployd.api.services import Given
 from deployd.api.streams import Stream, Write
-from deployd.errors import RequestRefused
+from deployd.errors import RequestRefused, Unavailable
+from deployd.reporters.message import Message
+from deployd.wording import counted
 
 router = APIRouter()
 
 _BLOCK = 256 * 1024
+_LATE = timedelta(minutes=1)
 _COPY = ".backup-"  # a prefix that no operator uses for their own backups
 
 
@@ -55,7 +67,24 @@ async def readyz(services: Given) -> Response:
         )
     if broken := [f"{name} ({health.detail})" for name, health in sorted(services.scheduler.troubled().items())]:
         parts["apps"] = f"{WARNING}not as they should be: {'; '.join(broken)}"
+    if late := await _late(services):
+        parts["reports"] = f"{WARNING}{late}"
     return JSONResponse(parts, 200 if is_well(parts) else 503, {"Cache-Control": "no-store"})
+
+
+async def _late(services: Given) -> str:
+    """What has waited long to be told outside; empty when nothing has."""
+    try:
+        waiting = await services.reporting.waiting()
+    except Unavailable:
+        return ""  # the part `store` says so
+    late = [
+        f"{counted(one.count, 'report')} to {one.reporter} since {one.since:%Y-%m-%d %H:%M:%S} UTC"
+        + (f": {why}" if why else "")
+        for one, why in waiting
+        if datetime.now(UTC) - one.since > _LATE
+    ]
+    return f"not told yet: {'; '.join(late)}" if late else ""
 
 
 @router.get("/metrics", response_class=Response, dependencies=[READS])
@@ -97,6 +126,15 @@ async def prune(services: Given, asked: PruneAsked | None = None) -> PruneAnswer
     asked = asked or PruneAsked()
     found = await services.scheduler.prune(asked.app, dry_run=asked.dry_run)
     return PruneAnswer(dry_run=asked.dry_run, pruned=[PrunedAnswer.model_validate(each) for each in found])
+
+
+@router.post("/api/v1/notify/test", dependencies=[DEPLOYS])
+async def notify_test(services: Given) -> NotifyTestAnswer:
+    """Send a message to every URL of [notify] now, and say what became of it."""
+    where = services.config.server.base_url or f"the instance {services.config.server.identity}"
+    message = Message("deployd can reach you", f"This is the test of {where}. Somebody ran `deployd notify test`.")
+    tried = await services.reporting.test(message)
+    return NotifyTestAnswer(sent=[NotifiedAnswer(url=url, trouble=trouble) for url, trouble in tried.items()])
 
 
 @router.get("/api/v1/backup", response_class=Response, dependencies=[RULES])

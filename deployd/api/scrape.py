@@ -49,11 +49,14 @@ async def scrape(services: Services) -> bytes:
     states = await services.store.states([app.name for app in config.app])
     with suppress(OSError):  # /readyz says what is wrong with the disk
         _show_disk(*await asyncio.to_thread(_disk, config.server.state_dir))
-    for gauge in metrics.OF_APPS:
+    for gauge in (*metrics.OF_APPS, metrics.REPORTS_WAITING, metrics.REPORTS_OLDEST):
         gauge.clear()
     metrics.INFO.labels(importlib.metadata.version("deployd")).set(1)
     for state in states:
         _show(services, state)
+    for waiting, _ in await services.reporting.waiting():
+        metrics.REPORTS_WAITING.labels(waiting.reporter).set(waiting.count)
+        metrics.REPORTS_OLDEST.labels(waiting.reporter).set(_seconds(waiting.since, datetime.now(UTC)))
     return generate_latest()
 
 

@@ -19,6 +19,7 @@ from deployd.errors import RequestRefused
 from deployd.events import Events
 from deployd.logs.logs import Logs
 from deployd.ports.target import Target
+from deployd.reporters.reporting import Reporting
 from deployd.sampler import Sampler
 from deployd.scheduler import Scheduler
 from deployd.store.store import Store
@@ -60,6 +61,7 @@ class Services:
     logs: Logs
     targets: Mapping[str, Target]
     sampler: Sampler
+    reporting: Reporting
     reload: Callable[[], Awaitable[Sequence[str]]]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: Streams = field(default_factory=Streams)

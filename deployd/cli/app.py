@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from deployd.asking import DaemonAway
-from deployd.cli import apps, deliveries, deploys, golden, hooks, local, logs, operator, prune, tokens
+from deployd.cli import apps, deliveries, deploys, golden, hooks, local, logs, notify, operator, prune, tokens
 from deployd.cli.command import Commands
 from deployd.errors import DeploydError
 from deployd.exits import UNREACHABLE, print_error
@@ -79,6 +79,7 @@ for part in (local, apps, deploys, deliveries, logs, prune, operator):
 app.add_typer(tokens.app, name="token")
 app.add_typer(hooks.app, name="hook")
 app.add_typer(golden.app, name="golden")
+app.add_typer(notify.app, name="notify")
 
 
 def run() -> None:

@@ -147,6 +147,13 @@ class Ready(Section):
     headers: Headers = {}
 
 
+class AppGithub(Section):
+    """`[app.github]`"""
+
+    environment: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    production: bool = True
+
+
 class App(Section):
     """`[[app]]`"""
 
@@ -172,6 +179,7 @@ class App(Section):
     hook: Annotated[tuple[Hook, ...], AfterValidator(names_differ)] = ()
     record: Record | None = None
     watch: Watch | None = None
+    github: AppGithub = AppGithub()
     kubernetes: KubernetesApp | None = None
 
     @model_validator(mode="after")

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from deployd.config.app import App
 from deployd.config.forges import Bitbucket, Gitea, Gitlab
+from deployd.config.notify import Notify
 from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
 
 SOCKET = "deployd.sock"
@@ -88,12 +90,43 @@ class Auth(Section):
     tokens: tuple[Token, ...] = ()
 
 
+def _app_id(given: object) -> object:
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+def _api_url(text: str) -> str:
+    if re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#@]*)?", text) is None:
+        raise ValueError('expected a URL, such as "https://api.github.com" or "https://HOST/api/v3"')
+    return text.rstrip("/")
+
+
+class GithubApp(Section):
+    """`[github.app]`"""
+
+    id: Annotated[str, BeforeValidator(_app_id)]
+    key: Reference
+    installation: Annotated[int, Field(ge=1)] | None = None
+
+
 class Github(Section):
     """`[github]`"""
 
     secrets: tuple[Reference, ...] = ()
-    api_url: str = "https://api.github.com"
+    api_url: Annotated[str, AfterValidator(_api_url)] = "https://api.github.com"
     token: Reference | None = None
+    app: GithubApp | None = None
+    report: Literal["deployments", "statuses", "off"] = "off"
+
+    @property
+    def host(self) -> str:
+        """The host in the names of the repositories that the API serves: `github.com`, `github.example.com`."""
+        return (urlsplit(self.api_url).hostname or "").removeprefix("api.")
+
+    @model_validator(mode="after")
+    def _may_report(self) -> Self:
+        if self.report != "off" and self.token is None and self.app is None:
+            raise ValueError(f'report = "{self.report}" needs a token or a table [github.app]')
+        return self
 
 
 class Git(Section):
@@ -205,6 +238,7 @@ class Config(Section):
     gateway: GatewaySection = GatewaySection()
     supersede: Supersede = Supersede()
     retention: Retention = Retention()
+    notify: Notify = Notify()
     app: tuple[App, ...] = ()
 
     @model_validator(mode="after")

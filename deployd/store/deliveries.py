@@ -53,6 +53,11 @@ class Deliveries(Table):
 
         return await self._database.read(ask)
 
+    async def was_delivered(self, commit: str) -> bool:
+        """Whether a delivery has named that commit, from any forge."""
+        query = "SELECT 1 FROM deliveries WHERE sha = ? LIMIT 1"
+        return await self._database.read(lambda connection: connection.execute(query, (commit,)).fetchone()) is not None
+
     async def forget_deliveries(self, older_than: float) -> int:
         """Delete deliveries and looks older than that many seconds, a few at a time; returns the number of deliveries deleted.
 

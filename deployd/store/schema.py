@@ -9,6 +9,13 @@ import sqlite3
 # The index and the queries must use the same text, so changing it needs a migration.
 IN_FLIGHT = "(status = 'building' OR status = 'checking' OR status = 'rolling_out')"
 
+# The REPLACE gives a row that waits a new id, so that it comes after what happened since.
+_TELL = """
+    INSERT OR REPLACE INTO outbox (reporter, app, about, status, written_at)
+    SELECT reporter, NEW.app, CAST(NEW.number AS TEXT), NEW.status, (julianday('now') - 2440587.5) * 86400.0
+    FROM subscriptions WHERE status = NEW.status;
+"""
+
 MIGRATIONS = (
     """
     CREATE TABLE apps (
@@ -197,6 +204,41 @@ MIGRATIONS = (
     """,
     # The bytes of the log at which a step begins and ends.
     "ALTER TABLE steps ADD COLUMN log_start INTEGER; ALTER TABLE steps ADD COLUMN log_end INTEGER;",
+    # What is to be told outside. Triggers write it, so that no change of a status can forget it.
+    f"""
+    CREATE TABLE subscriptions (
+        status   TEXT NOT NULL,                    -- a deploy that becomes this is told
+        reporter TEXT NOT NULL,                    -- by this one
+        PRIMARY KEY (status, reporter)
+    ) WITHOUT ROWID, STRICT;
+    CREATE TABLE outbox (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,  -- grows with each change: the order of what happened
+        reporter   TEXT NOT NULL,
+        app        TEXT NOT NULL,
+        about      TEXT NOT NULL,                  -- the number of a deploy, or the name of a check
+        status     TEXT NOT NULL DEFAULT '',       -- of the deploy
+        body       TEXT NOT NULL DEFAULT '',       -- JSON: the check
+        written_at REAL NOT NULL,
+        tries      INTEGER NOT NULL DEFAULT 0,     -- how often it was begun to be sent
+        not_before REAL NOT NULL DEFAULT 0,
+        UNIQUE (reporter, app, about)              -- a newer state replaces one that was not told
+    ) STRICT;
+    CREATE TABLE told (
+        reporter TEXT NOT NULL,
+        app      TEXT NOT NULL,
+        about    TEXT NOT NULL,
+        remote   TEXT NOT NULL,                    -- its address there; empty while it may or may not have been created
+        said     TEXT NOT NULL DEFAULT '',         -- what was told last
+        at       REAL NOT NULL,
+        PRIMARY KEY (reporter, app, about)
+    ) WITHOUT ROWID, STRICT;
+    CREATE TRIGGER deploy_queued AFTER INSERT ON deploys BEGIN {_TELL} END;
+    CREATE TRIGGER deploy_changed AFTER UPDATE OF status ON deploys WHEN NEW.status != OLD.status BEGIN {_TELL} END;
+    CREATE TRIGGER deploy_renumbered AFTER UPDATE OF number ON deploys WHEN NEW.number != OLD.number BEGIN
+        DELETE FROM outbox WHERE app = OLD.app AND about = CAST(OLD.number AS TEXT);
+        {_TELL}
+    END;
+    """,
 )
 
 

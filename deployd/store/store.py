@@ -10,6 +10,7 @@ from deployd.store.builds import Builds
 from deployd.store.containers import Containers
 from deployd.store.deliveries import Deliveries
 from deployd.store.deploys import Deploys
+from deployd.store.outbox import Outbox
 from deployd.store.records import Records
 from deployd.store.releases import Releases
 from deployd.store.reruns import Reruns
@@ -17,7 +18,7 @@ from deployd.store.steps import Steps
 from deployd.store.traffic import Traffic
 
 
-class Store(Deliveries, Deploys, Records, Steps, Apps, Releases, Reruns, Containers, Builds, Traffic):
+class Store(Deliveries, Deploys, Records, Steps, Apps, Releases, Reruns, Containers, Builds, Traffic, Outbox):
     """All tables of one database."""
 
     async def ping(self) -> None:

@@ -208,6 +208,23 @@ async def _lag(browser: httpx.AsyncClient, app: str) -> float | None:
     return REGISTRY.get_sample_value("deployd_head_lag_seconds", {"app": app})
 
 
+async def test_what_was_not_told_for_a_minute_is_a_warning_and_a_metric(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
+    await daemon.store.subscribe({"github": [Status.LIVE]})
+    await daemon.deployed(A)
+    assert "reports" not in (await browser.get("/readyz")).json()
+    await daemon.store._database.write(
+        lambda connection: connection.execute("UPDATE outbox SET written_at = written_at - 90").rowcount
+    )
+    answer = await browser.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["reports"].startswith("warning: not told yet: 1 report to github since 20")
+    metrics = (await browser.get("/metrics")).text
+    assert 'deployd_reports_waiting{reporter="github"} 1.0' in metrics
+    assert float(metrics.partition('deployd_reports_oldest_seconds{reporter="github"} ')[2].split()[0]) >= 90
+
+
 async def test_the_badge_shows_the_state(daemon: Desk, browser: httpx.AsyncClient) -> None:
     badge = await browser.get("/apps/iris/badge.svg")
     assert (badge.headers["content-type"], "nothing live" in badge.text) == ("image/svg+xml", True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from deployd.bringup import engine
 from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
-from tests.testbed import booted, images, payloads
+from tests.testbed import booted, github_description, images, payloads
 from tests.testbed.cluster import cluster, stop
 from tests.testbed.programs import program, unpacked
 from tests.testbed.registry import registry
@@ -56,7 +56,8 @@ def _registry(_: Progress) -> str:
 
 def _payloads(progress: Progress) -> str:
     payloads.ensure(progress)
-    return f"{payloads.PACKAGE} is in the cache"
+    github_description.ensure(progress)
+    return f"{payloads.PACKAGE} and {github_description.PACKAGE} are in the cache"
 
 
 def _programs(_: Progress) -> str:

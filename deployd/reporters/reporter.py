@@ -1,0 +1,60 @@
+"""What a reporter is: something outside that is told how deploys go. It may fail in two ways, and knows nothing of the outbox."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from msgspec import Struct
+
+from deployd.errors import DeploydError
+from deployd.status import Status
+from deployd.store.outbox import Report
+
+
+class Told(Struct, frozen=True):
+    """What a reporter said of a report, and its address there. `said` is empty where nothing was to be told of it."""
+
+    remote: str | None = None
+    said: str | None = None
+
+
+class Later(DeploydError):
+    """The other side cannot take anything now: nothing is sent for `seconds`. Where that is None, for longer at each time, and
+    for `at_least` seconds at the first."""
+
+    def __init__(
+        self, message: str, *, seconds: float | None = None, at_least: float | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.seconds = seconds
+        self.at_least = at_least
+
+
+class Refused(DeploydError):
+    """The other side will not take this from us before a person changes something; with `forever` not even then.
+
+    `everything`: it takes nothing of ours, whatever the app."""
+
+    def __init__(self, message: str, *, hint: str = "", everything: bool = False, forever: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.everything = everything
+        self.forever = forever
+
+
+class Reporter(Protocol):
+    """Tells one place outside. `name` is that of its rows in the outbox, `statuses` what it is told of, and `patience` for how
+    many seconds a report is worth sending."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def statuses(self) -> Collection[Status]: ...
+    @property
+    def patience(self) -> float: ...
+
+    async def tell(self, report: Report) -> Told:
+        """Tell it, in the state that the deploy has now. Raises Later, Refused or Unavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Nothing more will be told."""
+        ...

@@ -1,0 +1,102 @@
+"""All reporters that the config asks for, each with its sender. A reload replaces them, and secrets are read anew.
+
+Reporters that are not configured cost nothing: their libraries are not loaded.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+
+from deployd.config.daemon import Config
+from deployd.config.running import Running
+from deployd.config.values import read_secret
+from deployd.errors import Unavailable
+from deployd.events import Events
+from deployd.logs.logs import Logs
+from deployd.reporters.github import GitHubReporter
+from deployd.reporters.github_api import GitHubApi, PersonalToken, Tokens, Wire
+from deployd.reporters.github_app import AppTokens
+from deployd.reporters.message import Message
+from deployd.reporters.news import Newsroom
+from deployd.reporters.notify import NotifyReporter
+from deployd.reporters.reporter import Refused, Reporter
+from deployd.reporters.sender import Sender
+from deployd.store.outbox import Waiting
+from deployd.store.store import Store
+from deployd.tasks import stop, together
+
+
+async def _tried(reporter: NotifyReporter, message: Message) -> str:
+    try:
+        await reporter.send(message)
+    except (Refused, Unavailable) as exc:
+        return f"{exc.message} ({exc.hint})" if exc.hint else exc.message
+    return ""
+
+
+class Reporting:
+    """Has the outbox told. `prepare` and `use` may be called before `serve` has begun, and again at each reload."""
+
+    def __init__(self, running: Running, store: Store, events: Events, logs: Logs) -> None:
+        self._running = running
+        self._store = store
+        self._events = events
+        self._logs = logs
+        self._reporters: Sequence[Reporter] = ()
+        self._senders: list[Sender] = []
+        self._changed = asyncio.Event()
+
+    def prepare(self, config: Config) -> Sequence[Reporter]:
+        """The reporters that a config asks for. Raises ConfigError where a secret of theirs cannot be read."""
+        return list(self._made(config))
+
+    async def use(self, reporters: Sequence[Reporter]) -> None:
+        """From now on these tell what happens."""
+        await self._store.subscribe({reporter.name: reporter.statuses for reporter in reporters})
+        self._reporters = reporters
+        self._changed.set()
+
+    async def serve(self) -> None:
+        """Run the senders until cancelled. What is not told then is told after the next start."""
+        while True:
+            self._changed.clear()
+            self._senders = [Sender(reporter, self._store, self._events) for reporter in self._reporters]
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(one.serve(), name=f"reports to {one.reporter.name}") for one in self._senders
+                ]
+                await self._changed.wait()
+                await stop(*running)
+
+    async def waiting(self) -> Sequence[tuple[Waiting, str]]:
+        """What was not told yet, by reporter, and why as far as that is known. Raises Unavailable."""
+        troubles: Mapping[str, str] = {one.reporter.name: one.trouble for one in self._senders}
+        return [(one, troubles.get(one.reporter, "")) for one in await self._store.reports_waiting()]
+
+    async def test(self, message: Message) -> Mapping[str, str]:
+        """Send a message to every URL of [notify]; by its reference, why that failed, or nothing."""
+        reporters = [one for one in self._reporters if isinstance(one, NotifyReporter)]
+        said = await together(*(_tried(one, message) for one in reporters))
+        return dict(zip((one.reference for one in reporters), said, strict=True))
+
+    def _made(self, config: Config) -> Iterator[Reporter]:
+        if config.github.report != "off":
+            wire = Wire(config.github.api_url)
+            api = GitHubApi(wire, self._tokens(config, wire))
+            checks = config.github.app is not None
+            yield GitHubReporter(self._running, self._store, api, config.github.report, checks=checks)
+        newsroom = Newsroom(self._running, self._store)
+        for at, reference in enumerate(config.notify.urls):
+            url = read_secret(reference, f"notify.urls[{at}]")
+            self._logs.hide([url])
+            yield NotifyReporter(reference, url, newsroom, config.notify)
+
+    def _tokens(self, config: Config, wire: Wire) -> Tokens:
+        if (app := config.github.app) is not None:
+            key = read_secret(app.key, "github.app.key")
+            self._logs.hide([key])
+            rights = {config.github.report: "write", "statuses": "write", "checks": "write"}
+            return AppTokens(wire, app.id, key, app.installation, rights)
+        assert config.github.token is not None  # noqa: S101 - the config says so
+        token = read_secret(config.github.token, "github.token")
+        self._logs.hide([token])
+        return PersonalToken(token)

@@ -1,0 +1,59 @@
+"""What `deployd check` finds of what is told outside."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployd.check_reports import reported
+from deployd.config.file import parse
+
+
+async def _found(**sections: Any) -> list[tuple[str, str]]:
+    app = {"name": "iris", "repo": "https://github.com/acme/iris.git", "branch": "main", "gateway": {"listen": 8000}}
+    other = app | {"name": "rose", "repo": "https://example.com/acme/rose.git", "gateway": {"listen": 8001}}
+    return [(one.verdict, one.detail) for one in await reported(parse({"app": [app, other], **sections}))]
+
+
+async def test_nothing_is_said_where_nothing_is_told() -> None:
+    assert await _found() == []
+
+
+async def test_each_app_on_github_is_named_and_each_that_is_not() -> None:
+    assert await _found(github={"report": "deployments", "token": "env:TOKEN"}) == [
+        ("ok", "shows as deployments: iris (acme/iris)"),
+        ("warning", "github.report: rose is not shown, since its repository is not on github.com"),
+    ]
+
+
+async def test_a_key_that_is_none_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("no key")
+    app = {"id": 123, "key": f"file:{tmp_path}/key"}
+    assert await _found(github={"report": "statuses", "app": app}) == [
+        ("wrong", "github.app.key: it is no private key for RS256")
+    ]
+
+
+@pytest.mark.slow
+async def test_a_url_that_apprise_does_not_know_is_wrong_and_stays_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOD", "json://127.0.0.1/hidden-token")
+    monkeypatch.setenv("BAD", "slock://hidden-token")
+    (good, said), (bad, why) = await _found(notify={"urls": ["env:GOOD", "env:BAD", "env:NOT_THERE"]})
+    assert (good, bad) == ("ok", "wrong")
+    assert why == 'notify.urls[1]: Apprise cannot use the URL: it knows no service for "slock://" with these parts'
+    assert "hidden" not in said + why
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "why"),
+    [
+        ({"report": "deployments"}, "github", "needs a token or a table"),
+        ({"report": "yes"}, "github.report", "deployments"),
+        ({"api_url": "github.com"}, "github.api_url", "expected a URL"),
+        ({"app": {"id": 1, "key": "-----BEGIN"}}, "github.app.key", "reference"),
+    ],
+)
+def test_a_wrong_section_is_told_by_its_key(section: dict[str, Any], key: str, why: str) -> None:
+    with pytest.raises(Exception, match=why) as wrong:
+        parse({"github": section})
+    assert key in str(wrong.value)
