@@ -71,7 +71,7 @@ class Sampler:
             return
         before, self._last_at = self._last_at, now
         if before is not None:
-            self._add(FINE.stretch(now - FINE.seconds / 2), now - before, counted)
+            await self._add(FINE.stretch(now - FINE.seconds / 2), now - before, counted)
         self._last = {app: each.reading for app, each in counted.items()}
 
     async def write(self) -> None:
@@ -89,7 +89,7 @@ class Sampler:
         per_second = whole.requests / seconds if seconds else 0.0
         return Rates(seconds, per_second, whole.error_rate, whole.quantile(0.95))
 
-    def _add(self, at: int, seconds: float, counted: Mapping[str, Counted]) -> None:
+    async def _add(self, at: int, seconds: float, counted: Mapping[str, Counted]) -> None:
         self._seen[at] = self._seen.get(at, 0.0) + seconds
         self._spans.append(seconds)
         self._recent = {app: kept for app, kept in self._recent.items() if app in counted}
@@ -107,6 +107,7 @@ class Sampler:
             self._recent.setdefault(app, deque(maxlen=_RECENT)).append(whole)
             REQUESTS.labels(app).inc(whole.requests)
             REQUEST_ERRORS.labels(app).inc(whole.errors)
+            await asyncio.sleep(0)  # with many apps the event loop goes on in between
 
     async def _try_to_write(self) -> None:
         try:

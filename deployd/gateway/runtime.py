@@ -74,7 +74,8 @@ class Runtime:
             for first in range(0, len(backends), _ASKED_AT_ONCE):
                 asked = backends[first : first + _ASKED_AT_ONCE]
                 tables += await self._ask("; ".join(f"{_to(worker)}show table {backend}" for backend in asked))
-            for backend, reading in parse_all(worker, stat, tables).items():
+            # Of many apps this takes longer than the event loop may stand still.
+            for backend, reading in (await asyncio.to_thread(parse_all, worker, stat, tables)).items():
                 found.setdefault(backend, {}).update(reading)
         return found
 

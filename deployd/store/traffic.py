@@ -6,13 +6,15 @@
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from deployd.samples import COARSE, FINE, Grain, Sample
 from deployd.store.rows import as_json
 from deployd.store.table import Table
 
 _GRAINS = (FINE, COARSE)
+_AT_ONCE = 20
 _ADD = (
     "INSERT INTO traffic (app, grain, at, number, requests, errors, refused, latencies) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (app, grain, at, number) DO UPDATE SET requests = excluded.requests, errors = excluded.errors, "
@@ -29,18 +31,11 @@ class Traffic(Table):
 
     async def record_traffic(self, samples: Iterable[Sample], seen: Mapping[int, float]) -> None:
         """Add samples of fine stretches; `seen`: for how many seconds of each stretch there was anybody to count. Raises
-        Unavailable."""
+        Unavailable. A few samples at a time: what is written here runs on the event loop."""
         known = list(samples)
-
-        def work(connection: sqlite3.Connection) -> None:
-            for grain in _GRAINS:
-                for sample in known:
-                    _add(connection, grain, sample)
-                for at, seconds in seen.items():
-                    connection.execute(_SEEN, (grain.seconds, grain.stretch(at), seconds))
-                _forget(connection, grain, time.time())
-
-        await self._database.write(work)
+        for first in range(0, len(known), _AT_ONCE):
+            await self._database.write(partial(_add_all, known[first : first + _AT_ONCE]))
+        await self._database.write(partial(_see_and_forget, seen))
 
     async def traffic(self, app: str, grain: Grain, since: float) -> tuple[list[Sample], dict[int, float]]:
         """The samples of an app from the stretch of `since` on, and for how many seconds of each stretch anybody counted."""
@@ -54,6 +49,19 @@ class Traffic(Table):
             return found, covered
 
         return await self._database.read(work)
+
+
+def _add_all(samples: Sequence[Sample], connection: sqlite3.Connection) -> None:
+    for grain in _GRAINS:
+        for sample in samples:
+            _add(connection, grain, sample)
+
+
+def _see_and_forget(seen: Mapping[int, float], connection: sqlite3.Connection) -> None:
+    for grain in _GRAINS:
+        for at, seconds in seen.items():
+            connection.execute(_SEEN, (grain.seconds, grain.stretch(at), seconds))
+        _forget(connection, grain, time.time())
 
 
 def _add(connection: sqlite3.Connection, grain: Grain, sample: Sample) -> None:
