@@ -25,7 +25,6 @@ from deployd.tasks import first, together
 
 NAME = "canary"
 
-_REFUSED = "the canary refused it "
 _UNJUDGED = "errors and durations of requests are not judged on a cluster"
 
 
@@ -73,25 +72,23 @@ class Canary:
                 pods = wanted
                 applied = await self._deployment.go_on(applied, self._release, self._deploy, self._good, pods)
                 aim = replace(aim, generation=applied["metadata"]["generation"])
-            try:
-                await self._reach(follower, gates, aim, pods)
-                await self._hold(follower, gates, aim, percent)
-            except RolloutEnded as ended:
-                if not ended.ours or not self._shares:  # it is somebody else's, or no step had begun
-                    raise
-                message = f"{_REFUSED}at {self._shares[-1]}: {ended.message}"
-                raise RolloutEnded(message, ours=True, symptom=ended.symptom, hint=ended.hint) from ended
+            await self._reach(follower, gates, aim, pods)
+            await self._hold(follower, gates, aim, percent)
         return applied, aim
 
     @asynccontextmanager
     async def recorded(self) -> AsyncIterator[None]:
-        """Record the verdict after the block, in which a bad release also goes back: a full disk delays the record."""
+        """Record the verdict after the block, in which a bad release also goes back: a full disk delays the record. What ends
+        once a step has begun, the canary has refused."""
         try:
             yield
         except RolloutEnded as ended:
-            if ended.message.startswith(_REFUSED):
-                await self._record("failed", ended.message.removeprefix(_REFUSED))
-            raise
+            if not ended.ours or not self._shares:  # it is somebody else's, or no step had begun
+                raise
+            detail = f"at {self._shares[-1]}: {ended.message}"
+            await self._record("failed", detail)
+            message = f"the canary refused it {detail}"
+            raise RolloutEnded(message, ours=True, symptom=ended.symptom, hint=ended.hint) from ended
         await self._record("passed", f"{'; '.join(self._shares)}; {_UNJUDGED}")
 
     async def _reach(self, follower: Follower, gates: PodGates, aim: Aim, pods: int) -> None:
