@@ -7,6 +7,7 @@ CLI. The bridge is tested on a Linux engine, not on Docker Desktop.
 """
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,12 +16,15 @@ from typing import Any
 from deployd.config.daemon import GatewaySection
 from deployd.engine.client import EngineClient
 from deployd.errors import RolloutFailed, Unavailable
+from deployd.gateway.described import is_cut_off, on_host, published, sockets_of
 from deployd.gateway.layout import SHAPE_LABEL, SOCKETS_LABEL, Layout, container_spec, layout_hash
 from deployd.gateway.neighbour import require_ours
 from deployd.gateway.network import Network
-from deployd.gateway.paths import CONTROL_PORT, SOCKETS
+from deployd.gateway.paths import CONTROL_PORT
 from deployd.gateway.runtime import Runtime
 from deployd.gateway.slots import Endpoint
+
+logger = logging.getLogger(__name__)
 
 _START_SECONDS = 20.0
 _RELOAD_SECONDS = 20.0
@@ -57,20 +61,27 @@ class GatewayContainer:
         return found
 
     async def runs(self) -> bool:
-        """Whether the container runs. One that crashes and is restarted again and again does not count."""
+        """Whether the container runs. One that crashes and is restarted again and again does not count, nor one that reads and
+        hears nothing of deployd any more."""
         found = await self.find()
-        return found is not None and found["State"]["Running"] and not found["State"]["Restarting"]
+        if found is None or is_cut_off(found):
+            return False
+        return bool(found["State"]["Running"] and not found["State"]["Restarting"])
 
     async def ensure(self, ports: Iterable[int]) -> bool:
         """Make sure that the container runs and HAProxy answers. True when it had to be started or created."""
         found = await self.find() or await self._undo_rename()
-        if found is not None and self.bridge and not set(ports) <= {port for port, _ in _published(found)}:
+        if found is not None and self.bridge and not set(ports) <= {port for port, _ in published(found)}:
+            await self.upgrade(ports)
+            return True
+        if found is not None and found["State"]["Running"] and is_cut_off(found):
+            logger.warning("The state directory was moved or deleted under the gateway: its container is made anew")
             await self.upgrade(ports)
             return True
         if found is not None and found["State"]["Status"] in {"removing", "dead"}:  # somebody removes it: wait for that
             await self._remove(found["Id"])
             found = None
-        if found is not None and found["State"]["Restarting"]:
+        if found is not None and (found["State"]["Restarting"] or is_cut_off(found)):
             await self._image_id()
             await self._remove(found["Id"])
             found = None
@@ -91,9 +102,11 @@ class GatewayContainer:
         return self._runtime(found)
 
     async def replaced(self) -> list[Runtime]:
-        """The replaced HAProxy that still serves its open connections, if there is one."""
+        """The replaced HAProxy that still serves its open connections, if there is one that can be told anything."""
         found = await self._replaced()
-        return [self._runtime(found)] if found is not None and found["State"]["Running"] else []
+        if found is None or not found["State"]["Running"] or is_cut_off(found):
+            return []
+        return [self._runtime(found)]
 
     async def outdated(self, ports: Iterable[int]) -> bool:
         """Whether the container has another image or another layout than the config asks for."""
@@ -102,7 +115,7 @@ class GatewayContainer:
         layout = self._layout(ports)
         fits = found["Config"]["Labels"].get(SHAPE_LABEL) == layout_hash(layout)
         if self.bridge:
-            fits = fits and set(layout.ports) <= _published(found)
+            fits = fits and set(layout.ports) <= published(found)
         return not fits or await self._image_id() != found["Image"]
 
     async def upgrade(self, ports: Iterable[int]) -> None:
@@ -116,9 +129,10 @@ class GatewayContainer:
         if (found := await self.find()) is None:
             await self.ensure(ports)
             return
-        beside, before = not self.bridge and _on_host(found), found["Config"]["Labels"][SOCKETS_LABEL]
+        beside, before = not self.bridge and on_host(found), found["Config"]["Labels"][SOCKETS_LABEL]
         sockets = "sockets-b" if before == "sockets-a" else "sockets-a"
-        layout = self._layout(ports, sockets=sockets, takes_over=_sockets(found) if beside else None)
+        takes_over = sockets_of(found) if beside and not is_cut_off(found) else None
+        layout = self._layout(ports, sockets=sockets, takes_over=takes_over)
         await self._engine.containers.rename(found["Id"], f"{layout.name}-old")
         try:
             if not beside:  # the old one has the ports
@@ -219,12 +233,12 @@ class GatewayContainer:
         )
 
     def _runtime(self, found: Mapping[str, Any]) -> Runtime:
-        if _on_host(found):
-            return Runtime(_sockets(found) / "master.sock")
-        published = (found["NetworkSettings"]["Ports"] or {}).get(f"{CONTROL_PORT}/tcp")
-        if not published:
+        if on_host(found) and (sockets := sockets_of(found)) is not None:
+            return Runtime(sockets / "master.sock")
+        control = (found["NetworkSettings"]["Ports"] or {}).get(f"{CONTROL_PORT}/tcp")
+        if not control:
             raise Unavailable("the gateway is not running")
-        return Runtime(("127.0.0.1", int(published[0]["HostPort"])))
+        return Runtime(("127.0.0.1", int(control[0]["HostPort"])))
 
     async def _create(self, layout: Layout) -> None:
         (self._directory / layout.sockets).mkdir(parents=True, exist_ok=True)
@@ -276,19 +290,3 @@ class GatewayContainer:
 
     async def _remove(self, container_id: str) -> None:
         await self._engine.containers.remove(container_id)
-
-
-def _published(found: Mapping[str, Any]) -> set[tuple[int, str]]:
-    """The ports that a container publishes, each with the address that it is bound to."""
-    bindings = (found["HostConfig"]["PortBindings"] or {}).items()
-    return {(int(port.partition("/")[0]), bound["HostIp"]) for port, all_bound in bindings for bound in all_bound}
-
-
-def _on_host(found: Mapping[str, Any]) -> bool:
-    return bool(found["HostConfig"]["NetworkMode"] == "host")
-
-
-def _sockets(found: Mapping[str, Any]) -> Path:
-    """The directory with a container's sockets, as a path on the host."""
-    mounts = (bind.split(":") for bind in found["HostConfig"]["Binds"])
-    return next(Path(mount[0]) for mount in mounts if mount[1] == SOCKETS)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from deployd.errors import Unavailable
-from deployd.gateway.paths import CONFIG
+from deployd.gateway.described import files_of
 
 
 def require_ours(found: Mapping[str, Any], directory: Path, instance: str) -> None:
     """Unavailable when the gateway's container belongs to another daemon. `directory` is where ours has its files."""
-    its = _directory_of(found)
+    its = files_of(found)
     if its is None or its.resolve() == directory.resolve():
         return
     if (other := _daemon_at(its.parent)) is not None:
@@ -23,12 +23,6 @@ def require_ours(found: Mapping[str, Any], directory: Path, instance: str) -> No
             f"another deployd ({other}) uses this engine as instance {instance}",
             hint=f"give each daemon a [server] instance of its own, or remove {its.parent} if that deployd is no more",
         )
-
-
-def _directory_of(found: Mapping[str, Any]) -> Path | None:
-    """The directory with the files of a gateway's container, as a path on the host."""
-    mounts = (bind.split(":") for bind in found["HostConfig"]["Binds"] or ())
-    return next((Path(mount[0]).parent for mount in mounts if mount[1] == CONFIG), None)
 
 
 def _daemon_at(state_dir: Path) -> str | None:

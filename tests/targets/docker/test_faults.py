@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -125,6 +126,26 @@ async def test_a_restarted_daemon_knows_what_serves(
         await load.more(100)
 
     assert load.failures == []
+
+
+async def test_a_state_directory_that_was_moved_or_deleted_under_the_gateway_gets_a_new_one(
+    target: DockerTarget, web: Image, engine: str, instance: str, section: GatewaySection, tmp_path: Path
+) -> None:
+    port, made, moved = free_port(), FakeMade(), tmp_path / "moved"
+    await roll_out(target, 1, web, port)
+    (tmp_path / "gateway").rename(moved)
+    async with Load(port) as load, DockerTarget(instance, section, moved, made, engine) as later:
+        assert await later.serving(an_app(1, listen=port)) == 1
+        await load.more(100)
+    assert len(load.failures) <= load.keeping + load.renewing  # those that the former one had not accepted yet
+    assert load.answers[-1].body == commit(1)
+
+    shutil.rmtree(moved)
+    async with DockerTarget(instance, section, moved, made, engine) as later:
+        assert await later.serving(an_app(1, listen=port)) is None
+        await roll_out(later, 2, web, port)
+        assert (await answer(port)).text == commit(2)
+        assert await later.ping() == {"engine": "ok", "gateway": "ok"}
 
 
 async def test_a_switch_that_was_not_written_to_the_file_is_read_from_haproxy_at_the_start(

@@ -1,0 +1,38 @@
+"""What the engine says of a gateway's container: its mounts and its published ports. Pure, but for a look at the directory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deployd.gateway.paths import CONFIG, SOCKETS
+
+
+def published(found: Mapping[str, Any]) -> set[tuple[int, str]]:
+    """The ports that it publishes, each with the address that it is bound to."""
+    bindings = (found["HostConfig"]["PortBindings"] or {}).items()
+    return {(int(port.partition("/")[0]), bound["HostIp"]) for port, all_bound in bindings for bound in all_bound}
+
+
+def on_host(found: Mapping[str, Any]) -> bool:
+    """Whether it is on the host's network."""
+    return bool(found["HostConfig"]["NetworkMode"] == "host")
+
+
+def files_of(found: Mapping[str, Any]) -> Path | None:
+    """The directory with its files, as a path on the host; None when it is no container of a gateway."""
+    return config.parent if (config := _mounted(found, CONFIG)) is not None else None
+
+
+def sockets_of(found: Mapping[str, Any]) -> Path | None:
+    """The directory with its sockets, as a path on the host."""
+    return _mounted(found, SOCKETS)
+
+
+def is_cut_off(found: Mapping[str, Any]) -> bool:
+    """Whether the state directory was moved or deleted since it was made: what it has mounted is not there any more."""
+    return (sockets := sockets_of(found)) is not None and not sockets.is_dir()
+
+
+def _mounted(found: Mapping[str, Any], where: str) -> Path | None:
+    mounts = (bind.split(":") for bind in found["HostConfig"]["Binds"] or ())
+    return next((Path(mount[0]) for mount in mounts if mount[1] == where), None)
