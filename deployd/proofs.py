@@ -1,7 +1,7 @@
 """What each app has to prove: its gates, made with what they read beside the candidate itself."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,22 @@ from deployd.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluations:
+    """The figures of the labelled rows that are recorded. Implements gates.evaluate.Recorded."""
+
+    store: Store
+
+    async def of(self, app: str, number: int) -> Mapping[str, Any] | None:
+        """Those of one deploy; None when there are none."""
+        deploy = await self.store.deploy(app, number)
+        return next(iter(_evaluated([deploy])), None) if deploy is not None else None
+
+    async def before(self, app: str, number: int) -> Sequence[Mapping[str, Any]]:
+        """Those of the last fifty deploys before `number`, the newest first."""
+        return _evaluated(await self.store.deploys(app, before=number))
+
+
+@dataclass(frozen=True, slots=True)
 class Gates:
     """The gates of an app, in the order in which they are asked."""
 
@@ -36,18 +52,17 @@ class Gates:
         if app.golden is not None:
             found.append(GoldenGate(read))
         if app.evaluate is not None:
-            found.append(EvaluateGate(app, self._evaluated, read))
+            found.append(EvaluateGate(app, Evaluations(self.store), read))
         if app.compare is not None:
             found.append(CompareGate(self._facts, self._recorded, read))
         return [*found, *(OwnGate(gate) for gate in app.gate if gate.when == "before")]
-
-    async def _evaluated(self, app: str, number: int) -> Mapping[str, Any] | None:
-        deploy = await self.store.deploy(app, number)
-        gates = deploy.gates if deploy is not None else ()
-        return next((gate.figures for gate in gates if gate.name == EvaluateGate.name), None)
 
     async def _recorded(self, app: str, count: int) -> Sequence[Recorded]:
         return await asyncio.to_thread(self.recordings.requests, app, count)
 
     async def _facts(self, app: App, deploy: Deploy) -> CommitFacts:
         return await self.source.facts(app, Head(deploy.ref, deploy.commit))
+
+
+def _evaluated(deploys: Iterable[Deploy]) -> Sequence[Mapping[str, Any]]:
+    return [gate.figures for deploy in deploys for gate in deploy.gates if gate.name == EvaluateGate.name]

@@ -24,6 +24,7 @@ from deployd.gates.files import ImageReader
 from deployd.gates.golden import proof
 from deployd.gates.rules import Difference, Rule, Rules
 from deployd.jsonpath import Step, shown
+from deployd.judge.shares import at_least_so_many, wilson
 from deployd.ports.gate import Candidate, Serving
 from deployd.ports.log import Log
 from deployd.ports.source import CommitFacts, Context
@@ -168,7 +169,7 @@ class _Comparison:
         ratio = compare.max_latency_ratio
         slower = sum(mine > ratio * theirs + _FLOOR_SECONDS for theirs, mine in self._times)
         self.slow = len(self._times) >= _FEWEST_TIMED and at_least_so_many(slower, len(self._times)) < _SURE
-        self.blocked = self._count > 0 and wilson_lower(self._differing, self._count) > compare.block
+        self.blocked = self._count > 0 and wilson(self._differing, self._count)[0] > compare.block
 
     def result(self) -> GateResult:
         """The verdict, with the figures."""
@@ -279,15 +280,3 @@ def _row(at: int, found: Sequence[Difference | str], *, private: bool) -> Mappin
     more = {"more": len(found) - 1} if len(found) > 1 else {}
     parts = first.row() if isinstance(first, Difference) else {}
     return {"request": at, **parts, **more, "text": f"request {at}: {first}"}
-
-
-def wilson_lower(k: int, n: int, z: float = 1.96) -> float:
-    """The lower limit of Wilson's 95 % interval for the share k of n."""
-    share, square = k / n, z * z
-    middle = share + square / (2 * n)
-    return max(0.0, (middle - z * math.sqrt(share * (1 - share) / n + square / (4 * n * n))) / (1 + square / n))
-
-
-def at_least_so_many(k: int, n: int) -> float:
-    """The sign test: the probability of k or more of n where each is as likely as not."""
-    return float(sum(math.comb(n, one) for one in range(k, n + 1)) / 2**n)

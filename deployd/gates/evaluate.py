@@ -6,23 +6,20 @@ too (McNemar's for accuracy, else the bootstrap; p below 0.01, shared among the 
 """
 
 import asyncio
-import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from deployd.config.app import App
-from deployd.config.gates import LOWER_IS_BETTER, OF_SCORES, Evaluate, Metric
+from deployd.config.gates import LOWER_IS_BETTER, Evaluate, Metric
 from deployd.domain import GateResult
 from deployd.errors import RolloutFailed
 from deployd.gates import files, labelled
-from deployd.gates.asking import asking, refusal
 from deployd.gates.files import ImageReader
-from deployd.gates.golden_file import Exchange
 from deployd.gates.labelled import Labelled
+from deployd.gates.predictions import Unpredicted, predictions
 from deployd.gates.scoring import Scoring, scoring
-from deployd.jsonpath import Pattern
 from deployd.ports.gate import Candidate, Serving
 from deployd.ports.log import Log
 from deployd.ports.source import Context
@@ -33,8 +30,17 @@ _FEWEST_ROWS = 30  # a slice with fewer is shown and not judged
 _SLICE_MARGIN = 0.05
 _ROWS_SHOWN = 10
 
-Recorded = Callable[[str, int], Awaitable[Mapping[str, Any] | None]]
-"""The figures that this gate recorded for a deploy of an app; None when there are none."""
+
+class Recorded(Protocol):
+    """The figures that this gate has recorded for the deploys of an app."""
+
+    async def of(self, app: str, number: int) -> Mapping[str, Any] | None:
+        """Those of one deploy; None when there are none."""
+        ...
+
+    async def before(self, app: str, number: int) -> Sequence[Mapping[str, Any]]:
+        """Those of the last deploys before `number`, the newest first."""
+        ...
 
 
 class EvaluateGate:
@@ -77,21 +83,14 @@ class EvaluateGate:
             )
             await judgement.measure()
             await judgement.compare(self._recorded)
+            await judgement.count(self._recorded)
         except RolloutFailed as exc:
             detail = f"{exc.message} ({exc.hint})" if exc.hint else exc.message
-            return GateResult(NAME, "failed", detail, rows=exc.rows if isinstance(exc, _Refused) else ())
+            return GateResult(NAME, "failed", detail, rows=exc.rows if isinstance(exc, Unpredicted) else ())
         result = judgement.result()
         for name, of_slice in result.figures["slices"].items():
             log.write(f"{name}: {', '.join(f'{key} {_shown(value)}' for key, value in of_slice.items())}\n")
         return result
-
-
-class _Refused(RolloutFailed):
-    """The candidate does not answer some rows with a prediction."""
-
-    def __init__(self, message: str, rows: tuple[Mapping[str, Any], ...] = ()) -> None:
-        super().__init__(message)
-        self.rows = rows
 
 
 @dataclass
@@ -106,6 +105,7 @@ class _Judgement:
     slices: dict[str, Any] = field(default_factory=dict)
     live: dict[str, Any] = field(default_factory=dict)
     live_asked: bool = False
+    judged: int = 1
     refusals: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -113,7 +113,7 @@ class _Judgement:
     async def measure(self) -> None:
         """Ask the candidate all rows, and hold its figures against the limits."""
         start = {"expected": self.data.expected, "slices": self.data.slices, "numeric": self.evaluate.numeric}
-        answers = await _predictions(self.evaluate, self.data, self.candidate.address, self.candidate.headers)
+        answers = await predictions(self.evaluate, self.data, self.candidate.address, self.candidate.headers)
         await self.scoring.ask({**start, "metrics": list(self.evaluate.metrics)})
         said = await self.scoring.ask({"answers": "candidate", **answers})
         self.figures, self.slices = said["figures"], said["slices"]
@@ -132,21 +132,27 @@ class _Judgement:
         if serving is None:
             self.doubts += [] if not self.evaluate.strict else ["nothing serves to compare with"]
             return
-        before = await recorded(self.candidate.app.name, serving.number)
+        before = await recorded.of(self.candidate.app.name, serving.number)
         same_rows = before is not None and before.get("data") == self.data.digest
         if before is not None and same_rows and not self.evaluate.strict and set(wanted) <= before.keys():
             self.live = dict(before)
         try:
             for metric in wanted:
                 await self._compare(metric, self.evaluate.metrics[metric], serving)
-        except _Refused as exc:
+        except Unpredicted as exc:
             self.doubts.append(f"{self._name(serving)} cannot be compared: {exc.message}")
+
+    async def count(self, recorded: Recorded) -> None:
+        """How often these rows have judged by now: who tries often enough finds a model that fits them by chance."""
+        earlier = await recorded.before(self.candidate.app.name, self.candidate.deploy.number)
+        same = next((one for one in earlier if one.get("data") == self.data.digest), None)
+        self.judged = 1 + int(same.get("judged", 1)) if same is not None else 1
 
     def result(self) -> GateResult:
         """The verdict, with all figures."""
         n = len(self.data.rows)
         counted = {name: {"n": len(self.data.slices[name])} | values for name, values in self.slices.items()}
-        figures = {"n": n, **self.figures, "data": self.data.digest, "slices": counted}
+        figures = {"n": n, **self.figures, "data": self.data.digest, "judged": self.judged, "slices": counted}
         if self.live:
             figures["live"] = {metric: self.live.get(metric) for metric in self.evaluate.metrics}
         limits = self.evaluate.model_dump(mode="json", include={"metrics"}, exclude_none=True)["metrics"]
@@ -220,7 +226,7 @@ class _Judgement:
         return self.slices[name][metric], self.live.get("slices", {}).get(name, {}).get(metric)
 
     async def _ask_live(self, serving: Serving) -> None:
-        answers = await _predictions(self.evaluate, self.data, serving.address, self.candidate.headers)
+        answers = await predictions(self.evaluate, self.data, serving.address, self.candidate.headers)
         said = await self.scoring.ask({"answers": "live", **answers})
         self.live, self.live_asked = {**said["figures"], "slices": said["slices"]}, True
 
@@ -232,69 +238,6 @@ class _Judgement:
 
     def _name(self, serving: Serving) -> str:
         return f"{self.candidate.app.name}/{serving.number}" if serving.number else "what serves"
-
-
-async def _predictions(
-    evaluate: Evaluate, data: Labelled, address: str, headers: Mapping[str, str]
-) -> dict[str, list[Any] | None]:
-    """What a release predicts for every row, and its scores where a metric needs them."""
-    size = evaluate.batch
-    rows = [row if evaluate.rows == "objects" else list(row.values()) for row in data.rows]
-    batches = [rows[at : at + size] for at in range(0, len(rows), size)]
-    requests = [Exchange("", "POST", evaluate.url, {evaluate.request: batch}, None) for batch in batches]
-    async with asking(address, headers) as asker:
-        answers = await asker.ask_all(requests, evaluate.concurrency)
-    scored, labelled_too = bool(OF_SCORES & set(evaluate.metrics)), bool(set(evaluate.metrics) - OF_SCORES)
-    predicted: list[Any] = []
-    scores: list[Any] = []
-    for at, (batch, answer) in enumerate(zip(batches, answers, strict=True)):
-        where = f"rows {at * size + 1} to {at * size + len(batch)}"
-        if answer is None or (why := refusal(evaluate.url, answer)):
-            raise _Refused(f"{where}: {why if answer is not None else 'not asked any more'}")
-        if labelled_too:
-            predicted += _found(answer.value, evaluate.predicted, len(batch), where)
-        if scored:
-            scores += _found(answer.value, evaluate.probabilities, len(batch), where)
-    number = _numeric if evaluate.numeric else _label
-    return {
-        "predicted": [_each(number, value, at) for at, value in enumerate(predicted)] if labelled_too else None,
-        "scores": [_each(_score, value, at) for at, value in enumerate(scores)] if scored else None,
-    }
-
-
-def _found(answer: Any, path: str, count: int, rows: str) -> list[Any]:
-    values = list(Pattern(path).found(answer))
-    if len(values) != count:
-        raise _Refused(f"{rows}: the answer has {len(values)} values at {path}, expected {count}")
-    return values
-
-
-def _each(read: Callable[[Any], Any], value: Any, at: int) -> Any:
-    try:
-        return read(value)
-    except ValueError as exc:
-        text = f"row {at + 1}: the answer is {exc}"
-        raise _Refused(text, ({"row": at + 1, "text": text},)) from exc
-
-
-def _numeric(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("null, expected a number" if value is None else "no number")  # noqa: TRY004 - the caller's one kind
-    if not math.isfinite(value):
-        raise ValueError(f"{'NaN' if math.isnan(value) else 'infinite'}, expected a number")
-    return float(value)
-
-
-def _label(value: Any) -> str:
-    if value is None or isinstance(value, dict | list) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(
-            f"{'NaN' if isinstance(value, float) else 'null' if value is None else 'no label'}, expected a label"
-        )
-    return labelled.label(value)
-
-
-def _score(value: Any) -> Any:
-    return {name: _numeric(score) for name, score in value.items()} if isinstance(value, dict) else _numeric(value)
 
 
 def _compares(limits: Metric) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deployd.judge.evidence import Count, Evidence
+from deployd.judge.evidence import ENOUGH, Count, Evidence
 from deployd.judge.latency import slower, typical, with_waiting
 from deployd.judge.traffic import Histogram, Traffic
 from deployd.wording import counted
@@ -131,7 +131,7 @@ class CanaryJudge:
             "old_refused": old.refused,
             "waiting": new.waiting,
             "e_value": float(f"{self._errors.value:.4g}"),
-            "e_limit": 10_000,
+            "e_limit": ENOUGH,
             **_durations("", new),
             **_durations("old_", old),
         }

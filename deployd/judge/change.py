@@ -8,6 +8,7 @@ after 22, with 10 % after 74.
 
 import math
 
+from deployd.judge.shares import wilson
 from deployd.judge.traffic import Traffic
 
 LIMIT = 14.0
@@ -15,7 +16,6 @@ _TIMES = 10.0
 _HIGHEST_USUAL, _HIGHEST_CHANGED = 0.25, 0.5
 # As high as the usual rate is taken because too little is known of the release before.
 _UNSURE = 0.1
-_Z = 1.96
 
 
 class Change:
@@ -44,13 +44,5 @@ def usual_rate(before: Traffic, least: float) -> float:
     least `least`."""
     if not before.requests:
         return least
-    unsure = min(_UNSURE, 2 * upper_limit(before.bad, before.requests))
+    unsure = min(_UNSURE, 2 * wilson(before.bad, before.requests)[1])
     return min(_HIGHEST_USUAL, max(least, unsure, 2 * before.rate))
-
-
-def upper_limit(events: int, count: int) -> float:
-    """The upper limit of a share of which `events` of `count` were seen, by Wilson, at 97.5 %."""
-    share, square = min(1.0, events / count), _Z * _Z
-    middle = share + square / (2 * count)
-    spread = _Z * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
-    return min(1.0, (middle + spread) / (1 + square / count))

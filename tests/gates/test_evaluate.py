@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,28 @@ def predicting(predict: Predict, seen: list[dict[str, Any]] | None = None) -> Ca
     return answer
 
 
+class Figures:
+    """What is recorded: of the live release, iris/41, and of the deploys before the candidate's."""
+
+    def __init__(self, of_live: Mapping[str, Any] | None = None, earlier: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._of_live = of_live
+        self._earlier = earlier
+
+    async def of(self, app: str, number: int) -> Mapping[str, Any] | None:
+        assert (app, number) == ("iris", 41)
+        return self._of_live
+
+    async def before(self, app: str, number: int) -> Sequence[Mapping[str, Any]]:
+        assert (app, number) == ("iris", 1)
+        return self._earlier
+
+
 async def evaluated(
     candidate: Predict | Callable[[str, bytes], Answer],
     live: Predict | None = None,
     recorded: Mapping[str, Any] | None = None,
     *,
+    earlier: Sequence[Mapping[str, Any]] = (),
     seen: list[dict[str, Any]] | None = None,
     raw: bool = False,
     csv: str = CSV,
@@ -61,10 +78,6 @@ async def evaluated(
 ) -> GateResult:
     """`live` is only asked when it is given; a recorded figure alone comes from a release that would fail the test when asked."""
     table = {"data": "eval.csv", "target": "species", "metrics": METRICS, **evaluate}
-
-    async def figures(app: str, number: int) -> Mapping[str, Any] | None:
-        assert (app, number) == ("iris", 41)
-        return recorded
 
     async with AsyncExitStack() as stack:
         answer: Any = candidate
@@ -74,7 +87,7 @@ async def evaluated(
         old = None
         if live is not None or recorded is not None:
             old = Serving(41, await stack.enter_async_context(serving(predicting(live or _never))))
-        gate = await stack.enter_async_context(EvaluateGate(asked.app, figures))
+        gate = await stack.enter_async_context(EvaluateGate(asked.app, Figures(recorded, earlier)))
         asked = Candidate(asked.app, asked.deploy, address, asked.image, {}, old)
         return await gate.ask(asked, context, FakeLog())
 
@@ -188,6 +201,15 @@ async def test_a_python_without_scikit_learn_is_told() -> None:
     assert "cannot be started" in await unable("/nowhere/python")
 
 
+async def test_it_counts_how_often_the_same_rows_have_judged() -> None:
+    first = (await evaluated(right)).figures
+    assert first["judged"] == 1
+    second = (await evaluated(right, earlier=[{"data": "others", "judged": 7}, first])).figures
+    assert second["judged"] == 2
+    assert (await evaluated(right, earlier=[second, first])).figures["judged"] == 3
+    assert (await evaluated(right, earlier=[second], csv=CSV + "500,DE,a\n")).figures["judged"] == 1
+
+
 async def test_a_cancelled_evaluation_leaves_no_process() -> None:
     async def wait() -> None:
         async with scoring(None) as found:
@@ -225,8 +247,4 @@ async def test_rows_are_sent_as_lists_to_services_that_want_them_so() -> None:
 async def test_a_rollback_to_a_worse_model_is_not_refused() -> None:
     app = a_candidate("http://127.0.0.1:1", evaluate={"data": "e.csv", "target": "species", "metrics": METRICS})
     back = Candidate(app.app, replace(app.deploy, rollback_to=3), app.address, app.image)
-
-    async def figures(app: str, number: int) -> None:
-        raise AssertionError
-
-    assert (await EvaluateGate(app.app, figures).ask(back, None, FakeLog())).verdict == "not_judged"
+    assert (await EvaluateGate(app.app, Figures()).ask(back, None, FakeLog())).verdict == "not_judged"

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from deployd.judge.change import Change, upper_limit, usual_rate
+from deployd.judge.change import Change, usual_rate
 from deployd.judge.traffic import Traffic
 
 LEAST = 0.005
@@ -68,9 +68,3 @@ def test_an_app_whose_release_before_erred_often_can_still_be_returned() -> None
     change = Change(usual_rate(Traffic(100, 90), LEAST))
     change.add(30, 30)
     assert change.certain
-
-
-def test_the_upper_limit_is_that_of_wilson() -> None:
-    assert upper_limit(0, 100) == pytest.approx(0.03699, abs=1e-4)
-    assert upper_limit(5, 100) == pytest.approx(0.1118, abs=1e-3)
-    assert upper_limit(7, 5) <= 1.0  # a request that was tried again may count twice
