@@ -29,6 +29,7 @@ INSTALL = "install it on the machine of deployd, or change its path"
 _AGAIN_S = 1.0
 _LONGEST_ANSWER = 64 * 1024
 _AWAY = frozenset({502, 503, 504})
+_PLAIN = {"Accept-Encoding": "identity"}  # a few bytes could unpack to very many
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,10 @@ def programs_of(app: App) -> Iterator[tuple[str, OwnProgram]]:
     yield from (("hook", one) for one in app.hook)
 
 
+class _TooLong(Exception):
+    """An answer is longer than a verdict may be."""
+
+
 async def _posted(asked: OwnProgram, facts: Facts) -> GateResult:
     """Post the facts. While nothing answers there, it is tried again until the time is up."""
     until, why = time.monotonic() + asked.timeout, "it does not answer"
@@ -140,6 +145,8 @@ async def _posted(asked: OwnProgram, facts: Facts) -> GateResult:
                     status, body = await _answer(http, str(asked.url), facts.body(asked.name))
             except TimeoutError:
                 break
+            except _TooLong:
+                return GateResult(asked.name, "failed", f"its answer is longer than {_LONGEST_ANSWER // 1024} KiB")
             except httpx.HTTPError as exc:
                 why = str(exc) or type(exc).__name__
             else:
@@ -151,12 +158,15 @@ async def _posted(asked: OwnProgram, facts: Facts) -> GateResult:
 
 
 async def _answer(http: httpx.AsyncClient, url: str, body: Mapping[str, object]) -> tuple[int, str]:
+    """The status, and the text of the answer; of a redirect, where to. _TooLong when it is longer than a verdict may be."""
     content = bytearray()
-    async with http.stream("POST", url, json=body, timeout=None) as answer:
+    async with http.stream("POST", url, json=body, timeout=None, headers=_PLAIN) as answer:
+        if answer.has_redirect_location:
+            return answer.status_code, f"a redirect to {answer.headers['Location']}, which is not followed"
         async for block in answer.aiter_bytes():
             content += block
             if len(content) > _LONGEST_ANSWER:
-                return answer.status_code, '{"detail": "its answer is longer than 64 KiB"}'
+                raise _TooLong
         return answer.status_code, content.decode("utf-8", "replace")
 
 

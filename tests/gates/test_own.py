@@ -1,5 +1,6 @@
 """An app's own gates: what commands and URLs are told, and what their answers mean."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -142,9 +143,28 @@ async def test_the_status_of_an_answer_counts(answer: Answer, verdict: str, deta
     assert (found.verdict, found.detail) == (verdict, detail)
 
 
+async def test_a_redirect_is_not_followed_and_says_where_to() -> None:
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 308 -\r\nLocation: /new/gate\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
+        found = await _asked(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/gate")
+    assert found == GateResult("fairness", "failed", "it answers 308: a redirect to /new/gate, which is not followed")
+
+
 async def test_an_answer_that_is_too_long_is_no_verdict() -> None:
     found, _ = await _posted((200, b"x" * 70_000))
+    assert (found.verdict, found.detail) == ("failed", "its answer is longer than 64 KiB")
+
+
+async def test_a_long_answer_that_is_no_verdict_is_told_in_short() -> None:
+    found, _ = await _posted((500, b"x" * 60_000))
     assert found.verdict == "failed"
+    assert found.detail.startswith("it answers 500: xxx")
+    assert len(found.detail) <= 500
 
 
 async def test_a_url_that_is_away_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
