@@ -12,16 +12,15 @@ from pathlib import Path
 from deployd.builders.engine import EngineBuilder
 from deployd.check_ports import held_by_deployd, usable, wanted
 from deployd.check_reports import reported
+from deployd.check_secrets import readable
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.urls import public_urls
-from deployd.config.values import read_secret
 from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.finding import Finding, Verdict
 from deployd.forges.configured import sections
-from deployd.forges.gitlab import GitLab
 from deployd.gates.own import INSTALL, missing, programs_of
 from deployd.gates.scoring import unable
 from deployd.gateway.certificates import Certificate, look, prove
@@ -44,7 +43,7 @@ async def check(path: Path) -> list[Finding]:
         config = load(path)
     except ConfigError as exc:
         return [Finding.fault("config", exc)]
-    found = [Finding("config", "ok", f"{path}: {_counted(config)}"), *_secrets(config), *_access(config)]
+    found = [Finding("config", "ok", f"{path}: {_counted(config)}"), *readable(config), *_access(config)]
     found += [
         _state(config),
         *await reported(config),
@@ -57,41 +56,9 @@ async def check(path: Path) -> list[Finding]:
     return found + [finding for task in looking for finding in task.result()]
 
 
-def references(config: Config) -> Iterator[tuple[str, str]]:
-    """The key path and the reference of every secret in the config."""
-    for name, section in sections(config).items():
-        yield from ((f"{name}.secrets[{at}]", one) for at, one in enumerate(section.secrets))
-        if section.token is not None:
-            yield f"{name}.token", section.token
-    if config.github.app is not None:
-        yield "github.app.key", config.github.app.key
-    yield from ((f"notify.urls[{at}]", one) for at, one in enumerate(config.notify.urls))
-    if config.registry is not None and config.registry.password is not None:
-        yield "registry.password", config.registry.password
-    for app in config.app:
-        for key in ("credentials", "ssh_key", "known_hosts"):
-            if (reference := getattr(app, key)) is not None:
-                yield f"app.{app.name}.{key}", reference
-        yield from ((f"app.{app.name}.build.secrets.{name}", one) for name, one in app.build.secrets.items())
-        env = (app.docker if app.target == "docker" or app.kubernetes is None else app.kubernetes).env_secrets.items()
-        yield from ((f"app.{app.name}.{app.target}.env_secrets.{name}", reference) for name, reference in env)
-
-
 def _counted(config: Config) -> str:
     names = ", ".join(app.name for app in config.app)
     return f"{len(config.app)} app{'' if len(config.app) == 1 else 's'}{f' ({names})' if names else ''}"
-
-
-def _secrets(config: Config) -> Iterator[Finding]:
-    for key, reference in references(config):
-        try:
-            value = read_secret(reference, key)
-            if key.startswith("gitlab.secrets"):
-                GitLab([value.encode()])  # a signing token has a form
-        except ConfigError as exc:
-            yield Finding.fault("secret", exc)
-        else:
-            yield Finding("secret", "ok", f"{key}: {reference} can be read")
 
 
 def _access(config: Config) -> Iterator[Finding]:

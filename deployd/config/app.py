@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from deployd.config.docker import DockerApp
 from deployd.config.gates import Compare, Evaluate, Golden
 from deployd.config.globs import is_path_pattern
+from deployd.config.headers import Headers
 from deployd.config.kubernetes import KubernetesApp
 from deployd.config.own_gates import Hook, OwnGate, names_differ
 from deployd.config.record import Record
@@ -17,7 +18,6 @@ from deployd.config.watch import Watch
 
 _LABEL = r"[a-z0-9_](?:[-a-z0-9_]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
-_HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _STAGE = re.compile(r"[A-Za-z][-_.A-Za-z0-9]*")
 _WEBHOOK = re.compile(r"[a-z0-9.-]+(?:/[^/\s:]+){2,}")
 
@@ -80,12 +80,9 @@ def _request_host(text: str) -> str:
     return text.lower()
 
 
-def _headers(table: dict[str, str]) -> dict[str, str]:
-    for name, value in table.items():
-        if _HEADER_NAME.fullmatch(name) is None or re.search(r"[\r\n]", value):
-            raise ValueError(f'"{name}" is not the name of a header with a value on one line')
-        if name.lower() == "host":
-            raise ValueError('the key "host" sets the host')
+def _without_host(table: dict[str, str]) -> dict[str, str]:
+    if any(name.lower() == "host" for name in table):
+        raise ValueError('the key "host" sets the host')
     return table
 
 
@@ -99,7 +96,7 @@ RefName = Annotated[str, AfterValidator(_ref_part)]
 StageName = Annotated[str, AfterValidator(_stage)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 RequestHost = Annotated[str, AfterValidator(_request_host)]
-Headers = Annotated[dict[str, EnvValue], AfterValidator(_headers)]
+ReadyHeaders = Annotated[Headers, AfterValidator(_without_host)]
 PathPattern = Annotated[str, AfterValidator(_path_pattern)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 
@@ -144,7 +141,7 @@ class Ready(Section):
     every: Duration = 0.25
     commit_path: HttpPath | None = None
     host: RequestHost | None = None
-    headers: Headers = {}
+    headers: ReadyHeaders = {}
 
 
 class AppGithub(Section):
@@ -216,6 +213,10 @@ class App(Section):
             raise ValueError('compare.requests = "golden" needs a table [app.golden]')
         if self.compare is not None and self.compare.requests == "recorded" and self.record is None:
             raise ValueError('compare.requests = "recorded" needs a table [app.record]: the consent to record requests')
+        if self.record is not None and self.target == "kubernetes":
+            raise ValueError(
+                '[app.record] needs target = "docker": requests on a cluster do not pass deployd\'s gateway'
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,11 +1,12 @@
 """The part of an app's config about the watch of a new release: `[app.watch]`."""
 
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from deployd.config.values import Duration, Section
+from deployd.config.headers import Headers
+from deployd.config.values import Duration, Reference, Section
 
 
 def _prometheus_url(url: str) -> str:
@@ -13,7 +14,7 @@ def _prometheus_url(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise ValueError('expected the address of a Prometheus, such as "http://127.0.0.1:9090"')
     if parts.username is not None:
-        raise ValueError("must not hold a user name or password")
+        raise ValueError("must not hold a user name or password; set token instead")
     return url.rstrip("/")
 
 
@@ -35,6 +36,14 @@ class Prometheus(Section):
     url: Annotated[str, AfterValidator(_prometheus_url)]
     query: Annotated[str, AfterValidator(_query)]
     at_most: Annotated[float, Field(allow_inf_nan=False)]
+    token: Reference | None = None
+    headers: Headers = {}
+
+    @model_validator(mode="after")
+    def _one_authorization(self) -> Self:
+        if self.token is not None and any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("token and headers both say who asks; leave Authorization out of headers")
+        return self
 
 
 class Watch(Section):

@@ -3,19 +3,24 @@
 No answer, and an answer without a number, say nothing about the release.
 """
 
+import asyncio
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from deployd.config.values import read_secret
 from deployd.config.watch import Prometheus
 from deployd.domain import GateResult
+from deployd.errors import ConfigError
 
 _TIMEOUT_SECONDS = 5.0
 _LONGEST_SAID = 200
 _ENOUGH = 2
+_REFUSED = frozenset({401, 403})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +81,20 @@ class Query:
         url, form = self._settings.url, {"query": self._settings.query, "timeout": f"{_TIMEOUT_SECONDS:g}s"}
         secure = url.startswith("https:")  # else no certificates are loaded, which takes 25 ms
         try:
+            headers = await asyncio.to_thread(self._headers)
             async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS, verify=secure) as http:
-                answer = await http.post(f"{url}/api/v1/query", data=form)
+                answer = await http.post(f"{url}/api/v1/query", data=form, headers=headers)
+        except ConfigError as exc:
+            return Answer(trouble=exc.message)
         except httpx.HTTPError as exc:
             return Answer(trouble=f"{url} does not answer: {str(exc) or type(exc).__name__}")
         return read(answer.status_code, answer.content)
+
+    def _headers(self) -> Mapping[str, str]:
+        if self._settings.token is None:
+            return self._settings.headers
+        token = read_secret(self._settings.token, "watch.prometheus.token")
+        return {**self._settings.headers, "Authorization": f"Bearer {token}"}
 
 
 def read(status: int, content: bytes) -> Answer:
@@ -89,6 +103,8 @@ def read(status: int, content: bytes) -> Answer:
         said = json.loads(content)
     except ValueError:
         said = None
+    if status in _REFUSED:
+        return Answer(trouble=f"it answers {status}: it wants to know who asks, so set token or headers")
     if not isinstance(said, dict):
         return Answer(trouble=f"the answer ({status}) is not that of a Prometheus")
     if said.get("status") != "success" or status != 200:

@@ -59,6 +59,10 @@ def _shared(first: tuple[str, str], second: tuple[str, str] | None = None) -> di
             _app(target="kubernetes", kubernetes={"namespace": "ml"}, gateway={"sticky": True}),
             'app.iris: gateway.sticky needs target = "docker": a Service of Kubernetes knows no cookies',
         ),
+        (
+            _app(target="kubernetes", kubernetes={"namespace": "ml"}, record={}),
+            'app.iris: [app.record] needs target = "docker": requests on a cluster do not pass',
+        ),
         (_app(target="kubernetes"), 'app.iris: target = "kubernetes" needs a table [app.kubernetes]'),
         (_app(name="Iris_1"), "app.Iris_1.name: expected lower-case letters, digits and hyphens"),
         (_app(name=5), "app.0.name: expected text in quotes"),

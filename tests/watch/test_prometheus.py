@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import parse_qs
 
 import pytest
+from pydantic import ValidationError
 
 from deployd.config.watch import Prometheus
 from deployd.watch.prometheus import Query, read
@@ -48,6 +49,7 @@ def test_one_finite_number_is_read(content: bytes, number: float) -> None:
             b'{"status":"error","errorType":"bad_data","error":"1:5: parse error"}',
             "the query fails (400): bad_data: 1:5: parse error",
         ),
+        (401, b"<html>", "it answers 401: it wants to know who asks, so set token or headers"),
         (502, b"<html>Bad Gateway</html>", "the answer (502) is not that of a Prometheus"),
         (200, b"[]", "the answer (200) is not that of a Prometheus"),
         (200, b'{"status":"success"}', "the query gives a None, and must give one number"),
@@ -68,6 +70,7 @@ class Server:
 
     def __init__(self, *answers: tuple[int, bytes]) -> None:
         self.answers = list(answers)
+        self.heads: list[str] = []
         self.url = ""
 
     @asynccontextmanager
@@ -79,6 +82,7 @@ class Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        self.heads.append(head)
         assert head.startswith("post /api/v1/query http/1.1\r\n"), head
         assert "content-type: application/x-www-form-urlencoded" in head
         length = next(int(line.split(":")[1]) for line in head.splitlines() if line.startswith("content-length"))
@@ -112,6 +116,27 @@ async def test_one_answer_above_the_limit_is_a_warning() -> None:
     said, query = await _asked((200, _vector("0.7")), (200, _vector("0.1")), looks=3)
     assert said == [""] * 3
     assert (query.result().verdict, query.result().detail) == ("warned", "1 of 3 answers above 0.5, but no two running")
+
+
+async def test_a_token_and_headers_go_with_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "s3cret")
+    async with Server((200, _vector("0.1"))).running() as server:
+        who = {"token": "env:PROMETHEUS_TOKEN", "headers": {"X-Scope-OrgID": "ml"}}
+        query = Query(Prometheus(url=server.url, query="errors > bool 0", at_most=0.5, **who), 30.0)
+        await query.look()
+    assert {"authorization: bearer s3cret", "x-scope-orgid: ml"} <= set(server.heads[0].splitlines())
+    assert query.result().verdict == "passed"
+
+
+async def test_a_token_that_cannot_be_read_is_the_cause_of_a_warning() -> None:
+    query = Query(Prometheus(url="http://127.0.0.1:9", query="up", at_most=1, token="env:NOWHERE"), 30.0)
+    assert await query.look() == ""
+    assert query.result().detail.startswith("no number came of the query: watch.prometheus.token: ")
+
+
+def test_who_asks_is_said_once() -> None:
+    with pytest.raises(ValidationError, match="token and headers both say who asks"):
+        Prometheus(url="http://127.0.0.1:9", query="up", at_most=1, token="env:A", headers={"authorization": "Basic x"})
 
 
 async def test_answers_at_the_limit_are_good() -> None:
