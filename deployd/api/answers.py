@@ -58,7 +58,8 @@ class BaseAnswer(Answer):
 
 
 class DeployAnswer(Answer):
-    """One deploy. In lists `steps` is empty. `prove`: it was only proven, and never served."""
+    """One deploy. In lists `steps` is empty. `prove`: it was only proven, and never served. `standby`: the release that stands by
+    for it, while it is watched."""
 
     app: str
     number: int
@@ -70,6 +71,7 @@ class DeployAnswer(Answer):
     status: Status
     superseded_by: int | None = None
     rollback_to: int | None = None
+    standby: int | None = None
     reason: str = ""
     hint: str = ""
     created_at: datetime

@@ -15,7 +15,7 @@ from deployd.status import Status
 
 _USUAL_STEPS = 6
 _LAST_LINES = 15
-_AFTER_LIVE = frozenset({"drain", "prune"})
+_AFTER_LIVE = frozenset({"watch", "drain", "prune"})
 
 
 class _View(Protocol):
@@ -137,10 +137,7 @@ async def _tell_end(client: Client, deploy: DeployAnswer) -> None:
         console.print(f"{deploy.name} is proven after {took(since)}; it was not switched to", style="green")
         return
     if deploy.status in {Status.LIVE, Status.RETIRED}:
-        since = (deploy.live_at - deploy.created_at).total_seconds() if deploy.live_at else 0.0
-        console.print(f"{deploy.name} is live after {took(since)}", style="green")
-        for url in (await client.app(deploy.app)).urls:
-            console.print(f"  {url}")
+        await _tell_live(client, deploy)
         return
     console.print(f"{deploy.name} {deploy.status.predicate}: {printable(deploy.reason)}", style="red", soft_wrap=True)
     lines: list[str] = []
@@ -153,6 +150,17 @@ async def _tell_end(client: Client, deploy: DeployAnswer) -> None:
         console.print(f"the last lines of its log (deployd logs {deploy.name} prints all of it):", style="bold")
     for line in lines:
         console.print(f"  {printable(line)}", soft_wrap=True)
+
+
+async def _tell_live(client: Client, deploy: DeployAnswer) -> None:
+    console = err()
+    since = (deploy.live_at - deploy.created_at).total_seconds() if deploy.live_at else 0.0
+    console.print(f"{deploy.name} is live after {took(since)}", style="green")
+    for url in (await client.app(deploy.app)).urls:
+        console.print(f"  {url}")
+    if deploy.standby is not None:
+        stands_by = f"{deploy.app}/{deploy.standby} stands by"
+        console.print(f"  it is watched, and {stands_by}: deployd status {deploy.app}", soft_wrap=True)
 
 
 def _repeats(hint: str, lines: list[str]) -> bool:

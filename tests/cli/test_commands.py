@@ -37,6 +37,24 @@ def test_deploy_wait_shows_the_steps_and_ends_live(daemon: Neighbour, command: C
 
 
 @pytest.mark.slow
+def test_deploy_wait_says_that_the_release_is_watched_and_what_stands_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    watched = Neighbour(tmp_path / "state")
+    watched._settings["app"][0]["watch"] = {"for": "1h"}
+    with watched as daemon:
+        monkeypatch.setenv("DEPLOYD_URL", daemon.url)
+        daemon.do(daemon.desk.deployed(A))
+        daemon.desk.source.remotes[REPO][MAIN] = B
+        result = command("deploy", "iris", "--wait")
+        assert (result.exit_code, json.loads(command("history", "iris", "--json").stdout)["deploys"][0]["standby"]) == (
+            0,
+            1,
+        )
+    assert "it is watched, and iris/1 stands by: deployd status iris" in result.stderr
+
+
+@pytest.mark.slow
 def test_deploy_wait_shows_the_progress_of_a_step(daemon: Neighbour) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     halfway = daemon.desk.target.halfway = asyncio.Event()
