@@ -1,200 +1,26 @@
 """What every target promises (ports.Target), asked of each: one healthy release serves, however a roll-out ends."""
 
 import asyncio
-import socket
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from deployd.bringup import images
-from deployd.bringup.engine import Engine
-from deployd.bringup.leftovers import remove
-from deployd.config.app import App
-from deployd.config.daemon import Config, GatewaySection
-from deployd.domain import Deploy, Image, Trigger
+from deployd.domain import Image, Trigger
 from deployd.errors import RequestRefused, RolloutFailed
-from deployd.gates.ready import ReadyGate
 from deployd.ports.gate import Candidate
 from deployd.ports.target import Target
-from deployd.status import Status
-from deployd.targets.docker.target import DockerTarget
-from tests.conftest import Leaks
-from tests.fakes import FakeLog, FakeMade, FakeProgress, FakeTarget
-from tests.testbed.cluster import Cluster
-from tests.testbed.registry import Registry
-
-_SERVICE = """FROM deployd-testbed/busybox:latest
-RUN mkdir /srv && echo ok > /srv/index.html
-CMD ["/bin/busybox", "httpd", "-f", "-p", "5000", "-h", "/srv"]
-"""
-_CRASH = """FROM deployd-testbed/busybox:latest
-CMD ["sh", "-c", "echo no model file; exit 1"]
-"""
-
-
-class World:
-    """One target with an app on it, a good image and one whose containers do not come up."""
-
-    # Whether a cut-over takes an instant. On Kubernetes it takes minutes, and a cancellation then goes back instead of on.
-    instant = True
-
-    def __init__(self, target: Target, app: App, good: Image, bad: Image, gate: Callable[[], ReadyGate | None]) -> None:
-        self.target = target
-        self.app = app
-        self.good = good
-        self._bad = bad
-        self._gate = gate
-
-    def progress(self) -> FakeProgress:
-        return FakeProgress(self._gate())
-
-    def deploy(self, number: int, *, good: bool = True) -> Deploy:
-        image = self.good if good else self._bad
-        return Deploy(
-            self.app.name,
-            number,
-            f"{number:040x}",
-            "refs/heads/main",
-            Trigger("push"),
-            Status.CHECKING,
-            datetime.now(UTC),
-            image=image,
-        )
-
-    async def roll_out(self, number: int, progress: FakeProgress | None = None, *, good: bool = True) -> FakeProgress:
-        progress, deploy = progress or self.progress(), self.deploy(number, good=good)
-        assert deploy.image is not None
-        await self.target.roll_out(self.app, deploy, deploy.image, progress)
-        return progress
-
-    async def prove(self, number: int, *, good: bool = True) -> FakeProgress:
-        progress, deploy = self.progress(), replace(self.deploy(number, good=good), prove=True)
-        assert deploy.image is not None
-        await self.target.prove(self.app, deploy, deploy.image, progress)
-        return progress
-
-    async def serving(self) -> int | None:
-        return await self.target.serving(self.app)
-
-    async def health(self, number: int) -> str:
-        return (await self.target.health(self.app, self.deploy(number))).state
-
-    async def lose(self) -> None:
-        """Somebody removes what serves, without deployd."""
-        assert isinstance(self.target, FakeTarget)
-        self.target.lose(self.app.name)
-
-
-class DockerWorld(World):
-    """On an engine."""
-
-    def __init__(
-        self, target: Target, app: App, good: Image, bad: Image, gate: Callable[[], ReadyGate | None], engine: Engine
-    ) -> None:
-        super().__init__(target, app, good, bad, gate)
-        self._engine = engine
-
-    async def lose(self) -> None:
-        (container,) = (await self.target.describe(self.app))["containers"]
-        self._engine.api().delete(f"/containers/{container['id']}?force=1")
-
-
-class KubernetesWorld(World):
-    """On a cluster."""
-
-    instant = False
-
-    def __init__(
-        self, target: Target, app: App, good: Image, bad: Image, gate: Callable[[], ReadyGate | None], cluster: Cluster
-    ) -> None:
-        super().__init__(target, app, good, bad, gate)
-        self._cluster = cluster
-
-    async def lose(self) -> None:
-        settings = self.app.kubernetes
-        assert settings is not None
-        self._cluster.kubectl(f"--namespace={settings.namespace}", "delete", "deployment", self.app.name)
-
-
-Built = Callable[[str], tuple[Image, Image]]
-ENGINE = pytest.param("docker", marks=[pytest.mark.engine, pytest.mark.slow])
-CLUSTER = pytest.param("kubernetes", marks=[pytest.mark.cluster, pytest.mark.slow])
+from tests.contract.worlds import CLUSTER, ENGINE, World, world_on
+from tests.fakes import FakeLog, FakeProgress
 
 
 @pytest.fixture(params=["fake", ENGINE, CLUSTER])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    worlds = {"fake": _fake, "docker": _docker, "kubernetes": _kubernetes}
-    async with worlds[request.param](request, tmp_path) as world:
-        yield world
-
-
-@pytest.fixture(scope="session")
-def owner(docker_engine: Engine) -> Iterator[str]:
-    """The instance of the images that all worlds share; they go with the session."""
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    yield name
-    remove(docker_engine.api(), name)
-
-
-@pytest.fixture(scope="session")
-def built(base_images: Engine, owner: str) -> Built:
-    """Gives the good and the bad image under a name; each is built once."""
-
-    @cache
-    def under(name: str) -> tuple[Image, Image]:
-        return _built(base_images, name, "good", _SERVICE, owner), _built(base_images, name, "bad", _CRASH, owner)
-
-    return under
-
-
-@asynccontextmanager
-async def _fake(_: pytest.FixtureRequest, __: Path) -> AsyncIterator[World]:
-    yield World(FakeTarget(), _an_app("iris"), Image("iris", "good", "1"), Image("iris", "bad", "2"), lambda: None)
-
-
-@asynccontextmanager
-async def _docker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    engine: Engine = request.getfixturevalue("base_images")
-    leaks: Leaks = request.getfixturevalue("leaks")
-    good, bad = request.getfixturevalue("built")(f"deployd-test/{request.getfixturevalue('owner')}")
-    section = GatewaySection(bind="127.0.0.1")
-    async with DockerTarget(leaks.instance, section, tmp_path / "gateway", FakeMade(), engine.url) as target:
-        app = _an_app(f"web-{uuid.uuid4().hex[:8]}")
-        yield DockerWorld(target, app, good, bad, ReadyGate, engine)
-        await target.remove(app.name)
-        assert leaks.present() == []
-
-
-@asynccontextmanager
-async def _kubernetes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    # Its client library is large: other worlds do not wait for it.
-    from deployd.targets.kubernetes.target import KubernetesTarget  # noqa: PLC0415
-
-    engine: Engine = request.getfixturevalue("base_images")
-    registry: Registry = request.getfixturevalue("registry")
-    request.getfixturevalue("monkeypatch").setenv("DOCKER_HOST", engine.url)
-    settings = {
-        "kubeconfig": str(request.getfixturevalue("cluster").kubeconfig),
-        "namespace": request.getfixturevalue("namespace"),
-        "allow_root": True,
-        "patience": "3s",
-        "bake": "0",
-    }
-    app = _an_app("web", target="kubernetes", kubernetes=settings)
-    good, bad = request.getfixturevalue("built")(f"{registry.address}/{request.getfixturevalue('owner')}")
-    config = Config.model_validate(
-        {"server": {"state_dir": str(tmp_path)}, "registry": {"url": registry.address, "insecure": True}}
-    )
-    async with KubernetesTarget(config, tmp_path / "kubernetes") as target:
-        cluster: Cluster = request.getfixturevalue("cluster")
-        yield KubernetesWorld(target, app, good, bad, ReadyGate, cluster)
+    async with world_on(request, tmp_path) as made:
+        yield made
 
 
 async def test_a_roll_out_records_the_switch_before_it_records_that_it_serves(world: World) -> None:
@@ -212,7 +38,7 @@ async def test_the_next_release_replaces_the_one_before(world: World) -> None:
 async def test_the_gates_are_told_what_serves_meanwhile(world: World) -> None:
     assert (await world.roll_out(1)).live is None
     again, progress = replace(world.deploy(2), trigger=Trigger("restart")), world.progress()
-    await world.target.roll_out(world.app, again, world.good, progress)
+    await world.target.roll_out(world.app, again, world.image("good"), progress)
     if progress.live is not None:
         assert progress.live.number == 1
     else:  # a cluster may stop the old pod before the gates are asked
@@ -223,7 +49,7 @@ async def test_a_failed_roll_out_leaves_the_old_release_serving_and_has_a_reason
     await world.roll_out(1)
     progress = world.progress()
     with pytest.raises(RolloutFailed, match="exited with code 1") as failed:
-        await world.roll_out(2, progress, good=False)
+        await world.roll_out(2, progress, image="bad")
     assert "no model file" in failed.value.hint
     assert "live" not in progress.said
     assert await world.serving() == 1
@@ -231,7 +57,7 @@ async def test_a_failed_roll_out_leaves_the_old_release_serving_and_has_a_reason
 
 async def test_a_first_roll_out_that_fails_leaves_nothing_serving(world: World) -> None:
     with pytest.raises(RolloutFailed):
-        await world.roll_out(1, good=False)
+        await world.roll_out(1, image="bad")
     assert await world.serving() is None
 
 
@@ -274,7 +100,7 @@ async def test_a_proof_asks_the_gates_and_switches_nothing(world: World) -> None
 async def test_a_proof_of_what_does_not_come_up_fails_with_a_reason_and_what_serves_stays(world: World) -> None:
     await world.roll_out(1)
     with pytest.raises(RolloutFailed, match="exited with code 1") as failed:
-        await world.prove(2, good=False)
+        await world.prove(2, image="bad")
     assert "no model file" in failed.value.hint
     assert await world.serving() == 1
 
@@ -365,7 +191,7 @@ async def test_what_runs_of_a_release_can_be_seen_and_asked_while_it_is_watched(
     assert await world.target.lives(world.app, world.deploy(2)) == lives
     async with world.target.asked(world.app, world.deploy(2)) as candidate:
         assert candidate is not None
-        assert (candidate.deploy.number, candidate.image) == (2, world.good)
+        assert (candidate.deploy.number, candidate.image) == (2, world.image("good"))
 
 
 async def test_what_runs_of_a_release_that_was_lost_has_ended_or_is_gone(world: World) -> None:
@@ -380,7 +206,7 @@ async def test_what_runs_of_a_release_that_was_lost_has_ended_or_is_gone(world: 
 async def test_an_image_that_was_never_built_is_not_there(world: World) -> None:
     progress = await world.roll_out(1)
     assert progress.image is None or await world.target.has(progress.image)
-    assert not await world.target.has(Image(f"{world.good.name}-never", "bad", "", f"sha256:{'0' * 64}"))
+    assert not await world.target.has(Image(f"{world.image('good').name}-never", "bad", "", f"sha256:{'0' * 64}"))
 
 
 async def test_removing_an_app_leaves_nothing_and_removing_an_unknown_one_is_no_error(world: World) -> None:
@@ -429,31 +255,6 @@ class CancelledAtCutOver(FakeProgress):
         assert self.rollout is not None
         self.rollout.cancel()
         await asyncio.sleep(0)
-
-
-def _an_app(name: str, **more: Any) -> App:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return App.model_validate(
-        {
-            "name": name,
-            "repo": "https://git.example.com/acme/iris.git",
-            "branch": "main",
-            "docker": {"stop_timeout": "1s"},
-            "gateway": {"listen": port},
-            "ready": {"path": "/", "within": "20s", "every": "20ms"},
-            **more,
-        }
-    )
-
-
-def _built(engine: Engine, name: str, tag: str, dockerfile: str, instance: str) -> Image:
-    api = engine.api(timeout=120)
-    # The label comes first: a layer that two tests shared would go with the image of the one, in the middle of the other's build.
-    own = dockerfile.replace("\n", f"\nLABEL io.deployd.instance={instance}\n", 1)
-    images.build(api, f"{name}:{tag}", own, {})
-    return Image(name, tag, str(api.get(f"/images/{name}:{tag}/json")["Id"]))
 
 
 @asynccontextmanager
