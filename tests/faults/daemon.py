@@ -41,6 +41,13 @@ RETURN = tuple(
     f"{when} {record} return" for record in ("begin_return", "record_return") for when in ("before", "after")
 )
 """The points of the return from a release that fails its watch."""
+PROOF = (
+    "before end_build image",
+    "before record_made container",
+    "after begin_step golden",
+    "after advance proven",
+)
+"""The points of a proof, after which an image, a container or neither is there that nobody has recorded."""
 
 
 def foresee(point: str, by: signal.Signals, first: int) -> None:
