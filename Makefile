@@ -16,9 +16,9 @@ setup: .venv/.installed
 	@./tests/testbed/environment .venv
 	@touch $@
 
-# For production, as root: only what the daemon needs, its account, directories and units.
+# For production, as root: only what the daemon needs, its account, directories and units; OTEL=1 for what traces need too.
 install:
-	@./systemd/install
+	@OTEL='$(OTEL)' ./systemd/install
 
 demo: setup
 	@$(PY) -m deployd demo $(ARGS)
@@ -51,6 +51,7 @@ LOCK := --quiet --universal --no-strip-extras --generate-hashes --no-header --no
 lock:
 	.venv/bin/uv pip compile $(LOCK) --all-extras pyproject.toml -o requirements.lock
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock pyproject.toml -o deployd/requirements.lock
+	.venv/bin/uv pip compile $(LOCK) -c requirements.lock --extra otel pyproject.toml -o deployd/otel.lock
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock model_service/serving.in -o model_service/serving.lock
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock model_service/training.in -o model_service/training.lock
 

@@ -7,11 +7,12 @@ that cannot be reached is Unavailable. What follows something over time survives
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypeVar
 from urllib.parse import quote
 
 from deployd.address import default_url
@@ -28,7 +29,7 @@ from deployd.api.answers import (
 )
 from deployd.api.states import AppAnswer, AppsAnswer, DescribeAnswer, PlanAnswer, TrafficAnswer
 from deployd.asking import Asking
-from deployd.errors import Unavailable
+from deployd.errors import RequestRefused, Unavailable
 from deployd.following import Patience, events_of
 from deployd.logs.sgr import without_colours
 from deployd.terminal import Size
@@ -37,6 +38,10 @@ _TEXT, _LINES, _EVENTS = "text/plain", "application/x-ndjson", "text/event-strea
 _MARKDOWN = "text/markdown"
 _SILENCE_SECONDS = 45.0  # three heartbeats
 _AGAIN_SECONDS = 0.5
+_OF_ONE_APP = frozenset({"deploy.status", "step", "gate", "look", "trouble", "health"})
+
+T = TypeVar("T")
+Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,18 +161,15 @@ class Client:
 
     async def answered(self, guid: str) -> DeliveryAnswer:
         """What came of a delivery, once the looks that it owes have been taken."""
-        patience = Patience(self._patience, self._away)
-        while True:
-            try:
-                async for event in self.events():
-                    patience.reset()
-                    if event["kind"] in {"open", "reset", "look"}:
-                        delivery = await self.delivery(guid)
-                        if all(one.looked_at is not None for one in delivery.apps):
-                            return delivery
-            except Unavailable as exc:
-                patience.spend(exc)
-            await asyncio.sleep(_AGAIN_SECONDS)
+
+        async def ask(event: Event) -> DeliveryAnswer | None:
+            return await self.delivery(guid) if event["kind"] in {"open", "reset", "look"} else None
+
+        async with aclosing(self._again(ask)) as deliveries:
+            async for delivery in deliveries:
+                if all(one.looked_at is not None for one in delivery.apps):
+                    return delivery
+        raise AssertionError  # it goes on until then
 
     async def diff(self, app: str, before: int, after: int) -> DiffAnswer:
         """What differs between two deploys."""
@@ -266,21 +268,54 @@ class Client:
 
     async def follow(self, app: str, number: int) -> AsyncIterator[DeployAnswer]:
         """The deploy as it is now, and again whenever something of it changes, until it ended."""
+
+        async def ask(event: Event) -> DeployAnswer | None:
+            return await self.show(app, number) if event.get("number") in {None, number} else None
+
+        async with aclosing(self._again(ask, app)) as deploys:
+            async for deploy in deploys:
+                yield deploy
+                if deploy.status.ended:
+                    return
+
+    async def watch(self, app: str | None = None) -> AsyncGenerator[list[AppAnswer]]:
+        """Every app, or one, as it is now, and again whenever something of it changes. Does not end by itself."""
+        known: dict[str, AppAnswer] = {}
+
+        async def ask(event: Event) -> list[AppAnswer]:
+            name = event["app"] if event["kind"] in _OF_ONE_APP else ""
+            try:
+                asked = await self._named(app or (name if name in known else None))
+            except RequestRefused:
+                if app is not None:
+                    raise
+                name, asked = "", await self.apps()  # it has just been removed
+            if name not in known:
+                known.clear()
+            known.update({one.name: one for one in asked})
+            return list(known.values())
+
+        async with aclosing(self._again(ask, app)) as answers:
+            async for apps in answers:
+                yield apps
+
+    async def _named(self, app: str | None) -> list[AppAnswer]:
+        return await self.apps() if app is None else [await self.app(app)]
+
+    async def _again(self, ask: Callable[[Event], Awaitable[T | None]], app: str | None = None) -> AsyncGenerator[T]:
+        """What `ask` answers to each event, of one app or all; across restarts of the daemon."""
         patience = Patience(self._patience, self._away)
         while True:
             try:
                 async for event in self.events(app):
                     patience.reset()
-                    if event.get("number") in {None, number}:
-                        deploy = await self.show(app, number)
-                        yield deploy
-                        if deploy.status.ended:
-                            return
+                    if (answer := await ask(event)) is not None:
+                        yield answer
             except Unavailable as exc:
                 patience.spend(exc)
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def events(self, app: str | None = None) -> AsyncIterator[Mapping[str, Any]]:
+    async def events(self, app: str | None = None) -> AsyncIterator[Event]:
         """What happens, as it happens: `kind`, `app`, `number` and more. First `{"kind": "open"}`, when nothing is missed any
         more; ends when the daemon does."""
         asked = {"app": app} if app is not None else {}

@@ -273,7 +273,8 @@ class AppState(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """Something that happened, in order of `id`: kind is deploy.status, step, gate, look or app."""
+    """Something that happened, in order of `id`: kind is deploy.status, step, gate, look, trouble, health, app or
+    config."""
 
     id: int
     at: datetime

@@ -207,7 +207,10 @@ class Keeper:
             health = structs.replace(health, since=datetime.now(UTC))
         if health.state != before.state or (health.state == "down" and health.detail != before.detail):
             _log(live, health)
+        changed = self._health != (live.number, health)
         self._health = (live.number, health)
+        if changed:
+            self._store.tell_of_health(live, health)
         return health
 
     @property

@@ -10,7 +10,7 @@ import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ from deployd.standing import standing
 from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.targets.docker.target import DockerTarget
+from deployd.tracing import exporter
+from deployd.tracing.tracing import Tracing
 from deployd.watch.stage import Watch
 
 logger = logging.getLogger(__name__)
@@ -86,6 +88,7 @@ async def _serve(daemon: "Daemon", sockets: Sockets, stop: asyncio.Event, hangup
             tasks.create_task(_reload_on(hangup, daemon)),
             tasks.create_task(_feed_the_watchdog()),
             tasks.create_task(_tell_systemd(daemon.services)),
+            tasks.create_task(_trace(daemon.services)),
         ]
         await daemon.server.listening.wait()
         await daemon.local.listening.wait()
@@ -194,6 +197,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         running.tell(lambda new: webhooks.follow(new.app))
         reporting = Reporting(running, store, events, logs)
         await reporting.use(reporting.prepare(config))
+        running.tell(lambda _: events.publish("config", "", None, {}))
 
         async def reload() -> Sequence[str]:
             return await daemon.reload()
@@ -291,6 +295,14 @@ async def _tell_systemd(services: Services) -> None:
             async with asyncio.timeout(_HEALTH_SECONDS):
                 await anext(services.events.watch(after=seen))
         await asyncio.sleep(_SETTLED_SECONDS)
+
+
+async def _trace(services: Services) -> None:
+    """Send a trace of each deploy that ends, where the environment names a receiver."""
+    if exporter.wanted(os.environ):
+        instance = services.config.server.identity
+        with closing(exporter.Exporter(instance)) as receiver:
+            await Tracing(services.store, services.events, instance, receiver.send).serve()
 
 
 def _end_at_once() -> None:

@@ -14,6 +14,7 @@ import pytest
 from deployd.asking import DaemonAway
 from deployd.client import Client
 from deployd.config.daemon import SOCKET
+from deployd.domain import Health
 from deployd.errors import RequestRefused, Unavailable
 from deployd.host.unix import short
 from deployd.http.server import bind
@@ -49,6 +50,47 @@ async def test_following_a_deploy_that_has_ended_yields_it_once(daemon: Desk, cl
     await daemon.deployed(A)
     async with asyncio.timeout(20):
         assert [now.status async for now in client.follow("iris", 1)] == [Status.LIVE]
+
+
+async def test_the_apps_can_be_watched_by_the_events(daemon: Desk, client: Client) -> None:
+    async with asyncio.timeout(20), contextlib.aclosing(client.watch()) as watching:
+        assert [(app.name, app.live) for app in await anext(watching)] == [("iris", None), ("rose", None)]
+        await daemon.deployed(A)
+        while (iris := (await anext(watching))[0]).live is None:
+            pass
+        assert iris.live.commit == A
+        await client.pause("rose")
+        while not (await anext(watching))[1].paused:
+            pass
+
+
+async def test_a_release_that_turns_bad_and_a_remote_that_is_away_are_seen_by_who_watches(
+    daemon: Desk, client: Client
+) -> None:
+    await daemon.deployed(A)
+    async with asyncio.timeout(20), contextlib.aclosing(client.watch("iris")) as watching:
+        await anext(watching)
+        daemon.target.healths["iris"] = Health("unready", "/ready: 503")
+        assert daemon.target.changed is not None
+        daemon.target.changed("iris")
+        while (health := (await anext(watching))[0].health) is None or health.state == "ok":
+            pass
+        assert health.detail == "/ready: 503"
+        daemon.source.away = True
+        daemon.scheduler.looks.ask(["iris"])
+        while (await anext(watching))[0].owed is None:
+            pass
+
+
+async def test_an_app_that_is_removed_is_watched_no_more(daemon: Desk, client: Client) -> None:
+    await daemon.deployed(A)
+    daemon.next_config = config_of(settings("rose"))
+    async with asyncio.timeout(20), contextlib.aclosing(client.watch()) as watching:
+        await anext(watching)
+        await client.reload()
+        await client.remove("iris")
+        while [app.name for app in await anext(watching)] != ["rose"]:
+            pass
 
 
 async def test_every_other_call(daemon: Desk, client: Client, tmp_path: Path) -> None:

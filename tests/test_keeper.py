@@ -344,3 +344,26 @@ async def test_the_release_of_a_deploy_that_ended_is_compared_at_once_though_the
         world.number = live.number
         keeper.resume()
         await _until(world, keeper, live.number, "ok")
+
+
+async def test_how_a_release_is_is_told_once_when_it_changes(tmp_path: Path, world: World) -> None:
+    events = Events()
+    async with Database(tmp_path / "db") as database:
+        store = Store(database, events)
+        keeper = Keeper(store, lambda _: cast("Target", world), lambda: an_app(REPO), lambda: 3600.0)
+        live = await _at(store, *LIVE)
+        after = events.latest
+        for well in (Health(), Health(), Health("unready", "/ready: 503"), Health("unready", "/ready: 503"), Health()):
+            world.number, world.well = live.number, well
+            await keeper.keep()
+        events.publish("end", "iris", None, {})
+        told = []
+        async for event in events.watch(after):
+            if event.kind == "end":
+                break
+            told.append((event.kind, event.number, event.data))
+    assert told == [
+        ("health", live.number, {"state": "ok", "detail": ""}),
+        ("health", live.number, {"state": "unready", "detail": "/ready: 503"}),
+        ("health", live.number, {"state": "ok", "detail": ""}),
+    ]

@@ -15,6 +15,7 @@ class LiveAnswer(Answer):
     image: str | None = None
     bases: list[BaseAnswer] = []
     since: datetime | None = None
+    model: dict[str, Any] = {}
 
 
 class HealthAnswer(Answer):
@@ -98,7 +99,14 @@ def live_of(state: AppState) -> LiveAnswer | None:
         return None
     image, bases = live.image, bases_of(live.image)
     name = image.full_name if image else None
-    return LiveAnswer(number=live.number, commit=live.commit, image=name, bases=bases, since=state.live_since)
+    return LiveAnswer(
+        number=live.number,
+        commit=live.commit,
+        image=name,
+        bases=bases,
+        since=state.live_since,
+        model=dict(live.model),
+    )
 
 
 class AppsAnswer(Answer):

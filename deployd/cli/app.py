@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from deployd.asking import DaemonAway
-from deployd.cli import apps, deliveries, deploys, golden, hooks, local, logs, notify, operator, prune, tokens
+from deployd.cli import apps, deliveries, deploys, golden, hooks, local, logs, notify, operator, prune, status, tokens
 from deployd.cli.command import Commands
 from deployd.errors import DeploydError
 from deployd.exits import UNREACHABLE, print_error
@@ -74,7 +74,7 @@ def _root(
     """Turn git push into a live, proven model service."""
 
 
-for part in (local, apps, deploys, deliveries, logs, prune, operator):
+for part in (local, status, apps, deploys, deliveries, logs, prune, operator):
     part.add_to(app)
 app.add_typer(tokens.app, name="token")
 app.add_typer(hooks.app, name="hook")
@@ -85,7 +85,7 @@ app.add_typer(notify.app, name="notify")
 def run() -> None:
     """Run the command that the arguments of the process name. Does not return."""
     try:
-        app()
+        app(prog_name="deployd")
     finally:
         try:
             sys.stdout.flush()

@@ -1,34 +1,25 @@
-"""The commands about apps: status, describe, pause, resume, scale, exec, remove."""
+"""The commands about one app: describe, open, pause, resume, scale, exec, remove."""
 
 import sys
-from collections.abc import Iterator
 from contextlib import AsyncExitStack, aclosing
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from deployd.api.states import AppAnswer, AppsAnswer, HealthAnswer, HeldAnswer, OwedAnswer, WatchedAnswer
-from deployd.cli import keyboard
+from deployd.cli import browser, keyboard
 from deployd.cli.describe import print_app, print_deploy
 from deployd.cli.names import parsed
-from deployd.cli.output import AppName, AsJson, only_app, out, print_json, status_text, took, with_daemon
-from deployd.cli.tables import age, print_table
+from deployd.cli.output import AppName, AppOrDeploy, AsJson, out, print_json, with_daemon
 from deployd.client import Client, TerminalName
-from deployd.logs.log import printable
-from deployd.status import Status
+from deployd.errors import RequestRefused
 from deployd.tasks import beside
 from deployd.terminal import Terminal
-
-HEALTH_COLOURS = {"unready": "yellow", "down": "red", "unknown": "yellow"}
-_UNWELL = {"unready": "runs but is not ready", "down": "does not serve as it should", "unknown": "cannot be asked"}
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command(epilog="Example: deployd status")(status)
     app.command(epilog="Example: deployd describe iris")(describe)
+    app.command("open", epilog="Example: deployd open iris")(open_app)
     app.command(epilog="Example: deployd pause iris")(pause)
     app.command(epilog="Example: deployd resume iris")(resume)
     app.command(epilog="Example: deployd scale iris 3")(scale)
@@ -36,28 +27,8 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: deployd remove iris")(remove)
 
 
-def status(
-    app: Annotated[str | None, typer.Argument(metavar="APP", help="Only this app.", callback=only_app)] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what each app serves, and what is in flight."""
-
-    async def ask(client: Client) -> list[AppAnswer]:
-        return await client.apps() if app is None else [await client.app(app)]
-
-    apps = with_daemon(ask)
-    if as_json:
-        print_json(apps[0] if app is not None else AppsAnswer(apps=apps))
-        return
-    columns = ("APP", "STATE", "LIVE", "COMMIT", "AGE", "IN FLIGHT", "URL")
-    print_table(columns, [_row(one) for one in apps], below="URL")
-    for one in apps:
-        for text, style in _remarks(one):
-            out().print(text, style=style, soft_wrap=True)
-
-
 def describe(
-    name: Annotated[str, typer.Argument(metavar="APP[/N]", help="An app, or one of its deploys, such as iris/42.")],
+    name: AppOrDeploy,
     as_json: AsJson = False,
 ) -> None:
     """Show what runs of an app: its container or pods, addresses and last events. Or all that is known of a deploy."""
@@ -68,6 +39,20 @@ def describe(
         return
     answer = with_daemon(lambda client: client.describe(app))
     print_json(answer) if as_json else print_app(answer)
+
+
+def open_app(
+    app: AppName,
+    no_browser: Annotated[bool, typer.Option("--no-browser", "-n", help="Only print the address.")] = False,
+) -> None:
+    """Open an app's address in the browser; print it where there is none, and behind a pipe."""
+    answer = with_daemon(lambda client: client.app(app))
+    if not answer.urls:
+        raise RequestRefused(
+            409, f"{app} has no address of its own", hint="listen or hosts in its [app.gateway] give it one"
+        )
+    if no_browser or not out().is_terminal or not browser.opened(answer.urls[0]):
+        print(answer.urls[0])
 
 
 def pause(app: AppName) -> None:
@@ -127,68 +112,3 @@ def remove(app: AppName) -> None:
     """Remove an app that is no longer in the config: its containers and images. Its history stays."""
     with_daemon(lambda client: client.remove(app))
     out().print(f"{app} is removed; its history stays")
-
-
-def _remarks(app: AppAnswer) -> Iterator[tuple[str, str]]:
-    """What a person should know beside the table, and its colour."""
-    if app.health is not None and app.health.state != "ok":
-        yield _unwell(app, app.health), HEALTH_COLOURS[app.health.state]
-    if app.failed is not None and not (app.held and app.held.reason.startswith(f"{app.name}/{app.failed.number} ")):
-        how = Status.REVERTED if app.failed.reverted else Status.FAILED
-        yield f"{app.name}/{app.failed.number} {how.predicate}: {printable(app.failed.reason)}", "red"
-    if app.watched is not None and app.live is not None:
-        yield _watched(app.name, app.live.number, app.watched), "blue"
-    if app.older_config:
-        yield f"{app.name} runs with an older config: `deployd restart {app.name}` rolls the present one out", "yellow"
-    if app.held is not None:
-        yield _held(app, app.held), "yellow"
-    if app.owed is not None:
-        yield _owed(app, app.owed), "yellow"
-
-
-def _unwell(app: AppAnswer, health: HealthAnswer) -> str:
-    since = f" (seen {age(health.since)} ago)" if health.since is not None else ""
-    return f"{app.name} {_UNWELL[health.state]}{since}: {printable(health.detail, 1000)}"
-
-
-def _watched(app: str, number: int, watched: WatchedAnswer) -> str:
-    until = f"{app}/{number} is watched until {watched.until:%H:%M:%S} UTC"
-    return f"{until}; {app}/{watched.standby} stands by: `deployd rollback {app}` returns to it at once"
-
-
-def _held(app: AppAnswer, held: HeldAnswer) -> str:
-    where = f" at #{app.live.number}" if app.live else ""
-    return f"{app.name} is held{where}: {held.reason}. The next push, or `deployd deploy {app.name}`, ends it."
-
-
-def _owed(app: AppAnswer, owed: OwedAnswer) -> str:
-    since = took((datetime.now(UTC) - owed.since).total_seconds())
-    return f"{app.name}: no look at its remote for {since}: {printable(owed.reason)}"
-
-
-def _row(app: AppAnswer) -> tuple[str | Text, ...]:
-    live, in_flight = app.live, app.in_flight
-    moving = Text(f"{in_flight.name} ", "blue") + status_text(in_flight.status) if in_flight else Text("-", "dim")
-    return (
-        app.name,
-        _state(app),
-        f"#{live.number}" if live else "-",
-        live.commit[:12] if live else "-",
-        age(live.since) if live else "-",
-        moving if in_flight or not app.queued else Text(f"{app.queued} queued", "yellow"),
-        " ".join(app.urls) or "-",
-    )
-
-
-def _state(app: AppAnswer) -> Text:
-    if not app.configured:
-        return Text("not configured", "yellow")
-    if app.health is not None and app.health.state != "ok":
-        return Text(app.health.state, HEALTH_COLOURS[app.health.state])
-    if app.paused:
-        return Text("paused", "yellow")
-    if app.held is not None:
-        return Text("held", "yellow")
-    if app.live:
-        return status_text(Status.LIVE)
-    return status_text(Status.FAILED) if app.failed else Text("nothing live", "dim")

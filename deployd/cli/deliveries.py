@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from deployd.api.answers import DeliveryAnswer, OutcomeAnswer
+from deployd.cli import completion
 from deployd.cli.output import AsJson, out, print_json, with_daemon
-from deployd.cli.tables import age, print_table
+from deployd.cli.tables import print_table
+from deployd.cli.times import age
 from deployd.logs.log import printable
 
 
@@ -17,7 +19,12 @@ def add_to(app: typer.Typer) -> None:
 
 def delivery(
     guid: Annotated[
-        str | None, typer.Argument(metavar="GUID", help="The GUID of a delivery; default: the newest deliveries.")
+        str | None,
+        typer.Argument(
+            metavar="GUID",
+            help="The GUID of a delivery; default: the newest deliveries.",
+            autocompletion=completion.deliveries,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -8,9 +8,10 @@ from rich.text import Text
 
 from deployd.api.answers import DeployAnswer
 from deployd.api.states import PlanAnswer
-from deployd.cli import names, progress
-from deployd.cli.output import AppName, AsJson, out, print_json, status_text, took, with_daemon
-from deployd.cli.tables import age, print_comparison, print_table
+from deployd.cli import completion, names, progress
+from deployd.cli.output import AppName, AppOrDeploy, AsJson, Output, err, out, print_json, status_text, with_daemon
+from deployd.cli.tables import Listing, print_comparison, print_listing
+from deployd.cli.times import age, took
 from deployd.client import Client
 from deployd.domain import model_version
 from deployd.errors import RequestRefused
@@ -23,7 +24,11 @@ Wait = Annotated[
     typer.Option("--wait", "-w", help="Show the steps until the deploy ends. Exits 0 when it is live, 1 when not."),
 ]
 
-AppOrDeploy = Annotated[str, typer.Argument(metavar="APP[/N]", help="An app, or one of its deploys, such as iris/42.")]
+_COLUMNS = ("DEPLOY", "STATUS", "COMMIT", "MODEL", "SUBJECT", "BY", "AGE", "TOOK", "REASON")
+_WIDE = (
+    *("DEPLOY", "STATUS", "COMMIT", "MODEL", "SUBJECT", "AUTHOR"),
+    *("BY", "REF", "CREATED", "TOOK", "IMAGE", "SIZE", "REASON"),
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,7 +48,9 @@ def deploy(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="APP[/N]", help="The name of an app; with /N, the commit of that deploy is deployed again."
+            metavar="APP[/N]",
+            help="The name of an app; with /N, the commit of that deploy is deployed again.",
+            autocompletion=completion.deploys,
         ),
     ],
     commit: Annotated[str | None, typer.Argument(metavar="COMMIT", help="A SHA, branch or tag.")] = None,
@@ -68,7 +75,12 @@ def deploy(
 
 def prove(
     name: Annotated[
-        str, typer.Argument(metavar="APP[/N]", help="The name of an app; with /N, the commit of that deploy is proven.")
+        str,
+        typer.Argument(
+            metavar="APP[/N]",
+            help="The name of an app; with /N, the commit of that deploy is proven.",
+            autocompletion=completion.deploys,
+        ),
     ],
     commit: Annotated[str | None, typer.Argument(metavar="COMMIT", help="A SHA, branch or tag.")] = None,
     rebuild: Annotated[
@@ -91,10 +103,21 @@ def prove(
 
 def rollback(
     name: Annotated[
-        str, typer.Argument(metavar="APP[/N]", help="The name of an app; with /N, the release to go back to.")
+        str,
+        typer.Argument(
+            metavar="APP[/N]",
+            help="The name of an app; with /N, the release to go back to.",
+            autocompletion=completion.deploys,
+        ),
     ],
     to: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="The number of the release; default: the one before.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="The number of the release; default: the one before.",
+            autocompletion=completion.releases,
+        ),
     ] = None,
     wait: Wait = False,
     as_json: AsJson = False,
@@ -135,20 +158,29 @@ def history(
     app: AppName,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=500, help="How many deploys.")] = 20,
     before: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only deploys with a lower number.")] = None,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """List an app's deploys, newest first."""
     page = with_daemon(lambda client: client.history(app, limit, before))
-    if as_json:
+    if as_json or output == "json":
         print_json(page)
-        return
-    columns = ("DEPLOY", "STATUS", "COMMIT", "MODEL", "SUBJECT", "BY", "AGE", "TOOK", "REASON")
-    print_table(columns, map(_row, page.deploys), cut="SUBJECT", below="REASON")
+    elif not page.deploys:
+        err().print(f"{app} has no deploys")
+    elif output == "wide":
+        print_listing(Listing(_WIDE, [_wide_row(one) for one in page.deploys]))
+    else:
+        print_listing(Listing(_COLUMNS, [_row(one) for one in page.deploys], cut="SUBJECT", below="REASON"))
 
 
 def diff(
     deploys: Annotated[
-        list[str], typer.Argument(metavar="APP/A [APP/B]", help="Two deploys of an app; of one, what it changed.")
+        list[str],
+        typer.Argument(
+            metavar="APP/A [APP/B]",
+            help="Two deploys of an app; of one, what it changed.",
+            autocompletion=completion.deploys,
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -229,12 +261,31 @@ def _end(told: DeployAnswer, *, waited: bool, as_json: bool) -> None:
 
 
 def _row(one: DeployAnswer) -> tuple[str | Text, ...]:
-    by = one.trigger.by or one.trigger.kind
-    end = one.live_at or one.finished_at
-    duration = took((end - one.started_at).total_seconds()) if end and one.started_at else "-"
     subject = one.subject if len(one.subject) <= 40 else f"{one.subject[:39]}…"
-    what = f"back to #{one.rollback_to}" if one.rollback_to else f"prove: {subject}" if one.prove else subject
-    model = printable(model_version(one.model) or "-", 12)
-    by = by if len(by) <= 12 else f"{by[:11]}…"
-    end_of_row = (what, by, age(one.created_at), duration, one.reason)
-    return (one.name, status_text(one.status), one.commit[:8], model, *end_of_row)
+    by = _by(one) if len(_by(one)) <= 12 else f"{_by(one)[:11]}…"
+    end_of_row = (_what(one, subject), by, age(one.created_at), _took(one), one.reason)
+    return (one.name, status_text(one.status), one.commit[:8], printable(_model(one), 12), *end_of_row)
+
+
+def _wide_row(one: DeployAnswer) -> tuple[str | Text, ...]:
+    begin = (one.name, status_text(one.status), one.commit, _model(one), _what(one, one.subject), one.author or "-")
+    size = f"{one.image_size / 1e6:.1f} MB" if one.image_size else "-"
+    created = f"{one.created_at:%Y-%m-%dT%H:%M:%SZ}"
+    return (*begin, _by(one), one.ref or "-", created, _took(one), one.image or "-", size, one.reason)
+
+
+def _what(one: DeployAnswer, subject: str) -> str:
+    return f"back to #{one.rollback_to}" if one.rollback_to else f"prove: {subject}" if one.prove else subject
+
+
+def _by(one: DeployAnswer) -> str:
+    return one.trigger.by or one.trigger.kind
+
+
+def _model(one: DeployAnswer) -> str:
+    return model_version(one.model) or "-"
+
+
+def _took(one: DeployAnswer) -> str:
+    end = one.live_at or one.finished_at
+    return took((end - one.started_at).total_seconds()) if end and one.started_at else "-"

@@ -8,8 +8,9 @@ from rich.text import Text
 
 from deployd.api.answers import BaseAnswer, DeployAnswer
 from deployd.api.states import AppAnswer, DescribeAnswer
-from deployd.cli.output import out, status_text, took
-from deployd.cli.tables import age, print_table
+from deployd.cli.output import out, status_text
+from deployd.cli.tables import print_table
+from deployd.cli.times import age, took
 from deployd.logs.log import printable
 
 _INDENT = "  "

@@ -1,10 +1,10 @@
-"""The commands that need no daemon: run, check, demo, init."""
+"""The commands that need no daemon: run, check, demo, init, completion."""
 
 import asyncio
 import getpass
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: deployd check --config /etc/deployd/config.toml")(check)
     app.command(epilog="Example: deployd demo --once")(demo)
     app.command(epilog="Example: cd my-model && deployd init")(init)
+    app.command(epilog="Example: source <(deployd completion bash)")(completion)
 
 
 def run(ctx: typer.Context) -> None:
@@ -99,3 +100,18 @@ def init(
     from deployd.cli.init import write  # noqa: PLC0415 - only needed here
 
     write(path, force=force)
+
+
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
+) -> None:
+    """Print what makes a shell complete commands, apps and numbers. `deployd --install-completion` installs it for this account.
+
+    \b
+    bash: put `source <(deployd completion bash)` into ~/.bashrc
+    zsh:  put `source <(deployd completion zsh)` into ~/.zshrc, below compinit
+    fish: deployd completion fish > ~/.config/fish/completions/deployd.fish
+    """
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # noqa: PLC0415 - loads more of typer
+
+    print(get_completion_script(prog_name="deployd", complete_var="_DEPLOYD_COMPLETE", shell=shell))

@@ -1,18 +1,18 @@
 """What the commands share: the daemon that they ask, and how they print for a person or a script."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
-from deployd.address import PUBLIC_URL
+from deployd.cli import completion
+from deployd.cli.daemon import PATIENCE_SECONDS, daemon
 from deployd.client import Client
 from deployd.errors import Unavailable
 from deployd.status import Status
@@ -20,6 +20,9 @@ from deployd.status import Status
 T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Output = Annotated[
+    Literal["wide", "json"] | None, typer.Option("--output", "-o", help="More columns, uncut; or JSON, as with --json.")
+]
 
 
 def only_app(value: str | None) -> str | None:
@@ -31,7 +34,18 @@ def only_app(value: str | None) -> str | None:
     return value
 
 
-AppName = Annotated[str, typer.Argument(metavar="APP", help="The name of an app.", callback=only_app)]
+AppName = Annotated[
+    str,
+    typer.Argument(metavar="APP", help="The name of an app.", callback=only_app, autocompletion=completion.apps),
+]
+AppOrDeploy = Annotated[
+    str,
+    typer.Argument(
+        metavar="APP[/N]",
+        help="An app, or one of its deploys, such as iris/42.",
+        autocompletion=completion.deploys,
+    ),
+]
 
 COLOURS = {
     Status.QUEUED: "yellow",
@@ -49,19 +63,23 @@ COLOURS = {
 _WIDE = 220
 
 
-def with_daemon(work: Callable[[Client], Awaitable[T]]) -> T:
+def with_daemon(
+    work: Callable[[Client], Awaitable[T]],
+    *,
+    away: Callable[[Unavailable], object] | None = None,
+    patience: float = PATIENCE_SECONDS,
+) -> T:
     """Run `work` with a client for the daemon that the environment names, by default the one of this machine."""
 
     async def ask() -> T:
-        token = os.environ.get("DEPLOYD_TOKEN") or None
-        url = os.environ.get("DEPLOYD_URL") or (PUBLIC_URL if token else None)
-        async with Client(url, token, away=_print_away) as client:
+        async with daemon(away or print_away, patience) as client:
             return await work(client)
 
     return asyncio.run(ask())
 
 
-def _print_away(exc: Unavailable) -> None:
+def print_away(exc: Unavailable) -> None:
+    """Say that the daemon is away, and that it is waited for."""
     err().print(f"{exc.message}; waiting for it", style="yellow", soft_wrap=True)
 
 
@@ -91,13 +109,3 @@ def print_json(answer: BaseModel) -> None:
 def status_text(status: Status) -> Text:
     """A status in its colour."""
     return Text(status.value.replace("_", " "), COLOURS[status])
-
-
-def took(seconds: float) -> str:
-    """`0.31s`, `42s`, `5m`, `3h`, `12d`."""
-    if seconds < 10:
-        return f"{max(seconds, 0):.2f}s"
-    for unit, length in (("d", 172800), ("h", 7200), ("m", 120)):
-        if seconds >= length:
-            return f"{seconds / {'d': 86400, 'h': 3600, 'm': 60}[unit]:.0f}{unit}"
-    return f"{seconds:.0f}s"

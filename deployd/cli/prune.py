@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from deployd.api.answers import PrunedAnswer
+from deployd.cli import completion
 from deployd.cli.output import AsJson, only_app, out, print_json, with_daemon
 from deployd.cli.tables import print_table
 
@@ -16,7 +17,14 @@ def add_to(app: typer.Typer) -> None:
 
 def prune(
     app: Annotated[
-        str | None, typer.Argument(metavar="APP", help="Only this app.", show_default=False, callback=only_app)
+        str | None,
+        typer.Argument(
+            metavar="APP",
+            help="Only this app.",
+            show_default=False,
+            callback=only_app,
+            autocompletion=completion.apps,
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
     as_json: AsJson = False,

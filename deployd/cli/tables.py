@@ -1,7 +1,7 @@
 """Tables for a person on a terminal, who sees no line wrapped, and for a script behind a pipe, where nothing is cut."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -14,26 +14,47 @@ _GAP = 2
 _LEAST = 8  # a column is not cut further than to this
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Columns and rows. Where they are too wide, the last column, if it is named `below`, goes to a line below each row, and the
+    column `cut` is cut."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | Text]]
+    cut: str | None = None
+    below: str | None = None
+
+    def lines(self, room: int | None = None) -> list[list[Text]]:
+        """The lines of the head and of each row, without frames; without `room`, each is one."""
+        head = [Text(name, "bold") for name in self.columns]
+        body = [[_cell(cell) for cell in row] for row in self.rows]
+        widths = [max(cell_len(row[at].plain) for row in [head, *body]) for at in range(len(self.columns))]
+        under = room is not None and _wide(widths) > room and self.columns[-1] == self.below
+        shown = widths[:-1] if under else widths
+        if room is not None and self.cut is not None:
+            at = self.columns.index(self.cut)
+            shown[at] = max(shown[at] - max(_wide(shown) - room, 0), min(shown[at], _LEAST))
+        rest = [_under(row[-1], room or 0) if under else [] for row in body]
+        return [[_line(head, shown)], *([_line(row, shown), *more] for row, more in zip(body, rest, strict=True))]
+
+
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, cut: str | None = None, below: str | None = None
 ) -> None:
-    """Print columns without frames. On a terminal that is too narrow, the last column, if it is named `below`, goes to a line
-    below each row, and the column `cut` is cut."""
-    head = [Text(name, "bold") for name in columns]
-    body = [[_cell(cell) for cell in row] for row in rows]
-    room = out().width if out().is_terminal else None
-    widths = [max(cell_len(row[at].plain) for row in [head, *body]) for at in range(len(columns))]
-    under = room is not None and _wide(widths) > room and columns[-1] == below
-    shown = widths[:-1] if under else widths
-    if room is not None and cut is not None:
-        at = columns.index(cut)
-        shown[at] = max(shown[at] - max(_wide(shown) - room, 0), min(shown[at], _LEAST))
-    for row in [head, *body]:
-        out().print(_line(row, shown), soft_wrap=True)
-        if under and row is not head and row[-1].plain not in {"", "-"}:
-            rest = Text("  ") + row[-1]
-            rest.truncate(room or 0, overflow="ellipsis")
-            out().print(rest, soft_wrap=True)
+    """Print a listing, as wide as the terminal."""
+    print_listing(Listing(columns, list(rows), cut, below))
+
+
+def print_listing(listing: Listing) -> None:
+    """Print it, as wide as the terminal."""
+    for lines in listing.lines(room()):
+        for line in lines:
+            out().print(line, soft_wrap=True)
+
+
+def room() -> int | None:
+    """The columns of the terminal; None behind a pipe."""
+    return out().width if out().is_terminal else None
 
 
 def print_comparison(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
@@ -46,25 +67,17 @@ def print_comparison(columns: Sequence[str], rows: Iterable[Sequence[str | Text]
     out().print(table)
 
 
-def age(moment: datetime | None) -> str:
-    """How long ago that was, as kubectl says it: `9s`, `3m20s`, `5h`, `12d`."""
-    if moment is None:
-        return "-"
-    seconds = max(int((datetime.now(UTC) - moment).total_seconds()), 0)
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if seconds < 120:
-        return f"{seconds}s"
-    if minutes < 10:
-        return f"{minutes}m" + (f"{seconds % 60}s" if seconds % 60 else "")
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return f"{hours}h" + (f"{minutes % 60}m" if minutes % 60 else "")
-    return f"{hours}h" if hours < 48 else f"{days}d"
-
-
 def _cell(cell: str | Text) -> Text:
     return Text(printable(cell)) if isinstance(cell, str) else cell.copy()
+
+
+def _under(cell: Text, room: int) -> list[Text]:
+    """What goes below a row, if there is something to say."""
+    if cell.plain in {"", "-"}:
+        return []
+    line = Text("  ") + cell
+    line.truncate(room, overflow="ellipsis")
+    return [line]
 
 
 def _wide(widths: Sequence[int]) -> int:
@@ -77,4 +90,5 @@ def _line(row: Sequence[Text], widths: Sequence[int]) -> Text:
         last = at == len(widths) - 1
         cell.truncate(width, overflow="ellipsis", pad=not last)
         line += cell if last else cell + Text(" " * _GAP)
+    line.rstrip()
     return line

@@ -24,6 +24,10 @@ def printable(text: str, limit: int = 500) -> str:
     return cut if cut.isprintable() else _UNPRINTABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", cut)
 
 
+_DIM = "2"
+_STYLES = ((logging.ERROR, "1;31"), (logging.WARNING, "33"), (logging.INFO, ""))  # from a level on
+
+
 @contextmanager
 def fields(**values: object) -> Iterator[None]:
     """Add fields to every log line written inside, in this task and the tasks it starts."""
@@ -40,15 +44,36 @@ def context() -> tuple[tuple[str, str], ...]:
 
 
 class LineFormatter(logging.Formatter):
-    """`12:00:01 INFO  Deploy is live  app=iris deploy=42`."""
+    """`2026-11-27T12:00:01Z INFO    iris/42 is live  app=iris deploy=42`: for a file, or whoever collects lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%H:%M:%S ", time.localtime(record.created))
-        extra = "".join(f" {key}={printable(value)}" for key, value in _fields.get())
-        line = f"{stamp}{record.levelname:<7} {printable(record.getMessage(), 2000)}{' ' if extra else ''}{extra}"
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
+        line = self._line(record, printable(record.getMessage(), 2000), _fields.get())
+        return line + "\n" + self.formatException(record.exc_info) if record.exc_info else line
+
+    def _line(self, record: logging.LogRecord, message: str, values: tuple[tuple[str, str], ...]) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+        extra = "".join(f" {key}={printable(value)}" for key, value in values)
+        return f"{stamp} {record.levelname:<7} {message}{' ' if extra else ''}{extra}"
+
+
+class TerminalFormatter(LineFormatter):
+    """`12:00:01 iris/42 is live  app=iris deploy=42`, in the local time, for a person at a terminal: what is usual is dim, what
+    is not has its level and a colour. Without `colours` a level says it all."""
+
+    def __init__(self, *, colours: bool) -> None:
+        super().__init__()
+        self._colours = colours
+
+    def _line(self, record: logging.LogRecord, message: str, values: tuple[tuple[str, str], ...]) -> str:
+        stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        extra = "".join(f" {key}={printable(value)}" for key, value in values)
+        style = next((style for least, style in _STYLES if record.levelno >= least), _DIM)
+        said = self._in(style, f"{level}{message}") if style else message
+        return f"{self._in(_DIM, stamp)} {said}{self._in(_DIM, f' {extra}') if extra else ''}"
+
+    def _in(self, style: str, text: str) -> str:
+        return f"\x1b[{style}m{text}\x1b[0m" if self._colours else text
 
 
 class DaemonLog:

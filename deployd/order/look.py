@@ -146,8 +146,7 @@ class _Repository:
             late = await self.look(final=not waits)
         except DeploydError as exc:
             raise_if_cancelled()
-            since = self.trouble.since if self.trouble is not None else datetime.now(UTC)
-            self.trouble = Trouble(since, exc.message)
+            self._see(exc.message)
             pause = self._backoff.fail()
             if self._backoff.failures > _OFTEN and not self._owed:
                 pause = max(pause, self.every)
@@ -155,12 +154,21 @@ class _Repository:
             repo, hint = self.apps[0].repo, f" ({exc.hint})" if exc.hint else ""
             logger.log(level, "Cannot look at %s: %s%s; trying again in %.0f s", repo, exc, hint, pause)
             return pause
-        self.trouble = None
+        self._see("")
         self._backoff.reset()
         if late:
             return waits.pop(0)
         spread = self.every * _JITTER  # so that many daemons do not ask at once
         return self.every + random.uniform(-spread, spread) if self.every else None  # noqa: S311 - no secret
+
+    def _see(self, reason: str) -> None:
+        """Remember why the remote cannot be looked at, or with an empty reason that it can, and tell when that changes."""
+        before = self.trouble
+        since = before.since if before is not None else datetime.now(UTC)
+        self.trouble = Trouble(since, reason) if reason else None
+        if self.trouble != before:
+            for app in self.apps:
+                self._store.tell_of_trouble(app.name, reason)
 
     async def look(self, *, final: bool) -> bool:
         """Ask the remote for its heads and decide on the new ones.

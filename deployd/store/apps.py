@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from deployd.delivery import Owed
-from deployd.domain import AppState, Deploy, Head, Known, Skip, Wanted
+from deployd.domain import AppState, Deploy, Head, Health, Known, Skip, Wanted
 from deployd.store.deploys import queue
 from deployd.store.rows import deploy_of, moment
 from deployd.store.schema import IN_FLIGHT
@@ -89,6 +89,14 @@ class Apps(Table):
         """Record that the app was removed: its live, queued and running deploys end. Its history and its numbers stay."""
         await self._database.write(lambda connection: _forget_app(connection, app))
         self._events.publish("app", app, None, {"removed": True})
+
+    def tell_of_health(self, live: Deploy, health: Health) -> None:
+        """Publish how a live release is. It is not stored: after a restart it is compared anew."""
+        self._events.publish("health", live.app, live.number, {"state": health.state, "detail": health.detail})
+
+    def tell_of_trouble(self, app: str, reason: str) -> None:
+        """Publish why the app's remote cannot be looked at; an empty reason: it can again."""
+        self._events.publish("trouble", app, None, {"reason": reason})
 
     def _tell_of_look(self, app: str, head: Head | None) -> None:
         self._events.publish("look", app, None, {"commit": head.commit if head is not None else None})

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import Result
 
-from deployd.cli.output import took
-from deployd.cli.tables import age
+from deployd.cli.times import age, took
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,45 @@
 """On a terminal: a bar, colours, and the same words."""
 
+import asyncio
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from deployd.errors import RolloutFailed
+from deployd.status import Status
 from tests.cli.conftest import Neighbour
-from tests.desk import MAIN, REPO, A
+from tests.desk import MAIN, REPO, A, B
 
 
-def _on_a_terminal(url: str, *arguments: str) -> tuple[int, str]:
-    environment = {**os.environ, "DEPLOYD_URL": url, "TERM": "xterm-256color", "COLUMNS": "100"}
+@contextmanager
+def _terminal(url: str, *arguments: str, **more: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """The command at a terminal of its own, and our end of it."""
+    environment = {**os.environ, "DEPLOYD_URL": url, "TERM": "xterm-256color", "COLUMNS": "100", **more}
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "deployd", *arguments]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
+        yield process, ours
+    os.close(ours)
+
+
+def _on_a_terminal(url: str, *arguments: str, **more: str) -> tuple[int, str]:
+    with _terminal(url, *arguments, **more) as (process, ours):
         seen = b""
         try:
             while block := os.read(ours, 4096):
                 seen += block
         except OSError:  # how Linux says that the other side has closed
-            os.close(ours)
+            pass
         return process.wait(60), seen.decode()
 
 
@@ -34,8 +48,67 @@ def test_deploy_wait_draws_a_bar_of_the_steps(daemon: Neighbour) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     code, seen = _on_a_terminal(daemon.url, "deploy", "iris", "--wait")
     assert code == 0
-    for words in ("✓ fetch", "✓ build", "━━━━", "iris/1 is live after", "\x1b[32m"):
+    for words in ("✓ fetch", "✓ build", "━", "iris/1 is live after", "\x1b[32m"):
         assert words in seen
+
+
+@pytest.mark.slow
+def test_deploy_wait_shows_the_usual_time_and_the_end_of_the_log_below_the_bar(daemon: Neighbour) -> None:
+    daemon.do(daemon.desk.deployed(A))
+    daemon.desk.source.remotes[REPO][MAIN] = B
+    held = daemon.desk.builder.held[B] = asyncio.Event()
+    with _terminal(daemon.url, "deploy", "iris", "--wait") as (process, screen):
+        _read_until(screen, b"building deployd/test/iris")
+        daemon.loop.call_soon_threadsafe(held.set)
+        _read_until(screen, b"iris/2 is live after")
+        assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_who_stops_waiting_is_told_that_the_deploy_goes_on(daemon: Neighbour) -> None:
+    daemon.desk.source.remotes[REPO][MAIN] = A
+    daemon.desk.builder.held[A] = asyncio.Event()
+    with _terminal(daemon.url, "deploy", "iris", "--wait") as (process, screen):
+        _read_until(screen, b"building deployd/test/iris")
+        process.send_signal(signal.SIGINT)
+        _read_until(screen, b"iris/1 goes on; deployd cancel iris/1 stops it")
+        assert process.wait(60) == 130
+    daemon.do(daemon.desk.scheduler.cancel("iris", 1))
+
+
+@pytest.mark.slow
+def test_status_is_redrawn_in_place(daemon: Neighbour) -> None:
+    with _terminal(daemon.url, "status", "--watch") as (process, screen):
+        _read_until(screen, b"nothing live")
+        daemon.do(daemon.desk.deployed(A))
+        assert b"\x1b[1A" in _read_until(screen, b"#1")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
+@pytest.mark.slow
+def test_no_color_takes_the_colours_away(daemon: Neighbour) -> None:
+    daemon.do(daemon.desk.deployed(A))
+    code, seen = _on_a_terminal(daemon.url, "status", NO_COLOR="1")
+    assert (code, "iris" in seen, "\x1b[3" in seen) == (0, True, False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [80, 160])
+def test_no_line_is_wider_than_columns_says(daemon: Neighbour, columns: int) -> None:
+    daemon.do(daemon.desk.deployed(A))
+    daemon.do(_a_failure_with_a_long_reason(daemon))
+    for command in (["history", "iris"], ["status"], ["delivery"]):
+        code, seen = _on_a_terminal(daemon.url, *command, COLUMNS=str(columns), NO_COLOR="1", TERM="dumb")
+        listed = [line for line in seen.splitlines() if not line.startswith(("iris/2 failed", "iris is held"))]
+        assert (code, max(map(len, listed)) <= columns) == (0, True), seen
+
+
+async def _a_failure_with_a_long_reason(daemon: Neighbour) -> None:
+    daemon.desk.source.remotes[REPO][MAIN] = B
+    daemon.desk.target.trouble = RolloutFailed("the candidate did not answer GET /ready within 60 s: " + "x" * 200)
+    deploy = await daemon.desk.scheduler.deploy("iris", B, "a test")
+    await daemon.desk.becomes("iris", deploy.number, Status.FAILED)
 
 
 @pytest.mark.slow
@@ -67,10 +140,11 @@ def test_a_shell_in_the_release_has_the_keys_and_the_size_of_this_terminal(daemo
     os.close(ours)
 
 
-def _read_until(terminal: int, words: bytes) -> None:
+def _read_until(terminal: int, words: bytes) -> bytes:
     seen = b""
     while words not in seen:
         seen += os.read(terminal, 4096)
+    return seen
 
 
 @pytest.mark.slow

@@ -1,0 +1,131 @@
+"""The status of the apps, kept fresh by the daemon's events: a table drawn in place on a terminal, lines or JSON elsewhere."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from typing import Protocol
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from deployd.api.states import AppAnswer
+from deployd.cli.output import out, print_away
+from deployd.cli.tables import Listing, room
+from deployd.client import Client
+from deployd.errors import Unavailable
+
+Listed = Callable[[Sequence[AppAnswer]], Listing]
+Remarks = Callable[[AppAnswer], Iterator[tuple[str, str]]]
+
+_DRAWN_EACH_SECOND = 4
+
+
+class View(Protocol):
+    """Shows the apps, again and again."""
+
+    def show(self, apps: Sequence[AppAnswer]) -> None:
+        """Show them, or what is new of them."""
+
+    def away(self, exc: Unavailable) -> None:
+        """Say that the daemon is away, and that it is waited for."""
+
+    def drawn(self) -> AbstractContextManager[object]:
+        """Draw for the length of the block."""
+
+
+def view(listed: Listed, remarks: Remarks, *, as_json: bool) -> View:
+    """The view that suits standard output."""
+    if as_json:
+        return _Json()
+    return _Screen(listed, remarks) if out().is_terminal and not out().is_dumb_terminal else _Lines(listed, remarks)
+
+
+async def follow(client: Client, app: str | None, shown: View) -> None:
+    """Show the apps, or one, with every change, until cancelled. A daemon that is away at the start is not waited for."""
+    shown.show(await client.apps() if app is None else [await client.app(app)])
+    with shown.drawn():
+        async with aclosing(client.watch(app)) as answers:
+            async for apps in answers:
+                shown.show(apps)
+
+
+class _Json:
+    """One object on a line for each app, and again for each that has changed."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, AppAnswer] = {}
+
+    def show(self, apps: Sequence[AppAnswer]) -> None:
+        for app in apps:
+            if self._told.get(app.name) != app:
+                print(app.model_dump_json(), flush=True)
+        self._told = {app.name: app for app in apps}
+
+    def away(self, exc: Unavailable) -> None:
+        print_away(exc)
+
+    def drawn(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+class _Lines:
+    """The table once, then the row of each app that has changed, with what is to be said of it."""
+
+    def __init__(self, listed: Listed, remarks: Remarks) -> None:
+        self._listed = listed
+        self._remarks = remarks
+        self._told: dict[str, object] = {}
+
+    def show(self, apps: Sequence[AppAnswer]) -> None:
+        listing = self._listed(apps)
+        head, *rows = listing.lines()
+        news = {app.name: _news(app, listing, at) for at, app in enumerate(apps)}
+        for line in [] if self._told else head:
+            out().print(line, soft_wrap=True)
+        for app, row in zip(apps, rows, strict=True):
+            if self._told.get(app.name) != news[app.name]:
+                for line in [*row, *(Text(text, style) for text, style in self._remarks(app))]:
+                    out().print(line, soft_wrap=True)
+        for gone in self._told.keys() - news.keys():
+            out().print(f"{gone} is removed", soft_wrap=True)
+        out().file.flush()
+        self._told = news
+
+    def away(self, exc: Unavailable) -> None:
+        print_away(exc)
+
+    def drawn(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+class _Screen:
+    """The table and what is to be said of the apps, drawn again in place: ages grow without a change."""
+
+    def __init__(self, listed: Listed, remarks: Remarks) -> None:
+        self._listed = listed
+        self._remarks = remarks
+        self._apps: Sequence[AppAnswer] = ()
+        self._away = ""
+
+    def show(self, apps: Sequence[AppAnswer]) -> None:
+        self._apps, self._away = apps, ""
+
+    def away(self, exc: Unavailable) -> None:
+        self._away = f"{exc.message}; waiting for it"
+
+    def drawn(self) -> AbstractContextManager[object]:
+        return Live(self, console=out(), refresh_per_second=_DRAWN_EACH_SECOND)
+
+    def __rich__(self) -> Group:
+        rows = [line for lines in self._listed(self._apps).lines(room()) for line in lines]
+        for line in rows:
+            line.no_wrap, line.overflow = True, "ellipsis"
+        said = [Text(text, style) for app in self._apps for text, style in self._remarks(app)]
+        return Group(*rows, *said, *([Text(self._away, "yellow")] if self._away else []))
+
+
+def _news(app: AppAnswer, listing: Listing, at: int) -> object:
+    """What of a row and its remarks is worth a new line when it changes: all but the ages."""
+    cells = [str(cell) for name, cell in zip(listing.columns, listing.rows[at], strict=True) if name != "AGE"]
+    watched = app.watched.standby if app.watched is not None else None
+    return cells, app.held, app.failed, app.owed and app.owed.reason, app.older_config, watched
