@@ -20,6 +20,7 @@ from bench.__main__ import NAMES as BENCHES
 from deployd import metrics
 from deployd.api.app import create_api
 from deployd.api.services import Services
+from deployd.cli import deliveries, deploys, status
 from deployd.cli.app import app
 from deployd.config.daemon import Config
 from deployd.config.file import parse
@@ -89,6 +90,21 @@ def test_the_pages_show_the_commands_that_one_needs() -> None:
     assert {words[0] for words in TYPED} >= {
         *("backup", "check", "deploy", "history", "hook", "logs", "reload", "rollback", "status", "token"),
     }
+
+
+def test_the_page_of_the_command_line_shows_every_command_and_the_columns_that_are_printed() -> None:
+    page = ROOT / "docs/cli.md"
+    typed = {words[:length] for words in map(_arguments, _typed(page)) for length in (1, 2)}
+    assert [words for words in _commands(get_command(app)) if words not in typed] == []
+    heads = [block.split("\n", 1)[0].split() for language, block in _fences(page) if language == "text"]
+    for columns in (status.COLUMNS, deploys.COLUMNS, deliveries.COLUMNS):
+        assert " ".join(columns).split() in heads
+
+
+def _commands(group: Any) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        inner = _commands(command) if hasattr(command, "commands") else [()]
+        yield from ((name, *words) for words in inner)
 
 
 @every_page

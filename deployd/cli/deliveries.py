@@ -6,10 +6,12 @@ import typer
 
 from deployd.api.answers import DeliveryAnswer, OutcomeAnswer
 from deployd.cli import completion
-from deployd.cli.output import AsJson, out, print_json, with_daemon
+from deployd.cli.output import AsJson, err, out, print_json, with_daemon
 from deployd.cli.tables import print_table
 from deployd.cli.times import age
 from deployd.logs.log import printable
+
+COLUMNS = ("DELIVERY", "AGE", "REF", "COMMIT", "RESULT")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,8 +42,10 @@ def delivery(
     if as_json:
         print_json(page)
         return
-    columns = ("DELIVERY", "AGE", "REF", "COMMIT", "RESULT")
-    print_table(columns, [_row(one) for one in page.deliveries], cut="REF", below="RESULT")
+    if not page.deliveries:
+        err().print("there are no deliveries")
+        return
+    print_table(COLUMNS, [_row(one) for one in page.deliveries], cut="REF", below="RESULT")
 
 
 def _print(one: DeliveryAnswer) -> None:

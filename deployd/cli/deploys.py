@@ -24,7 +24,7 @@ Wait = Annotated[
     typer.Option("--wait", "-w", help="Show the steps until the deploy ends. Exits 0 when it is live, 1 when not."),
 ]
 
-_COLUMNS = ("DEPLOY", "STATUS", "COMMIT", "MODEL", "SUBJECT", "BY", "AGE", "TOOK", "REASON")
+COLUMNS = ("DEPLOY", "STATUS", "COMMIT", "MODEL", "SUBJECT", "BY", "AGE", "TOOK", "REASON")
 _WIDE = (
     *("DEPLOY", "STATUS", "COMMIT", "MODEL", "SUBJECT", "AUTHOR"),
     *("BY", "REF", "CREATED", "TOOK", "IMAGE", "SIZE", "REASON"),
@@ -170,7 +170,7 @@ def history(
     elif output == "wide":
         print_listing(Listing(_WIDE, [_wide_row(one) for one in page.deploys]))
     else:
-        print_listing(Listing(_COLUMNS, [_row(one) for one in page.deploys], cut="SUBJECT", below="REASON"))
+        print_listing(Listing(COLUMNS, [_row(one) for one in page.deploys], cut="SUBJECT", below="REASON"))
 
 
 def diff(

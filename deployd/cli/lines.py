@@ -1,10 +1,9 @@
 """Text that comes in blocks, as lines that a terminal can show."""
 
 import codecs
-import re
 from collections.abc import AsyncIterator
 
-_STYLE = re.compile(r"\x1b\[[0-9;:]*m")
+from deployd.logs.sgr import plain
 
 
 async def lines_of(blocks: AsyncIterator[bytes]) -> AsyncIterator[str]:
@@ -14,6 +13,6 @@ async def lines_of(blocks: AsyncIterator[bytes]) -> AsyncIterator[str]:
     async for block in blocks:
         *lines, begun = (begun + decoder.decode(block)).split("\n")
         for line in lines:
-            yield _STYLE.sub("", line)
+            yield plain(line)
     if begun:
-        yield _STYLE.sub("", begun)
+        yield plain(begun)

@@ -13,7 +13,7 @@ import typer
 from rich.text import Text
 
 from deployd.cli import names
-from deployd.cli.output import COLOURS, AppName, err, out, with_daemon
+from deployd.cli.output import COLOURS, AppName, AppOrDeploy, err, out, with_daemon
 from deployd.client import Client
 from deployd.config.values import seconds
 from deployd.logs.log import printable
@@ -36,11 +36,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def logs(
-    name: Annotated[str, typer.Argument(metavar="APP[/N]", help="A deploy, or an app for its newest deploy.")],
+    name: AppOrDeploy,
     follow: Follow = False,
     as_json: AsLines = False,
 ) -> None:
-    """Print the log of a deploy."""
+    """Print the log of a deploy; of an app, that of its newest."""
 
     async def ask(client: Client) -> None:
         app, number = await names.newest(client, name)

@@ -14,6 +14,7 @@ from deployd.cli.usual import same_kind, usual_seconds
 from deployd.client import Client
 from deployd.errors import DeploydError
 from deployd.logs.log import printable
+from deployd.logs.sgr import plain
 from deployd.status import Status
 from deployd.tasks import beside, together
 
@@ -81,7 +82,7 @@ async def _tell_end(client: Client, deploy: DeployAnswer) -> None:
     lines: list[str] = []
     if deploy.status is Status.FAILED:
         text = b"".join([block async for block in client.log(deploy.app, deploy.number)]).decode("utf-8", "replace")
-        lines = text.splitlines()[-_LAST_LINES:]
+        lines = plain(text).splitlines()[-_LAST_LINES:]
     if deploy.hint and not _repeats(deploy.hint, lines):
         console.print(f"hint: {printable(deploy.hint, 2000)}", soft_wrap=True)
     if lines:

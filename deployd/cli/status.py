@@ -21,7 +21,7 @@ from deployd.status import Status
 HEALTH_COLOURS = {"unready": "yellow", "down": "red", "unknown": "yellow"}
 _UNWELL = {"unready": "runs but is not ready", "down": "does not serve as it should", "unknown": "cannot be asked"}
 
-_COLUMNS = ("APP", "STATE", "LIVE", "COMMIT", "AGE", "IN FLIGHT", "URL")
+COLUMNS = ("APP", "STATE", "LIVE", "COMMIT", "AGE", "IN FLIGHT", "URL")
 _WIDE = ("APP", "STATE", "LIVE", "COMMIT", "AGE", "IN FLIGHT", "HEALTH", "MODEL", "TARGET", "FOLLOWS", "URL", "IMAGE")
 
 
@@ -65,7 +65,7 @@ def listing(apps: Sequence[AppAnswer], *, wide: bool) -> Listing:
     """A row for each app."""
     if wide:
         return Listing(_WIDE, [(*_row(one), *_more(one)) for one in apps])
-    return Listing(_COLUMNS, [(*_row(one), _urls(one)) for one in apps], below="URL")
+    return Listing(COLUMNS, [(*_row(one), _urls(one)) for one in apps], below="URL")
 
 
 def remarks(app: AppAnswer) -> Iterator[tuple[str, str]]:

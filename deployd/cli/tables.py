@@ -58,7 +58,10 @@ def room() -> int | None:
 
 
 def print_comparison(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """Print columns whose cells are as long as they want: they are folded."""
+    """Print columns whose cells are as long as they want: on a terminal they are folded."""
+    if room() is None:
+        print_table(columns, rows)
+        return
     table = Table(*columns, box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for column in table.columns:
         column.overflow = "fold"
