@@ -26,7 +26,7 @@ def version(as_json: AsJson = False) -> None:
         out().print(f"command  {ours}")
     daemon = with_daemon(lambda client: client.version()).version
     if as_json:
-        print(json.dumps({"command": ours, "daemon": daemon}))
+        print(json.dumps({"command": ours, "daemon": daemon}, indent=2))
     else:
         out().print(f"daemon   {daemon}")
 
