@@ -1,26 +1,26 @@
-"""The FastAPI application: health, provenance, metadata of the Open Inference Protocol, metrics, documentation, try-it page.
+"""The FastAPI application: health, provenance, metadata of the Open Inference Protocol, metrics.
 
 Routes only: what they show comes from the service and its manifest. `predictions.py` answers the prediction routes.
 """
 
 from collections.abc import Sequence
 from importlib.metadata import version as version_of
-from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from model_service import schemas
 from model_service.manifest import Manifest
 from model_service.open_inference import EXTENSIONS
+from model_service.pages import add_pages
 from model_service.predictions import App, Predictions
 from model_service.service import Service
 
-# The page may connect to nothing but the service that it came from.
-_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 _LOADING = "The model is loading, or the service is shutting down"
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": _LOADING, "model": schemas.Ready}}
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such model or version", "model": schemas.Error}}
@@ -29,13 +29,25 @@ _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such model
 def create_app(service: Service) -> App:
     """The ASGI application of one worker."""
     manifest = service.manifest
-    app = FastAPI(title=f"{manifest.name} model service", version=manifest.version, description=manifest.about)
+    app = FastAPI(
+        title=f"{manifest.name} model service",
+        version=manifest.version,
+        description=manifest.about,
+        root_path=service.settings.root_path,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.add_exception_handler(HTTPException, _answer_http_exception)
     _add_health(app, service)
     _add_protocol(app, service)
     _add_provenance(app, service)
+    add_pages(app)
     _describe_prediction_routes(app, service)
-    return Predictions(service, app)
+    answering = Predictions(service, GZipMiddleware(app, minimum_size=1024))
+    if not service.settings.cors:
+        return answering
+    origins = list(service.settings.cors)
+    return CORSMiddleware(answering, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -73,6 +85,19 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
         """The names of the models."""
         return JSONResponse({"models": [manifest.name]})
 
+    @app.post("/v2/repository/index", response_model=list[schemas.Indexed], tags=["open inference protocol"])
+    async def index() -> Response:
+        """The models, as Triton's clients ask for them."""
+        reason = service.why_not_ready
+        state = "READY" if reason is None else "UNAVAILABLE"
+        described = {"name": manifest.name, "version": manifest.version, "state": state, "reason": reason or ""}
+        return JSONResponse([described])
+
+    @app.get("/v2/models/stats", response_model=schemas.Statistics, tags=["open inference protocol"])
+    async def all_statistics() -> Response:
+        """How many requests were answered, as Triton's clients ask for it."""
+        return JSONResponse(service.metrics.statistics())
+
     async def check_name(name: str) -> None:
         _check_known(manifest, name, manifest.version)
 
@@ -91,6 +116,16 @@ def _add_model(app: FastAPI, service: Service, path: str, checks: Sequence[Any])
     async def model() -> Response:
         """The inputs and outputs of a model."""
         return JSONResponse(service.protocol.metadata(service.commit))
+
+    @app.get(f"{path}/config", response_model=dict[str, Any], responses=_UNKNOWN, **common)
+    async def configuration() -> Response:
+        """The inputs and outputs of a model, as Triton's clients read them."""
+        return JSONResponse(service.protocol.configuration())
+
+    @app.get(f"{path}/stats", response_model=schemas.Statistics, responses=_UNKNOWN, **common)
+    async def statistics() -> Response:
+        """How many requests were answered, as Triton's clients ask for it."""
+        return JSONResponse(service.metrics.statistics())
 
     @app.get(f"{path}/ready", response_model=schemas.ModelReady, responses=_UNKNOWN | not_ready, **common)
     async def model_ready() -> Response:
@@ -115,16 +150,15 @@ def _add_provenance(app: FastAPI, service: Service) -> None:
         recorded = service.manifest.model_dump()
         return JSONResponse(recorded | {"commit": recorded["commit"] or service.commit})
 
+    @app.get("/examples", response_model=schemas.Examples, tags=["provenance"])
+    async def examples() -> Response:
+        """Some rows of the data that were held back from training, as /predict takes them."""
+        return JSONResponse({"instances": service.examples})
+
     @app.get("/metrics", response_class=Response, tags=["health"])
     async def metrics() -> Response:
         """Prometheus metrics of all workers."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-    page = Path(__file__).with_name("page.html").read_text()
-
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def try_it() -> Response:
-        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
 
 
 def _describe_prediction_routes(app: FastAPI, service: Service) -> None:

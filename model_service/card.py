@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from model_service.manifest import Manifest
+from model_service.manifest import Feature, Manifest
 
 FILE = "MODEL.md"
 PLOT_FILE = "confusion.svg"
@@ -20,35 +20,62 @@ def write(manifest: Manifest, out: Path) -> None:
 
 
 def _sections(manifest: Manifest) -> list[str]:
-    ranges = [
-        f"| {feature.name} | {feature.unit} | {feature.minimum:g} | {feature.mean:g} | {feature.maximum:g} "
-        f"| {'yes' if feature.missing else 'no'} |"
-        for feature in manifest.features
-    ]
     parameters = [f"| {name} | `{value}` |" for name, value in manifest.estimator.parameters.items()]
     libraries = ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())
     origin = f"commit {manifest.commit or 'unknown'}{' with local changes' if manifest.dirty else ''}"
+    kind = manifest.kind.replace("_", " ")
+    article = "An" if kind[0] in "aeiou" else "A"
+    fitted = " Then it was fitted again with all rows." if manifest.data.final_fit else ""
     return [
         f"# {manifest.name} {manifest.version}",
         manifest.about,
-        f"A {manifest.kind}: `{manifest.estimator.type}`, trained {manifest.trained_at} from {origin}, seed {manifest.seed}.",
+        f"{article} {kind}: `{manifest.estimator.type}`, trained {manifest.trained_at} from {origin}, seed {manifest.seed}.",
         "## Quality",
-        f"On {manifest.data.held_back_rows} rows that were held back, after training with {manifest.data.training_rows} rows:",
+        f"On {manifest.data.held_back_rows} rows that were held back, after training with {manifest.data.training_rows} rows:"
+        + fitted,
         *_quality(manifest),
         "## Input",
         "\n".join(
-            ["| feature | unit | minimum | mean | maximum | may be missing |", "|---|---|---|---|---|---|", *ranges]
+            [
+                "| feature | type | unit | in the training data | may be missing |",
+                "|---|---|---|---|---|",
+                *map(_input, manifest.features),
+            ]
         ),
-        "The training data has no values outside these ranges. The service still predicts such rows, and counts the values.",
+        "The training data has no other values. Numbers outside these ranges are still predicted, and counted.",
         "## Output",
-        "Classes: "
-        + ", ".join(f"{label} ({value!r})" for label, value in zip(manifest.labels, manifest.classes, strict=True))
-        if manifest.labels
-        else "A number.",
+        _output(manifest),
         "## Provenance",
         f"Data SHA-256 `{manifest.data.sha256}` ({manifest.data.rows} rows); code SHA-256 `{manifest.code_sha256}`; {libraries}.",
         "\n".join(["| parameter | value |", "|---|---|", *parameters]),
     ]
+
+
+def _input(feature: Feature) -> str:
+    unknown = ", and others" if feature.unknown else ""
+    match feature.type:
+        case "category":
+            known = ", ".join(map(str, feature.categories[:20])) + (", …" if len(feature.categories) > 20 else "")
+            content = f"{known}{unknown}"
+        case "datetime":
+            content = f"{feature.earliest} to {feature.latest}"
+        case "text":
+            content = ""
+        case _:
+            content = f"{feature.minimum:g} to {feature.maximum:g}, mean {feature.mean:g}"
+    return f"| {feature.name} | {feature.type} | {feature.unit} | {content} | {'yes' if feature.missing else 'no'} |"
+
+
+def _output(manifest: Manifest) -> str:
+    if manifest.outputs:
+        return "Outputs: " + ", ".join(f"{output.name} ({output.kind})" for output in manifest.outputs)
+    if manifest.labels:
+        named = zip(manifest.labels, manifest.classes, strict=True)
+        return "Classes: " + ", ".join(f"{label} ({value!r})" for label, value in named)
+    return {
+        "clusterer": "The number of a cluster.",
+        "outlier_detector": "Whether the row is an outlier, and a score, which is less than 0 for outliers.",
+    }.get(manifest.kind, "A number.")
 
 
 def _quality(manifest: Manifest) -> list[str]:

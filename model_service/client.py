@@ -5,13 +5,14 @@ Needs nothing but the standard library.
 
 import argparse
 import json
+import math
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Row = Sequence[float] | Mapping[str, float]
+Row = Sequence[Any] | Mapping[str, Any]
 
 
 class PredictionFailed(Exception):
@@ -31,11 +32,13 @@ class Client:
         self._url = url.rstrip("/")
         self._timeout = timeout
 
-    def predict(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """One prediction for each row; a row is a list of numbers or of named features. Raises PredictionFailed."""
-        answer = self._request(
-            "/predict", {"instances": [dict(r) if isinstance(r, Mapping) else list(r) for r in rows]}
-        )
+    def predict(self, rows: Any) -> list[dict[str, Any]]:
+        """One prediction for each row. Raises PredictionFailed.
+
+        `rows` is a DataFrame, of which the columns are sent by their names, or an array, or a sequence of rows; a row is a
+        sequence of values, or a mapping from feature names. NaN and other missing values are sent as null, dates as text.
+        """
+        answer = self._request("/predict", {"instances": [_plain(row) for row in _rows(rows)]})
         predictions: list[dict[str, Any]] = answer["predictions"]
         return predictions
 
@@ -44,7 +47,7 @@ class Client:
         return self._request("/version", None)
 
     def _request(self, path: str, document: Any) -> dict[str, Any]:
-        body = None if document is None else json.dumps(document).encode()
+        body = None if document is None else json.dumps(document, allow_nan=False).encode()
         request = urllib.request.Request(self._url + path, body, {"Content-Type": "application/json"})  # noqa: S310  # checked above
         try:
             with urllib.request.urlopen(request, timeout=self._timeout) as response:  # noqa: S310  # as above
@@ -57,10 +60,49 @@ class Client:
             raise PredictionFailed(f"no answer from {self._url}: {exc}") from exc
 
 
+def _rows(rows: Any) -> Any:
+    """The rows of a DataFrame, each by the names of its columns; anything else is rows already."""
+    if hasattr(rows, "columns") and hasattr(rows, "to_dict"):
+        return rows.to_dict("records")
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say: scalars of NumPy and pandas as their values, arrays as lists, missing values as null."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _not_finite(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    return _plain_object(value)
+
+
+def _plain_object(value: Any) -> Any:
+    """What JSON can say of an object that is no type of Python's own."""
+    if hasattr(value, "isoformat"):  # a date, or pandas' missing date, which is not equal to itself
+        return value.isoformat() if value == value else None  # noqa: PLR0124
+    if hasattr(value, "tolist"):  # of NumPy
+        return _plain(value.tolist())
+    if hasattr(value, "__iter__"):
+        return [_plain(one) for one in value]
+    if type(value).__name__ == "NAType":
+        return None
+    raise TypeError(f"cannot send {type(value).__name__} {value!r:.40}")
+
+
+def _not_finite(value: float) -> None:
+    """None for NaN. Raises ValueError for an infinite number."""
+    if not math.isnan(value):
+        raise ValueError(f"cannot send {value}: JSON has no infinite number")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit code: 0 for a prediction, 1 for none."""
     parser = argparse.ArgumentParser(prog="python -m model_service.client", description="Predicts one row.")
-    parser.add_argument("values", nargs="+", type=float, metavar="VALUE", help="the features of the row, in order")
+    parser.add_argument(
+        "values", nargs="+", type=_value, metavar="VALUE", help="the values of the row, in order: JSON, or else a text"
+    )
     parser.add_argument("--url", default="http://127.0.0.1:5000", help="address of the service (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the whole prediction")
     options = parser.parse_args(arguments)
@@ -69,8 +111,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PredictionFailed as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
-    print(json.dumps(prediction) if options.json else prediction.get("label", prediction.get("value")))
+    short = next((prediction[key] for key in ("label", "value", "cluster", "outlier") if key in prediction), prediction)
+    print(json.dumps(prediction) if options.json else short)
     return 0
+
+
+def _value(text: str) -> Any:
+    """A word of the command line: a number, true, false, null or nan, or else a text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return math.nan if text.lower() == "nan" else text
+    return value if isinstance(value, (bool, int, float, str)) or value is None else text
 
 
 def _reason(failure: urllib.error.HTTPError) -> str:

@@ -16,6 +16,12 @@ class ServiceError(Exception):
         self.hint = hint
 
 
+def in_words(failure: BaseException) -> str:
+    """The class and the message of an exception of another library, as one line."""
+    text = f"{type(failure).__name__}: {' '.join(str(failure).split())}".removesuffix(": ")
+    return text if len(text) <= 1000 else f"{text[:999]}…"
+
+
 class TrainingFailed(ServiceError):
     """No model was written, because it cannot be trained or is not good enough."""
 
@@ -31,3 +37,17 @@ class RequestRejected(ServiceError):
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+
+
+class RowRefused(RequestRejected):
+    """A 422: the estimator refuses a row that has passed the checks. `row` is its number in the request; None if it is alone."""
+
+    def __init__(self, row: int | None, reason: str) -> None:
+        which = "this row" if row is None else f"row {row}"
+        super().__init__(422, f"the model refuses {which}: {reason}")
+        self.row = row
+        self.reason = reason
+
+    def shifted(self, rows: int) -> "RowRefused":
+        """The same refusal, of a row that comes after so many others."""
+        return RowRefused(rows + (self.row or 0), self.reason) if rows else self

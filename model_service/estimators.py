@@ -1,146 +1,195 @@
-"""Estimators other than trees, as skops files or pickles. Only trusted types are read, and a pickle only by its hash.
+"""Estimators of scikit-learn as models: from checked rows to predictions. What an estimator refuses of a row is a 422.
 
 Imported only for the models that need it, since it imports scikit-learn.
 """
 
-import hashlib
+import json
 import math
-import pickle
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib import metadata
-from pathlib import Path
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import sklearn
-import skops.io
 
-from model_service.errors import ModelRejected, RequestRejected
-from model_service.manifest import Manifest
-from model_service.model import Prediction, PredictionWriter, Row
+from model_service.columns import example
+from model_service.errors import RequestRejected, RowRefused, in_words
+from model_service.export import as_trees, total_depth
+from model_service.manifest import Manifest, Output
+from model_service.model import Prediction, PredictionWriter, Row, TreeModel
 
-SKOPS_FILE = "model.skops"
-PICKLE_FILE = "model.pkl"
-
-# Types that skops itself does not trust. All are written in Python. Compiled types (trees, KD trees) are not in the list,
-# because a forged one can crash the process. Users who trust the origin of a file name them with --trust or MODEL_TRUST.
-TRUSTED = (
-    "numpy.dtype",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-)
+_NO_ANSWER = "the model has no finite answer for one of the rows"
+_MOST_FEW = 64  # rows; more are always predicted by scikit-learn
 
 
 class EstimatorModel:
     """Any scikit-learn estimator. A call costs much more than its rows, so merging calls is worth it."""
 
     costly_calls = True
-    quick_rows = 0
 
     def __init__(self, manifest: Manifest, estimator: Any) -> None:
         self.manifest = manifest
         self._estimator = estimator
-        self._writer = PredictionWriter(manifest)
+        self._input = _input_maker(manifest)
+        self._answer = _answers(manifest, estimator)
+        self._trees = _few_rows_model(manifest, estimator)
+        self.quick_rows = 0 if self._trees is None else self._trees.quick_rows
+        self._few = 0 if self._trees is None else self._count_few(self._trees)
 
     def predict(self, rows: Sequence[Row]) -> list[Prediction]:
-        """One prediction for each row, in order."""
-        matrix = np.asarray(rows, dtype=np.float64)
-        # The rows have been checked already. This configuration is valid for the calling thread only.
-        with sklearn.config_context(assume_finite=True), np.errstate(all="ignore"):
-            predicted = self._estimator.predict(matrix)
-            probabilities = self._estimator.predict_proba(matrix).tolist() if self.manifest.probabilistic else None
-        if self.manifest.kind == "regressor":
-            return [self._writer.write_value(_finite(value)) for value in predicted.tolist()]
-        indices = np.searchsorted(self._estimator.classes_, predicted).tolist()
-        if probabilities is None:
-            return [self._writer.write_class(index, ()) for index in indices]
-        return [
-            self._writer.write_class(index, tuple(map(_finite, row)))
-            for index, row in zip(indices, probabilities, strict=True)
-        ]
+        """One prediction for each row, in order. Raises RequestRejected 422 with the words of the estimator."""
+        if self._trees is not None and len(rows) <= max(self._few, self.quick_rows):
+            return self._trees.predict(rows)
+        return self._predict(rows)
+
+    def _predict(self, rows: Sequence[Row]) -> list[Prediction]:
+        try:
+            with np.errstate(all="ignore"):
+                return self._answer(self._input(rows))
+        except (RequestRejected, MemoryError):
+            raise
+        except Exception as exc:  # an estimator may raise anything about a row
+            row = None if len(rows) == 1 else self._find_refused(rows)
+            raise RowRefused(row, in_words(exc)) from exc
+
+    def _find_refused(self, rows: Sequence[Row]) -> int:
+        """The number of a row that the estimator refuses when it is alone; halves the rows until one is left."""
+        first, last = 0, len(rows)
+        while last - first > 1:
+            middle = (first + last) // 2
+            try:
+                with np.errstate(all="ignore"):
+                    self._answer(self._input(rows[first:middle]))
+            except Exception:  # noqa: BLE001  # as above
+                last = middle
+            else:
+                first = middle
+        return first
+
+    def _count_few(self, trees: TreeModel) -> int:
+        """Up to how many rows a walk in Python is faster than a call of scikit-learn, by measuring one row here."""
+        row = [example(feature) for feature in self.manifest.features]
+        walk = min(_seconds(trees.predict, [row]) for _ in range(3))
+        call = min(_seconds(self._predict, [row]) for _ in range(3))
+        return min(_MOST_FEW, int(call / walk))
 
 
-def write_estimator(estimator: Any, out: Path, form: str) -> str:
-    """Writes a fitted estimator and returns the name of the file."""
-    if form == "pickle":
-        (out / PICKLE_FILE).write_bytes(pickle.dumps(estimator, protocol=5))
-        return PICKLE_FILE
-    skops.io.dump(estimator, out / SKOPS_FILE)
-    return SKOPS_FILE
+def _seconds(predict: Callable[[Sequence[Row]], Any], rows: Sequence[Row]) -> float:
+    started = time.perf_counter()
+    predict(rows)
+    return time.perf_counter() - started
 
 
-def read_estimator(manifest: Manifest, directory: Path, *, pickle_sha256: str | None, trusted: Sequence[str]) -> Any:
-    """The estimator in a directory. Raises ModelRejected when its file, its types or the installed libraries do not fit."""
-    for name in ("scikit-learn", "numpy"):
-        installed, needed = metadata.version(name), manifest.libraries.get(name)
-        if installed != needed:
-            raise ModelRejected(
-                f"trained with {name} {needed}, but {installed} is installed here",
-                hint="install the versions in the manifest, or train again with these",
-            )
-    if manifest.format == "pickle":
-        file, estimator = PICKLE_FILE, _read_pickle(manifest, directory, pickle_sha256)
-    else:
-        file, estimator = SKOPS_FILE, _read_skops(manifest, directory, trusted)
-    with _rejecting_damage(file):
-        _check_fits(manifest, estimator)
-    return estimator
+def _input_maker(manifest: Manifest) -> Callable[[Sequence[Row]], Any]:
+    """What makes the estimator's input of rows."""
+    if not manifest.takes_frame:
+        return lambda rows: np.asarray(rows, dtype=np.float64)
+    from model_service.frames import FrameMaker  # noqa: PLC0415  # pandas is large, and few models need it
+
+    return FrameMaker(manifest.features).frame
 
 
-def untrusted_types(file: Path) -> list[str]:
-    """The types in a skops file that neither skops nor this service trusts."""
-    return [str(name) for name in skops.io.get_untrusted_types(file=file) if name not in TRUSTED]
+def _few_rows_model(manifest: Manifest, estimator: Any) -> TreeModel | None:
+    """For trees: the same model without scikit-learn, whose call takes longer than the walk of a few rows."""
+    if manifest.kind not in ("classifier", "regressor") or not manifest.only_numbers:
+        return None
+    trees = as_trees(estimator, compact=True)
+    return None if trees is None else TreeModel(manifest, trees, depth=total_depth(estimator))
 
 
-def _read_skops(manifest: Manifest, directory: Path, trusted: Sequence[str]) -> Any:
-    content = manifest.read_file(directory, SKOPS_FILE)
-    with _rejecting_damage(SKOPS_FILE):
-        unknown = set(skops.io.get_untrusted_types(data=content)) - {*TRUSTED, *trusted}
-    if unknown:
-        raise ModelRejected(
-            f"{SKOPS_FILE} holds types that are not trusted: {', '.join(sorted(unknown))}",
-            hint="if you trained it yourself, name them in MODEL_TRUST (comma-separated) or with --trust",
-        )
-    with _rejecting_damage(SKOPS_FILE):
-        return skops.io.loads(content, trusted=[*TRUSTED, *trusted])
+def _answers(manifest: Manifest, estimator: Any) -> Callable[[Any], list[Prediction]]:
+    """What predicts a matrix, for the manifest's kind of model."""
+    match manifest.kind:
+        case "classifier":
+            return _class_answers(manifest, estimator)
+        case "regressor":
+            writer = PredictionWriter(manifest)
+            return lambda matrix: [writer.write_value(value) for value in _numbers(estimator.predict(matrix).ravel())]
+        case "clusterer":
+            writer = PredictionWriter(manifest)
+            return lambda matrix: [writer.write_cluster(int(cluster)) for cluster in estimator.predict(matrix).tolist()]
+        case "outlier_detector":
+            return _outlier_answers(manifest, estimator)
+        case "multi_output":
+            return _multi_answers(manifest.outputs, estimator)
 
 
-@contextmanager
-def _rejecting_damage(file: str) -> Iterator[None]:
-    """Turns any exception into a ModelRejected: with a damaged file, the reader and the classes in it may raise anything."""
-    try:
-        yield
-    except ModelRejected:
-        raise
-    except Exception as exc:
-        raise ModelRejected(f"{file} cannot be read: {type(exc).__name__}: {exc}") from exc
+def _class_answers(manifest: Manifest, estimator: Any) -> Callable[[Any], list[Prediction]]:
+    writer, classes = PredictionWriter(manifest), estimator.classes_
+
+    def answer(matrix: Any) -> list[Prediction]:
+        # Some estimators give a column.
+        indices = np.searchsorted(classes, np.asarray(estimator.predict(matrix)).ravel()).tolist()
+        if manifest.probabilistic:
+            probabilities = _rows(estimator.predict_proba(matrix))
+            return [writer.write_class(index, row) for index, row in zip(indices, probabilities, strict=True)]
+        if manifest.decision:
+            decisions = _rows(estimator.decision_function(matrix))
+            return [writer.write_class(index, (), row) for index, row in zip(indices, decisions, strict=True)]
+        return [writer.write_class(index, ()) for index in indices]
+
+    return answer
 
 
-def _read_pickle(manifest: Manifest, directory: Path, allowed_sha256: str | None) -> Any:
-    if allowed_sha256 is None:
-        raise ModelRejected(
-            f"{PICKLE_FILE} is refused: loading a pickle runs code from the file",
-            hint="train with --format skops; or allow this file with MODEL_ALLOW_PICKLE or --allow-pickle",
-        )
-    content = manifest.read_file(directory, PICKLE_FILE)
-    if hashlib.sha256(content).hexdigest() != allowed_sha256.lower():
-        raise ModelRejected(f"{PICKLE_FILE} is not the file that was allowed: its SHA-256 differs")
-    with _rejecting_damage(PICKLE_FILE):
-        return pickle.loads(content)  # noqa: S301  # the user allowed this content by its hash
+def _outlier_answers(manifest: Manifest, estimator: Any) -> Callable[[Any], list[Prediction]]:
+    writer, score = PredictionWriter(manifest), getattr(estimator, "decision_function", None)
+
+    def answer(matrix: Any) -> list[Prediction]:
+        verdicts = estimator.predict(matrix).tolist()
+        scores = [()] * len(verdicts) if score is None else _rows(score(matrix))
+        return [writer.write_outlier(int(verdict), one) for verdict, one in zip(verdicts, scores, strict=True)]
+
+    return answer
 
 
-def _check_fits(manifest: Manifest, estimator: Any) -> None:
-    methods = ["predict", *(["predict_proba"] if manifest.probabilistic else [])]
-    lacks_method = not all(callable(getattr(estimator, name, None)) for name in methods)
-    if lacks_method or getattr(estimator, "n_features_in_", None) != len(manifest.features):
-        raise ModelRejected("the estimator does not fit its manifest: other features, or it cannot predict")
-    classes = getattr(estimator, "classes_", None)
-    if manifest.kind == "classifier" and (classes is None or list(classes.tolist()) != list(manifest.classes)):
-        raise ModelRejected("the estimator does not fit its manifest: other classes")
+def _multi_answers(outputs: Sequence[Output], estimator: Any) -> Callable[[Any], list[Prediction]]:
+    writers = [PredictionWriter(output) for output in outputs]
+    names = [json.dumps(output.name).encode() for output in outputs]
+
+    def answer(matrix: Any) -> list[Prediction]:
+        predicted = np.asarray(estimator.predict(matrix))
+        if outputs[0].kind == "regressor":
+            columns = [[writer.write_value(v) for v in _numbers(predicted[:, k])] for k, writer in enumerate(writers)]
+        else:
+            probabilities = estimator.predict_proba(matrix) if outputs[0].probabilistic else None
+            columns = [
+                _one_output(output, writer, predicted[:, k], _probabilities_of(probabilities, k))
+                for k, (output, writer) in enumerate(zip(outputs, writers, strict=True))
+            ]
+        return [_join(names, parts) for parts in zip(*columns, strict=True)]
+
+    return answer
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise RequestRejected(422, "the model has no finite answer for one of the rows")
-    return float(value)
+def _one_output(output: Output, writer: PredictionWriter, predicted: Any, probabilities: Any) -> list[Prediction]:
+    indices = np.searchsorted(np.asarray(output.classes), predicted).tolist()
+    if probabilities is None:
+        return [writer.write_class(index, ()) for index in indices]
+    return [writer.write_class(index, row) for index, row in zip(indices, _rows(probabilities), strict=True)]
+
+
+def _probabilities_of(given: Any, k: int) -> Any:
+    """The probabilities of one output. For labels that are there or not, estimators give only the probability that it is."""
+    if given is None or isinstance(given, list):
+        return None if given is None else given[k]
+    return np.column_stack([1.0 - given[:, k], given[:, k]])
+
+
+def _join(names: Sequence[bytes], parts: tuple[Prediction, ...]) -> Prediction:
+    written = b",".join([b"%b:%b" % (name, part.json) for name, part in zip(names, parts, strict=True)])
+    return Prediction(-1, 0.0, (), b'{"outputs":{%b}}' % written, (), parts)
+
+
+def _rows(values: Any) -> list[tuple[float, ...]]:
+    """The rows of an array of shape (n, k) or (n,), as tuples. Raises RequestRejected if a value is not finite."""
+    matrix = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(matrix).all():
+        raise RequestRejected(422, _NO_ANSWER)
+    return list(map(tuple, matrix.reshape(len(matrix), -1).tolist()))
+
+
+def _numbers(values: Any) -> list[float]:
+    """The values of an array of shape (n,). Raises RequestRejected if one is not finite."""
+    numbers: list[float] = np.asarray(values, dtype=np.float64).tolist()
+    if not all(map(math.isfinite, numbers)):
+        raise RequestRejected(422, _NO_ANSWER)
+    return numbers

@@ -1,23 +1,22 @@
-"""From a task to a fitted estimator, and how good it is. Knows nothing of the files that serving reads."""
+"""From a task to a fitted estimator. Knows nothing of how good it is, nor of the files that serving reads."""
 
-import importlib
-import json
-from dataclasses import dataclass
-from pathlib import Path
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_classifier, is_regressor
-from sklearn.metrics import (
-    accuracy_score,
-    confusion_matrix,
-    mean_absolute_error,
-    precision_recall_fscore_support,
-    r2_score,
-)
+import sklearn
+from sklearn.base import BaseEstimator, clone, is_classifier, is_clusterer, is_outlier_detector, is_regressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
+from sklearn.model_selection._search import BaseSearchCV
 
-from model_service.errors import TrainingFailed
+from model_service import data
+from model_service.errors import TrainingFailed, in_words
+from model_service.manifest import Feature, Kind, Output
 from model_service.task import Task
 
 
@@ -27,123 +26,184 @@ class Fitted:
 
     task: Task
     seed: int
+    kind: Kind
     estimator: Any
-    rows: np.ndarray[Any, Any]
-    answers: np.ndarray[Any, Any]
-    training_rows: np.ndarray[Any, Any]
-    held_back_rows: np.ndarray[Any, Any]
-    held_back_answers: np.ndarray[Any, Any]
+    data: data.Data
+    features: list[Feature]
+    training_rows: Any
+    held_back_rows: Any
+    held_back_answers: Any
+
+    @property
+    def rows(self) -> Any:
+        """All rows of the task."""
+        return self.data.rows
+
+    @property
+    def answers(self) -> Any:
+        """All answers of the task."""
+        return self.data.answers
 
     @property
     def is_classifier(self) -> bool:
-        """Whether it is a classifier; if not, it is a regressor."""
-        return bool(is_classifier(self.estimator))
+        """Whether it is a classifier with one output."""
+        return self.kind == "classifier"
 
     @property
     def classes(self) -> list[Any]:
-        """The classes in sorted order; empty for a regressor."""
-        return list(self.estimator.classes_) if self.is_classifier else []
+        """The classes in sorted order; empty for what is no classifier."""
+        return _plain(self.estimator.classes_) if self.is_classifier else []
 
     @property
     def labels(self) -> list[str]:
         """A name for each class. Raises TrainingFailed if the task has more or fewer names than classes."""
+        if self.kind == "multi_output":
+            return []
         classes = self.classes
         if self.task.labels and len(self.task.labels) != len(classes):
             raise TrainingFailed(f"{len(self.task.labels)} labels for {len(classes)} classes")
         return list(self.task.labels) or [str(value) for value in classes]
 
-
-def load_task(name: str, seed: int) -> Task:
-    """The task that a module makes. Raises TrainingFailed."""
-    try:
-        module = importlib.import_module(name)
-    except ImportError as exc:
-        raise TrainingFailed(f"no task module {name}: {exc}", hint="--task takes a dotted module name") from exc
-    if not callable(getattr(module, "task", None)):
-        raise TrainingFailed(f"the module {name} has no task(seed)", hint="model_service/task.py says what a task is")
-    task = module.task(seed)
-    if not isinstance(task, Task):
-        raise TrainingFailed(f"{name}.task(seed) returned {type(task).__name__}, not a Task")
-    return task
+    @cached_property
+    def outputs(self) -> list[Output]:
+        """The outputs of an estimator with several. Raises TrainingFailed if the task has more or fewer names for them."""
+        if self.kind != "multi_output":
+            return []
+        width = self.answers.shape[1]
+        names = list(self.task.labels) or [str(name) for name in getattr(self.task.answers, "columns", range(width))]
+        if len(names) != width or len(set(names)) != width:
+            raise TrainingFailed(f"{len(set(names))} labels for {width} outputs: each needs a name of its own")
+        if is_regressor(self.estimator):
+            return [Output(name=name, kind="regressor") for name in names]
+        made = []
+        for name, column in zip(names, self.answers.T, strict=True):
+            classes = _plain(np.unique(column))
+            probabilistic = hasattr(self.estimator, "predict_proba")
+            labels = [str(value) for value in classes]
+            made.append(
+                Output(name=name, kind="classifier", probabilistic=probabilistic, classes=classes, labels=labels)
+            )
+        return made
 
 
 def fit(task: Task, *, seed: int) -> Fitted:
     """Splits the task's rows (75% for training, 25% held back) by the seed, and fits its estimator. Raises TrainingFailed."""
-    rows, answers = _data(task)
-    given = task.estimator if isinstance(task.estimator, BaseEstimator) else None
-    if given is None or not (is_classifier(given) or is_regressor(given)):
-        raise TrainingFailed(f"{type(task.estimator).__name__} is neither a classifier nor a regressor")
-    strata = answers if is_classifier(given) else None
+    read = data.read(task)
+    kind = _kind(task.estimator, read.answers)
+    training_rows, held_back_rows, training_answers, held_back_answers = _split(kind, read, seed)
+    estimator = unwrapped(_fit(task.estimator, training_rows, training_answers))
+    features = data.describe(read.features, training_rows, read.rows)
+    features = _with_unknown(features, estimator, read.cells(training_rows[:1]))
+    return Fitted(task, seed, kind, estimator, read, features, training_rows, held_back_rows, held_back_answers)
+
+
+def fit_all(fitted: Fitted) -> Fitted:
+    """The same estimator fitted with all rows, also those that were held back. Raises TrainingFailed."""
+    estimator = _fit(clone(fitted.estimator), fitted.rows, fitted.answers)
+    features = data.describe(fitted.data.features, fitted.rows, fitted.rows)
+    features = _with_unknown(features, estimator, fitted.data.cells(fitted.rows[:1]))
+    return replace(fitted, estimator=estimator, features=features)
+
+
+def unwrapped(estimator: Any) -> Any:
+    """The estimator that predicts: the best one of a search, the one that a FrozenEstimator holds. Raises TrainingFailed."""
+    while isinstance(estimator, (BaseSearchCV, FrozenEstimator)):
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            raise TrainingFailed(f"{type(estimator).__name__} has no best estimator", hint="leave refit on")
+    return estimator
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings of an estimator about its rows."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _kind(estimator: Any, answers: Any) -> Kind:
+    name = type(estimator).__name__
+    if not isinstance(estimator, BaseEstimator):
+        raise TrainingFailed(f"{name} is no estimator of scikit-learn", hint="it is derived from BaseEstimator")
+    if is_outlier_detector(estimator) or is_clusterer(estimator):
+        _check_predicts(estimator)
+        return "outlier_detector" if is_outlier_detector(estimator) else "clusterer"
+    if not (is_classifier(estimator) or is_regressor(estimator)):
+        raise TrainingFailed(f"{name} is neither a classifier nor a regressor, a clusterer or an outlier detector")
+    if answers is None:
+        raise TrainingFailed(f"the task has no answers; {name} learns from answers")
+    if answers.ndim == 2:
+        return "multi_output"
+    if is_regressor(estimator):
+        return "regressor"
+    if len(np.unique(answers)) < 2:
+        raise TrainingFailed(f"all answers are {answers[0]!r}: a classifier needs at least two classes")
+    return "classifier"
+
+
+def _check_predicts(estimator: Any) -> None:
+    if not hasattr(estimator, "predict"):
+        name = type(estimator).__name__
+        hint = _NO_PREDICT.get(name, "choose an estimator with predict()")
+        raise TrainingFailed(f"{name} cannot predict new rows", hint=hint)
+
+
+_NO_PREDICT = {"LocalOutlierFactor": "set novelty=True", "DBSCAN": "fit a classifier on its labels_"}
+
+
+def _split(kind: Kind, read: data.Data, seed: int) -> Sequence[Any]:
+    strata = read.answers if kind == "classifier" else None
+    parts = [read.rows] if read.answers is None else [read.rows, read.answers]
     try:
-        training_rows, held_back_rows, training_answers, held_back_answers = train_test_split(
-            rows, answers, test_size=0.25, random_state=seed, stratify=strata
-        )
+        split = train_test_split(*parts, test_size=0.25, random_state=seed, stratify=strata)
     except ValueError as exc:
-        raise TrainingFailed(f"the data cannot be split: {exc}") from exc
-    if np.isnan(training_rows).all(axis=0).any():
-        raise TrainingFailed("the training rows have a column without any value")
+        raise TrainingFailed(f"the data cannot be split: {in_words(exc)}") from exc
+    return split if read.answers is not None else [*split, None, None]
+
+
+def _fit(estimator: Any, rows: Any, answers: Any) -> Any:
     try:
-        estimator = task.estimator.fit(training_rows, training_answers)
+        return estimator.fit(rows, answers)
     except Exception as exc:  # an estimator may raise anything about its data
-        raise TrainingFailed(f"{type(given).__name__} cannot learn these rows: {type(exc).__name__}: {exc}") from exc
-    return Fitted(task, seed, estimator, rows, answers, training_rows, held_back_rows, held_back_answers)
+        name = type(estimator).__name__
+        raise TrainingFailed(f"{name} cannot learn these rows: {in_words(exc)}") from exc
 
 
-def _data(task: Task) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    try:
-        rows, answers = np.asarray(task.rows, dtype=np.float64), np.asarray(task.answers)
-    except (ValueError, TypeError) as exc:
-        raise TrainingFailed(
-            f"the rows are not numbers: {exc}", hint="encode categories as numbers in the task"
-        ) from exc
-    if rows.ndim != 2 or answers.ndim != 1 or len(rows) != len(answers):
-        raise TrainingFailed(f"rows {rows.shape} and answers {answers.shape} have other shapes than (n, d) and (n,)")
-    if len(task.features) != rows.shape[1]:
-        raise TrainingFailed(f"the task names {len(task.features)} features, its rows have {rows.shape[1]}")
-    if np.isinf(rows).any():
-        raise TrainingFailed("the rows have infinite values")
-    return rows, answers
+def _with_unknown(features: list[Feature], estimator: Any, cells: list[list[Any]]) -> list[Feature]:
+    """The features, each category with whether the estimator also answers for other values. It is asked to find out."""
+    if not any(feature.type == "category" for feature in features):
+        return features
+    from model_service.frames import FrameMaker  # noqa: PLC0415  # pandas is there, since there is a DataFrame
+
+    found = []
+    for k, feature in enumerate(features):
+        takes = False
+        if feature.type == "category":
+            opened = [*features[:k], feature.model_copy(update={"unknown": True}), *features[k + 1 :]]
+            row = [*cells[0][:k], _unseen(feature), *cells[0][k + 1 :]]
+            takes = can_predict(estimator, FrameMaker(opened).frame([row]))
+        found.append(feature.model_copy(update={"unknown": takes}))
+    return found
 
 
-def measure(fitted: Fitted) -> dict[str, Any]:
-    """How good the estimator is on the rows that were held back."""
-    predicted = fitted.estimator.predict(fitted.held_back_rows)
-    if not fitted.is_classifier:
-        return {
-            "r2": float(r2_score(fitted.held_back_answers, predicted)),
-            "mean_absolute_error": float(mean_absolute_error(fitted.held_back_answers, predicted)),
-        }
-    classes = fitted.estimator.classes_
-    precision, recall, _, support = precision_recall_fscore_support(
-        fitted.held_back_answers, predicted, labels=classes, zero_division=0.0
-    )
-    labels = fitted.labels
-    return {
-        "accuracy": float(accuracy_score(fitted.held_back_answers, predicted)),
-        "confusion_matrix": confusion_matrix(fitted.held_back_answers, predicted, labels=classes).tolist(),
-        "per_class": {
-            label: {"precision": float(precision[k]), "recall": float(recall[k]), "rows": int(support[k])}
-            for k, label in enumerate(labels)
-        },
-    }
+def can_predict(estimator: Any, rows: Any) -> bool:
+    """Whether the estimator has an answer for these rows."""
+    with quiet(), sklearn.config_context(assume_finite=False):
+        try:
+            estimator.predict(rows)
+        except Exception:  # noqa: BLE001  # an estimator may raise anything about its data
+            return False
+    return True
 
 
-def check_quality(metrics: dict[str, Any], *, bar: float, beat: Path | None) -> None:
-    """Raises TrainingFailed if the score is under the bar, or worse than in the manifest `beat`."""
-    name = "accuracy" if "accuracy" in metrics else "r2"
-    if metrics[name] < bar:
-        raise TrainingFailed(
-            f"{name} is {metrics[name]:.4f} on the rows held back, under the bar of {bar:.4f}",
-            hint="nothing was written; improve the model or lower --min-accuracy (--min-r2)",
-        )
-    if beat is None:
-        return
-    try:
-        earlier = json.loads(beat.read_bytes())["metrics"][name]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise TrainingFailed(f"{beat} is not a manifest with {name} to compare with: {exc!r}") from exc
-    if metrics[name] < earlier:
-        raise TrainingFailed(
-            f"{name} is {metrics[name]:.4f} on the rows held back, worse than the {earlier:.4f} of {beat}",
-            hint="nothing was written; the earlier model is better",
-        )
+def _unseen(feature: Feature) -> Any:
+    numbers = [value for value in feature.categories if isinstance(value, (int, float))]
+    return max(numbers) + 1 if numbers else "a value that was never seen"
+
+
+def _plain(values: Any) -> list[Any]:
+    return [value.item() if isinstance(value, np.generic) else value for value in values]

@@ -10,35 +10,55 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from model_service.errors import ModelRejected, RequestRejected
-from model_service.model import Model
+from model_service.columns import to_json
+from model_service.errors import ModelRejected, RequestRejected, TrainingFailed
+from model_service.model import Model, Row
 from model_service.rows import RowReader
 
 FILE = "golden.json"
 TOLERANCE = 1e-6
 CASES = 12
 MAX_ROWS = 10_000
+EXAMPLES = 3
 
 
-def golden_rows(held_back: Any, described: dict[str, Any]) -> list[list[float]]:
-    """Rows for the cases: some that were held back from training, and the minima, means and maxima of the training data."""
-    rows: list[list[float]] = [list(row) for row in held_back[: CASES - 3].tolist()]
-    rows += [[float(feature[key]) for feature in described["features"]] for key in ("minimum", "mean", "maximum")]
-    return [row for row in rows if all(value == value for value in row)]  # noqa: PLR0124  # NaN is not JSON
+def golden_rows(model: Model, held_back: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    """Rows of the data for the cases: some that were held back, and else some of the others. The model must have an answer.
+
+    Rows that differ from each other in where values are missing come first.
+    """
+    by_gaps: dict[tuple[bool, ...], Row] = {}
+    for row in held_back:
+        by_gaps.setdefault(tuple(to_json(value) is None for value in row), row)
+    first = list(by_gaps.values())[: CASES // 2]
+    rest = [row for row in held_back if not any(row is one for one in first)]
+    found: list[Row] = []
+    for row in (*first, *rest, *others):
+        try:
+            model.predict([row])
+        except RequestRejected:
+            continue
+        found.append(row)
+        if len(found) == CASES:
+            break
+    if not found:
+        raise TrainingFailed("the model refuses every row of the data")
+    return found
 
 
-def golden_document(model: Model, rows: Sequence[Sequence[float]]) -> dict[str, Any]:
+def golden_document(model: Model, rows: Sequence[Row]) -> dict[str, Any]:
     """The content of golden.json: one case for each row, and one case for all rows together."""
     predictions = [json.loads(prediction.json) for prediction in model.predict(rows)]
+    instances = [[to_json(value) for value in row] for row in rows]
     cases = [
         {
             "name": f"row {number}",
-            "request": {"instances": [list(row)]},
+            "request": {"instances": [row]},
             "response": {"predictions": [prediction]},
         }
-        for number, (row, prediction) in enumerate(zip(rows, predictions, strict=True), start=1)
+        for number, (row, prediction) in enumerate(zip(instances, predictions, strict=True), start=1)
     ]
-    every = {"request": {"instances": [list(row) for row in rows]}, "response": {"predictions": predictions}}
+    every = {"request": {"instances": instances}, "response": {"predictions": predictions}}
     cases.append({"name": f"all {len(rows)} rows", **every})
     return {"url": "/predict", "method": "POST", "tolerance": TOLERANCE, "cases": cases}
 
@@ -61,6 +81,12 @@ def check_golden(model: Model, content: bytes) -> int:
         if not agrees({"predictions": predictions}, response, tolerance):
             raise ModelRejected(f"{FILE}, case {i}: the model no longer predicts what it predicted when it was trained")
     return len(cases)
+
+
+def example_rows(content: bytes) -> list[Any]:
+    """Some rows of the cases of a checked file, to show people."""
+    requests = [case["request"]["instances"] for case in json.loads(content)["cases"]]
+    return [rows[0] for rows in requests[:EXAMPLES]]
 
 
 def _predict(model: Model, reader: RowReader, request: Any, where: str) -> list[Any]:

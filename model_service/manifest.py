@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from model_service.errors import ModelRejected
 
 FILE = "manifest.json"
-Kind = Literal["classifier", "regressor"]
+Kind = Literal["classifier", "regressor", "clusterer", "outlier_detector", "multi_output"]
+Type = Literal["number", "integer", "boolean", "category", "text", "datetime"]
+Value = bool | int | float | str
 Format = Literal["trees", "skops", "pickle"]
 
 
@@ -21,23 +23,62 @@ class _Part(BaseModel):
 
 
 class Feature(_Part):
-    """One column of the input: its name, its unit, and its range in the training data. `missing`: values may be missing."""
+    """One column of the input: its name, type and unit, and what the training data had in it.
+
+    `minimum`, `maximum`, `mean`: of numbers, whole numbers and booleans. `earliest`, `latest`: of dates. `categories`, with the
+    number of rows of each in `counts`: of categories; `unknown`: the estimator answers for other values too. `missing`: values
+    may be missing.
+
+    `dtype` is the type of the column in the estimator's DataFrame; it is empty if the estimator takes an array. In a column of
+    objects, `null` stands for a missing value.
+    """
 
     name: str = Field(min_length=1, max_length=200)
+    type: Type = "number"
     unit: str = ""
-    minimum: float
-    maximum: float
-    mean: float
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    earliest: str | None = None
+    latest: str | None = None
+    categories: list[Value] = []
+    counts: list[int] = []
+    ordered: bool = False
+    unknown: bool = False
     missing: bool = False
+    dtype: str = ""
+    null: Literal["None", "nan", "NA"] = "None"
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> "Feature":
+        if self.type in ("number", "integer", "boolean") and None in (self.minimum, self.maximum, self.mean):
+            raise ValueError(f"{self.name}: a column of numbers has a minimum, a maximum and a mean")
+        if self.type == "category" and not self.categories:
+            raise ValueError(f"{self.name}: a column of categories has at least one of them")
+        return self
+
+
+class Output(_Part):
+    """One output of a model with several: its name, and its classes with a label for each if it is a classifier's."""
+
+    name: str = Field(min_length=1, max_length=200)
+    kind: Literal["classifier", "regressor"]
+    probabilistic: bool = False
+    classes: list[Value] = []
+    labels: list[str] = []
 
 
 class Data(_Part):
-    """The training data: SHA-256 over rows and answers, and how they were split."""
+    """The training data: SHA-256 over rows and answers, and how they were split to measure the quality.
+
+    `final_fit`: after that, the estimator was fitted again with all rows.
+    """
 
     sha256: str
     rows: int
     training_rows: int
     held_back_rows: int
+    final_fit: bool = False
 
 
 class Estimator(_Part):
@@ -49,6 +90,9 @@ class Estimator(_Part):
 
 class Manifest(_Part):
     """Provenance, input, output and quality of one model. `version` is a hash of all that decides its predictions.
+
+    `outputs` has the outputs of a model with several; the other models have `classes` and `labels`, or none. `decision` is the
+    number of decision values of each row, if the estimator has no probabilities but these.
 
     `dirty`: whether the working tree differed from the commit; None if that is unknown. `code_sha256` is a hash of this package
     and of the task's module.
@@ -70,8 +114,10 @@ class Manifest(_Part):
     data: Data
     estimator: Estimator
     libraries: dict[str, str]
-    classes: list[int | str | bool]
+    classes: list[Value]
     labels: list[str]
+    outputs: list[Output] = []
+    decision: int = 0
     features: list[Feature] = Field(min_length=1, max_length=100_000)
     metrics: dict[str, JsonValue]
     files: dict[str, str]
@@ -84,10 +130,22 @@ class Manifest(_Part):
         if len(self.classes) != len(self.labels) or len(set(self.labels)) != len(self.labels):
             raise ValueError("each class needs a label of its own")
         if len(self.classes) == 1 or (self.kind == "classifier") != bool(self.classes):
-            raise ValueError("a classifier has at least two classes, a regressor none")
-        if self.probabilistic and self.kind == "regressor":
-            raise ValueError("a regressor gives no probabilities")
+            raise ValueError("a classifier has at least two classes, any other model none")
+        if self.probabilistic and self.kind != "classifier":
+            raise ValueError(f"a {self.kind} gives no probabilities")
+        if (self.kind == "multi_output") != bool(self.outputs):
+            raise ValueError("a model with several outputs describes them, and no other model does")
         return self
+
+    @property
+    def takes_frame(self) -> bool:
+        """Whether the estimator takes a DataFrame; if not, it takes an array."""
+        return bool(self.features[0].dtype)
+
+    @property
+    def only_numbers(self) -> bool:
+        """Whether every column holds numbers, or booleans, which count as 0 and 1."""
+        return all(feature.type in ("number", "integer", "boolean") for feature in self.features)
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -57,7 +58,13 @@ class Metrics(Collector):
         self._new_predictions: list[Prediction] = []
         self._row_counts = [0] * len(ROUTES)
         self._timer: asyncio.TimerHandle | None = None
-        self._ranges = [(feature.minimum, feature.maximum) for feature in manifest.features]
+        self._ranges = [
+            (_number(feature.minimum, -math.inf), _number(feature.maximum, math.inf)) for feature in manifest.features
+        ]
+        self._numeric = [feature.type in ("number", "integer", "boolean") for feature in manifest.features]
+        self._known = [
+            frozenset(feature.categories) if feature.type == "category" else None for feature in manifest.features
+        ]
         self._file = None if shared is None else shared.open("r+b")
         self._all_slots, number = self._map_slots()
         self._slot = self._all_slots[number * self._size : (number + 1) * self._size]
@@ -116,8 +123,11 @@ class Metrics(Collector):
             fresh[start + i] += within - below
             below = within
 
-    def _count_inputs(self, fresh: list[float], k: int, values: Sequence[float]) -> None:
+    def _count_inputs(self, fresh: list[float], k: int, values: Sequence[Any]) -> None:
         """Adds one feature's values: their number, their sum, and how many lie below and above the range in training."""
+        if not self._numeric[k]:
+            self._count_others(fresh, k, values)
+            return
         low, high = self._ranges[k]
         total = sum(values)
         if total != total:  # noqa: PLR0124  # NaN: some values are missing
@@ -130,10 +140,44 @@ class Metrics(Collector):
             fresh[start + 2] += sum(value < low for value in values)
             fresh[start + 3] += sum(value > high for value in values)
 
+    def _count_others(self, fresh: list[float], k: int, values: Sequence[Any]) -> None:
+        """Adds one feature's texts, dates or categories: how many there are, and how many are no known category."""
+        present = [value for value in values if value is not None]
+        known, start = self._known[k], self._inputs + 4 * k
+        fresh[start] += len(present)
+        if known is not None:
+            fresh[start + 2] += sum(value not in known for value in present)
+
     def text(self) -> bytes:
         """All counters of all workers, in the Prometheus text format."""
         self.flush()
         return generate_latest(self._registry)
+
+    def statistics(self) -> dict[str, Any]:
+        """The inference requests of all workers, in the form of Triton's statistics."""
+        self.flush()
+        sums = [sum(self._all_slots[i :: self._size]) for i in range(self._size)]
+        route = ROUTES.index("infer")
+        by_status = sums[route * _STATUS_COLUMNS : (route + 1) * _STATUS_COLUMNS]
+        succeeded = int(by_status[_COLUMN_OF[200]])
+        failed = int(sum(by_status)) - succeeded
+        # The time is counted for all answers together.
+        nanoseconds = int(sums[self._seconds + route] * 1e9)
+        share = succeeded / max(1, succeeded + failed)
+        success = {"count": succeeded, "ns": int(nanoseconds * share)}
+        failure = {"count": failed, "ns": nanoseconds - success["ns"]}
+        nothing = {"count": 0, "ns": 0}
+        phases = dict.fromkeys(("queue", "compute_input", "compute_infer", "compute_output"), nothing)
+        described = {
+            "name": self._manifest.name,
+            "version": self._manifest.version,
+            "last_inference": 0,
+            "inference_count": int(sums[self._rows + route]),
+            "execution_count": succeeded,
+            "inference_stats": {"success": success, "fail": failure, **phases},
+            "batch_stats": [],
+        }
+        return {"model_stats": [described]}
 
     def collect(self) -> Iterable[Metric]:
         """The metrics in the form that prometheus_client expects."""
@@ -167,17 +211,20 @@ class Metrics(Collector):
     def _input_values(self, sums: Sequence[float]) -> Iterator[Metric]:
         outside = CounterMetricFamily(
             "model_input_outside_training_range",
-            "Values outside the range in the training data",
+            "Values outside the range in the training data, or categories that are not in it",
             labels=("feature", "side"),
         )
         values = SummaryMetricFamily("model_input", "Input values: their mean is sum / count", labels=("feature",))
         means = GaugeMetricFamily("model_input_training_mean", "The mean in the training data", labels=("feature",))
         for i, feature in enumerate(self._manifest.features):
             count, total, below, above = sums[self._inputs + 4 * i : self._inputs + 4 * i + 4]
-            outside.add_metric((feature.name, "below"), below)
-            outside.add_metric((feature.name, "above"), above)
+            if feature.type == "category":
+                outside.add_metric((feature.name, "unknown"), below)
+            elif feature.mean is not None:
+                outside.add_metric((feature.name, "below"), below)
+                outside.add_metric((feature.name, "above"), above)
+                means.add_metric((feature.name,), feature.mean)
             values.add_metric((feature.name,), count_value=int(count), sum_value=total)
-            means.add_metric((feature.name,), feature.mean)
         yield outside
         yield values
         yield means
@@ -196,6 +243,11 @@ class Metrics(Collector):
                 continue
             return memoryview(mmap.mmap(self._file.fileno(), size)).cast("d"), slot
         raise RuntimeError(f"more than {SLOTS} workers share one file of metrics")
+
+
+def _number(value: float | None, otherwise: float) -> float:
+    """The value, if there is one."""
+    return otherwise if value is None else value
 
 
 def _cumulate(counts: Sequence[float]) -> list[tuple[str, float]]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from model_service.fitting import Fitted
-from model_service.manifest import Feature
+from model_service.data import is_frame
+from model_service.fitting import Fitted, quiet
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib", "skops")
 
@@ -22,18 +22,18 @@ def describe(
     fitted: Fitted, metrics: dict[str, Any], *, form: Any, model_hash: str, commit: str | None, task_file: Path | None
 ) -> dict[str, Any]:
     """The manifest's fields without `files`. `task_file` is the task's module. A given `commit` is taken without a check."""
-    kind = "classifier" if fitted.is_classifier else "regressor"
-    classes = [value.item() if isinstance(value, np.generic) else value for value in fitted.classes]
-    features = _features(fitted)
-    content_hash = _content_hash(model_hash, kind, classes, fitted.labels, features)
+    features = [feature.model_dump() for feature in fitted.features]
+    outputs = [output.model_dump() for output in fitted.outputs]
+    content_hash = _content_hash(model_hash, fitted, features, outputs)
     head, dirty = _git_state() if commit is None else (commit, None)
     return {
         "format": form,
         "name": fitted.task.name,
         "version": content_hash[:12],
         "content_sha256": content_hash,
-        "kind": kind,
+        "kind": fitted.kind,
         "probabilistic": fitted.is_classifier and hasattr(fitted.estimator, "predict_proba"),
+        "decision": _decision_values(fitted),
         "about": fitted.task.about,
         "commit": head,
         "dirty": dirty,
@@ -42,51 +42,54 @@ def describe(
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": fitted.seed,
         "data": {
-            "sha256": _data_hash(fitted),
+            "sha256": fitted.data.sha256(),
             "rows": len(fitted.rows),
             "training_rows": len(fitted.training_rows),
             "held_back_rows": len(fitted.held_back_rows),
+            "final_fit": fitted.task.final_fit,
         },
         "estimator": {
             "type": f"{type(fitted.estimator).__module__}.{type(fitted.estimator).__qualname__}",
             "parameters": {name: repr(value) for name, value in sorted(fitted.estimator.get_params().items())},
         },
-        "libraries": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
-        "classes": classes,
+        "libraries": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in _libraries(fitted)},
+        "classes": fitted.classes,
         "labels": fitted.labels,
+        "outputs": outputs,
         "features": features,
         "metrics": metrics,
     }
 
 
-def _content_hash(model_hash: str, kind: str, classes: list[Any], labels: list[str], features: list[Any]) -> str:
+def _content_hash(
+    model_hash: str, fitted: Fitted, features: list[dict[str, Any]], outputs: list[dict[str, Any]]
+) -> str:
     """A hash of all that decides which input is accepted and what is predicted."""
     inputs = [(feature["name"], feature["missing"]) for feature in features]
-    return hashlib.sha256(json.dumps([model_hash, kind, classes, labels, inputs]).encode()).hexdigest()
+    decisive = [model_hash, fitted.kind, fitted.classes, fitted.labels, inputs]
+    types = [[feature[key] for key in _TYPE] for feature in features]
+    if outputs or any(feature["dtype"] for feature in features):
+        decisive += [outputs, types]
+    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
 
-def _features(fitted: Fitted) -> list[dict[str, Any]]:
-    task = fitted.task
-    units = list(task.units) or [""] * len(task.features)
-    return [
-        Feature(
-            name=name,
-            unit=unit,
-            minimum=float(np.nanmin(training)),
-            maximum=float(np.nanmax(training)),
-            mean=float(np.nanmean(training)),
-            missing=bool(np.isnan(column).any()),
-        ).model_dump()
-        for name, unit, training, column in zip(
-            task.features, units, fitted.training_rows.T, fitted.rows.T, strict=True
-        )
-    ]
+_TYPE = ("type", "dtype", "null", "categories", "ordered", "unknown")
 
 
-def _data_hash(fitted: Fitted) -> str:
-    content = hashlib.sha256(np.ascontiguousarray(fitted.rows).tobytes())
-    content.update(json.dumps(fitted.answers.tolist()).encode())
-    return content.hexdigest()
+def _libraries(fitted: Fitted) -> list[str]:
+    return [*LIBRARIES, *(["pandas"] if is_frame(fitted.rows) else [])]
+
+
+def _decision_values(fitted: Fitted) -> int:
+    """How many decision values the estimator has for each row, if it has no probabilities but these."""
+    estimator = fitted.estimator
+    if fitted.kind == "outlier_detector":
+        return int(hasattr(estimator, "decision_function"))
+    if not fitted.is_classifier or hasattr(estimator, "predict_proba") or not hasattr(estimator, "decision_function"):
+        return 0
+    with quiet():
+        return int(np.atleast_2d(np.asarray(estimator.decision_function(fitted.training_rows[:2])).T).shape[0])
 
 
 def _code_hash(task_file: Path | None) -> str:

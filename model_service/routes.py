@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from model_service.errors import RequestRejected
 from model_service.metrics import ROUTES
 from model_service.model import Prediction
 from model_service.open_inference import InferRequest
@@ -12,7 +13,7 @@ from model_service.service import Service
 
 Headers = dict[bytes, bytes]
 HeaderList = list[tuple[bytes, bytes]]
-Rows = list[list[float]]
+Rows = list[list[Any]]
 
 JSON: HeaderList = [(b"content-type", b"application/json")]
 _JSON_LENGTH = b"inference-header-content-length"
@@ -45,7 +46,7 @@ def prediction_routes(service: Service) -> dict[str, Route]:
 
 
 class PredictRoute:
-    """`{"instances": [[…]]}` to `{"predictions": […], "model": {…}}`."""
+    """`{"instances": [[…]]}` to `{"predictions": […], "model": {…}}`; MLflow's forms of rows are taken too."""
 
     number = ROUTES.index("predict")
 
@@ -55,8 +56,8 @@ class PredictRoute:
         self._end = f'],"model":{{"name":{name},"version":{version}}}}}'.encode()
 
     def read(self, body: bytes, _headers: Headers) -> tuple[Rows, None]:
-        """The rows under "instances"."""
-        return self._rows.read(parse_json(body), "instances"), None
+        """The rows under "instances", or as MLflow's clients send them."""
+        return self._rows.read_any(parse_json(body)), None
 
     def write(self, _request: None, predictions: Sequence[Prediction]) -> tuple[HeaderList, bytes]:
         """One prediction for each row."""
@@ -76,8 +77,10 @@ class RecipeRoute:
         return self._rows.read(parse_json(body), "feature"), None
 
     def write(self, _request: None, predictions: Sequence[Prediction]) -> tuple[HeaderList, bytes]:
-        """The class index (classifier) or value (regressor) of the first row."""
+        """The class index (classifier), value or cluster of the first row; -1 for an outlier and 1 for another row."""
         first = predictions[0]
+        if first.outputs:
+            raise RequestRejected(422, "this model has several outputs for a row: use /predict")
         return JSON, b"%d" % first.class_index if first.class_index >= 0 else repr(first.value).encode()
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from model_service.manifest import Data, Manifest
+from model_service.columns import LARGEST, example, integer_bounds
+from model_service.manifest import Data, Feature, Manifest, Output
 from model_service.open_inference import OpenInference
-from model_service.rows import LARGEST
 from model_service.schemas_open_inference import infer_operation
 from model_service.settings import Settings
 
@@ -87,6 +87,27 @@ class Models(BaseModel):
     models: list[str]
 
 
+class Examples(BaseModel):
+    """Rows as /predict takes them."""
+
+    instances: list[list[Any]]
+
+
+class Indexed(BaseModel):
+    """A model in the index of the repository."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+class Statistics(BaseModel):
+    """Triton's statistics of the models."""
+
+    model_stats: list[dict[str, Any]]
+
+
 class Version(BaseModel):
     """The commit and the model that are served."""
 
@@ -122,13 +143,7 @@ def prediction_paths(manifest: Manifest, settings: Settings, protocol: OpenInfer
 
 
 def _rows(manifest: Manifest, settings: Settings) -> dict[str, Any]:
-    values = []
-    for feature in manifest.features:
-        number: dict[str, Any] = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
-        if feature.missing:
-            number = {"oneOf": [number, {"type": "null"}]}
-        title = f"{feature.name} in {feature.unit}" if feature.unit else feature.name
-        values.append(number | {"title": title, "example": feature.mean})
+    values = [_value(feature) for feature in manifest.features]
     names = [feature.name for feature in manifest.features]
     row = {
         "type": "array",
@@ -136,7 +151,7 @@ def _rows(manifest: Manifest, settings: Settings) -> dict[str, Any]:
         "items": False,
         "minItems": len(values),
         "maxItems": len(values),
-        "example": [feature.mean for feature in manifest.features],
+        "example": [example(feature) for feature in manifest.features],
     }
     named_row = {
         "type": "object",
@@ -147,23 +162,40 @@ def _rows(manifest: Manifest, settings: Settings) -> dict[str, Any]:
     return {"type": "array", "items": {"oneOf": [row, named_row]}, "minItems": 1, "maxItems": settings.max_rows}
 
 
+def _value(feature: Feature) -> dict[str, Any]:
+    """The schema of one value of a column."""
+    value = value_schema(feature)
+    if feature.missing:
+        value = {"anyOf": [value, {"type": "null"}]}
+    title = f"{feature.name} in {feature.unit}" if feature.unit else feature.name
+    return value | {"title": title, "example": example(feature)}
+
+
+def value_schema(feature: Feature) -> dict[str, Any]:
+    """The schema of a value that is not missing."""
+    match feature.type:
+        case "number":
+            return {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
+        case "integer":
+            low, high = integer_bounds(feature.dtype)
+            return {"type": "integer", "minimum": low, "maximum": high}
+        case "category":
+            if not feature.unknown:
+                return {"enum": feature.categories}
+            return {"type": "string" if isinstance(feature.categories[0], str) else "number"}
+        case "boolean" | "text" | "datetime":
+            return _SIMPLE[feature.type]
+
+
+_SIMPLE: dict[str, dict[str, Any]] = {
+    "boolean": {"type": "boolean"},
+    "text": {"type": "string"},
+    "datetime": {"type": "string", "format": "date-time"},
+}
+
+
 def _prediction(manifest: Manifest) -> dict[str, Any]:
-    prediction: dict[str, Any] = {"type": "object", "properties": {"value": {"type": "number"}}, "required": ["value"]}
-    if manifest.kind == "classifier":
-        probabilities: dict[str, Any] = {"type": "null"}
-        if manifest.probabilistic:
-            probability = {"type": "number", "minimum": 0, "maximum": 1}
-            probabilities = {
-                "type": "object",
-                "properties": dict.fromkeys(manifest.labels, probability),
-                "required": manifest.labels,
-            }
-        members = {
-            "label": {"enum": manifest.labels},
-            "class": {"enum": manifest.classes},
-            "probabilities": probabilities,
-        }
-        prediction = {"type": "object", "properties": members, "required": list(members)}
+    prediction = _prediction_of_row(manifest)
     model = {"name": {"const": manifest.name}, "version": {"const": manifest.version}}
     return {
         "type": "object",
@@ -173,6 +205,43 @@ def _prediction(manifest: Manifest) -> dict[str, Any]:
         },
         "required": ["predictions", "model"],
     }
+
+
+def _prediction_of_row(manifest: Manifest) -> dict[str, Any]:
+    match manifest.kind:
+        case "classifier":
+            return _class_prediction(manifest, manifest.decision)
+        case "regressor":
+            return _members({"value": {"type": "number"}})
+        case "clusterer":
+            return _members({"cluster": {"type": "integer"}})
+        case "outlier_detector":
+            return _members({"outlier": {"type": "boolean"}, "score": {"type": ["number", "null"]}})
+        case "multi_output":
+            outputs = {
+                output.name: _class_prediction(output) if output.classes else _members({"value": {"type": "number"}})
+                for output in manifest.outputs
+            }
+            return _members({"outputs": _members(outputs)})
+
+
+def _class_prediction(described: Manifest | Output, decision: int = 0) -> dict[str, Any]:
+    probabilities: dict[str, Any] = {"type": "null"}
+    if described.probabilistic:
+        probability = {"type": "number", "minimum": 0, "maximum": 1}
+        probabilities = _members(dict.fromkeys(described.labels, probability))
+    members = {
+        "label": {"enum": described.labels},
+        "class": {"enum": described.classes},
+        "probabilities": probabilities,
+    }
+    if decision:
+        members["decision"] = {"type": ["number", "object", "array"]}
+    return _members(members)
+
+
+def _members(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _post(summary: str, members: dict[str, Any], response: dict[str, Any], description: str) -> dict[str, Any]:

@@ -6,10 +6,11 @@ there, so the description says it in words.
 
 from typing import Any
 
+from model_service.columns import LARGEST, example
 from model_service.manifest import Manifest
-from model_service.open_inference import DATATYPES, OpenInference
-from model_service.rows import LARGEST
+from model_service.open_inference import OpenInference
 from model_service.settings import Settings
+from model_service.tensors import DATATYPES
 
 HEADER = "Inference-Header-Content-Length"
 _TEXT = {"type": "string"}
@@ -32,7 +33,7 @@ def infer_operation(manifest: Manifest, settings: Settings, protocol: OpenInfere
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _request(manifest, protocol), "example": _example(manifest)},
+                "application/json": {"schema": _request(manifest, protocol), "example": _example(manifest, protocol)},
                 "application/octet-stream": {"schema": _BYTES},
             },
         },
@@ -42,9 +43,12 @@ def infer_operation(manifest: Manifest, settings: Settings, protocol: OpenInfere
 
 def _request(manifest: Manifest, protocol: OpenInference) -> dict[str, Any]:
     number: dict[str, Any] = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
+    values = [number]
+    if any(feature.type not in ("number", "integer") for feature in manifest.features):
+        values += [{"type": "boolean"}, _TEXT]
     if any(feature.missing for feature in manifest.features):
-        number = {"oneOf": [number, {"type": "null"}]}
-    row = {"type": "array", "items": number, "minItems": 1}
+        values.append({"type": "null"})
+    row = {"type": "array", "items": number if len(values) == 1 else {"oneOf": values}, "minItems": 1}
     tensor = {
         "type": "object",
         "properties": {
@@ -109,6 +113,9 @@ def _parameters(**descriptions: str) -> dict[str, Any]:
     }
 
 
-def _example(manifest: Manifest) -> dict[str, Any]:
-    row = [feature.mean for feature in manifest.features]
-    return {"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, len(row)], "data": row}]}
+def _example(manifest: Manifest, protocol: OpenInference) -> dict[str, Any]:
+    row = [example(feature) for feature in manifest.features]
+    if manifest.only_numbers:
+        return {"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, len(row)], "data": row}]}
+    tensors = protocol.metadata(None)["inputs"]
+    return {"inputs": [tensor | {"shape": [1, 1], "data": [value]} for tensor, value in zip(tensors, row, strict=True)]}

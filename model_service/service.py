@@ -7,11 +7,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from model_service.batching import Batcher
 from model_service.errors import RequestRejected
 from model_service.golden import FILE as GOLDEN_FILE
-from model_service.golden import check_golden
+from model_service.golden import check_golden, example_rows
 from model_service.manifest import Manifest
 from model_service.metrics import Metrics
 from model_service.model import Model, Prediction, Row, load
@@ -31,6 +32,7 @@ class Service:
         self.rows = RowReader(self.manifest, max_rows=settings.max_rows)
         self.protocol = OpenInference(self.manifest, self.rows)
         self.metrics = Metrics(self.manifest, commit=self.commit, shared=settings.metrics_file)
+        self.examples: list[Any] = []  # rows of the golden cases
         self.model: Model | None = None
         self.draining = False
         self.exit_deadline = 0.0  # on the monotonic clock
@@ -51,7 +53,7 @@ class Service:
     async def load(self) -> None:
         """Loads the model and checks its golden predictions, in a thread. Raises ModelRejected."""
         started = time.perf_counter()
-        model, cases = await asyncio.to_thread(self._load)
+        model, cases, self.examples = await asyncio.to_thread(self._load)
         self._batcher = Batcher(model, max_rows=self.settings.batch_rows)
         self.model = model
         log.info(
@@ -98,7 +100,8 @@ class Service:
             self.metrics.close()
         return True
 
-    def _load(self) -> tuple[Model, int]:
+    def _load(self) -> tuple[Model, int, list[Any]]:
         settings = self.settings
         model = load(settings.dir, pickle_sha256=settings.allow_pickle, trusted=settings.trust)
-        return model, check_golden(model, self.manifest.read_file(settings.dir, GOLDEN_FILE))
+        golden = self.manifest.read_file(settings.dir, GOLDEN_FILE)
+        return model, check_golden(model, golden), example_rows(golden)

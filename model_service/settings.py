@@ -22,6 +22,7 @@ Count = Annotated[int, Field(ge=1, title="a whole number from 1 up")]
 Limit = Annotated[float, Field(gt=0, le=_DAY, title="seconds, more than 0 and at most 86400")]
 Duration = Annotated[float, Field(ge=0, le=_DAY, title="seconds from 0 to 86400")]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), Field(title="names with commas between them")]
+Prefix = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$", title="a path like /iris, without a slash at its end")]
 Descriptor = Annotated[int, Field(ge=0, title="a file descriptor")]
 
 
@@ -48,6 +49,10 @@ class Settings(BaseModel):
         (), description="types that a skops file may hold besides the usual ones, with commas between them"
     )
     allow_pickle: str | None = Field(None, description="SHA-256 of the pickle that may be loaded")
+    cors: Names = Field(
+        (), description="origins whose pages may call the service from a browser, with commas between them; * for all"
+    )
+    root_path: Prefix = Field("", description="path under which a proxy serves this service, for example /iris")
     commit: str | None = Field(None, description="commit that the image was built for")
     # Options that the supervisor gives to its workers.
     metrics_file: Path | None = None

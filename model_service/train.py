@@ -9,22 +9,28 @@ import argparse
 import hashlib
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import joblib
-import numpy as np
-
 from model_service import card, manifest, model
+from model_service.agreement import check_predictions
 from model_service.errors import ServiceError, TrainingFailed
-from model_service.estimators import PICKLE_FILE, SKOPS_FILE, untrusted_types, write_estimator
-from model_service.export import as_trees
-from model_service.fitting import Fitted, check_quality, fit, load_task, measure
+from model_service.estimator_files import PICKLE_FILE, SKOPS_FILE, hash_of, untrusted_types, write_estimator
+from model_service.export import as_trees, count_nodes, visits_per_row
+from model_service.fitting import Fitted, fit, fit_all
 from model_service.golden import FILE as GOLDEN_FILE
 from model_service.golden import golden_document, golden_rows
 from model_service.manifest import Manifest
 from model_service.provenance import describe
+from model_service.quality import check_quality, measure
+from model_service.task_module import load_task
+
+# Trees beyond this are served by scikit-learn. A visit of a node takes 0.1 µs in Python, and up to 1 µs where the nodes do not
+# fit in the processor's cache; a call of scikit-learn takes some milliseconds for a forest, however many rows it has.
+MOST_VISITS = 1_000
+MOST_NODES = 200_000
 
 
 def write(
@@ -36,17 +42,48 @@ def write(
     commit: str | None = None,
     task_file: Path | None = None,
 ) -> Manifest:
-    """Writes all files of the model and compares their predictions with the estimator's. Raises TrainingFailed."""
-    out.mkdir(parents=True, exist_ok=True)
-    for stale in (model.TREES_FILE, SKOPS_FILE, PICKLE_FILE, GOLDEN_FILE, manifest.FILE):
-        (out / stale).unlink(missing_ok=True)
+    """Writes all files of the model, if their predictions are the estimator's. Raises TrainingFailed, and changes nothing then.
+
+    The files are made aside and moved when all is well, so a run that fails leaves the model that was there before.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".training-", dir=out if out.is_dir() else out.parent) as aside:
+        made = Path(aside)
+        written = _write_all(fitted, made, form=form, metrics=metrics, commit=commit, task_file=task_file)
+        out.mkdir(exist_ok=True)
+        # The manifest is the last: with an older one, the new files are refused.
+        for file in sorted(made.iterdir(), key=lambda file: file.name == manifest.FILE):
+            file.replace(out / file.name)
+    for stale in _FILES - {manifest.FILE, GOLDEN_FILE, card.FILE, *written.files}:
+        if stale != card.PLOT_FILE or written.kind != "classifier":
+            (out / stale).unlink(missing_ok=True)
+    return written
+
+
+_FILES = {
+    model.TREES_FILE,
+    SKOPS_FILE,
+    PICKLE_FILE,
+    GOLDEN_FILE,
+    manifest.FILE,
+    card.FILE,
+    card.PLOT_FILE,
+}
+
+
+def _write_all(
+    fitted: Fitted, out: Path, *, form: str, metrics: dict[str, Any], commit: str | None, task_file: Path | None
+) -> Manifest:
+    """Writes all files of the model into an empty directory. Raises TrainingFailed."""
     form, file, model_hash = _write_model(fitted, out, form)
     described = describe(fitted, metrics, form=form, model_hash=model_hash, commit=commit, task_file=task_file)
     _write_manifest(out, described, file)
     loaded = model.load(out, pickle_sha256=_sha256(out / file), trusted=_untrusted(form, out))
-    _check_predictions(fitted, loaded)
-    golden = golden_document(loaded, golden_rows(fitted.held_back_rows, described))
-    (out / GOLDEN_FILE).write_text(json.dumps(golden, indent=1) + "\n")
+    check_predictions(fitted, loaded)
+    golden = golden_rows(
+        loaded, fitted.data.cells(fitted.held_back_rows), fitted.data.cells(fitted.training_rows[:100])
+    )
+    (out / GOLDEN_FILE).write_text(json.dumps(golden_document(loaded, golden), indent=1) + "\n")
     written = _write_manifest(out, described, file, GOLDEN_FILE)
     card.write(written, out)
     return written
@@ -56,15 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit code: 0 if the model was written, 1 if it is not good enough or cannot be made."""
     options = _parser().parse_args(arguments)
     try:
-        task = load_task(options.task, options.seed)
-        fitted = fit(task, seed=options.seed)
-        metrics = measure(fitted)
-        bar = options.min_accuracy if fitted.is_classifier else options.min_r2
-        check_quality(metrics, bar=task.bar if bar is None else bar, beat=options.not_worse_than)
-        task_file = Path(str(sys.modules[options.task].__file__))
-        written = write(
-            fitted, options.out, form=options.format, metrics=metrics, commit=options.commit, task_file=task_file
-        )
+        written, metrics = _train(options)
     except ServiceError as failure:
         print(f"error: {failure.message}", file=sys.stderr)
         if failure.hint:
@@ -77,39 +106,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _train(options: argparse.Namespace) -> tuple[Manifest, dict[str, Any]]:
+    task = load_task(options.task, options.seed)
+    fitted = fit(task, seed=options.seed)
+    metrics = measure(fitted)
+    bar = options.min_r2 if "r2" in metrics else options.min_accuracy
+    check_quality(metrics, bar=task.bar if bar is None else bar, beat=options.not_worse_than)
+    if task.final_fit:
+        fitted = fit_all(fitted)
+    task_file = Path(str(sys.modules[options.task].__file__))
+    written = write(
+        fitted, options.out, form=options.format, metrics=metrics, commit=options.commit, task_file=task_file
+    )
+    return written, metrics
+
+
 def _write_model(fitted: Fitted, out: Path, form: str) -> tuple[Any, str, str]:
     """Writes the model's file; returns its format, its name and a hash of the model."""
-    trees = as_trees(fitted.estimator) if form in ("auto", "trees") else None
+    estimator = fitted.estimator
+    trees = None
+    if form == "trees" or (form == "auto" and _suits_arrays(fitted)):
+        trees = as_trees(estimator) if _has_numbers(fitted) else None
     if trees is None and form == "trees":
-        raise TrainingFailed(f"{type(fitted.estimator).__name__} cannot be written as trees", hint="use --format skops")
+        raise TrainingFailed(f"{type(estimator).__name__} cannot be written as trees", hint="use --format skops")
     if trees is not None:
         text = json.dumps(trees.document(), separators=(",", ":"), allow_nan=False)
         (out / model.TREES_FILE).write_text(text)
         return "trees", model.TREES_FILE, hashlib.sha256(text.encode()).hexdigest()
     used = "pickle" if form == "pickle" else "skops"
     # The file differs from run to run, so the hash is made from the content of the estimator.
-    content = joblib.hash(fitted.estimator, hash_name="sha1")
-    return used, write_estimator(fitted.estimator, out, used), hashlib.sha256(content.encode()).hexdigest()
+    model_hash = hash_of(estimator)
+    return used, write_estimator(estimator, out, used), model_hash
+
+
+def _suits_arrays(fitted: Fitted) -> bool:
+    """Whether trees are so few and small that a walk in Python through arrays costs less than scikit-learn for most requests."""
+    if as_trees(fitted.estimator, compact=True) is None or not _has_numbers(fitted):
+        return False
+    if count_nodes(fitted.estimator) > MOST_NODES:
+        return False
+    return visits_per_row(fitted.estimator, fitted.training_rows[:1000]) <= MOST_VISITS
+
+
+def _has_numbers(fitted: Fitted) -> bool:
+    return all(feature.type in ("number", "integer", "boolean") for feature in fitted.features)
 
 
 def _write_manifest(out: Path, described: dict[str, Any], *files: str) -> Manifest:
     written = Manifest(**described, files={name: _sha256(out / name) for name in files})
     (out / manifest.FILE).write_text(written.model_dump_json(indent=1) + "\n")
     return written
-
-
-def _check_predictions(fitted: Fitted, loaded: model.Model) -> None:
-    """The loaded model must predict every row of the data as the estimator does."""
-    predictions = loaded.predict(fitted.rows.tolist())
-    expected = fitted.estimator.predict(fitted.rows)
-    if fitted.is_classifier:
-        classes = np.asarray(fitted.classes)[[prediction.class_index for prediction in predictions]]
-        agree = bool(np.array_equal(classes, expected))
-    else:
-        values = [prediction.value for prediction in predictions]
-        agree = bool(np.allclose(values, expected, rtol=1e-12, atol=0.0))
-    if not agree:
-        raise TrainingFailed("the written model does not predict what the estimator does", hint="use --format skops")
 
 
 def _serving_hints(written: Manifest, out: Path) -> list[str]:
@@ -154,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format",
         choices=("auto", "trees", "skops", "pickle"),
         default="auto",
-        help="format of the file (default: trees, or else skops)",
+        help="format of the file (default: trees if they are few and small, or else skops)",
     )
     parser.add_argument("--commit", metavar="SHA", help="commit to record (default: what git says)")
     return parser

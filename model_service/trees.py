@@ -26,12 +26,12 @@ class Tree:
     `missing_left[i]` says whether a missing value goes to the left. `value[i]` is the vector of a leaf, empty for other nodes.
     """
 
-    feature: list[int]
-    threshold: list[float]
-    left: list[int]
-    right: list[int]
-    missing_left: list[bool]
-    value: list[tuple[float, ...]]
+    feature: Sequence[int]
+    threshold: Sequence[float]
+    left: Sequence[int]
+    right: Sequence[int]
+    missing_left: Sequence[bool]
+    value: Sequence[tuple[float, ...]]
 
     def find_leaf(self, row: Sequence[float]) -> int:
         """The leaf for a row of finite values."""
@@ -54,7 +54,7 @@ class Tree:
         """The length of the longest path."""
         below = [0] * len(self.feature)
         for node in reversed(range(len(self.feature))):
-            if self.feature[node] != LEAF:
+            if self.feature[node] >= 0:
                 below[node] = 1 + max(below[self.left[node]], below[self.right[node]])
         return below[0]
 

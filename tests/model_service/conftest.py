@@ -9,8 +9,9 @@ import pytest
 
 from model_service import train
 from model_service.app import create_app
-from model_service.fitting import fit, measure
+from model_service.fitting import fit
 from model_service.manifest import Manifest
+from model_service.quality import measure
 from model_service.service import Service
 from model_service.settings import Settings
 from tests.model_service.tasks import TREES, polynomial_ridge

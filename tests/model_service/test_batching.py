@@ -9,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from model_service import batching
+from model_service.app import create_app
 from model_service.batching import Batcher
-from model_service.errors import RequestRejected
+from model_service.errors import RequestRejected, RowRefused
 from model_service.manifest import Manifest
 from model_service.model import Prediction, Row
 from model_service.settings import Settings
@@ -67,13 +69,93 @@ async def test_a_request_that_fails_does_not_fail_the_others_in_its_batch() -> N
     await batcher.close()
 
 
-async def test_batches_have_a_limit_but_a_single_large_request_is_not_split() -> None:
+async def test_batches_have_a_limit_and_a_large_request_lets_the_others_have_their_turns() -> None:
     model = BlockedModel()
     batcher = Batcher(model, max_rows=10)
     small: list[list[Row]] = [[[2.0]] for _ in range(15)]
-    await predict_together(batcher, model, [[[1.0]] * 25, *small])
-    assert model.calls == [1, 25, 10, 5]
+    large: list[Row] = [[float(k)] for k in range(25)]
+    first, *others = await predict_together(batcher, model, [large, *small])
+    assert model.calls == [1, 16, 10, 5, 9]
+    assert [prediction.value for prediction in first] == [row[0] for row in large]
+    assert [len(predictions) for predictions in others] == [1] * 15
     await batcher.close()
+
+
+async def test_a_slice_shrinks_when_a_call_takes_long_and_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = BlockedModel()
+    model.go.set()
+    batcher = Batcher(model, max_rows=64)
+    monkeypatch.setattr(batching, "SLICE_SECONDS", 0.0)
+    await batcher.predict([[1.0]] * 100)
+    assert model.calls == [64, 32, 4]
+    monkeypatch.setattr(batching, "SLICE_SECONDS", 60.0)
+    await batcher.predict([[1.0]] * 300)
+    assert model.calls[3:] == [16, 32, 64, 128, 60]
+    await batcher.close()
+
+
+async def test_a_large_request_whose_caller_has_gone_is_not_continued() -> None:
+    model = BlockedModel()
+    batcher = Batcher(model, max_rows=16)
+    large = asyncio.create_task(batcher.predict([[1.0]] * 1000))
+    await asyncio.to_thread(model.started.wait, 30)
+    large.cancel()
+    small = asyncio.create_task(batcher.predict([[7.0]]))
+    await asyncio.sleep(0)
+    model.go.set()
+    assert (await small)[0].value == 7.0
+    assert model.calls == [16, 1]
+    await batcher.close()
+
+
+async def test_a_refused_row_of_a_later_slice_has_its_number_in_the_request() -> None:
+    class Picky(BlockedModel):
+        def predict(self, rows: Sequence[Row]) -> list[Prediction]:
+            for number, row in enumerate(rows):
+                if row[0] == 99.0:
+                    raise RowRefused(number, "99")
+            return super().predict(rows)
+
+    model = Picky()
+    model.go.set()
+    batcher = Batcher(model, max_rows=16)
+    with pytest.raises(RowRefused, match="the model refuses row 41: 99"):
+        await batcher.predict([[1.0]] * 41 + [[99.0]] + [[1.0]] * 30)
+    await batcher.close()
+
+
+async def test_the_prediction_of_a_caller_who_hangs_up_is_stopped(
+    polynomial_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over HTTP: the caller's disconnect ends the work, not the time limit."""
+    async with served(Settings(dir=polynomial_dir)) as (_, service):
+        app, batcher = create_app(service), service._batcher
+        assert batcher is not None
+        gone, ended = asyncio.Event(), asyncio.Event()
+
+        async def endless(_rows: Sequence[Row]) -> list[Prediction]:
+            gone.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+            raise AssertionError
+
+        monkeypatch.setattr(batcher, "predict", endless)
+        sent: list[Any] = [{"type": "http.request", "body": b'{"instances": [[5, 3, 1, 0]]}'}]
+
+        async def receive() -> Any:
+            if sent:
+                return sent.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(_message: Any) -> None:
+            raise AssertionError("nobody is there to be answered")
+
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+        await asyncio.wait_for(app(scope, receive, send), 20)
+        await asyncio.wait_for(ended.wait(), 20)
 
 
 async def test_requests_to_models_with_cheap_calls_are_not_merged() -> None:
@@ -152,6 +234,7 @@ async def test_a_row_that_fails_in_a_real_estimator_does_not_fail_the_others(
         go.set()
         first, *good, bad = await asyncio.gather(*tasks)
     assert calls == [1, 9, *[1] * 9]
-    assert (bad.status_code, bad.json()["error"]) == (422, "the model has no finite answer for one of the rows")
+    assert bad.status_code == 422
+    assert bad.json()["error"].startswith("the model refuses this row: ValueError: Input X contains infinity")
     values = [answer.json()["predictions"][0]["value"] for answer in (first, *good)]
     assert values == pytest.approx([expected[0], *expected])

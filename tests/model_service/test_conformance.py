@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from model_service.fitting import fit, load_task
+from model_service.fitting import fit
 from model_service.manifest import Manifest
+from model_service.task_module import load_task
 from tests.model_service.process import running
 from tests.model_service.tasks import iris
 

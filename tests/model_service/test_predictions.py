@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from model_service import parsing, rows
+from model_service import columns, parsing
 from model_service.service import Service
 from model_service.settings import Settings
 from tests.model_service.conftest import served
@@ -88,7 +88,7 @@ async def test_no_similar_name_is_searched_for_a_very_long_name(
         searched.append(name)
         return []
 
-    monkeypatch.setattr(rows, "get_close_matches", search)
+    monkeypatch.setattr(columns, "get_close_matches", search)
     for length in (20, 90_000):
         answer = await client.post("/predict", json={"instances": [{"x" * length: 1}]})
         assert answer.status_code == 422

@@ -15,10 +15,12 @@ from sklearn.linear_model import LogisticRegression
 
 from model_service import train
 from model_service.errors import ModelRejected, TrainingFailed
-from model_service.fitting import fit, load_task, measure
+from model_service.fitting import fit
 from model_service.manifest import Manifest
 from model_service.model import load
+from model_service.quality import measure
 from model_service.task import Task
+from model_service.task_module import load_task
 from tests.model_service.tasks import OTHERS, TREES
 
 KINDS = {
@@ -158,10 +160,10 @@ def test_a_model_that_is_worse_than_the_one_to_beat_is_not_written(
 def test_a_faulty_task_is_refused_with_the_reason() -> None:
     good = TREES["tree"](0)
     for rows, answers, features, estimator, message in (
-        (good.rows, good.answers[:-1], good.features, good.estimator, "have other shapes"),
+        (good.rows, good.answers[:-1], good.features, good.estimator, "have other lengths"),
         (good.rows, good.answers, good.features[:-1], good.estimator, "names 3 features"),
         (np.full_like(good.rows, np.inf), good.answers, good.features, good.estimator, "infinite"),
-        (good.rows, good.answers, good.features, object(), "neither a classifier nor a regressor"),
+        (good.rows, good.answers, good.features, object(), "no estimator of scikit-learn"),
         ([["red", "x", "y", "z"]] * 150, good.answers, good.features, good.estimator, "the rows are not numbers"),
         (good.rows, range(150), good.features, good.estimator, "cannot be split"),
         (good.rows, good.answers, good.features, LogisticRegression(C=-1), "LogisticRegression cannot learn"),
@@ -180,6 +182,6 @@ def test_an_unknown_task_module_is_named(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_card_shows_quality_input_and_confusion(iris_dir: Path) -> None:
     card = (iris_dir / "MODEL.md").read_text()
     assert "| accuracy | 0.9737 |" in card
-    assert "| sepal_length | cm | 4.3 |" in card
+    assert "| sepal_length | number | cm | 4.3 to" in card
     assert "confusion.svg" in card
     assert (iris_dir / "confusion.svg").read_text().count("virginica") >= 2

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model_service.columns import LARGEST
 from model_service.errors import ModelRejected
 from model_service.export import as_trees
 from model_service.fitting import Fitted, fit
-from model_service.rows import LARGEST
 from model_service.trees import Tree, Trees
 from tests.model_service.tasks import TREES
 
