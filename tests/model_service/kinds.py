@@ -56,7 +56,7 @@ def people(rows: int = 240, seed: int = 0) -> pd.DataFrame:
         {
             "age": rng.integers(18, 90, rows),
             "income": np.where(rng.random(rows) < 0.1, np.nan, rng.normal(3000, 900, rows).round(2)),
-            "children": pd.array(np.where(rng.random(rows) < 0.1, None, rng.integers(0, 4, rows)), dtype="Int64"),
+            "children": pd.Series(rng.integers(0, 4, rows), dtype="Int64").mask(rng.random(rows) < 0.1),
             "member": rng.random(rows) < 0.4,
             "city": rng.choice(["Ulm", "Kiel", "Jena"], rows),
             "plan": pd.Categorical(rng.choice(["basic", "plus"], rows)),
