@@ -239,6 +239,7 @@ class Health(Struct, frozen=True):
 class AppState(Struct, frozen=True):
     """What is remembered of an app beside its config.
 
+    `paused_by`, `paused_at`: who paused it, and when, as far as that is known.
     `live_since`: since when `live` serves; later than when it went live if it has returned. `wanted` is the head that was wanted
     last, since `wanted_at`. When it does not serve and nothing waits or is in flight, the app is held: `held_reason` says why.
     `owed_since`: since when a delivery owes it a look. `failed`: the newest deploy, when it failed or was reverted. `at_rest`:
@@ -247,6 +248,8 @@ class AppState(Struct, frozen=True):
 
     app: str
     paused: bool = False
+    paused_by: str | None = None
+    paused_at: datetime | None = None
     live: Deploy | None = None
     live_since: datetime | None = None
     in_flight: Deploy | None = None

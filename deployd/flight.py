@@ -11,6 +11,7 @@ from deployd.domain import Deploy
 from deployd.errors import ConfigError, DeploydError, Unavailable
 from deployd.status import Status
 from deployd.tasks import cancel_once
+from deployd.wording import by_hand
 
 Asker = Literal["newer", "stop", "hand"]
 _WEAKEST_FIRST: tuple[Asker, ...] = ("newer", "stop", "hand")
@@ -18,14 +19,17 @@ _WEAKEST_FIRST: tuple[Asker, ...] = ("newer", "stop", "hand")
 
 @dataclass(slots=True)
 class Flight:
-    """One deploy, the task that runs it, and who asked to stop it: something newer, the end of the daemon, or a person."""
+    """One deploy, the task that runs it, and who asked to stop it: something newer, the end of the daemon, or a person, named by
+    `by`."""
 
     deploy: Deploy
     task: asyncio.Task[None]
     asked: Asker | None = None
+    by: str | None = None
 
-    def stop(self, asked: Asker) -> None:
+    def stop(self, asked: Asker, by: str | None = None) -> None:
         """Cancel the task, once. The end of the daemon goes before something newer, a person before both."""
+        self.by = self.by or by
         self.asked = max(self.asked or asked, asked, key=_WEAKEST_FIRST.index)
         cancel_once(self.task)
 
@@ -45,15 +49,18 @@ class Ending:
     config_fault: bool = False
 
 
-def ending(deploy: Deploy, error: BaseException | None, asked: Asker | None, newest_waiting: int) -> Ending | None:
+def ending(
+    deploy: Deploy, error: BaseException | None, asked: Asker | None, newest_waiting: int, by: str | None = None
+) -> Ending | None:
     """How `deploy` (as it is recorded now) ends; None when nothing is to be recorded any more.
 
-    `error` is what its task raised (None: nothing, or it was cancelled), `newest_waiting` the highest number that waits, or 0.
+    `error` is what its task raised (None: nothing, or it was cancelled), `newest_waiting` the highest number that waits, or 0;
+    `by` the person who asked to stop it.
     """
     if deploy.status.ended:
         return None
     if asked == "hand" and (error is None or isinstance(error, Unavailable)):
-        return Ending(Status.CANCELLED, "cancelled by hand")
+        return Ending(Status.CANCELLED, by_hand("cancelled", by))
     if isinstance(error, DeploydError):
         status = Status.QUEUED if isinstance(error, Unavailable) else Status.FAILED
         return Ending(status, error.message, error.hint, config_fault=isinstance(error, ConfigError))

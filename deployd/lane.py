@@ -91,11 +91,11 @@ class Lane:
         self._paused = paused
         self._wake.set()
 
-    def cancel(self, number: int) -> bool:
+    def cancel(self, number: int, by: str | None = None) -> bool:
         """Cancel the deploy in flight by hand; False when deploy `number` is not in flight."""
         if self._flight is None or self._flight.deploy.number != number:
             return False
-        self._flight.stop("hand")
+        self._flight.stop("hand", by)
         return True
 
     async def serve(self) -> None:
@@ -169,7 +169,7 @@ class Lane:
         """Record how a flight ended, then do what follows; when stopping, the next start does that."""
         deploy = await self._store.deploy(flight.deploy.app, flight.deploy.number) or flight.deploy
         error, waiting = flight.error(), await self._store.newest_waiting(deploy.app)
-        end = ending(deploy, error, flight.asked, waiting)
+        end = ending(deploy, error, flight.asked, waiting, flight.by)
         status = deploy.status if end is None else end.status
         if end is not None and end.status is Status.QUEUED and isinstance(error, Unavailable):
             await self._queue_again(deploy, error)

@@ -26,6 +26,7 @@ from deployd.pruning import Pruned
 from deployd.status import Status
 from deployd.store.store import Store
 from deployd.watch.stage import Watched
+from deployd.wording import by_hand
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class Scheduler:
                 raise RequestRefused(409, f"{name} has no live release to go back from", hint=hint)
             to = state.live.standby
         if state.at_rest and (lane := self._lanes.get(name)) is not None:
-            why = "rolled back by hand" + (f" by {by}" if by else "")
+            why = by_hand("rolled back", by)
             if (back := await lane.behind.go_back(to, why)) is not None:
                 return back
         if to is None:
@@ -177,17 +178,17 @@ class Scheduler:
         app, live = self._running.app(state.app), state.live
         return app is not None and live is not None and not made_with(live, app)
 
-    async def cancel(self, name: str, number: int) -> Deploy:
+    async def cancel(self, name: str, number: int, by: str | None = None) -> Deploy:
         """Cancel a deploy that is queued or in flight."""
         deploy = await self._store.deploy(name, number)
         if deploy is None:
             raise RequestRefused(404, f"there is no deploy {name}/{number}", hint=f"deployd history {name} shows them")
         lane = self._lanes.get(name)
-        if lane is not None and lane.cancel(number):
+        if lane is not None and lane.cancel(number, by):
             return deploy
         if deploy.status is Status.QUEUED:
-            deploy = await self._store.withdraw(deploy)
-            if deploy.status is Status.CANCELLED or (lane is not None and lane.cancel(number)):
+            deploy = await self._store.withdraw(deploy, by)
+            if deploy.status is Status.CANCELLED or (lane is not None and lane.cancel(number, by)):
                 return deploy
         if not deploy.status.active:
             hint = (
@@ -196,10 +197,10 @@ class Scheduler:
             raise RequestRefused(409, f"{deploy.name} {deploy.status.predicate} already", hint=hint)
         raise RequestRefused(409, f"{deploy.name} cannot be cancelled now", hint="try again in a moment")
 
-    async def pause(self, name: str, *, paused: bool) -> None:
+    async def pause(self, name: str, *, paused: bool, by: str | None = None) -> None:
         """Keep deploys queued, or resume: then the newest one runs."""
         self._app(name)
-        await self._store.pause(name, paused=paused)
+        await self._store.pause(name, paused=paused, by=by)
         if (lane := self._lanes.get(name)) is not None:
             lane.pause(paused=paused)
 

@@ -16,6 +16,11 @@ def plain(exc: msgspec.MsgspecError) -> str:
     return f"{said[0].lower()}{said[1:]}" if said else "it cannot be read"
 
 
+def by_hand(done: str, by: str | None) -> str:
+    """Such as `cancelled by hand by ada`; without the name where it is not known."""
+    return f"{done} by hand" + (f" by {by}" if by else "")
+
+
 def counted(number: int, noun: str) -> str:
     """Such as `1 request` or `1,204 requests`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -20,8 +21,8 @@ from deployd.bringup.packages import can_install
 from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests import report
+from tests.testbed import browser, images
 from tests.testbed import cluster as clusters
-from tests.testbed import images
 from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry
 from tests.testbed.registry import registry as run_registry
@@ -93,6 +94,12 @@ def base_images(docker_engine: engines.Engine) -> engines.Engine:
         return docker_engine
 
     return needed(made)
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> Path:
+    """A Chromium, for the tests that look at the pages."""
+    return needed(lambda: browser.chromium(Progress()))
 
 
 @pytest.fixture(scope="session")

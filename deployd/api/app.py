@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployd.api import commands, deliveries, deploys, events, logs, ops, traffic
+from deployd.api.pages import buttons, files, login, routes
 from deployd.api.services import Services
 from deployd.config.faults import words
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
@@ -77,6 +78,9 @@ def create_api(services: Services) -> FastAPI:
     """The API without guard and webhooks, for example to print its OpenAPI description."""
     api = FastAPI(title="deployd", docs_url=None, redoc_url=None, openapi_url=None)
     api.state.services = services
+    for page in (files, login, routes, buttons):  # before the API, since a browser gets a page at `/`
+        api.include_router(page.router)
+    api.router.routes.append(routes.FIRST_PAGE)
     for part in (ops, deploys, deliveries, logs, events, commands, traffic):
         api.include_router(part.router, responses=_PROBLEMS)
     api.exception_handler(DeploydError)(_expected)

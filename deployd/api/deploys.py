@@ -38,18 +38,14 @@ router = APIRouter(prefix="/api/v1/apps")
 @router.get("", dependencies=[READS])
 async def apps(services: Given) -> AppsAnswer:
     """Every app of the config, and the apps that still serve but are no longer in the config."""
-    configured = [app.name for app in services.config.app]
-    others = [name for name in await services.store.known_apps() if name not in configured]
-    states = await services.store.states([*configured, *others])
-    shown = [state for state in states if state.app in configured or state.live or state.in_flight]
-    return AppsAnswer(apps=[_app_answer(services, state) for state in shown])
+    return AppsAnswer(apps=[app_answer(services, state) for state in await shown_apps(services)])
 
 
 @router.get("/{app}", dependencies=[READS])
 async def one_app(app: str, services: Given) -> AppAnswer:
     """One app."""
-    await _must_be_known(services, app)
-    return _app_answer(services, await services.store.state(app))
+    await must_be_known(services, app)
+    return app_answer(services, await services.store.state(app))
 
 
 @router.get("/{app}/deploys", dependencies=[READS])
@@ -60,7 +56,7 @@ async def deploys(
     before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
 ) -> DeploysAnswer:
     """The app's deploys, newest first."""
-    await _must_be_known(services, app)
+    await must_be_known(services, app)
     found = await services.store.deploys(app, limit, before)
     more = found[-1].number if len(found) == limit and found[-1].number > 1 else None
     return DeploysAnswer(deploys=[DeployAnswer.of(deploy) for deploy in found], before=more)
@@ -69,7 +65,7 @@ async def deploys(
 @router.get("/{app}/deploys/{number}", dependencies=[READS])
 async def one_deploy(app: str, number: Number, services: Given) -> DeployAnswer:
     """One deploy with its steps."""
-    return DeployAnswer.of(await _deploy(services, app, number))
+    return DeployAnswer.of(await deploy_of(services, app, number))
 
 
 @router.get(
@@ -80,7 +76,7 @@ async def one_deploy(app: str, number: Number, services: Given) -> DeployAnswer:
 )
 async def one_report(app: str, number: Number, services: Given) -> Response:
     """The whole record of a deploy as one page in Markdown."""
-    deploy = await _deploy(services, app, number)
+    deploy = await deploy_of(services, app, number)
     former = await services.store.served_before(app, number)
     daemon = f"deployd {importlib.metadata.version('deployd')} ({services.config.server.identity})"
     page = report(deploy, former, daemon=daemon, now=datetime.now(UTC))
@@ -108,24 +104,24 @@ async def restart(app: str, services: Given, caller: Deployer) -> DeployAnswer:
     return DeployAnswer.of(await services.scheduler.restart(app, caller.name))
 
 
-@router.post("/{app}/deploys/{number}/cancel", status_code=202, dependencies=[DEPLOYS])
-async def cancel(app: str, number: Number, services: Given) -> DeployAnswer:
+@router.post("/{app}/deploys/{number}/cancel", status_code=202)
+async def cancel(app: str, number: Number, services: Given, caller: Deployer) -> DeployAnswer:
     """Cancel a deploy that is queued or in flight."""
-    return DeployAnswer.of(await services.scheduler.cancel(app, number))
+    return DeployAnswer.of(await services.scheduler.cancel(app, number, caller.name))
 
 
-@router.post("/{app}/pause", dependencies=[DEPLOYS])
-async def pause(app: str, services: Given) -> AppAnswer:
+@router.post("/{app}/pause")
+async def pause(app: str, services: Given, caller: Deployer) -> AppAnswer:
     """Keep the app's new deploys queued until it is resumed."""
-    await services.scheduler.pause(app, paused=True)
-    return _app_answer(services, await services.store.state(app))
+    await services.scheduler.pause(app, paused=True, by=caller.name)
+    return app_answer(services, await services.store.state(app))
 
 
 @router.post("/{app}/resume", dependencies=[DEPLOYS])
 async def resume(app: str, services: Given) -> AppAnswer:
     """Start deploys of the app again; the newest that is queued runs."""
     await services.scheduler.pause(app, paused=False)
-    return _app_answer(services, await services.store.state(app))
+    return app_answer(services, await services.store.state(app))
 
 
 @router.post("/{app}/scale", dependencies=[DEPLOYS])
@@ -133,7 +129,7 @@ async def scale(app: str, asked: ScaleAsked, services: Given) -> AppAnswer:
     """Run this number of replicas."""
     configured, target = services.scheduler.target_of(app)
     await target.scale(configured, asked.replicas)
-    return _app_answer(services, await services.store.state(app))
+    return app_answer(services, await services.store.state(app))
 
 
 @router.get("/{app}/describe", dependencies=[READS])
@@ -141,7 +137,7 @@ async def describe(app: str, services: Given) -> DescribeAnswer:
     """The app, and what its target says about the running containers or pods."""
     configured, target = services.scheduler.target_of(app)
     running = dict(await target.describe(configured))
-    return DescribeAnswer(app=_app_answer(services, await services.store.state(app)), running=running)
+    return DescribeAnswer(app=app_answer(services, await services.store.state(app)), running=running)
 
 
 @router.get("/{app}/plan", dependencies=[READS])
@@ -149,7 +145,7 @@ async def plan(app: str, services: Given, commit: CommitName | None = None) -> P
     """What deploying `commit` (SHA, branch or tag; default: the head of what the app follows) would do, without doing it."""
     found = await services.scheduler.plan(app, commit)
     return PlanAnswer(
-        app=_app_answer(services, await services.store.state(app)),
+        app=app_answer(services, await services.store.state(app)),
         commit=found.commit,
         head=found.head,
         known=DeployAnswer.of(found.known) if found.known else None,
@@ -161,7 +157,7 @@ async def plan(app: str, services: Given, commit: CommitName | None = None) -> P
 @router.get("/{app}/diff", dependencies=[READS])
 async def diff(app: str, services: Given, before: NumberQuery, after: NumberQuery) -> DiffAnswer:
     """What differs between two deploys."""
-    old, new = await _deploy(services, app, before), await _deploy(services, app, after)
+    old, new = await deploy_of(services, app, before), await deploy_of(services, app, after)
     found = [DifferenceAnswer.model_validate(one) for one in differences(old, new)]
     return DiffAnswer(before=DeployAnswer.of(old), after=DeployAnswer.of(new), differences=found)
 
@@ -200,18 +196,29 @@ def _failed(deploy: Deploy | None) -> FailedAnswer | None:
     )
 
 
-async def _deploy(services: Services, app: str, number: int) -> Deploy:
+async def deploy_of(services: Services, app: str, number: int) -> Deploy:
+    """One deploy with its steps; RequestRefused 404 when there is none of that number."""
     if (deploy := await services.store.deploy(app, number)) is None:
         raise RequestRefused(404, f"there is no deploy {app}/{number}", hint=f"deployd history {app} shows them")
     return deploy
 
 
-async def _must_be_known(services: Services, app: str) -> None:
+async def must_be_known(services: Services, app: str) -> None:
+    """RequestRefused 404 unless the app is in the config, or was."""
     if services.config.find(app) is None and app not in await services.store.known_apps():
         raise RequestRefused(404, f"there is no app {app}", hint="deployd status shows the apps")
 
 
-def _app_answer(services: Services, state: AppState) -> AppAnswer:
+async def shown_apps(services: Services) -> list[AppState]:
+    """The states of every app of the config, and of the apps that still serve but are no longer in it."""
+    configured = [app.name for app in services.config.app]
+    others = [name for name in await services.store.known_apps() if name not in configured]
+    states = await services.store.states([*configured, *others])
+    return [state for state in states if state.app in configured or state.live or state.in_flight]
+
+
+def app_answer(services: Services, state: AppState) -> AppAnswer:
+    """How an app is."""
     app = services.config.find(state.app)
     held = HeldAnswer(commit=state.held_commit, reason=state.held_reason) if state.held_commit else None
     trouble = services.scheduler.looks.trouble(state.app)
@@ -225,6 +232,8 @@ def _app_answer(services: Services, state: AppState) -> AppAnswer:
         branch=app.branch if app else None,
         tag=app.tag if app else None,
         paused=state.paused,
+        paused_by=state.paused_by,
+        paused_at=state.paused_at,
         held=held,
         owed=OwedAnswer(since=owed_since, reason=why) if owed_since is not None else None,
         live=live_of(state),

@@ -1,7 +1,7 @@
 """The parts of the daemon that the endpoints use; main.py creates them once.
 
-Holds no logic. Its only own state is the number of open streams, the last readiness check, and the terminals of the commands
-that run at one, by a name that only the caller of each knows.
+Holds no logic. Its only own state is the number of open streams, the last readiness check, the failed logins, and the terminals
+of the commands that run at one, by a name that only the caller of each knows.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from deployd.api.readiness import Readiness
+from deployd.api.throttle import Throttle
 from deployd.config.daemon import Config
 from deployd.config.running import Running
 from deployd.errors import RequestRefused
@@ -67,6 +68,7 @@ class Services:
     streams: Streams = field(default_factory=Streams)
     readiness: Readiness = field(default_factory=Readiness)
     terminals: dict[str, Terminal] = field(default_factory=dict)
+    logins: Throttle = field(default_factory=Throttle)
 
     @property
     def config(self) -> Config:

@@ -80,6 +80,8 @@ class AppAnswer(Answer):
     branch: str | None = None
     tag: str | None = None
     paused: bool = False
+    paused_by: str | None = None
+    paused_at: datetime | None = None
     held: HeldAnswer | None = None
     owed: OwedAnswer | None = None
     live: LiveAnswer | None = None

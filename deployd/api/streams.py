@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from deployd.api.auth import caller_of
 from deployd.api.services import Services
-from deployd.errors import DeploydError
+from deployd.errors import DeploydError, RequestRefused, Unavailable
 from deployd.http.protocol import ABORT
 from deployd.tasks import first
 
@@ -20,6 +21,7 @@ Produce = Callable[[Write], Awaitable[None]]
 
 TEXT = "text/plain; charset=utf-8"
 _HEADERS = {"Content-Security-Policy": "default-src 'none'", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_STILL_ALLOWED_SECONDS = 20.0
 
 
 class _ReadsNothing(Exception):
@@ -41,7 +43,7 @@ class Stream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with self._services.streams.counted():
-                await first(self._write_all(send), _gone(receive), self._stopping())
+                await first(self._write_all(send), _gone(receive), self._stopping(), self._refused(scope))
             await self._write(send, b"", more=False)
         except _ReadsNothing:
             scope["extensions"][ABORT]["abort"]()
@@ -65,6 +67,17 @@ class Stream(Response):
                     await send({"type": "http.response.body", "body": data, "more_body": more})
         except TimeoutError as exc:
             raise _ReadsNothing from exc
+
+    async def _refused(self, scope: Scope) -> None:
+        """Until its reader may not read any more: their token was removed, or their login has ended."""
+        while True:
+            await asyncio.sleep(_STILL_ALLOWED_SECONDS)
+            try:
+                await caller_of(scope, self._services)
+            except RequestRefused:
+                return
+            except Unavailable:
+                continue  # the database cannot be read now
 
     async def _stopping(self) -> None:
         await self._services.stopping.wait()

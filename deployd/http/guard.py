@@ -16,10 +16,14 @@ from deployd.http.problems import PROBLEM_JSON, problem
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _MAX_BODY = 64 * 1024
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_API = "/api/"
+_NO_PAGE = (403, "only a page of deployd may send a form", "a script sends JSON to the API, below /api/v1")
+_NO_JSON = (415, "the body must be application/json", "send Content-Type: application/json")
+FORM = "application/x-www-form-urlencoded"
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # a form would send `Origin: null` without any
     (b"x-frame-options", b"DENY"),
 ]
 
@@ -51,25 +55,32 @@ class Guard:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not _allowed(_host(hosts[0]), scope, self._config()):
             return 400, "this Host is not served here", "name it in allowed_hosts of [server]"
-        if scope["method"] in _SAFE:
+        if scope["method"] in SAFE:
             return None
-        if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or not self._own_origin(
-            headers, hosts[0]
-        ):
+        if not self._own_page(headers, hosts[0]):
             return 403, "a page of another site may not send this request", "behind a proxy, set base_url in [server]"
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         if _size(headers) > _MAX_BODY:
             return 413, f"the body is larger than {_MAX_BODY} bytes", "no request to the API needs a body of that size"
-        if (has_body or kind) and kind != "application/json":
-            return 415, "the body must be application/json", "send Content-Type: application/json"
-        return None
+        if kind == FORM and not scope["path"].startswith(_API):
+            return None if sent_by_a_page(headers) else _NO_PAGE
+        return _NO_JSON if (has_body or kind) and kind != "application/json" else None
 
-    def _own_origin(self, headers: Headers, host: str) -> bool:
-        """Whether the page is ours: from this Host, or from base_url when a proxy sends another Host."""
+    def _own_page(self, headers: Headers, host: str) -> bool:
+        """Whether a page of ours sent it, or no page at all. Where the browser does not say so itself, the page is ours when it
+        is from this Host, or from base_url when a proxy sends another Host."""
+        if (site := headers.get("sec-fetch-site")) is not None:
+            return site in {"none", "same-origin"}
         origin = headers.get("origin")
         ours = {host.lower(), urlsplit(self._config().server.base_url).netloc.lower()} - {""}
         return origin is None or urlsplit(origin).netloc.lower() in ours
+
+
+def sent_by_a_page(headers: Headers) -> bool:
+    """Whether a browser says that a page sent the request; those of other sites the guard refuses. A link, a typed address and a
+    script outside of a browser do not say so."""
+    return headers.get("sec-fetch-site") == "same-origin" or ("sec-fetch-site" not in headers and "origin" in headers)
 
 
 def _bounded(receive: Receive) -> Receive:

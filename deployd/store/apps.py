@@ -12,6 +12,7 @@ from deployd.store.deploys import queue
 from deployd.store.rows import deploy_of, moment
 from deployd.store.schema import IN_FLIGHT
 from deployd.store.table import Table
+from deployd.wording import by_hand
 
 _MOST_OWED = 200
 _NEWEST = (
@@ -73,12 +74,14 @@ class Apps(Table):
         query = "SELECT name FROM apps ORDER BY name"
         return await self._database.read(lambda connection: [name for (name,) in connection.execute(query)])
 
-    async def pause(self, app: str, *, paused: bool) -> None:
-        """Pause or resume the app. Deploys of a paused app stay queued."""
+    async def pause(self, app: str, *, paused: bool, by: str | None = None) -> None:
+        """Pause or resume the app. Deploys of a paused app stay queued. Pausing it once more does not change who paused it."""
         query = (
-            "INSERT INTO apps (name, paused) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused"
+            "INSERT INTO apps (name, paused, paused_by, paused_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE "
+            "SET paused = ?2, paused_by = iif(paused AND ?2, paused_by, ?3), paused_at = iif(paused AND ?2, paused_at, ?4)"
         )
-        await self._database.write(lambda connection: connection.execute(query, (app, int(paused))).rowcount)
+        row = (app, int(paused), by, time.time()) if paused else (app, 0, None, None)
+        await self._database.write(lambda connection: connection.execute(query, row).rowcount)
         self._events.publish("app", app, None, {"paused": paused})
 
     async def number_above(self, app: str, number: int) -> None:
@@ -172,6 +175,8 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
     return AppState(
         app,
         paused=bool(row["paused"]),
+        paused_by=row["paused_by"],
+        paused_at=moment(row["paused_at"]),
         live=live,
         live_since=_since(connection, live) if live is not None else None,
         in_flight=in_flight,
@@ -199,7 +204,7 @@ def _why_held(connection: sqlite3.Connection, row: sqlite3.Row, live: Deploy) ->
     origin = origin_of(connection, live)
     if origin.number > row["wanted_number"] and not origin.trigger.automatic:
         done = "rolled back" if origin.rollback_to is not None else "deployed"
-        return f"{done} by hand" + (f" by {origin.trigger.by}" if origin.trigger.by else "")
+        return by_hand(done, origin.trigger.by)
     found = connection.execute(
         "SELECT status, reason FROM deploys WHERE app = ? AND number = ?", (live.app, row["wanted_number"])
     ).fetchone()
@@ -257,7 +262,7 @@ def _forget_app(connection: sqlite3.Connection, app: str) -> None:
         (now, app),
     )
     connection.execute(
-        "UPDATE apps SET paused = 0, decided = NULL, wanted = NULL, wanted_number = 0, wanted_at = NULL, skip_reason = '', "
-        "looked = owed, owed_since = NULL WHERE name = ?",
+        "UPDATE apps SET paused = 0, paused_by = NULL, paused_at = NULL, decided = NULL, wanted = NULL, wanted_number = 0, "
+        "wanted_at = NULL, skip_reason = '', looked = owed, owed_since = NULL WHERE name = ?",
         (app,),
     )

@@ -6,13 +6,16 @@ This module alone writes a status. Reads are fast however long the history is.
 import logging
 import sqlite3
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from deployd.domain import Deploy, Wanted
 from deployd.status import RETURN, TRANSITIONS, Status
 from deployd.store.releases import retire
 from deployd.store.rows import deploy_of
 from deployd.store.table import Table
+from deployd.wording import by_hand
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +25,14 @@ _QUEUED = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)"
 )
 _WAITING = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'"
+
+
+class Brief(NamedTuple):
+    """One deploy of a long list: its number, how it is, and the seconds until it was live or ended (0 while it has not)."""
+
+    number: int
+    status: Status
+    seconds: float
 
 
 class Deploys(Table):
@@ -80,9 +91,9 @@ class Deploys(Table):
         logger.info("Deploy %s %s%s", after.name, to.predicate, f": {reason}" if reason else "")
         return after
 
-    async def withdraw(self, deploy: Deploy) -> Deploy:
+    async def withdraw(self, deploy: Deploy, by: str | None = None) -> Deploy:
         """Cancel a deploy by hand if it is still queued; returns its present state. Raises Unavailable."""
-        before, after = await self._database.write(lambda connection: _withdraw(connection, deploy))
+        before, after = await self._database.write(lambda connection: _withdraw(connection, deploy, by))
         if after.status is not before:
             self._tell(after)
             logger.info("Deploy %s is %s: %s", after.name, after.status, after.reason)
@@ -92,6 +103,22 @@ class Deploys(Table):
         """The app's deploys without their steps, newest first; with `before`, only those with a lower number."""
         query = "SELECT * FROM deploys WHERE app = ? AND number < ? ORDER BY number DESC LIMIT ?"
         return await self._all(query, (app, before if before is not None else 1 << 62, limit))
+
+    async def in_brief(self, apps: Sequence[str], limit: int = 20) -> dict[str, list[Brief]]:
+        """The last deploys of each of `apps`, the oldest first."""
+        query = (
+            "SELECT number, status, coalesce(coalesce(live_at, finished_at) - started_at, 0) AS seconds FROM deploys "
+            "WHERE app = ? ORDER BY number DESC LIMIT ?"
+        )
+
+        def ask(connection: sqlite3.Connection) -> dict[str, list[Brief]]:
+            rows = {app: connection.execute(query, (app, limit)).fetchall() for app in apps}
+            return {
+                app: [Brief(row["number"], Status(row["status"]), row["seconds"]) for row in reversed(found)]
+                for app, found in rows.items()
+            }
+
+        return await self._database.read(ask)
 
     async def newest_to_serve(self, app: str) -> Deploy | None:
         """The newest deploy that does not only prove its commit."""
@@ -187,12 +214,12 @@ def _take_newest(connection: sqlite3.Connection, app: str) -> tuple[Deploy | Non
     return deploy_of(row), sorted(number for (number,) in older)
 
 
-def _withdraw(connection: sqlite3.Connection, deploy: Deploy) -> tuple[Status, Deploy]:
+def _withdraw(connection: sqlite3.Connection, deploy: Deploy, by: str | None) -> tuple[Status, Deploy]:
     """Cancel a deploy if it is queued; returns its status before, and the deploy after."""
     present = one_deploy(connection, deploy.app, deploy.number) or deploy
     if present.status is not Status.QUEUED:
         return present.status, present
-    after, _ = _advance(connection, present, Status.CANCELLED, reason="cancelled by hand")
+    after, _ = _advance(connection, present, Status.CANCELLED, reason=by_hand("cancelled", by))
     return present.status, after
 
 

@@ -239,6 +239,17 @@ MIGRATIONS = (
         {_TELL}
     END;
     """,
+    # The browsers that are logged in, and who paused an app.
+    """
+    CREATE TABLE sessions (
+        id       TEXT PRIMARY KEY,                 -- SHA-256 of what the cookie holds
+        token    TEXT NOT NULL,                    -- SHA-256 of the token that it was made with
+        began_at REAL NOT NULL,
+        seen_at  REAL NOT NULL
+    ) WITHOUT ROWID, STRICT;
+    ALTER TABLE apps ADD COLUMN paused_by TEXT;
+    ALTER TABLE apps ADD COLUMN paused_at REAL;
+    """,
 )
 
 

@@ -2,10 +2,13 @@
 
 import logging
 import sqlite3
+import statistics
 import time
+from collections.abc import Iterable
 
-from deployd.domain import Deploy, StepStatus
+from deployd.domain import Deploy, Step, StepStatus
 from deployd.errors import Unavailable
+from deployd.store.rows import step_of
 from deployd.store.table import Table
 
 logger = logging.getLogger(__name__)
@@ -55,7 +58,37 @@ class Steps(Table):
         await self._write_until_done(lambda connection: connection.execute(query, values).rowcount)
         self._events.publish("step", deploy.app, deploy.number, {"name": name, "status": status})
 
+    async def steps_of(self, app: str, numbers: Iterable[int]) -> dict[int, tuple[Step, ...]]:
+        """The steps of several deploys of an app, by number."""
+        wanted = list(numbers)
+        query = "SELECT * FROM steps WHERE app = ? AND number = ? ORDER BY position"
+        return await self._database.read(
+            lambda connection: {
+                number: tuple(map(step_of, connection.execute(query, (app, number)).fetchall())) for number in wanted
+            }
+        )
+
+    async def usual(self, apps: Iterable[str]) -> dict[str, dict[str, float]]:
+        """For each app, the median seconds that each step took in its last releases, up to the switch; in their order."""
+        names = list(apps)
+        return await self._database.read(lambda connection: {app: _usual(connection, app) for app in names})
+
     async def end_interrupted_steps(self) -> None:
         """At start, end the steps that were running when the last daemon died."""
         query = "UPDATE steps SET status = 'cancelled', finished_at = ? WHERE status = 'running'"
         await self._write_until_done(lambda connection: connection.execute(query, (time.time(),)).rowcount)
+
+
+def _usual(connection: sqlite3.Connection, app: str) -> dict[str, float]:
+    """Of the last ten releases. A rollback is left out, since it does not build."""
+    rows = connection.execute(
+        "SELECT steps.name, finished_at - started_at AS seconds FROM steps JOIN (SELECT number, live_at FROM deploys "
+        "WHERE app = ?1 AND live_at IS NOT NULL AND rollback_to IS NULL AND trigger_kind != 'restart' "
+        "ORDER BY number DESC LIMIT 10) AS releases USING (number) "
+        "WHERE app = ?1 AND steps.status = 'done' AND steps.started_at < live_at ORDER BY number DESC, position",
+        (app,),
+    ).fetchall()
+    took: dict[str, list[float]] = {}
+    for row in rows:
+        took.setdefault(row["name"], []).append(row["seconds"])
+    return {name: statistics.median(lengths) for name, lengths in took.items()}

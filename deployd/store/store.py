@@ -1,4 +1,4 @@
-"""The store of deployd: deliveries, decisions, deploys, their steps and what they made, one module for each table.
+"""The store of deployd: deliveries, decisions, deploys, their steps and what they made, logins; one module for each table.
 
 Every method is one short transaction. `accept` fails at once when the disk refuses, so that the forge sees a failed delivery.
 """
@@ -14,11 +14,12 @@ from deployd.store.outbox import Outbox
 from deployd.store.records import Records
 from deployd.store.releases import Releases
 from deployd.store.reruns import Reruns
+from deployd.store.sessions import Sessions
 from deployd.store.steps import Steps
 from deployd.store.traffic import Traffic
 
 
-class Store(Deliveries, Deploys, Records, Steps, Apps, Releases, Reruns, Containers, Builds, Traffic, Outbox):
+class Store(Deliveries, Deploys, Records, Steps, Apps, Releases, Reruns, Containers, Builds, Traffic, Outbox, Sessions):
     """All tables of one database."""
 
     async def ping(self) -> None:

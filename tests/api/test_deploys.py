@@ -30,6 +30,8 @@ async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser:
         "branch": "main",
         "tag": None,
         "paused": False,
+        "paused_by": None,
+        "paused_at": None,
         "held": None,
         "owed": None,
         "live": {
@@ -254,7 +256,9 @@ async def test_the_deploy_in_flight_is_shown_and_can_be_cancelled(daemon: Desk, 
     await daemon.becomes("iris", 1, Status.BUILDING)
     assert (await browser.get(APP)).json()["in_flight"]["number"] == 1
     assert (await browser.post(f"{APP}/deploys/1/cancel")).status_code == 202
-    assert (await daemon.becomes("iris", 1, Status.CANCELLED)).reason == "cancelled by hand"
+    assert (
+        await daemon.becomes("iris", 1, Status.CANCELLED)
+    ).reason == f"cancelled by hand by {pwd.getpwuid(os.getuid()).pw_name}"
 
 
 async def test_a_target_that_cannot_scale_refuses(daemon: Desk, browser: httpx.AsyncClient) -> None:

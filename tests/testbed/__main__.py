@@ -10,6 +10,7 @@ from deployd.bringup import engine
 from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed import booted, github_description, images, payloads
+from tests.testbed.browser import chromium
 from tests.testbed.cluster import cluster, stop
 from tests.testbed.programs import program, unpacked
 from tests.testbed.registry import registry
@@ -65,6 +66,10 @@ def _programs(_: Progress) -> str:
     return ", ".join(path.name for path in found)
 
 
+def _browser(progress: Progress) -> str:
+    return str(chromium(progress))
+
+
 def _cluster(progress: Progress) -> str:
     found = cluster(progress)
     return f"Kubernetes answers, kubeconfig {found.kubeconfig}"
@@ -82,6 +87,7 @@ PARTS: dict[str, Callable[[Progress], str]] = {
     "registry": _registry,
     "payloads": _payloads,
     "programs": _programs,
+    "browser": _browser,
     "systemd": _systemd,
     "cluster": _cluster,
 }

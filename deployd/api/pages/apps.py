@@ -1,0 +1,81 @@
+"""The page of an app: what serves, what a person may do, and its deploys as a timeline of steps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployd.api.auth import Caller
+from deployd.api.deploys import app_answer, must_be_known
+from deployd.api.pages import bars, words
+from deployd.api.pages.page import Head, Page, Part
+from deployd.api.services import Services
+from deployd.domain import Deploy, Step
+
+PAGE = Page((Part("app/standing"), Part("app/dialogs", live=False), Part("app/timeline")))
+
+_SHOWN, _RELEASES = 25, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One deploy in the timeline. `replaced` are the numbers of the deploys that it superseded."""
+
+    deploy: Deploy
+    bars: Sequence[bars.Bar]
+    told: str
+    replaced: Sequence[int]
+
+
+async def app_page(request: Request, services: Services, caller: Caller, name: str, before: int | None) -> Response:
+    """One app; its deploys below the number `before`, the newest first."""
+    await must_be_known(services, name)
+    state, now = await services.store.state(name), datetime.now(UTC)
+    answer = app_answer(services, state)
+    deploys = await services.store.deploys(name, _SHOWN, before)
+    wanted = {deploy.number for deploy in deploys} | ({state.in_flight.number} if state.in_flight else set())
+    steps = await services.store.steps_of(name, wanted)
+    usual = (await services.store.usual([name]))[name]
+    remarks = list(words.remarks(answer, now))
+    moving = steps.get(state.in_flight.number, ()) if state.in_flight else ()
+    more = deploys[-1].number if len(deploys) == _SHOWN and deploys[-1].number > 1 else None
+    facts: dict[str, Any] = {
+        "app": answer,
+        "state": state,
+        "remarks": remarks,
+        "progress": bars.progress(moving, usual, now),
+        "usual": sum(usual.values()),
+        "lines": timeline(deploys, steps, now),
+        "first": before is None,
+        "more": more,
+        "releases": [one for one in await services.store.released(name, _RELEASES) if one.image is not None],
+        "replicas": services.config.find(name) is not None and answer.target == "kubernetes",
+    }
+    tone = words.worst(
+        [remark.tone for remark in remarks] + ["run"] * bool(state.in_flight) + ["ok"] * bool(state.live)
+    )
+    return PAGE.drawn(request, services, caller, Head(name, tone, f"?app={name}"), facts)
+
+
+def timeline(deploys: Sequence[Deploy], steps: Mapping[int, Sequence[Step]], now: datetime) -> list[Line]:
+    """The deploys with their steps, all on the same scale, so that a slow one is seen; and who superseded whom."""
+    replaced: dict[int, list[int]] = {}
+    for deploy in deploys:
+        if deploy.superseded_by is not None:
+            replaced.setdefault(deploy.superseded_by, []).append(deploy.number)
+    lengths = [length for deploy in deploys if (length := _length(steps.get(deploy.number, ()), now))]
+    whole = max(lengths, default=0.0)
+    found = []
+    for deploy in deploys:
+        drawn = bars.step_bars(steps.get(deploy.number, ()), whole, now)
+        found.append(Line(deploy, drawn, ", ".join(bar.told for bar in drawn), replaced.get(deploy.number, [])))
+    return found
+
+
+def _length(steps: Sequence[Step], now: datetime) -> float:
+    if not steps:
+        return 0.0
+    return max((step.finished_at or now) - steps[0].started_at for step in steps).total_seconds()

@@ -1,0 +1,87 @@
+"""The page of deliveries: what the forges sent, what was answered, and what came of it, for each app in a sentence."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployd.api.auth import Caller
+from deployd.api.pages.page import Head, Page, Part
+from deployd.api.services import Services
+from deployd.delivery import Outcome, Push, Received
+from deployd.domain import Deploy
+from deployd.errors import RequestRefused
+
+PAGE = Page((Part("deliveries/list"), Part("deliveries/dialogs", live=False)))
+
+_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What came of a delivery for one app."""
+
+    app: str
+    text: str
+    deploy: Deploy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One delivery."""
+
+    received: Received
+    came: Sequence[Came]
+
+
+async def deliveries_page(request: Request, services: Services, caller: Caller, before: int | None) -> Response:
+    """The accepted deliveries below the id `before`, the newest first."""
+    found = await services.store.deliveries(_SHOWN, before)
+    deploys: dict[tuple[str, int], Deploy | None] = {}
+    for outcome in (one for received in found for one in received.outcomes if one.number is not None):
+        key = (outcome.app, outcome.number or 0)
+        if key not in deploys:
+            deploys[key] = await services.store.deploy(*key)
+    lines = [Line(received, list(_all(received, services, deploys))) for received in found]
+    facts: dict[str, Any] = {
+        "lines": lines,
+        "first": before is None,
+        "more": found[-1].id if len(found) == _SHOWN else None,
+        "secrets": bool(services.config.github.secrets),
+        "poll": services.config.git.poll_every,
+    }
+    return PAGE.drawn(request, services, caller, Head("Deliveries"), facts)
+
+
+def _all(received: Received, services: Services, deploys: dict[tuple[str, int], Deploy | None]) -> Iterator[Came]:
+    for outcome in received.outcomes:
+        trouble = services.scheduler.looks.trouble(outcome.app)
+        deploy = deploys.get((outcome.app, outcome.number or 0))
+        yield came_of(outcome, received.commit, deploy, trouble.reason if trouble is not None else "")
+
+
+def came_of(outcome: Outcome, named: str, deploy: Deploy | None, trouble: str) -> Came:
+    """What came of a delivery for one app, as a sentence that says why a push was not deployed. `named`: the commit that the
+    delivery named; `trouble`: why the remote cannot be looked at."""
+    app = outcome.app
+    if outcome.looked_at is None:
+        why = f": {trouble}" if trouble else ", and soon will be"
+        return Came(app, f"the remote has not been looked at yet{why}")
+    other = outcome.commit is not None and outcome.commit != named and named.strip("0")
+    newer = f" (the remote showed {outcome.commit[:8]} by then)" if other and outcome.commit else ""
+    if deploy is None:
+        return Came(app, f"not deployed: {outcome.reason or 'nothing had changed'}{newer}")
+    how = f"{deploy.name} {deploy.status.predicate}"
+    why = f": {deploy.reason}" if deploy.reason else ""
+    return Came(app, f"{how}{newer}{why}", deploy)
+
+
+async def redeliver(services: Services, guid: str) -> None:
+    """Take a delivery once more, as if its forge had sent it again."""
+    received = await services.store.delivery(guid)
+    if received is None:
+        raise RequestRefused(404, f"there is no delivery {guid}", hint="old deliveries are forgotten; see [retention]")
+    push = Push(received.repository, received.ref, received.commit)
+    await services.scheduler.accept(received.delivery, push, [outcome.app for outcome in received.outcomes])

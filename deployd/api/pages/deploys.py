@@ -1,0 +1,84 @@
+"""The page of a deploy: why it ended as it did, its steps, what the gates found, its model, and what differs from before."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployd.api.auth import Caller
+from deployd.api.deploys import deploy_of
+from deployd.api.differences import Difference, differences, flat
+from deployd.api.pages import bars, words
+from deployd.api.pages.evidence import evidence
+from deployd.api.pages.page import Head, Page, Part
+from deployd.api.services import Services
+from deployd.domain import Deploy
+from deployd.status import Status
+
+PAGE = Page(
+    (
+        Part("deploy/standing"),
+        Part("deploy/dialogs", live=False),
+        Part("deploy/steps"),
+        Part("deploy/gates"),
+        Part("deploy/model"),
+        Part("deploy/changes"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """One step: how long it took, and how long it usually takes where that is known."""
+
+    name: str
+    status: str
+    detail: str
+    seconds: float
+    usual: float | None
+
+
+async def deploy_page(request: Request, services: Services, caller: Caller, app: str, number: int) -> Response:
+    """One deploy."""
+    deploy, now = await deploy_of(services, app, number), datetime.now(UTC)
+    usual = (await services.store.usual([app]))[app]
+    former = await services.store.served_before(app, number)
+    state = await services.store.state(app)
+    facts: dict[str, Any] = {
+        "deploy": deploy,
+        "steps": lines(deploy, usual, now),
+        "progress": bars.progress(deploy.steps, usual, now),
+        "gates": [evidence(gate) for gate in deploy.gates],
+        "model": list(flat("", deploy.model)),
+        "former": former,
+        "changes": changes(former, deploy),
+        "live": state.live,
+        "configured": services.config.find(app) is not None,
+    }
+    tone = "ok" if deploy.status is Status.RETIRED else words.TONES.get(deploy.status, "idle")
+    title = f"{deploy.name} {deploy.status.replace('_', ' ')}"
+    return PAGE.drawn(request, services, caller, Head(title, tone, f"?app={app}"), facts)
+
+
+def lines(deploy: Deploy, usual: dict[str, float], now: datetime) -> list[StepLine]:
+    """The steps so far, and while it runs those that usually follow."""
+    known = [
+        StepLine(step.name, step.status, step.detail, words.step_lasted(step, now), usual.get(step.name))
+        for step in deploy.steps
+    ]
+    if not deploy.status.active or deploy.rollback_to is not None or deploy.prove:
+        return known
+    names = {line.name for line in known}
+    return known + [StepLine(name, "to come", "", 0.0, length) for name, length in usual.items() if name not in names]
+
+
+_TOLD_ELSEWHERE = ("status", "reason", "subject", "author")
+
+
+def changes(former: Deploy | None, deploy: Deploy) -> list[Difference]:
+    """What differs from the release before, but for what stands on top of the page already."""
+    if former is None:
+        return []
+    return [one for one in differences(former, deploy) if one.what not in _TOLD_ELSEWHERE]
