@@ -15,6 +15,7 @@ from deployd.bringup.daemon import DemoDaemon
 from deployd.bringup.engine import Engine
 from deployd.client import Client
 from deployd.status import Status
+from deployd.store.schema import MIGRATIONS
 from tests.e2e.world import CONFIG, World
 from tests.e2e.world import world as make_world
 
@@ -159,9 +160,17 @@ async def test_two_daemons_on_one_engine_deploy_an_app_of_the_same_name(
 
 
 async def test_a_release_under_the_names_of_the_former_deployd_is_taken_over(
-    world: World, docker_engine: Engine
+    tmp_path: Path, docker_engine: Engine, base_images: object
 ) -> None:
     """It serves on, can be rolled back to, and goes in the end."""
+    async with make_world(tmp_path, CONFIG + "[retention]\nimages = 3\n") as world:
+        try:
+            await _taken_over(world, docker_engine)
+        finally:
+            world.daemon.remove_everything(docker_engine.api())
+
+
+async def _taken_over(world: World, docker_engine: Engine) -> None:
     first = await _live(world)
     second = await _live(world)
     await world.daemon.stop()
@@ -177,7 +186,7 @@ async def test_a_release_under_the_names_of_the_former_deployd_is_taken_over(
     assert (back.status, back.commit) == (Status.LIVE, first.commit)
     assert api.get(f"/containers/{world.daemon.container(4)}/json")["State"]["Running"]
     assert [api.get(name) is not None for name in former] == [True, True]
-    for _ in range(6):
+    for _ in range(4):
         await _live(world)
     assert third.image is not None
     assert [api.get(name) for name in former] == [None, None]
@@ -187,6 +196,7 @@ def _rename_as_the_former_deployd(world: World, api: EngineApi, deploys: list[De
     """Leave the engine and the database as a deployd does whose names have no instance, and which records nothing but deploys."""
     app, database = world.app, world.daemon.directory / "state" / "deployd.db"
     api.post(f"/containers/{world.daemon.container(2)}/rename?name=deployd-{app}-2")
+    _take_back(database, 5)
     with closing(sqlite3.connect(database)) as connection:
         for deploy in deploys:
             api.post(f"/images/{deploy.image}/tag?repo=deployd/{app}&tag={deploy.commit}")
@@ -195,27 +205,26 @@ def _rename_as_the_former_deployd(world: World, api: EngineApi, deploys: list[De
                 "UPDATE deploys SET image = json_set(image, '$.name', ?, '$.tag', ?) WHERE number = ?",
                 (f"deployd/{app}", deploy.commit, deploy.number),
             )
-        for statement in (
-            "DROP TABLE builds",
-            "DROP TABLE containers",
-            *(
-                f"ALTER TABLE deploys DROP COLUMN {name}"
-                for name in (
-                    "config",
-                    "settings",
-                    "config_fault",
-                    "rebuild",
-                    "prove",
-                    "image_size",
-                    "standby",
-                    "return_reason",
-                    "accept_changes",
-                )
-            ),
-            "PRAGMA user_version = 5",
-        ):
-            connection.execute(statement)
         connection.commit()
+
+
+def _take_back(database: Path, version: int) -> None:
+    """Make of the database one of a former version, with all rows that it can hold."""
+    former = database.with_suffix(".former")
+    with closing(sqlite3.connect(former, isolation_level=None)) as connection:
+        for statements in MIGRATIONS[:version]:
+            connection.executescript(statements)
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute("ATTACH ? AS present", (str(database),))
+        tables = "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        for (table,) in connection.execute(tables).fetchall():
+            known = {row[1] for row in connection.execute(f"PRAGMA present.table_info({table})")}
+            held = [row[1] for row in connection.execute(f"PRAGMA main.table_info({table})") if row[1] in known]
+            columns = ", ".join(held)
+            connection.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM present.{table}")  # noqa: S608
+    for suffix in ("-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+    former.replace(database)
 
 
 async def test_a_rebuild_and_its_bases_are_told(world: World) -> None:

@@ -22,7 +22,7 @@ from tests.e2e.world import world as make_world
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-_RESTARTS = 20
+_RESTARTS = 8
 _WITHIN_S = 60.0
 
 _ANOTHER_APP = """
@@ -59,7 +59,7 @@ async def _until(so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_twenty_restarts_of_deployd_lose_no_request(world: World) -> None:
+async def test_eight_restarts_of_deployd_lose_no_request(world: World) -> None:
     live = await world.ended(await world.push())
     load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):

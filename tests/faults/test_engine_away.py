@@ -5,16 +5,19 @@ import time
 
 import pytest
 
+from deployd.api.answers import DeployAnswer
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.status import Status
-from tests.e2e.world import CONFIG, DOCKERFILE, REST, WHO
+from tests.e2e.world import CONFIG, DOCKERFILE, REST, WHO, World
 from tests.faults.conftest import MakeWorld
 from tests.faults.promises import check_clients, check_world
 from tests.faults.proxy import EngineProxy
 from tests.faults.witness import begins, finishes, readyz, serving, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+_SLOW_TO_START = DOCKERFILE.replace("CMD [", 'CMD ["sh", "-c", "sleep 3; exec python3 -u /app.py"]\n#')
 
 
 async def _stopping(engine: Engine, container: str) -> None:
@@ -25,9 +28,10 @@ async def _stopping(engine: Engine, container: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_deploy_waits_for_an_engine_that_goes_away_during_a_build(
+async def test_a_deploy_waits_for_an_engine_that_is_away_and_goes_live_when_it_is_back(
     make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
 ) -> None:
+    """It goes away during a build, while the candidate starts, and before the daemon starts; and it hangs."""
     world = await make_world(environment=proxy.environment)
     first = await world.ended(await world.push())
     load = Load(world.daemon.public_url, rest=REST)
@@ -39,32 +43,39 @@ async def test_a_deploy_waits_for_an_engine_that_goes_away_during_a_build(
         await readyz(world, "engine", "does not answer")
         assert await serving(world) == first.commit
         await proxy.back()
-        live = await world.ended(deploy)
-        await finishes(world, live)
-    assert live.status is Status.LIVE
-    await readyz(world, "engine", "ok")
-    check_clients(load)
-    check_world(world, docker_engine.api())
+        await _goes_live(world, deploy)
+        await readyz(world, "engine", "ok")
 
-
-async def test_a_deploy_waits_for_an_engine_that_goes_away_while_the_candidate_starts(
-    make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
-) -> None:
-    slow_to_start = DOCKERFILE.replace("CMD [", 'CMD ["sh", "-c", "sleep 3; exec python3 -u /app.py"]\n#')
-    world = await make_world(environment=proxy.environment)
-    await world.ended(await world.push())
-    load = Load(world.daemon.public_url, rest=REST)
-    async with load.running(WHO):
-        deploy = await world.push(dockerfile=slow_to_start)
+        deploy = await world.push(dockerfile=_SLOW_TO_START)
         await begins(world, deploy, "ready")
         proxy.away()
         await until(world, deploy, Status.QUEUED, "trying again")
         await proxy.back()
-        live = await world.ended(deploy)
-        await finishes(world, live)
-    assert live.status is Status.LIVE
+        await _goes_live(world, deploy)
+
+        deploy = await world.push(dockerfile=DOCKERFILE + "RUN sleep 2\n")
+        await world.says(deploy, "sleep 2")
+        proxy.hang()
+        await readyz(world, "engine", "no answer")
+        proxy.flow()
+        await _goes_live(world, deploy)
+
+        await world.daemon.stop()
+        proxy.away()
+        await world.daemon.start()
+        await world.daemon.wait_until_ready()
+        await readyz(world, "engine", "does not answer")
+        deploy = await world.push()
+        await proxy.back()
+        await _goes_live(world, deploy)
     check_clients(load)
     check_world(world, docker_engine.api())
+
+
+async def _goes_live(world: World, deploy: DeployAnswer) -> None:
+    live = await world.ended(deploy)
+    assert live.status is Status.LIVE, live.reason
+    await finishes(world, live)
 
 
 async def test_a_deploy_waits_for_an_engine_that_goes_away_during_a_drain(
@@ -84,46 +95,6 @@ async def test_a_deploy_waits_for_an_engine_that_goes_away_during_a_drain(
         await readyz(world, "engine", "does not answer")
         await proxy.back()
         await finishes(world, live)
-    check_clients(load)
-    check_world(world, docker_engine.api())
-
-
-async def test_a_daemon_waits_for_an_engine_that_is_away_at_the_start(
-    make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
-) -> None:
-    world = await make_world(environment=proxy.environment)
-    await world.ended(await world.push())
-    load = Load(world.daemon.public_url, rest=REST)
-    async with load.running(WHO):
-        await world.daemon.stop()
-        proxy.away()
-        await world.daemon.start()
-        await world.daemon.wait_until_ready()
-        await readyz(world, "engine", "does not answer")
-        deploy = await world.push()
-        await proxy.back()
-        live = await world.ended(deploy)
-        await finishes(world, live)
-    assert live.status is Status.LIVE
-    check_clients(load)
-    check_world(world, docker_engine.api())
-
-
-async def test_a_deploy_waits_for_an_engine_that_hangs_and_says_so(
-    make_world: MakeWorld, proxy: EngineProxy, docker_engine: Engine
-) -> None:
-    world = await make_world(environment=proxy.environment)
-    await world.ended(await world.push())
-    load = Load(world.daemon.public_url, rest=REST)
-    async with load.running(WHO):
-        deploy = await world.push(dockerfile=DOCKERFILE + "RUN sleep 2\n")
-        await world.says(deploy, "sleep 2")
-        proxy.hang()
-        await readyz(world, "engine", "no answer")
-        proxy.flow()
-        live = await world.ended(deploy)
-        await finishes(world, live)
-    assert live.status is Status.LIVE
     check_clients(load)
     check_world(world, docker_engine.api())
 

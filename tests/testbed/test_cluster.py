@@ -1,6 +1,6 @@
 import json
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tests.testbed import cluster as clusters
 from tests.testbed.cluster import Cluster, until
 from tests.testbed.images import BUSYBOX
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("the test bed's cluster")]
 
 SERVE = "mkdir -p /www && echo hello > /www/index.html && httpd -f -v -p 8080 -h /www"
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
@@ -48,9 +48,16 @@ def service(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace that these tests share."""
+    with cluster.namespace() as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
 def apply(cluster: Cluster, namespace: str) -> Callable[..., None]:
-    """Apply objects in the test's namespace."""
+    """Apply objects in that namespace."""
 
     def apply(*objects: dict[str, Any]) -> None:
         listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
@@ -59,7 +66,7 @@ def apply(cluster: Cluster, namespace: str) -> Callable[..., None]:
     return apply
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def web(cluster: Cluster, namespace: str, apply: Callable[..., None]) -> str:
     """The name of a deployment whose pods are ready, with a NodePort service of the same name."""
     apply(deployment("web"), service("web"))
@@ -103,6 +110,8 @@ def test_an_image_that_is_not_there_is_told_and_the_old_pods_stay_ready(
     cluster.kubectl("set", "image", f"deployment/{web}", "web=127.0.0.1:1/nothing:here", here)
     until(lambda: bool(waiting_reasons(cluster, namespace) & {"ErrImagePull", "ImagePullBackOff"}), within=60)
     assert cluster.get("deployment", web, here)["status"]["readyReplicas"] == 2
+    cluster.kubectl("rollout", "undo", f"deployment/{web}", here)
+    cluster.kubectl("rollout", "status", f"deployment/{web}", here, "--timeout=90s")
 
 
 def test_a_service_account_may_do_what_its_role_says_and_no_more(
