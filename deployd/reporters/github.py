@@ -91,7 +91,7 @@ class GitHubReporter:
     async def _deployment(self, repository: str | None, app: App | None, report: Report, deploy: Deploy) -> Told:
         """The address of a deployment holds its repository: it is ended also when its app has left the config."""
         state, said = DEPLOYMENT_STATES.get(deploy.status), description(deploy)
-        if state is None or report.said == f"{state} {said}":
+        if state is None or report.said == f"{state} {said}" or _waits_again(report, deploy):
             return Told()
         remote = report.remote
         if not remote:
@@ -149,7 +149,8 @@ class GitHubReporter:
 
     async def _commit_status(self, repository: str, report: Report, deploy: Deploy, context: str) -> Told:
         state, said = COMMIT_STATES[deploy.status], description(deploy)
-        if report.said == f"{state} {said}" or (deploy.status is Status.RETIRED and report.said.startswith("success ")):
+        same = report.said == f"{state} {said}" or _waits_again(report, deploy)
+        if same or (deploy.status is Status.RETIRED and report.said.startswith("success ")):
             return Told()
         if report.tries and await self._stands(repository, deploy.commit, context, state, said):
             return Told("", f"{state} {said}")
@@ -213,6 +214,12 @@ def repository_on_github(config: Config, app: App) -> str | None:
     """`owner/name` of an app's repository, where the configured GitHub has it."""
     host, _, path = (app.webhook_name or "").partition("/")
     return path if host == config.github.host and path.count("/") == 1 else None
+
+
+def _waits_again(report: Report, deploy: Deploy) -> bool:
+    """It was begun, and waits for something that is away, until it is tried again: perhaps for hours, while GitHub takes a
+    thousand statuses of a commit."""
+    return deploy.status is Status.QUEUED and report.said.startswith(("in_progress ", "pending "))
 
 
 def _never_begun(deploy: Deploy) -> bool:

@@ -54,7 +54,7 @@ def description(deploy: Deploy) -> str:
     if status is Status.SUPERSEDED and deploy.superseded_by is not None:
         return cut(f"{deploy.name} was superseded by {deploy.app}/{deploy.superseded_by}")
     if status in _UNDER_WAY:
-        return cut(f"{deploy.name} {_UNDER_WAY[status]}" + (f": {deploy.reason}" if deploy.reason else ""))
+        return cut(f"{deploy.name} {_UNDER_WAY[status]}")  # why it waits changes with each try
     if status is Status.LIVE and deploy.rollback_to is not None:
         return cut(f"{deploy.name} is live: back to {deploy.app}/{deploy.rollback_to}")
     said = f"{deploy.name} {status.predicate}"

@@ -117,6 +117,21 @@ async def test_a_queued_one_that_was_told_and_is_superseded_gets_its_end(
     assert hub.said() == ["iris: inactive", "iris: queued"]
 
 
+@pytest.mark.parametrize("how", ["deployments", "statuses"])
+async def test_a_deploy_that_is_tried_again_and_again_is_told_once(
+    hub: FakeGitHub, store: Store, events: Events, how: str
+) -> None:
+    async with sender_to(hub, store, events, how) as sender:
+        deploy = await queued(store, A)
+        for _ in range(3):
+            await gone(store, deploy, Status.BUILDING)
+            await send_all(sender)
+            await gone(store, deploy, Status.QUEUED, reason="the engine does not answer; trying again in 5 s")
+            await send_all(sender)
+    said = [one["description"] for one in (hub.states[101] if hub.states else hub.statuses)]
+    assert said == ["iris/1 is on its way"]
+
+
 async def test_what_is_too_long_is_cut_as_a_whole(hub: FakeGitHub, store: Store, events: Events) -> None:
     async with sender_to(hub, store, events) as sender:
         deploy = await store.queue(wanted(A))
