@@ -128,7 +128,7 @@ async def prune(services: Given, asked: PruneAsked | None = None) -> PruneAnswer
     return PruneAnswer(dry_run=asked.dry_run, pruned=[PrunedAnswer.model_validate(each) for each in found])
 
 
-@router.post("/api/v1/notify/test", dependencies=[DEPLOYS])
+@router.post("/api/v1/notify/test", dependencies=[RULES])
 async def notify_test(services: Given) -> NotifyTestAnswer:
     """Send a message to every URL of [notify] now, and say what became of it."""
     where = services.config.server.base_url or f"the instance {services.config.server.identity}"

@@ -75,48 +75,48 @@ class GitHubReporter:
     async def tell(self, report: Report) -> Told:
         """See Reporter."""
         app = self._running.app(report.app)
-        repository = repository_on_github(self._running.config, app) if app is not None else None
+        repository, known = _address(report)  # of what was told before, also when its app has left the config
+        if app is not None:
+            repository = repository_on_github(self._running.config, app) or repository
+        if repository is None:
+            return Told()
         if report.check is not None:
-            return await self._check(repository, report, report.check) if repository else Told()
+            return await self._check(repository, known, report, report.check)
         assert report.number is not None  # noqa: S101 - it has no check
         deploy = await self._store.deploy(report.app, report.number)
         if deploy is None:
             return Told()
         if deploy.prove:
-            return await self._proof(repository, report, deploy) if repository else Told()
+            return await self._proof(repository, known, report, deploy)
         if self._how == "statuses":
-            return await self._status(repository, report, deploy) if repository else Told()
-        return await self._deployment(repository, app, report, deploy)
+            return await self._status(repository, report, deploy)
+        return await self._deployment(repository, known, app, report, deploy)
 
-    async def _deployment(self, repository: str | None, app: App | None, report: Report, deploy: Deploy) -> Told:
-        """The address of a deployment holds its repository: it is ended also when its app has left the config."""
+    async def _deployment(self, repository: str, number: str, app: App | None, report: Report, deploy: Deploy) -> Told:
         state, said = DEPLOYMENT_STATES.get(deploy.status), description(deploy)
         if state is None or report.said == f"{state} {said}" or _waits_again(report, deploy):
             return Told()
-        remote = report.remote
-        if not remote:
-            if app is None or repository is None:
+        if not number:
+            found = await self._deployment_of(repository, app, report, deploy) if app is not None else None
+            if found is None:
                 return Told()
-            remote = await self._deployment_of(repository, app, report, deploy)
-            if remote is None:
-                return Told()
-            await self._store.record_remote(report, remote)
-        repository, _, number = remote.rpartition("#")
+            number = str(found)
+            await self._store.record_remote(report, f"{repository}#{number}")
         body = {"state": state, "description": said, "auto_inactive": False, **self._links(app, deploy)}
         path = f"/deployments/{number}/statuses"
         if not (report.tries and await self._says(repository, path, state, said)):
             await self._api.ask(_State, "POST", repository, path, body)
-        return Told(remote, f"{state} {said}")
+        return Told(f"{repository}#{number}", f"{state} {said}")
 
-    async def _deployment_of(self, repository: str, app: App, report: Report, deploy: Deploy) -> str | None:
-        """The deployment for a deploy, created unless it is there: `owner/name#7`. None where there need not be one."""
+    async def _deployment_of(self, repository: str, app: App, report: Report, deploy: Deploy) -> int | None:
+        """The number of the deployment for a deploy, created unless it is there. None where there need not be one."""
         environment = app.github.environment or app.name
         mark = {"instance": self._running.config.server.identity, "app": deploy.app, "number": deploy.number}
         if report.remote is not None:
             asked = {"sha": deploy.commit, "environment": environment, "per_page": "100"}
             for known in await self._api.ask(list[_Deployment], "GET", repository, "/deployments", asked=asked):
                 if isinstance(known.payload, dict) and known.payload.get("deployd") == mark:
-                    return f"{repository}#{known.id}"
+                    return known.id
         if _never_begun(deploy):
             return None
         body = {
@@ -131,7 +131,7 @@ class GitHubReporter:
             "payload": {"deployd": mark},
         }
         made = await self._api.ask(_Deployment, "POST", repository, "/deployments", body)
-        return f"{repository}#{made.id}"
+        return made.id
 
     async def _says(self, repository: str, path: str, state: str, said: str) -> bool:
         """Whether the newest status there is the one that was to be sent: then only the answer was lost."""
@@ -153,12 +153,12 @@ class GitHubReporter:
         if same or (deploy.status is Status.RETIRED and report.said.startswith("success ")):
             return Told()
         if report.tries and await self._stands(repository, deploy.commit, context, state, said):
-            return Told("", f"{state} {said}")
+            return Told(f"{repository}#", f"{state} {said}")
         body = {"state": state, "context": context, "description": said}
         if (page := self._page(deploy)) is not None:
             body["target_url"] = page
         await self._api.ask(_State, "POST", repository, f"/statuses/{deploy.commit}", body)
-        return Told("", f"{state} {said}")
+        return Told(f"{repository}#", f"{state} {said}")
 
     async def _stands(self, repository: str, commit: str, context: str, state: str, said: str) -> bool:
         asked = {"per_page": "100"}
@@ -166,7 +166,7 @@ class GitHubReporter:
         newest = [(one.state, one.description) for one in found if one.context == context][:1]
         return newest == [(state, said)]
 
-    async def _proof(self, repository: str, report: Report, deploy: Deploy) -> Told:
+    async def _proof(self, repository: str, known: str, report: Report, deploy: Deploy) -> Told:
         """A check of the commit with the gates' report; a commit status where there is no App."""
         if report.remote is None and _never_begun(deploy):
             return Told()
@@ -174,26 +174,26 @@ class GitHubReporter:
             return await self._commit_status(repository, report, deploy, f"deployd/{deploy.app}/prove")
         external_id = f"{self._running.config.server.identity}/{deploy.name}"
         check = check_of(deploy, CONCLUSIONS.get(deploy.status, ""), external_id, self._page(deploy) or "")
-        return await self._check(repository, report, check)
+        return await self._check(repository, known, report, check)
 
-    async def _check(self, repository: str, report: Report, check: Check) -> Told:
+    async def _check(self, repository: str, number: str, report: Report, check: Check) -> Told:
         if not self._checks:
             return Told()  # GitHub lets only an App do it
         run = run_of(check)
-        remote = report.remote or None
-        if remote is None and report.remote is not None:
-            remote = await self._run_there(repository, check)
-        if remote is None:
-            made = await self._api.ask(_Run, "POST", repository, "/check-runs", run | {"head_sha": check.commit})
-            remote = str(made.id)
+        if not number and report.remote is not None:
+            number = await self._run_there(repository, check)
+        if number:
+            await self._api.ask(_Run, "PATCH", repository, f"/check-runs/{number}", run)
         else:
-            await self._api.ask(_Run, "PATCH", repository, f"/check-runs/{remote}", run)
-        return Told(remote, check.conclusion or check.title)
+            made = await self._api.ask(_Run, "POST", repository, "/check-runs", run | {"head_sha": check.commit})
+            number = str(made.id)
+        return Told(f"{repository}#{number}", check.conclusion or check.title)
 
-    async def _run_there(self, repository: str, check: Check) -> str | None:
+    async def _run_there(self, repository: str, check: Check) -> str:
+        """The number of the check run that was created for a check; empty when none is there."""
         asked = {"check_name": check.name, "filter": "all", "per_page": "100"}
         found = await self._api.ask(_Runs, "GET", repository, f"/commits/{check.commit}/check-runs", asked=asked)
-        return next((str(run.id) for run in found.check_runs if run.external_id == check.external_id), None)
+        return next((str(run.id) for run in found.check_runs if run.external_id == check.external_id), "")
 
     def _links(self, app: App | None, deploy: Deploy) -> Mapping[str, str]:
         links = {}
@@ -214,6 +214,12 @@ def repository_on_github(config: Config, app: App) -> str | None:
     """`owner/name` of an app's repository, where the configured GitHub has it."""
     host, _, path = (app.webhook_name or "").partition("/")
     return path if host == config.github.host and path.count("/") == 1 else None
+
+
+def _address(report: Report) -> tuple[str | None, str]:
+    """Where it was told before, as far as that is known: the repository, and the number of what was created there."""
+    repository, _, number = (report.remote or "").rpartition("#")
+    return repository or None, number
 
 
 def _waits_again(report: Report, deploy: Deploy) -> bool:

@@ -39,6 +39,7 @@ NEEDS = [
     ("POST", "/api/v1/terminals/x", "admin"),
     ("DELETE", "/api/v1/apps/iris", "admin"),
     ("POST", "/api/v1/reload", "admin"),
+    ("POST", "/api/v1/notify/test", "admin"),
     ("GET", "/api/v1/backup", "admin"),
 ]
 BODIES = {

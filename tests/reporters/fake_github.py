@@ -99,6 +99,7 @@ class FakeGitHub:
         self.app: App | None = None
         self.holding = ""  # "before" or "after" it is carried out, every request is held up for ever
         self.held = asyncio.Event()
+        self.refused = asyncio.Event()  # a token was
         self._ids = count(101)
 
     @property
@@ -151,6 +152,7 @@ class FakeGitHub:
             status, answer = self.app.answer(self, found, request, body)
             return web.json_response(answer, status=status)
         if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
+            self.refused.set()
             return web.json_response({"message": "Bad credentials"}, status=401)
         _, _, owner, name, *rest = request.path.split("/")
         if f"{owner}/{name}" not in self.repositories:

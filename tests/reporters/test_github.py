@@ -347,6 +347,20 @@ async def test_an_app_elsewhere_is_not_told_to_github(hub: FakeGitHub, store: St
     assert await store.reports_waiting() == []
 
 
+@pytest.mark.parametrize("how", ["deployments", "statuses"])
+async def test_an_app_that_leaves_the_config_and_is_removed_gets_its_end(
+    hub: FakeGitHub, store: Store, events: Events, how: str
+) -> None:
+    async with sender_to(hub, store, events, how) as sender:
+        await gone(store, await queued(store, A), Status.BUILDING)
+        await send_all(sender)
+    async with sender_to(hub, store, events, how, app={"name": "rose"}) as sender:
+        await store.forget_app("iris")
+        await send_all(sender)
+    said = hub.states[101] if hub.states else hub.statuses
+    assert [one["description"] for one in said[:1]] == ["iris/1 was cancelled: the app was removed"]
+
+
 @pytest.mark.parametrize(
     ("api_url", "repo", "found"),
     [
