@@ -15,7 +15,14 @@ from deployd.api.pages.page import Head, Page, Part
 from deployd.api.services import Services
 from deployd.domain import Deploy, Step
 
-PAGE = Page((Part("app/standing"), Part("app/dialogs", live=False), Part("app/timeline")))
+PAGE = Page(
+    (
+        Part("app/standing"),
+        Part("app/dialogs", live=False),
+        Part("app/timeline"),
+        Part("app/output", live=False, script="output.js"),
+    )
+)
 
 _SHOWN, _RELEASES = 25, 20
 
@@ -42,7 +49,9 @@ async def app_page(request: Request, services: Services, caller: Caller, name: s
     remarks = list(words.remarks(answer, now))
     moving = steps.get(state.in_flight.number, ()) if state.in_flight else ()
     more = deploys[-1].number if len(deploys) == _SHOWN and deploys[-1].number > 1 else None
+    configured = services.config.find(name) is not None
     facts: dict[str, Any] = {
+        "configured": configured,
         "app": answer,
         "state": state,
         "remarks": remarks,
@@ -57,7 +66,9 @@ async def app_page(request: Request, services: Services, caller: Caller, name: s
     tone = words.worst(
         [remark.tone for remark in remarks] + ["run"] * bool(state.in_flight) + ["ok"] * bool(state.live)
     )
-    return PAGE.drawn(request, services, caller, Head(name, tone, f"?app={name}"), facts)
+    return PAGE.drawn(
+        request, services, caller, Head(name, tone, f"?app={name}" + (f"&output={name}" if configured else "")), facts
+    )
 
 
 def timeline(deploys: Sequence[Deploy], steps: Mapping[int, Sequence[Step]], now: datetime) -> list[Line]:
