@@ -15,19 +15,7 @@ from rich.console import Console
 
 from bench.report import Report
 
-NAMES = (
-    "swap",
-    "supersede",
-    "overhead",
-    "webhooks",
-    "history",
-    "rollout",
-    "rollback",
-    "gates",
-    "canary",
-    "serving",
-    "pages",
-)
+NAMES = ("swap", "supersede", "overhead", "webhooks", "history", "rollout", "rollback", "gates", "canary", "serving")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from deployd.api.described import Described
 from deployd.api.readiness import Readiness
 from deployd.api.throttle import Throttle
 from deployd.config.daemon import Config
@@ -67,6 +68,7 @@ class Services:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: Streams = field(default_factory=Streams)
     readiness: Readiness = field(default_factory=Readiness)
+    described: Described = field(default_factory=Described)
     terminals: dict[str, Terminal] = field(default_factory=dict)
     logins: Throttle = field(default_factory=Throttle)
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from deployd.api.auth import Caller
 from deployd.api.deploys import app_answer, must_be_known
 from deployd.api.pages import bars, words
+from deployd.api.pages.blocks import blocks
 from deployd.api.pages.page import Head, Page, Part
 from deployd.api.services import Services
 from deployd.domain import Deploy, Step
@@ -20,7 +21,11 @@ PAGE = Page(
         Part("app/standing"),
         Part("app/dialogs", live=False),
         Part("app/timeline"),
-        Part("app/output", live=False, script="output.js"),
+        Part("app/traffic", script="plots.js"),
+        Part("app/models", script="plots.js"),
+        Part("app/gates"),
+        Part("app/durations", script="plots.js"),
+        Part("app/running"),
     )
 )
 
@@ -49,9 +54,7 @@ async def app_page(request: Request, services: Services, caller: Caller, name: s
     remarks = list(words.remarks(answer, now))
     moving = steps.get(state.in_flight.number, ()) if state.in_flight else ()
     more = deploys[-1].number if len(deploys) == _SHOWN and deploys[-1].number > 1 else None
-    configured = services.config.find(name) is not None
     facts: dict[str, Any] = {
-        "configured": configured,
         "app": answer,
         "state": state,
         "remarks": remarks,
@@ -61,14 +64,13 @@ async def app_page(request: Request, services: Services, caller: Caller, name: s
         "first": before is None,
         "more": more,
         "releases": [one for one in await services.store.released(name, _RELEASES) if one.image is not None],
+        **await blocks(services, state, now, request.query_params.get("traffic")),
         "replicas": services.config.find(name) is not None and answer.target == "kubernetes",
     }
     tone = words.worst(
         [remark.tone for remark in remarks] + ["run"] * bool(state.in_flight) + ["ok"] * bool(state.live)
     )
-    return PAGE.drawn(
-        request, services, caller, Head(name, tone, f"?app={name}" + (f"&output={name}" if configured else "")), facts
-    )
+    return PAGE.drawn(request, services, caller, Head(name, tone, f"?app={name}"), facts)
 
 
 def timeline(deploys: Sequence[Deploy], steps: Mapping[int, Sequence[Step]], now: datetime) -> list[Line]:

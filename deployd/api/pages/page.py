@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from deployd.api.auth import Caller, caller_of
-from deployd.api.pages import bars, words
+from deployd.api.pages import bars, plots, words
 from deployd.api.pages.files import address
 from deployd.api.services import Services
 from deployd.errors import DeploydError, RequestRefused, Unavailable
@@ -60,7 +60,8 @@ class Page:
         self, request: Request, services: Services, caller: Caller, head: "Head", facts: dict[str, Any]
     ) -> Response:
         """The whole page, or the live parts of it for a browser that has it. `facts` are what the parts show."""
-        template = "live.html" if has_it(request) else "layout.html"
+        follows = request.headers.get("hx-request") == "true"
+        template = "live.html" if follows else "layout.html"
         shown = facts | {
             "head": head,
             "caller": caller,
@@ -81,11 +82,6 @@ class Head:
     title: str
     tone: str = "idle"
     follows: str = ""
-
-
-def has_it(request: Request) -> bool:
-    """Whether a browser has the page already, and asks for its live parts."""
-    return request.headers.get("hx-request") == "true"
 
 
 def plain_page(template: str, status: int = 200, **facts: Any) -> Response:
@@ -158,6 +154,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"static": address, "bars": bars, "words": words}
+    made.globals |= {"static": address, "bars": bars, "plots": plots, "words": words}
     made.filters |= words.FILTERS
     return made

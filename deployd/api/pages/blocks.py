@@ -1,0 +1,71 @@
+"""The blocks of an app's page below its deploys: plots, traffic, gates, what runs. Gathers what their templates show."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from deployd.api.pages import plots
+from deployd.api.pages.evidence import evidence
+from deployd.api.services import Services
+from deployd.api.states import ServedAnswer, TrafficAnswer
+from deployd.api.traffic import traffic_of
+from deployd.domain import AppState, Deploy
+from deployd.errors import DeploydError
+
+_SHOWN, _RELEASES = 50, 30
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """How far back the traffic is shown, and in stretches of how many seconds."""
+
+    name: str
+    told: str
+    seconds: int
+    step: int
+
+
+RANGES = (Range("1h", "hour", 3600, 60), Range("1d", "day", 86_400, 1200), Range("7d", "week", 7 * 86_400, 7200))
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a release was asked, beside the deploy that made it."""
+
+    counted: ServedAnswer
+    deploy: Deploy | None
+
+
+async def blocks(services: Services, state: AppState, now: datetime, wanted: str | None) -> dict[str, Any]:
+    """What the templates below `app/` show; `wanted` is the name of a range."""
+    app = state.app
+    chosen = next((one for one in RANGES if one.name == wanted), RANGES[0])
+    counted = await traffic_of(services, app, chosen.seconds, chosen.step)
+    released = await services.store.released(app, _RELEASES)
+    return {
+        "durations": plots.durations(await services.store.deploys(app, _SHOWN), now),
+        "measured": plots.metrics(released),
+        "traffic": counted,
+        "traffic_plots": plots.traffic(counted.points, counted.switches),
+        "served": _served(counted, released),
+        "range": chosen,
+        "ranges": RANGES,
+        "proofs": [evidence(gate) for gate in state.live.gates] if state.live is not None else [],
+        **await _running(services, app),
+    }
+
+
+def _served(counted: TrafficAnswer, released: Sequence[Deploy]) -> list[Served]:
+    known = {deploy.number: deploy for deploy in released}
+    return [Served(one, known.get(one.number or 0)) for one in counted.releases]
+
+
+async def _running(services: Services, name: str) -> Mapping[str, Any]:
+    """What runs, or why that cannot be said."""
+    if (app := services.config.find(name)) is None:
+        return {"running": {}, "not_described": "the app is no longer in the config"}
+    found = await services.described.of(app, services.targets[app.target])
+    if isinstance(found, DeploydError):
+        return {"running": {}, "not_described": found.message}
+    return {"running": found, "not_described": ""}
