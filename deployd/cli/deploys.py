@@ -245,7 +245,8 @@ async def _followed(client: Client, asked: DeployAnswer, *, wait: bool, as_json:
             )
         return asked
     if wait:
-        return await progress.wait(client, asked)
+        silent = as_json and not err().is_interactive  # what a script reads may hold both streams
+        return await (progress.wait_silently if silent else progress.wait)(client, asked)
     if not as_json:
         how = f"follow it with: deployd logs {asked.name} -f"
         waits = await progress.why_it_waits(client, asked)

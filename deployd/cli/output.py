@@ -86,9 +86,16 @@ def print_away(exc: Unavailable) -> None:
 @cache
 def console(*, stderr: bool) -> Console:
     """The console of a stream, made when it is first used."""
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else _WIDE
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()  # FORCE_COLOR asks for colours, and for nothing else
+    return Console(
+        stderr=stderr,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        width=None if terminal else _WIDE,
+        soft_wrap=False,
+        force_interactive=terminal,
+    )
 
 
 def out() -> Console:

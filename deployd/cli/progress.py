@@ -8,7 +8,7 @@ from deployd.api.answers import DeployAnswer
 from deployd.cli.daemon import daemon
 from deployd.cli.lines import lines_of
 from deployd.cli.output import err
-from deployd.cli.progress_view import View, view_of
+from deployd.cli.progress_view import Nothing, View, view_of
 from deployd.cli.times import took
 from deployd.cli.usual import same_kind, usual_seconds
 from deployd.client import Client
@@ -20,6 +20,11 @@ from deployd.tasks import beside, together
 
 _LAST_LINES = 15
 _LEARNT_FROM, _LOOKED_AT = 5, 50
+
+
+async def wait_silently(client: Client, deploy: DeployAnswer) -> DeployAnswer:
+    """The deploy as it is when it has ended; without a word, unless it waits for a person: for a script that wants JSON."""
+    return await _show(client, deploy, Nothing())
 
 
 async def wait(client: Client, deploy: DeployAnswer) -> DeployAnswer:

@@ -41,12 +41,24 @@ class View(Protocol):
 def view_of(usual: Mapping[str, float]) -> Iterator[View]:
     """The view that suits standard error; `usual`: how many seconds each step usually takes."""
     console = err()
-    if not console.is_terminal or console.is_dumb_terminal:
+    if not console.is_interactive or console.is_dumb_terminal:
         yield _Lines()
         return
     bar = _Bar(usual)
     with Live(bar, console=console, refresh_per_second=8, transient=True):
         yield bar
+
+
+class Nothing:
+    """Shows nothing."""
+
+    wants_log = False
+
+    def show(self, deploy: DeployAnswer) -> None:
+        pass
+
+    def log(self, line: str) -> None:
+        pass
 
 
 class _Lines:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from dataclasses import replace
 from typing import Protocol
 
 from rich.console import Group
@@ -18,6 +19,7 @@ Listed = Callable[[Sequence[AppAnswer]], Listing]
 Remarks = Callable[[AppAnswer], Iterator[tuple[str, str]]]
 
 _DRAWN_EACH_SECOND = 4
+_WIDTHS = {"STATE": len("nothing live"), "LIVE": len("#1000"), "COMMIT": 12, "AGE": len("9m59s")}
 
 
 class View(Protocol):
@@ -37,7 +39,8 @@ def view(listed: Listed, remarks: Remarks, *, as_json: bool) -> View:
     """The view that suits standard output."""
     if as_json:
         return _Json()
-    return _Screen(listed, remarks) if out().is_terminal and not out().is_dumb_terminal else _Lines(listed, remarks)
+    drawn = out().is_interactive and not out().is_dumb_terminal
+    return _Screen(listed, remarks) if drawn else _Lines(listed, remarks)
 
 
 async def follow(client: Client, app: str | None, shown: View) -> None:
@@ -75,9 +78,12 @@ class _Lines:
         self._listed = listed
         self._remarks = remarks
         self._told: dict[str, object] = {}
+        self._widths: Sequence[int] = ()
 
     def show(self, apps: Sequence[AppAnswer]) -> None:
         listing = self._listed(apps)
+        listing = replace(listing, least=self._widths or _widest(apps, listing.columns))
+        self._widths = listing.widths()  # later rows stand below the first ones
         head, *rows = listing.lines()
         news = {app.name: _news(app, listing, at) for at, app in enumerate(apps)}
         for line in [] if self._told else head:
@@ -122,6 +128,12 @@ class _Screen:
             line.no_wrap, line.overflow = True, "ellipsis"
         said = [Text(text, style) for app in self._apps for text, style in self._remarks(app)]
         return Group(*rows, *said, *([Text(self._away, "yellow")] if self._away else []))
+
+
+def _widest(apps: Sequence[AppAnswer], columns: Sequence[str]) -> list[int]:
+    """How wide each column may have to become."""
+    moving = max((len(app.name) for app in apps), default=0) + len("/1000 rolling out")
+    return [{**_WIDTHS, "IN FLIGHT": moving}.get(name, 0) for name in columns]
 
 
 def _news(app: AppAnswer, listing: Listing, at: int) -> object:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -23,12 +24,20 @@ class Listing:
     rows: Sequence[Sequence[str | Text]]
     cut: str | None = None
     below: str | None = None
+    least: Sequence[int] = ()  # the widths of the columns, at least
+
+    def widths(self) -> list[int]:
+        """The widths that the cells want."""
+        head = [[_cell(name) for name in self.columns]]
+        cells = zip(*head, *([_cell(cell) for cell in row] for row in self.rows), strict=True)
+        wanted = [max(cell_len(cell.plain) for cell in column) for column in cells]
+        return [max(pair) for pair in zip_longest(wanted, self.least, fillvalue=0)]
 
     def lines(self, room: int | None = None) -> list[list[Text]]:
         """The lines of the head and of each row, without frames; without `room`, each is one."""
         head = [Text(name, "bold") for name in self.columns]
         body = [[_cell(cell) for cell in row] for row in self.rows]
-        widths = [max(cell_len(row[at].plain) for row in [head, *body]) for at in range(len(self.columns))]
+        widths = self.widths()
         under = room is not None and _wide(widths) > room and self.columns[-1] == self.below
         shown = widths[:-1] if under else widths
         if room is not None and self.cut is not None:
@@ -54,7 +63,7 @@ def print_listing(listing: Listing) -> None:
 
 def room() -> int | None:
     """The columns of the terminal; None behind a pipe."""
-    return out().width if out().is_terminal else None
+    return out().width if out().is_interactive else None
 
 
 def print_comparison(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:

@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from deployd.api.answers import DeployAnswer, TriggerAnswer
 from deployd.api.states import AppAnswer, FailedAnswer, HealthAnswer, HeldAnswer, LiveAnswer, OwedAnswer, WatchedAnswer
 from deployd.cli.browser import opened
+from deployd.cli.output import console
 from deployd.cli.status import _held, _owed, _state, _unwell, _watched, listing, remarks
-from deployd.cli.status_watch import _news
+from deployd.cli.status_watch import _Lines, _news
 from deployd.domain import HealthState
+from deployd.status import Status
 from tests.cli.conftest import Neighbour
 from tests.desk import A
 
@@ -117,6 +120,31 @@ def test_a_row_is_news_when_anything_but_an_age_changes() -> None:
         {"live": LiveAnswer(number=10, commit="a" * 40, since=NOW)},
     ):
         assert news(**changed) != news(), changed
+
+
+def test_what_a_watch_prints_behind_a_pipe_stays_in_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "http://127.0.0.1:8000"
+    trigger = TriggerAnswer(kind="push")
+    moving = DeployAnswer(
+        app="iris",
+        number=43,
+        commit="b" * 40,
+        ref="",
+        subject="",
+        author="",
+        trigger=trigger,
+        status=Status.ROLLING_OUT,
+        created_at=NOW,
+    )
+    console.cache_clear()
+    lines = _Lines(lambda apps: listing(apps, wide=False), lambda _: iter(()))
+    lines.show([AppAnswer(name="iris", urls=[url])])
+    lines.show([AppAnswer(name="iris", urls=[url], in_flight=moving)])
+    lines.show([AppAnswer(name="iris", urls=[url], live=LiveAnswer(number=43, commit="b" * 40))])
+    console.cache_clear()
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert {row.index(url) for row in rows} == {head.index("URL")}
+    assert len(rows) == 3
 
 
 def _until(process: "subprocess.Popen[str]", words: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from deployd.cli import tables
-from deployd.cli.tables import print_table
+from deployd.cli.tables import Listing, print_table
 
 COLUMNS = ("DEPLOY", "STATUS", "SUBJECT", "REASON")
 ROWS = [
@@ -43,6 +43,21 @@ def test_on_a_very_narrow_one_a_column_is_cut(printed: io.StringIO) -> None:
     assert max(map(len, lines)) <= 36
     assert lines[1] == "iris/42  failed  Fix the training o…"
     assert lines[2] == "  no such package: torhc; the comma…"
+
+
+def test_later_rows_can_be_given_the_widths_of_earlier_ones() -> None:
+    first, later = (
+        Listing(COLUMNS, ROWS),
+        Listing(COLUMNS, [("a", "b", "c", "d")], least=Listing(COLUMNS, ROWS).widths()),
+    )
+    places = [
+        [line.plain.index(word) for word in words]
+        for line, words in (
+            (first.lines()[2][0], ("iris/41", "live", "Short")),
+            (later.lines()[1][0], ("a", "b", "c")),
+        )
+    ]
+    assert places[0] == places[1]
 
 
 @pytest.mark.parametrize("printed", [(True, 160), (False, 60)], indirect=True)

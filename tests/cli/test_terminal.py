@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -155,3 +156,13 @@ def test_a_shell_needs_a_terminal(daemon: Neighbour) -> None:
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False
     )
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "error: standard input is not a terminal")
+
+
+@pytest.mark.slow
+def test_force_color_behind_a_pipe_gives_colours_and_nothing_that_moves_the_cursor(daemon: Neighbour) -> None:
+    daemon.desk.source.remotes[REPO][MAIN] = A
+    environment = {**os.environ, "DEPLOYD_URL": daemon.url, "FORCE_COLOR": "1"}
+    command = [sys.executable, "-m", "deployd", "deploy", "iris", "--wait"]
+    seen = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stderr
+    assert "\x1b[32m" in seen
+    assert set(re.findall(r"\x1b\[[0-9;?]*([A-Za-z])", seen)) == {"m"}

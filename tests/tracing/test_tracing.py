@@ -85,7 +85,11 @@ def test_a_receiver_that_is_away_costs_nothing_but_one_warning(
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not caplog.records:
         time.sleep(0.05)
-    exporter.close(20)
+    exporter.send(spans(deploy_of(), "production"))
+    began = time.monotonic()
+    exporter.close()
+    assert time.monotonic() - began < 0.5, "the end of the daemon waits for no receiver"
+    exporter._thread.join(20)
     (warned,) = [record.getMessage() for record in caplog.records]
     assert warned.startswith("Traces are lost, the receiver is away: ")
 
