@@ -83,11 +83,17 @@ def print_away(exc: Unavailable) -> None:
     err().print(f"{exc.message}; waiting for it", style="yellow", soft_wrap=True)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """End the command as any other broken pipe does."""
+        raise BrokenPipeError
+
+
 @cache
 def console(*, stderr: bool) -> Console:
     """The console of a stream, made when it is first used."""
     terminal = (sys.stderr if stderr else sys.stdout).isatty()  # FORCE_COLOR asks for colours, and for nothing else
-    return Console(
+    return _Console(
         stderr=stderr,
         markup=False,
         highlight=False,

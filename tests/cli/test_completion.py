@@ -89,8 +89,7 @@ complete_it() {
     echo "${COMPREPLY[*]}"
 }
 complete_it deployd stat
-complete_it deployd describe ir
-complete_it deployd describe iris/
+complete_it deployd logs iris/
 complete_it deployd rollback iris --to ""
 complete_it deployd token new ci --role d
 """
@@ -133,7 +132,7 @@ def _run(environment: dict[str, str], *command: str) -> str:
 @pytest.mark.slow
 def test_bash_completes_commands_apps_numbers_and_roles(environment: dict[str, str]) -> None:
     said = _run(environment, "bash", "--norc", "-c", BASH).splitlines()
-    assert said == ["status", "iris", "iris/2 iris/1", "1", "deploy"]
+    assert said == ["status", "iris/2 iris/1", "1", "deploy"]
 
 
 @pytest.mark.slow

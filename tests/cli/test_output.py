@@ -1,11 +1,13 @@
 """The words that several commands share."""
 
+import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import Result
 
+from deployd.cli.output import console
 from deployd.cli.times import age, took
 
 
@@ -37,6 +39,19 @@ def test_an_age_that_is_not_known_is_a_dash() -> None:
 )
 def test_a_duration_has_the_unit_that_suits_it(seconds: float, words: str) -> None:
     assert took(seconds) == words
+
+
+class _NobodyReads(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_reader_that_goes_away_is_no_other_error_for_a_table_than_for_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    console.cache_clear()
+    monkeypatch.setattr("sys.stdout", _NobodyReads())
+    with pytest.raises(BrokenPipeError):
+        console(stderr=False).print("iris")
+    console.cache_clear()
 
 
 @pytest.mark.parametrize(

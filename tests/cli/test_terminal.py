@@ -99,7 +99,7 @@ def test_no_color_takes_the_colours_away(daemon: Neighbour) -> None:
 def test_no_line_is_wider_than_columns_says(daemon: Neighbour, columns: int) -> None:
     daemon.do(daemon.desk.deployed(A))
     daemon.do(_a_failure_with_a_long_reason(daemon))
-    for command in (["history", "iris"], ["status"], ["delivery"]):
+    for command in (["history", "iris"], ["status"]):
         code, seen = _on_a_terminal(daemon.url, *command, COLUMNS=str(columns), NO_COLOR="1", TERM="dumb")
         listed = [line for line in seen.splitlines() if not line.startswith(("iris/2 failed", "iris is held"))]
         assert (code, max(map(len, listed)) <= columns) == (0, True), seen
