@@ -5,7 +5,7 @@ The first line of a rendered template is the title. Text from a commit calls nob
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -60,10 +60,11 @@ class News(Struct, frozen=True):
 
 
 class Message(Struct, frozen=True):
-    """A title and a text."""
+    """A title and a text. `mood`: services show it as a colour or a picture."""
 
     title: str
     body: str
+    mood: Literal["success", "failure", "info"] = "info"
 
 
 def occasions(news: News) -> Sequence[Occasion]:
@@ -117,7 +118,8 @@ def message(news: News, wanted: Sequence[Occasion], templates: Mapping[Occasion,
         values["hint"] = f"the template for {event} cannot be used: {exc}"
         said = rendered(DEFAULT, values, harmless)
     title, _, body = said.strip().partition("\n")
-    return Message(title.strip(), "\n".join(line for line in map(str.rstrip, body.splitlines()) if line))
+    body = "\n".join(line for line in map(str.rstrip, body.splitlines()) if line)
+    return Message(title.strip(), body, "success" if news.deploy.status is Status.LIVE else "failure")
 
 
 def _values(news: News, event: Occasion, *, missed: bool) -> dict[str, Any]:

@@ -100,6 +100,7 @@ class Service:
         result = sender.notify(
             message.body or message.title,
             title=message.title if message.body else "",
+            notify_type=message.mood,
             body_format=apprise.NotifyFormat.TEXT,
             timeout=_TIMEOUT_SECONDS,
         )

@@ -78,6 +78,7 @@ async def test_each_end_is_told_once_and_what_is_quiet_is_not(store: Store, even
         await gone(store, deploy, Status.BUILDING, Status.FAILED, reason="no such package @here")
         await send_all(sender)
         told = [(one["title"], one["message"]) for one in receiver.got]
+        assert [one["type"] for one in receiver.got] == ["success", "failure"]
     assert [title for title, _ in told] == ["iris/1 is live", "iris/3 failed, iris/1 still serves"]
     assert "no such package @\u200bhere" in told[1][1]
     assert "Nothing is deployed by itself" in told[1][1]
