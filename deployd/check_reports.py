@@ -1,14 +1,15 @@
-"""The part of `deployd check` about what is told outside: GitHub and [notify]. Nothing is sent."""
+"""The part of `deployd check` about what is told outside: GitHub is only asked, and [notify] sends nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from deployd.config.daemon import Config
 from deployd.config.values import read_secret
-from deployd.errors import ConfigError
+from deployd.errors import ConfigError, DeploydError
 from deployd.finding import Finding
 from deployd.reporters.github import repository_on_github
-from deployd.reporters.github_api import Wire
-from deployd.reporters.github_app import AppTokens
+from deployd.reporters.github_api import GitHubApi
+from deployd.reporters.github_login import log_in
 from deployd.reporters.notify import Service, in_own_thread
 
 _URLS = "docs/notifications.md shows the URLs of some services"
@@ -16,22 +17,35 @@ _URLS = "docs/notifications.md shows the URLs of some services"
 
 async def reported(config: Config) -> list[Finding]:
     """What is told of [github] report and of [notify]; a secret that cannot be read is told elsewhere."""
-    return [*_github(config), *await _notify(config)]
+    return [*await _github(config), *await _notify(config)]
 
 
-def _github(config: Config) -> Iterator[Finding]:
+async def _github(config: Config) -> list[Finding]:
     if config.github.report == "off":
-        return
-    if (app := config.github.app) is not None:
-        try:
-            AppTokens(Wire(config.github.api_url), app.id, read_secret(app.key, "github.app.key"), app.installation, {})
-        except ConfigError as exc:
-            yield Finding.fault("github", exc)
-            return
-    found = {one.name: repository_on_github(config, one) for one in config.app}
-    shown = ", ".join(f"{name} ({repository})" for name, repository in found.items() if repository)
-    if shown:
-        yield Finding("github", "ok", f"shows as {config.github.report}: {shown}")
+        return []
+    try:
+        api = log_in(config.github)
+    except ConfigError as exc:
+        return [Finding.fault("github", exc)]
+    repositories = {app.name: repository_on_github(config, app) for app in config.app}
+    try:
+        shown = [await _shown(api, config, name, found) for name, found in repositories.items() if found is not None]
+    finally:
+        await api.close()
+    return [*shown, *_elsewhere(config, repositories)]
+
+
+async def _shown(api: GitHubApi, config: Config, name: str, repository: str) -> Finding:
+    """Whether the token or the App may see what it is to write."""
+    path = "/deployments" if config.github.report == "deployments" else "/commits/HEAD/statuses"
+    try:
+        await api.ask(list[Any], "GET", repository, path, asked={"per_page": "1"})
+    except DeploydError as exc:
+        return Finding("github", "wrong", f"{name} cannot be shown: {exc.message}", exc.hint)
+    return Finding("github", "ok", f"{name} is shown as {config.github.report} of {repository}")
+
+
+def _elsewhere(config: Config, found: Mapping[str, str | None]) -> Iterator[Finding]:
     for name in (name for name, repository in found.items() if not repository):
         hint = f'where it is a mirror, set webhook = "{config.github.host}/OWNER/NAME" in the app'
         said = f"github.report: {name} is not shown, since its repository is not on {config.github.host}"

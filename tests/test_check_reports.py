@@ -1,5 +1,6 @@
 """What `deployd check` finds of what is told outside."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,22 @@ import pytest
 
 from deployd.check_reports import reported
 from deployd.config.file import parse
+from tests.conftest import needed
+from tests.reporters.fake_github import FakeGitHub, fake_github
+from tests.reporters.given import TOKEN
+from tests.testbed import github_description
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[FakeGitHub]:
+    """A GitHub on loopback."""
+    needed(github_description.ensure)
+    async with fake_github() as serving:
+        yield serving
 
 
 async def _found(**sections: Any) -> list[tuple[str, str]]:
-    app = {"name": "iris", "repo": "https://github.com/acme/iris.git", "branch": "main", "gateway": {"listen": 8000}}
+    app = {"name": "iris", "repo": "https://127.0.0.1/acme/iris.git", "branch": "main", "gateway": {"listen": 8000}}
     other = app | {"name": "rose", "repo": "https://example.com/acme/rose.git", "gateway": {"listen": 8001}}
     return [(one.verdict, one.detail) for one in await reported(parse({"app": [app, other], **sections}))]
 
@@ -19,11 +32,21 @@ async def test_nothing_is_said_where_nothing_is_told() -> None:
     assert await _found() == []
 
 
-async def test_each_app_on_github_is_named_and_each_that_is_not() -> None:
-    assert await _found(github={"report": "deployments", "token": "env:TOKEN"}) == [
-        ("ok", "shows as deployments: iris (acme/iris)"),
-        ("warning", "github.report: rose is not shown, since its repository is not on github.com"),
+@pytest.mark.parametrize("how", ["deployments", "statuses"])
+async def test_each_app_on_github_is_asked_for_and_each_elsewhere_is_named(
+    hub: FakeGitHub, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv("TOKEN", TOKEN)
+    assert await _found(github={"report": how, "token": "env:TOKEN", "api_url": hub.url}) == [
+        ("ok", f"iris is shown as {how} of acme/iris"),
+        ("warning", "github.report: rose is not shown, since its repository is not on 127.0.0.1"),
     ]
+    hub.repositories.clear()
+    (iris, said), _ = await _found(github={"report": how, "token": "env:TOKEN", "api_url": hub.url})
+    assert (iris, said.startswith("iris cannot be shown: GitHub answered 404")) == ("wrong", True)
+    monkeypatch.setenv("TOKEN", "ghp_wrong")
+    (iris, said), _ = await _found(github={"report": how, "token": "env:TOKEN", "api_url": hub.url})
+    assert (iris, "401" in said, "ghp_wrong" in said) == ("wrong", True, False)
 
 
 async def test_a_key_that_is_none_is_wrong(tmp_path: Path) -> None:

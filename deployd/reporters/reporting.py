@@ -13,8 +13,7 @@ from deployd.errors import Unavailable
 from deployd.events import Events
 from deployd.logs.logs import Logs
 from deployd.reporters.github import GitHubReporter
-from deployd.reporters.github_api import GitHubApi, PersonalToken, Tokens, Wire
-from deployd.reporters.github_app import AppTokens
+from deployd.reporters.github_login import log_in
 from deployd.reporters.message import Message
 from deployd.reporters.news import Newsroom
 from deployd.reporters.notify import NotifyReporter
@@ -80,8 +79,7 @@ class Reporting:
 
     def _made(self, config: Config) -> Iterator[Reporter]:
         if config.github.report != "off":
-            wire = Wire(config.github.api_url)
-            api = GitHubApi(wire, self._tokens(config, wire))
+            api = log_in(config.github, self._logs.hide)
             checks = config.github.app is not None
             yield GitHubReporter(self._running, self._store, api, config.github.report, checks=checks)
         newsroom = Newsroom(self._running, self._store)
@@ -89,14 +87,3 @@ class Reporting:
             url = read_secret(reference, f"notify.urls[{at}]")
             self._logs.hide([url])
             yield NotifyReporter(reference, url, newsroom, config.notify)
-
-    def _tokens(self, config: Config, wire: Wire) -> Tokens:
-        if (app := config.github.app) is not None:
-            key = read_secret(app.key, "github.app.key")
-            self._logs.hide([key])
-            rights = {config.github.report: "write", "statuses": "write", "checks": "write"}
-            return AppTokens(wire, app.id, key, app.installation, rights)
-        assert config.github.token is not None  # noqa: S101 - the config says so
-        token = read_secret(config.github.token, "github.token")
-        self._logs.hide([token])
-        return PersonalToken(token)

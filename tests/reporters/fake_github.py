@@ -170,7 +170,7 @@ class FakeGitHub:
         return 201, into[number]
 
     def _list_deployments(self, _: Operation, __: list[str], query: Mapping[str, str], ___: Any) -> Answer:
-        wanted = {"ref": query["sha"], "environment": query["environment"]}
+        wanted = {key: query[name] for key, name in (("ref", "sha"), ("environment", "environment")) if name in query}
         return 200, [one for one in reversed(self.deployments.values()) if one.items() >= wanted.items()]
 
     def _say(self, found: Operation, parts: list[str], _: Mapping[str, str], body: Any) -> Answer:

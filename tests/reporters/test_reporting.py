@@ -34,7 +34,7 @@ async def _reporting(directory: Path, data: dict[str, Any]) -> AsyncIterator[Des
 
 @pytest.fixture(autouse=True)
 def _no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployd.reporters.reporting.Wire", partial(Wire, pace=0))
+    monkeypatch.setattr("deployd.reporters.github_login.Wire", partial(Wire, pace=0))
 
 
 async def test_a_deploy_is_shown_and_what_waited_for_a_right_token_is_told_after_a_reload(
