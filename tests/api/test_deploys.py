@@ -40,6 +40,7 @@ async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser:
             "image": deploy.image and deploy.image.full_name,
             "bases": [{"name": "python:3.12", "digest": "sha256:1"}],
             "since": deploy.live_at.isoformat().replace("+00:00", "Z"),
+            "model": {},
         },
         "older_config": False,
         "health": {"state": "ok", "detail": "", "since": None},
