@@ -92,7 +92,10 @@ def merged(parts: Iterable[Histogram]) -> dict[int, int]:
 
 def summed(samples: Iterable[Sample], at: int) -> Sample:
     """All of them as one sample; of whichever release."""
-    found = Sample("", NO_RELEASE, at, 0)
+    requests = errors = refused = 0
+    latencies: dict[int, int] = {}  # no class is looked up again: those of samples stay as they are
     for sample in samples:
-        found = found.plus(sample)
-    return found
+        requests, errors, refused = requests + sample.requests, errors + sample.errors, refused + sample.refused
+        for least, count in sample.latencies.items():
+            latencies[least] = latencies.get(least, 0) + count
+    return Sample("", NO_RELEASE, at, requests, errors, refused, latencies)

@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from deployd.api.described import Described
+from deployd.api.lately import Lately
 from deployd.api.readiness import Readiness
 from deployd.api.throttle import Throttle
 from deployd.config.daemon import Config
@@ -68,7 +68,7 @@ class Services:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: Streams = field(default_factory=Streams)
     readiness: Readiness = field(default_factory=Readiness)
-    described: Described = field(default_factory=Described)
+    blocks: Lately[dict[str, Any]] = field(default_factory=Lately)
     terminals: dict[str, Terminal] = field(default_factory=dict)
     logins: Throttle = field(default_factory=Throttle)
 

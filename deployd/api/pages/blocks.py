@@ -1,8 +1,10 @@
 """The blocks of an app's page below its deploys: plots, traffic, gates, what runs. Gathers what their templates show."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from deployd.api.pages import plots
@@ -14,6 +16,7 @@ from deployd.domain import AppState, Deploy
 from deployd.errors import DeploydError
 
 _SHOWN, _RELEASES = 50, 30
+_PATIENCE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,23 @@ class Served:
 
 
 async def blocks(services: Services, state: AppState, now: datetime, wanted: str | None) -> dict[str, Any]:
-    """What the templates below `app/` show; `wanted` is the name of a range."""
-    app = state.app
+    """What the templates below `app/` show; `wanted` is the name of a range. Gathered once for all who look, and again after some
+    seconds, or when a deploy goes on."""
     chosen = next((one for one in RANGES if one.name == wanted), RANGES[0])
+    deploys = await services.store.deploys(state.app, _SHOWN)
+    proven = len(state.live.gates) if state.live is not None else 0
+    seen = state.app, chosen.name, proven, tuple((deploy.number, deploy.status) for deploy in deploys)
+    return await services.blocks.of(seen, partial(_blocks, services, state, deploys, chosen, now))
+
+
+async def _blocks(
+    services: Services, state: AppState, deploys: Sequence[Deploy], chosen: Range, now: datetime
+) -> dict[str, Any]:
+    app = state.app
     counted = await traffic_of(services, app, chosen.seconds, chosen.step)
     released = await services.store.released(app, _RELEASES)
     return {
-        "durations": plots.durations(await services.store.deploys(app, _SHOWN), now),
+        "durations": plots.durations(deploys, now),
         "measured": plots.metrics(released),
         "traffic": counted,
         "traffic_plots": plots.traffic(counted.points, counted.switches),
@@ -65,7 +78,10 @@ async def _running(services: Services, name: str) -> Mapping[str, Any]:
     """What runs, or why that cannot be said."""
     if (app := services.config.find(name)) is None:
         return {"running": {}, "not_described": "the app is no longer in the config"}
-    found = await services.described.of(app, services.targets[app.target])
-    if isinstance(found, DeploydError):
-        return {"running": {}, "not_described": found.message}
-    return {"running": found, "not_described": ""}
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return {"running": await services.targets[app.target].describe(app), "not_described": ""}
+    except DeploydError as exc:
+        return {"running": {}, "not_described": exc.message}
+    except TimeoutError:
+        return {"running": {}, "not_described": f"no answer within {_PATIENCE_SECONDS:.0f} s"}

@@ -1,5 +1,6 @@
 """The blocks of an app's page as HTML: what runs, the traffic, and what is said where nobody counts or nobody can tell."""
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -77,6 +78,33 @@ async def test_an_engine_that_is_away_is_said_where_the_containers_would_be(
 ) -> None:
     _describes(daemon, monkeypatch, Unavailable("the engine does not answer"))
     assert "What runs cannot be said: the engine does not answer" in await _text(reader)
+
+
+async def test_a_target_that_does_not_answer_keeps_no_page_from_being_drawn(
+    daemon: Desk, reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployd.api.pages.blocks._PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(daemon.target, "describe", lambda _app: asyncio.Event().wait())
+    assert "What runs cannot be said: no answer within 0 s" in await _text(reader)
+
+
+async def test_what_a_page_shows_is_gathered_once_for_many_who_look_and_anew_after_a_deploy(
+    daemon: Desk, reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def describe(app: App) -> Mapping[str, Any]:
+        asked.append(app.name)
+        return {}
+
+    monkeypatch.setattr(daemon.target, "describe", describe)
+    for _ in range(3):
+        await reader.get("/apps/iris")
+    assert asked == ["iris"]
+    await daemon.deployed(A)
+    text = await _text(reader)
+    assert asked == ["iris", "iris"]
+    assert "How long deploys took" in text
 
 
 async def test_the_traffic_of_each_release_is_shown_before_and_after_its_switch(
