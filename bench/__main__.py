@@ -15,7 +15,19 @@ from rich.console import Console
 
 from bench.report import Report
 
-NAMES = ("swap", "supersede", "overhead", "webhooks", "history", "rollout", "rollback", "gates", "canary", "serving")
+NAMES = (
+    "swap",
+    "supersede",
+    "overhead",
+    "webhooks",
+    "history",
+    "rollout",
+    "rollback",
+    "gates",
+    "canary",
+    "serving",
+    "pages",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ import pytest
 
 from deployd.errors import RolloutFailed
 from deployd.status import Status
+from tests.api.reading import deployed
 from tests.cli.conftest import Neighbour
 from tests.desk import MAIN, REPO, A, B
 
@@ -113,12 +114,19 @@ async def _a_failure_with_a_long_reason(daemon: Neighbour) -> None:
 
 
 @pytest.mark.slow
-def test_logs_show_the_steps_in_colour(daemon: Neighbour) -> None:
-    daemon.do(daemon.desk.deployed(A))
+def test_logs_show_their_colours_and_the_steps_as_they_were_recorded(daemon: Neighbour) -> None:
+    daemon.do(deployed(daemon.desk, A))
+    daemon.do(_printed(daemon, "\x1b[31mred\x1b[0m \x1b[2J\n==> not a step\n"))
     code, seen = _on_a_terminal(daemon.url, "logs", "iris/1", "-f")
     assert code == 0
     assert "\x1b[1;36m==> fetch\x1b[0m\r\n" in seen
     assert "building deployd/test/iris\r\n" in seen
+    assert "\x1b[31mred\x1b[0m \r\n==> not a step\r\n" in seen
+
+
+async def _printed(daemon: Neighbour, text: str) -> None:
+    with daemon.desk.logs.open("iris", 1) as log:
+        log.write(text)
 
 
 @pytest.mark.slow
