@@ -54,6 +54,17 @@ port = 5000
 [app.gateway]
 listen = {port}
 """
+_PUSHED = {
+    "ref": "refs/heads/main",
+    "before": "0" * 40,
+    "after": "1" * 40,
+    "created": False,
+    "deleted": False,
+    "forced": False,
+    "repository": {"id": 1, "full_name": "acme/iris", "html_url": "https://github.com/acme/iris"},
+    "commits": [],
+    "head_commit": None,
+}
 _TO = re.compile(rb'"to": (\d+)')
 
 
@@ -215,9 +226,7 @@ async def _push(daemon: DemoDaemon, seconds: float | None, what: str, report: Re
     """Send signed pushes at a steady rate for some seconds, or until cancelled."""
     took: list[float] = []
     missed = 0
-    body = json.dumps(
-        {"ref": "refs/heads/main", "after": "0" * 39 + "1", "repository": {"full_name": "acme/iris", "html_url": _HTML}}
-    ).encode()
+    body = json.dumps(_PUSHED).encode()
     signature = hmac.new(daemon.secret.encode(), body, hashlib.sha256).hexdigest()
     headers = {
         "Content-Type": "application/json",
@@ -242,6 +251,3 @@ async def _push(daemon: DemoDaemon, seconds: float | None, what: str, report: Re
         report.sample(f"{what}, longest", 1000 * max(took), "ms")
         if seconds is None:
             report.sample("webhooks that were not answered within 10 s", missed, "")
-
-
-_HTML = "https://github.com/acme/iris"

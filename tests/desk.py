@@ -62,6 +62,7 @@ class FakeBuilder:
         self.requests: list[BuildRequest] = []
         self.held: dict[str, asyncio.Event] = {}
         self.broken: set[str] = set()
+        self.logs: dict[str, Log] = {}  # that were written into, by commit
         self.away: list[Unavailable] = []
 
     @property
@@ -71,6 +72,7 @@ class FakeBuilder:
 
     async def build(self, request: BuildRequest, context: Context, log: Log) -> Image:
         assert context.commit == request.commit
+        self.logs[request.commit] = log
         log.write(f"building {request.name}\n")
         if self.away:
             raise self.away.pop()
