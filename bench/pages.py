@@ -137,16 +137,17 @@ async def _measure(daemon: DemoDaemon, repository: Repository, report: Report, q
 
 
 async def _ask(http: httpx.AsyncClient, what: str, path: str, questions: int, report: Report) -> None:
-    took = []
+    took, size = [], 0
     for _ in range(questions):
         began = time.perf_counter()
         answer = await http.get(path, headers={"Accept": "text/html"})
         took.append((time.perf_counter() - began) * 1000)
         assert answer.status_code == 200, answer.text
         assert "<html" in answer.text
+        size = len(answer.content)
     report.sample(f"{what} p50", statistics.median(took), "ms")
     report.sample(f"{what} p99", statistics.quantiles(took, n=100)[98], "ms")
-    report.sample(f"{what}, size", len(answer.content) / 1000, "kB")
+    report.sample(f"{what}, size", size / 1000, "kB")
 
 
 async def _follow(here: World, report: Report) -> None:

@@ -26,6 +26,7 @@ PAGE = Page(
         Part("app/gates"),
         Part("app/durations", script="plots.js"),
         Part("app/running"),
+        Part("app/output", live=False, script="output.js"),
     )
 )
 
@@ -54,7 +55,9 @@ async def app_page(request: Request, services: Services, caller: Caller, name: s
     remarks = list(words.remarks(answer, now))
     moving = steps.get(state.in_flight.number, ()) if state.in_flight else ()
     more = deploys[-1].number if len(deploys) == _SHOWN and deploys[-1].number > 1 else None
+    configured = services.config.find(name) is not None
     facts: dict[str, Any] = {
+        "configured": configured,
         "app": answer,
         "state": state,
         "remarks": remarks,
@@ -70,7 +73,9 @@ async def app_page(request: Request, services: Services, caller: Caller, name: s
     tone = words.worst(
         [remark.tone for remark in remarks] + ["run"] * bool(state.in_flight) + ["ok"] * bool(state.live)
     )
-    return PAGE.drawn(request, services, caller, Head(name, tone, f"?app={name}"), facts)
+    return PAGE.drawn(
+        request, services, caller, Head(name, tone, f"?app={name}" + (f"&output={name}" if configured else "")), facts
+    )
 
 
 def timeline(deploys: Sequence[Deploy], steps: Mapping[int, Sequence[Step]], now: datetime) -> list[Line]:

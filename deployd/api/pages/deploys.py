@@ -12,7 +12,8 @@ from deployd.api.deploys import deploy_of
 from deployd.api.differences import Difference, differences, flat
 from deployd.api.pages import bars, words
 from deployd.api.pages.evidence import evidence
-from deployd.api.pages.page import Head, Page, Part
+from deployd.api.pages.log import follows, last_lines
+from deployd.api.pages.page import Head, Page, Part, has_it
 from deployd.api.services import Services
 from deployd.domain import Deploy
 from deployd.status import Status
@@ -22,6 +23,7 @@ PAGE = Page(
         Part("deploy/standing"),
         Part("deploy/dialogs", live=False),
         Part("deploy/steps"),
+        Part("deploy/log", live=False, script="log.js"),
         Part("deploy/gates"),
         Part("deploy/model"),
         Part("deploy/changes"),
@@ -46,8 +48,10 @@ async def deploy_page(request: Request, services: Services, caller: Caller, app:
     usual = (await services.store.usual([app]))[app]
     former = await services.store.served_before(app, number)
     state = await services.store.state(app)
+    log = None if has_it(request) else await last_lines(services, deploy)
     facts: dict[str, Any] = {
         "deploy": deploy,
+        "log": log,
         "steps": lines(deploy, usual, now),
         "progress": bars.progress(deploy.steps, usual, now),
         "gates": [evidence(gate) for gate in deploy.gates],
@@ -59,7 +63,7 @@ async def deploy_page(request: Request, services: Services, caller: Caller, app:
     }
     tone = "ok" if deploy.status is Status.RETIRED else words.TONES.get(deploy.status, "idle")
     title = f"{deploy.name} {deploy.status.replace('_', ' ')}"
-    return PAGE.drawn(request, services, caller, Head(title, tone, f"?app={app}"), facts)
+    return PAGE.drawn(request, services, caller, Head(title, tone, follows(deploy, log)), facts)
 
 
 def lines(deploy: Deploy, usual: dict[str, float], now: datetime) -> list[StepLine]:

@@ -60,8 +60,7 @@ class Page:
         self, request: Request, services: Services, caller: Caller, head: "Head", facts: dict[str, Any]
     ) -> Response:
         """The whole page, or the live parts of it for a browser that has it. `facts` are what the parts show."""
-        follows = request.headers.get("hx-request") == "true"
-        template = "live.html" if follows else "layout.html"
+        template = "live.html" if has_it(request) else "layout.html"
         shown = facts | {
             "head": head,
             "caller": caller,
@@ -82,6 +81,11 @@ class Head:
     title: str
     tone: str = "idle"
     follows: str = ""
+
+
+def has_it(request: Request) -> bool:
+    """Whether a browser has the page already, and asks for its live parts."""
+    return request.headers.get("hx-request") == "true"
 
 
 def plain_page(template: str, status: int = 200, **facts: Any) -> Response:
