@@ -111,7 +111,11 @@ async def test_a_link_shows_its_lines_and_nothing_follows(world: World) -> None:
         await marked.nth(2).locator("a.no").click(modifiers=["Shift"])
         await pane.get_by_role("link", name="400004", exact=True).click(modifiers=["Shift"])
         assert await one.page.evaluate("location.hash") == "#L400000-L400004"
-        await expect(one.page.get_by_role("button", name="Copy the marked lines")).to_be_visible()
+        await one.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await one.page.get_by_role("button", name="Copy the marked lines").click()
+        await expect(one.page.locator("#log [role=status]")).to_have_text("Copied 5 lines.")
+        copied: str = await one.page.evaluate("navigator.clipboard.readText()")
+        assert copied.splitlines()[0] == "line 399981 Collecting package of a host that is far, far away"
 
 
 async def test_a_log_that_grows_is_followed_until_its_reader_scrolls_up(world: World) -> None:

@@ -4,7 +4,7 @@ const PIECE_LINES = 20_000;
 const MOST = 100_000;
 const decoder = new TextDecoder();
 
-export const COLOURS = /\x1b\[[0-9;]*m/g;
+const COLOURS = /\x1b\[[0-9;]*m/g;
 
 export class Search {
   constructor(lines) {
@@ -83,4 +83,25 @@ export class Search {
       this.found.push(line);
     }
   }
+}
+
+// Where `pattern` is in the text of an element, whatever elements that is made of.
+export function rangesIn(element, pattern) {
+  const nodes = [];
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  let length = 0;
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    nodes.push([length, node]);
+    length += node.data.length;
+  }
+  const place = (at) => nodes.findLast(([start]) => start <= at) ?? nodes[0];
+  return [...element.textContent.matchAll(pattern)].map((match) => {
+    const range = new Range();
+    const end = match.index + match[0].length;
+    const [start, first] = place(match.index);
+    const [lastStart, last] = place(end - 1);
+    range.setStart(first, match.index - start);
+    range.setEnd(last, end - lastStart);
+    return range;
+  });
 }

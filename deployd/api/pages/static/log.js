@@ -1,7 +1,9 @@
 // The log of a deploy: follows it, searches it, links to its lines, folds its steps.
 
 import { LogLines } from "./log-lines.js";
-import { Search } from "./log-search.js";
+import { copyLines, hashOf, linesIn } from "./log-links.js";
+import { headOf, timeOf } from "./log-rows.js";
+import { Search, rangesIn } from "./log-search.js";
 import { View, coloured } from "./log-view.js";
 
 const root = document.getElementById("log");
@@ -28,7 +30,7 @@ function rowOf(line) {
   const mark = marked !== null && line >= marked[0] && line <= marked[1];
   const hit = current >= 0 && search.found[current] === line;
   const folded = step && closed.has(lines.steps.indexOf(step));
-  const state = step ? `${step.status} ${step.finished_at}` : "";
+  const state = step ? `${step.status} ${step.finished_at} ${folded ? lastOf(step) : ""}` : "";
   const key = [text === null ? "" : text.length, times, mark, hit, folded, state].join("|");
   return { key, fill: (row) => fill(row, { line, step, text, mark, hit, folded }) };
 }
@@ -46,53 +48,15 @@ function fill(row, { line, step, text, mark, hit, folded }) {
   number.tabIndex = -1;
   number.textContent = line + 1;
   row.append(number);
-  if (times !== "off") row.append(timeOf(line));
+  if (times !== "off") row.append(timeOf(lines.time(line), times === "begin" ? (lines.times[0]?.[1] ?? null) : null));
   if (text === null) {
     row.append("…");
   } else if (step) {
     row.classList.add("step");
-    row.append(...headOf(step, folded));
+    row.append(...headOf(step, lines.steps.indexOf(step), folded, lastOf(step) - step.first_line));
   } else {
     row.append(coloured(text));
   }
-}
-
-function timeOf(line) {
-  const element = document.createElement("span");
-  element.className = "at";
-  const at = lines.time(line);
-  if (at === null) return element;
-  const moment = new Date(at * 1000);
-  element.title = moment.toISOString();
-  element.textContent = times === "clock" ? moment.toLocaleTimeString("en-GB") : `+${(at - lines.times[0][1]).toFixed(1)} s`;
-  return element;
-}
-
-const SHAPES = { running: ["run", "●"], done: ["ok", "✓"], failed: ["bad", "✗"], cancelled: ["idle", "■"] };
-
-function headOf(step, folded) {
-  const place = lines.steps.indexOf(step);
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "fold";
-  button.setAttribute("aria-expanded", String(!folded));
-  button.dataset.step = place;
-  button.textContent = `${folded ? "▸" : "▾"} ${step.name}`;
-  const [tone, shape] = SHAPES[step.status];
-  const state = document.createElement("span");
-  state.className = `state ${tone}`;
-  state.textContent = `${shape} ${step.status}`;
-  const more = document.createElement("span");
-  more.className = "faint";
-  const count = lastOf(step) - step.first_line;
-  more.textContent = [lasted(step), folded ? `${count.toLocaleString("en")} ${count === 1 ? "line" : "lines"}` : ""].filter(Boolean).join(", ");
-  return [button, " ", state, " ", more];
-}
-
-function lasted(step) {
-  if (!step.finished_at) return "";
-  const seconds = (new Date(step.finished_at) - new Date(step.started_at)) / 1000;
-  return seconds < 60 ? `${seconds.toFixed(seconds < 10 ? 2 : 0)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
 }
 
 // Folding
@@ -133,13 +97,6 @@ function toggle(place) {
 
 // Links to lines
 
-function readHash() {
-  const asked = /^#L([0-9]+)(?:-L?([0-9]+))?$/.exec(location.hash);
-  if (!asked) return null;
-  const [first, last] = [Number(asked[1]) - 1, Number(asked[2] ?? asked[1]) - 1].sort((one, other) => one - other);
-  return [Math.max(0, first), Math.max(0, last)];
-}
-
 function mark(range) {
   marked = range;
   controls.copy.hidden = range === null;
@@ -147,7 +104,7 @@ function mark(range) {
 }
 
 async function goToHash() {
-  mark(readHash());
+  mark(linesIn(location.hash));
   if (marked === null || lines.count === 0) return;
   const line = Math.min(marked[0], lines.count - 1);
   unfoldAround(line);
@@ -166,17 +123,13 @@ function clicked(event) {
   event.preventDefault();
   const line = Number(number.textContent) - 1;
   const range = event.shiftKey && marked ? [Math.min(marked[0], line), Math.max(marked[0], line)] : [line, line];
-  history.replaceState(null, "", range[0] === range[1] ? `#L${range[0] + 1}` : `#L${range[0] + 1}-L${range[1] + 1}`);
+  history.replaceState(null, "", hashOf(range));
   mark(range);
 }
 
 async function copy() {
-  await lines.load(marked[0], Math.min(marked[1], lines.count - 1));
-  const last = Math.min(marked[1], lines.count - 1);
-  const texts = [];
-  for (let line = marked[0]; line <= last; line++) texts.push(lines.text(line).replace(/\x1b\[[0-9;]*m/g, ""));
-  await navigator.clipboard.writeText(`${texts.join("\n")}\n`);
-  say(`Copied ${texts.length} ${texts.length === 1 ? "line" : "lines"}.`);
+  const count = await copyLines(lines, marked);
+  say(`Copied ${count} ${count === 1 ? "line" : "lines"}.`);
 }
 
 // Search
@@ -224,29 +177,9 @@ function highlight() {
   if (!CSS.highlights) return;
   const ranges = [];
   if (search.pattern) {
-    for (const text of view.window.querySelectorAll(".text")) ranges.push(...rangesIn(text));
+    for (const text of view.window.querySelectorAll(".text")) ranges.push(...rangesIn(text, search.pattern));
   }
   CSS.highlights.set("found", new Highlight(...ranges));
-}
-
-function rangesIn(element) {
-  const nodes = [];
-  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
-  let length = 0;
-  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-    nodes.push([length, node]);
-    length += node.data.length;
-  }
-  const place = (at) => nodes.findLast(([start]) => start <= at) ?? nodes[0];
-  return [...element.textContent.matchAll(search.pattern)].map((match) => {
-    const range = new Range();
-    const end = match.index + match[0].length;
-    const [start, first] = place(match.index);
-    const [lastStart, last] = place(end - 1);
-    range.setStart(first, match.index - start);
-    range.setEnd(last, end - lastStart);
-    return range;
-  });
 }
 
 // Following
@@ -304,7 +237,7 @@ function say(text) {
 
 function foldWhatIsDone() {
   const ended = lines.steps.some((step) => step.status === "failed") || !lines.ended;
-  if (!ended || readHash()) return;
+  if (!ended || linesIn(location.hash)) return;
   lines.steps.forEach((step, place) => {
     if (step.status === "done") closed.add(place);
   });
@@ -322,8 +255,7 @@ async function begin() {
     highlight();
     tellNew();
   };
-  const linked = readHash();
-  if (linked) await goToHash();
+  if (linesIn(location.hash)) await goToHash();
   else if (!lines.ended) follow(true);
   else if (lines.steps.some((step) => step.status === "failed")) view.showEnd();
   seen = lines.count;
