@@ -132,8 +132,15 @@ async def _measure(daemon: DemoDaemon, repository: Repository, report: Report, q
         transport = httpx.AsyncHTTPTransport(uds=daemon.api.removeprefix("unix://"))
         async with httpx.AsyncClient(base_url="http://localhost", transport=transport, timeout=60) as http:
             for what, path in (("first page", "/"), ("page of an app", f"/apps/{daemon.app}")):
+                spent = _processor(daemon)
                 await _ask(http, what, path, questions, report)
+                report.sample(f"{what}, processor", 1000 * (_processor(daemon) - spent) / questions, "ms")
         await _follow(here, report)
+
+
+def _processor(daemon: DemoDaemon) -> float:
+    assert daemon.process is not None
+    return processor_seconds(daemon.process.pid)
 
 
 async def _ask(http: httpx.AsyncClient, what: str, path: str, questions: int, report: Report) -> None:
@@ -153,19 +160,18 @@ async def _ask(http: httpx.AsyncClient, what: str, path: str, questions: int, re
 async def _follow(here: World, report: Report) -> None:
     """Let browsers wait for the log of a queued deploy, and follow it to its end, while pushes come."""
     daemon, client = here.daemon, here.client
-    assert daemon.process is not None
     await _push(daemon, 2, "webhook, nobody follows", report)
     await client.pause(daemon.app)
     deploy = await here.push(dockerfile=_NOISY)
     follower = _Followers(daemon, deploy)
     following = [asyncio.create_task(follower.follow()) for _ in range(_FOLLOWERS)]
     await follower.complete.wait()
-    spent, began = processor_seconds(daemon.process.pid), time.monotonic()
+    spent, began = _processor(daemon), time.monotonic()
     await client.resume(daemon.app)
     pushing = asyncio.create_task(_push(daemon, None, "webhook, 200 follow", report))
     ended = await here.ended(deploy)
     seconds = time.monotonic() - began
-    report.sample("processor while 200 follow", 100 * (processor_seconds(daemon.process.pid) - spent) / seconds, "%")
+    report.sample("processor while 200 follow", 100 * (_processor(daemon) - spent) / seconds, "%")
     size = len(b"".join([block async for block in client.log(daemon.app, deploy.number, colours=True)]))
     follower.size = size
     whole = await _until_all_have(following, follower)
