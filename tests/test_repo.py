@@ -43,6 +43,16 @@ def test_no_file_names_a_package_registry_or_the_paths_of_one_machine(word: str)
     assert found == []
 
 
+def test_what_traces_need_is_locked_beside_all_that_the_daemon_needs() -> None:
+    def pins(lock: str) -> set[str]:
+        return set(re.findall(r"^[a-z][^ ]*==[^ ]+", (ROOT / lock).read_text(), re.MULTILINE))
+
+    everything, daemon, traced = (
+        pins(f"{place}.lock") for place in ("requirements", "deployd/requirements", "deployd/otel")
+    )
+    assert daemon < traced <= everything
+
+
 def test_the_changelog_keeps_its_form() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     heads = re.findall(r"^## (.+)$", text, re.MULTILINE)

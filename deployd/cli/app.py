@@ -17,7 +17,31 @@ from deployd.exits import UNREACHABLE, print_error
 _INTERRUPTED, _NO_READER = 130, 141  # as a shell tells the end by SIGINT and by SIGPIPE
 
 
+# What people type who know another tool, and what it is here.
+_MEANT = {
+    **dict.fromkeys(("ps", "ls", "list", "get", "apps"), "status"),
+    **dict.fromkeys(("undo", "back", "revert"), "rollback"),
+    **dict.fromkeys(("releases", "deploys", "runs"), "history"),
+    **dict.fromkeys(("show", "inspect", "info"), "describe"),
+    **dict.fromkeys(("abort", "stop"), "cancel"),
+    **dict.fromkeys(("ssh", "sh", "shell"), "exec"),
+    **dict.fromkeys(("start", "serve", "up"), "run"),
+    **dict.fromkeys(("delete", "rm"), "remove"),
+    **dict.fromkeys(("push", "redeploy"), "deploy"),
+    **dict.fromkeys(("browse", "url"), "open"),
+    **dict.fromkeys(("deliveries", "webhooks"), "delivery"),
+    **dict.fromkeys(("watch", "top"), "status --watch"),
+    **dict.fromkeys(("output", "attach"), "applog"),
+}
+
+
 class _Commands(TyperGroup):
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is named; where another tool's name is, what it is here."""
+        if args[0] in _MEANT and args[0] not in self.commands:
+            ctx.fail(f"deployd has no command {args[0]}; what you mean may be: deployd {_MEANT[args[0]]}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -59,6 +83,20 @@ app = Commands(
 )
 
 
+def show_help(
+    ctx: typer.Context,
+    command: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="Default: all commands.")] = None,
+) -> None:
+    """Show the commands, or the help of one."""
+    at = ctx.find_root()
+    for name in command or ():
+        found = at.command.get_command(at, name) if isinstance(at.command, TyperGroup) else None
+        if found is None:
+            ctx.fail(f"deployd has no command {' '.join(command or ())}")
+        at = type(at)(found, info_name=name, parent=at)
+    typer.echo(at.get_help())
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(importlib.metadata.version("deployd"))
@@ -76,6 +114,7 @@ def _root(
 
 for part in (local, status, apps, deploys, deliveries, logs, prune, operator):
     part.add_to(app)
+app.command("help", epilog="Example: deployd help deploy")(show_help)
 app.add_typer(tokens.app, name="token")
 app.add_typer(hooks.app, name="hook")
 app.add_typer(golden.app, name="golden")

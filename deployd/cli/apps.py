@@ -9,7 +9,7 @@ import typer
 from deployd.cli import browser, keyboard
 from deployd.cli.describe import print_app, print_deploy
 from deployd.cli.names import parsed
-from deployd.cli.output import AppName, AppOrDeploy, AsJson, out, print_json, with_daemon
+from deployd.cli.output import AppName, AppOrDeploy, AsJson, err, out, print_json, with_daemon
 from deployd.client import Client, TerminalName
 from deployd.errors import RequestRefused
 from deployd.tasks import beside
@@ -51,7 +51,9 @@ def open_app(
         raise RequestRefused(
             409, f"{app} has no address of its own", hint="listen or hosts in its [app.gateway] give it one"
         )
-    if no_browser or not out().is_terminal or not browser.opened(answer.urls[0]):
+    if not no_browser and out().is_interactive and browser.opened(answer.urls[0]):
+        err().print(f"opened {answer.urls[0]}", soft_wrap=True)
+    else:
         print(answer.urls[0])
 
 

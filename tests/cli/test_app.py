@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import Result
 
-from deployd.cli.app import app
+from deployd.cli.app import _MEANT, app
 from deployd.http.server import bind
 from tests.cli.conftest import Neighbour
 from tests.desk import MAIN, REPO, A
@@ -121,6 +121,21 @@ def test_the_tokens_of_the_config_are_listed_without_a_daemon(tmp_path: Path, co
     assert rows == [["NAME", "ROLE", "SHA256"], ["ci", "deploy", "000000000000…"]]
     listed = json.loads(command("token", "list", "-c", str(config), "--json").stdout)
     assert listed == {"tokens": [{"name": "ci", "role": "deploy", "sha256": digest}]}
+
+
+def test_the_command_of_another_tool_is_told_by_its_name_here(command: Callable[..., Result]) -> None:
+    there = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, meant in _MEANT.items():
+        assert (name not in there, meant.split()[0] in there) == (True, True), name
+    told = command("ps")
+    assert (told.exit_code, "what you mean may be: deployd status\n" in told.stderr) == (2, True)
+    assert "Did you mean 'status'" in command("statsu").stderr
+
+
+def test_help_is_a_command_too(command: Callable[..., Result]) -> None:
+    assert command("help").stdout == command("--help").stdout
+    assert command("help", "token", "new").stdout == command("token", "new", "--help").stdout
+    assert command("help", "nothing").exit_code == 2
 
 
 def test_wrong_usage_gives_exit_code_2(command: Callable[..., Result]) -> None:
