@@ -33,6 +33,19 @@ class Pushes(Struct, frozen=True):
     pushes: tuple[Push, ...]
 
 
+class Proposal(Struct, frozen=True):
+    """A pull request shows a commit that is to come into `ref`. `fork` is the repository that the commit is in, where that is not
+    the one of the pull request itself."""
+
+    repository: str
+    number: int
+    ref: str
+    commit: str
+    title: str = ""
+    author: str = ""
+    fork: str | None = None
+
+
 class Ping(Struct, frozen=True):
     """The forge asks whether we are there."""
 

@@ -43,6 +43,7 @@ from deployd.ports.builder import Builder
 from deployd.ports.target import Target
 from deployd.proofs import Gates
 from deployd.recording.recordings import Recordings
+from deployd.reporters.github_checks import GitHubChecks
 from deployd.reporters.reporting import Reporting
 from deployd.sampler import Sampler
 from deployd.scheduler import Scheduler
@@ -191,9 +192,16 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         pipeline = Pipeline(parts, instance=config.server.identity, builder=config.builder, registry=registry)
         watch = Watch(targets, source, gates)
         aftermath = Aftermath(store, logs, targets, builder, config.builder.cache_bytes, watch)
-        scheduler = Scheduler(running, store, source, pipeline, aftermath, targets)
+        checks = GitHubChecks(running, logs)
+        stack.push_async_callback(checks.close)
+        scheduler = Scheduler(running, store, source, pipeline, aftermath, targets, checks=checks)
         sampler = Sampler(running, store, docker.counted)
-        webhooks = Doors(secrets, scheduler.accept, DELIVERIES, apps=config.app, max_body=config.server.max_body)
+        webhooks = Doors(
+            *(secrets, scheduler.accept, DELIVERIES),
+            propose=scheduler.propose,
+            apps=config.app,
+            max_body=config.server.max_body,
+        )
         running.tell(lambda new: webhooks.follow(new.app))
         reporting = Reporting(running, store, events, logs)
         await reporting.use(reporting.prepare(config))

@@ -12,14 +12,16 @@ from deployd.aftermath import Aftermath
 from deployd.config.app import App
 from deployd.config.digest import made_with, release_digest
 from deployd.config.running import Running
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Proposal, Push
 from deployd.domain import AppState, Deploy, Head, Health, Trigger, Wanted
 from deployd.errors import RequestRefused, Unavailable
 from deployd.lane import Lane
+from deployd.logs.log import printable
 from deployd.order.decide import head_of, why_no_head
 from deployd.order.look import WAITS, Looks
 from deployd.pipeline import Pipeline, why_unprovable
 from deployd.plan import Plan, plan
+from deployd.ports.checks import Checks
 from deployd.ports.source import Source
 from deployd.ports.target import Target
 from deployd.pruning import Pruned
@@ -31,6 +33,7 @@ from deployd.wording import by_hand
 logger = logging.getLogger(__name__)
 
 _DAY = 86400.0
+_LONGEST_TITLE = 200
 
 
 class Scheduler:
@@ -46,8 +49,9 @@ class Scheduler:
         targets: Mapping[str, Target],
         *,
         waits: Sequence[float] = WAITS,
+        checks: Checks | None = None,
     ) -> None:
-        """`waits`: see Looks."""
+        """`waits`, `checks`: see Looks."""
         self._running = running
         self._store = store
         self._source = source
@@ -56,7 +60,7 @@ class Scheduler:
         self._targets = targets
         self._lanes: dict[str, Lane] = {}
         self._serving: dict[str, asyncio.Task[None]] = {}
-        self.looks = Looks(running, store, source, self._submit, waits)
+        self.looks = Looks(running, store, source, self._submit, waits, checks)
 
     async def serve(self) -> None:
         """Run the lanes and the looks."""
@@ -94,6 +98,22 @@ class Scheduler:
         names = await self._store.accept(delivery, push, apps)
         self.looks.ask(names)
         return names
+
+    async def propose(self, delivery: Delivery, shown: Proposal, apps: Sequence[str]) -> Sequence[str]:
+        """Prove a commit of a pull request for these apps, unless that is done or under way; returns their names.
+
+        It takes the place of what the same pull request showed before, where that still waits. Raises Unavailable.
+        """
+        trigger, ref = Trigger("push", delivery=delivery.guid), f"refs/pull/{shown.number}/head"
+        subject, author = printable(shown.title, _LONGEST_TITLE), printable(shown.author, _LONGEST_TITLE)
+        known = [app for app in map(self._running.app, apps) if app is not None]
+        wanted = [
+            Wanted(app.name, shown.commit, ref, trigger, subject, author, target=app.target, prove=True)
+            for app in known
+        ]
+        for deploy in await self._store.propose(wanted):
+            self._submit(deploy)
+        return apps
 
     async def deploy(
         self,

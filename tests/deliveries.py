@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 from githubkit.webhooks import sign
 
 from deployd.config.app import App
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Proposal, Push
 
 SECRET = "It's a Secret to Everybody"
 ZEROS = "0" * 40
@@ -26,6 +26,29 @@ def an_app(name: str = "iris", repo: str = "https://github.com/acme/iris.git", *
 async def taken(_delivery: Delivery, _push: Push, apps: Sequence[str]) -> Sequence[str]:
     """Takes every push, as a scheduler with a store would."""
     return apps
+
+
+async def proven(_delivery: Delivery, _shown: Proposal, apps: Sequence[str]) -> Sequence[str]:
+    """Proves every commit of a pull request."""
+    return apps
+
+
+def a_pull_request(action: str = "opened", *, fork: str | None = "acme/iris", **changes: Any) -> dict[str, Any]:
+    """The body of an event of pull request 7, from the branch `deeper` to `main`; None for a fork that is gone."""
+    head = {"ref": "deeper", "sha": AFTER, "repo": None if fork is None else {"id": 2, "full_name": fork}}
+    shown = {
+        "number": 7,
+        "title": "A deeper tree",
+        "user": {"login": "ada"},
+        "head": head,
+        "base": {"ref": "main", "sha": BEFORE, "repo": {"id": 1, "full_name": "acme/iris"}},
+    }
+    return {
+        "action": action,
+        "number": 7,
+        "pull_request": shown | changes,
+        "repository": {"id": 1, "full_name": "Acme/Iris", "html_url": "https://github.com/Acme/Iris"},
+    }
 
 
 def a_commit(message: str = "Prune the tree", sha: str = AFTER, **files: list[str]) -> dict[str, Any]:

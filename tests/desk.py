@@ -44,7 +44,7 @@ from deployd.store.store import Store
 from deployd.tasks import uninterrupted
 from deployd.terminal import Size, Terminal
 from deployd.watch.stage import Watch
-from tests.fakes import FakeSource
+from tests.fakes import FakeChecks, FakeSource
 
 REPO = "https://example.com/acme/iris.git"
 A, B, C = "a" * 40, "b" * 40, "c" * 40
@@ -270,7 +270,8 @@ class Desk:
         pipeline = Pipeline(parts, instance="test", builder=config.builder, registry=None)
         aftermath = Aftermath(store, self.logs, targets, self.builder, config.builder.cache_bytes, watch)
         running = Running(config)
-        self.scheduler = Scheduler(running, store, self.source, pipeline, aftermath, targets)
+        self.checks = FakeChecks()
+        self.scheduler = Scheduler(running, store, self.source, pipeline, aftermath, targets, checks=self.checks)
         self.sampler = Sampler(running, store, self.target.counted)
         reporting = Reporting(running, store, events, self.logs)
         self.services = Services(

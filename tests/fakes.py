@@ -149,6 +149,18 @@ class FakeSource:
             raise Unavailable(f"{app.repo} is away")
 
 
+class FakeChecks:
+    """The checks of commits are green but for those in `red`, with why; counts the questions."""
+
+    def __init__(self) -> None:
+        self.red: dict[str, str] = {}
+        self.asked: asyncio.Queue[str] = asyncio.Queue()
+
+    async def why_not_green(self, app: App, commit: str) -> str:
+        self.asked.put_nowait(commit)
+        return self.red.get(commit, "")
+
+
 class FakeProgress:
     """What a target tells while it rolls out, in order in `said`, its log in `book`. `gate` proves the candidate, if given."""
 

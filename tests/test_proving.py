@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deployd.delivery import Delivery, Proposal
 from deployd.domain import Deploy, GateResult, Trigger, Wanted
 from deployd.errors import RequestRefused, Unavailable
 from deployd.ports.gate import Candidate
@@ -200,3 +201,18 @@ async def test_the_images_of_proofs_go_when_they_are_too_many_and_that_of_what_s
             await asyncio.sleep(0.01)
     assert live.image.full_name in daemon.builder.images
     assert commits[-1] in {image.tag.partition("-")[0] for image in daemon.builder.images.values()}
+
+
+@pytest.mark.slow
+async def test_a_commit_of_a_pull_request_is_proven_like_any_other_and_only_once(daemon: Works) -> None:
+    live = await _live(daemon)
+    commit = daemon.commit("next")
+    shown = Proposal("github.com/acme/iris", 7, MAIN, commit, "A deeper \x1b[31mtree", "ada")
+    for guid in ("g", "again"):
+        assert await daemon.scheduler.propose(Delivery("github", guid, "pull_request"), shown, ["iris"]) == ["iris"]
+    (deploy, before) = await daemon.store.deploys("iris")
+    proven = await daemon.becomes(deploy, Status.PROVEN)
+    assert (proven.prove, proven.ref, proven.commit) == (True, "refs/pull/7/head", commit)
+    assert (proven.subject, proven.author, proven.trigger.delivery) == ("A deeper \\u001b[31mtree", "ada", "g")
+    assert before.number == live.number
+    assert daemon.target.live == {"iris": live.number}

@@ -26,6 +26,7 @@ from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.watch.stage import Watch
 from tests.desk import MAIN, FakeBuilder, FakeTarget
+from tests.fakes import FakeChecks
 from tests.source.repositories import Repository
 
 _GUIDS = count(1)
@@ -63,7 +64,12 @@ class Works:
             for at, app in enumerate(apps)
         ]
         self.config = parse(
-            {"app": named, "git": {"allow_file": True, "poll_every": "0s"}, "builder": {"concurrency": 1}}
+            {
+                "app": named,
+                "git": {"allow_file": True, "poll_every": "0s"},
+                "builder": {"concurrency": 1},
+                "github": {"token": "env:GITHUB_TOKEN"},
+            }
         )
         self.repository, self.store, self.events = repository, store, events
         self.builder, self.target = builder, FakeTarget()
@@ -76,8 +82,11 @@ class Works:
         watch = Watch(targets, self.source, parts.gates)
         aftermath = Aftermath(store, self.logs, targets, self.builder, self.config.builder.cache_bytes, watch)
         self.running = Running(self.config)
+        self.checks = FakeChecks()
         self.scheduler = Scheduler(
-            self.running, store, self.source, self.pipeline, aftermath, targets, waits=(0.01, 0.01)
+            *(self.running, store, self.source, self.pipeline, aftermath, targets),
+            waits=(0.01, 0.01),
+            checks=self.checks,
         )
         self._written = 0
         self._model = b""

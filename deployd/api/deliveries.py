@@ -53,8 +53,11 @@ def _answer(services: Services, received: Received) -> DeliveryAnswer:
 def _outcome(services: Services, outcome: Outcome) -> OutcomeAnswer:
     reason = outcome.reason
     if outcome.looked_at is None:
-        trouble = services.scheduler.looks.trouble(outcome.app)
-        reason = f"the look is owed: {trouble.reason}" if trouble is not None else "the look is owed"
+        trouble, waiting = services.scheduler.looks.trouble(outcome.app), services.scheduler.looks.waiting(outcome.app)
+        if waiting is not None:
+            reason = f"{waiting.commit[:12]} waits for its checks: {waiting.reason}"
+        else:
+            reason = f"the look is owed: {trouble.reason}" if trouble is not None else "the look is owed"
     return OutcomeAnswer(
         app=outcome.app, looked_at=outcome.looked_at, commit=outcome.commit, deploy=outcome.number, reason=reason
     )

@@ -24,6 +24,7 @@ from deployd.api.states import (
     OwedAnswer,
     PlanAnswer,
     RatesAnswer,
+    WaitingAnswer,
     WatchedAnswer,
     live_of,
 )
@@ -221,8 +222,8 @@ def app_answer(services: Services, state: AppState) -> AppAnswer:
     """How an app is."""
     app = services.config.find(state.app)
     held = HeldAnswer(commit=state.held_commit, reason=state.held_reason) if state.held_commit else None
-    trouble = services.scheduler.looks.trouble(state.app)
-    owed_since = state.owed_since or (trouble.since if trouble is not None else None)
+    trouble, waiting = services.scheduler.looks.trouble(state.app), services.scheduler.looks.waiting(state.app)
+    owed_since = (state.owed_since if waiting is None else None) or (trouble.since if trouble is not None else None)
     why = trouble.reason if trouble is not None else "the remote is being looked at"
     return AppAnswer(
         name=state.app,
@@ -236,6 +237,7 @@ def app_answer(services: Services, state: AppState) -> AppAnswer:
         paused_at=state.paused_at,
         held=held,
         owed=OwedAnswer(since=owed_since, reason=why) if owed_since is not None else None,
+        waiting=WaitingAnswer(**waiting._asdict()) if waiting is not None else None,
         live=live_of(state),
         older_config=services.scheduler.older_config(state),
         health=_health(services, state),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import Counter
 
-from deployd.api.webhooks import Accept, WebhookDoor, bodies_of
+from deployd.api.webhooks import Accept, Propose, WebhookDoor, bodies_of
 from deployd.config.app import App
 from deployd.forges.configured import FORGES, forges
 
@@ -18,13 +18,16 @@ class Doors:
         accept: Accept,
         deliveries: Counter,
         *,
+        propose: Propose,
         apps: Sequence[App],
         max_body: int,
     ) -> None:
         """`secrets` by the name of their forge; ConfigError when one of them can be none."""
         bodies = bodies_of(max_body)
         self._doors = {
-            forge.name: WebhookDoor(forge, accept, deliveries, apps=apps, max_body=max_body, bodies=bodies)
+            forge.name: WebhookDoor(
+                *(forge, accept, deliveries), propose=propose, apps=apps, max_body=max_body, bodies=bodies
+            )
             for forge in forges(secrets)
         }
 

@@ -68,6 +68,14 @@ class RatesAnswer(Answer):
     p95_ms: float | None = None
 
 
+class WaitingAnswer(Answer):
+    """The head that is not decided upon yet, since when it waits for its checks, and what for."""
+
+    commit: str
+    since: datetime
+    reason: str
+
+
 class AppAnswer(Answer):
     """One app. `configured` is false when the app still serves but is no longer in the config, `older_config` true when its live
     release was made with another config than the present one. `traffic` is null where nobody counts: on Kubernetes, and until
@@ -84,6 +92,7 @@ class AppAnswer(Answer):
     paused_at: datetime | None = None
     held: HeldAnswer | None = None
     owed: OwedAnswer | None = None
+    waiting: WaitingAnswer | None = None
     live: LiveAnswer | None = None
     older_config: bool = False
     health: HealthAnswer | None = None

@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from deployd.config.app import App
-from deployd.delivery import Delivery, Ignored, Ping, Push, Pushes
+from deployd.delivery import Delivery, Ignored, Ping, Proposal, Push, Pushes
 from deployd.errors import DeliveryRejected, Unavailable
-from deployd.forges.filters import follows, why_ignored
-from deployd.forges.forge import Forge, Headers
+from deployd.forges.filters import follows, why_ignored, why_not_proven
+from deployd.forges.forge import Forge, Headers, Said
 from deployd.forges.form import payload
 from deployd.http.bodies import SMALL, Bodies, Gone, too_large
 from deployd.http.problems import PROBLEM_JSON, problem
@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 Accept = Callable[[Delivery, Push, Sequence[str]], Awaitable[Sequence[str]]]
 """Takes a push and the names of the apps that follow its ref, stores both and returns the names to answer. For a repeated
 delivery those are the names of the first time. Raises Unavailable."""
+
+Propose = Callable[[Delivery, Proposal, Sequence[str]], Awaitable[Sequence[str]]]
+"""Takes a commit of a pull request and the names of the apps that are to prove it; returns those names. Raises Unavailable."""
 
 _FORMS = {b"application/json": False, b"application/x-www-form-urlencoded": True}
 _REFUSED_AS = {
@@ -55,12 +58,14 @@ class WebhookDoor:
         accept: Accept,
         deliveries: Counter,
         *,
+        propose: Propose,
         apps: Sequence[App],
         max_body: int,
         bodies: Bodies | None = None,
     ) -> None:
         """`bodies`: the limit that it shares with other doors, instead of one of its own."""
         self._accept = accept
+        self._propose = propose
         self._max_body = max_body
         self._bodies = bodies or bodies_of(max_body)
         self._one_large = asyncio.Lock()
@@ -96,14 +101,7 @@ class WebhookDoor:
     async def _answer(self, raw: bytes, headers: Headers, *, form: bool) -> Response:
         try:
             delivery, found = await self._read(raw, headers, form=form)
-            match found:
-                case Ping():
-                    self._counts["ping"].inc()
-                    return JSONResponse({"pong": True})
-                case Ignored(reason):
-                    return self._ignored(reason)
-                case Push() | Pushes():
-                    return await self._take(delivery, found)
+            return await self._say(delivery, found)
         except DeliveryRejected as exc:
             if exc.status != 401:
                 _log.warning("Delivery from %s rejected with %d: %s", self._forge.name, exc.status, exc.message)
@@ -116,16 +114,26 @@ class WebhookDoor:
             self._counts["failed"].inc()
             raise
 
-    async def _read(
-        self, raw: bytes, headers: Headers, *, form: bool
-    ) -> tuple[Delivery, Push | Pushes | Ping | Ignored]:
+    async def _say(self, delivery: Delivery, found: Said) -> Response:
+        match found:
+            case Ping():
+                self._counts["ping"].inc()
+                return JSONResponse({"pong": True})
+            case Ignored(reason):
+                return self._ignored(reason)
+            case Proposal():
+                return await self._prove(delivery, found)
+            case Push() | Pushes():
+                return await self._take(delivery, found)
+
+    async def _read(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, Said]:
         """Verify, then parse. A large body takes tens of milliseconds, so it goes to a thread, one at a time."""
         if len(raw) <= SMALL:
             return self._read_now(raw, headers, form=form)
         async with self._one_large:
             return await asyncio.to_thread(self._read_now, raw, headers, form=form)
 
-    def _read_now(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, Push | Pushes | Ping | Ignored]:
+    def _read_now(self, raw: bytes, headers: Headers, *, form: bool) -> tuple[Delivery, Said]:
         forge = self._forge
         if not forge.verify(raw, headers):
             raise DeliveryRejected(401, "the signature is missing or wrong", hint=forge.doubt)
@@ -145,6 +153,19 @@ class WebhookDoor:
             names += await self._accept(each, push, apps)
         self._counts["accepted"].inc()
         return JSONResponse({"delivery": delivery.guid, "apps": names}, 202)
+
+    async def _prove(self, delivery: Delivery, shown: Proposal) -> Response:
+        apps = [app for app in self._apps.get(shown.repository, ()) if app.prove_pull_requests]
+        if not apps:
+            return self._ignored(f"event {delivery.event} does not deploy")
+        proving = [app.name for app in apps if follows(app, shown.ref)]
+        if not proving or shown.fork is not None:
+            reason = why_not_proven(shown, proving or [app.name for app in apps], followed=bool(proving))
+            _log.info("Delivery %s ignored: %s", delivery.guid, reason)
+            return self._ignored(reason)
+        names = await self._propose(delivery, shown, proving)
+        self._counts["accepted"].inc()
+        return JSONResponse({"delivery": delivery.guid, "apps": list(names)}, 202)
 
     def _followed(self, pushes: Sequence[Push]) -> list[tuple[Push, list[str]]]:
         """For each push the apps that follow it, but each app once: its look reads all heads. What is there counts first."""

@@ -59,6 +59,8 @@ def _app(app: AppAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "Paused", "yes" if app.paused else None
     yield "Held", f"{app.held.reason} (at commit {app.held.commit[:12]})" if app.held else None
     yield "Look owed", f"since {age(app.owed.since)}: {app.owed.reason}" if app.owed else None
+    if app.waiting:
+        yield "Checks", f"{app.waiting.commit[:12]} waits since {age(app.waiting.since)}: {app.waiting.reason}"
     yield "Live", f"{app.name}/{live.number}, commit {live.commit}, for {age(live.since)}" if live else "nothing"
     yield "Health", f"{app.health.state}: {app.health.detail}".removesuffix(": ") if app.health else None
     if app.watched:

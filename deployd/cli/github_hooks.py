@@ -38,6 +38,7 @@ class GitHubHooks(ForgeApi):
         right = "the permission `Webhooks: read and write` (classic: admin:repo_hook)"
         super().__init__("GitHub", api_url, headers, repository, right)
         self._repository = repository
+        self.events = ["push"]
 
     @staticmethod
     def form(url: str, secret: str) -> Mapping[str, str]:
@@ -54,7 +55,7 @@ class GitHubHooks(ForgeApi):
     def install(self, url: str, secret: str) -> tuple[int, bool]:
         """Make the hook to `url`, or give an older one the secret and the settings; its id, and whether it is new."""
         config = {"url": url, "content_type": "json", "secret": secret, "insecure_ssl": "0"}
-        wanted = {"config": config, "events": ["push"], "active": True}
+        wanted = {"config": config, "events": self.events, "active": True}
         if (found := self._find(url)) is not None:
             self.ask("PATCH", f"{self._hooks}/{found}", wanted)
             return found, False

@@ -39,11 +39,15 @@ _HOOKS: Mapping[type[Forge], type[Hooks]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The repository of an app (`host/path`), the forge that it is on, and the forge's section of the config."""
+    """The repository of an app (`host/path`), the forge that it is on, and the forge's section of the config.
+
+    `proves`: an app of this repository proves the pull requests of GitHub.
+    """
 
     repository: str
     forge: type[Forge]
     section: Section
+    proves: bool
 
     @property
     def title(self) -> str:
@@ -69,7 +73,10 @@ class _Place:
         path = self.repository.partition("/")[2]
         below = urlsplit(self.section.api_url).path.partition("/api/")[0].strip("/")  # a server may be below a path
         path = path.removeprefix(f"{below}/") if below else path
-        return self.hooks(self.section.api_url, read_secret(token, f"{self.forge.name}.token"), path)
+        hooks = self.hooks(self.section.api_url, read_secret(token, f"{self.forge.name}.token"), path)
+        if isinstance(hooks, GitHubHooks) and self.proves:
+            hooks.events.append("pull_request")
+        return hooks
 
 
 @app.command(epilog="Example: deployd hook install iris")
@@ -127,7 +134,8 @@ def _place(config: Config, name: str) -> _Place:
         section = sections(config)[forge.name]
         known_hosts.append(_host(section.api_url))
         if host == known_hosts[-1]:
-            return _Place(app.webhook_name, forge, section)
+            proves = any(one.prove_pull_requests for one in config.app if one.webhook_name == app.webhook_name)
+            return _Place(app.webhook_name, forge, section, proves)
     raise RequestRefused(
         409,
         f"{app.webhook_name} is on none of the forges of the config: {', '.join(known_hosts)}",
@@ -149,7 +157,9 @@ def _say_fields(config: Config, place: _Place) -> None:
     )
     base, path = config.server.base_url.rstrip("/"), place.forge.paths[0]
     url = base + path if base else f"deployd's public address (none is set: base_url in [server]), then {path}"
-    fields = place.hooks.form(url, secret)
+    fields = dict(place.hooks.form(url, secret))
+    if place.forge is GitHub and place.proves:
+        fields["Which events"] = "Let me select individual events: Pull requests, Pushes"
     out().print(
         f"There is no [{name}] token: fill in the form of {place.repository}, {place.hooks.page}",
         style="bold",

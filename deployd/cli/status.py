@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from deployd.api.states import AppAnswer, AppsAnswer, HealthAnswer, HeldAnswer, OwedAnswer, WatchedAnswer
+from deployd.api.states import (
+    AppAnswer,
+    AppsAnswer,
+    HealthAnswer,
+    HeldAnswer,
+    OwedAnswer,
+    WaitingAnswer,
+    WatchedAnswer,
+)
 from deployd.cli import completion, status_watch
 from deployd.cli.output import AsJson, Output, only_app, out, print_json, status_text, with_daemon
 from deployd.cli.tables import Listing, print_listing
@@ -83,6 +91,8 @@ def remarks(app: AppAnswer) -> Iterator[tuple[str, str]]:
         yield _held(app, app.held), "yellow"
     if app.owed is not None:
         yield _owed(app, app.owed), "yellow"
+    if app.waiting is not None:
+        yield _waiting(app, app.waiting), "yellow"
 
 
 def _unwell(app: AppAnswer, health: HealthAnswer) -> str:
@@ -103,6 +113,11 @@ def _held(app: AppAnswer, held: HeldAnswer) -> str:
 def _owed(app: AppAnswer, owed: OwedAnswer) -> str:
     since = took((datetime.now(UTC) - owed.since).total_seconds())
     return f"{app.name}: no look at its remote for {since}: {printable(owed.reason)}"
+
+
+def _waiting(app: AppAnswer, waiting: WaitingAnswer) -> str:
+    since = took((datetime.now(UTC) - waiting.since).total_seconds())
+    return f"{app.name}: {waiting.commit[:12]} has waited for its checks for {since}: {printable(waiting.reason)}"
 
 
 def _row(app: AppAnswer) -> tuple[str | Text, ...]:

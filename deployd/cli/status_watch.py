@@ -140,4 +140,5 @@ def _news(app: AppAnswer, listing: Listing, at: int) -> object:
     """What of a row and its remarks is worth a new line when it changes: all but the ages."""
     cells = [str(cell) for name, cell in zip(listing.columns, listing.rows[at], strict=True) if name != "AGE"]
     watched = app.watched.standby if app.watched is not None else None
-    return cells, app.held, app.failed, app.owed and app.owed.reason, app.older_config, watched
+    waits = app.waiting and (app.waiting.commit, app.waiting.reason)
+    return cells, app.held, app.failed, app.owed and app.owed.reason, waits, app.older_config, watched

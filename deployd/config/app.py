@@ -114,6 +114,13 @@ class Build(Section):
     pull: Duration | None = None
 
 
+class Checks(Section):
+    """`[app.checks]`"""
+
+    within: Duration = 3600.0
+    names: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+
 class AppGateway(Section):
     """`[app.gateway]`"""
 
@@ -165,6 +172,9 @@ class App(Section):
     known_hosts: Reference | None = None
     target: Literal["docker", "kubernetes"] = "docker"
     on_config_change: Literal["tell", "restart"] = "tell"
+    require: Literal["checks"] | None = None
+    prove_pull_requests: bool = False
+    checks: Checks = Checks()
     build: Build = Build()
     docker: DockerApp = DockerApp()
     gateway: AppGateway = AppGateway()
@@ -197,6 +207,14 @@ class App(Section):
             )
         if self.credentials and self.ssh_key:
             raise ValueError("set either credentials (for https) or ssh_key (for ssh), not both")
+        return self
+
+    @model_validator(mode="after")
+    def _can_prove_pull_requests(self) -> Self:
+        if self.prove_pull_requests and self.branch is None:
+            raise ValueError("prove_pull_requests needs branch: a pull request is for a branch")
+        if self.prove_pull_requests and self.target == "docker" and self.docker.start != "first":
+            raise ValueError('prove_pull_requests needs docker.start = "first": a proof runs beside what serves')
         return self
 
     @model_validator(mode="after")

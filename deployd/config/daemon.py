@@ -254,9 +254,20 @@ class Config(Section):
                 raise ValueError(
                     f"app {app.name} runs on Kubernetes, which pulls its image from a registry: add a table [registry]"
                 )
+            if app.require == "checks":
+                self._may_be_asked_for_checks(app)
             if app.gateway.hosts and self.gateway.http_port is None and self.gateway.https_port is None:
                 raise ValueError(f"app {app.name} has hosts: [gateway] needs http_port or https_port")
         return self
+
+    def _may_be_asked_for_checks(self, app: App) -> None:
+        if self.github.token is None and self.github.app is None:
+            raise ValueError(f'app {app.name} has require = "checks": [github] needs a token, or a table [github.app]')
+        host = (app.webhook_name or "").partition("/")[0]
+        if host != self.github.host:
+            raise ValueError(
+                f'app {app.name} has require = "checks": its repository is not on the GitHub of {self.github.api_url}'
+            )
 
     def _claims(self) -> Iterator[tuple[str, str]]:
         """What only one may have: names, the gateway's ports, hosts with their paths. Each with who wants it."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from deployd.config.app import App
 from deployd.config.globs import ref_matches
-from deployd.delivery import Push
+from deployd.delivery import Proposal, Push
 from deployd.logs.log import printable
 from deployd.wording import counted
 
@@ -26,6 +26,17 @@ def why_ignored(pushes: Sequence[tuple[Push, Sequence[App]]]) -> str:
     reasons = list(dict.fromkeys(_why_none(push, apps) for push, apps in pushes))
     more = len(reasons) - _MOST_REASONS
     return "; ".join(reasons[:_MOST_REASONS]) + (f"; and so on for {counted(more, 'other ref')}" if more > 0 else "")
+
+
+def why_not_proven(shown: Proposal, apps: Sequence[str], *, followed: bool) -> str:
+    """Why a pull request is not proven by itself: nobody follows its branch, or it comes from a fork and `apps` would."""
+    what = f"pull request {shown.number}"
+    if not followed:
+        return f"{what} is for {_named(shown.ref)}, which {', '.join(apps)} {'does' if len(apps) == 1 else 'do'} not follow"
+    fork = printable(shown.fork or "", 200)
+    return (
+        f"{what} comes from a fork, {fork}: `deployd prove {apps[0]} {shown.commit}` proves it, if a person wants that"
+    )
 
 
 def _why_none(push: Push, apps: Sequence[App]) -> str:

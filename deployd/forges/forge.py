@@ -7,9 +7,10 @@ what must be there once fails its pattern when it comes twice.
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
-from deployd.delivery import Delivery, Ignored, Ping, Push, Pushes
+from deployd.delivery import Delivery, Ignored, Ping, Proposal, Push, Pushes
 
 Headers = Mapping[bytes, bytes]
+Said = Push | Pushes | Proposal | Ping | Ignored
 
 
 class Forge(Protocol):
@@ -33,6 +34,6 @@ class Forge(Protocol):
         """The GUID and event name of a verified delivery; DeliveryRejected 400 when one is missing or odd."""
         ...
 
-    def parse(self, event: str, text: bytes) -> Push | Pushes | Ping | Ignored:
+    def parse(self, event: str, text: bytes) -> Said:
         """What the verified JSON of that event says; DeliveryRejected 400 when it says nothing."""
         ...

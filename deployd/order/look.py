@@ -21,7 +21,9 @@ from deployd.config.running import Running
 from deployd.delivery import Owed
 from deployd.domain import Deploy, Head, Known, Skip, Trigger, Wanted
 from deployd.errors import DeploydError, Unavailable
+from deployd.order.checks import Waiting, Waits
 from deployd.order.decide import decide, head_of, needs_diff, why_no_head
+from deployd.ports.checks import Checks
 from deployd.ports.source import Source
 from deployd.store.store import Store
 from deployd.tasks import raise_if_cancelled, together, uninterrupted
@@ -52,10 +54,12 @@ class Looks:
         source: Source,
         submit: Callable[[Deploy], None],
         waits: Sequence[float] = WAITS,
+        checks: Checks | None = None,
     ) -> None:
-        """`waits`: the seconds between looks while the remote does not show the commit of a delivery yet."""
+        """`waits`: the seconds between looks while the remote does not show the commit of a delivery yet. `checks` is asked for
+        the apps with `require = "checks"`."""
         self._running = running
-        self._make = partial(_Repository, store, source, submit, waits)
+        self._make = partial(_Repository, store, source, submit, waits, checks)
         self._repositories: dict[object, _Repository] = {}
         self._serving: dict[object, asyncio.Task[None]] = {}
 
@@ -94,6 +98,12 @@ class Looks:
         repository = self._repositories.get(_remote(configured)) if configured is not None else None
         return repository.trouble if repository is not None else None
 
+    def waiting(self, app: str) -> Waiting | None:
+        """The head of the app that waits for its checks; None when none does."""
+        configured = self._running.app(app)
+        repository = self._repositories.get(_remote(configured)) if configured is not None else None
+        return repository.waits.of(app) if repository is not None else None
+
     def troubled(self) -> Mapping[str, Trouble]:
         """The apps whose repositories cannot be looked at now, and why."""
         found = {app.name: self.trouble(app.name) for app in self._running.apps}
@@ -103,10 +113,18 @@ class Looks:
 class _Repository:
     """The looks at one repository, one after the other."""
 
-    def __init__(self, store: Store, source: Source, submit: Callable[[Deploy], None], waits: Sequence[float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        source: Source,
+        submit: Callable[[Deploy], None],
+        waits: Sequence[float],
+        checks: Checks | None,
+    ) -> None:
         self.apps: list[App] = []
         self.every = 0.0
         self.trouble: Trouble | None = None
+        self.waits = Waits(checks)
         self._store = store
         self._source = source
         self._submit = submit
@@ -159,7 +177,8 @@ class _Repository:
         if late:
             return waits.pop(0)
         spread = self.every * _JITTER  # so that many daemons do not ask at once
-        return self.every + random.uniform(-spread, spread) if self.every else None  # noqa: S311 - no secret
+        poll = self.every + random.uniform(-spread, spread) if self.every else None  # noqa: S311 - no secret
+        return min((one for one in (poll, self.waits.pause) if one is not None), default=None)
 
     def _see(self, reason: str) -> None:
         """Remember why the remote cannot be looked at, or with an empty reason that it can, and tell when that changes."""
@@ -196,9 +215,11 @@ class _Repository:
         upto = known.owed[-1].id if known.owed else None
         if head is not None and head.commit != known.decided:
             shown = all(one.commit == head.commit for one in known.owed)
-            await self._decide(app, head, known, upto if shown else None)
-            if shown:
+            decided = await self._decide(app, head, known, upto if shown else None)
+            if shown or not decided:
                 return False
+        else:
+            self.waits.over(app.name)
         absent = await self._first_absent(app, head, refs, known)
         if absent is not None and not final:
             return True
@@ -216,13 +237,23 @@ class _Repository:
             logger.warning("%s has nothing to deploy: %s", app.name, reason)
         self._without_head[app.name] = reason
 
-    async def _decide(self, app: App, head: Head, known: Known, upto: int | None) -> None:
-        """Deploy the head or skip it. A reload may cancel this, but a deploy that was queued is always passed to its lane."""
+    async def _decide(self, app: App, head: Head, known: Known, upto: int | None) -> bool:
+        """Deploy the head or skip it; False when it waits for its checks, so that this is still to be decided.
+
+        A reload may cancel this, but a deploy that was queued is always passed to its lane.
+        """
         facts = await self._source.facts(app, head)
         changed = None
         if known.wanted is not None and needs_diff(app):
             changed = await self._source.changed(app, known.wanted, head.commit)
         skip = decide(app, head, known.wanted_ref, facts.message, changed)
+        if skip is not None:
+            self.waits.over(app.name)
+        elif isinstance(waits := await self.waits.ask(app, head), Waiting):
+            await self._store.answer(app.name, head, None)  # an event, for those who watch
+            return False
+        else:
+            skip = waits
         verdict = skip or _wanted(app, head, known.owed, facts.subject, facts.author)
 
         async def record() -> None:
@@ -233,6 +264,7 @@ class _Repository:
         await uninterrupted(record())
         if isinstance(verdict, Skip):
             logger.info("%s skips %s of %s: %s", app.name, head.commit[:12], head.ref, verdict.reason)
+        return True
 
     async def _first_absent(self, app: App, head: Head | None, refs: Mapping[str, str], known: Known) -> Owed | None:
         """An owed delivery that names a commit which the remote does not show: neither at a ref nor as an ancestor of the head.

@@ -108,3 +108,22 @@ async def test_deliveries_need_the_role_read(tmp_path: Path) -> None:
                 assert (await stranger.get(path)).status_code == 401
             async with daemon.browser("127.0.0.1", Authorization="Bearer secret") as reader:
                 assert (await reader.get(path)).status_code in {200, 404}
+
+
+async def test_a_delivery_whose_head_waits_for_its_checks_shows_what_for_and_so_does_the_app(tmp_path: Path) -> None:
+    strict = settings(github={"token": "env:T", "api_url": "https://example.com/api/v3"})
+    strict["app"][0]["require"] = "checks"
+    async with desk(tmp_path, strict) as daemon, daemon.browser() as browser:
+        daemon.checks.red[A] = "test is not finished"
+        await pushed(daemon, A)
+        while await daemon.checks.asked.get() != A:
+            continue
+        watch = daemon.events.watch(after=0)
+        while daemon.scheduler.looks.waiting("iris") is None:
+            await anext(watch)
+        (outcome,) = (await browser.get(f"{DELIVERIES}/g")).json()["apps"]
+        reason = f"{A[:12]} waits for its checks: test is not finished"
+        assert (outcome["looked_at"], outcome["deploy"], outcome["reason"]) == (None, None, reason)
+        app = (await browser.get("/api/v1/apps/iris")).json()
+        assert (app["waiting"]["commit"], app["waiting"]["reason"]) == (A, "test is not finished")
+        assert app["owed"] is None

@@ -34,6 +34,7 @@ async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser:
         "paused_at": None,
         "held": None,
         "owed": None,
+        "waiting": None,
         "live": {
             "number": 1,
             "commit": A,

@@ -13,7 +13,7 @@ from deployd.api.doors import Doors
 from deployd.delivery import Delivery, Push
 from deployd.errors import ConfigError
 from deployd.forges.configured import FORGES
-from tests.deliveries import AFTER, GUID, SECRET, ZEROS, a_push, an_app, headers_of, raw_of
+from tests.deliveries import AFTER, GUID, SECRET, ZEROS, a_push, an_app, headers_of, proven, raw_of
 from tests.forges.payloads import (
     SIGNING_TOKEN,
     bitbucket_headers,
@@ -71,7 +71,7 @@ class Caller:
         self.taken: list[tuple[Delivery, Push, Sequence[str]]] = []
         self.registry = CollectorRegistry()
         counter = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=self.registry)
-        self.doors = Doors(SECRETS, self.accept, counter, apps=APPS, max_body=1024 * 1024)
+        self.doors = Doors(SECRETS, self.accept, counter, propose=proven, apps=APPS, max_body=1024 * 1024)
         transport = httpx.ASGITransport(self.route)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://deployd.example.com")
 

@@ -14,10 +14,21 @@ from prometheus_client import CollectorRegistry, Counter
 
 from deployd.api.webhooks import WebhookDoor
 from deployd.config.app import App
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Proposal, Push
 from deployd.errors import Unavailable
 from deployd.forges.github import GitHub
-from tests.deliveries import AFTER, GUID, SECRET, ZEROS, a_deletion, a_push, an_app, headers_of, raw_of
+from tests.deliveries import (
+    AFTER,
+    GUID,
+    SECRET,
+    ZEROS,
+    a_deletion,
+    a_pull_request,
+    a_push,
+    an_app,
+    headers_of,
+    raw_of,
+)
 
 MAX_BODY = 1024 * 1024
 APPS = (
@@ -34,6 +45,7 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.taken: list[tuple[Delivery, Push, Sequence[str]]] = []
+        self.shown: list[tuple[Delivery, Proposal, Sequence[str]]] = []
         self.first: Sequence[str] | None = None
         self.fails: Exception | None = None
 
@@ -42,6 +54,12 @@ class Scheduler:
             raise self.fails
         self.taken.append((delivery, push, apps))
         return apps if self.first is None else self.first
+
+    async def propose(self, delivery: Delivery, shown: Proposal, apps: Sequence[str]) -> Sequence[str]:
+        if self.fails is not None:
+            raise self.fails
+        self.shown.append((delivery, shown, apps))
+        return apps
 
 
 class WebhookClient:
@@ -52,7 +70,12 @@ class WebhookClient:
         self.registry = CollectorRegistry()
         deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=self.registry)
         self.door = WebhookDoor(
-            GitHub([SECRET.encode()]), self.scheduler.accept, deliveries, apps=APPS, max_body=MAX_BODY
+            GitHub([SECRET.encode()]),
+            self.scheduler.accept,
+            deliveries,
+            propose=self.scheduler.propose,
+            apps=APPS,
+            max_body=MAX_BODY,
         )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.door), base_url="http://deployd.example.com")
 
@@ -203,6 +226,63 @@ async def test_unicode_in_a_ref_is_kept(webhooks: WebhookClient) -> None:
 async def test_another_event_does_not_deploy(webhooks: WebhookClient, event: str) -> None:
     answer = await webhooks.deliver({"action": "completed"}, event)
     assert (answer.status_code, answer.json()) == (200, {"ignored": f"event {event} does not deploy"})
+
+
+PROVING = (an_app(prove_pull_requests=True), an_app("rose"), an_app("lily", branch="dev", prove_pull_requests=True))
+
+
+@pytest.mark.parametrize("action", ["opened", "reopened", "synchronize"])
+async def test_a_commit_of_a_pull_request_is_proven_for_the_apps_that_want_it(
+    webhooks: WebhookClient, action: str
+) -> None:
+    webhooks.reload(apps=PROVING)
+    answer = await webhooks.deliver(a_pull_request(action), "pull_request")
+    assert (answer.status_code, answer.json()) == (202, {"delivery": GUID, "apps": ["iris"]})
+    shown = Proposal("github.com/acme/iris", 7, "refs/heads/main", AFTER, "A deeper tree", "ada")
+    assert webhooks.scheduler.shown == [(Delivery("github", GUID, "pull_request"), shown, ["iris"])]
+    assert webhooks.scheduler.taken == []
+    assert webhooks.count("accepted") == 1
+
+
+@pytest.mark.parametrize("fork", ["mallory/iris", "acme/iris2", "acme", "", "acme/iris\n", None])
+async def test_a_pull_request_of_a_fork_is_never_proven_by_itself(webhooks: WebhookClient, fork: str | None) -> None:
+    webhooks.reload(apps=PROVING)
+    answer = await webhooks.deliver(a_pull_request(fork=fork), "pull_request")
+    assert answer.status_code == 200
+    assert answer.json()["ignored"].startswith("pull request 7 comes from a fork, ")
+    assert f"`deployd prove iris {AFTER}` proves it" in answer.json()["ignored"]
+    assert answer.json()["ignored"].isprintable()
+    assert webhooks.scheduler.shown == []
+
+
+async def test_a_pull_request_for_another_branch_is_ignored_with_the_reason(webhooks: WebhookClient) -> None:
+    webhooks.reload(apps=PROVING)
+    answer = await webhooks.deliver(a_pull_request(base={"ref": "next", "sha": AFTER}), "pull_request")
+    reason = "pull request 7 is for branch next, which iris, lily do not follow"
+    assert (answer.status_code, answer.json()) == (200, {"ignored": reason})
+
+
+@pytest.mark.parametrize("action", ["closed", "labeled", "edited", "not_yet_invented", ""])
+async def test_a_pull_request_that_shows_no_new_commit_is_ignored(webhooks: WebhookClient, action: str) -> None:
+    webhooks.reload(apps=PROVING)
+    answer = await webhooks.deliver(a_pull_request(action), "pull_request")
+    assert (answer.status_code, answer.json()) == (200, {"ignored": "event pull_request does not deploy"})
+
+
+async def test_pull_requests_are_ignored_unless_an_app_proves_them(webhooks: WebhookClient) -> None:
+    answer = await webhooks.deliver(a_pull_request(), "pull_request")
+    assert (answer.status_code, answer.json()) == (200, {"ignored": "event pull_request does not deploy"})
+
+
+@pytest.mark.parametrize("changes", [{"head": None}, {"head": {"sha": "x"}}, {"number": "7"}, {"base": {"sha": AFTER}}])
+async def test_a_malformed_pull_request_is_refused(webhooks: WebhookClient, changes: dict[str, Any]) -> None:
+    assert is_problem(await webhooks.deliver(a_pull_request(**changes), "pull_request"), 400)
+
+
+async def test_a_commit_of_a_pull_request_that_cannot_be_stored_is_not_acknowledged(webhooks: WebhookClient) -> None:
+    webhooks.reload(apps=PROVING)
+    webhooks.scheduler.fails = Unavailable("database is locked")
+    assert is_problem(await webhooks.deliver(a_pull_request(), "pull_request"), 503)
 
 
 async def test_a_ping_is_answered(webhooks: WebhookClient) -> None:

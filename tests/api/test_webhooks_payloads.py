@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from deployd.api.webhooks import WebhookDoor
 from deployd.forges.github import GitHub
 from tests.conftest import needed
-from tests.deliveries import GUID, SECRET, an_app, headers_of, raw_of, taken
+from tests.deliveries import GUID, SECRET, an_app, headers_of, proven, raw_of, taken
 from tests.testbed.payloads import Payload, payloads
 
 CLOUD = "https://github.com/codertocat/hello-world.git"
@@ -31,7 +31,9 @@ def examples() -> tuple[Payload, ...]:
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
-    door = WebhookDoor(GitHub([SECRET.encode()]), taken, deliveries, apps=APPS, max_body=25 * 1024 * 1024)
+    door = WebhookDoor(
+        GitHub([SECRET.encode()]), taken, deliveries, propose=proven, apps=APPS, max_body=25 * 1024 * 1024
+    )
     transport = httpx.ASGITransport(door)
     async with httpx.AsyncClient(transport=transport, base_url="http://deployd.example.com") as found:
         yield found

@@ -12,7 +12,7 @@ from deployd.api.webhooks import WebhookDoor
 from deployd.forges.github import GitHub
 from deployd.http.bodies import Bodies
 from deployd.http.protocol import Protocol
-from tests.deliveries import SECRET, a_push, an_app, headers_of, raw_of, taken
+from tests.deliveries import SECRET, a_push, an_app, headers_of, proven, raw_of, taken
 from tests.http.wire import connected, request, served
 
 MAX_BODY = 1024 * 1024
@@ -22,7 +22,9 @@ MAX_BODY = 1024 * 1024
 async def door() -> AsyncIterator[tuple[WebhookDoor, int]]:
     """A webhook door on a free port that takes every push."""
     deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
-    found = WebhookDoor(GitHub([SECRET.encode()]), taken, deliveries, apps=[an_app()], max_body=MAX_BODY)
+    found = WebhookDoor(
+        GitHub([SECRET.encode()]), taken, deliveries, propose=proven, apps=[an_app()], max_body=MAX_BODY
+    )
     async with served(found) as (_, at):
         yield found, at
 

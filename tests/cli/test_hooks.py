@@ -44,6 +44,19 @@ def test_install_makes_the_webhook(hub: GitHub, config: Path, command: Command) 
 
 
 @pytest.mark.slow
+def test_the_webhook_sends_pull_requests_too_if_an_app_of_the_repository_proves_them(
+    hub: GitHub, config: Path, command: Command
+) -> None:
+    text = config.read_text()
+    other = text[text.index("[[app]]") :].replace('"iris"', '"rose"').replace("listen = 1", "listen = 2")
+    config.write_text(text + other + "prove_pull_requests = true\n")
+    assert command("hook", "install", "iris", "-c", str(config)).exit_code == 0
+    assert hub.hooks[1]["events"] == ["push", "pull_request"]
+    config.write_text(config.read_text().replace('token = "env:HUB_TOKEN"', ""))
+    assert "Pull requests, Pushes" in command("hook", "install", "iris", "-c", str(config)).stdout
+
+
+@pytest.mark.slow
 def test_without_a_token_the_fields_of_the_form_are_printed(config: Path, command: Command) -> None:
     config.write_text(config.read_text().replace('token = "env:HUB_TOKEN"', ""))
     told = command("hook", "install", "iris", "-c", str(config))

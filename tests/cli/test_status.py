@@ -15,7 +15,16 @@ import pytest
 from typer.testing import Result
 
 from deployd.api.answers import DeployAnswer, TriggerAnswer
-from deployd.api.states import AppAnswer, FailedAnswer, HealthAnswer, HeldAnswer, LiveAnswer, OwedAnswer, WatchedAnswer
+from deployd.api.states import (
+    AppAnswer,
+    FailedAnswer,
+    HealthAnswer,
+    HeldAnswer,
+    LiveAnswer,
+    OwedAnswer,
+    WaitingAnswer,
+    WatchedAnswer,
+)
 from deployd.cli.browser import opened
 from deployd.cli.output import console
 from deployd.cli.status import _held, _owed, _state, _unwell, _watched, listing, remarks
@@ -53,6 +62,14 @@ def test_an_app_that_owes_a_look_says_for_how_long_and_why() -> None:
     owed = OwedAnswer(since=datetime.now(UTC) - timedelta(minutes=5), reason="the remote is away\x1b[31m")
     said = _owed(AppAnswer(name="iris", owed=owed), owed)
     assert said == "iris: no look at its remote for 5m: the remote is away\\u001b[31m"
+
+
+def test_an_app_whose_head_waits_for_its_checks_says_for_how_long_and_for_what() -> None:
+    since = datetime.now(UTC) - timedelta(minutes=5)
+    waiting = WaitingAnswer(commit="a" * 40, since=since, reason="test is not finished\x1b[31m")
+    ((said, colour),) = remarks(AppAnswer(name="iris", waiting=waiting))
+    assert said == "iris: aaaaaaaaaaaa has waited for its checks for 5m: test is not finished\\u001b[31m"
+    assert colour == "yellow"
 
 
 @pytest.mark.parametrize(
@@ -116,6 +133,7 @@ def test_a_row_is_news_when_anything_but_an_age_changes() -> None:
         {"older_config": True},
         {"held": HeldAnswer(commit="b" * 40, reason="rolled back by hand")},
         {"owed": OwedAnswer(since=NOW, reason="the remote is away")},
+        {"waiting": WaitingAnswer(commit="b" * 40, since=NOW, reason="test is not finished")},
         {"health": HealthAnswer(state="down")},
         {"live": LiveAnswer(number=10, commit="a" * 40, since=NOW)},
     ):

@@ -263,3 +263,35 @@ def test_the_config_file_is_looked_for_in_the_usual_places(tmp_path: Path, monke
     assert default_path() == Path("config.toml")
     monkeypatch.setenv("DEPLOYD_CONFIG", "/elsewhere")
     assert default_path() == Path("/elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("github", "words"),
+    [
+        ({}, 'app iris has require = "checks": [github] needs a token, or a table [github.app]'),
+        (
+            {"token": "env:T", "api_url": "https://github.example.com/api/v3"},
+            'app iris has require = "checks": its repository is not on the GitHub of https://github.example.com/api/v3',
+        ),
+    ],
+)
+def test_checks_can_be_required_only_where_they_can_be_asked_for(github: dict[str, Any], words: str) -> None:
+    app = _app(require="checks", webhook="github.com/acme/iris")
+    with pytest.raises(ConfigError) as refused:
+        parse({**app, "github": github})
+    assert words in str(refused.value)
+    assert parse({**app, "github": {"token": "env:T"}}).app[0].checks.within == 3600
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"tag": "v*", "branch": None}, "prove_pull_requests needs branch"),
+        ({"docker": {"start": "stop-first"}}, "prove_pull_requests needs docker.start"),
+    ],
+)
+def test_pull_requests_can_be_proven_only_for_a_branch_and_beside_what_serves(keys: dict[str, Any], words: str) -> None:
+    app = _app(prove_pull_requests=True, **keys)
+    with pytest.raises(ConfigError) as refused:
+        parse({"app": [{name: value for name, value in app["app"][0].items() if value is not None}]})
+    assert words in str(refused.value)

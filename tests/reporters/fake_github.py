@@ -193,9 +193,20 @@ class FakeGitHub:
         return 200, found.example(200) | run
 
     def _list_runs(self, _: Operation, parts: list[str], query: Mapping[str, str], ___: Any) -> Answer:
-        wanted = {"head_sha": parts[1], "name": query["check_name"]}
+        wanted = {"head_sha": parts[1]} | ({"name": query["check_name"]} if "check_name" in query else {})
         runs = [one for one in self.runs.values() if one.items() >= wanted.items()]
-        return 200, {"total_count": len(runs), "check_runs": runs}
+        return 200, {"total_count": len(runs), "check_runs": _page(runs, query)}
+
+    def _combined_status(self, found: Operation, parts: list[str], query: Mapping[str, str], _: Any) -> Answer:
+        """The newest status of each context; GitHub calls it pending when there is none."""
+        newest: dict[str, dict[str, Any]] = {}
+        for one in self.statuses:
+            if one["sha"] == parts[1]:
+                newest.setdefault(one["context"], one)
+        states = {one["state"] for one in newest.values()}
+        state = "failure" if states & {"failure", "error"} else "success" if states == {"success"} else "pending"
+        more = {"state": state, "sha": parts[1], "total_count": len(newest)}
+        return 200, found.example(200) | more | {"statuses": _page(list(newest.values()), query)}
 
 
 _DONE: Mapping[str, Callable[[FakeGitHub, Operation, list[str], Mapping[str, str], Any], Answer]] = {
@@ -208,7 +219,13 @@ _DONE: Mapping[str, Callable[[FakeGitHub, Operation, list[str], Mapping[str, str
     "POST /check-runs": FakeGitHub._create,
     "PATCH /check-runs/{check_run_id}": FakeGitHub._change_run,
     "GET /commits/{ref}/check-runs": FakeGitHub._list_runs,
+    "GET /commits/{ref}/status": FakeGitHub._combined_status,
 }
+
+
+def _page(rows: list[dict[str, Any]], query: Mapping[str, str]) -> list[dict[str, Any]]:
+    size, page = int(query.get("per_page", "30")), int(query.get("page", "1"))
+    return rows[size * (page - 1) : size * page]
 
 
 def _documented(request: web.Request, body: Any) -> list[str]:

@@ -13,6 +13,7 @@ from deployd.api.services import Services
 from deployd.delivery import Outcome, Push, Received
 from deployd.domain import Deploy
 from deployd.errors import RequestRefused
+from deployd.forges.configured import sections
 
 PAGE = Page((Part("deliveries/list"), Part("deliveries/dialogs", live=False)))
 
@@ -49,7 +50,7 @@ async def deliveries_page(request: Request, services: Services, caller: Caller, 
         "lines": lines,
         "first": before is None,
         "more": found[-1].id if len(found) == _SHOWN else None,
-        "secrets": bool(services.config.github.secrets),
+        "secrets": any(section.secrets for section in sections(services.config).values()),
         "poll": services.config.git.poll_every,
     }
     return PAGE.drawn(request, services, caller, Head("Deliveries"), facts)
@@ -57,9 +58,13 @@ async def deliveries_page(request: Request, services: Services, caller: Caller, 
 
 def _all(received: Received, services: Services, deploys: dict[tuple[str, int], Deploy | None]) -> Iterator[Came]:
     for outcome in received.outcomes:
-        trouble = services.scheduler.looks.trouble(outcome.app)
+        trouble, waiting = services.scheduler.looks.trouble(outcome.app), services.scheduler.looks.waiting(outcome.app)
         deploy = deploys.get((outcome.app, outcome.number or 0))
-        yield came_of(outcome, received.commit, deploy, trouble.reason if trouble is not None else "")
+        if outcome.looked_at is None and waiting is not None:
+            what = f"not deployed yet: {waiting.commit[:8]} waits for its checks: {waiting.reason}"
+            yield Came(outcome.app, what)
+        else:
+            yield came_of(outcome, received.commit, deploy, trouble.reason if trouble is not None else "")
 
 
 def came_of(outcome: Outcome, named: str, deploy: Deploy | None, trouble: str) -> Came:

@@ -170,15 +170,24 @@ def remarks(app: AppAnswer, now: datetime) -> Iterator[Remark]:
             else "new deploys wait"
         )
         yield Remark("wait", name, f"{name} was paused{by}: {waits} until it is resumed.", here)
-    if app.owed is not None and app.owed.reason and now - app.owed.since > timedelta(seconds=30):
-        text = f"{name}: its remote could not be looked at for {lasted(now - app.owed.since)}: {app.owed.reason}"
-        yield Remark("wait", name, text, here)
+    yield from _remote(app, now)
     if app.older_config:
         yield Remark("wait", name, f"{name} runs with an older config. A restart rolls the present one out.", here)
     if app.watched is not None and app.live is not None:
         until = f"{app.watched.until.astimezone(UTC):%H:%M:%S} UTC"
         text = f"{name}/{app.live.number} is watched until {until}; {name}/{app.watched.standby} stands by."
         yield Remark("run", name, text, here)
+
+
+def _remote(app: AppAnswer, now: datetime) -> Iterator[Remark]:
+    """Why nothing is decided on now: the remote cannot be looked at, or its head waits."""
+    name, here = app.name, f"/apps/{app.name}"
+    if app.owed is not None and app.owed.reason and now - app.owed.since > timedelta(seconds=30):
+        text = f"{name}: its remote could not be looked at for {lasted(now - app.owed.since)}: {app.owed.reason}"
+        yield Remark("wait", name, text, here)
+    if (waiting := app.waiting) is not None:
+        text = f"{name}: {waiting.commit[:8]} has waited for its checks for {lasted(now - waiting.since)}: {waiting.reason}"
+        yield Remark("wait", name, text, here)
 
 
 def worst(tones: list[str]) -> str:

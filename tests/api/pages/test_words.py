@@ -5,7 +5,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployd.api.pages import words
-from deployd.api.states import AppAnswer, FailedAnswer, HealthAnswer, HeldAnswer, LiveAnswer, OwedAnswer, WatchedAnswer
+from deployd.api.states import (
+    AppAnswer,
+    FailedAnswer,
+    HealthAnswer,
+    HeldAnswer,
+    LiveAnswer,
+    OwedAnswer,
+    WaitingAnswer,
+    WatchedAnswer,
+)
 from deployd.domain import Deploy, Trigger
 from deployd.status import Status
 
@@ -94,6 +103,7 @@ def test_what_a_person_should_know_of_an_app_is_said_with_the_worst_first() -> N
         health=HealthAnswer(state="down", detail="its container was removed"),
         failed=FailedAnswer(number=42, commit="b" * 40, reason="the golden gate failed", hint="look"),
         owed=OwedAnswer(since=NOW - timedelta(minutes=5), reason="the remote is away"),
+        waiting=WaitingAnswer(commit="b" * 40, since=NOW - timedelta(minutes=5), reason="test is not finished"),
         older_config=True,
         watched=WatchedAnswer(until=NOW + timedelta(seconds=30), standby=40),
     )
@@ -103,6 +113,7 @@ def test_what_a_person_should_know_of_an_app_is_said_with_the_worst_first() -> N
         ("bad", "iris/42 failed: the golden gate failed. iris/41 goes on serving."),
         ("wait", "iris was paused by ada: 2 deploys wait until it is resumed."),
         ("wait", "iris: its remote could not be looked at for 5 min: the remote is away"),
+        ("wait", "iris: bbbbbbbb has waited for its checks for 5 min: test is not finished"),
         ("wait", "iris runs with an older config. A restart rolls the present one out."),
         ("run", "iris/41 is watched until 12:00:30 UTC; iris/40 stands by."),
     ]

@@ -1,0 +1,68 @@
+"""Which heads wait for their checks, since when, and for how much longer. Kept in memory: a restart lets a head wait anew."""
+
+import logging
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from deployd.config.app import App
+from deployd.domain import Head, Skip
+from deployd.ports.checks import Checks
+
+logger = logging.getLogger(__name__)
+
+# How soon the checks of a head are asked for again: after a tenth of the time that it has waited.
+_SOONEST_S = 5.0
+_LATEST_S = 60.0
+
+
+class Waiting(NamedTuple):
+    """A head that is not decided upon before its checks are green: since when it waits, and what for."""
+
+    commit: str
+    since: datetime
+    reason: str
+
+    @property
+    def age(self) -> float:
+        """For how many seconds it waits."""
+        return (datetime.now(UTC) - self.since).total_seconds()
+
+
+class Waits:
+    """The heads of some apps that wait."""
+
+    def __init__(self, checks: Checks | None) -> None:
+        """`checks` is there if any app requires them."""
+        self._checks = checks
+        self._of: dict[str, Waiting] = {}
+
+    def of(self, app: str) -> Waiting | None:
+        """The head of the app that waits; None when none does."""
+        return self._of.get(app)
+
+    @property
+    def pause(self) -> float | None:
+        """The seconds until the checks of some head should be asked for again; None when none waits."""
+        return min((min(max(one.age / 10, _SOONEST_S), _LATEST_S) for one in self._of.values()), default=None)
+
+    def over(self, app: str) -> None:
+        """The app has no head that would have to wait."""
+        self._of.pop(app, None)
+
+    async def ask(self, app: App, head: Head) -> Waiting | Skip | None:
+        """Whether the head still waits, or has waited for too long; None when its checks are green, or need not be."""
+        before = self._of.pop(app.name, None)
+        if app.require != "checks":
+            return None
+        assert self._checks is not None  # noqa: S101 - see __init__
+        why = await self._checks.why_not_green(app, head.commit)
+        if not why:
+            return None
+        known = before if before is not None and before.commit == head.commit else None
+        now = Waiting(head.commit, known.since if known is not None else datetime.now(UTC), why)
+        if now.age >= app.checks.within:
+            return Skip(f"its checks were not green in time: {why}")
+        if known is None or known.reason != why:
+            logger.info("%s: %s waits for its checks: %s", app.name, head.commit[:12], why)
+        self._of[app.name] = now
+        return now
