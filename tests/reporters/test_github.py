@@ -4,8 +4,9 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import structs
 
-from deployd.domain import GateResult
+from deployd.domain import Deploy, GateResult
 from deployd.events import Events
 from deployd.reporters.github import repository_on_github
 from deployd.status import Status
@@ -290,10 +291,13 @@ async def test_a_status_is_looked_for_before_it_is_set_again(hub: FakeGitHub, st
     assert [one["state"] for one in hub.statuses] == ["success"]
 
 
+async def _proving(store: Store) -> Deploy:
+    deploy = await store.queue(structs.replace(wanted(A, by_hand=True), prove=True))
+    return await gone(store, deploy, Status.BUILDING, Status.CHECKING)
+
+
 async def _proof(store: Store) -> None:
-    deploy = await store.queue(wanted(A, by_hand=True))
-    await store._database.write(lambda connection: connection.execute("UPDATE deploys SET prove = 1").rowcount)
-    deploy = await gone(store, deploy, Status.BUILDING, Status.CHECKING)
+    deploy = await _proving(store)
     gates = [
         GateResult(
             "golden", "failed", "3 of 5 differ | <script> @all", {"accuracy": 0.5}, ({"row": 1, "got": "é" * 90},) * 900
@@ -316,6 +320,31 @@ async def test_a_proof_is_a_check_run_within_githubs_limits(hub: FakeGitHub, sto
     assert "| golden | **failed** | 3 of 5 differ \\| \\<script\\> \\@all |" in text
     assert text.endswith("[the whole report](https://deployd.example.com/apps/iris/deploys/1)")
     assert 65_000 < len(text.encode()) <= 65_535
+
+
+@pytest.mark.parametrize(
+    ("end", "conclusion", "state"),
+    [
+        (Status.PROVEN, "success", "success"),
+        (Status.CANCELLED, "cancelled", "error"),
+        (Status.SUPERSEDED, "cancelled", "error"),
+    ],
+)
+async def test_every_end_of_a_proof_is_told(
+    hub: FakeGitHub, store: Store, events: Events, end: Status, conclusion: str, state: str
+) -> None:
+    async with sender_to(hub, store, events, checks=True) as sender:
+        deploy = await _proving(store)
+        await send_all(sender)
+        (run,) = hub.runs.values()
+        assert (run["status"], "conclusion" in hub.written[0].body) == ("in_progress", False)
+        await store.advance(deploy, end)
+        await send_all(sender)
+        assert (run["status"], run["conclusion"]) == ("completed", conclusion)
+    async with sender_to(hub, store, events) as sender:
+        await store.advance(await _proving(store), end)
+        await send_all(sender)
+    assert [one["state"] for one in hub.statuses] == [state]
 
 
 async def test_a_check_run_is_begun_changed_and_never_created_twice(

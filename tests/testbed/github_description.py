@@ -5,7 +5,6 @@ Answers are the description's own examples.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -79,8 +78,9 @@ class Operation:
 
 def operation(method: str, path: str) -> Operation | None:
     """The operation of a request; None when the API has none."""
-    for pattern, template, methods in _templates():
-        if method.lower() in methods and pattern.fullmatch(path):
+    parts = path.split("/")
+    for template, its in _described()["paths"].items():
+        if method.lower() in its and _matches(template.split("/"), parts):
             return _operation(method, template)
     return None
 
@@ -88,10 +88,9 @@ def operation(method: str, path: str) -> Operation | None:
 _operation = cache(Operation)
 
 
-@cache
-def _templates() -> list[tuple[re.Pattern[str], str, frozenset[str]]]:
-    paths = _described()["paths"]
-    return [(re.compile(re.sub(r"\{\w+\}", "[^/]+", one)), one, frozenset(paths[one])) for one in paths]
+def _matches(template: list[str], parts: list[str]) -> bool:
+    same = (one == other or (one.startswith("{") and other) for one, other in zip(template, parts, strict=False))
+    return len(template) == len(parts) and all(same)
 
 
 def _resolved(found: Any) -> Any:
