@@ -55,6 +55,7 @@ def _facts(deploy: Deploy, former: Deploy | None) -> Iterator[tuple[str, str]]:
     yield "Author", _plain(deploy.author)
     yield "Ref", _plain(deploy.ref)
     yield "Asked by", _plain(" ".join(part for part in (trigger.kind, trigger.by, trigger.delivery) if part))
+    yield "Accepts", "other predictions than those of the release before" if deploy.accept_changes else ""
     yield "Back to", f"{deploy.app}/{deploy.rollback_to}" if deploy.rollback_to else ""
     yield "Asked for", _moment(deploy.created_at)
     yield "Begun", _moment(deploy.started_at)
@@ -68,7 +69,7 @@ def _facts(deploy: Deploy, former: Deploy | None) -> Iterator[tuple[str, str]]:
         for base in image.bases:
             yield "Built on", _plain(f"{base.name}, {base.digest or 'digest unknown'}")
     yield "Size", f"{deploy.image_size / 1e6:.1f} MB" if deploy.image_size else ""
-    yield "Config", f"`{deploy.settings}`" if deploy.settings else ""
+    yield "Hash of its config", f"`{deploy.settings}`" if deploy.settings else ""
 
 
 def _model(deploy: Deploy) -> str:

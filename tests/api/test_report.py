@@ -30,6 +30,7 @@ LIVE = Deploy(
     settings="5d1f0a3b",
     steps=(Step("build", "done", AT + timedelta(seconds=1), AT + timedelta(seconds=5)), Step("ready", "running", AT)),
     gates=GATES,
+    accept_changes=True,
     model={"name": "iris", "version": "3f2a", "metrics": {"accuracy": 0.94}, "libraries": {"numpy": "2.1"}},
 )
 
@@ -46,6 +47,8 @@ def test_the_page_has_every_fact_of_the_record() -> None:
         f"| Commit | `{'b' * 40}` |",
         "| Subject | Grow a deeper tree |",
         "| Asked by | manual ada |",
+        "| Accepts | other predictions than those of the release before |",
+        "| Hash of its config | `5d1f0a3b` |",
         "| Live | 2026-11-26 20:00:09 UTC |",
         f"| Served before | iris/41, commit `{'a' * 40}`, model 1f00 |",
         "| Built on | python:3.12, sha256:9 |",

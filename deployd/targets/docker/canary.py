@@ -88,13 +88,21 @@ class Canary:
         await self._progress.tell(
             NAME, f"{step}; not judged under {LEAST_REQUESTS} requests, so the gates are asked again"
         )
-        await self._progress.prove_again(candidate)
+        try:
+            await self._progress.prove_again(candidate)
+        except RolloutFailed as refused:
+            await self._lost(f"at {step.percent} %: {refused.message}")
+            raise
 
     async def _refuse(self, percent: int, reason: str) -> None:
-        await uninterrupted(self._gateway.call_back(self._app.name))
         detail = f"at {percent} %: {reason}"
-        await self._progress.judged(GateResult(NAME, "failed", detail, self._judge.figures(), moment="canary"))
+        await self._lost(detail)
         raise RolloutFailed(f"the canary refused it {detail}")
+
+    async def _lost(self, detail: str) -> None:
+        """Give all requests back to the old release, then record why: a full disk delays the record."""
+        await uninterrupted(self._gateway.call_back(self._app.name))
+        await self._progress.judged(GateResult(NAME, "failed", detail, self._judge.figures(), moment="canary"))
 
     def _result(self) -> GateResult:
         """What is recorded of a canary that refused nothing."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from deployd.config.app import App
 from deployd.domain import Deploy, GateResult, Verdict
+from deployd.errors import RolloutFailed
 from deployd.ports.target import Progress
 from deployd.targets.kubernetes import pace
 from deployd.targets.kubernetes.client import Json
@@ -89,6 +90,10 @@ class Canary:
             await self._record("failed", detail)
             message = f"the canary refused it {detail}"
             raise RolloutEnded(message, ours=True, symptom=ended.symptom, hint=ended.hint) from ended
+        except RolloutFailed as refused:  # by a gate, which says so itself
+            if self._shares:
+                await self._record("failed", f"at {self._shares[-1]}: {refused.message}")
+            raise
         await self._record("passed", f"{'; '.join(self._shares)}; {_UNJUDGED}")
 
     async def _reach(self, follower: Follower, gates: PodGates, aim: Aim, pods: int) -> None:

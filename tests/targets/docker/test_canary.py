@@ -18,6 +18,7 @@ from deployd.errors import RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.gateway.share import LOAN_SECONDS
 from deployd.judge.traffic import Window
+from deployd.ports.gate import Candidate
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeMade, FakeProgress
@@ -39,6 +40,14 @@ class Watched(FakeProgress):
     async def tell(self, step: str, text: str) -> None:
         await super().tell(step, text)
         self.trying.set()
+
+
+class Forgetful(Watched):
+    """The candidate gave its golden answers, and does no more."""
+
+    async def prove_again(self, candidate: Candidate) -> None:
+        await super().prove_again(candidate)
+        raise RolloutFailed("the golden gate, asked again in the canary, refused it")
 
 
 async def roll_out(
@@ -168,6 +177,14 @@ async def test_without_requests_nothing_is_judged_and_the_gates_are_asked_again(
     assert progress.said == ["candidate", "prove", "canary", *["prove again"] * 2, "cut-over", "rolling_out", "live"]
     assert only(progress).verdict == "not_judged"
     assert "too few requests for a verdict at 20 %, 50 %" in only(progress).detail
+
+    forgetful = Forgetful()
+    with pytest.raises(RolloutFailed, match=r"^the golden gate, asked again in the canary, refused it$"):
+        await roll_out(target, 3, web, port, forgetful, step="200ms")
+    result = only(forgetful)
+    assert (result.verdict, result.figures["requests"]) == ("failed", 0)
+    assert result.detail == "at 20 %: the golden gate, asked again in the canary, refused it"
+    assert await answering(port) == {commit(2)}
 
 
 async def test_a_newer_push_ends_a_canary_and_what_was_in_progress_is_answered(

@@ -11,7 +11,7 @@ import pytest
 from deployd.bringup.load import Call
 from deployd.config.app import App
 from deployd.errors import RolloutFailed
-from deployd.targets.kubernetes.canary import first_pods
+from deployd.targets.kubernetes.canary import Canary, first_pods
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.follow import RolloutEnded
@@ -140,6 +140,30 @@ async def test_a_deployment_with_the_strategy_recreate_is_refused_before_anythin
     found["spec"]["strategy"] = {"type": "Recreate"}
     with pytest.raises(RolloutFailed, match="the strategy Recreate"):
         await first_pods(placed(api), NEXT, a_deploy(7), found)
+
+
+@pytest.mark.parametrize(
+    ("failure", "verdicts", "message"),
+    [
+        (
+            RolloutEnded("it restarted", ours=True),
+            ["at 1 of 4: it restarted"],
+            "the canary refused it at 1 of 4: it res",
+        ),
+        (RolloutFailed("golden refused it"), ["at 1 of 4: golden refused it"], "^golden refused it$"),
+        (RolloutEnded("somebody changed it", ours=False), [], "^somebody changed it$"),
+    ],
+)
+async def test_what_ends_a_canary_is_recorded_with_the_share_unless_it_is_somebody_else(
+    api: Cluster, failure: RolloutFailed, verdicts: list[str], message: str
+) -> None:
+    progress = RecordedProgress(a_deploy(7))
+    canary = Canary(placed(api), a_deploy(7), progress, NEXT, GOOD, limit=1)
+    canary._shares = ["1 of 4"]
+    with pytest.raises(RolloutFailed, match=message):
+        async with canary.recorded():
+            raise failure
+    assert [result.detail for result in progress.results if result.verdict == "failed"] == verdicts
 
 
 # On a real cluster.
