@@ -14,7 +14,7 @@ _CONFIG = CONFIG.replace("[app.ready]", 'weights = [5, 25, 100]\nstep = "{step}"
 _REST_S = 0.02
 """How long a client pauses: sixteen clients ask about 500 times each second."""
 
-_WRITE = "self.transport.write(answer())"
+_WRITE = "self.transport.write(answer(head))"
 _ERROR = 'ANSWER.replace(b"200 OK", b"500 No")'
 _CLIENT = 'b"x-forwarded-for" in head.lower()'  # the gates ask past the gateway
 BAD = {

@@ -15,6 +15,7 @@ from deployd.bringup.load import Load
 from deployd.status import Status
 from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
 from tests.e2e.world import world as make_world
+from tests.faults.survivor import ANSWERS, GOLDEN, GOLDEN_DOCKERFILE
 from tests.faults.witness import until
 from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry
@@ -33,6 +34,8 @@ progress_deadline = "30s"
 service = {{ type = "NodePort", port = 80 }}
 """
 NON_ROOT = DOCKERFILE + "USER 65534\n"
+JSON_NON_ROOT = GOLDEN_DOCKERFILE + "USER 65534\n"
+WATCHED = GOLDEN + '[app.watch]\nfor = "5m"\n[app.kubernetes.resources]\nlimits = {{ memory = "40Mi" }}\n'
 
 
 @pytest.fixture
@@ -136,27 +139,32 @@ async def test_the_command_line_asks_the_cluster(world: World) -> None:
     assert (await world.client.ready())["cluster"] == "ok"
 
 
-@pytest.mark.parametrize("world", ['[app.watch]\nfor = "5m"\n'], indirect=True)
-async def test_a_watched_release_whose_pod_ends_is_returned_by_the_template_of_the_one_before(
+@pytest.mark.parametrize("world", [WATCHED], indirect=True)
+async def test_a_release_that_turns_bad_on_the_cluster_is_returned_by_the_template_of_the_one_before(
     world: World, address: Address
 ) -> None:
-    first = await world.ended(await world.push(dockerfile=NON_ROOT))
+    world.repository.write("golden.json", ANSWERS)
+    first = await world.ended(await world.push(dockerfile=JSON_NON_ROOT))
+    assert first.status is Status.LIVE, first.reason
     load = address.load()
-    async with load.running(WHO, kept=0, fresh=4):
-        second = await world.ended(await world.push(dockerfile=NON_ROOT))
-        assert second.status is Status.LIVE, second.reason
-        await world.says(second, f"{first.name} stands by")
-        assert (await deployd(world, "exec", world.app, "--", "sh", "-c", "kill 1"))[0] is not None
-        second = await until(world, second, Status.REVERTED)
-        before, sent = len(load.failures), load.sent
-        async with asyncio.timeout(60):
-            await load.reached(sent + 500)
-    assert "exited with code" in second.reason, second.reason
-    live = (await world.client.app(world.app)).live
-    assert live is not None
-    assert (live.number, live.commit) == (first.number, first.commit)
-    assert all(client.turns[-1] == first.commit for client in load.clients)
-    assert len(load.failures) == before, load.failures[before:]
+    async with load.running(WHO, kept=0, fresh=6):
+        for behaviour, why in (
+            ("forgets", "golden answers were wrong 2 times"),
+            ("leaks", "was killed "),
+        ):
+            bad = await world.ended(await world.push(behaviour=behaviour, dockerfile=JSON_NON_ROOT))
+            assert bad.status is Status.LIVE, bad.reason
+            await world.says(bad, f"{first.name} stands by")
+            bad = await until(world, bad, Status.REVERTED)
+            assert why in bad.reason, bad.reason
+            before, sent = len(load.failures), load.sent
+            async with asyncio.timeout(60):
+                await load.reached(sent + 500)
+            live = (await world.client.app(world.app)).live
+            assert live is not None
+            assert (live.number, live.commit) == (first.number, first.commit)
+            assert all(first.commit in client.turns[-1] for client in load.clients)
+            assert len(load.failures) == before, load.failures[before:]
 
 
 @pytest.mark.parametrize("behaviour", ["well", "crash"])

@@ -64,7 +64,9 @@ ANSWER = b"HTTP/1.1 %s\\r\\nContent-Type: text/plain\\r\\nContent-Length: %d\\r\
 LEAKED, STARTED = [], time.monotonic()
 
 
-def answer():
+def answer(head):
+    if BEHAVIOUR.startswith("forgets") and b"POST /" in head and time.monotonic() > STARTED + 3:
+        return ANSWER.replace(COMMIT, b"{" + b" " * (len(COMMIT) - 2) + b"}")
     if BEHAVIOUR == "leaks" and time.monotonic() > STARTED + 3:
         LEAKED.append(b"x" * 50_000)
     if BEHAVIOUR.startswith("errs after") and time.monotonic() > STARTED + float(BEHAVIOUR.split()[2]):
@@ -80,7 +82,7 @@ class Answers(asyncio.Protocol):
         self.rest += data
         while b"\\r\\n\\r\\n" in self.rest:
             head, _, self.rest = self.rest.partition(b"\\r\\n\\r\\n")
-            self.transport.write(answer())
+            self.transport.write(answer(head))
             if b"connection: close" in head.lower():
                 self.transport.close()
 

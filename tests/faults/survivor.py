@@ -29,7 +29,7 @@ _REACTION_S = 0.01  # from the beginning of a step to a kill for it
 GOLDEN = '[app.golden]\nfile = "golden.json"\n'
 """The part of the app's config that asks for both gates."""
 
-_ANSWERS = {"cases": [{"request": {}, "response": {"label": "setosa"}}]}
+ANSWERS = json.dumps({"cases": [{"request": {}, "response": {"label": "setosa"}}]})
 GOLDEN_DOCKERFILE = DOCKERFILE.replace("=$COMMIT", """='{"label": "setosa", "commit": "'$COMMIT'"}'""")
 
 # A step that was cut off runs anew with half of its work done: only the first time tells how long it takes.
@@ -43,7 +43,7 @@ _LENGTHS = (
 async def surviving(world: World, engine: Engine, chance: random.Random) -> AsyncIterator["Survivor"]:
     """A world with GOLDEN in its config, a live release and clients that load it; its daemon can be made to die at a point."""
     world.daemon.program = ("-m", "tests.faults.daemon")
-    world.repository.write("golden.json", json.dumps(_ANSWERS))
+    world.repository.write("golden.json", ANSWERS)
     first = await world.ended(await world.push(dockerfile=GOLDEN_DOCKERFILE))
     assert first.status is Status.LIVE, first.reason
     load = Load(world.daemon.public_url, rest=REST)

@@ -1,5 +1,6 @@
 """The pods of the live release while it is watched: how they live, and the way to one of them. The release before has no pods."""
 
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,6 +18,8 @@ from deployd.targets.kubernetes.others import asks_for
 from deployd.targets.kubernetes.releases import Record
 from deployd.targets.kubernetes.symptoms import is_ready, restarts_of
 from deployd.targets.kubernetes.verdict import image_of
+
+_KILLED = 128 + signal.SIGKILL
 
 
 async def lives(deployment: AppDeployment, record: Record | None, deploy: Deploy) -> Lives:
@@ -66,6 +69,21 @@ def life(pod: Json, container: str) -> Life:
     name, running = f"pod {pod['metadata']['name']}", "running" in ours.get("state", {})
     how = ""
     if ended is not None:
-        killed = ended.get("reason") == "OOMKilled"
-        how = "was killed for lack of memory" if killed else f"exited with code {ended.get('exitCode')}"
+        how = _how(ended, _memory_limit(pod, container))
     return Life(name, str(restarts_of(pod)), "" if running else how, how)
+
+
+def _how(ended: Json, memory: str | None) -> str:
+    """How a container ended. Not every kubelet learns in time that it lacked memory: then the limit is told beside the kill."""
+    if ended.get("reason") == "OOMKilled":
+        return "was killed for lack of memory"
+    code = ended.get("exitCode")
+    if code == _KILLED and memory is not None:
+        return f"was killed (exited with code {code}; its memory limit is {memory})"
+    return f"exited with code {code}"
+
+
+def _memory_limit(pod: Json, container: str) -> str | None:
+    ours: Json = next((one for one in pod["spec"]["containers"] if one["name"] == container), {})
+    limits: dict[str, str] = (ours.get("resources") or {}).get("limits") or {}
+    return limits.get("memory")

@@ -10,11 +10,17 @@ from deployd.targets.kubernetes.watching import life
 def _pod(state: dict[str, Any], last: dict[str, Any] | None = None, restarts: int = 0) -> dict[str, Any]:
     status = {"name": "iris", "restartCount": restarts, "state": state, "lastState": last or {}}
     beside = {"name": "proxy", "restartCount": 0, "state": {"running": {}}, "lastState": {}}
-    return {"metadata": {"name": "iris-1", "uid": "p"}, "status": {"containerStatuses": [beside, status]}}
+    limited = {"name": "iris", "resources": {"limits": {"memory": "40Mi"}}}
+    return {
+        "metadata": {"name": "iris-1", "uid": "p"},
+        "spec": {"containers": [{"name": "proxy"}, limited]},
+        "status": {"containerStatuses": [beside, status]},
+    }
 
 
 ERROR = {"terminated": {"exitCode": 3, "reason": "Error"}}
 OOM = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+KILLED = {"terminated": {"exitCode": 137, "reason": "Error"}}
 WAITS = {"waiting": {"reason": "CrashLoopBackOff"}}
 
 
@@ -26,6 +32,7 @@ WAITS = {"waiting": {"reason": "CrashLoopBackOff"}}
         (_pod(ERROR), "exited with code 3", "exited with code 3"),
         (_pod(WAITS, OOM, 1), "was killed for lack of memory", "was killed for lack of memory"),
         (_pod({"running": {}}, OOM, 1), "", "was killed for lack of memory"),
+        (_pod({"running": {}}, KILLED, 1), "", "was killed (exited with code 137; its memory limit is 40Mi)"),
     ],
 )
 def test_how_the_container_of_the_app_ended_is_told(pod: dict[str, Any], ended: str, before: str) -> None:
@@ -39,3 +46,9 @@ def test_a_pod_that_starts_again_is_known_by_its_restarts() -> None:
 
 def test_a_pod_that_has_no_status_yet_has_not_ended() -> None:
     assert life({"metadata": {"name": "iris-1", "uid": "p"}}, "iris").ended == ""
+
+
+def test_a_container_that_was_killed_without_a_limit_only_has_its_exit_code() -> None:
+    pod = _pod(KILLED)
+    del pod["spec"]["containers"][1]["resources"]
+    assert life(pod, "iris").ended == "exited with code 137"
