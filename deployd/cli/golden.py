@@ -12,6 +12,7 @@ from rich.text import Text
 from deployd.cli.command import Commands
 from deployd.cli.output import AsJson, out
 from deployd.exits import FAILED
+from deployd.wording import counted
 
 app = Commands(help="Make golden files, try them, and print their format.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -55,7 +56,7 @@ def record(
         print(text, end="")
     else:
         output.write_text(text)
-        out().print(f"{output}: {len(document['cases'])} cases of {document['url']}", soft_wrap=True)
+        out().print(f"{output}: {counted(len(document['cases']), 'case')} of {document['url']}", soft_wrap=True)
 
 
 @app.command("try", epilog="Example: deployd golden try golden.json http://127.0.0.1:8000")
