@@ -18,7 +18,12 @@ _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SCHEME = "unix://"
 
 # What httpx says, in plain words.
-_WORDS = {"All connection attempts failed": "nothing listens there"}
+_CLOSED = "it closed the connection"
+_WORDS = {
+    "All connection attempts failed": "nothing listens there",
+    "Server disconnected without sending a response.": _CLOSED,
+    "peer closed connection without sending complete message body (incomplete chunked read)": _CLOSED,
+}
 
 
 class _Local(httpx.AsyncHTTPTransport):

@@ -9,8 +9,10 @@ import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from deployd.address import why_unreachable
 from deployd.asking import DaemonAway
 from deployd.client import Client
 from deployd.config.daemon import SOCKET
@@ -305,3 +307,15 @@ async def test_the_newline_of_a_tokens_file_is_ignored_and_the_token_never_shown
             await client.apps()
     assert "does not answer" in refused.value.message
     assert "kén" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Server disconnected without sending a response.",
+        "peer closed connection without sending complete message body (incomplete chunked read)",
+    ],
+)
+def test_a_connection_that_breaks_is_told_in_our_words(words: str) -> None:
+    message, _ = why_unreachable("http://127.0.0.1:8081", httpx.RemoteProtocolError(words))
+    assert message == "deployd at http://127.0.0.1:8081 does not answer: it closed the connection"

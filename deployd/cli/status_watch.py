@@ -18,7 +18,8 @@ from deployd.errors import Unavailable
 Listed = Callable[[Sequence[AppAnswer]], Listing]
 Remarks = Callable[[AppAnswer], Iterator[tuple[str, str]]]
 
-_DRAWN_EACH_SECOND = 4
+_DRAWN_EACH_SECOND = 2
+_FEWEST = 3
 _WIDTHS = {"STATE": len("nothing live"), "LIVE": len("#1000"), "COMMIT": 12, "AGE": len("9m59s")}
 
 
@@ -123,11 +124,25 @@ class _Screen:
         return Live(self, console=out(), refresh_per_second=_DRAWN_EACH_SECOND)
 
     def __rich__(self) -> Group:
-        rows = [line for lines in self._listed(self._apps).lines(room()) for line in lines]
+        said = [Text(text, style) for app in self._apps for text, style in self._remarks(app)]
+        said += [Text(self._away, "yellow")] if self._away else []
+        rows = self._rows(out().height - len(said) - 1)
         for line in rows:
             line.no_wrap, line.overflow = True, "ellipsis"
-        said = [Text(text, style) for app in self._apps for text, style in self._remarks(app)]
-        return Group(*rows, *said, *([Text(self._away, "yellow")] if self._away else []))
+        return Group(*rows, *said)
+
+    def _rows(self, height: int) -> list[Text]:
+        """The table, in so many lines; where it has more apps, those on which something goes on come first."""
+        head, *rows = self._listed(self._apps).lines(room())
+        if sum(map(len, rows)) < height or not rows:
+            return [*head, *(line for lines in rows for line in lines)]
+        most = max((height - 2) // max(map(len, rows)), _FEWEST)
+        first = sorted(zip(self._apps, rows, strict=True), key=lambda pair: self._is_calm(pair[0]))[:most]
+        rest = Text(f"… and {len(rows) - len(first)} more", "dim")
+        return [*head, *(line for _, lines in first for line in lines), rest]
+
+    def _is_calm(self, app: AppAnswer) -> bool:
+        return app.in_flight is None and not app.queued and not any(self._remarks(app))
 
 
 def _widest(apps: Sequence[AppAnswer], columns: Sequence[str]) -> list[int]:

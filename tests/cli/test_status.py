@@ -1,5 +1,6 @@
 """What `deployd status` says of an app, once and with `--watch`; and `deployd open`."""
 
+import io
 import json
 import os
 import signal
@@ -9,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from rich.console import Console
 from typer.testing import Result
 
 from deployd.api.answers import DeployAnswer, TriggerAnswer
@@ -28,7 +30,7 @@ from deployd.api.states import (
 from deployd.cli.browser import opened
 from deployd.cli.output import console
 from deployd.cli.status import _held, _owed, _state, _unwell, _watched, listing, remarks
-from deployd.cli.status_watch import _Lines, _news
+from deployd.cli.status_watch import _Lines, _news, _Screen
 from deployd.domain import HealthState
 from deployd.status import Status
 from tests.cli.conftest import Neighbour
@@ -163,6 +165,26 @@ def test_what_a_watch_prints_behind_a_pipe_stays_in_its_columns(capsys: pytest.C
     head, *rows = capsys.readouterr().out.splitlines()
     assert {row.index(url) for row in rows} == {head.index("URL")}
     assert len(rows) == 3
+
+
+def test_on_a_low_terminal_a_watch_shows_first_where_something_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120, height=12, color_system=None)
+    monkeypatch.setattr("deployd.cli.status_watch.out", lambda: screen)
+    monkeypatch.setattr("deployd.cli.tables.out", lambda: screen)
+    calm = [AppAnswer(name=f"app-{at}", live=LiveAnswer(number=1, commit="a" * 40)) for at in range(50)]
+    held = HeldAnswer(commit="b" * 40, reason="rolled back by hand")
+    view = _Screen(lambda apps: listing(apps, wide=False), remarks)
+    view.show([*calm, AppAnswer(name="iris", live=LiveAnswer(number=2, commit="a" * 40), held=held)])
+    screen.print(view)
+    lines = cast("io.StringIO", screen.file).getvalue().splitlines()
+    assert lines[0].startswith("APP")
+    assert lines[1].startswith("iris")
+    assert lines[-2:] == ["… and 43 more", _held_remark(held)]
+    assert len(lines) == 11
+
+
+def _held_remark(held: HeldAnswer) -> str:
+    return f"iris is held at #2: {held.reason}. The next push, or `deployd deploy iris`, ends it."
 
 
 def _until(process: "subprocess.Popen[str]", words: str) -> str:
