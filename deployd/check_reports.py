@@ -1,4 +1,4 @@
-"""The part of `deployd check` about what is told outside: GitHub is only asked, and [notify] sends nothing."""
+"""The part of `deployd check` about what is told outside and asked there: GitHub is only asked, and [notify] sends nothing."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,6 +9,7 @@ from deployd.errors import ConfigError, DeploydError
 from deployd.finding import Finding
 from deployd.reporters.github import repository_on_github
 from deployd.reporters.github_api import GitHubApi
+from deployd.reporters.github_checks import RIGHTS, asked_of
 from deployd.reporters.github_login import log_in
 from deployd.reporters.notify import Service, in_own_thread
 
@@ -16,8 +17,8 @@ _URLS = "docs/notifications.md shows the URLs of some services"
 
 
 async def reported(config: Config) -> list[Finding]:
-    """What is told of [github] report and of [notify]; a secret that cannot be read is told elsewhere."""
-    return [*await _github(config), *await _notify(config)]
+    """What is told of [github] report, of required checks and of [notify]; a secret that cannot be read is told elsewhere."""
+    return [*await _github(config), *await _required(config), *await _notify(config)]
 
 
 async def _github(config: Config) -> list[Finding]:
@@ -43,6 +44,33 @@ async def _shown(api: GitHubApi, config: Config, name: str, repository: str) -> 
     except DeploydError as exc:
         return Finding("github", "wrong", f"{name} cannot be shown: {exc.message}", exc.hint)
     return Finding("github", "ok", f"{name} is shown as {config.github.report} of {repository}")
+
+
+async def _required(config: Config) -> list[Finding]:
+    """Whether the checks that apps require can be asked for."""
+    apps = [app for app in config.app if app.require == "checks"]
+    if not apps:
+        return []
+    try:
+        api = log_in(config.github, rights=RIGHTS)
+    except ConfigError as exc:
+        return [Finding.fault("checks", exc)]
+    try:
+        return [await _asked(api, app.name, repository_on_github(config, app) or "") for app in apps]
+    finally:
+        await api.close()
+
+
+async def _asked(api: GitHubApi, name: str, repository: str) -> Finding:
+    try:
+        await asked_of(api, repository, "HEAD", ())
+    except DeploydError as exc:
+        return Finding(
+            "checks", "wrong", f"the checks that {name} requires cannot be asked for: {exc.message}", exc.hint
+        )
+    return Finding(
+        "checks", "ok", f"{name} is deployed when the checks and statuses of its commit in {repository} are green"
+    )
 
 
 def _elsewhere(config: Config, found: Mapping[str, str | None]) -> Iterator[Finding]:

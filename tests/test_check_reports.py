@@ -49,6 +49,22 @@ async def test_each_app_on_github_is_asked_for_and_each_elsewhere_is_named(
     assert (iris, "401" in said, "ghp_wrong" in said) == ("wrong", True, False)
 
 
+async def test_the_checks_that_an_app_requires_are_asked_for(
+    hub: FakeGitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", TOKEN)
+    app = {"name": "iris", "repo": "https://127.0.0.1/acme/iris.git", "branch": "main", "gateway": {"listen": 8000}}
+    strict = parse({"app": [app | {"require": "checks"}], "github": {"token": "env:TOKEN", "api_url": hub.url}})
+    said = "iris is deployed when the checks and statuses of its commit in acme/iris are green"
+    assert [(one.verdict, one.detail) for one in await reported(strict)] == [("ok", said)]
+    hub.repositories.clear()
+    ((verdict, said),) = [(one.verdict, one.detail) for one in await reported(strict)]
+    assert verdict == "wrong"
+    assert said.startswith("the checks that iris requires cannot be asked for: GitHub answered 404")
+    monkeypatch.delenv("TOKEN")
+    assert [one.verdict for one in await reported(strict)] == ["wrong"]
+
+
 async def test_a_key_that_is_none_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("no key")
     app = {"id": 123, "key": f"file:{tmp_path}/key"}

@@ -31,7 +31,7 @@ async def one_delivery(
 ) -> DeliveryAnswer:
     """One delivery, by the GUID from its forge."""
     if (found := await services.store.delivery(guid)) is None:
-        hint = "refused and ignored deliveries are not kept; see the forge's own list of deliveries"
+        hint = "refused and ignored deliveries are not kept, nor are those of pull requests; the forge's own list has them all"
         raise RequestRefused(404, f"there is no delivery {guid}", hint=hint)
     return _answer(services, found)
 

@@ -28,7 +28,7 @@ _WORDS = {
     "stale": "is stale",
     "startup_failure": "could not start",
 }
-_RIGHTS = {"checks": "read", "statuses": "read"}
+RIGHTS = {"checks": "read", "statuses": "read"}
 _PAGE = 100
 _MOST_PAGES = 10  # GitHub keeps a thousand of each
 _MOST_NAMED = 3
@@ -78,20 +78,22 @@ class GitHubChecks:
         if repository is None:
             return f"{app.webhook_name} is not on the GitHub of {config.github.api_url}"
         try:
-            api = await self._of(config)
-            runs = await _runs(api, repository, commit)
-            statuses = await _statuses(api, repository, commit)
+            return await asked_of(await self._of(config), repository, commit, app.checks.names)
         except DeploydError as exc:
             raise_if_cancelled()
             return exc.message
-        return why_not_green(runs, statuses, app.checks.names)
 
     async def _of(self, config: Config) -> GitHubApi:
         """The API, as this config has it."""
         if self._api is None or self._api[0] is not config:
             await self.close()
-            self._api = config, log_in(config.github, self._logs.hide, _RIGHTS)
+            self._api = config, log_in(config.github, self._logs.hide, RIGHTS)
         return self._api[1]
+
+
+async def asked_of(api: GitHubApi, repository: str, ref: str, names: Collection[str]) -> str:
+    """Why what a ref leads to is not green; empty when it is. Raises Later, Refused or Unavailable."""
+    return why_not_green(await _runs(api, repository, ref), await _statuses(api, repository, ref), names)
 
 
 async def _runs(api: GitHubApi, repository: str, commit: str) -> list[CheckRun]:
