@@ -61,14 +61,19 @@ async def tell_output(services: Services, app: str, write: Write) -> None:
         while True:
             after = services.events.latest
             try:
-                await first(_read(services, app, since, gathered), _next_live(services, app, after))
+                _, live = await first(_read(services, app, since, gathered), _next_live(services, app, after))
                 said = ""
             except DeploydError as exc:
+                live = None
                 if said != str(exc):
                     said = str(exc)
                     await gathered.add(f"-- {said} --\n")
-            since = datetime.now(UTC)
-            await asyncio.sleep(_AGAIN_S if said else 0)
+            if live is None:
+                since = datetime.now(UTC)
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                since = None
+                await gathered.add(f"-- {app}/{live} is live now; its output follows --\n")
 
 
 async def _read(services: Services, app: str, since: datetime | None, gathered: _Gathered) -> None:
@@ -82,8 +87,9 @@ async def _read(services: Services, app: str, since: datetime | None, gathered: 
     await gathered.add(safe.feed(decoder.decode(b"", final=True)) + safe.end())
 
 
-async def _next_live(services: Services, app: str, after: int) -> None:
-    """Until another release is live."""
+async def _next_live(services: Services, app: str, after: int) -> int | None:
+    """Wait until another release is live; its number."""
     async for event in services.events.watch(after):
         if event.kind == "deploy.status" and event.app == app and event.data["status"] == "live":
-            return
+            return event.number
+    return None

@@ -1,9 +1,11 @@
 """Server-sent events: what happens, with a log and what a release prints."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import pytest
 
 from deployd.api.events import _unfinished
 from tests.api.reading import Reader, deployed
@@ -128,7 +130,31 @@ async def test_what_a_release_prints_is_sent_and_so_is_what_the_next_one_prints(
         assert (await _next(reader, "output"))["text"] == "\x1b[0;31mone\x1b[0m\ntwo\n"
         daemon.target.printed = [b"of the next\n"]
         await daemon.deployed(B)
-        assert (await _next(reader, "output"))["text"].startswith("of the next\n")
+        text = ""
+        while "of the next" not in text:
+            text += (await _next(reader, "output"))["text"]
+        assert text.startswith("-- iris/2 is live now; its output follows --\nof the next\n")
+
+
+async def test_output_that_ends_is_asked_for_again_after_a_while_and_not_at_once(
+    daemon: Desk, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await daemon.deployed(A)
+    daemon.target.more.set()  # its output ends, as that of a container that has ended
+    asked, output = [], daemon.target.output
+
+    def counted(*arguments: Any, **keys: Any) -> AsyncIterator[bytes]:
+        asked.append(keys["since"])
+        return output(*arguments, **keys)
+
+    monkeypatch.setattr(daemon.target, "output", counted)
+    async with client.stream("GET", "/api/v1/events?output=iris") as response:
+        reader = Reader(response)
+        for _ in range(3):
+            await _next(reader, "output")
+    assert len(asked) == 2
+    assert asked[0] is None
+    assert asked[1] is not None
 
 
 async def test_an_app_that_does_not_run_says_so_in_its_output(daemon: Desk, client: httpx.AsyncClient) -> None:

@@ -236,8 +236,8 @@ function say(text) {
 // At the beginning
 
 function foldWhatIsDone() {
-  const ended = lines.steps.some((step) => step.status === "failed") || !lines.ended;
-  if (!ended || linesIn(location.hash)) return;
+  const failed = lines.steps.some((step) => step.status === "failed");
+  if (linesIn(location.hash) || (lines.ended && !failed)) return;
   lines.steps.forEach((step, place) => {
     if (step.status === "done") closed.add(place);
   });
