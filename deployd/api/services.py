@@ -1,6 +1,7 @@
 """The parts of the daemon that the endpoints use; main.py creates them once.
 
-Holds no logic. Its only own state is the number of open streams, the last readiness check, the failed logins, and the terminals
+Holds no logic. Its only own state is the number of open streams, the last readiness check, the failed logins, the pages drawn
+last, and the terminals
 of the commands that run at one, by a name that only the caller of each knows.
 """
 
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from deployd.api.lately import Lately
+from deployd.api.pages.shared import Shared
 from deployd.api.readiness import Readiness
 from deployd.api.throttle import Throttle
 from deployd.config.daemon import Config
@@ -71,6 +73,7 @@ class Services:
     blocks: Lately[dict[str, Any]] = field(default_factory=Lately)
     terminals: dict[str, Terminal] = field(default_factory=dict)
     logins: Throttle = field(default_factory=Throttle)
+    drawings: Shared = field(default_factory=Shared)
 
     @property
     def config(self) -> Config:

@@ -76,6 +76,25 @@ async def test_our_own_page_can_change_things_behind_a_proxy_that_changes_the_ho
             assert (await client.post(PAUSE, headers=JSON | {"Origin": origin})).status_code == code
 
 
+async def test_what_the_browser_says_of_a_page_of_ours_counts_whatever_host_a_proxy_sends(
+    browser: httpx.AsyncClient,
+) -> None:
+    headers = JSON | {"Sec-Fetch-Site": "same-origin", "Origin": "https://deployd.example.com"}
+    assert (await browser.post(PAUSE, headers=headers)).status_code == 200
+
+
+async def test_a_form_is_taken_only_by_the_pages_and_only_from_a_page(browser: httpx.AsyncClient) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    ours = form | {"Sec-Fetch-Site": "same-origin"}
+    assert (await browser.post("/apps/iris/pause", headers=ours)).status_code == 303
+    assert (await browser.post(PAUSE, headers=ours)).status_code == 415
+    for headers in ({}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "null"}):
+        assert (await browser.post("/apps/iris/resume", headers=form | headers)).status_code == 403, headers
+    assert (await browser.post("/apps/iris/resume", headers=form | {"Origin": "http://localhost"})).status_code == 303
+    large = {**ours, "Content-Length": str(100_000)}
+    assert (await browser.post("/apps/iris/deploy", content=b"a" * 100_000, headers=large)).status_code == 413
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
 async def test_content_types_that_an_html_form_can_send_are_refused(browser: httpx.AsyncClient, kind: str) -> None:
     assert (await browser.post(PAUSE, content=b"{}", headers={"Content-Type": kind})).status_code == 415

@@ -236,3 +236,18 @@ async def test_a_reverted_release_is_not_kept_as_the_previous_one(store: Store) 
     await _released(store, C, "sha256:c1")
     await _released(store, C, "sha256:c2")
     assert "sha256:a" in await _kept(store)
+
+
+async def test_the_last_deploys_are_known_in_brief_with_how_long_they_took(store: Store) -> None:
+    await live(store, A)
+    failed = await queued(store, B)
+    await gone(store, failed, Status.BUILDING, Status.FAILED)
+    waiting = await store.queue(wanted(C, by_hand=True))
+    found = (await store.in_brief(["iris", "rose"]))["iris"]
+    assert [(one.number, one.status) for one in found] == [
+        (1, Status.LIVE),
+        (2, Status.FAILED),
+        (waiting.number, Status.QUEUED),
+    ]
+    assert [one.seconds > 0 for one in found] == [True, True, False]
+    assert [one.number for one in (await store.in_brief(["iris"], 2))["iris"]] == [2, 3]

@@ -5,7 +5,7 @@ import pytest
 from deployd.domain import Deploy
 from deployd.status import Status
 from deployd.store.store import Store
-from tests.store.given import A, B, queued
+from tests.store.given import A, B, gone, queued
 
 
 async def _steps(store: Store, deploy: Deploy) -> list[tuple[str, str, str]]:
@@ -61,3 +61,34 @@ async def test_only_interrupted_steps_are_ended(store: Store, deploy: Deploy) ->
     await store.end_interrupted_steps()
     assert await _steps(store, deploy) == [("fetch", "done", ""), ("build", "cancelled", "")]
     assert await _steps(store, other) == [("fetch", "cancelled", "")]
+
+
+async def _took(store: Store, number: int, seconds: float) -> None:
+    change = "UPDATE steps SET started_at = finished_at - ? WHERE number = ? AND name = 'build'"
+    await store._database.write(lambda connection: connection.execute(change, (seconds, number)).rowcount)
+
+
+async def test_the_usual_length_of_a_step_is_the_median_of_the_last_releases(store: Store) -> None:
+    for number, seconds in enumerate((5.0, 60.0, 7.0), start=1):
+        deploy = await queued(store, str(number) * 40)
+        deploy = await gone(store, deploy, Status.BUILDING)
+        for name in ("fetch", "build"):
+            position = await store.begin_step(deploy, name)
+            await store.end_step(deploy, position, name, "done")
+        await gone(store, deploy, Status.CHECKING, Status.ROLLING_OUT, Status.LIVE)
+        await _took(store, number, seconds)
+    failed = await gone(store, await queued(store, "9" * 40), Status.BUILDING)
+    await store.end_step(failed, await store.begin_step(failed, "build"), "build", "failed")
+    await gone(store, failed, Status.FAILED)
+    usual = await store.usual(["iris", "rose"])
+    assert list(usual["iris"]) == ["fetch", "build"]
+    assert round(usual["iris"]["build"]) == 7
+    assert usual["rose"] == {}
+
+
+async def test_the_steps_of_several_deploys_are_read_at_once(store: Store) -> None:
+    first = await gone(store, await queued(store, A), Status.BUILDING)
+    await store.begin_step(first, "fetch")
+    found = await store.steps_of("iris", [1, 2])
+    assert [step.name for step in found[1]] == ["fetch"]
+    assert found[2] == ()

@@ -35,11 +35,13 @@ _SHOWN, _RELEASES = 25, 20
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One deploy in the timeline. `replaced` are the numbers of the deploys that it superseded."""
+    """One deploy in the timeline. `longest`: the step that took more than half of it; `replaced`: the numbers of those that it
+    superseded."""
 
     deploy: Deploy
     bars: Sequence[bars.Bar]
     told: str
+    longest: str
     replaced: Sequence[int]
 
 
@@ -89,8 +91,16 @@ def timeline(deploys: Sequence[Deploy], steps: Mapping[int, Sequence[Step]], now
     found = []
     for deploy in deploys:
         drawn = bars.step_bars(steps.get(deploy.number, ()), whole, now)
-        found.append(Line(deploy, drawn, ", ".join(bar.told for bar in drawn), replaced.get(deploy.number, [])))
+        told = ", ".join(bar.told for bar in drawn)
+        longest = _longest(steps.get(deploy.number, ()), now)
+        found.append(Line(deploy, drawn, told, longest, replaced.get(deploy.number, [])))
     return found
+
+
+def _longest(steps: Sequence[Step], now: datetime) -> str:
+    lengths = {step.name: words.step_lasted(step, now) for step in steps}
+    name = max(lengths, key=lambda one: lengths[one], default="")
+    return name if len(lengths) > 1 and lengths[name] > sum(lengths.values()) / 2 else ""
 
 
 def _length(steps: Sequence[Step], now: datetime) -> float:

@@ -78,11 +78,15 @@ def lines(deploy: Deploy, usual: dict[str, float], now: datetime) -> list[StepLi
     return known + [StepLine(name, "to come", "", 0.0, length) for name, length in usual.items() if name not in names]
 
 
-_TOLD_ELSEWHERE = ("status", "reason", "subject", "author")
+_TOLD_ELSEWHERE = frozenset({"status", "reason", "subject", "author"})
+_COMES_LATER = ("gate ", "canary ", "watch ", "model ", "image", "digest", "base ")
 
 
 def changes(former: Deploy | None, deploy: Deploy) -> list[Difference]:
-    """What differs from the release before, but for what stands on top of the page already."""
+    """What differs from the release before, but for what stands on top of the page already, and for what a deploy that did not
+    get so far has not."""
     if former is None:
         return []
-    return [one for one in differences(former, deploy) if one.what not in _TOLD_ELSEWHERE]
+    found = [one for one in differences(former, deploy) if one.what not in _TOLD_ELSEWHERE]
+    whole = deploy.live_at is not None or deploy.status is Status.PROVEN
+    return [one for one in found if whole or one.after is not None or not one.what.startswith(_COMES_LATER)]

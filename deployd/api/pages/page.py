@@ -66,7 +66,7 @@ class Page:
             "caller": caller,
             "parts": self.parts,
             "scripts": sorted({part.script for part in self.parts if part.script}),
-            "here": _here(request),
+            "here": here(request),
             "seen": services.events.latest,
             "now": datetime.now(UTC),
             "note": _NOTES.get(request.query_params.get("done", "")),
@@ -136,13 +136,13 @@ def _to_login(request: Request) -> Response:
         return RedirectResponse("/login", 303)
     if "hx-request" in request.headers:
         return Response(status_code=401)
-    here = _here(request)
+    onward = here(request)
     if request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
-        return plain_page("onward.html", to=here)
-    return RedirectResponse("/login" + (f"?{urlencode({'next': here})}" if here != "/" else ""), 303)
+        return plain_page("onward.html", to=onward)
+    return RedirectResponse("/login" + (f"?{urlencode({'next': onward})}" if onward != "/" else ""), 303)
 
 
-def _here(request: Request) -> str:
+def here(request: Request) -> str:
     """The path of the page with its query."""
     path = quote(request.url.path)
     return f"{path}?{request.url.query}" if request.url.query else path
