@@ -1,7 +1,8 @@
 """`deployd hook`: make and maintain the webhook on the forge."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from deployd.cli.gitea_hooks import GiteaHooks
 from deployd.cli.github_hooks import GitHubHooks
 from deployd.cli.gitlab_hooks import GitLabHooks
 from deployd.cli.local import ConfigPath
-from deployd.cli.output import AppName, out
+from deployd.cli.output import AppName, AsJson, out
 from deployd.config.daemon import Config
 from deployd.config.file import default_path, load
 from deployd.config.values import read_secret
@@ -101,6 +102,7 @@ def redeliver(
     app: AppName,
     config: ConfigPath = None,
     dry: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask GitHub again for the deliveries that never succeeded."""
     settings = load(config or default_path())
@@ -114,9 +116,13 @@ def redeliver(
         assert isinstance(hooks, GitHubHooks)  # noqa: S101 - for the type
         lost = hooks.lost(place.url(settings))
         for delivery in lost:
-            out().print(f"{delivery.guid} {delivery.event} {delivery.delivered_at} {delivery.status}")
+            if not as_json:
+                out().print(f"{delivery.guid} {delivery.event} {delivery.delivered_at} {delivery.status}")
             if not dry:
                 hooks.redeliver(delivery)
+    if as_json:
+        print(json.dumps({"deliveries": [asdict(delivery) for delivery in lost]}, indent=2))
+        return
     count = f"{len(lost)} {'delivery' if len(lost) == 1 else 'deliveries'} never succeeded"
     out().print(count if dry or not lost else f"{count}; GitHub was asked to send them again")
 

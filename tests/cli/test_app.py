@@ -49,6 +49,20 @@ def test_every_command_shows_an_example_of_itself() -> None:
         assert command.help, name
 
 
+_ACT = {
+    *("run", "demo", "init", "completion", "open", "pause", "resume", "scale", "exec", "remove", "cancel"),
+    *("reload", "backup", "help", "token new", "hook install", "golden record"),
+}
+_PRINT_A_DOCUMENT = frozenset({"report", "golden schema"})
+
+
+def test_every_command_that_reads_prints_json() -> None:
+    for name, command in _commands(typer.main.get_command(app), "deployd"):
+        options = {option for parameter in command.params for option in parameter.opts}
+        acts = name.removeprefix("deployd ") in _ACT | _PRINT_A_DOCUMENT
+        assert ("--json" in options) is not acts, name
+
+
 @pytest.mark.slow
 def test_a_daemon_that_cannot_be_reached_gives_exit_code_69_and_a_hint() -> None:
     with bind("127.0.0.1", 0) as taken:

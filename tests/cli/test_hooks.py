@@ -1,5 +1,6 @@
 """`deployd hook` against small forges on loopback."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,8 @@ def test_redeliver_asks_for_the_lost_deliveries(hub: GitHub, config: Path, comma
     lost = {"guid": "g", "event": "push", "delivered_at": "today", "status": "timed out", "status_code": 0}
     hub.deliveries = [{"id": 4, **lost}]
     assert "1 delivery never succeeded\n" in command("hook", "redeliver", "iris", "--dry-run", "-c", str(config)).stdout
+    listed = json.loads(command("hook", "redeliver", "iris", "--dry-run", "--json", "-c", str(config)).stdout)
+    assert [one["event"] for one in listed["deliveries"]] == ["push"]
     assert hub.redelivered == []
     assert "GitHub was asked to send them again" in command("hook", "redeliver", "iris", "-c", str(config)).stdout
     assert hub.redelivered == [4]
