@@ -1,6 +1,7 @@
 """Traces over OTLP: a receiver on loopback, one that is away, and one that never answers."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -92,6 +93,18 @@ def test_a_receiver_that_is_away_costs_nothing_but_one_warning(
     exporter._thread.join(20)
     (warned,) = [record.getMessage() for record in caplog.records]
     assert warned.startswith("Traces are lost, the receiver is away: ")
+
+
+def test_without_the_extra_a_warning_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    exporter = Exporter("production")
+    exporter._thread.join(20)
+    exporter.send(spans(deploy_of(), "production"))
+    (warned,) = [record.getMessage() for record in caplog.records]
+    assert warned.startswith("No traces are sent: ")
+    assert "docs/operations.md says how to install it" in warned
 
 
 def test_traces_are_sent_only_where_the_environment_names_a_receiver() -> None:
