@@ -60,6 +60,7 @@ class Exporter:
             send = _sender(self._instance)
         except ImportError as exc:
             logger.warning("No traces are sent: %s (docs/operations.md says how to install it)", exc)
+            self._away = True  # that is all that is to be said
             return
         while (spans := self._waiting.get()) is not None:
             try:

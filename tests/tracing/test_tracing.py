@@ -101,7 +101,8 @@ def test_without_the_extra_a_warning_says_what_to_install(
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     exporter = Exporter("production")
     exporter._thread.join(20)
-    exporter.send(spans(deploy_of(), "production"))
+    for _ in range(1000):
+        exporter.send(spans(deploy_of(), "production"))
     (warned,) = [record.getMessage() for record in caplog.records]
     assert warned.startswith("No traces are sent: ")
     assert "docs/operations.md says how to install it" in warned
