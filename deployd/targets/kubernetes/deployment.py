@@ -4,7 +4,6 @@ A Deployment that deployd creates is applied whole, with its Service and autosca
 image is set, by compare-and-set.
 """
 
-import copy
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
@@ -25,9 +24,7 @@ from deployd.targets.kubernetes.companions import (
 )
 from deployd.targets.kubernetes.follow import RolloutEnded
 from deployd.targets.kubernetes.manifests import (
-    COMMIT,
     DEPLOY,
-    LAST_GOOD,
     REPLICAS,
     RESTART,
     SCALED,
@@ -37,7 +34,8 @@ from deployd.targets.kubernetes.others import annotations_of, changed_by_others,
 from deployd.targets.kubernetes.pace import is_held, pace_patch, paced
 from deployd.targets.kubernetes.patch import patched
 from deployd.targets.kubernetes.releases import Place, Release
-from deployd.targets.kubernetes.verdict import complete, image_of
+from deployd.targets.kubernetes.remembered import remembered
+from deployd.targets.kubernetes.verdict import image_of
 
 _RACES = 10
 _T = TypeVar("_T")
@@ -122,22 +120,8 @@ class AppDeployment:
         )
 
     def last_good(self, found: Json, deploy: Deploy | None) -> Release | None:
-        """The last good release according to the Deployment itself, when deployd has no record: it takes the Deployment over, or
-        has lost its state. None when there is only the unfinished `deploy`."""
-        container, annotations = self.container_of(found), annotations_of(found)
-        template: Json = copy.deepcopy(found["spec"]["template"])
-        number, image = int(annotations.get(DEPLOY) or 0), image_of(template, container) or ""
-        unfinished = deploy is not None and number == deploy.number
-        if number and (unfinished or not complete(found)):
-            good, _, image = annotations.get(LAST_GOOD, "").partition(" ")
-            if not image:
-                return None
-            number = int(good)
-        for item in template["spec"]["containers"]:
-            if item["name"] == container:
-                item["image"] = image
-        kept = template if self.settings.create else None
-        return Release(number or None, annotations.get(COMMIT, ""), container, image, kept)
+        """The last good release according to the Deployment itself. None when there is only the unfinished `deploy`."""
+        return remembered(found, self.container_of(found), deploy, created=self.settings.create)
 
     async def apply(
         self, release: Release, deploy: Deploy, found: Json | None, good: Release | None, pods: int | None = None
@@ -230,13 +214,6 @@ class AppDeployment:
     def name(self) -> str:
         """Namespace and name."""
         return "/".join(manifests.names(self.app))
-
-    def other_release(self, found: Json, good: Release) -> str:
-        """How the Deployment asks for something else than `good`."""
-        image = image_of(found["spec"]["template"], good.container)
-        if changed_by_others(found, good.container):
-            return f"somebody else set the image of its Deployment to {image}"
-        return f"its Deployment asks for {image} of deploy {annotations_of(found).get(DEPLOY, 'unknown')}"
 
     async def edited(self, found: Json, good: Release, deploy: Deploy) -> str:
         """How somebody else changed what deployd writes into the Deployment, Service or autoscaler; empty when nobody did.

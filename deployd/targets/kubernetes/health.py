@@ -2,7 +2,7 @@
 
 from deployd.domain import Deploy, Health
 from deployd.targets.kubernetes.deployment import AppDeployment
-from deployd.targets.kubernetes.others import asks_for, stopped_by_others
+from deployd.targets.kubernetes.others import asks_for, other_release, stopped_by_others
 from deployd.targets.kubernetes.releases import Record
 from deployd.targets.kubernetes.verdict import counts
 
@@ -16,7 +16,7 @@ async def health(deployment: AppDeployment, record: Record | None, deploy: Deplo
     if good is None or good.number != deploy.number:
         return Health("down", f"the last good release on the cluster is {good.number if good else 'none'}")
     if not asks_for(found, good):
-        return Health("down", deployment.other_release(found, good))
+        return Health("down", other_release(found, good))
     if edited := await deployment.edited(found, good, deploy):
         return Health("down", edited)
     if stopped_by_others(found, deployment.settings):

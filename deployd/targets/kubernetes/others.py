@@ -20,6 +20,14 @@ def asks_for(found: Json, release: Release) -> bool:
     )
 
 
+def other_release(found: Json, good: Release) -> str:
+    """How the Deployment asks for something else than `good`."""
+    image = image_of(found["spec"]["template"], good.container)
+    if changed_by_others(found, good.container):
+        return f"somebody else set the image of its Deployment to {image}"
+    return f"its Deployment asks for {image} of deploy {annotations_of(found).get(DEPLOY, 'unknown')}"
+
+
 def stopped_by_others(found: Json, settings: KubernetesApp) -> bool:
     """Whether somebody scaled it to 0 without deployd, and no autoscaler did."""
     mine = annotations_of(found).get(SCALED) or annotations_of(found).get(REPLICAS)
