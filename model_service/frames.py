@@ -95,6 +95,6 @@ def _objects(null: Any) -> Maker:
     def make(values: Sequence[Any]) -> Any:
         made = np.empty(len(values), dtype=object)
         made[:] = [null if value is None or value != value else value for value in values]  # noqa: PLR0124
-        return made
+        return pd.Series(made, dtype=object)  # pandas would take an array of texts as a column of texts
 
     return make

@@ -183,15 +183,22 @@ def value_schema(feature: Feature) -> dict[str, Any]:
             if not feature.unknown:
                 return {"enum": feature.categories}
             return {"type": "string" if isinstance(feature.categories[0], str) else "number"}
-        case "boolean" | "text" | "datetime":
-            return _SIMPLE[feature.type]
+        case "datetime":
+            zone = _OFFSET if "," in feature.dtype else ""
+            year = _NANOSECOND_YEAR if "ns" in feature.dtype else _YEAR
+            return {"type": "string", "pattern": f"^{year}{_DAY_AND_TIME}{zone}$"}
+        case "boolean" | "text":
+            return {"type": "boolean" if feature.type == "boolean" else "string"}
 
 
-_SIMPLE: dict[str, dict[str, Any]] = {
-    "boolean": {"type": "boolean"},
-    "text": {"type": "string"},
-    "datetime": {"type": "string", "format": "date-time"},
-}
+# Every text that fits is a date; so is the 29th of February in some years, which no pattern can say.
+_YEAR = "[1-9][0-9]{3}"
+_NANOSECOND_YEAR = "(1[7-9][0-9]{2}|2[01][0-9]{2}|22[0-5][0-9])"
+_DAY_AND_TIME = (
+    "-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+    "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+)
+_OFFSET = "(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9])"
 
 
 def _prediction(manifest: Manifest) -> dict[str, Any]:
