@@ -15,7 +15,7 @@ from deployd.config.app import App
 from deployd.config.running import Running
 from deployd.errors import DeploydError, Unavailable
 from deployd.judge.growth import grown
-from deployd.judge.traffic import Reading, Traffic
+from deployd.judge.traffic import Traffic
 from deployd.metrics import REQUEST_ERRORS, REQUESTS
 from deployd.samples import FINE, NO_RELEASE, Counted, Rates, Sample, merged, summed
 from deployd.store.store import Store
@@ -36,7 +36,7 @@ class Sampler:
         self._running = running
         self._store = store
         self._count = count
-        self._last: dict[str, Reading] = {}
+        self._last: dict[str, Counted] = {}
         self._last_at: float | None = None
         self._samples: dict[tuple[str, int, int], Sample] = {}
         self._seen: dict[int, float] = {}
@@ -72,7 +72,7 @@ class Sampler:
         before, self._last_at = self._last_at, now
         if before is not None:
             await self._add(FINE.stretch(now - FINE.seconds / 2), now - before, counted)
-        self._last = {app: each.reading for app, each in counted.items()}
+        self._last = dict(counted)
 
     async def write(self) -> None:
         """Write the samples that are not in the store yet. Unavailable when the disk refuses: then they are lost."""
@@ -96,9 +96,10 @@ class Sampler:
         for app, each in counted.items():
             if (last := self._last.get(app)) is None:
                 continue
+            deploys = {**last.deploys, **each.deploys}  # the container of a release that has ended may be gone by now
             found = [
-                _sample(app, at, traffic, each.deploys.get(address, NO_RELEASE))
-                for address, traffic in grown(last, each.reading).items()
+                _sample(app, at, traffic, deploys.get(address, NO_RELEASE))
+                for address, traffic in grown(last.reading, each.reading).items()
             ]
             for sample in found:
                 key = (app, at, sample.number)

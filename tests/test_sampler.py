@@ -97,6 +97,20 @@ async def test_an_unknown_address_is_told_as_no_release(store: Store) -> None:
     assert [(sample.number, sample.requests) for sample in samples] == [(0, 4)]
 
 
+async def test_what_a_release_was_asked_last_is_its_own_though_its_container_is_gone_by_then(store: Store) -> None:
+    gateway = FakeGateway()
+    gateway.has_counted(100)
+    sampler = sampler_of(store, gateway)
+    await sampler.sample(NOW)
+    gateway.has_counted(107)
+    gateway.has_counted(20, slot="s2", address=B)
+    gateway.deploys = {B: 2}
+    await sampler.sample(NOW + 10)
+    await sampler.write()
+    samples, _ = await store.traffic("iris", FINE, 0)
+    assert [(sample.number, sample.requests) for sample in samples] == [(1, 7), (2, 20)]
+
+
 async def test_the_rates_are_those_of_the_last_minute(store: Store) -> None:
     gateway = FakeGateway()
     sampler = sampler_of(store, gateway)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import dropwhile
 from typing import Any
 
 from deployd.api.pages import plots
@@ -17,6 +18,7 @@ from deployd.errors import DeploydError
 
 _SHOWN, _RELEASES = 50, 30
 _PATIENCE_SECONDS = 3.0
+_FEW = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ async def _blocks(
     services: Services, state: AppState, deploys: Sequence[Deploy], chosen: Range, now: datetime
 ) -> dict[str, Any]:
     app = state.app
-    counted = await traffic_of(services, app, chosen.seconds, chosen.step)
+    counted = await _traffic(services, app, chosen)
     released = await services.store.released(app, _RELEASES)
     return {
         "durations": plots.durations(deploys, now),
@@ -67,6 +69,19 @@ async def _blocks(
         "proofs": [evidence(gate) for gate in state.live.gates] if state.live is not None else [],
         **await _running(services, app),
     }
+
+
+async def _traffic(services: Services, app: str, chosen: Range) -> TrafficAnswer:
+    """The traffic from the first moment on at which anybody counted; in the shortest stretches while there are few of them."""
+    counted = _since_the_first(await traffic_of(services, app, chosen.seconds, chosen.step))
+    if len(counted.points) < _FEW and chosen == RANGES[0]:
+        return _since_the_first(await traffic_of(services, app, chosen.seconds))
+    return counted
+
+
+def _since_the_first(counted: TrafficAnswer) -> TrafficAnswer:
+    points = list(dropwhile(lambda point: point.requests is None, counted.points))
+    return counted.model_copy(update={"points": points})
 
 
 def _served(counted: TrafficAnswer, released: Sequence[Deploy]) -> list[Served]:

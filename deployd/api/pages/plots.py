@@ -144,7 +144,7 @@ def traffic(points: Sequence[PointAnswer], switches: Sequence[SwitchAnswer]) -> 
 
 def _rate(point: PointAnswer) -> Cell:
     rate = point.requests_per_second
-    return Cell(rate, f"{value(rate)}/s" if rate is not None else "not counted")
+    return Cell(rate, per_second(rate) if rate is not None else "not counted")
 
 
 def _share(point: PointAnswer) -> Cell:
@@ -172,6 +172,11 @@ def milliseconds(found: float | None) -> str:
     if found is None:
         return "–"
     return f"{found:.3g} ms" if found < 1000 else f"{found / 1000:.3g} s"
+
+
+def per_second(rate: float) -> str:
+    """`0/s`, `0.3/s`, `12/s`, `12,345/s`."""
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
 
 
 def percent(share: float | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from deployd.api.pages.plots import Cell, durations, measured_of, metrics, milliseconds, percent, traffic
+from deployd.api.pages.plots import Cell, durations, measured_of, metrics, milliseconds, per_second, percent, traffic
 from deployd.api.states import PointAnswer, SwitchAnswer
 from deployd.domain import Deploy, GateResult, Trigger
 from deployd.status import Status
@@ -100,6 +100,11 @@ def test_a_stretch_without_requests_has_no_share_of_errors() -> None:
 )
 def test_a_share_is_said_in_percent(share: float | None, told: str) -> None:
     assert percent(share) == told
+
+
+@pytest.mark.parametrize(("rate", "told"), [(0.0, "0/s"), (0.31, "0.31/s"), (9.96, "10/s"), (12_345.6, "12,346/s")])
+def test_a_rate_is_said_in_plain_digits(rate: float, told: str) -> None:
+    assert per_second(rate) == told
 
 
 @pytest.mark.parametrize(("found", "told"), [(0.8, "0.8 ms"), (12.0, "12 ms"), (1500.0, "1.5 s"), (None, "–")])

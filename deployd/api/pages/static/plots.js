@@ -173,7 +173,7 @@ class PlotView extends HTMLElement {
       stroke: colour(LINES[at % LINES.length]),
       width: 2,
       dash: DASHES[at % DASHES.length],
-      points: { show: !this.#overTime, size: 7, fill: colour(LINES[at % LINES.length]) },
+      points: { show: !this.#overTime || this.#rows.length < 30, size: 7, fill: colour(LINES[at % LINES.length]) },
       value: (_, value) => told(value),
     }));
   }
