@@ -185,7 +185,8 @@ def percent(share: float | None) -> str:
 
 
 def _moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%d %b %H:%M}"
+    said = f"{at.astimezone(UTC):%d %b %H:%M:%S}"
+    return said.removesuffix(":00")
 
 
 def _metrics_of(model: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -88,6 +88,11 @@ def test_traffic_is_drawn_with_its_switches_and_with_gaps_where_nobody_counted()
     assert latency.rows[0].cells == [Cell(2.0, "2 ms"), Cell(1500.0, "1.5 s")]
 
 
+def test_a_moment_has_its_seconds_where_there_are_some() -> None:
+    points = [PointAnswer(at=T + timedelta(seconds=seconds)) for seconds in (0, 10)]
+    assert [row.name for row in traffic(points, [])[0].rows] == ["26 Nov 12:00", "26 Nov 12:00:10"]
+
+
 def test_a_stretch_without_requests_has_no_share_of_errors() -> None:
     idle = PointAnswer(at=T, requests=0, errors=0, refused=0, requests_per_second=0.0)
     _, errors, _ = traffic([idle], [])

@@ -144,6 +144,7 @@ class PlotView extends HTMLElement {
   // UTC, as in the tables; over more than a day with the date.
   #moment(at, splits) {
     const told = new Date(at * 1000).toISOString();
+    if (splits.at(-1) - splits[0] < 600) return told.slice(11, 19);
     return splits.at(-1) - splits[0] > 86_400 ? `${told.slice(8, 10)}. ${told.slice(11, 16)}` : told.slice(11, 16);
   }
 
