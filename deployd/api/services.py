@@ -9,11 +9,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 
-from deployd.api.lately import Lately
 from deployd.api.pages.shared import Shared
 from deployd.api.readiness import Readiness
 from deployd.api.throttle import Throttle
@@ -70,7 +69,6 @@ class Services:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     streams: Streams = field(default_factory=Streams)
     readiness: Readiness = field(default_factory=Readiness)
-    blocks: Lately[dict[str, Any]] = field(default_factory=Lately)
     terminals: dict[str, Terminal] = field(default_factory=dict)
     logins: Throttle = field(default_factory=Throttle)
     drawings: Shared = field(default_factory=Shared)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from itertools import dropwhile
 from typing import Any
 
@@ -43,23 +42,13 @@ class Served:
 
 
 async def blocks(services: Services, state: AppState, now: datetime, wanted: str | None) -> dict[str, Any]:
-    """What the templates below `app/` show; `wanted` is the name of a range. Gathered once for all who look, and again after some
-    seconds, or when a deploy goes on."""
+    """What the templates below `app/` show; `wanted` is the name of a range."""
     chosen = next((one for one in RANGES if one.name == wanted), RANGES[0])
-    deploys = await services.store.deploys(state.app, _SHOWN)
-    proven = len(state.live.gates) if state.live is not None else 0
-    seen = state.app, chosen.name, proven, tuple((deploy.number, deploy.status) for deploy in deploys)
-    return await services.blocks.of(seen, partial(_blocks, services, state, deploys, chosen, now))
-
-
-async def _blocks(
-    services: Services, state: AppState, deploys: Sequence[Deploy], chosen: Range, now: datetime
-) -> dict[str, Any]:
     app = state.app
     counted = await _traffic(services, app, chosen)
     released = await services.store.released(app, _RELEASES)
     return {
-        "durations": plots.durations(deploys, now),
+        "durations": plots.durations(await services.store.deploys(app, _SHOWN), now),
         "measured": plots.metrics(released),
         "traffic": counted,
         "traffic_plots": plots.traffic(counted.points, counted.switches),

@@ -99,10 +99,10 @@ async def test_what_a_page_shows_is_gathered_once_for_many_who_look_and_anew_aft
 
     monkeypatch.setattr(daemon.target, "describe", describe)
     for _ in range(3):
-        await reader.get("/apps/iris")
+        await reader.get("/apps/iris", headers={"HX-Request": "true"})
     assert asked == ["iris"]
     await daemon.deployed(A)
-    text = await _text(reader)
+    text = (await reader.get("/apps/iris", headers={"HX-Request": "true"})).text
     assert asked == ["iris", "iris"]
     assert "How long deploys took" in text
 
