@@ -1,8 +1,8 @@
 """The first page with 50 apps and 100,000 deploys, and webhooks while 200 browsers follow one busy log.
 
 The page is asked for as a browser does, and drawn anew each time. A follower is what a deploy's page holds: one stream of events
-with the log in it. It counts when it has got all of the log, to the last byte. Meanwhile signed pushes come at a steady rate; a
-forge gives up after ten seconds.
+with the log in it, and at each step the parts of the page that have changed. It counts when it has got all of the log, to the
+last byte. Meanwhile signed pushes come at a steady rate; a forge gives up after ten seconds.
 """
 
 import asyncio
@@ -65,6 +65,7 @@ _PUSHED = {
     "commits": [],
     "head_commit": None,
 }
+_CHANGED = re.compile(rb"event: (step|deploy.status|gate)\n")
 _TO = re.compile(rb'"to": (\d+)')
 
 
@@ -180,6 +181,7 @@ async def _follow(here: World, report: Report) -> None:
         await pushing
     assert ended.status is Status.FAILED
     report.sample("followers that got all of the log", whole, "")
+    report.sample("parts of pages that were drawn anew", follower.redrawn, "")
     report.sample("the log", size / 1e6, "MB")
 
 
@@ -196,11 +198,13 @@ async def _until_all_have(following: list[asyncio.Task[None]], follower: "_Follo
 
 
 class _Followers:
-    """Streams of events with one log. They read sockets and little more, since they share the processors with the daemon."""
+    """Browsers with the page of one deploy. They read sockets and little more, since the daemon has the same processors."""
 
     def __init__(self, daemon: DemoDaemon, deploy: DeployAnswer) -> None:
         self._socket = daemon.api.removeprefix("unix://")
         self._path = f"/api/v1/events?app={deploy.app}&log={deploy.name}"
+        self._page = f"/apps/{deploy.app}/deploys/{deploy.number}"
+        self.redrawn = 0
         self._open = 0
         self._at: list[int] = []
         self.size = -1
@@ -225,6 +229,19 @@ class _Followers:
             while block := await reader.read(256 * 1024):
                 if found := _TO.findall(rest := rest[-64:] + block):
                     self._at[place] = int(found[-1])
+                if _CHANGED.search(block):
+                    await self._redraw()
+        finally:
+            writer.close()
+
+    async def _redraw(self) -> None:
+        """Ask for the live parts of the page, as htmx does."""
+        reader, writer = await asyncio.open_unix_connection(self._socket)
+        try:
+            head = "Host: localhost\r\nAccept: text/html\r\nHX-Request: true\r\nConnection: close\r\n\r\n"
+            writer.write(f"GET {self._page} HTTP/1.1\r\n{head}".encode())
+            answer = await reader.read()
+            self.redrawn += answer.startswith(b"HTTP/1.1 200")
         finally:
             writer.close()
 
