@@ -12,6 +12,7 @@ from deployd.api.auth import Caller
 from deployd.api.deploys import app_answer, must_be_known
 from deployd.api.pages import bars, words
 from deployd.api.pages.blocks import blocks
+from deployd.api.pages.home import all_remarks
 from deployd.api.pages.page import Head, Page, Part
 from deployd.api.services import Services
 from deployd.domain import Deploy, Step
@@ -54,7 +55,7 @@ async def app_page(request: Request, services: Services, caller: Caller, name: s
     wanted = {deploy.number for deploy in deploys} | ({state.in_flight.number} if state.in_flight else set())
     steps = await services.store.steps_of(name, wanted)
     usual = (await services.store.usual([name]))[name]
-    remarks = list(words.remarks(answer, now))
+    remarks = await all_remarks(services, answer, now)
     moving = steps.get(state.in_flight.number, ()) if state.in_flight else ()
     more = deploys[-1].number if len(deploys) == _SHOWN and deploys[-1].number > 1 else None
     configured = services.config.find(name) is not None
@@ -92,7 +93,7 @@ def timeline(deploys: Sequence[Deploy], steps: Mapping[int, Sequence[Step]], now
     for deploy in deploys:
         drawn = bars.step_bars(steps.get(deploy.number, ()), whole, now)
         told = ", ".join(bar.told for bar in drawn)
-        longest = _longest(steps.get(deploy.number, ()), now)
+        longest = _longest(steps.get(deploy.number, ()), now) if deploy.started_at is not None else ""
         found.append(Line(deploy, drawn, told, longest, replaced.get(deploy.number, [])))
     return found
 

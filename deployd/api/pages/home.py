@@ -43,12 +43,20 @@ async def home(request: Request, services: Services, caller: Caller) -> Response
     }
     now = datetime.now(UTC)
     rows = [row(app_answer(services, state), state, brief, steps, usual, now) for state in states]
-    remarks = [remark for one in rows for remark in words.remarks(one.app, now)]
+    remarks = [remark for one in rows for remark in await all_remarks(services, one.app, now)]
     tone = words.worst(
         [remark.tone for remark in remarks] + ["run"] * bool(moving) + ["ok"] * any(r.app.live for r in rows)
     )
     facts: dict[str, Any] = {"rows": rows, "remarks": remarks}
     return PAGE.drawn(request, services, caller, Head("Apps", tone), facts)
+
+
+async def all_remarks(services: Services, app: AppAnswer, now: datetime) -> list[words.Remark]:
+    """What a person should know of an app, with why its newest deploy waits."""
+    found = list(words.remarks(app, now))
+    newest = await services.store.newest_to_serve(app.name) if app.queued and not app.paused else None
+    waits = words.waiting(newest) if newest is not None else None
+    return found if waits is None else [*found, waits]
 
 
 def row(

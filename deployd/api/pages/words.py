@@ -190,6 +190,15 @@ def _remote(app: AppAnswer, now: datetime) -> Iterator[Remark]:
         yield Remark("wait", name, text, here)
 
 
+def waiting(deploy: Deploy) -> Remark | None:
+    """Why a queued deploy has not begun, or has to begin again, where that is recorded."""
+    if deploy.status is not Status.QUEUED or not deploy.reason:
+        return None
+    return Remark(
+        "wait", deploy.app, f"{deploy.name} waits: {deploy.reason}", f"/apps/{deploy.app}/deploys/{deploy.number}"
+    )
+
+
 def worst(tones: list[str]) -> str:
     """The tone of a whole page, for the icon in the browser's tab."""
     return next((tone for tone in ("bad", "wait", "run", "ok") if tone in tones), "idle")

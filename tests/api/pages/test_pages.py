@@ -64,6 +64,19 @@ async def test_the_first_page_shows_what_serves_what_is_on_its_way_and_what_need
     assert 'aria-label="Last deploys of iris, the newest last: #1 live' in page
 
 
+async def test_the_first_page_says_why_a_deploy_waits(daemon: Desk, reader: httpx.AsyncClient) -> None:
+    daemon.builder.away = [Unavailable("the registry is away") for _ in range(50)]
+    daemon.source.remotes[REPO][MAIN] = A
+    await daemon.scheduler.deploy("iris", A, "ada")
+    async for event in daemon.events.watch(after=0):
+        if event.kind == "deploy.status" and event.data.get("reason"):
+            break
+    for path in ("/", "/apps/iris"):
+        page = (await reader.get(path)).text
+        assert "iris/1 waits: the registry is away" in page, path
+        assert "most of it" not in page
+
+
 async def test_without_apps_the_first_page_says_what_to_do(tmp_path: Path) -> None:
     async with desk(tmp_path, {"git": {"poll_every": "1h"}}) as daemon, daemon.browser(**HEADERS) as client:
         page = (await client.get("/")).text

@@ -119,6 +119,15 @@ def test_what_a_person_should_know_of_an_app_is_said_with_the_worst_first() -> N
     ]
 
 
+def test_a_deploy_that_waits_says_why() -> None:
+    deploy = Deploy("iris", 9, "a" * 40, "refs/heads/main", Trigger("push"), Status.QUEUED, NOW, reason="no such host")
+    remark = words.waiting(deploy)
+    assert remark is not None
+    assert (remark.text, remark.link) == ("iris/9 waits: no such host", "/apps/iris/deploys/9")
+    begun = Deploy("iris", 9, "a" * 40, "refs/heads/main", Trigger("push"), Status.BUILDING, NOW, reason="no such host")
+    assert words.waiting(begun) is None
+
+
 def test_a_held_app_says_why_and_what_ends_it_but_not_twice_what_failed() -> None:
     held = HeldAnswer(commit="b" * 40, reason="rolled back by hand by ada")
     app = AppAnswer(name="iris", live=LIVE, held=held)

@@ -38,7 +38,7 @@
     if (lostAt !== null || document.hidden) return;
     lostAt = new Date();
     events.dataset.state = "lost";
-    connection.textContent = `No connection to deployd since ${lostAt.toLocaleTimeString()}. Trying again; what stands here may be old.`;
+    connection.textContent = `No connection to deployd since ${lostAt.toISOString().slice(11, 19)} UTC. Trying again; what stands here may be old.`;
   }
 
   function found() {
