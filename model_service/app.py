@@ -150,6 +150,11 @@ def _add_provenance(app: FastAPI, service: Service) -> None:
         recorded = service.manifest.model_dump()
         return JSONResponse(recorded | {"commit": recorded["commit"] or service.commit})
 
+    @app.get("/MODEL.md", response_class=Response, tags=["provenance"])
+    async def card() -> Response:
+        """The model card, with the commit that the image was built for if training did not know it."""
+        return Response(service.card(), media_type="text/markdown")
+
     @app.get("/examples", response_model=schemas.Examples, tags=["provenance"])
     async def examples() -> Response:
         """Some rows of the data that were held back from training, as /predict takes them."""

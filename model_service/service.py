@@ -43,6 +43,14 @@ class Service:
         """The commit that is served: the one that the image was built for, or else the one that the model was trained at."""
         return self.settings.commit or self.manifest.commit
 
+    def card(self) -> str:
+        """The model card; empty if there is none. In an image training knows no commit, so the service adds it."""
+        try:
+            text = (self.settings.dir / "MODEL.md").read_text()
+        except OSError:
+            return ""
+        return text.replace("from commit unknown", f"from commit {self.commit}", 1) if self.commit else text
+
     @property
     def why_not_ready(self) -> str | None:
         """The reason why the service is not ready; None when it is."""

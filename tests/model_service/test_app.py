@@ -1,5 +1,6 @@
 """The routes besides the predictions, and the OpenAPI document of all routes."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from jsonschema_rs import Draft202012Validator
 
 from model_service.manifest import Manifest
 from model_service.service import Service
+from model_service.settings import Settings
+from tests.model_service.conftest import served
 from tests.model_service.process import Running, running
 
 
@@ -30,6 +33,19 @@ async def test_version_names_commit_model_and_metrics(client: httpx.AsyncClient,
 
 async def test_manifest_shows_the_whole_manifest(client: httpx.AsyncClient, service: Service) -> None:
     assert (await client.get("/manifest")).json() == service.manifest.model_dump()
+
+
+async def test_the_card_names_the_commit_that_the_image_was_built_for(iris_dir: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(iris_dir, tmp_path / "model"))
+    known = Manifest.read(directory).commit
+    card = directory / "MODEL.md"
+    card.write_text(card.read_text().replace(f"from commit {known}", "from commit unknown"))
+    async with served(Settings(dir=directory, commit="d" * 40)) as (client, _):
+        answer = await client.get("/MODEL.md")
+        assert f"from commit {'d' * 40}" in answer.text
+        assert answer.headers["content-type"].startswith("text/markdown")
+        card.unlink()
+        assert (await client.get("/MODEL.md")).text == ""
 
 
 async def test_unknown_paths_and_methods_get_an_error_as_json(client: httpx.AsyncClient) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -57,6 +58,13 @@ def wait_for_version(url: str) -> dict[str, str]:
             return version
 
 
+def wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + 120
+    while httpx.get(f"{url}/v2/health/ready", timeout=5).status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_the_image_serves_unprivileged_on_a_read_only_root_and_exits_on_sigterm(docker: Docker) -> None:
     confined = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--memory=128m", "--pids-limit=64")
     container = docker("run", "-d", *confined, docker.image)
@@ -93,3 +101,34 @@ def test_the_image_is_little_larger_than_its_base_and_has_no_training_libraries(
     packages = docker("run", "--rm", docker.image, "ls", "/opt/serving/lib/python3.11/site-packages").split()
     assert "fastapi" in packages
     assert not {"numpy", "sklearn", "pip"} & set(packages)
+
+
+def test_a_task_of_another_folder_with_data_and_requirements_is_built_by_arguments(
+    docker: Docker, tmp_path: Path
+) -> None:
+    """The example of docs/models.md, with a pipeline of typed columns and a function of its own."""
+    for name in ("Dockerfile", ".dockerignore", "model_service"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, tmp_path / name)
+    shutil.copytree(Path(__file__).with_name("churn"), tmp_path / "churn")
+    image = f"{docker.image}-churn"
+    given = {
+        "CODE": "churn",
+        "TASK": "churn.task",
+        "REQUIREMENTS": "churn/requirements.txt",
+        "TRUST": "churn.task.log",
+        "COMMIT": "c" * 40,
+    }
+    docker("build", "-t", image, *(f"--build-arg={name}={value}" for name, value in given.items()), str(tmp_path))
+    container = docker("run", "-d", "--read-only", image)
+    try:
+        address = docker("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
+        url = f"http://{address}:5000"
+        assert wait_for_version(url)["commit"] == "c" * 40
+        wait_until_ready(url)
+        answer = httpx.post(f"{url}/predict", json={"instances": [{"age": 30, "plan": "basic"}]})
+        assert answer.json()["predictions"][0]["label"] in {"yes", "no"}
+        assert docker("exec", container, "python", "-c", "import toolz; print(toolz.__version__)") == "1.0.0"
+    finally:
+        docker("rm", "-f", container)
+        docker("image", "rm", image)

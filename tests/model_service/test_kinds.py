@@ -82,3 +82,10 @@ def test_what_cannot_be_served_is_refused_at_training(name: str) -> None:
     make, words = REFUSED[name]
     with pytest.raises(TrainingFailed, match=words):
         fit(make(0), seed=0)
+
+
+def test_the_page_about_models_names_every_kind_and_its_format() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    missing = [name for name, (_, form) in KINDS.items() if f"| {name} | {form} |" not in page]
+    missing += [name for name in TRUSTING | REFUSED if f"| {name} |" not in page]
+    assert missing == []
