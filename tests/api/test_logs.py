@@ -1,10 +1,13 @@
 """The logs of deploys, whole, in windows and followed, and the output of releases."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
+from deployd.api.logs import _end_of
+from deployd.domain import Step, StepStatus
 from deployd.errors import Unavailable
 from tests.api.reading import Reader, deployed, open_streams
 from tests.desk import MAIN, REPO, A, Desk
@@ -142,6 +145,21 @@ async def test_the_step_that_runs_reaches_to_the_end_of_the_log(daemon: Desk, cl
     assert [(step["name"], step["status"]) for step in index["steps"]] == [("fetch", "done"), ("build", "running")]
     assert index["steps"][-1]["last_line"] == index["lines"]
     daemon.builder.held[A].set()
+
+
+def test_a_step_that_a_crash_interrupted_ends_where_the_next_one_begins() -> None:
+    def step(status: StepStatus, start: int | None, end: int | None) -> Step:
+        return Step("build", status, datetime.now(UTC), log_start=start, log_end=end)
+
+    steps = [
+        step("cancelled", 0, None),
+        step("done", None, None),
+        step("done", 50, 80),
+        step("cancelled", 80, None),
+        step("running", 90, None),
+    ]
+    assert [_end_of(steps, place, 200) for place in (0, 2, 3, 4)] == [50, 80, 90, 200]
+    assert _end_of(steps[:1], 0, 200) == 200
 
 
 async def test_a_log_from_before_times_were_kept_has_an_index(daemon: Desk, client: httpx.AsyncClient) -> None:
