@@ -185,21 +185,28 @@ class PlotView extends HTMLElement {
     const { left, top, width, height } = plot.bbox;
     ctx.save();
     ctx.font = font.replace("12px", `${Math.round(12 * devicePixelRatio)}px`);
-    ctx.strokeStyle = ctx.fillStyle = colour("--text");
+    ctx.textAlign = "left";
+    ctx.strokeStyle = colour("--text");
     ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
-    let free = left;
-    for (const [moment, name] of JSON.parse(this.dataset.marks || "[]")) {
-      const x = plot.valToPos(moment, "x", true);
-      if (x < left || x > left + width) continue;
+    const marks = JSON.parse(this.dataset.marks || "[]")
+      .map(([moment, name]) => [plot.valToPos(moment, "x", true), name])
+      .filter(([x]) => x >= left && x <= left + width);
+    for (const [x] of marks) {
       ctx.beginPath();
       ctx.moveTo(x, top);
       ctx.lineTo(x, top + height);
       ctx.stroke();
-      const wide = ctx.measureText(name).width;
+    }
+    let free = left;
+    for (const [x, name] of marks) {
       if (x < free) continue; // no room for its name beside the one before
-      ctx.textAlign = x + wide + 6 > left + width ? "right" : "left";
-      ctx.fillText(name, x + (ctx.textAlign === "left" ? 4 : -4), top + 12 * devicePixelRatio);
-      free = x + wide + 8;
+      const wide = ctx.measureText(name).width + 6;
+      const from = x + wide > left + width ? x - wide - 1 : x + 1;
+      ctx.fillStyle = colour("--back"); // over the lines of the switches that follow
+      ctx.fillRect(from, top, wide, 15 * devicePixelRatio);
+      ctx.fillStyle = colour("--text");
+      ctx.fillText(name, from + 3, top + 12 * devicePixelRatio);
+      free = x + wide + 2;
     }
     ctx.restore();
   }
