@@ -14,7 +14,6 @@ from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingRegressor,
     GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     IsolationForest,
     RandomForestClassifier,
@@ -132,13 +131,6 @@ def mixed(last: Any) -> Any:
 def booleans(seed: int) -> Task:
     frame = pd.get_dummies(people()[["age", "city", "plan"]])
     return Task("dummies", frame, leaves(people()), estimator=LogisticRegression(max_iter=500))
-
-
-def categorical_boosting(seed: int) -> Task:
-    frame = people()[["age", "income", "plan"]]
-    return Task(
-        "plans", frame, leaves(people()), estimator=HistGradientBoostingClassifier(max_iter=5, random_state=seed)
-    )
 
 
 def coded(estimator: Any) -> Task:

@@ -101,25 +101,27 @@ async def test_the_forms_of_mlflows_clients_get_the_same_predictions(client: htt
     named = [dict(zip(NAMES, row, strict=True)) for row in ROWS]
     backwards = [[row[name] for name in reversed(NAMES)] for row in named]
     columns = {name: [row[name] for row in named] for name in NAMES}
-    for form in (
+    forms: list[dict[str, Any]] = [
         {"dataframe_split": {"columns": NAMES, "index": [7, 8], "data": ROWS}},
         {"dataframe_split": {"columns": NAMES[::-1], "data": backwards}},
         {"dataframe_records": named},
         {"instances": named},
         {"inputs": columns},
         {"inputs": named},
-    ):
+    ]
+    for form in forms:
         answer = await client.post("/predict", json=form)
         assert [one["label"] for one in answer.json()["predictions"]] == await expected(client)
     one_row = await client.post("/predict", json={"inputs": named[0]})
     assert len(one_row.json()["predictions"]) == 1
-    for form, words in (
+    faults: list[tuple[dict[str, Any], str]] = [
         ({"dataframe_split": {"columns": NAMES, "data": [[1]]}}, "dataframe_split.data[0]: expected a list of 8"),
         ({"dataframe_split": {"columns": [*NAMES[:-1], "age"], "data": ROWS}}, "a name is there twice"),
         ({"dataframe_records": []}, "at least one row"),
         ({"inputs": {"age": [1, 2], "plan": ["a"]}}, "columns of one length"),
         ({"inputs": named, "dataframe_records": named}, "expected one of instances"),
-    ):
+    ]
+    for form, words in faults:
         answer = await client.post("/predict", json=form)
         assert (answer.status_code, words in answer.json()["error"]) == (422, True), answer.text
 
