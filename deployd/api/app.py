@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployd.api import commands, deliveries, deploys, events, logs, ops, traffic
 from deployd.api.pages import buttons, files, login, routes
+from deployd.api.pages.page import error_page
 from deployd.api.services import Services
 from deployd.config.faults import words
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
@@ -106,6 +107,9 @@ async def _http(request: Request, exc: HTTPException) -> Response:
         if exc.detail != HTTPStatus(exc.status_code).phrase
         else f"there is nothing at this address for {request.method}"
     )
+    browser = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
+    if exc.status_code == 404 and browser:
+        return await error_page(request, 404, RequestRefused(404, "there is no such page"))
     return _answer(exc.status_code, detail, headers=dict(exc.headers or {}))
 
 

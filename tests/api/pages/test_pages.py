@@ -218,7 +218,9 @@ async def test_older_deploys_are_a_page_further(daemon: Desk, reader: httpx.Asyn
     assert "Newest deploys" in older
 
 
-@pytest.mark.parametrize("path", ["/apps/none", "/apps/iris/deploys/77", "/apps/iris/deploys/x", "/apps/iris?before=x"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/apps/none", "/apps/iris/deploys/77", "/apps/iris/deploys/x", "/apps/iris?before=x"]
+)
 async def test_what_is_not_there_is_answered_with_a_page(reader: httpx.AsyncClient, path: str) -> None:
     answer = await reader.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
