@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command that the arguments name; does not return."""
     if sys.argv[1:2] == ["run"]:
         gc.disable()  # until all is loaded: it would look through the libraries again and again, and find nothing
-        sys.modules["rich"] = None  # type: ignore[assignment]  # httpx would load it for a command line of its own
+        sys.modules["httpx._main"] = None  # type: ignore[assignment]  # its command line would load two more libraries
         from deployd.serve import serve  # noqa: PLC0415 - see above
 
         sys.exit(serve(sys.argv[2:]))
