@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from deployd.act import Act
 from deployd.delivery import Owed
 from deployd.status import Status
 
@@ -244,6 +245,7 @@ class AppState(Struct, frozen=True):
     last, since `wanted_at`. When it does not serve and nothing waits or is in flight, the app is held: `held_reason` says why.
     `owed_since`: since when a delivery owes it a look. `failed`: the newest deploy, when it failed or was reverted. `at_rest`:
     nothing that could change what serves is in flight or waits; a deploy that only proves its commit may be.
+    `acts`: the last that people did to it beside deploys, the newest first.
     """
 
     app: str
@@ -260,6 +262,7 @@ class AppState(Struct, frozen=True):
     held_reason: str = ""
     owed_since: datetime | None = None
     failed: Deploy | None = None
+    acts: tuple[Act, ...] = ()
 
     @property
     def held_commit(self) -> str | None:

@@ -224,6 +224,22 @@ class Scheduler:
         if (lane := self._lanes.get(name)) is not None:
             lane.pause(paused=paused)
 
+    async def scale(self, name: str, replicas: int, by: str | None) -> None:
+        """Run so many replicas."""
+        app, target = self.target_of(name)
+        await target.scale(app, replicas)
+        await self._store.record_act([name], "scaled", by, str(replicas))
+
+    async def redeliver(self, guid: str, by: str | None) -> None:
+        """Take a delivery once more, as if its forge had sent it again."""
+        if (received := await self._store.delivery(guid)) is None:
+            raise RequestRefused(
+                404, f"there is no delivery {guid}", hint="old deliveries are forgotten; see [retention]"
+            )
+        push = Push(received.repository, received.ref, received.commit)
+        names = await self.accept(received.delivery, push, [outcome.app for outcome in received.outcomes])
+        await self._store.record_act(names, "redelivered", by, guid)
+
     async def remove(self, name: str) -> None:
         """Remove an app that is no longer in the config from its targets."""
         if self._running.app(name) is not None:

@@ -9,12 +9,13 @@ from starlette.responses import Response
 
 from deployd.api.answers import DeployAnswer, DeploysAnswer, DiffAnswer, DifferenceAnswer
 from deployd.api.asked import CommitName, DeployAsked, RollbackAsked, ScaleAsked
-from deployd.api.auth import DEPLOYS, READS, RULES, Deployer
+from deployd.api.auth import READS, RULES, Deployer
 from deployd.api.differences import differences
 from deployd.api.paths import Number, NumberQuery
 from deployd.api.report import report
 from deployd.api.services import Given, Services
 from deployd.api.states import (
+    ActAnswer,
     AppAnswer,
     AppsAnswer,
     DescribeAnswer,
@@ -118,18 +119,17 @@ async def pause(app: str, services: Given, caller: Deployer) -> AppAnswer:
     return app_answer(services, await services.store.state(app))
 
 
-@router.post("/{app}/resume", dependencies=[DEPLOYS])
-async def resume(app: str, services: Given) -> AppAnswer:
+@router.post("/{app}/resume")
+async def resume(app: str, services: Given, caller: Deployer) -> AppAnswer:
     """Start deploys of the app again; the newest that is queued runs."""
-    await services.scheduler.pause(app, paused=False)
+    await services.scheduler.pause(app, paused=False, by=caller.name)
     return app_answer(services, await services.store.state(app))
 
 
-@router.post("/{app}/scale", dependencies=[DEPLOYS])
-async def scale(app: str, asked: ScaleAsked, services: Given) -> AppAnswer:
+@router.post("/{app}/scale")
+async def scale(app: str, asked: ScaleAsked, services: Given, caller: Deployer) -> AppAnswer:
     """Run this number of replicas."""
-    configured, target = services.scheduler.target_of(app)
-    await target.scale(configured, asked.replicas)
+    await services.scheduler.scale(app, asked.replicas, caller.name)
     return app_answer(services, await services.store.state(app))
 
 
@@ -247,4 +247,5 @@ def app_answer(services: Services, state: AppState) -> AppAnswer:
         queued=state.queued,
         traffic=_rates(services, state.app),
         urls=public_urls(services.config, app) if app else [],
+        acts=[ActAnswer.model_validate(act) for act in state.acts],
     )

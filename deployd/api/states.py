@@ -76,10 +76,20 @@ class WaitingAnswer(Answer):
     reason: str
 
 
+class ActAnswer(Answer):
+    """What a person did to the app beside deploys: `paused`, `resumed`, `scaled` (`detail`: to how many pods) or `redelivered`
+    (`detail`: the GUID)."""
+
+    at: datetime
+    by: str | None = None
+    done: str
+    detail: str = ""
+
+
 class AppAnswer(Answer):
     """One app. `configured` is false when the app still serves but is no longer in the config, `older_config` true when its live
     release was made with another config than the present one. `traffic` is null where nobody counts: on Kubernetes, and until
-    the gateway was asked twice."""
+    the gateway was asked twice. `acts`: the last of them, the newest first."""
 
     name: str
     configured: bool = True
@@ -102,6 +112,7 @@ class AppAnswer(Answer):
     queued: int = 0
     traffic: RatesAnswer | None = None
     urls: list[str] = []
+    acts: list[ActAnswer] = []
 
 
 def live_of(state: AppState) -> LiveAnswer | None:

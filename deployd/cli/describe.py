@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
+from deployd.act import told
 from deployd.api.answers import BaseAnswer, DeployAnswer
 from deployd.api.states import AppAnswer, DescribeAnswer
 from deployd.cli.output import out, status_text
@@ -72,6 +73,7 @@ def _app(app: AppAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "In flight", Text(f"{moving.name} ") + status_text(moving.status) if moving else None
     yield "Waiting", str(app.queued) if app.queued else None
     yield "URL", " ".join(app.urls) or None
+    yield "By hand", "\n".join(f"{told(act.by, act.done, act.detail)}, {age(act.at)} ago" for act in app.acts)
 
 
 def _deploy(deploy: DeployAnswer) -> Iterator[tuple[str, str | Text | None]]:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from deployd.delivery import Owed
 from deployd.domain import AppState, Deploy, Head, Health, Known, Skip, Wanted
+from deployd.store.acts import last_acts, write_act
 from deployd.store.deploys import queue
 from deployd.store.rows import deploy_of, moment
 from deployd.store.schema import IN_FLIGHT
@@ -75,13 +76,21 @@ class Apps(Table):
         return await self._database.read(lambda connection: [name for (name,) in connection.execute(query)])
 
     async def pause(self, app: str, *, paused: bool, by: str | None = None) -> None:
-        """Pause or resume the app. Deploys of a paused app stay queued. Pausing it once more does not change who paused it."""
+        """Pause or resume the app. Deploys of a paused app stay queued. What it is already is not done
+        once more, and does not change who did it."""
         query = (
             "INSERT INTO apps (name, paused, paused_by, paused_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE "
             "SET paused = ?2, paused_by = iif(paused AND ?2, paused_by, ?3), paused_at = iif(paused AND ?2, paused_at, ?4)"
         )
         row = (app, int(paused), by, time.time()) if paused else (app, 0, None, None)
-        await self._database.write(lambda connection: connection.execute(query, row).rowcount)
+
+        def work(connection: sqlite3.Connection) -> None:
+            before = connection.execute("SELECT paused FROM apps WHERE name = ?", (app,)).fetchone()
+            connection.execute(query, row)
+            if paused != (before is not None and bool(before["paused"])):
+                write_act(connection, app, "paused" if paused else "resumed", by)
+
+        await self._database.write(work)
         self._events.publish("app", app, None, {"paused": paused})
 
     async def number_above(self, app: str, number: int) -> None:
@@ -160,8 +169,9 @@ def _answer(connection: sqlite3.Connection, app: str, commit: str | None, upto: 
 def app_state(connection: sqlite3.Connection, app: str) -> AppState:
     """The state of an app, from its row and its deploys."""
     row = connection.execute("SELECT * FROM apps WHERE name = ?", (app,)).fetchone()
+    acts = last_acts(connection, app)
     if row is None:
-        return AppState(app)
+        return AppState(app, acts=acts)
 
     def find(condition: str) -> Deploy | None:
         found = connection.execute(f"SELECT * FROM deploys WHERE app = ?1 AND {condition}", (app,)).fetchone()
@@ -187,6 +197,7 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
         held_reason=_why_held(connection, row, live) if at_rest and live is not None else "",
         owed_since=moment(row["owed_since"]),
         failed=find(f"status IN ('failed', 'reverted') AND number = ({_NEWEST_TO_SERVE})") if at_rest else None,
+        acts=acts,
     )
 
 

@@ -250,6 +250,18 @@ MIGRATIONS = (
     ALTER TABLE apps ADD COLUMN paused_by TEXT;
     ALTER TABLE apps ADD COLUMN paused_at REAL;
     """,
+    # What people did to an app beside deploys.
+    """
+    CREATE TABLE acts (
+        id     INTEGER PRIMARY KEY AUTOINCREMENT,
+        app    TEXT NOT NULL,
+        at     REAL NOT NULL,
+        who    TEXT,
+        done   TEXT NOT NULL,                      -- paused, resumed, scaled, redelivered
+        detail TEXT NOT NULL                       -- the number of pods, the GUID of the delivery
+    ) STRICT;
+    CREATE INDEX acts_of_app ON acts (app, id);
+    """,
 )
 
 

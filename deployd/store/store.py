@@ -1,10 +1,11 @@
-"""The store of deployd: deliveries, decisions, deploys, their steps and what they made, logins; one module for each table.
+"""The store of deployd: deliveries, decisions, deploys, their steps and what they made, logins, acts; one module for each table.
 
 Every method is one short transaction. `accept` fails at once when the disk refuses, so that the forge sees a failed delivery.
 """
 
 from pathlib import Path
 
+from deployd.store.acts import Acts
 from deployd.store.apps import Apps
 from deployd.store.builds import Builds
 from deployd.store.containers import Containers
@@ -19,7 +20,9 @@ from deployd.store.steps import Steps
 from deployd.store.traffic import Traffic
 
 
-class Store(Deliveries, Deploys, Records, Steps, Apps, Releases, Reruns, Containers, Builds, Traffic, Outbox, Sessions):
+class Store(
+    Deliveries, Deploys, Records, Steps, Apps, Releases, Reruns, Containers, Builds, Traffic, Outbox, Sessions, Acts
+):
     """All tables of one database."""
 
     async def ping(self) -> None:

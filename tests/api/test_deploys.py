@@ -51,6 +51,7 @@ async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser:
         "queued": 0,
         "traffic": None,
         "urls": ["http://127.0.0.1:8000"],
+        "acts": [],
     }
 
 
@@ -268,6 +269,9 @@ async def test_a_target_that_cannot_scale_refuses(daemon: Desk, browser: httpx.A
     daemon.target.replicas = 1
     assert (await browser.post(f"{APP}/scale", json={"replicas": 3})).status_code == 200
     assert daemon.target.replicas == 3
+    me = pwd.getpwuid(os.getuid()).pw_name
+    (act,) = (await browser.get(APP)).json()["acts"]
+    assert (act["by"], act["done"], act["detail"]) == (me, "scaled", "3")
 
 
 async def test_describe_shows_the_running_containers(daemon: Desk, browser: httpx.AsyncClient) -> None:

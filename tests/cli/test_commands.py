@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pwd
 import signal
 import sqlite3
 import subprocess
@@ -255,6 +257,11 @@ def test_pause_resume_scale_reload_backup_remove(daemon: Neighbour, command: Com
     assert command("scale", "iris", "2").exit_code == 1
     daemon.desk.target.replicas = 1
     assert command("scale", "iris", "2").exit_code == 0
+    me = pwd.getpwuid(os.getuid()).pw_name
+    scaled, resumed, paused = command("describe", "iris").stdout.partition("By hand:")[2].splitlines()[:3]
+    assert scaled.strip().startswith(f"{me} scaled it to 2 pods, ")
+    assert resumed.strip().startswith(f"{me} resumed it, ")
+    assert paused.strip().startswith(f"{me} paused it, ")
     copy = tmp_path / "copy.db"
     assert command("backup", str(copy)).exit_code == 0
     with closing(sqlite3.connect(copy)) as database:

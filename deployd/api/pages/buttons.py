@@ -8,7 +8,6 @@ from starlette.responses import RedirectResponse, Response
 
 from deployd.api.asked import DeployAsked, RollbackAsked, ScaleAsked
 from deployd.api.auth import Deployer
-from deployd.api.pages import deliveries
 from deployd.api.pages.login import fields
 from deployd.api.pages.page import PageRoute
 from deployd.api.paths import Number
@@ -69,13 +68,11 @@ async def resume(app: str, services: Given, caller: Deployer) -> Response:
 @router.post("/apps/{app}/scale", response_class=Response)
 async def scale(app: str, request: Request, services: Given, caller: Deployer) -> Response:
     """Run so many replicas."""
-    del caller
     try:
         asked = ScaleAsked.model_validate({"replicas": (await fields(request)).get("replicas", "")})
     except ValidationError as exc:
         raise RequestRefused(422, "the number of pods is between 0 and 1000") from exc
-    configured, target = services.scheduler.target_of(app)
-    await target.scale(configured, asked.replicas)
+    await services.scheduler.scale(app, asked.replicas, caller.name)
     return _seen(f"/apps/{quote(app)}?done=scaled")
 
 
@@ -88,8 +85,7 @@ async def cancel(app: str, number: Number, services: Given, caller: Deployer) ->
 @router.post("/deliveries/{guid}/redeliver", response_class=Response)
 async def redeliver(guid: str, services: Given, caller: Deployer) -> Response:
     """Take a delivery once more."""
-    del caller
-    await deliveries.redeliver(services, guid)
+    await services.scheduler.redeliver(guid, caller.name)
     return _seen("/deliveries?done=redelivered")
 
 

@@ -10,9 +10,8 @@ from starlette.responses import Response
 from deployd.api.auth import Caller
 from deployd.api.pages.page import Head, Page, Part
 from deployd.api.services import Services
-from deployd.delivery import Outcome, Push, Received
+from deployd.delivery import Outcome, Received
 from deployd.domain import Deploy
-from deployd.errors import RequestRefused
 from deployd.forges.configured import sections
 
 PAGE = Page((Part("deliveries/list"), Part("deliveries/dialogs", live=False)))
@@ -81,12 +80,3 @@ def came_of(outcome: Outcome, named: str, deploy: Deploy | None, trouble: str) -
     how = f"{deploy.name} {deploy.status.predicate}"
     why = f": {deploy.reason}" if deploy.reason else ""
     return Came(app, f"{how}{newer}{why}", deploy)
-
-
-async def redeliver(services: Services, guid: str) -> None:
-    """Take a delivery once more, as if its forge had sent it again."""
-    received = await services.store.delivery(guid)
-    if received is None:
-        raise RequestRefused(404, f"there is no delivery {guid}", hint="old deliveries are forgotten; see [retention]")
-    push = Push(received.repository, received.ref, received.commit)
-    await services.scheduler.accept(received.delivery, push, [outcome.app for outcome in received.outcomes])

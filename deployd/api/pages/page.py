@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from deployd.act import told
 from deployd.api.auth import Caller, caller_of
 from deployd.api.pages import bars, plots, words
 from deployd.api.pages.files import address
@@ -158,6 +159,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"static": address, "bars": bars, "plots": plots, "words": words}
+    made.globals |= {"static": address, "bars": bars, "plots": plots, "words": words, "act_told": told}
     made.filters |= words.FILTERS
     return made

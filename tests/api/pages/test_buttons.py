@@ -73,6 +73,33 @@ async def test_a_scale_is_told_on_the_page(tmp_path: Path) -> None:
         assert "The number of pods was changed." in (await client.get(answer.headers["location"])).text
 
 
+async def test_the_page_of_the_app_and_the_api_show_who_resumed_scaled_and_redelivered(tmp_path: Path) -> None:
+    async with secured_desk(tmp_path) as daemon, _as(daemon, "ada") as ada, _as(daemon, "admin") as admin:
+        daemon.target.replicas = 1
+        await delivered(daemon.store, "guid 1", A)
+        await ada.post("/apps/iris/pause")
+        await admin.post("/apps/iris/resume")
+        await ada.post("/apps/iris/scale", data={"replicas": "3"})
+        await admin.post("/deliveries/guid%201/redeliver")
+        said = ["admin redelivered guid 1", "ada scaled it to 3 pods", "admin resumed it", "ada paused it"]
+        page = (await ada.get("/apps/iris")).text
+        places = [page.index(f"{one} <time") for one in said]
+        assert places == sorted(places)
+        acts = (await ada.get("/api/v1/apps/iris")).json()["acts"]
+        assert [(act["by"], act["done"], act["detail"]) for act in acts] == [
+            ("admin", "redelivered", "guid 1"),
+            ("ada", "scaled", "3"),
+            ("admin", "resumed", ""),
+            ("ada", "paused", ""),
+        ]
+
+
+async def test_what_was_refused_was_not_done(tmp_path: Path) -> None:
+    async with secured_desk(tmp_path) as daemon, _as(daemon, "ada") as client:
+        assert (await client.post("/apps/iris/scale", data={"replicas": "2"})).status_code == 409
+        assert (await daemon.store.state("iris")).acts == ()
+
+
 async def test_a_redelivery_decides_a_head_again_whose_deploy_failed(tmp_path: Path) -> None:
     async with secured_desk(tmp_path) as daemon, _as(daemon, "ada") as client:
         daemon.source.remotes[REPO][MAIN] = A
