@@ -56,6 +56,29 @@ class Ignored(Struct, frozen=True):
     reason: str
 
 
+class NotKept(Struct, frozen=True):
+    """A webhook request that was answered with `status` and not stored, and why.
+
+    Of a refused one only `peer`, the address of its sender, is known; of a genuine one the other fields, but of a ping or an
+    event that is no push neither the repository nor the ref.
+    """
+
+    at: datetime
+    forge: str
+    status: int
+    reason: str
+    peer: str = ""
+    event: str = ""
+    guid: str = ""
+    repository: str = ""
+    ref: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """It was refused, not ignored."""
+        return self.status != 200
+
+
 class Owed(Struct, frozen=True):
     """A delivery that no look has answered yet. `id` grows with each delivery that is stored."""
 

@@ -17,7 +17,9 @@ from typing import Any
 
 from deployd.aftermath import Aftermath
 from deployd.api.app import create_app
+from deployd.api.auth import peer_of
 from deployd.api.doors import Doors
+from deployd.api.not_kept import NotKeptList
 from deployd.api.ops import sweep_backups
 from deployd.api.scrape import expect as expect_series
 from deployd.api.services import Services
@@ -196,11 +198,13 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         stack.push_async_callback(checks.close)
         scheduler = Scheduler(running, store, source, pipeline, aftermath, targets, checks=checks)
         sampler = Sampler(running, store, docker.counted)
+        not_kept = NotKeptList(lambda scope: peer_of(scope, running.config))
         webhooks = Doors(
             *(secrets, scheduler.accept, DELIVERIES),
             propose=scheduler.propose,
             apps=config.app,
             max_body=config.server.max_body,
+            not_kept=not_kept,
         )
         running.tell(lambda new: webhooks.follow(new.app))
         reporting = Reporting(running, store, events, logs)
@@ -210,7 +214,9 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         async def reload() -> Sequence[str]:
             return await daemon.reload()
 
-        services = Services(running, scheduler, store, events, logs, targets, sampler, reporting, reload)
+        services = Services(
+            *(running, scheduler, store, events, logs, targets, sampler, reporting, reload), not_kept=not_kept
+        )
         servers = _servers(config, services, webhooks)
         daemon = Daemon(config_path, services, webhooks, *servers, docker, reporting)
         yield daemon

@@ -143,11 +143,28 @@ class DeliveryAnswer(Answer):
     apps: list[OutcomeAnswer]
 
 
+class NotKeptAnswer(Answer):
+    """A webhook request that was answered and not stored: refused, or, with status 200, ignored. Of a refused one only the
+    address `peer` of its sender is said, of an ignored one the rest, as far as its event has it."""
+
+    at: datetime
+    forge: str
+    status: int
+    reason: str
+    peer: str = ""
+    event: str = ""
+    guid: str = ""
+    repository: str = ""
+    ref: str = ""
+
+
 class DeliveriesAnswer(Answer):
-    """A page of deliveries, newest first; `before` asks for the next page, null on the last."""
+    """A page of deliveries, newest first; `before` asks for the next page, null on the last. `not_kept`, on the first page: the
+    last requests that were refused or ignored since deployd started."""
 
     deliveries: list[DeliveryAnswer]
     before: int | None = None
+    not_kept: list[NotKeptAnswer] = []
 
 
 class DifferenceAnswer(Answer):

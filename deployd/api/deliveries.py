@@ -1,10 +1,11 @@
-"""The accepted deliveries: the outcome of each, or why the look that it asked for has not happened yet."""
+"""The accepted deliveries: the outcome of each, or why the look that it asked for has not happened yet. And the last of
+those that were refused or ignored."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from deployd.api.answers import DeliveriesAnswer, DeliveryAnswer, OutcomeAnswer
+from deployd.api.answers import DeliveriesAnswer, DeliveryAnswer, NotKeptAnswer, OutcomeAnswer
 from deployd.api.auth import READS
 from deployd.api.services import Given, Services
 from deployd.delivery import Outcome, Received
@@ -19,10 +20,15 @@ async def deliveries(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
 ) -> DeliveriesAnswer:
-    """The accepted deliveries, newest first."""
+    """The accepted deliveries, newest first; beside the first ones those that were refused or ignored."""
     found = await services.store.deliveries(limit, before)
     more = found[-1].id if len(found) == limit else None
-    return DeliveriesAnswer(deliveries=[_answer(services, one) for one in found], before=more)
+    not_kept = services.not_kept.latest() if before is None else ()
+    return DeliveriesAnswer(
+        deliveries=[_answer(services, one) for one in found],
+        before=more,
+        not_kept=[NotKeptAnswer.model_validate(one) for one in not_kept],
+    )
 
 
 @router.get("/{guid}", dependencies=[READS])
@@ -31,6 +37,8 @@ async def one_delivery(
 ) -> DeliveryAnswer:
     """One delivery, by the GUID from its forge."""
     if (found := await services.store.delivery(guid)) is None:
+        if (ignored := services.not_kept.find(guid)) is not None:
+            raise RequestRefused(404, f"delivery {guid} was ignored: {ignored.reason}")
         hint = "refused and ignored deliveries are not kept, nor are those of pull requests; the forge's own list has them all"
         raise RequestRefused(404, f"there is no delivery {guid}", hint=hint)
     return _answer(services, found)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import Counter
 
+from deployd.api.not_kept import NotKeptList
 from deployd.api.webhooks import Accept, Propose, WebhookDoor, bodies_of
 from deployd.config.app import App
 from deployd.forges.configured import FORGES, forges
@@ -21,12 +22,18 @@ class Doors:
         propose: Propose,
         apps: Sequence[App],
         max_body: int,
+        not_kept: NotKeptList | None = None,
     ) -> None:
         """`secrets` by the name of their forge; ConfigError when one of them can be none."""
-        bodies = bodies_of(max_body)
+        bodies, not_kept = bodies_of(max_body), not_kept or NotKeptList()
         self._doors = {
             forge.name: WebhookDoor(
-                *(forge, accept, deliveries), propose=propose, apps=apps, max_body=max_body, bodies=bodies
+                *(forge, accept, deliveries),
+                propose=propose,
+                apps=apps,
+                max_body=max_body,
+                bodies=bodies,
+                not_kept=not_kept,
             )
             for forge in forges(secrets)
         }

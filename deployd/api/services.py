@@ -1,8 +1,8 @@
 """The parts of the daemon that the endpoints use; main.py creates them once.
 
 Holds no logic. Its only own state is the number of open streams, the last readiness check, the failed logins, the pages drawn
-last, and the terminals
-of the commands that run at one, by a name that only the caller of each knows.
+last, the webhook requests that were not stored, and the terminals of the commands that run at one, by a name that only the caller
+of each knows.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from deployd.api.not_kept import NotKeptList
 from deployd.api.pages.shared import Shared
 from deployd.api.readiness import Readiness
 from deployd.api.throttle import Throttle
@@ -72,6 +73,7 @@ class Services:
     terminals: dict[str, Terminal] = field(default_factory=dict)
     logins: Throttle = field(default_factory=Throttle)
     drawings: Shared = field(default_factory=Shared)
+    not_kept: NotKeptList = field(default_factory=NotKeptList)
 
     @property
     def config(self) -> Config:

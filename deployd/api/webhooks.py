@@ -12,6 +12,7 @@ from prometheus_client import Counter
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from deployd.api.not_kept import NotKeptList
 from deployd.config.app import App
 from deployd.delivery import Delivery, Ignored, Ping, Proposal, Push, Pushes
 from deployd.errors import DeliveryRejected, Unavailable
@@ -62,12 +63,15 @@ class WebhookDoor:
         apps: Sequence[App],
         max_body: int,
         bodies: Bodies | None = None,
+        not_kept: NotKeptList | None = None,
     ) -> None:
-        """`bodies`: the limit that it shares with other doors, instead of one of its own."""
+        """`bodies`: the limit that it shares with other doors, instead of one of its own; so is `not_kept`, which notes what it
+        refuses and ignores."""
         self._accept = accept
         self._propose = propose
         self._max_body = max_body
         self._bodies = bodies or bodies_of(max_body)
+        self._not_kept = not_kept or NotKeptList()
         self._one_large = asyncio.Lock()
         self._counts = {outcome: deliveries.labels(forge.name, outcome) for outcome in _OUTCOMES}
         self.trust(forge)
@@ -89,27 +93,28 @@ class WebhookDoor:
         try:
             form = self._admit(scope["method"], headers)
             async with self._bodies.read(receive, self._limit(form=form)) as raw:
-                answer = await self._answer(raw, headers, form=form)
+                answer = await self._answer(raw, scope, headers, form=form)
         except Gone:
             self._counts["aborted"].inc()
             return
         except DeliveryRejected as exc:
-            answer = self._refused(exc)
+            answer = self._refused(scope, exc)
             answer.headers["connection"] = "close"  # the rest of the body is not read
         await answer(scope, receive, send)
 
-    async def _answer(self, raw: bytes, headers: Headers, *, form: bool) -> Response:
+    async def _answer(self, raw: bytes, scope: Scope, headers: Headers, *, form: bool) -> Response:
         try:
             delivery, found = await self._read(raw, headers, form=form)
             return await self._say(delivery, found)
         except DeliveryRejected as exc:
             if exc.status != 401:
                 _log.warning("Delivery from %s rejected with %d: %s", self._forge.name, exc.status, exc.message)
-            return self._refused(exc)
+            return self._refused(scope, exc)
         except Unavailable as exc:
             _log.error("Delivery from %s not stored: %s", self._forge.name, exc.message)
             hint = "redeliver it in a moment"
-            return self._refused(DeliveryRejected(503, "the delivery cannot be stored now", hint=hint, retry_after=30))
+            refusal = DeliveryRejected(503, "the delivery cannot be stored now", hint=hint, retry_after=30)
+            return self._refused(scope, refusal)
         except Exception:
             self._counts["failed"].inc()
             raise
@@ -118,9 +123,10 @@ class WebhookDoor:
         match found:
             case Ping():
                 self._counts["ping"].inc()
+                self._not_kept.ignored(delivery, found, "a ping asks only whether deployd is there")
                 return JSONResponse({"pong": True})
             case Ignored(reason):
-                return self._ignored(reason)
+                return self._ignored(delivery, found, reason)
             case Proposal():
                 return await self._prove(delivery, found)
             case Push() | Pushes():
@@ -146,7 +152,7 @@ class WebhookDoor:
         if not followed:
             reason = why_ignored([(push, self._of(push)) for push in pushes])
             _log.info("Delivery %s ignored: %s", delivery.guid, reason)
-            return self._ignored(reason)
+            return self._ignored(delivery, found, reason)
         names: list[str] = []
         for at, (push, apps) in enumerate(followed, start=1):
             each = delivery if at == 1 else Delivery(delivery.forge, f"{delivery.guid}.{at}", delivery.event)
@@ -157,12 +163,12 @@ class WebhookDoor:
     async def _prove(self, delivery: Delivery, shown: Proposal) -> Response:
         apps = [app for app in self._apps.get(shown.repository, ()) if app.prove_pull_requests]
         if not apps:
-            return self._ignored(f"event {delivery.event} does not deploy")
+            return self._ignored(delivery, shown, f"event {delivery.event} does not deploy")
         proving = [app.name for app in apps if follows(app, shown.ref)]
         if not proving or shown.fork is not None:
             reason = why_not_proven(shown, proving or [app.name for app in apps], followed=bool(proving))
             _log.info("Delivery %s ignored: %s", delivery.guid, reason)
-            return self._ignored(reason)
+            return self._ignored(delivery, shown, reason)
         names = await self._propose(delivery, shown, proving)
         self._counts["accepted"].inc()
         return JSONResponse({"delivery": delivery.guid, "apps": list(names)}, 202)
@@ -185,12 +191,14 @@ class WebhookDoor:
         names = (push.repository, *push.aliases)
         return list({app.name: app for name in names for app in self._apps.get(name, ())}.values())
 
-    def _ignored(self, reason: str) -> Response:
+    def _ignored(self, delivery: Delivery, found: Said, reason: str) -> Response:
         self._counts["ignored"].inc()
+        self._not_kept.ignored(delivery, found, reason)
         return JSONResponse({"ignored": reason})
 
-    def _refused(self, exc: DeliveryRejected) -> Response:
+    def _refused(self, scope: Scope, exc: DeliveryRejected) -> Response:
         self._counts[_REFUSED_AS.get(exc.status, "rejected")].inc()
+        self._not_kept.refused(self._forge.name, scope, exc)
         headers = {"allow": "POST"} if exc.status == 405 else {}
         if exc.retry_after is not None:
             headers["retry-after"] = str(exc.retry_after)

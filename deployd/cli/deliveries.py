@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deployd.api.answers import DeliveryAnswer, OutcomeAnswer
+from deployd.api.answers import DeliveryAnswer, NotKeptAnswer, OutcomeAnswer
 from deployd.cli import completion
 from deployd.cli.output import AsJson, err, out, print_json, with_daemon
 from deployd.cli.tables import print_table
@@ -12,6 +12,8 @@ from deployd.cli.times import age
 from deployd.logs.log import printable
 
 COLUMNS = ("DELIVERY", "AGE", "REF", "COMMIT", "RESULT")
+NOT_KEPT = ("NOT KEPT", "AGE", "WHAT", "REASON")
+_MOST_NOT_KEPT = 20
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,7 +26,7 @@ def delivery(
         str | None,
         typer.Argument(
             metavar="GUID",
-            help="The GUID of a delivery; default: the newest deliveries.",
+            help="The GUID of a delivery; default: the newest, and the last that were refused or ignored since deployd started.",
             autocompletion=completion.deliveries,
         ),
     ] = None,
@@ -44,8 +46,12 @@ def delivery(
         return
     if not page.deliveries:
         err().print("there are no deliveries")
-        return
-    print_table(COLUMNS, [_row(one) for one in page.deliveries], cut="REF", below="RESULT")
+    else:
+        print_table(COLUMNS, [_row(one) for one in page.deliveries], cut="REF", below="RESULT")
+    if page.not_kept:
+        rows = [_not_kept(one) for one in page.not_kept[:_MOST_NOT_KEPT]]
+        out().print()
+        print_table(NOT_KEPT, rows, cut="WHAT", below="REASON")
 
 
 def _print(one: DeliveryAnswer) -> None:
@@ -59,6 +65,14 @@ def _print(one: DeliveryAnswer) -> None:
 def _row(one: DeliveryAnswer) -> tuple[str, ...]:
     results = "; ".join(f"{outcome.app}: {_result(outcome, one.commit)}" for outcome in one.apps)
     return one.guid, age(one.received_at), printable(one.ref), one.commit[:12], results
+
+
+def _not_kept(one: NotKeptAnswer) -> tuple[str, ...]:
+    """What was refused, and who sent it; or what was ignored."""
+    if one.status != 200:
+        return f"refused with {one.status}", age(one.at), f"{one.forge}, from {one.peer}", one.reason
+    what = f"{one.event} to {one.ref} of {one.repository}" if one.ref else f"{one.event} from {one.forge}"
+    return "ignored", age(one.at), what, one.reason
 
 
 def _result(outcome: OutcomeAnswer, named: str) -> str:

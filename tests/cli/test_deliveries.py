@@ -9,6 +9,7 @@ from typer.testing import Result
 
 from deployd.api.answers import OutcomeAnswer
 from deployd.cli.deliveries import _result
+from deployd.delivery import Delivery, Push
 from deployd.status import Status
 from tests.api.pushes import answered, pushed, told, troubled
 from tests.cli.conftest import Neighbour
@@ -54,6 +55,12 @@ def test_without_a_guid_the_newest_deliveries_are_listed(daemon: Neighbour, comm
     assert newest.endswith(f"iris: iris/1, the head was {A[:12]}")
     assert oldest.startswith("g-1 ")
     assert oldest.endswith("iris: iris/1")
+    push = Push("github.com/acme/iris", "refs/heads/dev", A)
+    daemon.desk.services.not_kept.ignored(Delivery("github", "g-3", "push"), push, "no app follows it")
+    empty, header, ignored = command("delivery").stdout.splitlines()[3:]
+    assert (empty, header.split()) == ("", ["NOT", "KEPT", "AGE", "WHAT", "REASON"])
+    assert ignored.endswith("push to refs/heads/dev of github.com/acme/iris  no app follows it")
+    assert "delivery g-3 was ignored: no app follows it" in command("delivery", "g-3").stderr
 
 
 @pytest.mark.slow

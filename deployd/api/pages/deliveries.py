@@ -1,4 +1,5 @@
-"""The page of deliveries: what the forges sent, what was answered, and what came of it, for each app in a sentence."""
+"""The page of deliveries: what the forges sent, what was answered, and what came of it, for each app in a sentence; and
+what was refused or ignored."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from deployd.forges.configured import sections
 
 PAGE = Page((Part("deliveries/list"), Part("deliveries/dialogs", live=False)))
 
-_SHOWN = 40
+_SHOWN, _NOT_KEPT = 40, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ async def deliveries_page(request: Request, services: Services, caller: Caller, 
     lines = [Line(received, list(_all(received, services, deploys))) for received in found]
     facts: dict[str, Any] = {
         "lines": lines,
+        "not_kept": services.not_kept.latest(_NOT_KEPT) if before is None else (),
         "first": before is None,
         "more": found[-1].id if len(found) == _SHOWN else None,
         "secrets": any(section.secrets for section in sections(services.config).values()),
