@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from deployd.bringup.daemon import CONFIG, DemoDaemon
@@ -73,6 +74,17 @@ async def test_a_reload_takes_the_file_as_it_is_now_and_a_broken_one_changes_not
             with pytest.raises(ConfigError, match=words):
                 await daemon.reload()
         assert told == [running.config]
+
+
+async def test_what_a_webhook_door_refuses_is_noted_with_the_address_that_a_trusted_proxy_reports(
+    tmp_path: Path,
+) -> None:
+    async with assemble(_config(server={"state_dir": str(tmp_path)}), tmp_path / "config.toml") as daemon:
+        transport = httpx.ASGITransport(daemon.webhooks.by_path["/webhooks/github"], client=("127.0.0.1", 5))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answer = await client.post("/webhooks/github", json={}, headers={"X-Forwarded-For": "198.51.100.7"})
+        (noted,) = daemon.services.not_kept.latest()
+        assert (answer.status_code, noted.status, noted.peer) == (401, 401, "198.51.100.7")
 
 
 @asynccontextmanager
