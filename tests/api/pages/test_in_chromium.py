@@ -11,6 +11,7 @@ from playwright.async_api import Browser, expect
 
 from deployd.delivery import Delivery, Push
 from deployd.domain import GateResult
+from deployd.errors import DeliveryRejected
 from deployd.status import Status
 from tests.api.pages.given import WAY, ended, secured_desk
 from tests.api.pages.tab import DESKTOP, PHONE, Scheme, Tab, tab
@@ -48,6 +49,11 @@ async def world(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> 
             hint="look at the training data",
         )
         await daemon.deployed(A)
+        await daemon.store.record_act(["rose"], "redelivered", "ada", "72d3162e-cc78-11e3-81ab-4c9367dc0958")
+        not_followed = Push("github.com/acme/iris", f"refs/heads/{'long' * 20}", A)
+        daemon.services.not_kept.ignored(Delivery("github", "g", "push"), not_followed, "no app follows it")
+        wrong = DeliveryRejected(401, "the signature is missing or wrong")
+        daemon.services.not_kept.refused("github", {"client": ("192.0.2.9", 5)}, wrong)
         async with daemon.listening_publicly() as url:
             yield World(daemon, chromium, url)
 
