@@ -1,32 +1,20 @@
-"""What gates cost beyond their own requests, and how often they refuse a release that is as good as the one before it."""
+"""What gates cost beyond their own requests, how often they refuse a release as good as the one before, and seven bad models."""
 
 import asyncio
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import httpx
-from sklearn.datasets import make_classification
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import train_test_split
 
+from bench import bad_models
 from bench.environment import on_an_engine
 from bench.report import Report
+from bench.trained import GOLDEN_ROWS, ROWS, Models, models_of, push
 from deployd.api.answers import DeployAnswer
 from deployd.bringup.load import Load
 from deployd.status import Status
 from tests.e2e.world import CONFIG, WHO, World
 
-_DOCKERFILE = """\
-FROM python:3.11-slim-bookworm
-COPY app.py labels.json /
-ARG COMMIT
-ENV COMMIT=$COMMIT
-CMD ["python3", "-u", "/app.py"]
-"""
 _GOLDEN = """\
 [app.golden]
 file = "golden.json"
@@ -48,43 +36,31 @@ for = "2s"
 """
 _CANARY = 'listen = {public_port}\nweights = [20, 50, 100]\nstep = "2s"\n'
 
-_ROWS, _GOLDEN_ROWS = 500, 100
 _GATES = ("golden", "evaluate", "compare")
 _CONCURRENCY = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Models:
-    """The true labels of the rows, and what each of some models of equal quality says of them: only their seeds differ."""
-
-    labels: list[int]
-    answers: list[list[int]]
-
-
 def run(quick: bool, report: Report) -> None:
     """Deploy what changes nothing, then the same with canary and watch under load, then models of other seeds."""
-    models = _models(3 if quick else 50)
+    models = models_of(3 if quick else 50)
     on_an_engine(partial(_cost, report, models, rounds=3 if quick else 10), CONFIG + _GOLDEN + _EVALUATE + _COMPARE)
     watched = CONFIG.replace("listen = {public_port}\n", _CANARY) + _GOLDEN + _COMPARE + _WATCH
     on_an_engine(partial(_in_a_row, report, models), watched)
     for gate, config in (("evaluate", _EVALUATE), ("compare", _COMPARE)):
         on_an_engine(partial(_seeds, report, models, gate), CONFIG + config)
+    on_an_engine(partial(bad_models.measure, report, models), bad_models.CONFIG)
     report.bar("gates beyond their own requests", "<=", 0.3, "beyond their own requests", "s")
     report.bar("good releases refused, under load, with canary and watch", "<=", 0, "good releases refused")
     report.bar("requests lost meanwhile", "<=", 0, "requests lost")
-
-
-def _models(count: int) -> Models:
-    data, truth = make_classification(_ROWS * 4, 12, n_informative=6, n_classes=3, flip_y=0.05, random_state=0)
-    known, rows, labels, kept = train_test_split(data, truth, test_size=_ROWS, random_state=0)
-    forests = (RandomForestClassifier(60, random_state=seed).fit(known, labels) for seed in range(count))
-    return Models(kept.tolist(), [forest.predict(rows).tolist() for forest in forests])
+    for name in bad_models.BAD:
+        report.bar(f"{name}: neither refused nor returned", "<=", 0, f"{name}: serves on")
+        report.bar(f"{name}: clients that saw it when it was refused", "<=", 0, f"{name}: clients of the refused one")
 
 
 async def _cost(report: Report, models: Models, here: World, *, rounds: int) -> None:
     """What the steps of the gates take, less what their requests take when they are sent by a plain client."""
     for number in range(rounds + 1):
-        deploy = await _push(here, models, models.answers[0])
+        deploy = await push(here, models, models.answers[0])
         _require_live(deploy)
         if number:  # the first had nothing to be compared with
             steps = {gate: _seconds(deploy, gate) for gate in _GATES}
@@ -98,12 +74,12 @@ async def _cost(report: Report, models: Models, here: World, *, rounds: int) -> 
 async def _asked_plainly(here: World) -> float:
     """The seconds that as many requests take as the gates sent to the release that is live now, and to the one before it:
     `compare` asks that one twice."""
-    rows = iter(range(int(await _get(here, "/asked")) + 2 * _GOLDEN_ROWS))
+    rows = iter(range(int(await _get(here, "/asked")) + 2 * GOLDEN_ROWS))
     async with httpx.AsyncClient(base_url=here.daemon.public_url) as client:
 
         async def ask() -> None:
             for row in rows:
-                await client.post("/predict", json={"instances": [{"row": row % _ROWS}]})
+                await client.post("/predict", json={"instances": [{"row": row % ROWS}]})
 
         began = time.monotonic()
         await asyncio.gather(*(ask() for _ in range(_CONCURRENCY)))
@@ -112,11 +88,11 @@ async def _asked_plainly(here: World) -> float:
 
 async def _in_a_row(report: Report, models: Models, here: World) -> None:
     """As many good releases as there are models, each watched to its end, while clients ask without a pause."""
-    _require_live(await _push(here, models, models.answers[0]))
+    _require_live(await push(here, models, models.answers[0]))
     load, refused = Load(here.daemon.public_url, rest=0.01), 0
     async with load.running(WHO, kept=4, fresh=1):
         for _ in models.answers:
-            deploy = await _push(here, models, models.answers[0])
+            deploy = await push(here, models, models.answers[0])
             refused += deploy.status is not Status.LIVE
             report.sample("from push to the end of the watch", await _watched(here, deploy), "s")
     report.sample("good releases", len(models.answers), "")
@@ -127,33 +103,11 @@ async def _in_a_row(report: Report, models: Models, here: World) -> None:
 
 async def _seeds(report: Report, models: Models, gate: str, here: World) -> None:
     """How many models of equal quality a gate refuses, each beside the last that was live."""
-    ends = [await _push(here, models, answers) for answers in models.answers]
+    ends = [await push(here, models, answers) for answers in models.answers]
     refused = sum(deploy.status is not Status.LIVE for deploy in ends)
     warned = sum(each.verdict == "warned" for deploy in ends for each in deploy.gates if each.name == gate)
     report.sample(f"models of other seeds refused by {gate}", 100 * refused / len(ends), "%")
     report.sample(f"models of other seeds that {gate} warns of", 100 * warned / len(ends), "%")
-
-
-async def _push(here: World, models: Models, answers: Sequence[int]) -> DeployAnswer:
-    """Deploy a service that answers so; return its deploy when it is live or has ended."""
-    bodies = [{"instances": [{"row": row}]} for row in range(_GOLDEN_ROWS)]
-    cases = [
-        {"request": body, "response": {"predictions": [{"label": label}]}}
-        for body, label in zip(bodies, answers, strict=False)
-    ]
-    requests = (json.dumps({"method": "POST", "path": "/predict", "body": body}) for body in bodies)
-    rows = "\n".join(f"{row},{label}" for row, label in enumerate(models.labels))
-    written = {
-        "Dockerfile": _DOCKERFILE,
-        "app.py": Path(__file__).with_name("gates_app.py").read_text(),
-        "labels.json": json.dumps(list(answers)),
-        "golden.json": json.dumps({"cases": cases}),
-        "requests.jsonl": "\n".join(requests),
-        "rows.csv": f"row,label\n{rows}\n",
-    }
-    for name, text in written.items():
-        here.repository.write(name, text)
-    return await here.ended(await here.deliver("Train a model"))
 
 
 async def _watched(here: World, deploy: DeployAnswer) -> float:

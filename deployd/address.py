@@ -16,6 +16,7 @@ SYSTEM_SOCKET = Path("/run/deployd") / SOCKET
 
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SCHEME = "unix://"
+_KEEPS_S = 2.0  # the daemon closes a connection that was idle for 5 s
 
 # What httpx says, in plain words.
 _CLOSED = "it closed the connection"
@@ -29,13 +30,13 @@ _WORDS = {
 class _Local(httpx.AsyncHTTPTransport):
     """Speaks through a Unix socket, however long its path is."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: httpx.Limits) -> None:
         self._names = ExitStack()
         try:
             name = self._names.enter_context(short(path))
         except OSError:
             name = str(path)  # nobody is there: the first request says so
-        super().__init__(uds=name)
+        super().__init__(uds=name, limits=limits)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -57,13 +58,14 @@ def is_url(url: str) -> bool:
 
 
 def http_client(url: str, headers: Mapping[bytes, bytes], timeout: float) -> httpx.AsyncClient:
-    """A client for this address."""
+    """A client for this address. It keeps a connection for less long than the daemon, which could close it under a request."""
+    limits = httpx.Limits(keepalive_expiry=_KEEPS_S)
     if (path := _socket_of(url)) is not None:
         return httpx.AsyncClient(
-            base_url="http://localhost", headers=headers, timeout=timeout, transport=_Local(Path(path))
+            base_url="http://localhost", headers=headers, timeout=timeout, transport=_Local(Path(path), limits)
         )
     proxied = httpx.URL(url).host not in _THIS_MACHINE  # proxies are for other machines
-    return httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, trust_env=proxied)
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, limits=limits, trust_env=proxied)
 
 
 def why_unreachable(url: str, exc: httpx.RequestError) -> tuple[str, str]:

@@ -74,13 +74,19 @@ class Outbox(Table):
         """From now on tell these reporters of these statuses; what waits for others goes, and what waits is tried at once."""
         rows = [(status.value, reporter) for reporter, statuses in wanted.items() for status in statuses]
 
+        def known(connection: sqlite3.Connection) -> bool:
+            told = connection.execute("SELECT status, reporter FROM subscriptions").fetchall()
+            waits = connection.execute("SELECT EXISTS (SELECT 1 FROM outbox WHERE not_before != 0)").fetchone()[0]
+            return {tuple(row) for row in told} == set(rows) and not waits
+
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM subscriptions")
             connection.executemany("INSERT INTO subscriptions (status, reporter) VALUES (?, ?)", rows)
             connection.execute("DELETE FROM outbox WHERE reporter NOT IN (SELECT reporter FROM subscriptions)")
             connection.execute("UPDATE outbox SET not_before = 0 WHERE not_before != 0")
 
-        await self._write_until_done(work)
+        if not await self._database.read(known):  # else a daemon with a full disk would not start
+            await self._write_until_done(work)
 
     async def owe_check(self, reporter: str, app: str, check: Check) -> None:
         """Have a check told; a newer state of the same `external_id` replaces one that waits. Raises Unavailable."""

@@ -1,6 +1,8 @@
 """The outbox: a row for each change that somebody is told of, in the transaction of the change."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -197,3 +199,15 @@ async def test_a_flood_costs_one_row_for_each_deploy(store: Store) -> None:
     assert isinstance(newest, Deploy)
     (waiting,) = await store.reports_waiting()
     assert waiting.count == 20
+
+
+async def test_the_same_subscriptions_again_write_nothing_so_that_a_daemon_starts_on_a_full_disk(
+    tmp_path: Path,
+) -> None:
+    async with Database(tmp_path / "db") as database:
+        store = Store(database, Events())
+        await store.subscribe(ALL)
+        with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # nobody can write now
+            async with asyncio.timeout(10):
+                await store.subscribe(ALL)
