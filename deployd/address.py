@@ -16,7 +16,8 @@ SYSTEM_SOCKET = Path("/run/deployd") / SOCKET
 
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SCHEME = "unix://"
-_KEEPS_S = 2.0  # the daemon closes a connection that was idle for 5 s
+KEEPS_S = 2.0
+"""How long an idle connection is kept: less long than the daemon keeps it."""
 
 # What httpx says, in plain words.
 _CLOSED = "it closed the connection"
@@ -59,7 +60,7 @@ def is_url(url: str) -> bool:
 
 def http_client(url: str, headers: Mapping[bytes, bytes], timeout: float) -> httpx.AsyncClient:
     """A client for this address. It keeps a connection for less long than the daemon, which could close it under a request."""
-    limits = httpx.Limits(keepalive_expiry=_KEEPS_S)
+    limits = httpx.Limits(keepalive_expiry=KEEPS_S)
     if (path := _socket_of(url)) is not None:
         return httpx.AsyncClient(
             base_url="http://localhost", headers=headers, timeout=timeout, transport=_Local(Path(path), limits)

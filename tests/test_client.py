@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import inspect
 import re
 import socket
 import sqlite3
@@ -12,14 +13,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployd.address import why_unreachable
+from deployd.address import KEEPS_S, why_unreachable
 from deployd.asking import DaemonAway
 from deployd.client import Client
 from deployd.config.daemon import SOCKET
 from deployd.domain import Health
 from deployd.errors import RequestRefused, Unavailable
 from deployd.host.unix import short
-from deployd.http.server import bind
+from deployd.http.server import Server, bind
 from deployd.status import Status
 from tests.api.pushes import answered, pushed, troubled
 from tests.desk import MAIN, REPO, A, B, Desk, config_of, desk, settings
@@ -319,3 +320,7 @@ async def test_the_newline_of_a_tokens_file_is_ignored_and_the_token_never_shown
 def test_a_connection_that_breaks_is_told_in_our_words(words: str) -> None:
     message, _ = why_unreachable("http://127.0.0.1:8081", httpx.RemoteProtocolError(words))
     assert message == "deployd at http://127.0.0.1:8081 does not answer: it closed the connection"
+
+
+def test_an_idle_connection_is_given_up_before_the_daemon_closes_it() -> None:
+    assert inspect.signature(Server).parameters["keep_alive"].default >= 2 * KEEPS_S

@@ -6,18 +6,11 @@ from pathlib import Path
 import pytest
 
 from deployd.bringup.engine import Engine
-from tests.e2e.world import World
-from tests.e2e.world import world as make_world
+from tests.e2e.world import World, passing_world
 
 
 @pytest.fixture
 async def world(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[World]:
     """A running world with the tiny app and nothing deployed yet."""
-    made: World | None = None
-    try:
-        async with make_world(tmp_path) as made:
-            yield made
-    finally:
-        if made is not None:
-            print(made.daemon.log.read_text())
-            made.daemon.remove_everything(docker_engine.api())
+    async with passing_world(tmp_path, docker_engine) as made:
+        yield made

@@ -13,8 +13,7 @@ from deployd.api.answers import DeployAnswer
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.status import Status
-from tests.e2e.world import CONFIG, DOCKERFILE, REST, WHO, World
-from tests.e2e.world import world as make_world
+from tests.e2e.world import CONFIG, DOCKERFILE, REST, WHO, World, passing_world
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -117,14 +116,8 @@ async def models(
     request: pytest.FixtureRequest, tmp_path: Path, docker_engine: Engine, base_images: object
 ) -> AsyncIterator[World]:
     """A running world with these gates."""
-    made: World | None = None
-    try:
-        async with make_world(tmp_path, CONFIG + request.param) as made:
-            yield made
-    finally:
-        if made is not None:
-            print(made.daemon.log.read_text())
-            made.daemon.remove_everything(docker_engine.api())
+    async with passing_world(tmp_path, docker_engine, CONFIG + request.param) as made:
+        yield made
 
 
 @pytest.mark.parametrize("models", [EVALUATED], indirect=True, ids=["evaluated"])

@@ -12,8 +12,7 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.status import Status
-from tests.e2e.world import CONFIG, REST, WHO, World
-from tests.e2e.world import world as make_world
+from tests.e2e.world import CONFIG, REST, WHO, World, passing_world
 from tests.monitoring.rules import ALERTS, queries
 from tests.testbed.prometheus import prometheus
 
@@ -28,15 +27,9 @@ BROKEN = "FROM python:3.11-slim-bookworm\nRUN exit 3\n"
 @pytest.fixture
 async def world(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[World]:
     """A running world that Prometheus may scrape, with a first release."""
-    made: World | None = None
-    try:
-        async with make_world(tmp_path, SCRAPED) as made:
-            await made.ended(await made.push())
-            yield made
-    finally:
-        if made is not None:
-            print(made.daemon.log.read_text())
-            made.daemon.remove_everything(docker_engine.api())
+    async with passing_world(tmp_path, docker_engine, SCRAPED) as made:
+        await made.ended(await made.push())
+        yield made
 
 
 async def _ask(url: str, path: str, **query: str) -> Any:

@@ -14,8 +14,7 @@ from deployd.bringup.engine import Engine
 from deployd.bringup.load import Load
 from deployd.engine.client import EngineClient
 from deployd.status import Status
-from tests.e2e.world import CONFIG, REST, WHO, World
-from tests.e2e.world import world as make_world
+from tests.e2e.world import CONFIG, REST, WHO, World, passing_world
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -25,15 +24,9 @@ WATCHED = CONFIG.replace("[app.docker]\n", '[app.docker]\nmemory = "64MiB"\n') +
 @pytest.fixture
 async def world(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[World]:
     """A running world whose app is watched, with a first release."""
-    made: World | None = None
-    try:
-        async with make_world(tmp_path, WATCHED) as made:
-            await made.ended(await made.push())
-            yield made
-    finally:
-        if made is not None:
-            print(made.daemon.log.read_text())
-            made.daemon.remove_everything(docker_engine.api())
+    async with passing_world(tmp_path, docker_engine, WATCHED) as made:
+        await made.ended(await made.push())
+        yield made
 
 
 async def _becomes(world: World, deploy: DeployAnswer, status: Status, within: float = 60) -> DeployAnswer:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deployd.api.answers import DeployAnswer
 from deployd.bringup.daemon import DemoDaemon
+from deployd.bringup.engine import Engine
 from deployd.bringup.load import Call
 from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
@@ -192,3 +193,16 @@ async def world(
     daemon.environment = dict(environment or {})
     async with daemon.running(), Client(daemon.api) as client:
         yield World(repository, daemon, client)
+
+
+@asynccontextmanager
+async def passing_world(directory: Path, engine: Engine, config: str = CONFIG) -> AsyncIterator[World]:
+    """A running world; at the end its daemon's log is printed, and what it made is removed."""
+    made: World | None = None
+    try:
+        async with world(directory, config) as made:
+            yield made
+    finally:
+        if made is not None:
+            print(made.daemon.log.read_text())
+            made.daemon.remove_everything(engine.api())
