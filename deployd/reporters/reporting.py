@@ -4,7 +4,9 @@ Reporters that are not configured cost nothing: their libraries are not loaded.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from deployd.config.daemon import Config
 from deployd.config.running import Running
@@ -22,6 +24,10 @@ from deployd.reporters.sender import Sender
 from deployd.store.outbox import Waiting
 from deployd.store.store import Store
 from deployd.tasks import stop, together
+
+logger = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 5.0
 
 
 async def _tried(reporter: NotifyReporter, message: Message) -> str:
@@ -43,21 +49,28 @@ class Reporting:
         self._reporters: Sequence[Reporter] = ()
         self._senders: list[Sender] = []
         self._changed = asyncio.Event()
+        self._unsubscribed = False
 
     def prepare(self, config: Config) -> Sequence[Reporter]:
         """The reporters that a config asks for. Raises ConfigError where a secret of theirs cannot be read."""
         return list(self._made(config))
 
     async def use(self, reporters: Sequence[Reporter]) -> None:
-        """From now on these tell what happens."""
-        await self._store.subscribe({reporter.name: reporter.statuses for reporter in reporters})
+        """From now on these tell what happens. A start or a reload does not wait for a disk that refuses to record that: `serve`
+        tries again."""
         self._reporters = reporters
         self._changed.set()
+        await self._subscribed()
 
     async def serve(self) -> None:
         """Run the senders until cancelled. What is not told then is told after the next start."""
         while True:
             self._changed.clear()
+            if not await self._subscribed():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_RETRY_SECONDS):
+                        await self._changed.wait()
+                continue
             self._senders = [Sender(reporter, self._store, self._events) for reporter in self._reporters]
             async with asyncio.TaskGroup() as tasks:
                 running = [
@@ -65,6 +78,18 @@ class Reporting:
                 ]
                 await self._changed.wait()
                 await stop(*running)
+
+    async def _subscribed(self) -> bool:
+        """Whether the store knows who is to be told what."""
+        try:
+            await self._store.subscribe({reporter.name: reporter.statuses for reporter in self._reporters})
+        except Unavailable as exc:
+            if not self._unsubscribed:
+                logger.warning("Cannot record what is to be reported; trying again: %s (%s)", exc, exc.hint)
+            self._unsubscribed = True
+        else:
+            self._unsubscribed = False
+        return not self._unsubscribed
 
     async def waiting(self) -> Sequence[tuple[Waiting, str]]:
         """What was not told yet, by reporter, and why as far as that is known. Raises Unavailable."""

@@ -71,7 +71,8 @@ class Outbox(Table):
     """Each method is one short transaction."""
 
     async def subscribe(self, wanted: Mapping[str, Iterable[Status]]) -> None:
-        """From now on tell these reporters of these statuses; what waits for others goes, and what waits is tried at once."""
+        """From now on tell these reporters of these statuses; what waits for others goes, and what waits is tried at once.
+        Raises Unavailable."""
         rows = [(status.value, reporter) for reporter, statuses in wanted.items() for status in statuses]
 
         def known(connection: sqlite3.Connection) -> bool:
@@ -86,7 +87,7 @@ class Outbox(Table):
             connection.execute("UPDATE outbox SET not_before = 0 WHERE not_before != 0")
 
         if not await self._database.read(known):  # else a daemon with a full disk would not start
-            await self._write_until_done(work)
+            await self._database.write(work)
 
     async def owe_check(self, reporter: str, app: str, check: Check) -> None:
         """Have a check told; a newer state of the same `external_id` replaces one that waits. Raises Unavailable."""

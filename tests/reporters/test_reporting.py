@@ -1,7 +1,7 @@
 """A whole daemon in this process tells a GitHub of its deploys, and takes up a changed config."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deployd.errors import ConfigError
+from deployd.errors import ConfigError, Unavailable
 from deployd.reporters.github_api import Wire
 from deployd.status import Status
 from tests.desk import A, B, Desk, config_of, desk, settings
@@ -35,6 +35,37 @@ async def _reporting(directory: Path, data: dict[str, Any]) -> AsyncIterator[Des
 @pytest.fixture(autouse=True)
 def _no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployd.reporters.github_login.Wire", partial(Wire, pace=0))
+
+
+async def test_a_start_does_not_wait_for_a_disk_that_refuses_the_subscriptions_and_they_are_recorded_later(
+    hub: FakeGitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RIGHT", TOKEN)
+    monkeypatch.setattr("deployd.reporters.reporting._RETRY_SECONDS", 0.01)
+    async with desk(tmp_path, _settings(hub, "RIGHT")) as daemon:
+        reporting, subscribe = daemon.services.reporting, daemon.store.subscribe
+        tries, recorded = 0, asyncio.Event()
+
+        async def full(wanted: Mapping[str, Iterable[Status]]) -> None:
+            nonlocal tries
+            tries += 1
+            if tries < 4:
+                raise Unavailable("the disk is full")
+            await subscribe(wanted)
+            recorded.set()
+
+        monkeypatch.setattr(daemon.store, "subscribe", full)
+        await reporting.use(reporting.prepare(daemon.services.config))
+        serving = asyncio.create_task(reporting.serve())
+        try:
+            async with asyncio.timeout(10):
+                await recorded.wait()
+            await daemon.deployed(A)
+            await hub.until("iris: success")
+        finally:
+            serving.cancel()
+            await asyncio.wait({serving})
+    assert caplog.text.count("Cannot record what is to be reported") == 1
 
 
 async def test_a_deploy_is_shown_and_what_waited_for_a_right_token_is_told_after_a_reload(

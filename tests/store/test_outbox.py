@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployd.domain import Deploy
+from deployd.errors import Unavailable
 from deployd.events import Events
 from deployd.status import Status
 from deployd.store.database import Database
@@ -211,3 +212,16 @@ async def test_the_same_subscriptions_again_write_nothing_so_that_a_daemon_start
             other.execute("BEGIN IMMEDIATE")  # nobody can write now
             async with asyncio.timeout(10):
                 await store.subscribe(ALL)
+
+
+async def test_what_waits_for_later_does_not_make_a_start_wait_for_a_disk_that_takes_nothing(tmp_path: Path) -> None:
+    async with Database(tmp_path / "db") as database:
+        store = Store(database, Events())
+        await store.subscribe(ALL)
+        await store.owe_check("github", "iris", Check(A, "deployd/iris", "x", "title", "summary"))
+        await store.postpone_reports("github", "iris", 900.0)
+        with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with asyncio.timeout(20):
+                with pytest.raises(Unavailable):
+                    await store.subscribe(ALL)
