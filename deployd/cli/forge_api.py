@@ -7,6 +7,7 @@ from typing import Any, Self
 import httpx
 
 from deployd.errors import RequestRefused, Unavailable
+from deployd.logs.log import printable
 
 _REFUSALS = frozenset({401, 403, 404})
 
@@ -31,7 +32,11 @@ class ForgeApi:
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The JSON of the answer; None when it has none."""
         response = self.send(method, path, body)
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except ValueError as exc:
+            said = f"{self._title} at {self.url} did not answer {method} {path} with JSON"
+            raise Unavailable(said, hint="api_url may lead to its pages, or to a proxy's") from exc
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         """The answer. RequestRefused when the token may not do that, Unavailable when it fails."""
@@ -45,7 +50,7 @@ class ForgeApi:
             )
         if not response.is_success:
             said = f"{self._title} answered {response.status_code} to {method} {path}"
-            raise Unavailable(said, hint=response.text[:300])
+            raise Unavailable(said, hint=printable(response.text[:300]))
         return response
 
     @contextmanager

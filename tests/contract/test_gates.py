@@ -118,6 +118,7 @@ async def test_each_bad_model_is_refused_by_the_rows_or_figures_that_are_wrong_a
     assert (evaluated["live"], compared["live"]) == ({"accuracy": 1.0}, f"{world.app.name}/1")
 
     for number, (behaviour, why) in enumerate(_BAD.items(), start=3):
+        print(behaviour)
         with pytest.raises(RolloutFailed, match=why):
             await world.prove(number, Asked(gates), image=behaviour)
         assert await world.serving() == 2

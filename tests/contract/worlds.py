@@ -48,7 +48,7 @@ head -c "$CONTENT_LENGTH" | awk -v behaviour="$BEHAVIOUR" '
     if (behaviour == "swapped" || (behaviour == "slice" && x % 8 == 0 && rows[at] ~ /FR/)) third = !third
     if (behaviour == "nan" && x == 7) score = "NaN"
     if (behaviour == "crash" && x == 7) system("touch /tmp/dead; sleep 5")
-    if (behaviour == "slow" && count == 2) system("sleep 0.5")
+    if (behaviour == "slow" && count == 2) system("sleep 1.5")
     printf "%s{\"label\": \"%s\", \"score\": %s}", (at > 2 ? ", " : ""), (third ? "b" : "a"), score
   }
   printf "]}"

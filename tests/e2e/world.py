@@ -62,11 +62,13 @@ BEHAVIOUR = "well"
 COMMIT = os.environ["COMMIT"].encode()
 STATUS = b"503 Not Ready" if BEHAVIOUR == "never ready" else b"200 OK"
 ANSWER = b"HTTP/1.1 %s\\r\\nContent-Type: text/plain\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (STATUS, len(COMMIT), COMMIT)
-LEAKED, STARTED = [], time.monotonic()
+LEAKED, POSTED, STARTED = [], [], time.monotonic()
 
 
 def answer(head):
-    if BEHAVIOUR.startswith("forgets") and b"POST /" in head and time.monotonic() > STARTED + 3:
+    if BEHAVIOUR == "forgets" and b"POST /" in head:
+        POSTED.append(time.monotonic())  # first by the golden gate, however late that comes
+    if POSTED and b"POST /" in head and time.monotonic() > POSTED[0] + 3:
         return ANSWER.replace(COMMIT, b"{" + b" " * (len(COMMIT) - 2) + b"}")
     if BEHAVIOUR == "leaks" and time.monotonic() > STARTED + 3:
         LEAKED.append(b"x" * 50_000)

@@ -1,6 +1,5 @@
 """What browsers, proxies and load balancers ask besides predictions: HEAD, OPTIONS, CORS, compression, a path in front."""
 
-import gzip
 from pathlib import Path
 
 import httpx
@@ -62,7 +61,6 @@ async def test_large_answers_are_compressed_for_callers_who_take_it(iris_dir: Pa
     assert "content-encoding" not in small.headers
     assert manifest.headers["content-encoding"] == "gzip"
     assert int(packed.headers["content-length"]) < len(plain.content) / 10
-    assert gzip.decompress(gzip.compress(plain.content)) == plain.content
 
 
 @pytest.mark.parametrize(
