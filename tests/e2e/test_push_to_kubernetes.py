@@ -150,7 +150,7 @@ async def test_a_release_that_turns_bad_on_the_cluster_is_returned_by_the_templa
     async with load.running(WHO, kept=0, fresh=6):
         for behaviour, why in (
             ("forgets", "golden answers were wrong 2 times"),
-            ("leaks", "was killed "),
+            ("leaks watched", "was killed "),
         ):
             bad = await world.ended(await world.push(behaviour=behaviour, dockerfile=JSON_NON_ROOT))
             assert bad.status is Status.LIVE, bad.reason

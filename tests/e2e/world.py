@@ -66,11 +66,11 @@ LEAKED, POSTED, STARTED = [], [], time.monotonic()
 
 
 def answer(head):
-    if BEHAVIOUR == "forgets" and b"POST /" in head:
-        POSTED.append(time.monotonic())  # first by the golden gate, however late that comes
-    if POSTED and b"POST /" in head and time.monotonic() > POSTED[0] + 3:
+    if b"POST /" in head:
+        POSTED.append(time.monotonic())  # first by the golden gate, however late that comes, and then by the watch
+    if BEHAVIOUR == "forgets" and b"POST /" in head and time.monotonic() > POSTED[0] + 3:
         return ANSWER.replace(COMMIT, b"{" + b" " * (len(COMMIT) - 2) + b"}")
-    if BEHAVIOUR == "leaks" and time.monotonic() > STARTED + 3:
+    if (BEHAVIOUR == "leaks" and time.monotonic() > STARTED + 3) or (BEHAVIOUR == "leaks watched" and len(POSTED) > 2):
         LEAKED.append(b"x" * 50_000)
     if BEHAVIOUR.startswith("errs after") and time.monotonic() > STARTED + float(BEHAVIOUR.split()[2]):
         return ANSWER.replace(b"200 OK", b"500 No")
