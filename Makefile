@@ -54,6 +54,7 @@ lock:
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock --extra otel pyproject.toml -o deployd/otel.lock
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock model_service/serving.in -o model_service/serving.lock
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock model_service/training.in -o model_service/training.lock
+	.venv/bin/uv pip compile $(LOCK) -c requirements.lock tests/testbed/mlflow.in -o tests/testbed/mlflow.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -24,6 +24,8 @@ from tests import report
 from tests.testbed import browser, images
 from tests.testbed import cluster as clusters
 from tests.testbed.cluster import Cluster
+from tests.testbed.mlflow_server import MLflow
+from tests.testbed.mlflow_server import mlflow as run_mlflow
 from tests.testbed.registry import Registry
 from tests.testbed.registry import registry as run_registry
 
@@ -112,6 +114,13 @@ def registry() -> Iterator[Registry]:
 def registry_with_password() -> Iterator[Registry]:
     """A registry that asks for a user and a password, for the whole session."""
     yield from _registry(authenticated=True)
+
+
+@pytest.fixture(scope="session")
+def mlflow() -> Iterator[MLflow]:
+    """A real MLflow server, for the whole session: a test registers models under names of its own."""
+    with ExitStack() as stack:
+        yield needed(lambda: stack.enter_context(run_mlflow()))
 
 
 @pytest.fixture(scope="session")

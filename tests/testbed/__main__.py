@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from deployd.bringup import engine
 from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
-from tests.testbed import booted, github_description, images, payloads
+from tests.testbed import booted, github_description, images, mlflow_server, payloads
 from tests.testbed.browser import chromium
 from tests.testbed.cluster import cluster, stop
 from tests.testbed.programs import program, unpacked
@@ -66,6 +66,10 @@ def _programs(_: Progress) -> str:
     return ", ".join(path.name for path in found)
 
 
+def _mlflow(progress: Progress) -> str:
+    return f"{mlflow_server.environment(progress)} has MLflow; each test session runs its own server"
+
+
 def _browser(progress: Progress) -> str:
     return str(chromium(progress))
 
@@ -87,6 +91,7 @@ PARTS: dict[str, Callable[[Progress], str]] = {
     "registry": _registry,
     "payloads": _payloads,
     "programs": _programs,
+    "mlflow": _mlflow,
     "browser": _browser,
     "systemd": _systemd,
     "cluster": _cluster,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from deployd.bringup import engine as engines
 from deployd.bringup import images as base_images
 from deployd.bringup.packages import can_install
-from tests.testbed import booted, browser, cluster, kubernetes_binaries
+from tests.testbed import booted, browser, cluster, kubernetes_binaries, mlflow_server
 from tests.testbed.images import BUSYBOX, PAUSE
 
 
@@ -37,6 +37,8 @@ def tasks() -> Iterator[Task]:
         yield Task("pull the base images or, where no registry answers, make them of Debian's packages", 90)
     if can_install() and (engine is None or not base_images.present(engine.api(), booted.image())):
         yield Task("make a Debian with systemd as process 1, of Debian's packages", 75)
+    if not mlflow_server.made():
+        yield Task("make a Python environment with MLflow", 60)
     if can_install() and browser.found() is None:
         yield Task("install chromium by apt", 30)
     yield from _cluster()
