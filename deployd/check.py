@@ -17,7 +17,7 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.urls import public_urls
-from deployd.engine.client import EngineClient
+from deployd.engine.client import EngineClient, product
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.finding import Finding, Verdict
 from deployd.forges.configured import sections
@@ -114,7 +114,8 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
     async with engine:
         try:
             version = await engine.version()
-            yield Finding("engine", "ok", f"Docker Engine {version['Version']} (API {version['ApiVersion']})")
+            where = f"at {engine.endpoint.url}, by {engine.endpoint.rule}"
+            yield Finding("engine", "ok", f"{product(version)} (API {version['ApiVersion']}) {where}")
             for finding in [*await _gateway(config, engine), *await _options(config, engine)]:
                 yield finding
             for finding in await _builder(config):

@@ -28,6 +28,7 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.running import Running, taken_up
+from deployd.engine.endpoint import settle
 from deployd.errors import ConfigError, DeploydError
 from deployd.events import Events
 from deployd.forges.configured import secrets_of
@@ -71,6 +72,7 @@ _HEALTH_SECONDS = 15.0
 async def run(config_path: Path) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reloads the config. Raises ConfigError when it cannot start."""
     config = load(config_path)
+    settle()
     stop, hangup = asyncio.Event(), asyncio.Event()
     with only_one(config.server.state_dir), signals(stop, hangup):
         async with assemble(config, config_path) as daemon:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from deployd.engine.endpoint import config_directory
+from deployd.engine.stream import fault_in
 from deployd.errors import Unavailable
 
 _JSON = {"Content-Type": "application/json"}
@@ -76,8 +78,8 @@ class EngineApi:
                 self._checked(response, response.read())
             for line in response:
                 message: dict[str, Any] = json.loads(line)
-                if "error" in message:
-                    raise Unavailable(str(message["error"]))
+                if reason := fault_in(message):
+                    raise Unavailable(reason)
                 yield message
 
     def _checked(self, response: HTTPResponse, text: bytes) -> bytes:
@@ -141,7 +143,7 @@ def _connection(url: str, timeout: float) -> HTTPConnection:
 
 
 def _tls() -> ssl.SSLContext:
-    keys = Path(os.environ.get("DOCKER_CERT_PATH") or Path.home() / ".docker")
+    keys = Path(os.environ.get("DOCKER_CERT_PATH") or config_directory())
     authority = keys / "ca.pem"
     context = ssl.create_default_context(cafile=str(authority) if authority.exists() else None)
     if (keys / "cert.pem").exists():

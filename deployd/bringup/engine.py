@@ -17,10 +17,11 @@ from deployd.bringup.cache import directory, locked
 from deployd.bringup.packages import can_install, ensure_packages, known, refresh
 from deployd.bringup.process import gone, spawn
 from deployd.bringup.progress import Progress
+from deployd.engine import endpoint
 from deployd.errors import Unavailable
 
 LOG = Path("/var/log/deployd-dockerd.log")
-SOCKETS = (Path("/var/run/docker.sock"),)
+SOCKETS = (endpoint.USUAL,)
 SYSTEM_CLIENTS = Path("/usr/bin")
 _CONTAINERS_SHARES = 16_384  # a process has 1024
 _CAP_SYS_RESOURCE = 24
@@ -42,7 +43,7 @@ exec runc "$@"
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine that answers at `url`, which DOCKER_HOST and aiodocker accept."""
+    """An engine that answers at `url`, which DOCKER_HOST accepts."""
 
     url: str
     version: str
@@ -53,7 +54,7 @@ class Engine:
 
 
 def find() -> Engine | None:
-    """The engine at DOCKER_HOST or, when that is not set, the first that answers on a usual socket; None when none does."""
+    """The engine that the docker client is told to use, else the first that answers on a usual socket; None when none does."""
     for url in _urls():
         api = EngineApi(url, timeout=3)
         if api.ping():
@@ -65,8 +66,10 @@ def ensure(progress: Progress | None = None) -> Engine:
     """A running engine, installed and started if necessary; Unavailable, with a hint, when that is not possible."""
     if found := find():
         return found
-    if host := os.environ.get("DOCKER_HOST"):
-        raise Unavailable(f"no Docker Engine answers at DOCKER_HOST={host}", hint="start it, or unset DOCKER_HOST")
+    if (named := endpoint.named()) is not None:
+        raise Unavailable(
+            f"no Docker Engine answers at {named.url}, by {named.rule}", hint="start it, or unset DOCKER_HOST"
+        )
     if not can_install():
         raise Unavailable("no Docker Engine answers", hint=_hint())
     progress = progress or Progress()
@@ -83,11 +86,9 @@ def buildkit_client() -> Path | None:
 
 
 def _urls() -> list[str]:
-    if host := os.environ.get("DOCKER_HOST"):
-        return [host]
-    runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
-    sockets = [*SOCKETS, Path(runtime) / "docker.sock", Path.home() / ".docker/run/docker.sock"]
-    return [f"unix://{path}" for path in sockets if path.is_socket()]
+    if (named := endpoint.named()) is not None:
+        return [named.url]
+    return [f"unix://{path}" for path in (*SOCKETS, *endpoint.other_sockets()) if path.is_socket()]
 
 
 def _hint() -> str:

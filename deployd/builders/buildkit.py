@@ -53,7 +53,7 @@ class BuildkitBuilder:
         url: str | None = None,
     ) -> None:
         """`client`: the docker client; by default the first on PATH that can build with BuildKit. `url`: the engine's
-        address; by default DOCKER_HOST and Docker's usual places."""
+        address; by default the one that the docker client would use."""
         self._settings = settings
         self._private = PrivateDirectories(state_dir / "builds")
         self._registry = registry

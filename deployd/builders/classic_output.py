@@ -1,4 +1,4 @@
-"""The output of the engine's classic builder: written to the log, and read for failures and for the clean-up.
+"""The output of the engine's classic builder, or of Podman's: written to the log, and read for failures and for the clean-up.
 
 Pure. A build can print text that looks like the engine's own messages, so wrong values read here must do no harm.
 """
@@ -9,16 +9,20 @@ from datetime import datetime
 from typing import Any
 
 from deployd.builders.outcome import base_failed, step_failed
+from deployd.engine.stream import fault_in
 from deployd.errors import BuildFailed, DeploydError, Unavailable
 from deployd.ports.log import Log
 
-_STEP = re.compile(r"Step (\d+)/(\d+) : (.*?)\s*", re.DOTALL)
+_STEP = re.compile(r"(?:Step (\d+/\d+) :|(?:\[\d+/\d+\] )?STEP (\d+/\d+):) (.*?)\s*", re.DOTALL)
 _RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,64})\s*")
 _LAYER = re.compile(r" ---> ([0-9a-f]{12,64})\s*")
 _LAYER_GONE = re.compile(
     r'unknown parent image ID|No such image: sha256:[0-9a-f]{64}|unable to find image "sha256:[0-9a-f]{64}"'
 )
-_OF_ENGINE = (" ---> ", "Removing intermediate container ", "Step ")
+_OF_ENGINE = (" ---> ", "Removing intermediate container ", "Step ", "STEP ", "--> ", "COMMIT ")
+# Podman's words for a step that failed, and for a base image that it could not get.
+_ENDED = re.compile(r"building at STEP .*: exit status (\d+)$", re.DOTALL)
+_NO_BASE = re.compile(r"creating build container: |no stages|resolving ")
 
 
 class ClassicOutput:
@@ -36,8 +40,8 @@ class ClassicOutput:
 
     def take(self, message: Mapping[str, Any]) -> None:
         """Take one message of the stream. BuildFailed or Unavailable when the message says that the build failed."""
-        if "error" in message or "errorDetail" in message:
-            raise self._failure(message)
+        if fault := fault_in(message):
+            raise self._failure(fault, message.get("errorDetail"))
         if isinstance(text := message.get("stream"), str):
             self._read(text)
             self._log.write(text)
@@ -49,7 +53,7 @@ class ClassicOutput:
     def _read(self, text: str) -> None:
         if step := _STEP.fullmatch(text):
             instruction = " ".join(step[3].split())
-            self._step = f"step {step[1]}/{step[2]}: {instruction[:160]}"
+            self._step = f"step {step[1] or step[2]}: {instruction[:160]}"
             self._from, self.container = instruction[:5].upper() == "FROM ", None
         elif running := _RUNNING.fullmatch(text):
             self.container = running[1]
@@ -62,11 +66,9 @@ class ClassicOutput:
         if not message.get("progressDetail") and status not in {"Waiting", "Verifying Checksum", "Download complete"}:
             self._log.write(f"{layer}: {status}\n" if layer else f"{status}\n")
 
-    def _failure(self, message: Mapping[str, Any]) -> DeploydError:
-        detail = message.get("errorDetail")
-        detail = detail if isinstance(detail, dict) else {}
-        text = str(detail.get("message") or message.get("error") or "the engine gives no reason").strip()
-        code = detail.get("code")
+    def _failure(self, text: str, detail: object) -> DeploydError:
+        ended = _ENDED.search(text)
+        code = (detail.get("code") if isinstance(detail, dict) else None) or (ended[1] if ended is not None else None)
         hint = self._last_lines() if code else ""
         self._log.write(f"{text}\n")
         where = f"{self._step}: " if self._step else ""
@@ -74,7 +76,7 @@ class ClassicOutput:
             return step_failed(where, int(code), hint)
         if _LAYER_GONE.search(text):
             return Unavailable(f"{where}{text}", hint="somebody removed a layer of the build cache; it is built again")
-        return base_failed(where, text) if self._from else BuildFailed(f"{where}{text}")
+        return base_failed(where, text) if self._from or _NO_BASE.match(text) else BuildFailed(f"{where}{text}")
 
     def _last_lines(self) -> str:
         lines = [

@@ -47,7 +47,7 @@ class EngineBuilder:
         *,
         url: str | None = None,
     ) -> None:
-        """`url`: the engine's address; by default DOCKER_HOST and Docker's usual places."""
+        """`url`: the engine's address; by default the one that the docker client would use."""
         self._settings = settings
         self._registry = registry
         self._url = url

@@ -5,7 +5,6 @@ What a killed daemon left there is removed before the next build. Knows no build
 
 import base64
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from deployd.config.daemon import Registry
 from deployd.config.values import read_secret
+from deployd.engine.endpoint import config_directory
 from deployd.ports.builder import BuildRequest
 from deployd.ports.log import Log
 
@@ -50,7 +50,7 @@ def login(directory: Path, registry: Registry | None, log: Log | None) -> Mappin
     if log is not None:
         log.hide(password)
     host = (registry.url.partition("://")[2] or registry.url).split("/")[0]
-    present = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    present = config_directory()
     known = json.loads(read(present / "config.json") or "{}")
     auth = base64.b64encode(f"{registry.username}:{password}".encode()).decode()
     known["auths"] = {**known.get("auths", {}), host: {"auth": auth}}

@@ -52,6 +52,8 @@ def run(*, once: bool) -> int:
         directory = Path(name)
         repository = Repository(directory)
         daemon = DemoDaemon.prepare(directory, repository.remote)
+        if host.url.startswith("unix://"):
+            daemon.environment["DOCKER_HOST"] = host.url
         try:
             return asyncio.run(_tell(console, repository, daemon, once=once))
         except asyncio.CancelledError:

@@ -11,11 +11,22 @@ from deployd.engine.images import EngineImages
 from deployd.engine.networks import EngineNetworks
 
 
+def product(version: Mapping[str, Any]) -> str:
+    """The engine's name and version, from its answer to `version`: "Docker Engine 28.5.2", "Podman 5.8.0"."""
+    return f"{'Podman' if is_podman(version) else 'Docker Engine'} {version['Version']}"
+
+
+def is_podman(version: Mapping[str, Any]) -> bool:
+    """Whether Podman answers in the place of a Docker Engine."""
+    return any(str(part.get("Name", "")).startswith("Podman") for part in version.get("Components") or ())
+
+
 class EngineClient:
-    """A client of the engine at `url` (None: DOCKER_HOST, the docker context or the usual sockets). ConfigError without one."""
+    """A client of the engine at `url` (None: the one that the docker client would use). ConfigError without one."""
 
     def __init__(self, url: str | None = None) -> None:
         self._connection = Connection(url)
+        self.endpoint = self._connection.endpoint
         self.containers = EngineContainers(self._connection)
         self.images = EngineImages(self._connection)
         self.networks = EngineNetworks(self._connection)

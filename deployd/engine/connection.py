@@ -5,6 +5,7 @@ may help, unless the caller knows from the status that it does not.
 """
 
 import json
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -14,7 +15,9 @@ from aiodocker.execs import Exec as Exec
 from aiodocker.stream import Stream as Stream
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 
-from deployd.errors import ConfigError, Unavailable
+from deployd.engine.endpoint import endpoint, given
+from deployd.engine.stream import fault_in
+from deployd.errors import Unavailable
 
 ENDLESS = ClientTimeout(total=None, sock_connect=5)
 """For answers without a time limit."""
@@ -22,6 +25,7 @@ ENDLESS = ClientTimeout(total=None, sock_connect=5)
 _TIMEOUT = ClientTimeout(total=120, sock_connect=5)
 _NO_CONNECTION = 900  # aiodocker's own status when nothing answers at the socket
 _LONGEST_MESSAGE = 2000
+_GONE = re.compile(r"no (?:such container|container with (?:name or )?ID)", re.IGNORECASE)
 _WHAT = "is it a Docker Engine that answers there?"
 _FORBIDDEN = "let this account use Docker: usermod -aG docker USER"
 
@@ -34,16 +38,19 @@ class Refused(Unavailable):
         self.said = said
         self.status = status
 
+    @property
+    def gone(self) -> bool:
+        """Whether it refused because what it was asked about does not exist. Podman answers 500 about some containers."""
+        return self.status == 404 or bool(_GONE.search(self.said))
+
 
 class Connection:
-    """The engine at `url` (None: DOCKER_HOST, the docker context or the usual sockets). `client` is for calls that are
-    more than one request and answer; use it inside `translated`. ConfigError when no engine can be found."""
+    """The engine at `url` (None: the one that the docker client would use). `client` is for calls that are more than one
+    request and answer; use it inside `translated`. ConfigError when no engine can be found."""
 
     def __init__(self, url: str | None) -> None:
-        try:
-            self.client = aiodocker.Docker(url, timeout=_TIMEOUT)
-        except (ValueError, AssertionError, OSError, aiodocker.DockerError) as exc:
-            raise ConfigError("no Docker Engine was found", hint="start one, or point DOCKER_HOST at it") from exc
+        self.endpoint = endpoint() if url is None else given(url)
+        self.client = aiodocker.Docker(self.endpoint.url, timeout=_TIMEOUT, ssl_context=self.endpoint.tls)
 
     async def close(self) -> None:
         """Cancel all requests in progress."""
@@ -66,11 +73,11 @@ class Connection:
         return json.loads(text) if text else None
 
     async def find(self, doing: str, path: str, method: str = "GET", *, timeout: ClientTimeout = _TIMEOUT) -> Any:
-        """Like `ask`, but None when the engine answers 404."""
+        """Like `ask`, but None when what is asked about does not exist."""
         try:
             return await self.ask(doing, path, method, timeout=timeout)
         except Refused as refused:
-            if refused.status != 404:
+            if not refused.gone:
                 raise
             return None
 
@@ -129,6 +136,8 @@ def translated(doing: str) -> Iterator[None]:
 
 def _message(answer: ClientResponse, text: str) -> str:
     try:
-        return str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        return text.strip()[:_LONGEST_MESSAGE] or f"the engine answers {answer.status}"
+        said = json.loads(text)
+    except ValueError:
+        said = {}
+    found = (said.get("message") or fault_in(said)) if isinstance(said, dict) else ""
+    return str(found or text.strip()[:_LONGEST_MESSAGE] or f"the engine answers {answer.status}")

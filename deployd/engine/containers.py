@@ -137,7 +137,7 @@ class EngineContainers:
             async with self._connection.open(doing, f"containers/{container}/archive", query=query) as answer:
                 packed = await answer.read()
         except Refused as refused:
-            if refused.status != 404:
+            if not refused.gone:
                 raise
             return None
         with tarfile.open(fileobj=BytesIO(packed)) as archive:

@@ -1,5 +1,6 @@
 """The calls of the Engine API about images: find, pull, push, build, remove. What does not exist is None, or counts as done."""
 
+import base64
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,11 +11,9 @@ from typing import Any
 
 from aiohttp import ClientResponse, ClientTimeout
 
-from deployd.engine.connection import Connection, translated
+from deployd.engine.connection import ENDLESS, Connection, Refused
+from deployd.engine.stream import Message, fault_in
 from deployd.errors import Unavailable
-
-Message = Mapping[str, Any]
-"""One message of the engine during a build or a push."""
 
 _BUILD = ClientTimeout(total=None, sock_connect=10)
 _LONGEST_MESSAGE = 4 * 1024 * 1024
@@ -62,15 +61,27 @@ class EngineImages:
         await self._connection.ask("asking the registry", f"distribution/{image}/json")
 
     async def pull(self, image: str, credentials: tuple[str, str] | None = None) -> None:
-        """Pull it from its registry."""
-        with translated(f"pulling {image}"):
-            await self._connection.client.images.pull(image, auth=_auth(credentials))
+        """Pull it from its registry. Refused with the registry's reason."""
+        named = "@" in image or ":" in image.rpartition("/")[2]
+        query = {"fromImage": image if named else f"{image}:latest"}  # without a tag, the engine would pull all of them
+        async for _ in self._transfer(f"pulling {image}", "images/create", query, image, credentials):
+            pass
 
     async def push(self, name: str, tag: str, credentials: tuple[str, str] | None) -> AsyncGenerator[Message]:
         """Push it to its registry; the engine's messages. Refused with the registry's reason."""
-        auth = _auth(credentials)
-        with translated(f"pushing {name}:{tag}"):
-            async for message in self._connection.client.images.push(name, auth=auth, tag=tag, stream=True):
+        doing, path = f"pushing {name}:{tag}", f"images/{name}/push"
+        async for message in self._transfer(doing, path, {"tag": tag}, name, credentials):
+            yield message
+
+    async def _transfer(
+        self, doing: str, path: str, query: Mapping[str, str], name: str, credentials: tuple[str, str] | None
+    ) -> AsyncGenerator[Message]:
+        """aiodocker's own methods expect `message` in every error, which Podman's have not, and lose a broken connection."""
+        headers = {"X-Registry-Auth": _auth(name, credentials)}
+        async with self._connection.open(doing, path, "POST", query=query, headers=headers, timeout=ENDLESS) as answer:
+            async for message in _messages(answer):
+                if reason := fault_in(message):
+                    raise Refused(doing, reason, 0)
                 yield message
 
     @asynccontextmanager
@@ -98,8 +109,11 @@ class EngineImages:
         return frozenset(str(each["Deleted"]) for each in done if "Deleted" in each)
 
 
-def _auth(credentials: tuple[str, str] | None) -> dict[str, str] | None:
-    return {"username": credentials[0], "password": credentials[1]} if credentials else None
+def _auth(name: str, credentials: tuple[str, str] | None) -> str:
+    """The header with the credentials for the registry of an image. Engines want one without any, too."""
+    user, password = credentials or ("", "")
+    known = {"username": user, "password": password, "serveraddress": name.partition("/")[0]} if credentials else {}
+    return base64.urlsafe_b64encode(json.dumps(known).encode()).decode()
 
 
 async def _messages(answer: ClientResponse) -> AsyncIterator[Message]:

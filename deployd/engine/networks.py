@@ -35,7 +35,7 @@ class EngineNetworks:
         try:
             await self._connection.find(f"removing the network {name}", f"networks/{name}", "DELETE")
         except Refused as refused:
-            if refused.status != 403:
+            if refused.status not in {403, 409}:  # Podman answers 409
                 raise
             return False
         return True

@@ -6,7 +6,7 @@ until the gateway is corrected. A container can have a fixed address only in a n
 
 import asyncio
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from deployd.domain import part_labels
@@ -28,6 +28,10 @@ def free_address(subnet: str, taken: Collection[str], after: str | None = None) 
         if address not in taken:
             return address
     raise Unavailable(f"the network {subnet} has no free address")
+
+
+ADDRESS = "io.deployd.address"
+"""The label with the address that a container was given: Podman forgets the address of one that is stopped."""
 
 
 class Network:
@@ -64,8 +68,10 @@ class Network:
 
     def address(self, container: dict[str, Any]) -> str:
         """The address of a listed or inspected container in this network, running or stopped; empty when it has none."""
-        attached = container["NetworkSettings"]["Networks"].get(self.name) or {}
-        return str((attached.get("IPAMConfig") or {}).get("IPv4Address") or attached.get("IPAddress") or "")
+        if (attached := (container["NetworkSettings"].get("Networks") or {}).get(self.name)) is None:
+            return ""
+        found = (attached.get("IPAMConfig") or {}).get("IPv4Address") or attached.get("IPAddress")
+        return str(found or _labels(container).get(ADDRESS, ""))
 
     async def remove(self) -> None:
         """Remove the network, unless containers are in it."""
@@ -90,3 +96,8 @@ class Network:
         if subnet is not None:
             spec["IPAM"] = {"Config": [{"Subnet": subnet}]}
         await self._engine.networks.create(name, spec)
+
+
+def _labels(container: dict[str, Any]) -> Mapping[str, str]:
+    """The labels of a listed or inspected container."""
+    return container.get("Labels") or container.get("Config", {}).get("Labels") or {}

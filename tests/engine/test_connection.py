@@ -164,8 +164,45 @@ async def test_a_build_message_that_is_too_long_is_not_collected(engine: EngineC
             await anext(build.messages)
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, {"error": "denied: no push here", "errorDetail": {"message": "denied: no push here"}}),
+        (500, {"cause": "denied", "message": "denied: no push here", "response": 500}),
+        (200, {"errorDetail": {"message": "denied: no push here"}}),
+        (200, {"error": "denied: no push here"}),
+    ],
+)
+async def test_a_push_that_fails_tells_why_in_every_form_of_an_error(
+    engine: EngineClient, replies: Replies, status: int, body: object
+) -> None:
+    replies.on("/images/localhost:5000/iris/push", reply(status, f"{json.dumps(body)}\n"))
+    with pytest.raises(Refused) as refused:
+        async for _ in engine.images.push("localhost:5000/iris", "1", None):
+            pass
+    assert refused.value.said == "denied: no push here"
+    assert refused.value.message == "pushing localhost:5000/iris:1: denied: no push here"
+
+
+async def test_a_pull_without_a_tag_is_of_the_latest(engine: EngineClient, replies: Replies) -> None:
+    replies.on("/images/create", reply(200, '{"status": "Pulling from library/haproxy"}\n'))
+    await engine.images.pull("localhost:5000/haproxy", ("user", "password"))
+    await engine.images.pull("haproxy:lts")
+    pulls = [line.split()[1].partition("?")[2] for line in replies.asked if "create" in line]
+    assert pulls == ["fromImage=localhost:5000/haproxy:latest", "fromImage=haproxy:lts"]
+
+
+async def test_podman_answers_500_about_a_container_that_is_gone(engine: EngineClient, replies: Replies) -> None:
+    said = "no container with ID 5f2a found in database: no such container"
+    replies.on("/containers/5f2a", reply(500, {"cause": "no such container", "message": said, "response": 500}))
+    replies.on("/containers/5f2a/wait", reply(500, {"cause": "x", "message": "database is locked", "response": 500}))
+    await engine.containers.remove("5f2a")
+    with pytest.raises(Refused, match="database is locked"):
+        await engine.containers.until_ended("5f2a")
+
+
 async def test_an_invalid_address_is_a_config_error() -> None:
-    with pytest.raises(ConfigError, match="no Docker Engine"):
+    with pytest.raises(ConfigError, match="deployd cannot speak to"):
         EngineClient("docker.sock")
 
 

@@ -12,6 +12,9 @@ from deployd.errors import RolloutFailed
 from deployd.gateway.slots import Endpoint
 from deployd.targets.docker.refusals import meaning
 
+# The last are Podman's.
+_REMOVED = ("marked for removal", "No such container", "no container with")
+
 
 @dataclass(frozen=True, slots=True)
 class AppContainer:
@@ -43,7 +46,7 @@ def present() -> Iterator[None]:
     try:
         yield
     except Refused as refused:
-        if "marked for removal" in refused.said or "No such container" in refused.said:
+        if any(words in refused.said for words in _REMOVED):
             raise ContainerRemoved("somebody removed its container meanwhile") from refused
         raise
 

@@ -8,6 +8,7 @@ from typing import Any
 from deployd.config.app import App
 from deployd.config.docker import DockerApp, ulimit_parts, volume_parts
 from deployd.domain import Deploy, Image, labels
+from deployd.gateway.network import ADDRESS
 
 PORT = "io.deployd.port"
 """The label with the port at which a container serves; the config may have changed since."""
@@ -42,6 +43,8 @@ def container_spec(
     docker, port = app.docker, f"{app.docker.port}/tcp"
     endpoint = {"IPAMConfig": {"IPv4Address": settings.address}} if settings.address is not None else {}
     ours = labels(settings.instance, app.name, deploy.number, deploy.commit) | {PORT: str(docker.port)}
+    if settings.address is not None:
+        ours[ADDRESS] = settings.address
     described: dict[str, Any] = {
         "Image": image.id or image.reference,
         "Env": [f"{name}={value}" for name, value in {**docker.env, **secrets}.items()],

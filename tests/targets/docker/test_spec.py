@@ -35,6 +35,7 @@ def test_a_candidate_is_labelled_and_neither_published_nor_restarted() -> None:
             "io.deployd.deploy": "42",
             "io.deployd.commit": "c0ffee",
             "io.deployd.port": "5000",
+            "io.deployd.address": "172.20.0.2",
         },
         "ExposedPorts": {"5000/tcp": {}},
         "StopTimeout": 10,
