@@ -17,8 +17,9 @@ from msgspec import structs
 
 from deployd.builders import images, remote_buildkit
 from deployd.builders.bases import pull_all
+from deployd.builders.buildkit_cache import BuildkitCache
 from deployd.builders.buildkit_output import BuildkitOutput
-from deployd.builders.docker_cli import Client, locate, run, stream
+from deployd.builders.docker_cli import Client, locate, no_answer, run, stream
 from deployd.builders.dockerfile import bases, check, parse
 from deployd.builders.outcome import in_time
 from deployd.builders.private import PrivateDirectories, login, read, write_secrets
@@ -36,8 +37,6 @@ from deployd.ports.source import Context
 _CLIENT_VARIABLES = re.compile(
     r"PATH|HOME|(?:LD|DOCKER|BUILDX|SSH|XDG)_.*|BUILDKIT_(?!SYNTAX$|INLINE_CACHE$|CONTEXT_KEEP_GIT_DIR$).*"
 )
-_UNITS = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
-_FREED = re.compile(r"Total(?: reclaimed space)?:\s*([\d.]+)\s*([kMGT]?B)")
 
 
 class BuildkitBuilder:
@@ -59,6 +58,7 @@ class BuildkitBuilder:
         self._registry = registry
         self._given = client
         self._client: Client | None = None
+        self._cache: BuildkitCache | None = None
         self._url = url
         self._unnamed = UnnamedImages(state_dir / "unnamed-images")
         self._environment = {"DOCKER_HOST": url} if url else {}
@@ -107,8 +107,9 @@ class BuildkitBuilder:
         left = await self._trim_left(limit_bytes, dry_run=dry_run) if self._unnamed.all() else 0
         if dry_run or self._settings.cache_limit is None:
             return left
-        command = prune_command(await self._located(), self._settings.address, limit_bytes)
-        return left + _freed(await self._answer(command))
+        if self._cache is None:
+            self._cache = BuildkitCache(await self._located(), self._settings.address)
+        return left + await self._cache.trim(limit_bytes, self._environment)
 
     async def ping(self) -> None:
         """Unavailable when there is no client, or no engine or remote BuildKit that answers it within five seconds."""
@@ -183,7 +184,7 @@ class BuildkitBuilder:
         before = await self._inspect(client, name)
         ended = await run([str(client.path), "pull", "--quiet", name], environment)
         if ended.code:
-            raise _no_answer(ended.output)
+            raise no_answer(ended.output)
         self._unnamed.add(images.brought(before, await self._inspect(client, name)))
 
     async def _trim_left(self, limit_bytes: int, *, dry_run: bool) -> int:
@@ -198,12 +199,12 @@ class BuildkitBuilder:
             return found
         if "No such image" in ended.output:
             return None
-        raise _no_answer(ended.output)
+        raise no_answer(ended.output)
 
     async def _answer(self, command: Sequence[str]) -> str:
         ended = await run(command, self._environment)
         if ended.code:
-            raise _no_answer(ended.output)
+            raise no_answer(ended.output)
         return ended.output
 
 
@@ -236,14 +237,6 @@ def build_command(
     return [*command, "-"]
 
 
-def prune_command(client: Client, address: str | None, limit_bytes: int) -> list[str]:
-    """The command line that shrinks the cache to `limit_bytes`."""
-    if not client.buildx:
-        return [str(client.path), "builder", "prune", "--force", "--all", "--keep-storage", str(limit_bytes)]
-    builder = ["--builder", remote_name(address)] if address else []
-    return [str(client.path), "buildx", "prune", "--force", "--all", "--max-used-space", str(limit_bytes), *builder]
-
-
 def _load_options(client: Client, directory: Path) -> list[str]:
     """The options that load the image into the engine."""
     return [*(["--load"] if client.buildx else []), "--iidfile", str(directory / "image-id")]
@@ -256,13 +249,3 @@ def _refuse_client_variables(args: Mapping[str, str]) -> None:
                 f"app.build.args: {name} would change the docker client, not the build",
                 hint="give the arg another name",
             )
-
-
-def _freed(output: str) -> int:
-    match = _FREED.search(output)
-    return round(float(match[1]) * _UNITS[match[2]]) if match else 0
-
-
-def _no_answer(output: str) -> Unavailable:
-    lines = output.strip().splitlines() or ["the docker client failed"]
-    return Unavailable(f"the docker client says: {lines[-1][:500]}", hint="is the Docker Engine running?")

@@ -18,6 +18,7 @@ from deployd.errors import DeploydError, Unavailable
 from deployd.tasks import beside
 
 _VERSION = re.compile(r"version (\d+)\.(\d+)")
+_USAGE = re.compile(r"(?:See|Run) '.*--help'|Usage:|Flag --\S+ has been deprecated")
 _PASSED_ON = ("PATH", "HOME", "DOCKER_CONFIG", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "DOCKER_CONTEXT",
               "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # fmt: skip
 
@@ -59,6 +60,13 @@ class Ended:
 
     code: int
     output: str
+
+
+def no_answer(output: str) -> Unavailable:
+    """The error for a client that failed, from its output: it may print how it is used after the reason."""
+    lines = [line for line in output.strip().splitlines() if line.strip() and not _USAGE.match(line)]
+    said = lines[-1][:500] if lines else "nothing"
+    return Unavailable(f"the docker client says: {said}", hint="is the Docker Engine running?")
 
 
 async def run(command: Sequence[str], environment: Mapping[str, str]) -> Ended:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployd.bringup.engine import Engine, buildkit_client
-from deployd.builders.buildkit import BuildkitBuilder, build_command, prune_command
+from deployd.builders.buildkit import BuildkitBuilder, build_command
 from deployd.builders.buildkit_output import BuildkitOutput
 from deployd.builders.docker_cli import Client, locate
 from deployd.builders.remote_buildkit import remote_name
@@ -178,22 +178,6 @@ def test_the_command_line_of_a_build_without_buildx() -> None:
     command = build_command(PLAIN, None, a_request("test"), "Dockerfile", ["--iidfile", "/run/b/image-id"], {})
     assert command[:7] == [
         "/bin/docker", "build", "--progress=plain", "--iidfile", "/run/b/image-id", "--file", "Dockerfile",
-    ]  # fmt: skip
-
-
-def test_the_command_lines_that_shrink_the_cache() -> None:
-    assert prune_command(PLAIN, None, 7) == [
-        "/bin/docker",
-        "builder",
-        "prune",
-        "--force",
-        "--all",
-        "--keep-storage",
-        "7",
-    ]
-    name = remote_name("unix:///run/b.sock")
-    assert prune_command(PLUGIN, "unix:///run/b.sock", 7) == [
-        "/bin/docker", "buildx", "prune", "--force", "--all", "--max-used-space", "7", "--builder", name,
     ]  # fmt: skip
 
 
