@@ -34,6 +34,7 @@ from deployd.targets.kubernetes.pace import share_of, told
 
 _REGISTRY_SECONDS = 30.0
 _COARSE = 1.5  # a share so many times as large as it was asked for, or as small
+_ROLE_EXEC = "bind the Role in kubernetes/role-exec.yaml too, unless nobody should run commands in pods"
 _ROLE = "bind the Role in kubernetes/role.yaml to its account, in the namespace of the app"
 
 
@@ -252,6 +253,12 @@ async def _cluster(config: Config) -> AsyncIterator[Finding]:
                 if missing := await target.missing_for_proofs(app):
                     lacking = f"`deployd prove` needs more: the account on the cluster may not: {', '.join(missing)}"
                     yield Finding(f"app {app.name}", "warning", lacking, _ROLE)
+                if missing := await target.missing_for_commands(app):
+                    lacking = (
+                        "`deployd exec`, and the model's own file in a pod, need more: the account on the cluster may not: "
+                        f"{', '.join(missing)}"
+                    )
+                    yield Finding(f"app {app.name}", "warning", lacking, _ROLE_EXEC)
     except DeploydError as exc:
         yield Finding.fault("cluster", exc)
 

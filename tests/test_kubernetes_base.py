@@ -42,19 +42,26 @@ def test_every_file_of_the_base_is_rendered() -> None:
     ] == []
 
 
-def test_the_role_grants_exactly_what_the_code_uses() -> None:
+@pytest.mark.parametrize(
+    ("file", "used"),
+    [
+        ("role.yaml", access.FOR_ANY + access.FOR_CREATED + access.FOR_PROOFS),
+        ("role-exec.yaml", access.FOR_COMMANDS),
+        ("role-secrets.yaml", access.FOR_SECRETS),
+    ],
+)
+def test_a_role_grants_exactly_what_the_code_uses(
+    file: str, used: tuple[tuple[str, str, tuple[str, ...]], ...]
+) -> None:
+    role = next(yaml.safe_load_all((BASE / file).read_text()))
     granted = {
         (group, resource, verb)
-        for rule in yaml.safe_load((BASE / "role.yaml").read_text())["rules"]
+        for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    asked = {
-        (group, resource, verb)
-        for group, resource, verbs in access.FOR_ANY + access.FOR_CREATED + access.FOR_PROOFS
-        for verb in verbs
-    }
+    asked = {(group, resource, verb) for group, resource, verbs in used for verb in verbs}
     assert granted == asked
 
 

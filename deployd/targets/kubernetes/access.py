@@ -6,7 +6,7 @@ from deployd.config.app import App
 from deployd.targets.kubernetes import manifests
 from deployd.targets.kubernetes.client import Cluster
 
-# Group, resource (with its subresource), verbs. The Role in kubernetes/ grants exactly these.
+# Group, resource (with its subresource), verbs. The Roles in kubernetes/ grant exactly these.
 FOR_ANY = (
     ("apps", "deployments", ("get", "list", "watch", "patch")),
     ("apps", "replicasets", ("list", "watch")),
@@ -21,6 +21,8 @@ FOR_CREATED = (
     ("", "services", ("create", "patch", "delete")),
     ("autoscaling", "horizontalpodautoscalers", ("create", "patch", "delete")),
 )
+# A WebSocket counts as `get`, and from 1.35 on as `create` too.
+FOR_COMMANDS = (("", "pods/exec", ("get", "create")),)
 FOR_PROOFS = (("", "pods", ("create", "delete")),)
 FOR_SECRETS = (("", "secrets", ("create", "delete")),)
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -32,7 +34,6 @@ async def missing(cluster: Cluster, app: App) -> list[str]:
     wanted = FOR_ANY + (FOR_CREATED if settings.create else ())
     wanted += FOR_SECRETS if settings.env_secrets else ()
     if not cluster.inside:
-        # A WebSocket counts as `get`, and from 1.35 on as `create` too.
         wanted += (("", "pods/portforward", ("get", "create")),)
     return await _refused(cluster, settings.namespace, wanted)
 
@@ -40,6 +41,11 @@ async def missing(cluster: Cluster, app: App) -> list[str]:
 async def missing_for_proofs(cluster: Cluster, app: App) -> list[str]:
     """The permissions that `deployd prove` needs besides those, and the account lacks."""
     return await _refused(cluster, manifests.settings_of(app).namespace, FOR_PROOFS)
+
+
+async def missing_for_commands(cluster: Cluster, app: App) -> list[str]:
+    """The permissions for commands in its pods that the account lacks: of `deployd exec`, and of deployd's own questions."""
+    return await _refused(cluster, manifests.settings_of(app).namespace, FOR_COMMANDS)
 
 
 async def _refused(cluster: Cluster, namespace: str, wanted: Iterable[tuple[str, str, tuple[str, ...]]]) -> list[str]:

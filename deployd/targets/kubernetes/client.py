@@ -7,17 +7,19 @@ are retried, expired credentials are read again once, and no error of a library 
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from http.client import SWITCHING_PROTOCOLS
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes_asyncio import client, config
 
 from deployd.backoff import Backoff
-from deployd.errors import ConfigError, DeploydError, RolloutFailed, Unavailable
+from deployd.errors import ConfigError, Unavailable
+from deployd.targets.kubernetes import notices
+from deployd.targets.kubernetes.answers import Expired, Refused, check, translated, warnings_in
 
 Json = dict[str, Any]
 
@@ -28,22 +30,8 @@ APPLY_PATCH = "application/apply-patch+yaml"
 _TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _REQUEST = aiohttp.ClientTimeout(total=30, sock_connect=5)
 _DELAYS = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
-# Old servers answer 500 to an object with a value of the wrong type.
-_WRONG_TYPE = "failed to create typed patch object"
-_TEMPORARY = frozenset({429, 500, 502, 503, 504})
-
-
-class Refused(RolloutFailed):
-    """The API server refused a request; `status` is the HTTP status, `reason` the reason in its answer."""
-
-    def __init__(self, status: int, reason: str, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.status = status
-        self.reason = reason
-
-
-class Gone(DeploydError):
-    """410: the API server no longer has the version at which a watch was to continue; list again."""
+# A connection that is closed ends within this time, or is broken off.
+_ENDS_WITHIN_S = 2.0
 
 
 class Cluster:
@@ -121,11 +109,11 @@ class Cluster:
         """A long answer (watch, log) as it comes; Unavailable when nothing comes for `silence` seconds (None: no limit)."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
         known = self._times_read
-        with _translated():
+        with translated():
             async with await self._request("GET", path, query, None, "", timeout) as answer:
                 try:
-                    await _check(answer)
-                except _Expired as expired:
+                    await check(answer)
+                except Expired as expired:
                     await self._renew(known)
                     raise Unavailable(expired.message) from expired
                 yield answer.content
@@ -138,26 +126,31 @@ class Cluster:
         api, known = await self._ready(), self._times_read
         headers: dict[str, str] = {}
         await api.update_params_for_auth(headers, [], ["BearerToken"])
-        session: aiohttp.ClientSession = api.rest_client.pool_manager
-        with _translated():
-            try:
-                opened = await session.ws_connect(
-                    f"{api.configuration.host}{path}",
-                    params=list(query),
-                    headers=headers,
-                    protocols=("v4.channel.k8s.io",),
-                    heartbeat=20.0,
-                    max_msg_size=0,
-                    proxy=api.configuration.proxy,
-                    server_hostname=api.configuration.tls_server_name,
-                )
-            except aiohttp.WSServerHandshakeError as exc:
-                if exc.status == 401:
+        handshake = _Handshake()
+        shared: aiohttp.ClientSession = api.rest_client.pool_manager
+        session = aiohttp.ClientSession(
+            connector=shared.connector, connector_owner=False, middlewares=[handshake], trust_env=shared.trust_env
+        )
+        with translated():
+            async with session, handshake:
+                try:
+                    opened = await session.ws_connect(
+                        f"{api.configuration.host}{path}",
+                        params=list(query),
+                        headers=headers,
+                        protocols=("v4.channel.k8s.io",),
+                        heartbeat=20.0,
+                        max_msg_size=0,
+                        proxy=api.configuration.proxy,
+                        server_hostname=api.configuration.tls_server_name,
+                    )
+                except Expired as expired:
                     await self._renew(known)
-                    raise Unavailable(f"the cluster answered 401 for {path}", hint="try again") from exc
-                raise Refused(exc.status, exc.message, f"{path}: the API server answered {exc.status}") from exc
-            async with opened:
-                yield opened
+                    raise Unavailable(expired.message, hint="try again") from expired
+                except aiohttp.WSServerHandshakeError as exc:
+                    raise Refused(exc.status, exc.message, f"{path}: the API server opens no WebSocket") from exc
+                async with opened:
+                    yield opened
 
     async def _json(
         self, method: str, path: str, query: Mapping[str, str], body: Any = None, kind: str = "", within: float = 15.0
@@ -169,12 +162,15 @@ class Cluster:
         while True:
             known = self._times_read
             try:
-                with _translated():
+                with translated():
                     async with await self._request(method, path, query, body, kind, _REQUEST) as answer:
-                        await _check(answer)
+                        await check(answer)
+                        if method != "GET" and "dryRun" not in query:
+                            for warning in warnings_in(answer.headers.getall("Warning", ())):
+                                notices.tell(warning)
                         found: Json = await answer.json(content_type=None)
                         return found
-            except _Expired as expired:
+            except Expired as expired:
                 if renewed:
                     raise Unavailable(
                         expired.message, hint="the cluster does not accept these credentials"
@@ -246,39 +242,34 @@ class Cluster:
         return settings
 
 
-class _Expired(DeploydError):
-    """401: the credentials are wrong or have expired."""
+class _Handshake:
+    """The way a WebSocket is opened: a refusal keeps its text, which aiohttp drops, and after the block its connection has ended,
+    for which aiohttp does not wait."""
 
+    def __init__(self) -> None:
+        self._ended: asyncio.Future[None] | None = None
+        self._transport: asyncio.BaseTransport | None = None
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Raise errors of aiohttp as Unavailable; cancellation and our own errors pass."""
-    try:
-        yield
-    except (aiohttp.ClientError, HttpProcessingError, TimeoutError, ConnectionError, json.JSONDecodeError) as exc:
-        what = str(exc) or type(exc).__name__
-        raise Unavailable(f"the cluster does not answer: {what}", hint="check that its API server is up") from exc
+    async def __call__(self, request: aiohttp.ClientRequest, ask: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        answer = await ask(request)
+        if answer.status != SWITCHING_PROTOCOLS:
+            async with answer:
+                await check(answer)
+        elif answer.connection is not None and (protocol := answer.connection.protocol) is not None:
+            self._ended, self._transport = protocol.closed, protocol.transport
+        return answer
 
+    async def __aenter__(self) -> Self:
+        return self
 
-async def _check(answer: aiohttp.ClientResponse) -> None:
-    if answer.status < 300:
-        return
-    text = (await answer.content.read(65536)).decode("utf-8", "replace")
-    try:
-        status = json.loads(text)
-    except ValueError:
-        status = None
-    message = str(status.get("message", text)) if isinstance(status, dict) else text
-    reason = str(status.get("reason", "")) if isinstance(status, dict) else ""
-    path = answer.url.path
-    if answer.status == 410:
-        raise Gone(f"{path}: {message}")
-    if answer.status == 401:
-        raise _Expired(f"the cluster answered 401 for {path}")
-    if answer.status in _TEMPORARY and _WRONG_TYPE not in message:
-        raise Unavailable(f"the cluster answered {answer.status} for {path}: {message[:300]}")
-    hint = "give deployd's account the verbs of the Role in kubernetes/" if answer.status == 403 else ""
-    raise Refused(answer.status, reason, message[:1000].strip(), hint=hint)
+    async def __aexit__(self, *exc: object) -> None:
+        if self._ended is None:
+            return
+        if not (await asyncio.wait({self._ended}, timeout=_ENDS_WITHIN_S))[0]:
+            if isinstance(self._transport, asyncio.Transport):
+                self._transport.abort()
+            await asyncio.wait({self._ended})
+        self._ended.exception()  # how it ended is of no interest any more
 
 
 def _tls(settings: client.Configuration) -> tuple[object, ...]:

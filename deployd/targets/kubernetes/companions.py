@@ -3,16 +3,14 @@
 deployd changes and deletes only what carries the label of its own instance. Waits for nothing.
 """
 
-import logging
 from typing import Any
 
 from deployd.config.app import App
 from deployd.errors import RolloutFailed
-from deployd.targets.kubernetes import manifests
-from deployd.targets.kubernetes.client import Cluster, Refused
+from deployd.targets.kubernetes import manifests, notices
+from deployd.targets.kubernetes.answers import Refused
+from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.manifests import INSTANCE, Features, Json
-
-logger = logging.getLogger(__name__)
 
 # An API server that restarts is back within this time.
 PATIENT_S = 60.0
@@ -71,15 +69,15 @@ class Companions:
 
 
 async def apply(cluster: Cluster, path: str, manifest: Json) -> Json:
-    """Apply an object that deployd created. When another field manager owns a field, log that and take the field over."""
+    """Apply an object that deployd created. When another field manager owns a field, tell that and take the field over."""
     try:
         return await cluster.apply(path, manifest, force=False, within=PATIENT_S)
     except Refused as refused:
-        if refused.status != 409:
+        if refused.status != 409 or refused.denied:
             raise
         metadata = manifest["metadata"]
         name = f"{metadata['namespace']}/{metadata['name']}"
-        logger.warning("Taking fields of %s %s over: %s", manifest["kind"], name, refused.message)
+        notices.tell(f"fields of {manifest['kind']} {name} are taken over: {refused.message}")
     return await cluster.apply(path, manifest, force=True, within=PATIENT_S)
 
 

@@ -4,16 +4,16 @@ A Deployment that deployd creates is applied whole, with its Service and autosca
 image is set, by compare-and-set.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 from deployd.config.app import App
 from deployd.config.digest import made_with
 from deployd.domain import Deploy, Image
-from deployd.errors import RolloutFailed, Unavailable
+from deployd.errors import RolloutFailed
 from deployd.ports.log import Log
-from deployd.targets.kubernetes import adoption, environment, manifests
-from deployd.targets.kubernetes.client import Cluster, Refused
+from deployd.targets.kubernetes import adoption, environment, manifests, races
+from deployd.targets.kubernetes.answers import Refused
+from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.companions import (
     PATIENT_S,
     Companions,
@@ -24,21 +24,18 @@ from deployd.targets.kubernetes.companions import (
 )
 from deployd.targets.kubernetes.follow import RolloutEnded
 from deployd.targets.kubernetes.manifests import (
-    DEPLOY,
     REPLICAS,
     RESTART,
     SCALED,
     Json,
 )
-from deployd.targets.kubernetes.others import annotations_of, changed_by_others, overridden, stopped_by_others
+from deployd.targets.kubernetes.others import annotations_of, asks_for, changed_by_others, overridden, stopped_by_others
 from deployd.targets.kubernetes.pace import is_held, pace_patch, paced
 from deployd.targets.kubernetes.patch import patched
 from deployd.targets.kubernetes.releases import Place, Release
 from deployd.targets.kubernetes.remembered import remembered
 from deployd.targets.kubernetes.verdict import image_of
 
-_RACES = 10
-_T = TypeVar("_T")
 # What nobody else may have changed between two writes of a canary: which Deployment it is, and its pods.
 _SAME = (("metadata", "uid"), ("spec", "template"))
 
@@ -132,12 +129,7 @@ class AppDeployment:
         rollout is held when it has so many new pods, until `go_on`.
         """
         if release.template is None:
-            try:
-                return await self._set_image(release, deploy, found, good, pods)
-            except Refused as refused:
-                if refused.status not in {409, 422}:
-                    raise
-                return await self._already_patched(release, deploy, refused)
+            return await self._adopt(release, deploy, found, good, pods)
         await self.write_secret()
         manifest = manifests.deployment(self.app, deploy, release.template, self._instance, _number_and_image(good))
         applied = await apply(self.cluster, self.path, paced(manifest, found, pods))
@@ -165,7 +157,7 @@ class AppDeployment:
                 raise RolloutEnded(message, ours=False, hint="deploy again")
             return await self._write(release, deploy, found, good, pods)
 
-        return await self._raced(write)
+        return await races.raced(self.cluster, self.path, write)
 
     async def let_go(self) -> None:
         """Give the Deployment its own pace back, whatever it asks for: it is somebody else's now."""
@@ -174,7 +166,7 @@ class AppDeployment:
             if found is not None and (operations := pace_patch(found, None)):
                 await self.cluster.patch(self.path, operations, within=PATIENT_S)
 
-        await self._raced(write)
+        await races.raced(self.cluster, self.path, write)
 
     async def reapply(self, release: Release, deploy: Deploy) -> Json | None:
         """Write a good `release` again; None when somebody else has set an image meanwhile. A held rollout is held no longer."""
@@ -187,7 +179,7 @@ class AppDeployment:
             kept = release.template is None or annotations_of(found).get(REPLICAS)
             return applied if kept else await self._scaled(applied, found)
 
-        if (applied := await self._raced(write)) is None:
+        if (applied := await races.raced(self.cluster, self.path, write)) is None:
             await self.let_go()
         return applied
 
@@ -233,15 +225,10 @@ class AppDeployment:
         same = would["spec"]["template"] == found["spec"]["template"]
         return "" if same else "somebody else changed the pod template of its Deployment"
 
-    async def _raced(self, write: Callable[[Json | None], Awaitable[_T]]) -> _T:
-        """Write what depends on the Deployment as it is: again when it has changed meanwhile, most likely only its status."""
-        for _ in range(_RACES):
-            try:
-                return await write(await self.cluster.find(self.path, within=PATIENT_S))
-            except Refused as refused:
-                if refused.status not in {409, 422}:
-                    raise
-        raise Unavailable(f"Deployment {self.name} changes too fast to be patched")
+    async def as_before(self, found: Json | None) -> bool:
+        """Whether nobody has changed what the Deployment asks for since it was `found`, which may be None: there was none."""
+        now = await self.cluster.find(self.path, within=PATIENT_S)
+        return races.same(found, now)
 
     async def _write(
         self, release: Release, deploy: Deploy, found: Json | None, good: Release | None, pods: int | None
@@ -266,17 +253,25 @@ class AppDeployment:
             change["spec"] = {"replicas": self.settings.replicas}
         return await self.cluster.merge(self.path, change, within=PATIENT_S)
 
-    async def _already_patched(self, release: Release, deploy: Deploy, refused: Refused) -> Json:
-        """The Deployment, if an earlier try of the refused patch had succeeded and only its answer was lost."""
-        found = await self.cluster.find(self.path)
-        if (
-            found is not None
-            and annotations_of(found).get(DEPLOY) == str(deploy.number)
-            and image_of(found["spec"]["template"], release.container) == release.image
-        ):
-            return found
-        message = f"Deployment {self.name} was changed by somebody else at this moment"
-        raise RolloutEnded(message, ours=False, hint="deploy again") from refused
+    async def _adopt(
+        self, release: Release, deploy: Deploy, found: Json | None, good: Release | None, pods: int | None
+    ) -> Json:
+        """Set the image in somebody else's Deployment as it was `found`; RolloutEnded when they have changed it since."""
+        for _ in range(races.RACES):
+            try:
+                return await self._set_image(release, deploy, found, good, pods)
+            except Refused as refused:
+                if not races.may_be_lost(refused):
+                    raise
+                now = await self.cluster.find(self.path)
+                if now is not None and asks_for(now, release):
+                    return now  # an earlier try had succeeded, and only its answer was lost
+                if not races.same(found, now):
+                    message = f"Deployment {self.name} was changed by somebody else at this moment"
+                    raise RolloutEnded(message, ours=False, hint="deploy again") from refused
+                if refused.status == 422:  # what was compared is as it was: the content is refused
+                    raise
+        raise races.too_fast(self.path)
 
     async def _set_image(
         self, release: Release, deploy: Deploy, found: Json | None, good: Release | None, pods: int | None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deployd.targets.kubernetes.events import plain, times, when
 from deployd.targets.kubernetes.manifests import CHANGE_CAUSE, COMMIT, DEPLOY, LAST_GOOD
 from deployd.targets.kubernetes.symptoms import Json, condition_of, is_ready, of_pod, restarts_of
 from deployd.targets.kubernetes.verdict import REVISION, complete, counts
@@ -39,12 +40,12 @@ def described(
         if deployment["spec"].get("paused")
         else "in progress",
         "replicas": counts(deployment),
-        "condition": f"{condition.get('reason', '')}: {condition.get('message', '')}" if condition else "",
+        "condition": f"{condition.get('reason', '')}: {plain(condition.get('message'))}" if condition else "",
         "replica_sets": [_replica_set(item) for item in sorted(replica_sets, key=_revision, reverse=True)],
         "pods": [_pod(pod, events) for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))],
         "addresses": addresses(service),
         "autoscaler": _autoscaler(autoscaler),
-        "events": [_event(event) for event in sorted(events, key=_when)[-_EVENTS:]],
+        "events": [_event(event) for event in sorted(events, key=when)[-_EVENTS:]],
     }
 
 
@@ -97,17 +98,13 @@ def _autoscaler(item: Json | None) -> Json | None:
 def _event(event: Json) -> Json:
     about = event.get("involvedObject", {})
     return {
-        "at": _when(event),
+        "at": when(event),
         "type": event.get("type"),
         "reason": event.get("reason"),
         "object": f"{about.get('kind')}/{about.get('name')}",
-        "message": event.get("message"),
-        "count": event.get("count") or 1,
+        "message": plain(event.get("message")),
+        "count": times(event),
     }
-
-
-def _when(event: Json) -> str:
-    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")
 
 
 def _revision(item: Json) -> int:

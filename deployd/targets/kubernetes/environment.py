@@ -14,7 +14,8 @@ from deployd.config.app import App
 from deployd.config.values import read_secret
 from deployd.domain import labels
 from deployd.ports.log import Log
-from deployd.targets.kubernetes.client import Cluster, Refused
+from deployd.targets.kubernetes.answers import Refused
+from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.manifests import MANAGED_BY, Json, collection, names, settings_of
 from deployd.targets.kubernetes.releases import Place
 

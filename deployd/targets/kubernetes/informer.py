@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 
 from deployd.backoff import Backoff
 from deployd.errors import Unavailable
-from deployd.targets.kubernetes.client import Cluster, Gone, Json, Refused
+from deployd.targets.kubernetes.answers import Gone, Refused
+from deployd.targets.kubernetes.client import Cluster, Json
 from deployd.tasks import beside
 
 # A watch is renewed this often, so that a connection that died silently is noticed soon.

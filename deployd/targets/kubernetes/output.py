@@ -1,23 +1,27 @@
 """The output of all pods of an app, each line after its pod's name.
 
 A followed log can end while its container still runs (rotation, a restarted kubelet); it is then continued from its last time
-stamp, without repeating a line. New pods are added, ended pods are dropped.
+stamp, without repeating a line. New pods are added, ended pods are dropped. A line without a time stamp is the kubelet's own: it
+writes its errors where the log should be, with status 200.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import NoReturn
 
 from deployd.errors import Unavailable
-from deployd.targets.kubernetes.client import Cluster, Json, Refused
+from deployd.targets.kubernetes.answers import Refused
+from deployd.targets.kubernetes.client import Cluster, Json
 from deployd.targets.kubernetes.informer import Informer, running
 from deployd.tasks import first, stop
 
 _QUEUED_LINES = 1000
 _AGAIN_S = 1.0
-_REMOVED = "unable to retrieve container logs for "  # a kubelet sends this instead of the log, with status 200
+_MOST_BYTES = 256 * 1024  # the server counts from the first line that it sends, and the last lines are wanted
+_STAMPED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) ?(.*)", re.DOTALL)
 
 
 def start(tail: int | None, since: datetime | None) -> dict[str, str]:
@@ -65,15 +69,17 @@ async def last_lines(cluster: Cluster, pod: str, container: str | None, tail: in
         "false",
         "true",
     ):  # the ended container may be removed while the next one crashes: try again
-        query = {"tailLines": str(tail), "limitBytes": "16384", "previous": previous}
+        query = {"tailLines": str(tail), "limitBytes": str(_MOST_BYTES), "previous": previous, "timestamps": "true"}
         if container is not None:
             query["container"] = container
         try:
             async with cluster.stream(f"{pod}/log", query, 5.0) as lines:
-                text = (await lines.read(16384)).decode("utf-8", "replace")
+                printed = await lines.read()
         except (Refused, Unavailable):
             continue
-        if text.strip() and not text.startswith(_REMOVED):
+        stamped = (_STAMPED.fullmatch(line) for line in printed.split(b"\n"))
+        text = b"\n".join(line[2] for line in stamped if line is not None).decode("utf-8", "replace")
+        if text.strip():
             return text
     return ""
 
@@ -137,6 +143,7 @@ class _Log:
         self._prefix = f"[{pod.rpartition('/')[2]}] ".encode()
         self._at = b""
         self._seen_at: frozenset[bytes] = frozenset()
+        self._complaints: dict[bytes, bool] = {}  # of the kubelet, and whether each was told
 
     async def lines(self, *, follow: bool) -> AsyncGenerator[bytes]:
         """The lines from the present position on, until the server ends the answer."""
@@ -145,13 +152,23 @@ class _Log:
         known, seen = self._at, self._seen_at
         async with self._cluster.stream(f"{self._pod}/log", query, None if follow else 30.0) as content:
             while line := await content.readline():
-                stamp, _, text = line.partition(b" ")
+                if (stamped := _STAMPED.fullmatch(line)) is None:
+                    if self._lasts(complaint := line.strip(), follow=follow):
+                        yield self._prefix + b"(its node cannot give the log: " + complaint + b")\n"
+                    continue
+                stamp, text = stamped.groups()
                 # Only the beginning repeats known lines; an older stamp later on comes from a slow writer.
                 if known and (stamp < known or (stamp == known and text in seen)):
                     continue
                 known = known if stamp == known else b""
                 self._remember(stamp, text)
                 yield self._prefix + text
+
+    def _lasts(self, complaint: bytes, *, follow: bool) -> bool:
+        """Whether to tell a complaint of the kubelet, once: when it comes again. Most pass while a container is replaced."""
+        lasts = bool(complaint) and (not follow or self._complaints.get(complaint) is False)
+        self._complaints[complaint] = lasts or complaint in self._complaints
+        return lasts
 
     def _remember(self, stamp: bytes, text: bytes) -> None:
         """Store the position: the latest stamp, and the lines with that stamp."""

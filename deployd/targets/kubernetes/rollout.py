@@ -20,7 +20,8 @@ from msgspec import structs
 from deployd.domain import Deploy, Image
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.ports.target import Progress
-from deployd.targets.kubernetes import execute, manifests
+from deployd.targets.kubernetes import execute, manifests, notices
+from deployd.targets.kubernetes.answers import Refused
 from deployd.targets.kubernetes.canary import NAME as CANARY
 from deployd.targets.kubernetes.canary import Canary, first_pods
 from deployd.targets.kubernetes.client import Json
@@ -56,11 +57,16 @@ class Rollout:
         self._releases = releases
         self._record = Record(deployment.place)
         self._release: Release | None = None
+        self._before: Json | None = None  # the Deployment as it was found
         self._revert_begun = False
         self._reverted: Json | None = None  # the Deployment after the good release was written again
 
     async def run(self, image: Image, registry: Pusher) -> None:
         """Make `image` serve. RolloutFailed when it does not; the release before then still serves."""
+        with notices.told_to(self._progress.log.write):
+            await self._run(image, registry)
+
+    async def _run(self, image: Image, registry: Pusher) -> None:
         _, warnings = await self._deployment.examine()
         for warning in warnings:
             self._progress.log.write(f"warning: {warning}\n")
@@ -68,7 +74,7 @@ class Rollout:
             image = await registry.push(image, self._progress.log)
             await self._progress.pushed(image)
         # A push can take minutes, and the patch must compare with the present Deployment.
-        found, _ = await self._deployment.examine()
+        found = self._before = (await self._deployment.examine())[0]
         release = self._release = await self._release_of(image, found)
         pods = await first_pods(self._deployment, release, self._deploy, found) if found is not None else None
         await self._progress.cutting_over()
@@ -221,6 +227,10 @@ class Rollout:
             self._tell(f"left as it is: {exc.message}")
             await self._logged(self._deployment.let_go())
             await self._write(replace(self._record, taken_over=exc.message))
+            return
+        if isinstance(exc, Refused) and await self._deployment.as_before(self._before):
+            self._tell("nothing was changed in the cluster")
+            await self._remove_secrets()
             return
         if (good := self._record.last) is None:
             self._tell("there is no good release to go back to: the Deployment is removed")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from deployd.targets.kubernetes.events import plain, when
+
 Json = dict[str, Any]
 
 
@@ -43,9 +45,22 @@ class Symptom:
 MANY_RESTARTS = 4
 
 _PERMANENT = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError"})
-_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"})
+# A signature may be written a moment after its image.
+_PULL = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"}
+)
 _START = frozenset(
-    {"RunContainerError", "CreateContainerError", "ContainerCannotRun", "CreatePodSandboxError", "PostStartHookError"}
+    {
+        "RunContainerError",
+        "CreateContainerError",
+        "ContainerCannotRun",
+        "CreatePodSandboxError",
+        "ImageVolumeMountFailed",
+        "PostStartHookError",
+        "PreCreateHookError",
+        "PreStartHookError",
+        "RROUnsupported",
+    }
 )
 # Without refusals: a kubelet may pull before it knows a new pull secret, and succeed the next time.
 _HOPELESS_PULL = re.compile(
@@ -63,6 +78,8 @@ _SHOWN = (
     "NetworkNotReady",
     "Unhealthy",
     "FailedPostStartHook",
+    "FailedPrepareDynamicResources",
+    "ImageVolumeMountFailed",
 )
 
 
@@ -82,7 +99,7 @@ def of_creation(deployment: Json) -> list[Symptom]:
     """The symptom that no pods can be created: quota, admission, a missing ServiceAccount."""
     for condition in deployment.get("status", {}).get("conditions", []):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            reason = f"{condition.get('reason', 'FailedCreate')}: {condition.get('message', '')}"
+            reason = f"{condition.get('reason', 'FailedCreate')}: {plain(condition.get('message'))}"
             return [Symptom((deployment["metadata"]["uid"], "create"), Severity.SUSPICIOUS, reason)]
     return []
 
@@ -112,16 +129,22 @@ def restarts_of(pod: Json) -> int:
 
 def _of_scheduling(pod: Json) -> Iterator[Symptom]:
     condition = condition_of(pod, "PodScheduled")
-    if condition.get("status") == "False" and condition.get("reason") == "Unschedulable":
-        uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
-        yield Symptom((uid, "schedule"), Severity.SUSPICIOUS, f"Unschedulable: {condition.get('message', '')}", name)
+    reason = condition.get("reason") if condition.get("status") == "False" else None
+    uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]
+    if reason == "Unschedulable":
+        yield Symptom((uid, "schedule"), Severity.SUSPICIOUS, f"Unschedulable: {plain(condition.get('message'))}", name)
+    elif reason == "SchedulingGated":
+        # A queue, as that of Kueue, lets the pod go when its turn comes.
+        gates = ", ".join(str(gate["name"]) for gate in pod["spec"].get("schedulingGates") or [])
+        what = f"it waits for {gates}" if gates else plain(condition.get("message"))
+        yield Symptom((uid, "schedule"), Severity.TRANSIENT, f"SchedulingGated: {what}", name)
 
 
 def _of_phase(pod: Json) -> Iterator[Symptom]:
     status = pod.get("status", {})
     if status.get("phase") == "Failed":
         # An evicted or preempted pod is replaced; the cluster is the cause, not the image.
-        reason = f"{status.get('reason', 'Failed')}: {status.get('message', 'the pod failed')}"
+        reason = f"{status.get('reason', 'Failed')}: {plain(status.get('message')) or 'the pod failed'}"
         yield Symptom((pod["metadata"]["uid"], "phase"), Severity.TRANSIENT, reason, pod["metadata"]["name"])
 
 
@@ -157,7 +180,7 @@ def _crash_fields(container: Json, crash: Json, pod: str) -> tuple[str, str, str
     word = container.get("state", {}).get("waiting", {}).get("reason") or "Crashed"
     code = f"exited with code {crash.get('exitCode')}"
     how = "was killed: out of memory" if crash.get("reason") == "OOMKilled" else code
-    message = str(crash.get("message") or "").strip()
+    message = plain(crash.get("message"))
     text = f"{word}: container {container['name']} {how}" + (f" ({message[:300]})" if message else "")
     return text, pod, container["name"], restarts, not running
 
@@ -187,13 +210,10 @@ def _newest_message(pod: Json, reason: str, events: Sequence[Json]) -> str:
         for event in events
         if event.get("reason") == reason and event.get("involvedObject", {}).get("uid") == pod["metadata"]["uid"]
     ]
-    messages = [
-        _plain(str(event.get("message", "")))
-        for event in sorted(about, key=lambda event: event.get("lastTimestamp") or "")
-    ]
+    messages = [_plain(str(event.get("message", ""))) for event in sorted(about, key=when)]
     causes = [text for text in messages if not text.startswith(("Error: ImagePull", "Error: ErrImage"))]
     return causes[-1] if causes else ""
 
 
 def _plain(text: str) -> str:
-    return _NOISE.sub("", text).strip()
+    return _NOISE.sub("", plain(text)).strip()

@@ -23,7 +23,8 @@ from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
 from deployd.ports.watching import Lives
 from deployd.targets.kubernetes import access, describe, environment, execute, manifests, output, proof, watching
 from deployd.targets.kubernetes.adoption import selector_of
-from deployd.targets.kubernetes.client import Cluster, Json, Refused
+from deployd.targets.kubernetes.answers import Refused
+from deployd.targets.kubernetes.client import Cluster, Json
 from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.health import health
 from deployd.targets.kubernetes.others import asks_for, changed_by_others
@@ -250,6 +251,11 @@ class KubernetesTarget:
         """The permissions that `deployd prove` needs besides those, and the account lacks."""
         with _refused_as_409():
             return await access.missing_for_proofs(await self._cluster(app), app)
+
+    async def missing_for_commands(self, app: App) -> list[str]:
+        """The permissions that `deployd exec` needs, and the account lacks."""
+        with _refused_as_409():
+            return await access.missing_for_commands(await self._cluster(app), app)
 
     def expect(self, apps: Iterable[App]) -> None:
         """Set the configured apps, whose Deployments `watch` follows."""

@@ -7,7 +7,9 @@ import pytest
 from aiohttp import web
 
 from deployd.errors import ConfigError, Unavailable
-from deployd.targets.kubernetes.client import Cluster, Gone, Refused
+from deployd.targets.kubernetes.answers import Gone, Refused
+from deployd.targets.kubernetes.client import Cluster
+from deployd.targets.kubernetes.notices import told_to
 from tests.targets.kubernetes.api_server import ApiServer, lines, refuses, says
 
 PATH = "/apis/apps/v1/namespaces/ml/deployments/iris"
@@ -28,7 +30,11 @@ async def test_a_missing_object_is_none(server: ApiServer, api: Cluster) -> None
 
 
 async def test_a_forbidden_request_names_the_role(server: ApiServer, api: Cluster) -> None:
-    server.on("GET", PATH, refuses(403, "Forbidden", "deployments is forbidden"))
+    server.on(
+        "GET",
+        PATH,
+        refuses(403, "Forbidden", 'deployments "iris" is forbidden: User "ci" cannot get resource "deployments"'),
+    )
     with pytest.raises(Refused, match="is forbidden") as caught:
         await api.find(PATH)
     assert caught.value.status == 403
@@ -156,3 +162,62 @@ async def test_a_websocket_goes_through_the_proxy_of_the_kubeconfig(server: ApiS
     server.on("GET", PATH, hello)
     async with Cluster(str(server.kubeconfig)) as api, api.socket(PATH, []) as channels:
         assert await channels.receive_bytes() == b"hello"
+
+
+async def test_what_the_server_warns_of_is_told_once_to_the_deploy_that_asked(server: ApiServer, api: Cluster) -> None:
+    header = r'299 - "would violate PodSecurity \"restricted:latest\": runAsNonRoot != true"'
+    server.on("PATCH", PATH, says({}, headers={"Warning": header}))
+    told: list[str] = []
+    with told_to(told.append):
+        await api.apply(PATH, {}, force=False)
+        await api.apply(PATH, {}, force=True)
+    assert told == ['warning: would violate PodSecurity "restricted:latest": runAsNonRoot != true\n']
+
+
+async def test_what_a_dry_run_warns_of_is_not_told(server: ApiServer, api: Cluster) -> None:
+    server.on("PATCH", PATH, says({}, headers={"Warning": '299 - "deprecated"'}))
+    told: list[str] = []
+    with told_to(told.append):
+        await api.apply(PATH, {}, force=True, only_tell=True)
+    assert told == []
+
+
+async def test_outside_of_a_deploy_the_daemons_log_gets_the_warning(
+    server: ApiServer, api: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.on("PATCH", PATH, says({}, headers={"Warning": '299 - "deprecated"'}))
+    await api.merge(PATH, {})
+    assert [record.getMessage() for record in caplog.records] == ["deprecated"]
+
+
+async def test_a_refused_websocket_keeps_what_the_server_says(server: ApiServer, api: Cluster) -> None:
+    words = (
+        'pods "iris-1" is forbidden: User "ci" cannot create resource "pods/exec" in API group "" in the namespace "ml"'
+    )
+    server.on("GET", PATH, refuses(403, "Forbidden", words))
+    with pytest.raises(Refused) as caught:
+        async with api.socket(PATH, []):
+            pass
+    assert (caught.value.status, caught.value.message) == (403, words)
+    assert "Role" in caught.value.hint
+
+
+async def test_expired_credentials_of_a_websocket_are_read_again(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, refuses(401, "Unauthorized", "Unauthorized"))
+    with pytest.raises(Unavailable, match="401"):
+        async with api.socket(PATH, []):
+            pass
+
+
+async def test_after_a_websocket_nothing_of_its_connection_is_left(server: ApiServer, api: Cluster) -> None:
+    async def hello(request: web.Request) -> web.StreamResponse:
+        channels = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        await channels.prepare(request)
+        await channels.receive()
+        return channels
+
+    server.on("GET", PATH, hello)
+    async with api.socket(PATH, []) as channels:
+        connection = channels.get_extra_info("socket")
+        assert connection.fileno() >= 0
+    assert connection.fileno() == -1

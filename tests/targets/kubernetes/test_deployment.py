@@ -3,8 +3,10 @@ from typing import Any
 import pytest
 
 from deployd.errors import RolloutFailed
+from deployd.targets.kubernetes.answers import Refused
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.deployment import AppDeployment
+from deployd.targets.kubernetes.notices import told_to
 from deployd.targets.kubernetes.others import changed_by_others
 from tests.targets.kubernetes.api_server import ApiServer, refuses, says
 from tests.targets.kubernetes.apps import IMAGE, a_deploy, an_app
@@ -107,7 +109,12 @@ async def test_fields_taken_by_another_manager_are_taken_back(server: ApiServer,
     server.on("PATCH", PATH, conflict, says(found))
     deployment = placed(api)
     release = await deployment.new_release(a_deploy(7), IMAGE, found)
-    await deployment.apply(release, a_deploy(7), found, deployment.last_good(found, a_deploy(7)))
+    told: list[str] = []
+    with told_to(told.append):
+        await deployment.apply(release, a_deploy(7), found, deployment.last_good(found, a_deploy(7)))
+    assert told == [
+        'warning: fields of Deployment ml/iris are taken over: conflict with "kubectl-edit": .spec.strategy\n'
+    ]
     patches = [request for request in server.asked if request.method == "PATCH"]
     assert [request.query["force"] for request in patches] == ["false", "true"]
     marks = server.bodies[server.asked.index(patches[1])]["metadata"]["annotations"]
@@ -122,8 +129,10 @@ async def test_a_release_is_not_restored_over_the_image_of_another_writer(server
     assert await deployment.reapply(release, a_deploy(6)) is None
 
 
-async def test_a_race_with_a_status_is_tried_again(server: ApiServer, api: Cluster) -> None:
-    server.on("GET", PATH, says(marked(NEW)))
+async def test_a_lost_race_is_tried_again(server: ApiServer, api: Cluster) -> None:
+    changed = marked(NEW)
+    changed["spec"]["minReadySeconds"] = 5
+    server.on("GET", PATH, says(marked(NEW)), says(changed))
     server.on(
         "PATCH", PATH, refuses(422, "Invalid", "test failed"), refuses(409, "Conflict", "modified"), says(marked(OLD))
     )
@@ -131,6 +140,34 @@ async def test_a_race_with_a_status_is_tried_again(server: ApiServer, api: Clust
     release = deployment.last_good(marked(OLD), a_deploy(7))
     assert release is not None
     assert await deployment.reapply(release, a_deploy(6)) == marked(OLD)
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    "words", ["ValidatingAdmissionPolicy 'owners' denied request: no label team", "spec is invalid"]
+)
+async def test_content_that_is_refused_is_no_lost_race(
+    server: ApiServer, api: Cluster, create: bool, words: str
+) -> None:
+    server.on("GET", PATH, says(marked(NEW)))
+    server.on("PATCH", PATH, refuses(422, "Invalid", words))
+    deployment = placed(api, create=create)
+    release = deployment.last_good(marked(OLD), a_deploy(7))
+    assert release is not None
+    with pytest.raises(Refused, match=words):
+        await deployment.reapply(release, a_deploy(6))
+    assert len([request for request in server.asked if request.method == "PATCH"]) == 1
+
+
+async def test_an_adopted_deployment_that_a_policy_refuses_is_not_somebody_elses(
+    server: ApiServer, api: Cluster
+) -> None:
+    server.on("PATCH", PATH, refuses(422, "Invalid", "a rule of ours says no"))
+    server.on("GET", PATH, says(a_deployment(image=OLD)))
+    deployment = placed(api, create=False)
+    release = await deployment.new_release(a_deploy(7), IMAGE, a_deployment(image=OLD))
+    with pytest.raises(Refused, match="a rule of ours says no"):
+        await deployment.apply(release, a_deploy(7), a_deployment(image=OLD), None)
 
 
 def placed_nowhere() -> AppDeployment:

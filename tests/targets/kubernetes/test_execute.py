@@ -5,7 +5,8 @@ from aiohttp import web
 
 from deployd.errors import RequestRefused, Unavailable
 from deployd.targets.kubernetes import execute
-from deployd.targets.kubernetes.client import Cluster, Refused
+from deployd.targets.kubernetes.answers import Refused
+from deployd.targets.kubernetes.client import Cluster
 from deployd.terminal import Size, Terminal
 from tests.targets.kubernetes.api_server import Answer, ApiServer, refuses
 

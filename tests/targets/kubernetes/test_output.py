@@ -24,6 +24,10 @@ def text(body: str, *, hold: bool = False) -> Answer:
     return lines(body.encode(), hold=hold)
 
 
+def stamped(*lines: str) -> str:
+    return "".join(f"2026-01-01T00:00:0{at}.5Z {line}\n" for at, line in enumerate(lines))
+
+
 async def test_each_line_begins_with_its_pod(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PODS, says(a_list("1", a_pod("b"), a_pod("a"), a_pod("c"))))
     server.on("GET", f"{PODS}/a/log", text("2026-01-01T00:00:01Z one\n2026-01-01T00:00:01Z two\n"))
@@ -72,18 +76,19 @@ async def test_the_output_of_later_pods_is_added(server: ApiServer, api: Cluster
 
 async def test_the_last_output_is_that_of_the_crashed_container(server: ApiServer, api: Cluster) -> None:
     async def previous_only(request: web.Request) -> web.StreamResponse:
-        return web.Response(text="boom\n" if request.query["previous"] == "true" else "fresh\n")
+        assert request.query["timestamps"] == "true"
+        return web.Response(text=stamped("boom" if request.query["previous"] == "true" else "fresh"))
 
     server.on("GET", f"{PODS}/a/log", previous_only)
-    assert await last_lines(api, f"{PODS}/a", "iris", 5) == "boom\n"
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == "boom"
 
 
 async def test_the_last_output_is_asked_for_again_when_the_crashed_container_was_just_replaced(
     server: ApiServer, api: Cluster
 ) -> None:
     gone = text("unable to retrieve container logs for docker://996858e5cac5")
-    server.on("GET", f"{PODS}/a/log", gone, text(""), text("boom\n"))
-    assert await last_lines(api, f"{PODS}/a", "iris", 5) == "boom\n"
+    server.on("GET", f"{PODS}/a/log", gone, text(""), text(stamped("boom")))
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == "boom"
     server.on("GET", f"{PODS}/a/log", gone)
     assert await last_lines(api, f"{PODS}/a", "iris", 5) == ""
 
@@ -91,7 +96,56 @@ async def test_the_last_output_is_asked_for_again_when_the_crashed_container_was
 async def test_without_a_crashed_container_the_output_of_the_running_one_is_shown(
     server: ApiServer, api: Cluster
 ) -> None:
-    server.on("GET", f"{PODS}/a/log", refuses(400, "BadRequest", "previous terminated not found"), text("now\n"))
-    assert await last_lines(api, f"{PODS}/a", "iris", 5) == "now\n"
+    server.on("GET", f"{PODS}/a/log", refuses(400, "BadRequest", "previous terminated not found"), text(stamped("now")))
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == "now"
     server.on("GET", f"{PODS}/a/log", refuses(404, "NotFound", "gone"))
     assert await last_lines(api, f"{PODS}/a", "iris", 5) == ""
+
+
+KUBELETS_OWN = [
+    'failed to try resolving symlinks in path "/var/log/pods/ml_iris/iris/1.log": lstat: no such file or directory',
+    'failed to open log file "/var/log/pods/ml_iris/iris/1.log": open: no such file or directory',
+    "unable to retrieve container logs for containerd://996858e5cac5",
+    "failed to create fsnotify watcher: too many open files",
+]
+
+
+@pytest.mark.parametrize("own", KUBELETS_OWN)
+async def test_the_last_output_is_never_the_kubelets_own_words(server: ApiServer, api: Cluster, own: str) -> None:
+    server.on("GET", f"{PODS}/a/log", text(own))
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == ""
+    server.on("GET", f"{PODS}/a/log", text(stamped("first", "", "50%\r100%", "last") + own))
+    assert await last_lines(api, f"{PODS}/a", "iris", 5) == "first\n\n50%\r100%\nlast"
+
+
+@pytest.mark.slow
+async def test_a_followed_log_goes_on_after_the_kubelets_own_words(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PODS, says(a_list("1", a_pod("a"))))
+    server.on("WATCH", PODS, lines(hold=True))
+    passing, lasting = KUBELETS_OWN[0], KUBELETS_OWN[3]
+    server.on(
+        "GET",
+        f"{PODS}/a/log",
+        text(stamped("one") + passing),
+        text(stamped("one", "two") + lasting),
+        text(stamped("one", "two", "three") + lasting),
+        text(stamped("one", "two", "three", "four") + lasting, hold=True),
+    )
+    async with asyncio.timeout(20), aclosing(followed(api, PODS, "app=iris", "iris", start(None, None))) as found:
+        seen = [(await anext(found)).decode() for _ in range(5)]
+    assert seen == [
+        "[a] one\n",
+        "[a] two\n",
+        "[a] three\n",
+        f"[a] (its node cannot give the log: {lasting})\n",
+        "[a] four\n",
+    ]
+    since = [request.query.get("sinceTime") for request in server.asked if request.path.endswith("/log")]
+    assert since == [None, "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:01.5Z", "2026-01-01T00:00:02.5Z"]
+
+
+async def test_a_present_log_that_its_node_cannot_give_says_so(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PODS, says(a_list("1", a_pod("a"))))
+    server.on("GET", f"{PODS}/a/log", text(KUBELETS_OWN[1]))
+    async with aclosing(printed(api, PODS, "app=iris", "iris", start(10, None))) as found:
+        assert [line.decode() async for line in found] == [f"[a] (its node cannot give the log: {KUBELETS_OWN[1]})\n"]

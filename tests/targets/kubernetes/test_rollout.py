@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp import web
 
 from deployd.domain import Image
 from deployd.errors import RolloutFailed, Unavailable
@@ -77,7 +78,12 @@ async def test_the_good_release_is_asked_for_before_a_full_disk_can_hold_its_rec
     server: ApiServer, api: Cluster
 ) -> None:
     """The step that fails waits for the disk; the good template is back by then."""
-    server.on("GET", PATH, says(marked(OLD)))
+
+    async def as_patched(_: web.Request) -> web.StreamResponse:
+        patched = any(request.method == "PATCH" for request in server.asked)
+        return web.json_response(marked(NEW, deploy="7") if patched else marked(OLD))
+
+    server.on("GET", PATH, as_patched)
     serves_nothing_around(server)
     # The patch is taken, the scaling refused: the step fails.
     server.on("PATCH", PATH, says(marked(NEW, deploy="7")), refuses(403, "Forbidden", "no"), says(marked(OLD)))
@@ -100,3 +106,24 @@ async def test_the_good_release_is_asked_for_before_a_full_disk_can_hold_its_rec
     with pytest.raises(RolloutFailed):
         await rollout.run(IMAGE, PushedAlready())
     assert order[1] == "apply recorded after 2 patches"
+
+
+@pytest.mark.parametrize("create", [True, False])
+async def test_a_deploy_that_a_policy_refuses_says_its_words_and_changes_nothing(
+    server: ApiServer, api: Cluster, create: bool
+) -> None:
+    words = "ValidatingAdmissionPolicy 'owners' with binding 'ml' denied request: every Deployment needs the label team"
+    server.on("GET", PATH, says(marked(OLD)))
+    serves_nothing_around(server)
+    server.on("PATCH", PATH, refuses(422, "Invalid", words))
+    progress, releases = FakeProgress(), MemoryReleases()
+    deployment = AppDeployment(api, an_app(create=create), "here")
+    releases.write(
+        "iris", Record(deployment.place, (Release(6, "c0ffee", "iris", OLD, a_template(OLD) if create else None),))
+    )
+    with pytest.raises(RolloutFailed, match="every Deployment needs the label team") as caught:
+        await Rollout(deployment, a_deploy(7), progress, releases).run(IMAGE, PushedAlready())
+    assert "policy" in caught.value.hint
+    assert "nothing was changed in the cluster" in progress.book.text
+    assert [request.method for request in server.asked].count("PATCH") == 1
+    assert releases.written[-1].taken_over == ""

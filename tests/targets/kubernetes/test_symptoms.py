@@ -32,6 +32,16 @@ def worst(pod: Json, *events: Json) -> Symptom:
         (waiting("ErrImagePull", "dial tcp: i/o timeout"), Severity.SUSPICIOUS, "ErrImagePull: dial tcp: i/o timeout"),
         (waiting("ImagePullBackOff", "Back-off pulling image"), Severity.SUSPICIOUS, "ImagePullBackOff: Back-off"),
         (waiting("RunContainerError", "exec: no such file"), Severity.SUSPICIOUS, "RunContainerError: exec"),
+        (waiting("SignatureValidationFailed", "no signature"), Severity.SUSPICIOUS, "SignatureValidationFailed: no"),
+        (waiting("ImageVolumeMountFailed", "no disk"), Severity.SUSPICIOUS, "ImageVolumeMountFailed: no disk"),
+        (waiting("RROUnsupported", "old runtime"), Severity.SUSPICIOUS, "RROUnsupported: old runtime"),
+        (waiting("PreCreateHookError", "device"), Severity.SUSPICIOUS, "PreCreateHookError: device"),
+        (waiting("PreStartHookError", "device"), Severity.SUSPICIOUS, "PreStartHookError: device"),
+        (
+            waiting("CreateContainerError", r"exec: \"/bin/serve\": stat C:\\x"),
+            Severity.SUSPICIOUS,
+            r'exec: "/bin/serve": stat C:\x',
+        ),
     ],
 )
 def test_a_waiting_container_is_classified(state: Json, kind: Severity, words: str) -> None:
@@ -90,6 +100,30 @@ def test_an_unschedulable_pod_is_suspicious() -> None:
     symptom = worst(a_pod(state={}, conditions=[UNSCHEDULABLE]))
     assert symptom.kind is Severity.SUSPICIOUS
     assert symptom.reason == "Unschedulable: 0/1 nodes: Insufficient cpu"
+
+
+def test_a_pod_that_a_queue_holds_is_told_with_the_gate_and_waits() -> None:
+    words = "Scheduling is blocked due to non-empty scheduling gates"
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": words}
+    pod = a_pod(conditions=[gated], state={})
+    assert worst(pod).reason == f"SchedulingGated: {words}"
+    pod["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    assert worst(pod).reason == "SchedulingGated: it waits for kueue.x-k8s.io/admission"
+    assert worst(pod).kind is Severity.TRANSIENT
+
+
+@pytest.mark.parametrize("reason", ["FailedPrepareDynamicResources", "ImageVolumeMountFailed"])
+def test_what_only_events_tell_of_a_pod_that_does_not_start_is_told(reason: str) -> None:
+    pod = a_pod(state=waiting("ContainerCreating"))
+    assert worst(pod, an_event("iris-new-1", reason, "no driver")).reason == f"{reason}: no driver"
+
+
+def test_the_newest_event_is_found_by_the_time_of_its_series() -> None:
+    pod = a_pod(state=waiting("ContainerCreating"))
+    series = an_event("iris-new-1", "FailedMount", "the newest") | {"lastTimestamp": None}
+    series["series"] = {"count": 3, "lastObservedTime": "2026-01-01T00:09:00.000000Z"}
+    older = an_event("iris-new-1", "FailedMount", "older", "2026-01-01T00:05:00Z")
+    assert worst(pod, series, older).reason == "FailedMount: the newest"
 
 
 def test_an_evicted_pod_is_a_fault_of_the_cluster() -> None:
