@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import skops.io  # noqa: F401 - it looks through every module that is loaded before it: here they are few
 from hypothesis import HealthCheck, settings
 
 from deployd.bringup import engine as engines

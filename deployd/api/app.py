@@ -5,7 +5,6 @@ Every error is answered as a problem (RFC 9457).
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,17 +29,6 @@ _HINTS = {
     413: "no request to the API needs a body of that size",
     422: "correct the values that the detail names",
     503: "try again in a moment; GET /readyz says which part is unavailable",
-}
-
-_PROBLEM_SCHEMA = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {name: {"type": "string"} for name in ("type", "title", "detail", "hint")}
-    | {"status": {"type": "integer"}},
-}
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"description": "A problem (RFC 9457)", "content": {PROBLEM_JSON.decode(): {"schema": _PROBLEM_SCHEMA}}}
-    for code in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
 }
 
 
@@ -79,11 +67,12 @@ def create_api(services: Services) -> FastAPI:
     """The API without guard and webhooks, for example to print its OpenAPI description."""
     api = FastAPI(title="deployd", docs_url=None, redoc_url=None, openapi_url=None)
     api.state.services = services
+    # The routes themselves, not `include_router`: it would analyse each anew.
     for page in (files, login, routes, buttons):  # before the API, since a browser gets a page at `/`
-        api.include_router(page.router)
+        api.router.routes.extend(page.router.routes)
     api.router.routes.append(routes.FIRST_PAGE)
     for part in (ops, deploys, deliveries, logs, events, commands, traffic):
-        api.include_router(part.router, responses=_PROBLEMS)
+        api.router.routes.extend(part.router.routes)
     api.exception_handler(DeploydError)(_expected)
     api.exception_handler(HTTPException)(_http)
     api.exception_handler(RequestValidationError)(_invalid)

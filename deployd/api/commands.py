@@ -15,9 +15,10 @@ from deployd.api.auth import RULES
 from deployd.api.services import Given, Services
 from deployd.api.streams import Stream, Write
 from deployd.errors import RequestRefused
+from deployd.http.problems import PROBLEMS
 from deployd.terminal import Size, Terminal
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 
 
 @router.post("/apps/{app}/exec", response_class=Response, dependencies=[RULES])

@@ -10,8 +10,9 @@ from deployd.api.auth import READS
 from deployd.api.services import Given, Services
 from deployd.delivery import Outcome, Received
 from deployd.errors import RequestRefused
+from deployd.http.problems import PROBLEMS
 
-router = APIRouter(prefix="/api/v1/deliveries")
+router = APIRouter(prefix="/api/v1/deliveries", responses=PROBLEMS)
 
 
 @router.get("", dependencies=[READS])

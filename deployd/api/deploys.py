@@ -32,9 +32,10 @@ from deployd.api.states import (
 from deployd.config.urls import public_urls
 from deployd.domain import AppState, Deploy
 from deployd.errors import RequestRefused
+from deployd.http.problems import PROBLEMS
 from deployd.status import Status
 
-router = APIRouter(prefix="/api/v1/apps")
+router = APIRouter(prefix="/api/v1/apps", responses=PROBLEMS)
 
 
 @router.get("", dependencies=[READS])

@@ -21,6 +21,7 @@ from deployd.api.paths import AppName, DeployName
 from deployd.api.services import Given, Services
 from deployd.api.streams import Stream, Write
 from deployd.domain import Event
+from deployd.http.problems import PROBLEMS
 from deployd.logs.times import Time
 from deployd.tasks import beside
 
@@ -28,7 +29,7 @@ _HEARTBEAT_SECONDS = 15.0
 _RETRY_MS = 1000
 _ID = re.compile(r"([0-9]{1,20})(?::([0-9]{1,18}))?")
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 
 
 @dataclass(slots=True)

@@ -16,11 +16,12 @@ from deployd.api.services import Given, Services
 from deployd.api.streams import TEXT, Stream, Write, copy
 from deployd.domain import Deploy, Step
 from deployd.errors import RequestRefused
+from deployd.http.problems import PROBLEMS
 from deployd.logs.lines import BLOCK, Lines
 from deployd.logs.sgr import without_colours
 from deployd.tasks import beside
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 
 _LINES = r"[1-9][0-9]{0,14}(-([1-9][0-9]{0,14})?)?"
 

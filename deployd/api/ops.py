@@ -27,10 +27,11 @@ from deployd.api.scrape import scrape
 from deployd.api.services import Given
 from deployd.api.streams import Stream, Write
 from deployd.errors import RequestRefused, Unavailable
+from deployd.http.problems import PROBLEMS
 from deployd.reporters.message import Message
 from deployd.wording import counted
 
-router = APIRouter()
+router = APIRouter(responses=PROBLEMS)
 
 _BLOCK = 256 * 1024
 _LATE = timedelta(minutes=1)

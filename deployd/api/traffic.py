@@ -13,10 +13,11 @@ from deployd.api.states import PointAnswer, ServedAnswer, SwitchAnswer, TrafficA
 from deployd.config.values import seconds
 from deployd.domain import Deploy
 from deployd.errors import RequestRefused, Unavailable
+from deployd.http.problems import PROBLEMS
 from deployd.samples import COARSE, FINE, Sample, summed
 from deployd.status import Status
 
-router = APIRouter(prefix="/api/v1/apps")
+router = APIRouter(prefix="/api/v1/apps", responses=PROBLEMS)
 
 NOT_COUNTED = "nothing is counted: on Kubernetes no gateway of deployd is in the path of the requests"
 NOT_YET = "nothing is counted yet: the gateway is asked every ten seconds"
