@@ -162,6 +162,7 @@ def test_a_step_that_a_crash_interrupted_ends_where_the_next_one_begins() -> Non
     assert _end_of(steps[:1], 0, 200) == 200
 
 
+@pytest.mark.slow
 async def test_a_log_from_before_times_were_kept_has_an_index(daemon: Desk, client: httpx.AsyncClient) -> None:
     await deployed(daemon, A)
     (daemon.directory / "logs/iris/1.times").unlink()

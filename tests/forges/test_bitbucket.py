@@ -162,6 +162,7 @@ def test_a_body_that_is_not_a_json_object_is_malformed_for_every_event(event: st
         BITBUCKET.parse(event, raw)
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from([("repo:push", cloud_push()), ("repo:refs_changed", data_center_push())]))
 def test_no_change_of_any_field_breaks_the_parser(data: st.DataObject, sent: tuple[str, Any]) -> None:
     event, body = sent[0], copy.deepcopy(sent[1])

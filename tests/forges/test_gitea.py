@@ -119,6 +119,7 @@ def test_a_body_that_is_not_a_json_object_is_malformed_for_every_event(event: st
         GITEA.parse(event, raw)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_no_change_of_any_field_breaks_the_parser(data: st.DataObject) -> None:
     body = copy.deepcopy(gitea_push())

@@ -258,6 +258,7 @@ def test_our_own_path_comes_before_the_compatible_ones() -> None:
     assert tuple(GitHub.paths) == ("/webhooks/github", "/github_webhook", "/github-webhook")
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_no_change_of_any_field_breaks_the_parser(data: st.DataObject) -> None:
     body = copy.deepcopy(a_push())

@@ -202,6 +202,7 @@ def test_a_body_that_is_not_a_json_object_is_malformed_for_every_event(event: st
         GITLAB.parse(event, raw)
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from(["Push Hook", "Tag Push Hook", "System Hook"]))
 def test_no_change_of_any_field_breaks_the_parser(data: st.DataObject, event: str) -> None:
     body = copy.deepcopy(gitlab_push())

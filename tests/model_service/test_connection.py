@@ -158,6 +158,7 @@ def test_a_request_is_answered_although_nonsense_follows_it(strict: Running) -> 
         assert read_answer(caller)[0] == 200
 
 
+@pytest.mark.slow
 def test_endless_trailers_get_a_413(strict: Running) -> None:
     with connect(strict) as caller:
         caller.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X-Trailer: x\r\n" * 100_000)

@@ -45,6 +45,7 @@ def written(task: Task, out: Path) -> None:
     train.write(fitted, out, form="auto", metrics=measure(fitted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "row", "words"), REFUSALS.values(), ids=REFUSALS.keys())
 async def test_a_row_that_the_estimator_refuses_is_a_422_with_its_words(
     estimator: Any, row: list[float], words: str, tmp_path: Path

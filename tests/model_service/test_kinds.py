@@ -67,6 +67,7 @@ def test_answers_equal_the_estimators_own_bit_by_bit(name: str, tmp_path: Path) 
             assert_equal(fitted, model, fitted.held_back_rows[k : k + 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRUSTING)
 def test_types_that_are_not_trusted_are_named_and_load_when_the_user_trusts_them(name: str, tmp_path: Path) -> None:
     make, types = TRUSTING[name]

@@ -72,6 +72,7 @@ def test_an_estimator_that_claims_another_width_than_its_trees_is_refused(kind: 
         check_trees(estimator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"), [("left", 9_999), ("right", 0), ("feature_idx", 99), ("feature_idx", -1), ("is_categorical", 1)]
 )
