@@ -15,7 +15,7 @@ from model_service import train
 from model_service.fitting import Fitted, fit
 from model_service.model import load
 from model_service.quality import measure
-from tests.model_service.kinds import KINDS, REFUSED, TRUST, TRUSTING
+from tests.model_service.kinds import BOOSTERS, KINDS, REFUSED, TRUST, TRUSTING
 
 ROWS = (1, 100, 1000)
 SECONDS = 0.05  # of CPU time, at least, for each figure
@@ -26,7 +26,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     heads = " | ".join(f"{rows:,} {'row' if rows == 1 else 'rows'}" for rows in ROWS)
     print(f"| model | served as | {heads} |\n|---|---|{'---|' * len(ROWS)}")
-    for name, (make, form) in KINDS.items():
+    for name, (make, form) in (KINDS | BOOSTERS).items():
         print(f"| {name} | {form} | {' | '.join(_figures(make(0), TRUST))} |", flush=True)
     for name, (make, types) in TRUSTING.items():
         trust = f"skops, `MODEL_TRUST={','.join(types)}`"

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import joblib
 import skops.io
 from sklearn.model_selection._search import BaseSearchCV
 
+from model_service.boosters import FILES, package_of, read_booster, split, version_of, write_booster
 from model_service.errors import ModelRejected, TrainingFailed, in_words
 from model_service.manifest import Manifest
 from model_service.tree_check import CHECKED, check_trees, held_by
@@ -40,14 +42,17 @@ TRUSTED = (
 )
 
 
-def write_estimator(estimator: Any, out: Path, form: str) -> str:
-    """Writes a fitted estimator and returns the name of the file. Raises TrainingFailed."""
+def write_estimator(estimator: Any, out: Path, form: str) -> list[str]:
+    """Writes a fitted estimator and returns the names of its files. Raises TrainingFailed."""
     with _refusing(estimator):
         if form == "pickle":
             (out / PICKLE_FILE).write_bytes(pickle.dumps(estimator, protocol=5))
-            return PICKLE_FILE
-        skops.io.dump(estimator, out / SKOPS_FILE)
-        return SKOPS_FILE
+            return [PICKLE_FILE]
+        first, last = split(estimator) if form in FILES else (estimator, None)
+        if first is not None:
+            skops.io.dump(first, out / SKOPS_FILE)
+        files = [SKOPS_FILE] if first is not None else []
+        return files if last is None else [*files, write_booster(last, out)]
 
 
 def hash_of(estimator: Any) -> str:
@@ -59,6 +64,8 @@ def hash_of(estimator: Any) -> str:
         if isinstance(held, BaseSearchCV):
             vars(held).pop("cv_results_", None)
     with _refusing(estimator):
+        if package_of(estimator):
+            return _hash_of_booster(estimator)
         try:
             content = str(joblib.hash(estimator, hash_name="sha1")).encode()
         except ValueError:  # joblib does not know every kind of array, such as those with a mask
@@ -66,11 +73,20 @@ def hash_of(estimator: Any) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _hash_of_booster(estimator: Any) -> str:
+    first, last = split(estimator)
+    with TemporaryDirectory() as aside:
+        content = (Path(aside) / write_booster(last, Path(aside))).read_bytes()
+    return hashlib.sha256((hash_of(first) if first is not None else "").encode() + content).hexdigest()
+
+
 @contextmanager
 def _refusing(estimator: Any) -> Iterator[None]:
     """Turns any exception into a TrainingFailed: classes of the user may raise anything."""
     try:
         yield
+    except TrainingFailed:
+        raise
     except Exception as exc:
         raise TrainingFailed(
             f"{type(estimator).__name__} cannot be written: {in_words(exc)}",
@@ -80,21 +96,33 @@ def _refusing(estimator: Any) -> Iterator[None]:
 
 def read_estimator(manifest: Manifest, directory: Path, *, pickle_sha256: str | None, trusted: Sequence[str]) -> Any:
     """The estimator in a directory. Raises ModelRejected when its file, its types or the installed libraries do not fit."""
-    for name in ("scikit-learn", "numpy", "pandas"):
-        needed = manifest.libraries.get(name)
-        installed = metadata.version(name) if needed or name != "pandas" else None
-        if installed != needed:
-            raise ModelRejected(
-                f"trained with {name} {needed}, but {installed} is installed here",
-                hint="install the versions in the manifest, or train again with these",
-            )
+    _check_versions(manifest)
     if manifest.format == "pickle":
         file, estimator = PICKLE_FILE, _read_pickle(manifest, directory, pickle_sha256)
+    elif manifest.format in FILES:
+        file = FILES[manifest.format]
+        first = _read_skops(manifest, directory, trusted) if SKOPS_FILE in manifest.files else None
+        content = manifest.read_file(directory, file)
+        with _rejecting_damage(file):
+            estimator = read_booster(manifest, content, first)
     else:
         file, estimator = SKOPS_FILE, _read_skops(manifest, directory, trusted)
     with _rejecting_damage(file):
         _check_fits(manifest, estimator)
     return estimator
+
+
+def _check_versions(manifest: Manifest) -> None:
+    for name in ("scikit-learn", "numpy", "pandas", *FILES):
+        needed = manifest.libraries.get(name)
+        if needed is None and name not in ("scikit-learn", "numpy"):
+            continue
+        installed = version_of(name) if name in FILES else metadata.version(name)
+        if installed != needed:
+            raise ModelRejected(
+                f"trained with {name} {needed}, but {installed} is installed here",
+                hint="install the versions in the manifest, or train again with these",
+            )
 
 
 def untrusted_types(file: Path) -> list[str]:

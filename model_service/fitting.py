@@ -15,6 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.model_selection._search import BaseSearchCV
 
 from model_service import data
+from model_service.boosters import package_of
 from model_service.errors import TrainingFailed, in_words
 from model_service.manifest import Feature, Kind, Output
 from model_service.task import Task
@@ -127,7 +128,7 @@ def quiet() -> Iterator[None]:
 
 def _kind(estimator: Any, answers: Any) -> Kind:
     name = type(estimator).__name__
-    if not isinstance(estimator, BaseEstimator):
+    if not isinstance(estimator, BaseEstimator) and package_of(estimator) is None:
         raise TrainingFailed(f"{name} is no estimator of scikit-learn", hint="it is derived from BaseEstimator")
     if is_outlier_detector(estimator) or is_clusterer(estimator):
         _check_predicts(estimator)

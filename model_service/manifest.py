@@ -15,7 +15,7 @@ FILE = "manifest.json"
 Kind = Literal["classifier", "regressor", "clusterer", "outlier_detector", "multi_output"]
 Type = Literal["number", "integer", "boolean", "category", "text", "datetime"]
 Value = bool | int | float | str
-Format = Literal["trees", "skops", "pickle"]
+Format = Literal["trees", "skops", "pickle", "xgboost", "lightgbm", "catboost"]
 
 
 class _Part(BaseModel):
@@ -146,6 +146,11 @@ class Manifest(_Part):
     def only_numbers(self) -> bool:
         """Whether every column holds numbers, or booleans, which count as 0 and 1."""
         return all(feature.type in ("number", "integer", "boolean") for feature in self.features)
+
+    @property
+    def platform(self) -> str:
+        """What predicts, as the Open Inference Protocol names it."""
+        return f"sklearn_{self.format}" if self.format in ("trees", "skops", "pickle") else self.format
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":

@@ -61,7 +61,7 @@ class OpenInference:
         return {
             "name": manifest.name,
             "versions": [manifest.version],
-            "platform": f"sklearn_{manifest.format}",
+            "platform": manifest.platform,
             "inputs": self._inputs(),
             "outputs": [
                 {"name": name, "datatype": datatype, "shape": [-1, *shape]}

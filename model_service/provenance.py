@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from model_service.boosters import FILES, version_of
 from model_service.data import is_frame
 from model_service.fitting import Fitted, quiet
 
@@ -53,7 +54,8 @@ def describe(
             "parameters": {name: repr(value) for name, value in sorted(fitted.estimator.get_params().items())},
         },
         "libraries": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in _libraries(fitted)},
+        | {name: metadata.version(name) for name in _libraries(fitted)}
+        | ({form: version_of(form)} if form in FILES else {}),
         "classes": fitted.classes,
         "labels": fitted.labels,
         "outputs": outputs,

@@ -16,6 +16,7 @@ from typing import Any
 
 from model_service import card, manifest, model
 from model_service.agreement import check_predictions
+from model_service.boosters import FILES, package_of
 from model_service.errors import ServiceError, TrainingFailed
 from model_service.estimator_files import PICKLE_FILE, SKOPS_FILE, hash_of, untrusted_types, write_estimator
 from model_service.export import as_trees, count_nodes, visits_per_row
@@ -52,11 +53,11 @@ def write(
         written = _write_all(fitted, made, form=form, metrics=metrics, commit=commit, task_file=task_file)
         out.mkdir(exist_ok=True)
         # The manifest is the last: with an older one, the new files are refused.
-        for file in sorted(made.iterdir(), key=lambda file: file.name == manifest.FILE):
+        files = sorted(made.iterdir(), key=lambda file: file.name == manifest.FILE)
+        for file in files:
             file.replace(out / file.name)
-    for stale in _FILES - {manifest.FILE, GOLDEN_FILE, card.FILE, *written.files}:
-        if stale != card.PLOT_FILE or written.kind != "classifier":
-            (out / stale).unlink(missing_ok=True)
+    for stale in _FILES - {file.name for file in files}:
+        (out / stale).unlink(missing_ok=True)
     return written
 
 
@@ -64,6 +65,7 @@ _FILES = {
     model.TREES_FILE,
     SKOPS_FILE,
     PICKLE_FILE,
+    *FILES.values(),
     GOLDEN_FILE,
     manifest.FILE,
     card.FILE,
@@ -75,16 +77,16 @@ def _write_all(
     fitted: Fitted, out: Path, *, form: str, metrics: dict[str, Any], commit: str | None, task_file: Path | None
 ) -> Manifest:
     """Writes all files of the model into an empty directory. Raises TrainingFailed."""
-    form, file, model_hash = _write_model(fitted, out, form)
+    form, files, model_hash = _write_model(fitted, out, form)
     described = describe(fitted, metrics, form=form, model_hash=model_hash, commit=commit, task_file=task_file)
-    _write_manifest(out, described, file)
-    loaded = model.load(out, pickle_sha256=_sha256(out / file), trusted=_untrusted(form, out))
+    _write_manifest(out, described, *files)
+    loaded = model.load(out, pickle_sha256=_sha256(out / files[0]), trusted=_untrusted(out))
     check_predictions(fitted, loaded)
     golden = golden_rows(
         loaded, fitted.data.cells(fitted.held_back_rows), fitted.data.cells(fitted.training_rows[:100])
     )
     (out / GOLDEN_FILE).write_text(json.dumps(golden_document(loaded, golden), indent=1) + "\n")
-    written = _write_manifest(out, described, file, GOLDEN_FILE)
+    written = _write_manifest(out, described, *files, GOLDEN_FILE)
     card.write(written, out)
     return written
 
@@ -121,8 +123,8 @@ def _train(options: argparse.Namespace) -> tuple[Manifest, dict[str, Any]]:
     return written, metrics
 
 
-def _write_model(fitted: Fitted, out: Path, form: str) -> tuple[Any, str, str]:
-    """Writes the model's file; returns its format, its name and a hash of the model."""
+def _write_model(fitted: Fitted, out: Path, form: str) -> tuple[Any, list[str], str]:
+    """Writes the model's files; returns their format, their names and a hash of the model."""
     estimator = fitted.estimator
     trees = None
     if form == "trees" or (form == "auto" and _suits_arrays(fitted)):
@@ -132,8 +134,8 @@ def _write_model(fitted: Fitted, out: Path, form: str) -> tuple[Any, str, str]:
     if trees is not None:
         text = json.dumps(trees.document(), separators=(",", ":"), allow_nan=False)
         (out / model.TREES_FILE).write_text(text)
-        return "trees", model.TREES_FILE, hashlib.sha256(text.encode()).hexdigest()
-    used = "pickle" if form == "pickle" else "skops"
+        return "trees", [model.TREES_FILE], hashlib.sha256(text.encode()).hexdigest()
+    used = (package_of(estimator) if form == "auto" else None) or ("pickle" if form == "pickle" else "skops")
     # The file differs from run to run, so the hash is made from the content of the estimator.
     model_hash = hash_of(estimator)
     return used, write_estimator(estimator, out, used), model_hash
@@ -162,13 +164,13 @@ def _serving_hints(written: Manifest, out: Path) -> list[str]:
     """The setting that is needed to serve this model, if any."""
     if written.format == "pickle":
         return [f"to serve this pickle, set MODEL_ALLOW_PICKLE={written.files[PICKLE_FILE]}"]
-    types = _untrusted(written.format, out)
+    types = _untrusted(out)
     return [f"to serve this model, set MODEL_TRUST={','.join(types)}"] if types else []
 
 
-def _untrusted(form: str, out: Path) -> Sequence[str]:
+def _untrusted(out: Path) -> Sequence[str]:
     """The types that serving does not trust. Training trusts them, since it has just written the file."""
-    return untrusted_types(out / SKOPS_FILE) if form == "skops" else ()
+    return untrusted_types(out / SKOPS_FILE) if (out / SKOPS_FILE).exists() else ()
 
 
 def _sha256(path: Path) -> str:
@@ -200,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format",
         choices=("auto", "trees", "skops", "pickle"),
         default="auto",
-        help="format of the file (default: trees if they are few and small, or else skops)",
+        help="format of the file (default: trees if they are few and small, a booster's own, or else skops)",
     )
     parser.add_argument("--commit", metavar="SHA", help="commit to record (default: what git says)")
     return parser

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from catboost import CatBoostClassifier, CatBoostRegressor
+from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans, MiniBatchKMeans
@@ -42,9 +44,11 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import SVC, LinearSVC, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from xgboost import XGBClassifier, XGBRegressor, XGBRFClassifier
 
 from model_service.task import Task
 
+CATBOOST = {"verbose": False, "allow_writing_files": False, "thread_count": 1}
 NAMES = ("a", "b", "c", "d")
 
 
@@ -111,6 +115,12 @@ def labels(estimator: Any) -> Task:
 def customers(estimator: Any, columns: tuple[str, ...] = ()) -> Task:
     frame = people()
     return Task("customers", frame[list(columns)] if columns else frame, leaves(frame), estimator=estimator, bar=0.0)
+
+
+def customers_coded(estimator: Any) -> Task:
+    """The classes as numbers, as XGBoost needs them, with their names."""
+    frame = people()
+    return Task("customers", frame, leaves(frame) == "stays", estimator=estimator, labels=("leaves", "stays"))
 
 
 def mixed(last: Any) -> Any:
@@ -267,6 +277,58 @@ KINDS: dict[str, tuple[Any, str]] = {
         "skops",
     ),
     "support vectors of one class": (lambda seed: Task("odd", load_iris().data, None, NAMES, OneClassSVM()), "skops"),
+}
+
+
+def plans(estimator: Any) -> Task:
+    """Numbers, and categories of pandas' own type."""
+    frame = people()[["age", "income", "member", "city", "plan"]].astype({"city": "category"})
+    return Task("plans", frame, leaves(people()) == "leaves", estimator=estimator)
+
+
+def words(estimator: Any) -> Task:
+    """Numbers, and categories as text, in an order that is not the alphabet's."""
+    frame = people()[["plan", "income", "city", "age"]].astype({"plan": "str"})
+    return Task("words", frame.fillna({"city": "none"}), leaves(people()), estimator=estimator)
+
+
+# The packages' own files.
+BOOSTERS: dict[str, tuple[Any, str]] = {
+    "XGBoost": (lambda seed: flowers(XGBClassifier(n_estimators=5, random_state=seed)), "xgboost"),
+    "XGBoost with values": (lambda seed: values(XGBRegressor(n_estimators=5, random_state=seed)), "xgboost"),
+    "XGBoost as a forest": (lambda seed: flowers(XGBRFClassifier(n_estimators=5, random_state=seed)), "xgboost"),
+    "XGBoost with category columns": (
+        lambda seed: plans(XGBClassifier(n_estimators=5, enable_categorical=True)),
+        "xgboost",
+    ),
+    "XGBoost with several labels": (lambda seed: labels(XGBClassifier(n_estimators=5)), "xgboost"),
+    "XGBoost with several values": (lambda seed: values(XGBRegressor(n_estimators=5), outputs=2), "xgboost"),
+    "XGBoost in a pipeline with columns of every type": (
+        lambda seed: customers_coded(mixed(XGBClassifier(n_estimators=5))),
+        "xgboost",
+    ),
+    "XGBoost by grid search": (
+        lambda seed: flowers(GridSearchCV(XGBClassifier(n_estimators=3), {"max_depth": [2, 3]})),
+        "xgboost",
+    ),
+    "LightGBM": (lambda seed: flowers(LGBMClassifier(n_estimators=5, verbose=-1)), "lightgbm"),
+    "LightGBM with values": (lambda seed: values(LGBMRegressor(n_estimators=5, verbose=-1)), "lightgbm"),
+    "LightGBM with category columns": (lambda seed: plans(LGBMClassifier(n_estimators=5, verbose=-1)), "lightgbm"),
+    "LightGBM in a pipeline with columns of every type": (
+        lambda seed: customers(mixed(LGBMClassifier(n_estimators=5, verbose=-1))),
+        "lightgbm",
+    ),
+    "CatBoost": (lambda seed: flowers(CatBoostClassifier(5, **CATBOOST)), "catboost"),
+    "CatBoost with values": (lambda seed: values(CatBoostRegressor(5, **CATBOOST)), "catboost"),
+    "CatBoost with boolean classes": (lambda seed: truth(CatBoostClassifier(5, **CATBOOST)), "catboost"),
+    "CatBoost with category columns": (
+        lambda seed: words(CatBoostClassifier(5, cat_features=["plan", "city"], **CATBOOST)),
+        "catboost",
+    ),
+    "CatBoost in a pipeline with columns of every type": (
+        lambda seed: customers(mixed(CatBoostClassifier(5, **CATBOOST))),
+        "catboost",
+    ),
 }
 # These need MODEL_TRUST: name -> the task, the types to trust.
 TRUSTING: dict[str, tuple[Any, tuple[str, ...]]] = {
