@@ -151,8 +151,8 @@ def feature_names(last: Any) -> list[str] | None:
     if type(last).__module__ == "catboost.core":
         names = list(last.feature_names_)
         return None if names == [str(k) for k in range(len(names))] else names
-    names = getattr(last, "feature_names_in_", None)
-    return None if names is None else list(names)
+    given = getattr(last, "feature_names_in_", None)
+    return None if given is None else list(given)
 
 
 def _check_names(manifest: Manifest, last: Any) -> None:
