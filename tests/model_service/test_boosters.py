@@ -24,7 +24,6 @@ from model_service.task import Task
 from tests.model_service.kinds import BOOSTERS, CATBOOST, customers, flowers, values
 
 
-
 def write(task: Task, out: Path) -> Manifest:
     fitted = fit(task, seed=0)
     return train.write(fitted, out, form="auto", metrics=measure(fitted))
