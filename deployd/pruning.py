@@ -5,6 +5,7 @@ log.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """One thing that went, or would go, with its size in bytes. `gone`: of an image, the name that we gave it; without that a
-    container uses it. `note`: what uses it, or why the image is still there."""
+    """One thing that went, or would go, with the bytes that this frees. `gone`: of an image, the name that we gave it; without
+    that a container uses it. `note`: what uses it, or why the image is still there."""
 
     what: Literal["image", "logs", "build cache"]
     name: str = ""
@@ -31,25 +32,39 @@ class Pruned:
     note: str = ""
 
 
-def to_prune(
-    builds: Sequence[Build], sizes: Mapping[int, int], kept: Kept, images: int, image_bytes: int
-) -> list[Build]:
+Layers = Mapping[int, Mapping[str, int]]
+"""The bytes of each layer of the images that are there, by the ids of their builds."""
+
+
+def to_prune(builds: Sequence[Build], layers: Layers, kept: Kept, images: int, image_bytes: int) -> list[Build]:
     """The builds to remove, oldest first, so that at most `images` are left, with at most `image_bytes` in total.
 
-    `builds` are the newest first; `sizes` has the bytes of those whose image is there, by their id; the others go. What is `kept`
-    is never removed, and is counted first.
+    `builds` are the newest first; those whose image is not there go. What is `kept` is never removed, and is counted first. A
+    layer that several images have is counted once.
     """
-    count, size, going = 0, 0, list[Build]()
-    gone = [build for build in builds if build.id not in sizes and not kept.holds(build)]
-    there = [build for build in builds if build.id in sizes]
+    count, going = 0, list[Build]()
+    on_disk = dict[str, int]()
+    gone = [build for build in builds if build.id not in layers and not kept.holds(build)]
+    there = [build for build in builds if build.id in layers]
     full = False
     for build in sorted(there, key=lambda build: not kept.holds(build)):
-        full = full or count >= images or size + sizes[build.id] > image_bytes
+        together = {**on_disk, **layers[build.id]}
+        full = full or count >= images or sum(together.values()) > image_bytes
         if kept.holds(build) or not full:
-            count, size = count + 1, size + sizes[build.id]
+            count, on_disk = count + 1, together
         else:
             going.append(build)
     return [*reversed(going), *gone]
+
+
+def freed(going: Sequence[Build], layers: Layers) -> Mapping[int, int]:
+    """The bytes that the removal of each image frees, in this order: those of the layers that no other image of the app needs."""
+    left = Counter(layer for known in layers.values() for layer in known)
+    found = dict[int, int]()
+    for build in (build for build in going if build.id in layers):
+        left.subtract(layers[build.id].keys())
+        found[build.id] = sum(size for layer, size in layers[build.id].items() if not left[layer])
+    return found
 
 
 class Pruner:
@@ -64,8 +79,9 @@ class Pruner:
     async def images(self, app: str, retention: Retention, *, dry_run: bool = False) -> list[Pruned]:
         """Remove the images of an app beyond the limits; never that of the live or the previous release, or of a deploy."""
         builds = await self._store.builds(app)
-        sizes, kept = await self._sizes(builds), await self._store.kept(app)
-        going = to_prune(builds, sizes, kept, retention.images, retention.image_bytes)
+        layers, kept = await self._layers(builds), await self._store.kept(app)
+        going = to_prune(builds, layers, kept, retention.images, retention.image_bytes)
+        sizes = freed(going, layers)
         if dry_run:
             return [await self._would_go(build, sizes[build.id]) for build in going if build.id in sizes]
         return [each for build in going if (each := await self._remove(build, sizes)) is not None]
@@ -73,7 +89,7 @@ class Pruner:
     async def all_images(self, app: str, *, dry_run: bool = False) -> list[Pruned]:
         """Remove all images of an app that was removed."""
         builds = await self._store.builds(app)
-        sizes = await self._sizes(builds)
+        sizes = freed(builds, await self._layers(builds))
         if dry_run:
             return [await self._would_go(build, sizes[build.id]) for build in builds if build.id in sizes]
         return [each for build in builds if (each := await self._remove(build, sizes, needed=True)) is not None]
@@ -84,10 +100,9 @@ class Pruner:
         cache = await self._builder.trim(self._cache_limit, dry_run=dry_run)
         return [each for each in (Pruned("logs", size=logs), Pruned("build cache", size=cache)) if each.size]
 
-    async def _sizes(self, builds: Sequence[Build]) -> Mapping[int, int]:
-        """The bytes of the images that are there, by the builds' ids."""
-        found = {build.id: await self._builder.find(build.image) for build in builds if build.image is not None}
-        return {number: present.size for number, present in found.items() if present is not None}
+    async def _layers(self, builds: Sequence[Build]) -> Layers:
+        found = {build.id: await self._builder.layers(build.image) for build in builds if build.image is not None}
+        return {number: layers for number, layers in found.items() if layers is not None}
 
     async def _would_go(self, build: Build, size: int) -> Pruned:
         would = await self._builder.remove(build.image or _unfinished(build), dry_run=True)

@@ -91,6 +91,9 @@ class FakeBuilder:
     async def find(self, image: Image) -> Present | None:
         return Present(10) if self.images.get(image.full_name) == image else None
 
+    async def layers(self, image: Image) -> Mapping[str, int] | None:
+        return {image.full_name: 10} if self.images.get(image.full_name) == image else None
+
     async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
         if image.full_name in self.used:
             return Removal(done=False, rest="the container a uses it")

@@ -1,7 +1,7 @@
 """What comes after the switch, over a real store and real logs; targets and builder note what they are asked."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +14,7 @@ from deployd.domain import Deploy, Image, Trigger, Wanted
 from deployd.errors import RolloutFailed
 from deployd.events import Events
 from deployd.logs.logs import Logs
-from deployd.ports.builder import Builder, Present, Removal
+from deployd.ports.builder import Builder, Removal
 from deployd.ports.log import Log
 from deployd.ports.target import InFlight, Target, none_in_flight
 from deployd.status import Status
@@ -51,8 +51,8 @@ class Place:
         self.said.append(f"{self.name} removes {what.full_name if isinstance(what, Image) else what}")
         return Removal(done=True)
 
-    async def find(self, image: Image) -> Present | None:
-        return Present(10)
+    async def layers(self, image: Image) -> Mapping[str, int] | None:
+        return {image.full_name: 10}
 
     async def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:
         self.said.append(f"{self.name} trims to {limit_bytes} bytes")

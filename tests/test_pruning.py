@@ -12,7 +12,7 @@ from deployd.config.daemon import Retention
 from deployd.domain import Build, Image, Kept, Trigger, Wanted
 from deployd.events import Events
 from deployd.logs.logs import Logs
-from deployd.pruning import Pruned, Pruner, to_prune
+from deployd.pruning import Pruned, Pruner, freed, to_prune
 from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
@@ -32,7 +32,8 @@ def builds(count: int) -> list[Build]:
 
 def pruned(sizes: list[int], keep: set[str], count: int, size: int) -> list[str]:
     kept = Kept([Image("iris", "", image) for image in keep])
-    going = to_prune(builds(len(sizes)), dict(enumerate(sizes)), kept, count, size)
+    layers = {number: {f"layer {number}": bytes_} for number, bytes_ in enumerate(sizes)}
+    going = to_prune(builds(len(sizes)), layers, kept, count, size)
     return [build.image.id for build in going if build.image is not None]
 
 
@@ -54,6 +55,17 @@ def test_kept_images_count_towards_the_limits() -> None:
 
 def test_a_small_old_image_does_not_outlive_a_large_newer_one() -> None:
     assert pruned([1, 90, 90], set(), 10, 100) == ["i0", "i1"]
+
+
+def test_a_layer_that_images_share_is_counted_once_and_freed_with_the_last_of_them() -> None:
+    made = builds(4)  # the newest first: 3, 2, 1, 0
+    layers = {n: {"base": 100, f"model {n // 2}": 50, f"code {n}": 1} for n in range(4)}
+    assert to_prune(made, layers, Kept([]), 10, 204) == []
+    assert to_prune(made, layers, Kept([]), 10, 203) == [made[3]]
+    going = to_prune(made, layers, Kept([]), 2, 203)
+    assert going == [made[3], made[2]]
+    assert freed(going, layers) == {0: 1, 1: 51}
+    assert freed(made[::-1], layers) == {0: 1, 1: 51, 2: 1, 3: 151}
 
 
 @given(st.lists(st.integers(0, 50), max_size=10), st.sets(st.integers(0, 9)), st.integers(0, 10), st.integers(0, 200))

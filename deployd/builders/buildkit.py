@@ -85,12 +85,15 @@ class BuildkitBuilder:
                 environment = {**self._environment, **login(directory, self._registry, None)}
                 ended = await run(remote_buildkit.find_command(client.path, image), environment)
             return Present(0) if ended.code == 0 and remote_buildkit.has(image, ended.output) else None
-        try:
-            engine = EngineClient(self._url)
-        except ConfigError as exc:
-            raise Unavailable(exc.message, hint=exc.hint) from exc
-        async with engine:
+        async with self._engine() as engine:
             return await images.find(engine, image)
+
+    async def layers(self, image: Image) -> Mapping[str, int] | None:
+        """See ports.Builder. What BuildKit pushed takes nothing here."""
+        if self._settings.address is not None and image.digest is not None:
+            return {} if await self.find(image) is not None else None
+        async with self._engine() as engine:
+            return await images.layers(engine, image)
 
     async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
         """See ports.Builder. What is in the registry is the registry's to clean up."""
@@ -122,6 +125,12 @@ class BuildkitBuilder:
                 await self._answer(command)
         except TimeoutError as exc:
             raise Unavailable(f"{address or 'the Docker Engine'} does not answer") from exc
+
+    def _engine(self) -> EngineClient:
+        try:
+            return EngineClient(self._url)
+        except ConfigError as exc:
+            raise Unavailable(exc.message, hint=exc.hint) from exc
 
     async def _located(self) -> Client:
         if self._client is None:

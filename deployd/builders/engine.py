@@ -73,6 +73,11 @@ class EngineBuilder:
         async with self._engine() as engine:
             return await images.find(engine, image)
 
+    async def layers(self, image: Image) -> Mapping[str, int] | None:
+        """See ports.Builder."""
+        async with self._engine() as engine:
+            return await images.layers(engine, image)
+
     async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
         """See ports.Builder."""
         async with self._engine() as engine:

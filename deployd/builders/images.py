@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployd.builders.layers import names, to_trim
+from deployd.builders.sizes import layer_sizes
 from deployd.builders.unnamed import UnnamedImages
 from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
@@ -25,6 +26,16 @@ async def find(engine: EngineClient, image: Image) -> Present | None:
         return Present(int(named["Size"]))
     found = await engine.images.inspect(image.id)
     return Present(int(found["Size"]), named=False) if found is not None else None
+
+
+async def layers(engine: EngineClient, image: Image) -> Mapping[str, int] | None:
+    """See ports.Builder. Only the list of images has the size that the containerd store counts in all."""
+    if (present := await find(engine, image)) is None:
+        return None
+    listed = await engine.images.list(reference=[image.full_name])
+    on_disk = next((int(each["Size"]) for each in listed if each["Id"] == image.id), present.size)
+    inspected, history = await engine.images.inspect(image.id), await engine.images.history(image.id)
+    return layer_sizes(inspected, history, on_disk) if inspected is not None else None
 
 
 async def remove(engine: EngineClient, image: Image, *, dry_run: bool = False) -> Removal:

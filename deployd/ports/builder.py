@@ -75,6 +75,11 @@ class Builder(Protocol):
         """An image that was built before, if it still exists."""
         ...
 
+    async def layers(self, image: Image) -> Mapping[str, int] | None:
+        """What each layer of an image takes on the disk of this machine, by a name that the layer has in every image; None when
+        the image does not exist any more."""
+        ...
+
     async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
         """Take the name away that was given to an image, and remove the image if nothing else names it, uses it or is built on
         it. Nothing else is removed. A name that leads to another image by now is left alone. With `dry_run` only say what would

@@ -12,7 +12,9 @@ from deployd.errors import Unavailable
 
 # buildx 0.13 of Debian 13, and buildx 0.29 before the BuildKit of an engine older than 28.
 OLD_CLIENT = "unknown flag: --max-used-space\\nSee 'docker buildx prune --help'."
-NEW_CLIENT = "unknown flag: --max-used-space\\n\\nUsage:  docker buildx prune\\n\\nRun 'docker buildx prune --help' for more"
+NEW_CLIENT = (
+    "unknown flag: --max-used-space\\n\\nUsage:  docker buildx prune\\n\\nRun 'docker buildx prune --help' for more"
+)
 OLD_BUILDKIT = "ERROR: buildkit v0.17.0+ is required for max-used-space and min-free-space filters"
 
 STAND_IN = """#!{python}

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from msgspec import structs
 
 from deployd.bringup import images
 from deployd.bringup.engine import Engine, buildkit_client
@@ -68,6 +69,11 @@ async def test_a_commit_becomes_an_image_with_its_labels(bench: Bench, base_imag
     assert inspected["Config"]["Labels"] == request.image_labels
     assert inspected["Config"]["Cmd"] == ["cat", "/said"]
     assert await bench.builder.find(image) == Present(inspected["Size"])
+    layers, listed = await bench.builder.layers(image), base_images.api().get("/images/json")
+    assert layers is not None
+    assert len(layers) == len(inspected["RootFS"]["Layers"])
+    assert sum(layers.values()) == pytest.approx(next(each["Size"] for each in listed if each["Id"] == image.id), abs=9)
+    assert await bench.builder.layers(structs.replace(image, tag="gone", id=f"sha256:{'0' * 64}")) is None
 
 
 def test_other_settings_have_another_hash() -> None:

@@ -91,6 +91,9 @@ class Builder(_Hands):
     async def find(self, image: Image) -> Present | None:
         return Present(1) if image.full_name in (await self._call()).images else None
 
+    async def layers(self, image: Image) -> Mapping[str, int] | None:
+        return {image.full_name: 1} if image.full_name in (await self._call()).images else None
+
     async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
         (await self._call()).images.pop(image.full_name, None)
         return Removal(done=True)
