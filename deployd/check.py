@@ -12,6 +12,7 @@ from pathlib import Path
 from deployd.builders.engine import EngineBuilder
 from deployd.check_ports import held_by_deployd, usable, wanted
 from deployd.check_reports import reported
+from deployd.check_repository import example, found_in, is_example
 from deployd.check_secrets import readable
 from deployd.config.app import App
 from deployd.config.daemon import Config
@@ -46,6 +47,7 @@ async def check(path: Path) -> list[Finding]:
         return [Finding.fault("config", exc)]
     found = [Finding("config", "ok", f"{path}: {_counted(config)}"), *readable(config), *_access(config)]
     found += [
+        *found_in(path, config),
         _state(config),
         *await reported(config),
         *await _metrics(config),
@@ -265,6 +267,8 @@ async def _cluster(config: Config) -> AsyncIterator[Finding]:
 
 async def _app(config: Config, app: App) -> list[Finding]:
     what = f"app {app.name}"
+    if is_example(app):
+        return [example(app)]
     with tempfile.TemporaryDirectory(prefix="deployd-check-") as scratch:
         try:
             async with GitSource(config.git, Path(scratch)) as source:

@@ -9,7 +9,21 @@ import typer
 from typer.core import TyperGroup
 
 from deployd.asking import DaemonAway
-from deployd.cli import apps, deliveries, deploys, golden, hooks, local, logs, notify, operator, prune, status, tokens
+from deployd.cli import (
+    apps,
+    deliveries,
+    deploys,
+    golden,
+    hooks,
+    local,
+    logs,
+    new,
+    notify,
+    operator,
+    prune,
+    status,
+    tokens,
+)
 from deployd.cli.command import Commands
 from deployd.errors import DeploydError
 from deployd.exits import UNREACHABLE, print_error
@@ -112,7 +126,7 @@ def _root(
     """Turn git push into a live, proven model service."""
 
 
-for part in (local, status, apps, deploys, deliveries, logs, prune, operator):
+for part in (local, new, status, apps, deploys, deliveries, logs, prune, operator):
     part.add_to(app)
 app.command("help", epilog="Example: deployd help deploy")(show_help)
 app.add_typer(tokens.app, name="token")

@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 
 from deployd.cli.output import out
 from deployd.config.docker import DockerApp
-from deployd.config.remotes import repository_name
+from deployd.config.remotes import forge_section
 from deployd.errors import RequestRefused
 from deployd.host.service import Service, installed
 
 _EXPOSE = re.compile(r"^\s*EXPOSE\s+(\d+)", re.IGNORECASE | re.MULTILINE)
 _LISTEN = 8000
-_FORGES = {"gitlab": "gitlab", "gitea": "gitea", "forgejo": "gitea", "codeberg": "gitea", "bitbucket": "bitbucket"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,7 @@ class Repository:
     @property
     def forge(self) -> str:
         """The section of the forge that the name of its host speaks of; GitHub's where it speaks of none."""
-        host = (repository_name(self.repo) or "").partition("/")[0]
-        return next((section for word, section in _FORGES.items() if word in host), "github")
+        return forge_section(self.repo)
 
 
 def write(path: Path, *, force: bool) -> None:

@@ -13,6 +13,14 @@ _SAME = {
     "altssh.bitbucket.org": "bitbucket.org",
 }
 
+_FORGES = {"gitlab": "gitlab", "gitea": "gitea", "forgejo": "gitea", "codeberg": "gitea", "bitbucket": "bitbucket"}
+
+
+def forge_section(url: str) -> str:
+    """The section of the forge that the host of a URL speaks of; GitHub's where it speaks of none."""
+    host = (repository_name(url) or "").partition("/")[0]
+    return next((section for word, section in _FORGES.items() if word in host), "github")
+
 
 def repository_name(url: str) -> str | None:
     """The name of the repository at `url`, in lower case. None for a path, since a forge does not know it.

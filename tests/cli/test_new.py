@@ -1,0 +1,62 @@
+"""`deployd new`: what it prints, and what it refuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from tests.starter.wheels import small_wheel
+
+__all__ = ["small_wheel"]  # a fixture
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_wheel: None) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_new_makes_a_repository_and_prints_every_step_to_the_first_deploy(command: Command, here: Path) -> None:
+    told = command("new", "churn", "--from", "tabular")
+    assert told.exit_code == 0
+    assert "churn/ is made, from tabular." in told.stdout
+    steps = [
+        "cd churn",
+        "make try",
+        "git remote add origin ADDRESS",
+        "config.toml",
+        "git add . && git commit",
+        "git push -u origin main",
+        "export DEPLOYD_WEBHOOK_SECRET=",
+        "deployd check",
+        "deployd run",
+    ]
+    places = [told.stdout.index(step) for step in steps]
+    assert places == sorted(places)
+    assert (here / "churn" / "customers.csv").is_file()
+
+
+def test_with_an_address_nothing_is_left_to_write_into_the_config(command: Command) -> None:
+    told = command("new", "churn", "--repo", "git@github.com:acme/churn.git")
+    assert "git push -u origin main" in told.stdout
+    assert "remote add" not in told.stdout
+    assert "ADDRESS" not in told.stdout
+
+
+def test_new_refuses_an_unknown_template_a_bad_name_and_what_exists(command: Command, here: Path) -> None:
+    unknown = command("new", "churn", "--from", "cobol")
+    assert unknown.exit_code == 2
+    assert "'iris', 'tabular', 'text'" in unknown.stderr
+    assert (bad := command("new", "My Model")).exit_code == 1
+    assert "hint: use lower-case letters" in bad.stderr
+    assert command("new").exit_code == 2
+    (here / "churn").write_text("mine")
+    assert "churn exists" in command("new", "churn").stderr
+    assert [path.name for path in here.iterdir()] == ["churn"]
+
+
+def test_the_help_has_an_example(command: Command) -> None:
+    assert "Example: deployd new churn --from tabular" in " ".join(command("new", "--help").stdout.split())

@@ -1,0 +1,97 @@
+"""New repositories on a machine with nothing but Python: `make test` and `make try` in an environment that their lock makes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deployd.starter import wheel
+from deployd.starter.repository import TEMPLATES, Starter, Template, make
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("new-repositories")]
+
+ROWS = {
+    "iris": ([5.8, 4.0, 1.2, 0.2], {"setosa"}),
+    "tabular": ({"age": None, "monthly_fee": 30.5, "calls": 2, "plan": "plus", "country": "DE"}, {"yes", "no"}),
+    "text": (["The bill shows the wrong amount"], {"payment"}),
+}
+# Of the project's own environment nothing may be found, and bytecode is not needed for one run.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+
+
+class Made:
+    """The repositories, one for each template, and the environment that they share here."""
+
+    def __init__(self, directory: Path) -> None:
+        self.repositories = {name: make(Starter(f"a-{name}", name), directory) for name in _templates()}
+        self._given = [f"VENV={directory / 'venv'}", f"PYTHON={sys.executable}", "PORT=0"]
+
+    def command(self, goal: str) -> list[str]:
+        return ["make", "--no-print-directory", goal, *self._given]
+
+
+def _templates() -> Iterator[Template]:
+    yield "iris"
+    yield "tabular"
+    yield "text"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, real_wheel: Path) -> Made:
+    with pytest.MonkeyPatch.context() as installed:  # with the wheel that came with it, as where there is no checkout
+        installed.setattr(wheel, "_SOURCES", real_wheel.parent / "none")
+        installed.setattr(wheel, "_HERE", real_wheel.parent)
+        return Made(tmp_path_factory.mktemp("made"))
+
+
+@contextmanager
+def tried(made: Made, template: str) -> Iterator[str]:
+    """`make try`, until it says where the page is."""
+    with subprocess.Popen(
+        made.command("try"),
+        cwd=made.repositories[template],
+        env=ENVIRONMENT | {"PIP_NO_COMPILE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line)
+            if (found := re.match(r"Try it: (http\S+)", line)) is not None:
+                yield found[1]
+                os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C at a terminal
+                break
+        else:
+            raise AssertionError("".join(said))
+        said += process.stdout
+    assert "Traceback" not in "".join(said)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_make_try_trains_and_serves_and_the_repositorys_own_test_passes(made: Made, template: str) -> None:
+    row, labels = ROWS[template]
+    with tried(made, template) as url, httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        assert f"a-{template}" in client.get("/version").text
+        assert "<html" in client.get("/").text
+        answer = client.post("/predict", json={"instances": [row]}).json()
+        assert answer["predictions"][0]["label"] in labels
+    tested = subprocess.run(
+        made.command("test"),
+        cwd=made.repositories[template],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "Ran 1 test" in tested.stderr
