@@ -109,7 +109,8 @@ def _commands(group: Any) -> Iterator[tuple[str, ...]]:
 
 @every_page
 def test_every_target_of_make_is_there(page: Path) -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    makefiles = (ROOT / "Makefile", ROOT / "deployd/starter/templates/every/Makefile")
+    targets = {name for file in makefiles for name in re.findall(r"^(\w+):", file.read_text(), re.MULTILINE)}
     said = [words.split() for words in [*_typed(page), *_inline(page)]]
     assert {words[1] for words in said if words[:1] == ["make"] and len(words) > 1} <= targets
 

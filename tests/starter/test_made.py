@@ -30,7 +30,9 @@ class Made:
     """The repositories, one for each template, and the environment that they share here."""
 
     def __init__(self, directory: Path) -> None:
-        self.repositories = {name: make(Starter(f"a-{name}", name), directory) for name in _templates()}
+        self.repositories: dict[str, Path] = {
+            name: make(Starter(f"a-{name}", name), directory) for name in _templates()
+        }
         self._given = [f"VENV={directory / 'venv'}", f"PYTHON={sys.executable}", "PORT=0"]
 
     def command(self, goal: str) -> list[str]:
