@@ -55,7 +55,7 @@ def main() -> int:
     console.print(f"The whole proof, about {minutes} minutes on two free cores:", highlight=False)
     console.print(*(f"  {task}" for task in ahead), sep="\n", highlight=False, soft_wrap=True)
     began = monotonic()
-    bring_up(PARTS, progress)
+    bring_up(PARTS, progress, PARTS)
     with tempfile.TemporaryDirectory() as reports:
         tally, proven = prove(STAGES, _pytest, Path(reports), progress)
     ended = "Everything was run" if proven else "The proof has failed, and was not gone on with"

@@ -1,40 +1,68 @@
-"""`python -m tests.testbed [PART|all]` brings up what the tests need, or one part of it; `stop` ends the cluster.
+"""`python -m tests.testbed [PART|all]` brings up what the tests need, or one part of it; `stop` ends what keeps running.
 
-A part that this machine cannot run is reported with the reason. The exit code is still 0, since the tests then skip.
+`engine --release 28`, `podman` and `haproxy 3.2` bring up what other hosts run, beside the machine's own engine. A part that
+this machine cannot run is reported with the reason. The exit code is still 0, since the tests then skip.
 """
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from deployd.bringup import engine
 from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
-from tests.testbed import booted, github_description, images, mlflow_server, payloads
+from tests.testbed import booted, engines, github_description, haproxy_images, images, mlflow_server, payloads, podman
 from tests.testbed.browser import chromium
 from tests.testbed.cluster import cluster, stop
+from tests.testbed.engines import Release
 from tests.testbed.programs import program, unpacked
 from tests.testbed.registry import registry
 
 
 def main() -> None:
     """Bring up the parts that the command line names, each with those that it needs."""
+    asked, progress = _arguments(), Progress()
+    if asked.part == "stop":
+        _stop(asked.names, progress)
+    elif asked.part == "engine" and asked.release:
+        release = Release(asked.release, asked.containerd_store, asked.min_api)
+        bring_up(["engine"], progress, {"engine": partial(_other_engine, release)})
+    elif asked.part == "haproxy":
+        bring_up(["haproxy"], progress, {"haproxy": partial(_haproxy, asked.release)})
+    else:
+        bring_up(PARTS if asked.part in {None, "all"} else [asked.part], progress, PARTS | {"podman": _podman})
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.testbed", description="Bring up the real engines of the tests."
     )
-    parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all", "stop"])
-    part = parser.parse_args().part
-    progress = Progress()
-    if part == "stop":
-        progress.say("cluster: ended" if stop() else "cluster: there is none")
-    else:
-        bring_up(PARTS if part == "all" else [part], progress)
+    parts = parser.add_subparsers(dest="part", metavar="PART")
+    parts.add_parser("all", help="everything that `make test` uses (default)")
+    for name in PARTS.keys() - {"engine"}:
+        parts.add_parser(name)
+    engine = parts.add_parser("engine", help="the machine's own Docker Engine, or one of another release beside it")
+    engine.add_argument("--release", choices=sorted(engines.SUITES))
+    engine.add_argument("--containerd-store", action="store_true", help="keep images as new Engine 29 installations do")
+    engine.add_argument(
+        "--min-api", default="", metavar="1.44", help="refuse clients with an older API, as Engine 29 does"
+    )
+    parts.add_parser("podman", help="Podman's service, beside the machine's own engine")
+    haproxy = parts.add_parser("haproxy", help="an image of another HAProxy, on the machine's own engine")
+    haproxy.add_argument("release", choices=sorted(haproxy_images.SUITES))
+    stopped = parts.add_parser("stop", help="end the cluster and the other engines, or those that are named")
+    stopped.add_argument("names", nargs="*", metavar="NAME")
+    asked = parser.parse_args()
+    if asked.part == "engine" and not asked.release and (asked.containerd_store or asked.min_api):
+        parser.error("--containerd-store and --min-api need a --release")
+    return asked
 
 
-def bring_up(names: Iterable[str], progress: Progress) -> None:
-    """Bring up these parts; what cannot be had is told."""
+def bring_up(names: Iterable[str], progress: Progress, parts: Mapping[str, Callable[[Progress], str]]) -> None:
+    """Bring up those of the `parts` that are named; what cannot be had is told."""
     for name in names:
         try:
-            progress.say(f"{name}: {PARTS[name](progress)}")
+            progress.say(f"{name}: {parts[name](progress)}")
         except Unavailable as exc:
             progress.say(f"{name}: not here: {exc.message}" + (f" ({exc.hint})" if exc.hint else ""))
 
@@ -83,6 +111,26 @@ def _systemd(progress: Progress) -> str:
     found = engine.ensure(progress)
     images.ensure(found, progress)
     return f"{booted.ensure(found, progress)} boots; each test session boots its own"
+
+
+def _other_engine(release: Release, progress: Progress) -> str:
+    return engines.ensure(release, progress).usage()
+
+
+def _podman(progress: Progress) -> str:
+    return podman.ensure(progress).usage()
+
+
+def _haproxy(release: str, progress: Progress) -> str:
+    name = haproxy_images.ensure(engine.ensure(progress), release, progress)
+    return f'{name} is there; a daemon runs it with image = "{name}" in [gateway] of its config'
+
+
+def _stop(names: Iterable[str], progress: Progress) -> None:
+    """End the named engines and, as "cluster", the cluster; without names, all of them."""
+    for name in names or ["cluster", *engines.known()]:
+        ended = stop() if name == "cluster" else engines.stop(name)
+        progress.say(f"{name}: ended" if ended else f"{name}: there is none")
 
 
 PARTS: dict[str, Callable[[Progress], str]] = {
