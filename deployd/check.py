@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from deployd.builders.engine import EngineBuilder
+from deployd import check_builder
 from deployd.check_ports import held_by_deployd, usable, wanted
 from deployd.check_reports import reported
 from deployd.check_repository import example, found_in, is_example
@@ -18,7 +18,7 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.urls import public_urls
-from deployd.engine.client import EngineClient, product
+from deployd.engine.client import EngineClient, is_podman, product
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.finding import Finding, Verdict
 from deployd.forges.configured import sections
@@ -121,7 +121,7 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
             yield Finding("engine", "ok", f"{product(version)} (API {version['ApiVersion']}) {where}")
             for finding in [*await _gateway(config, engine), *await _options(config, engine)]:
                 yield finding
-            for finding in await _builder(config):
+            for finding in await check_builder.tried(config, podman=is_podman(version)):
                 yield finding
         except DeploydError as exc:
             yield Finding("engine", "wrong", exc.message, exc.hint or "start it, or set DOCKER_HOST to its address")
@@ -200,20 +200,6 @@ async def _gateway_image(name: str, engine: EngineClient) -> Finding:
         why = str(exc) or f"its registry does not answer within {_REGISTRY_SECONDS:g} s"
         return Finding("gateway", "wrong", f"the engine has no image {name} and cannot pull it: {why}", hint)
     return Finding("gateway", "ok", f"the engine will pull the image {name} at the start")
-
-
-async def _builder(config: Config) -> list[Finding]:
-    state, section = config.server.state_dir, config.builder
-    if section.kind == "engine":
-        await EngineBuilder(section, state, config.registry).ping()
-        return [Finding("builder", "ok", section.kind)]
-    from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - only where it is used
-
-    await BuildkitBuilder(section, state, config.registry).ping()
-    unused = " and ".join(f"builder.{key}" for key in ("cpus", "memory") if getattr(section, key) is not None)
-    hint = "remove them, or limit BuildKit's own daemon"
-    limits = [Finding("builder", "warning", f'{unused}: no effect with kind = "buildkit"', hint)] if unused else []
-    return [Finding("builder", "ok", section.kind), *limits]
 
 
 def _programs(app: App) -> Iterator[Finding]:

@@ -13,9 +13,8 @@ import pytest
 
 from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
-from deployd.builders.buildkit import BuildkitBuilder
-from deployd.check import _builder, _shares, check
-from deployd.config.file import load, parse
+from deployd.check import _shares, check
+from deployd.config.file import load
 from deployd.engine.client import EngineClient
 from deployd.finding import Finding
 from deployd.gateway.gateway import Gateway
@@ -172,18 +171,6 @@ async def test_the_secrets_of_every_forge_are_tried(
     assert ("ok", "gitlab.secrets[0]: env:GOOD can be read") in told
     assert ("wrong", "gitlab.secrets: the signing token is not complete") in told
     assert ("wrong", "bitbucket.token: the environment variable GONE is not set") in told
-
-
-async def test_limits_that_have_no_effect_with_buildkit_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def answers(_: BuildkitBuilder) -> None:
-        pass
-
-    monkeypatch.setattr(BuildkitBuilder, "ping", answers)
-    limited = parse({"builder": {"kind": "buildkit", "cpus": 1.5, "memory": "2GiB"}})
-    ok, warned = await _builder(limited)
-    assert (ok.verdict, warned.verdict) == ("ok", "warning")
-    assert warned.detail == 'builder.cpus and builder.memory: no effect with kind = "buildkit"'
-    assert [one.verdict for one in await _builder(parse({"builder": {"kind": "buildkit"}}))] == ["ok"]
 
 
 @pytest.mark.engine

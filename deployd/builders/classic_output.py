@@ -15,11 +15,11 @@ from deployd.ports.log import Log
 
 _STEP = re.compile(r"(?:Step (\d+/\d+) :|(?:\[\d+/\d+\] )?STEP (\d+/\d+):) (.*?)\s*", re.DOTALL)
 _RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,64})\s*")
-_LAYER = re.compile(r" ---> ([0-9a-f]{12,64})\s*")
+_LAYER = re.compile(r"(?: ---|--)> (?:Using cache )?([0-9a-f]{12,64})\s*")
 _LAYER_GONE = re.compile(
     r'unknown parent image ID|No such image: sha256:[0-9a-f]{64}|unable to find image "sha256:[0-9a-f]{64}"'
 )
-_OF_ENGINE = (" ---> ", "Removing intermediate container ", "Step ", "STEP ", "--> ", "COMMIT ")
+_OF_ENGINE = re.compile(r"(?: ---|--)> |Removing intermediate container |(?:\[\d+/\d+\] )?S(?:tep|TEP) |COMMIT ")
 # Podman's words for a step that failed, and for a base image that it could not get.
 _ENDED = re.compile(r"building at STEP .*: exit status (\d+)$", re.DOTALL)
 _NO_BASE = re.compile(r"creating build container: |no stages|resolving ")
@@ -27,13 +27,15 @@ _NO_BASE = re.compile(r"creating build container: |no stages|resolving ")
 
 class ClassicOutput:
     """The output of one build. `began`: its start by the engine's clock; `images`: the results of the stages so far; `layer`: the
-    last layer; `container`: the container of the present step. The build can forge `layer` and `container`."""
+    last layer; `container`: the container of the present step; `podman`: Podman builds it; `failed`: it said so. The
+    build can forge `layer`, `container` and `podman`."""
 
     def __init__(self, log: Log) -> None:
         self.began: datetime | None = None
         self.images: list[str] = []
         self.layer: str | None = None
         self.container: str | None = None
+        self.podman = self.failed = False
         self._log = log
         self._step = ""
         self._from = False
@@ -41,6 +43,7 @@ class ClassicOutput:
     def take(self, message: Mapping[str, Any]) -> None:
         """Take one message of the stream. BuildFailed or Unavailable when the message says that the build failed."""
         if fault := fault_in(message):
+            self.failed = True
             raise self._failure(fault, message.get("errorDetail"))
         if isinstance(text := message.get("stream"), str):
             self._read(text)
@@ -55,6 +58,7 @@ class ClassicOutput:
             instruction = " ".join(step[3].split())
             self._step = f"step {step[1] or step[2]}: {instruction[:160]}"
             self._from, self.container = instruction[:5].upper() == "FROM ", None
+            self.podman = step[2] is not None
         elif running := _RUNNING.fullmatch(text):
             self.container = running[1]
         elif layer := _LAYER.fullmatch(text):
@@ -80,8 +84,6 @@ class ClassicOutput:
 
     def _last_lines(self) -> str:
         lines = [
-            line
-            for line in self._log.tail(30).rpartition("==> build\n")[2].splitlines()
-            if not line.startswith(_OF_ENGINE)
+            line for line in self._log.tail(30).rpartition("==> build\n")[2].splitlines() if not _OF_ENGINE.match(line)
         ]
         return "\n".join(lines[-10:])

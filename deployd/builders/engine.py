@@ -118,6 +118,8 @@ class EngineBuilder:
         finally:
             if image is None and output.container is not None:
                 await self._wait_until_gone(output.container)
+            if image is None and output.podman and not output.failed:
+                log.write("Podman cannot stop a build: it goes on until its present step has ended\n")
             await self._remember(output)
 
     async def _run(

@@ -123,6 +123,54 @@ def test_a_layer_that_somebody_removed_meanwhile_does_not_fail_the_commit(text: 
     assert failed.hint == "somebody removed a layer of the build cache; it is built again"
 
 
+PODMAN = (
+    {"stream": "STEP 1/3: FROM deployd-testbed/busybox\n"},
+    {"stream": "STEP 2/3: COPY x /\n"},
+    {"stream": "--> Using cache f9c2e6d9f8371902e78c4eca32f6de0ae91f7c698eda9fb9146182cb262d68a2\n"},
+    {"stream": "--> f9c2e6d9f837\n"},
+    {"stream": "[2/2] STEP 3/3: RUN echo last words; exit 3\n"},
+    {"stream": "last words\n"},
+)
+
+
+def test_podmans_words_are_read_too() -> None:
+    text = 'building at STEP "RUN echo last words; exit 3": while running runtime: exit status 3\n'
+    failed = failure(*PODMAN, {"errorDetail": {"message": text}, "error": text})
+    assert failed.message == "step 3/3: RUN echo last words; exit 3: exit code 3"
+    assert failed.hint == "last words"
+    output = ClassicOutput(FakeLog())
+    for message in PODMAN:
+        output.take(message)
+    assert (output.podman, output.layer, output.failed) == (True, "f9c2e6d9f837", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (
+            (
+                "creating build container: unable to copy from source docker://nosuch/base:1: initializing source "
+                "docker://nosuch/base:1: reading manifest 1 in docker.io/nosuch/base: requested access to the resource is denied"
+            ),
+            BuildFailed,
+        ),
+        (
+            (
+                "creating build container: unable to copy from source docker://localhost:9/nosuch:1: initializing source "
+                'docker://localhost:9/nosuch:1: pinging container registry localhost:9: Get "https://localhost:9/v2/": dial tcp '
+                "[::1]:9: connect: connection refused"
+            ),
+            Unavailable,
+        ),
+    ],
+)
+def test_a_base_image_that_podman_cannot_get_is_told_as_one(text: str, kind: type[DeploydError]) -> None:
+    failed = failure({"stream": "STEP 1/2: FROM nosuch/base:1\n"}, {"errorDetail": {"message": f"{text}\n"}})
+    assert type(failed) is kind
+    assert failed.message == f"step 1/2: FROM nosuch/base:1: {text}"
+    assert "registry" in failed.hint
+
+
 def test_an_error_without_a_message_has_a_reason() -> None:
     assert failure({"errorDetail": None}).message == "the engine gives no reason"
 
