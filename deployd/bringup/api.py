@@ -52,7 +52,7 @@ class EngineApi:
         """Send `body` as JSON; the JSON of the answer, or None when it is empty."""
         sent = b"" if body is None else json.dumps(body).encode()
         with self._exchange("POST", path, sent, _JSON) as response:
-            return json.loads(self._checked(response, response.read()) or b"null")
+            return json.loads(self._checked(response, response.read()).strip() or b"null")
 
     def delete(self, path: str) -> bool:
         """Remove an object; False when it was already gone."""

@@ -18,7 +18,7 @@ from msgspec import structs
 from deployd.builders import images, remote_buildkit
 from deployd.builders.bases import pull_all
 from deployd.builders.buildkit_cache import BuildkitCache
-from deployd.builders.buildkit_output import BuildkitOutput
+from deployd.builders.buildkit_output import BuildkitOutput, as_written
 from deployd.builders.docker_cli import Client, locate, no_answer, run, stream
 from deployd.builders.dockerfile import bases, check, parse
 from deployd.builders.outcome import in_time
@@ -175,12 +175,13 @@ class BuildkitBuilder:
                 raise remote_buildkit.push_failed(output.failure(code))
             if pushes:
                 pushed = remote_buildkit.pushed(request, read(directory / "metadata"))
-                return structs.replace(pushed, bases=tuple(output.bases))
+                return structs.replace(pushed, bases=tuple(as_written(base, names) for base in output.bases))
             built = read(directory / "image-id")
         found = await self._inspect(client, request.full_name)
-        if found is None or found["Id"] != built:
+        # What a remote BuildKit loads has another id in the containerd store; nobody else uses the name.
+        if found is None or (self._settings.address is None and found["Id"] != built):
             raise Unavailable("BuildKit ended the build without an image", hint="was the Docker Engine restarted?")
-        built_on = [await self._base(client, base) for base in output.bases]
+        built_on = [await self._base(client, as_written(base, names)) for base in output.bases]
         return Image(request.name, request.tag, found["Id"], bases=tuple(built_on))
 
     async def _base(self, client: Client, base: Base) -> Base:

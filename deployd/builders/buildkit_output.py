@@ -4,6 +4,7 @@ Pure. Every line of a step begins with the step's number, so a build cannot imit
 """
 
 import re
+from collections.abc import Collection
 
 from deployd.builders.outcome import base_failed, step_failed
 from deployd.domain import Base
@@ -23,6 +24,12 @@ _NO_ENGINE = re.compile(
 _PROLOGUE = re.compile(
     r"^(?:ERROR: |failed to (?:solve|build|create LLB definition)[^:]*: |rpc error: code = \w+ desc = )+"
 )
+
+
+def as_written(base: Base, names: Collection[str]) -> Base:
+    """A base image by the name that the Dockerfile gives it: some BuildKits add the tag that is left out there."""
+    short = base.name.removesuffix(":latest")
+    return Base(short, base.digest) if short in names else base
 
 
 class BuildkitOutput:

@@ -70,7 +70,7 @@ class Connection:
         data = json.dumps(body).encode() if body is not None else None
         async with self.open(doing, path, method, query=query, data=data, timeout=timeout) as answer:
             text = await answer.read()
-        return json.loads(text) if text else None
+        return json.loads(text) if text.strip() else None
 
     async def find(self, doing: str, path: str, method: str = "GET", *, timeout: ClientTimeout = _TIMEOUT) -> Any:
         """Like `ask`, but None when what is asked about does not exist."""

@@ -67,10 +67,14 @@ class EngineImages:
         async for _ in self._transfer(f"pulling {image}", "images/create", query, image, credentials):
             pass
 
-    async def push(self, name: str, tag: str, credentials: tuple[str, str] | None) -> AsyncGenerator[Message]:
-        """Push it to its registry; the engine's messages. Refused with the registry's reason."""
+    async def push(
+        self, name: str, tag: str, credentials: tuple[str, str] | None, *, insecure: bool = False
+    ) -> AsyncGenerator[Message]:
+        """Push it to its registry; the engine's messages. Refused with the registry's reason. `insecure`: by plain http, if it
+        has no TLS; a Docker Engine goes by its own list of such registries."""
         doing, path = f"pushing {name}:{tag}", f"images/{name}/push"
-        async for message in self._transfer(doing, path, {"tag": tag}, name, credentials):
+        query = {"tag": tag, **({"tlsVerify": "false"} if insecure else {})}  # Podman's
+        async for message in self._transfer(doing, path, query, name, credentials):
             yield message
 
     async def _transfer(

@@ -86,7 +86,9 @@ class Registry:
         digest: str | None = None
         try:
             async with EngineClient() as engine:
-                async for said in _while_messages_come(engine.images.push(image.name, image.tag, credentials)):
+                insecure = self._settings.insecure
+                pushing = engine.images.push(image.name, image.tag, credentials, insecure=insecure)
+                async for said in _while_messages_come(pushing):
                     status, layer = str(said.get("status", "")), said.get("id")
                     if status in {"Pushed", "Layer already exists"}:
                         log.write(f"{layer}: {status}\n")

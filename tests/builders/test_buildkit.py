@@ -10,10 +10,11 @@ import pytest
 
 from deployd.bringup.engine import Engine, buildkit_client
 from deployd.builders.buildkit import BuildkitBuilder, build_command
-from deployd.builders.buildkit_output import BuildkitOutput
+from deployd.builders.buildkit_output import BuildkitOutput, as_written
 from deployd.builders.docker_cli import Client, locate
 from deployd.builders.remote_buildkit import remote_name
 from deployd.config.daemon import BuilderSection, Registry
+from deployd.domain import Base
 from deployd.errors import BuildFailed, ConfigError, Unavailable
 from deployd.logs.logs import Logs
 from tests.builders.builds import BUSYBOX, TellingLog, a_context, a_request
@@ -179,6 +180,12 @@ def test_the_command_line_of_a_build_without_buildx() -> None:
     assert command[:7] == [
         "/bin/docker", "build", "--progress=plain", "--iidfile", "/run/b/image-id", "--file", "Dockerfile",
     ]  # fmt: skip
+
+
+def test_a_base_image_has_the_name_that_the_dockerfile_gives_it() -> None:
+    names = ["127.0.0.1:5000/base", "python:3.12", "busybox:latest"]
+    known = [Base("127.0.0.1:5000/base:latest", "sha256:1"), Base("python:3.12", ""), Base("busybox:latest", "")]
+    assert [as_written(base, names).name for base in known] == names
 
 
 def a_client(tmp_path: Path, version: str, *, buildx: bool) -> Path:

@@ -201,6 +201,11 @@ async def test_podman_answers_500_about_a_container_that_is_gone(engine: EngineC
         await engine.containers.until_ended("5f2a")
 
 
+async def test_an_empty_line_is_an_empty_answer(engine: EngineClient, replies: Replies) -> None:
+    replies.on("/containers/5f2a/start", reply(200, "\n"))
+    await engine.containers.start("5f2a")
+
+
 async def test_an_invalid_address_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="deployd cannot speak to"):
         EngineClient("docker.sock")
