@@ -2,13 +2,15 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 PY := .venv/bin/python
+PYTHON ?= python3
+ENVIRONMENT ?= /opt/deployd/.venv
 ARGS ?=
 PYTEST_ARGS ?=
 WORKERS = $(shell echo $$(($$(nproc) + 1)))  # one more than there are cores, since some tests wait
 # Without bytecode files every test worker, and every daemon that a test starts, would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup install demo test faults check lint format bench lock clean
+.PHONY: setup wheel install demo test faults check lint format bench lock clean
 
 setup: .venv/.installed
 
@@ -16,9 +18,32 @@ setup: .venv/.installed
 	@./tests/testbed/environment .venv
 	@touch $@
 
-# For production, as root: only what the daemon needs, its account, directories and units; OTEL=1 for what traces need too.
-install:
-	@OTEL='$(OTEL)' ./systemd/install
+# dist/: the wheel, and beside it a lock that names it and all that it needs, with hashes; one more with what traces need.
+wheel: build/tools
+	rm -rf dist build/lib build/bdist.* deployd.egg-info && mkdir dist
+	build/tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@cd dist && for wheel in deployd-*.whl; do \
+	    name=$${wheel%%-py3-*} && hash=$$(sha256sum "$$wheel" | cut -d ' ' -f 1) \
+	    && own="--find-links .\n$${name/-/==} --hash=sha256:$$hash" \
+	    && { echo -e "$$own"; cat ../deployd/requirements.lock; } > "$$name.lock" \
+	    && { echo -e "$$own"; cat ../deployd/otel.lock; } > "$$name-otel.lock"; done
+	@ls dist/*
+
+# What builds a wheel, as requirements.lock has it.
+build/tools: requirements.lock
+	rm -rf $@ && $(PYTHON) -m venv $@
+	sed -n '/^setuptools==/,/# via/p' $< | $@/bin/pip install --quiet --disable-pip-version-check --require-hashes -r /dev/stdin
+
+# For production, as root: that wheel by its lock in an environment of its own, and what `deployd install` writes. The new
+# environment is made beside the present one, which a daemon may be running from. What traces need comes with OTEL=1, and stays.
+install: wheel
+	rm -rf $(ENVIRONMENT).new $(ENVIRONMENT).old && $(PYTHON) -m venv --without-pip $(ENVIRONMENT).new
+	build/tools/bin/pip --quiet --python $(ENVIRONMENT).new/bin/python install --require-hashes \
+	    -r dist/deployd-*$(if $(OTEL)$(wildcard $(ENVIRONMENT)/lib/python3*/site-packages/opentelemetry/sdk),-otel,[0-9]).lock
+	sed -i '1s|$(ENVIRONMENT).new|$(ENVIRONMENT)|' $(ENVIRONMENT).new/bin/deployd
+	[ ! -e $(ENVIRONMENT) ] || mv $(ENVIRONMENT) $(ENVIRONMENT).old
+	mv $(ENVIRONMENT).new $(ENVIRONMENT) && rm -rf $(ENVIRONMENT).old
+	$(ENVIRONMENT)/bin/deployd install
 
 demo: setup
 	@$(PY) -m deployd demo $(ARGS)
@@ -49,7 +74,7 @@ bench: setup
 
 LOCK := --quiet --universal --no-strip-extras --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 lock:
-	.venv/bin/uv pip compile $(LOCK) --all-extras pyproject.toml -o requirements.lock
+	.venv/bin/uv pip compile $(LOCK) --all-extras --group dev --group model pyproject.toml -o requirements.lock
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock pyproject.toml -o deployd/requirements.lock
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock --extra otel pyproject.toml -o deployd/otel.lock
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock model_service/serving.in -o model_service/serving.lock
@@ -57,4 +82,4 @@ lock:
 	.venv/bin/uv pip compile $(LOCK) -c requirements.lock tests/testbed/mlflow.in -o tests/testbed/mlflow.lock
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -15,6 +15,7 @@ from deployd.cli import (
     deploys,
     golden,
     hooks,
+    install,
     local,
     logs,
     new,
@@ -126,7 +127,7 @@ def _root(
     """Turn git push into a live, proven model service."""
 
 
-for part in (local, new, status, apps, deploys, deliveries, logs, prune, operator):
+for part in (local, install, new, status, apps, deploys, deliveries, logs, prune, operator):
     part.add_to(app)
 app.command("help", epilog="Example: deployd help deploy")(show_help)
 app.add_typer(tokens.app, name="token")

@@ -1,6 +1,5 @@
 """One machine with systemd for all tests here: deployd is installed as the README says, and one release serves."""
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -23,7 +22,7 @@ def machine(base_images: Engine) -> Iterator[Booted]:
 @pytest.fixture(scope="session")
 def installed(machine: Booted) -> Host:
     """deployd on it, with a private repository of which it may read all by a deploy key; the first release serves."""
-    host = Host(machine, secrets.token_hex(16))
+    host = Host(machine)
     host.install()
     return host
 

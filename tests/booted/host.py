@@ -1,36 +1,41 @@
 """A host with deployd as an administrator has it: installed by the README, a private repository, one app."""
 
 import json
+import re
+import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tests.testbed.booted import Booted, base_images, pip_settings
+from tests.testbed.booted import PACKAGES, Booted, base_images, pip_settings
 from tests.testbed.images import BUSYBOX
 
-CONFIG = """\
-[github]
-secrets = ["credential:webhook_secret"]
+_README = (Path(__file__).parents[2] / "README.md").read_text()
+_STEPS = re.findall(r"^   ```(?:toml)?\n(.*?)^   ```", _README, re.MULTILINE | re.DOTALL)
+INSTALL, _CONFIG, START = (textwrap.dedent(step).strip() for step in _STEPS)
+"""The commands of the README that install and start deployd."""
+
+_REPOSITORY_OF_DEPLOYD = "/srv/deployd"
+CONFIG = f"""\
 [gateway]
 bind = "127.0.0.1"
-[[app]]
-name = "iris"
-repo = "git@127.0.0.1:/srv/git/iris.git"
-ssh_key = "credential:deploy_key"
-branch = "main"
+{_CONFIG}
 [app.docker]
 stop_timeout = "1s"
 drain = "1s"
-[app.gateway]
-listen = 8000
-[app.ready]
-path = "/"
-commit_path = "/"
-"""
+""".replace(
+    'repo = "https://github.com/acme/iris.git"',
+    """\
+repo = "git@127.0.0.1:/srv/git/iris.git"
+webhook = "github.com/acme/iris"
+ssh_key = "credential:deploy_key\"""",
+)
+"""The config of the README with a repository that is here and private, and with short waits."""
 
 _DOCKERFILE = f"""\
 FROM {BUSYBOX}
 ARG COMMIT
-RUN mkdir /www && echo "$COMMIT" > /www/index.html
+RUN mkdir -p /www/v2/health && touch /www/v2/health/ready && echo "$COMMIT" | tee /www/version > /www/index.html
 CMD ["httpd", "-f", "-p", "5000", "-h", "/www"]
 """
 
@@ -48,7 +53,7 @@ cd /root/iris
 cat > Dockerfile
 git config user.name Ada && git config user.email ada@example.com
 git add Dockerfile && git commit --quiet -m Serve && git push --quiet /srv/git/iris.git main
-chown -R git: /srv/git
+chown -R git: /srv/git && git config --global --add safe.directory /srv/git/iris.git
 mkdir -p /run/sshd && systemctl start ssh
 """
 
@@ -58,23 +63,36 @@ class Host:
     """The machine, and what a person does on it."""
 
     machine: Booted
-    secret: str
+    secret: str = ""
+    said: str = ""  # by the installation
+    commit = "git add . && git -c user.name=Ada -c user.email=ada@example.com commit --quiet -m Release"
 
     def install(self) -> None:
         """Install, configure and start as the README says, and wait until the app serves."""
         machine = self.machine
-        machine.until(["docker", "version"])
-        machine.take_images(*base_images())
-        machine.take_checkout("/opt/deployd")
-        machine.shell(f"cd /opt/deployd && {pip_settings()} make install", within=400)
-        machine.write("/etc/deployd/credentials/webhook_secret", f"{self.secret}\n", mode="0600")
+        assert PACKAGES in _README
+        machine.shell(f"DEBIAN_FRONTEND=noninteractive apt-get install -qq -y {PACKAGES} < /dev/null", within=400)
+        machine.take_checkout(_REPOSITORY_OF_DEPLOYD)
+        machine.shell(f"cd {_REPOSITORY_OF_DEPLOYD} && git init --quiet -b main && {self.commit}")
+        self.said = machine.shell(
+            f"export {pip_settings()}; {INSTALL.replace('<this repository>', _REPOSITORY_OF_DEPLOYD)}", within=400
+        )
+        self.secret = machine.run("cat", "/etc/deployd/credentials/webhook_secret").strip()
         machine.run("bash", "-euc", _REPOSITORY, given=_DOCKERFILE)
         machine.write("/etc/systemd/system/deployd.service.d/override.conf", _KEY)
         machine.run("systemctl", "daemon-reload")
-        self.configure(CONFIG)
-        machine.run("deployd", "check")
-        machine.run("systemctl", "enable", "--now", "deployd.socket", "deployd.service")
+        machine.write("/etc/deployd/config.toml", CONFIG)
+        machine.until(["docker", "version"])
+        machine.take_images(*base_images())
+        machine.shell(START)
         machine.until(["curl", "-fsS", "http://127.0.0.1:8000/"])
+
+    def release(self, version: str) -> None:
+        """Let the repository of deployd, from which it was installed, have a newer version."""
+        place = f"cd {_REPOSITORY_OF_DEPLOYD}"
+        self.machine.shell(
+            f"{place} && sed -i 's/^version = .*/version = \"{version}\"/' pyproject.toml && {self.commit}"
+        )
 
     def configure(self, text: str, mode: str = "0640") -> None:
         """Write the config, readable for the service."""

@@ -50,8 +50,8 @@ def test_every_command_shows_an_example_of_itself() -> None:
 
 
 _ACT = {
-    *("run", "demo", "new", "init", "completion", "open", "pause", "resume", "scale", "exec", "remove", "cancel"),
-    *("reload", "backup", "help", "token new", "hook install", "golden record"),
+    *("install", "uninstall", "run", "demo", "new", "init", "completion", "open", "pause", "resume", "scale", "exec"),
+    *("remove", "cancel", "reload", "backup", "help", "token new", "hook install", "golden record"),
 }
 _PRINT_A_DOCUMENT = frozenset({"report", "golden schema"})
 

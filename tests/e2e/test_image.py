@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.metadata
+import json
 import os
 import secrets
 import subprocess
@@ -29,7 +30,7 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 SOCKET = Path("/var/run/docker.sock")
 USER = 10001
-LARGEST = 480 * 1000 * 1000  # bytes: Python, git, a docker client and the daemon's libraries
+LARGEST = 250 * 1000 * 1000  # bytes: Python, git, a docker client and the daemon's libraries
 
 
 class Container(DemoDaemon):
@@ -43,11 +44,12 @@ class Container(DemoDaemon):
         """The command of docs/container.md, with the repository mounted too."""
         state = self.directory / "state"
         return [
-            *("docker", "run", "--name", self.name, "--network", "host"),
+            *("docker", "run", "--name", self.name, "--network", "host", "--read-only", "--tmpfs", "/tmp"),
             *("--label", f"io.deployd.instance={self.instance}"),
             *("--group-add", str(SOCKET.stat().st_gid), "--volume", f"{SOCKET}:{SOCKET}"),
             *("--volume", f"{state}:{state}", "--volume", f"{self.directory}/config.toml:/etc/deployd/config.toml:ro"),
             *("--volume", f"{self.remote}:{self.remote}:ro"),
+            *("--env", f"DEPLOYD_URL=unix://{state}/deployd.sock"),
             *("--env", "DEPLOYD_DEMO_SECRET", self.image),
         ]
 
@@ -106,13 +108,17 @@ async def inside(tmp_path: Path, image: str, docker_engine: Engine) -> AsyncIter
 def test_it_is_small_and_has_what_it_needs(image: str) -> None:
     assert int(_docker("image", "inspect", "--format", "{{.Size}}", image)) < LARGEST
     said = "id -u; git --version; git lfs version; ssh -V 2>&1; docker --version; deployd --version"
-    user, git, lfs, ssh, docker, deployd = _docker("run", "--rm", "--entrypoint", "sh", image, "-c", said).splitlines()
+    said += "; python -c 'import apprise; print(len(apprise.Apprise().details()[\"schemas\"]))'"
+    user, git, lfs, ssh, docker, deployd, services = _docker(
+        "run", "--rm", "--entrypoint", "sh", image, "-c", said
+    ).splitlines()
     assert user == str(USER)
     assert git.startswith("git version")
     assert lfs.startswith("git-lfs/")
     assert ssh.startswith("OpenSSH")
     assert docker.startswith("Docker version")
     assert deployd == importlib.metadata.version("deployd")
+    assert int(services) > 100
 
 
 def test_it_ends_when_it_is_stopped_before_it_has_started(image: str) -> None:
@@ -129,6 +135,9 @@ async def test_a_push_goes_live_and_serves_after_the_container_is_gone(inside: W
     deploy = await inside.ended(await inside.push())
     assert deploy.status is Status.LIVE, deploy.reason
     assert await _served(inside) == deploy.commit
+    assert isinstance(inside.daemon, Container)
+    _, *asks = json.loads(_docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", inside.daemon.name))
+    assert _docker("exec", inside.daemon.name, *asks).splitlines()[-1].startswith("daemon")
     owner = (inside.daemon.directory / "state" / "deployd.db").stat().st_uid
     assert owner == USER
     await inside.daemon.stop()

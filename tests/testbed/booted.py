@@ -1,11 +1,12 @@
-"""A machine with systemd as process 1, in a container: its journal, a Docker Engine of its own, and the tools of the README.
+"""A machine with systemd as process 1, in a container: a bare Debian, on which a test installs what the README says.
 
-Its image holds the wheels of deployd's lock file, so that the installation inside needs no package index. The image's tag is made
-from all that goes into it: a changed lock file makes a new image.
+Its image holds the Debian packages of that, not yet installed, and the wheels of deployd's lock file: no archive and no index is
+asked. The image's tag is made from all that goes into it: a changed lock file makes a new image.
 """
 
 import hashlib
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -22,14 +23,17 @@ from deployd.errors import Unavailable
 from tests.testbed.images import BUSYBOX
 
 _ROOT = Path(__file__).parents[2]
-_LOCK = _ROOT / "deployd/requirements.lock"
 _NAME = "deployd-testbed/booted"
 _BOOTED_WITHIN_S = 60.0
 
+# What the README has installed; and what the tests use besides.
+PACKAGES = "docker.io git make python3-venv"
+_TOOLS = "systemd systemd-sysv libpam-systemd dbus curl openssl iproute2 procps sudo openssh-client openssh-server"
+
 _DOCKERFILE = f"""FROM {PYTHON}
-RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \\
-    systemd systemd-sysv libpam-systemd dbus git make python3 python3-venv docker.io curl openssl iproute2 iptables procps sudo \\
-    openssh-client openssh-server ca-certificates && rm -rf /var/lib/apt/lists/* \\
+RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends {_TOOLS} \\
+    && apt-get install -qq -y --download-only {PACKAGES} \\
+    && rm -f /usr/sbin/policy-rc.d && echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/quick \\
     && systemctl mask systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer
 COPY requirements.lock /wheels/
 RUN python3 -m pip download --quiet --require-hashes -r /wheels/requirements.lock -d /wheels
@@ -49,6 +53,7 @@ _OPTIONS = (
     "--tmpfs=/run/lock",
     "--tmpfs=/tmp",
     "--stop-signal=SIGRTMIN+3",
+    "--stop-timeout=60",
     "--env=container=docker",
     "--tty",
     "--detach",
@@ -59,8 +64,15 @@ _INIT = "mount --make-rshared / && exec /sbin/init"
 
 def image() -> str:
     """The name of the image for this checkout's lock file."""
-    digest = hashlib.sha256(_DOCKERFILE.encode() + _LOCK.read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256(_DOCKERFILE.encode() + _wheels()).hexdigest()[:12]
     return f"{_NAME}:{digest}"
+
+
+def _wheels() -> bytes:
+    """What pip is to have: the lock of the daemon, and what builds its wheel."""
+    builds = re.search(r"^setuptools==.*?# via", (_ROOT / "requirements.lock").read_text(), re.MULTILINE | re.DOTALL)
+    assert builds is not None
+    return (_ROOT / "deployd/requirements.lock").read_bytes() + builds[0].encode()
 
 
 def ensure(engine: Engine, progress: Progress) -> str:
@@ -70,7 +82,7 @@ def ensure(engine: Engine, progress: Progress) -> str:
     api, name = engine.api(timeout=600), image()
     if not images.present(api, name):
         with progress.step("making a Debian with systemd as process 1"):
-            images.build(api, name, _DOCKERFILE, {"requirements.lock": _LOCK.read_bytes()})
+            images.build(api, name, _DOCKERFILE, {"requirements.lock": _wheels()})
     return name
 
 
@@ -118,6 +130,12 @@ class Booted:
     def property(self, unit: str, name: str) -> str:
         """A property of a unit, as systemd has it."""
         return self.run("systemctl", "show", "--value", f"--property={name}", unit).strip()
+
+    def reboot(self) -> None:
+        """Shut it down as its power button does, and boot it again."""
+        for command in ("stop", "start"):
+            subprocess.run(["docker", command, self.name], env=self._environment, check=True, capture_output=True)
+        wait_until_it_runs(self)
 
     def take_images(self, *names: str) -> None:
         """Load images of the outer engine into the inner one."""
@@ -170,7 +188,7 @@ def booted(engine: Engine, progress: Progress) -> Iterator[Booted]:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Unavailable("a container with systemd does not start", hint=done.stderr.strip())
-        _wait_until_it_runs(machine)
+        wait_until_it_runs(machine)
         yield machine
     finally:
         removed = ["docker", "rm", "--force", "--volumes", machine.name]
@@ -187,7 +205,8 @@ def pip_settings() -> str:
     return "PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels"
 
 
-def _wait_until_it_runs(machine: Booted) -> None:
+def wait_until_it_runs(machine: Booted) -> None:
+    """Wait until all units that start at boot have; Unavailable when that never happens."""
     deadline = monotonic() + _BOOTED_WITHIN_S
     while (state := machine.try_("systemctl", "is-system-running").stdout.strip()) not in {"running", "degraded"}:
         if monotonic() > deadline:
