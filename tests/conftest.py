@@ -3,6 +3,7 @@
 Where a machine cannot have one, the test is skipped with what is missing; with CI=true every skip is a failure.
 """
 
+import os
 import signal
 import uuid
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from tests.testbed.mlflow_server import MLflow
 from tests.testbed.mlflow_server import mlflow as run_mlflow
 from tests.testbed.registry import Registry
 from tests.testbed.registry import registry as run_registry
+from tests.testbed.strays import strays
 
 T = TypeVar("T")
 
@@ -107,8 +109,11 @@ def chromium_path() -> Path:
 
 @pytest.fixture(scope="session")
 def registry() -> Iterator[Registry]:
-    """A registry without credentials, for the whole session."""
-    yield from _registry(authenticated=False)
+    """A registry without credentials, for the whole session: the one DEPLOYD_TEST_REGISTRY names, or one on loopback."""
+    if named := os.environ.get("DEPLOYD_TEST_REGISTRY"):
+        yield Registry(named)
+    else:
+        yield from _registry(authenticated=False)
 
 
 @pytest.fixture(scope="session")
@@ -133,16 +138,22 @@ def cluster() -> Cluster:
             raise Unavailable(
                 "Kubernetes is not built yet", hint="python -m tests.testbed cluster builds it, once a machine"
             )
-        return clusters.cluster(Progress())
+        found = clusters.cluster(Progress())
+        if found.parts is None and not found.is_here and "DEPLOYD_TEST_REGISTRY" not in os.environ:
+            hint = "name one in DEPLOYD_TEST_REGISTRY to which this machine may push and from which they pull"
+            raise Unavailable("the nodes of the cluster cannot reach a registry on this machine's loopback", hint=hint)
+        return found
 
     return needed(answering)
 
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace of the test's own, which goes with all in it when the test ends."""
+    """A namespace of the test's own, which goes with all in it when the test ends; what belongs to nothing there fails it."""
     with cluster.namespace() as name:
         yield name
+        if found := strays(cluster, name):
+            pytest.fail(f"left behind in the cluster: {', '.join(found)}", pytrace=False)
 
 
 @pytest.fixture

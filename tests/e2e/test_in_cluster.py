@@ -1,6 +1,7 @@
 """deployd as a pod of the cluster that it deploys to: the image of Dockerfile.deployd, the base and the account of kubernetes/.
 
-What the testbed lacks is lent: a registry and a git remote on the node, and the node's engine in place of a BuildKit.
+What the testbed lacks is lent: a registry and a git remote on the node, and this machine's engine in place of a BuildKit. So the
+cluster's node has to be this machine, but it may pull with an engine of its own.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from deployd.client import Client
 from deployd.status import Status
 from tests.e2e.world import APP, DOCKERFILE
 from tests.testbed.cluster import Cluster
-from tests.testbed.registry import Registry
+from tests.testbed.registry import Registry, pushed
 
 # Builds the image of which tests/e2e/test_image.py builds and removes one: not both at once.
 pytestmark = [
@@ -75,13 +76,15 @@ service = {{ type = "NodePort", port = 80 }}
 
 
 @pytest.fixture(scope="module")
-def image(base_images: Engine) -> str:
-    """deployd's image, built from this checkout."""
+def image(base_images: Engine, cluster: Cluster, registry: Registry) -> str:
+    """deployd's image, built from this checkout, by a name from which the cluster's node has it."""
+    if not cluster.is_here:
+        pytest.skip("the node of the cluster is not this machine, which lends the engine, the registry and the remote")
     command = ["docker", "build", "--quiet", "--file", str(ROOT / "Dockerfile.deployd"), "--tag", IMAGE, str(ROOT)]
     environment = {**os.environ, "DOCKER_HOST": base_images.url}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return IMAGE
+    return IMAGE if cluster.parts is not None else pushed(base_images, registry, IMAGE)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Ours keeps running after a test run; `python -m tests.testbed stop` ends it. Eve
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import urllib.error
@@ -23,11 +24,10 @@ from urllib.parse import quote
 from deployd.bringup import engine as engines
 from deployd.bringup.cache import directory, locked
 from deployd.bringup.packages import can_install, ensure_packages
-from deployd.bringup.ports import free_port
 from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed import images, kubernetes_binaries
-from tests.testbed.kubernetes_parts import Ground, at_port, spare_api_server, write
+from tests.testbed.kubernetes_parts import Ground, write
 from tests.testbed.parts import Parts
 from tests.testbed.programs import program
 
@@ -37,7 +37,7 @@ _READY_WITHIN_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster that answers. `parts` are the processes of ours, to be stopped and started by a test; None for the user's own."""
+    """A cluster that answers. `parts` are the processes of ours; None for the user's own, which no test may stop."""
 
     kubeconfig: Path
     client: Path
@@ -67,6 +67,11 @@ class Cluster:
         addresses = self.get("nodes")["items"][0]["status"]["addresses"]
         return str(next(entry["address"] for entry in addresses if entry["type"] == "InternalIP"))
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its only node is this machine, so that pods can reach what a test lends them on loopback and in files."""
+        return len(self.get("nodes")["items"]) == 1 and is_this_machine(self.node_address())
+
     @contextmanager
     def namespace(self) -> Iterator[str]:
         """A namespace, which is deleted after the block; its default service account exists."""
@@ -85,31 +90,6 @@ class Cluster:
         here = f"--namespace={namespace}"
         self.kubectl("delete", "deployments,replicasets", "--all", here)
         self.kubectl("delete", "pods", "--all", "--force", "--grace-period=0", here)
-
-    @contextmanager
-    def spare_api_server(self, directory: Path) -> Iterator["Cluster"]:
-        """The same cluster through an API server of the test's own, its only part, which may be killed: nobody else uses it.
-
-        Raises Unavailable where the cluster is not ours.
-        """
-        if self.parts is None:
-            raise Unavailable("an API server cannot be added to a cluster that is not ours")
-        directory.mkdir()
-        spare, port = Parts(directory), free_port()
-        spare.remember({"kube-apiserver": spare_api_server(self.parts.command("kube-apiserver"), port)})
-        kubeconfig = directory / "kubeconfig"
-        kubeconfig.write_text(at_port(self.kubeconfig.read_text(), port))
-        found = Cluster(kubeconfig, self.client, spare)
-        spare.start("kube-apiserver")
-        try:
-            found.until_ready()
-            yield found
-        finally:
-            spare.stop("kube-apiserver", kill=True)
-
-    def until_ready(self) -> None:
-        """Wait until the API server answers."""
-        until(lambda: self.try_kubectl("get", "--raw=/readyz").stdout == "ok", _READY_WITHIN_S)
 
 
 def available() -> bool:
@@ -163,6 +143,16 @@ def until(holds: Callable[[], bool], within: float) -> None:
         if monotonic() > deadline:
             raise TimeoutError(f"not so within {within} s")
         sleep(0.1)
+
+
+def is_this_machine(address: str) -> bool:
+    """Whether it is an address of this machine."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _state() -> Path:

@@ -69,20 +69,6 @@ def write(ground: Ground) -> dict[str, list[str]]:
     }
 
 
-def spare_api_server(command: list[str], port: int) -> list[str]:
-    """The command line of another API server of the same cluster. In-cluster clients are not told of it."""
-    words = [word for word in command if not word.startswith("--secure-port=")]
-    return [*words, f"--secure-port={port}", "--endpoint-reconciler-type=none"]
-
-
-def at_port(kubeconfig: str, port: int) -> str:
-    """The same credentials for an API server at another port."""
-    found = json.loads(kubeconfig)
-    cluster = found["clusters"][0]["cluster"]
-    cluster["server"] = f"{cluster['server'].rpartition(':')[0]}:{port}"
-    return json.dumps(found)
-
-
 def _token_line(name: str, token: str) -> str:
     user, group = _USERS[name]
     return f'{token},{user},{name},"{group}"\n' if group else f"{token},{user},{name}\n"

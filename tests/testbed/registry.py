@@ -3,6 +3,7 @@
 It uses plain http, which Docker allows for registries in 127.0.0.0/8.
 """
 
+import base64
 import os
 import shutil
 import subprocess
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
+from urllib.parse import quote
 
+from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
 from deployd.errors import Unavailable
 from tests.testbed.programs import program
@@ -48,6 +51,21 @@ def registry(*, authenticated: bool = False) -> Iterator[Registry]:
         with Path(directory, "log").open("wb") as log, _running([*command, str(settings)], log.fileno()) as process:
             _wait(process, address, Path(directory, "log"))
             yield Registry(address, _USER, _PASSWORD) if authenticated else Registry(address)
+
+
+def pushed(engine: Engine, registry: Registry, image: str) -> str:
+    """Push the engine's `image`, so that a cluster with an engine of its own can pull it too; its name in the registry."""
+    api, name = engine.api(timeout=300), image.rpartition("/")[2].partition(":")[0]
+    repository = f"{registry.address}/testbed/{name}"
+    api.post(f"/images/{quote(image, safe='')}/tag?repo={quote(repository, safe='')}&tag=pushed")
+    try:
+        credentials = base64.b64encode(b"{}").decode()
+        said = [*api.stream(f"/images/{repository}/push?tag=pushed", headers={"X-Registry-Auth": credentials})]
+    finally:
+        api.delete(f"/images/{repository}:pushed")
+    if errors := [line["error"] for line in said if "error" in line]:
+        raise Unavailable(f"{image} cannot be pushed to {registry.address}", hint=str(errors[0]))
+    return f"{repository}:pushed"
 
 
 def _settings(directory: Path, address: str, *, authenticated: bool) -> str:

@@ -1,17 +1,19 @@
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployd.bringup.engine import Engine
 from deployd.bringup.progress import Progress
-from tests.conftest import needed
 from tests.testbed import cluster as clusters
 from tests.testbed.cluster import Cluster, until
 from tests.testbed.images import BUSYBOX
+from tests.testbed.registry import Registry, pushed
+from tests.testbed.strays import strays
+from tests.testbed.way import way_to
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("the test bed's cluster")]
 
@@ -21,7 +23,7 @@ API = "https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT"
 ASK_THE_API = f'wget -q -O - --no-check-certificate --header "Authorization: Bearer $(cat {TOKEN})" {API}'
 
 
-def deployment(name: str, image: str = BUSYBOX) -> dict[str, Any]:
+def deployment(name: str, image: str) -> dict[str, Any]:
     """Two pods of a web server with a readiness probe."""
     container = {
         "name": "web",
@@ -67,9 +69,10 @@ def apply(cluster: Cluster, namespace: str) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="module")
-def web(cluster: Cluster, namespace: str, apply: Callable[..., None]) -> str:
+def web(cluster: Cluster, namespace: str, apply: Callable[..., None], base_images: Engine, registry: Registry) -> str:
     """The name of a deployment whose pods are ready, with a NodePort service of the same name."""
-    apply(deployment("web"), service("web"))
+    image = pushed(base_images, registry, BUSYBOX)
+    apply(deployment("web", image), service("web"))
     cluster.kubectl("rollout", "status", "deployment/web", f"--namespace={namespace}", "--timeout=90s")
     return "web"
 
@@ -134,21 +137,30 @@ def test_a_namespace_goes_with_its_test(cluster: Cluster) -> None:
     until(lambda: cluster.try_kubectl("get", "namespace", name).returncode != 0, within=90)
 
 
-@pytest.mark.slow
-def test_an_api_server_of_a_tests_own_can_be_taken_away_and_given_back(cluster: Cluster, tmp_path: Path) -> None:
-    endpoints = ["get", "--raw=/api/v1/namespaces/default/endpoints/kubernetes"]
-    before = json.loads(cluster.kubectl(*endpoints))["subsets"]
-    with ExitStack() as stack:
-        spare = needed(lambda: stack.enter_context(cluster.spare_api_server(tmp_path / "spare")))
-        assert spare.parts is not None
-        assert spare.kubectl("get", "nodes") == cluster.kubectl("get", "nodes")
-        spare.parts.stop("kube-apiserver", kill=True)
-        assert spare.try_kubectl("get", "nodes").returncode != 0
+def test_what_belongs_to_nothing_is_found(cluster: Cluster, namespace: str, apply: Callable[..., None]) -> None:
+    labels = {"app.kubernetes.io/managed-by": "deployd"}
+    named, stray = (
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": labels}} for name in "ab"
+    )
+    owner = deployment("owner", BUSYBOX)
+    owner["spec"]["replicas"] = 0
+    reference = {"secretKeyRef": {"name": "a", "key": "TOKEN"}}
+    owner["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "TOKEN", "valueFrom": reference}]
+    apply(named, stray, owner)
+    assert strays(cluster, namespace) == ["Secret b"]
+    cluster.kubectl("delete", "secret", "b", f"--namespace={namespace}")
+    assert strays(cluster, namespace) == []
+
+
+def test_a_way_to_the_api_server_can_be_taken_away_and_given_back(cluster: Cluster, tmp_path: Path) -> None:
+    with way_to(cluster, tmp_path) as way:
+        there = Cluster(way.kubeconfig, cluster.client, None)
+        assert there.kubectl("get", "nodes", "--output=name") == cluster.kubectl("get", "nodes", "--output=name")
+        way.close()
+        assert there.try_kubectl("get", "nodes").returncode != 0
         assert cluster.try_kubectl("get", "nodes").returncode == 0
-        spare.parts.start("kube-apiserver")
-        spare.until_ready()
-    assert not spare.parts.runs("kube-apiserver")
-    assert json.loads(cluster.kubectl(*endpoints))["subsets"] == before
+        way.open()
+        assert there.try_kubectl("get", "nodes").returncode == 0
 
 
 @pytest.mark.slow

@@ -1,17 +1,15 @@
 import base64
-import json
 import subprocess
 import sys
 from http.client import HTTPConnection
 from time import monotonic, sleep
-from urllib.parse import quote
 
 import pytest
 
 from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
 from tests.testbed.images import BUSYBOX
-from tests.testbed.registry import Registry, registry
+from tests.testbed.registry import Registry, pushed, registry
 
 KILLED = """
 import time
@@ -51,15 +49,7 @@ def test_a_registry_with_a_password_refuses_other_credentials(registry_with_pass
 
 @pytest.mark.engine
 def test_the_engine_pushes_to_it_over_plain_http(base_images: Engine, registry: Registry) -> None:
-    api = base_images.api(timeout=60)
-    repository = f"{registry.address}/testbed/busybox"
-    api.post(f"/images/{BUSYBOX}/tag?repo={quote(repository, safe='')}&tag=pushed")
-    try:
-        credentials = base64.b64encode(json.dumps({}).encode()).decode()
-        for _ in api.stream(f"/images/{repository}/push?tag=pushed", headers={"X-Registry-Auth": credentials}):
-            pass
-    finally:
-        api.delete(f"/images/{repository}:pushed")
+    assert pushed(base_images, registry, BUSYBOX) == f"{registry.address}/testbed/busybox:pushed"
     assert status(registry, "/v2/testbed/busybox/manifests/pushed") == 200
 
 

@@ -13,11 +13,11 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
+from deployd.targets.kubernetes.words import by_a_policy
 
 _TEMPORARY = frozenset({429, 500, 502, 503, 504})
 # Old servers answer 500 to an object with a value of the wrong type.
 _WRONG_TYPE = "failed to create typed patch object"
-_BY_A_POLICY = re.compile(r"denied (the )?request|violates PodSecurity")
 _BY_A_QUOTA = re.compile(r"exceeded quota|failed quota")
 _MISSING_RIGHT = re.compile(r'User ".*" cannot \w+ resource', re.DOTALL)
 # `299 - "text"`, perhaps with a date behind it; several may stand in one header.
@@ -61,9 +61,9 @@ async def check(answer: aiohttp.ClientResponse) -> None:
 
 def refusal(status: int, path: str, reason: str, message: str) -> DeploydError:
     """The error for an answer of that status, with the reason and message of its body. Pure."""
-    if _BY_A_POLICY.search(message):
+    if by_a_policy(message):
         hint = "a policy of the cluster refuses it: change what it names, or ask those who run the cluster"
-        return Refused(status, reason, message[:_LONGEST], denied=True, hint=hint)
+        return Refused(status, reason, " ".join(message.split())[:_LONGEST], denied=True, hint=hint)
     if status == 410:
         return Gone(f"{path}: {message}")
     if status == 401:

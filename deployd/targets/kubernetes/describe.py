@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deployd.targets.kubernetes.events import plain, times, when
+from deployd.targets.kubernetes.events import times, when
 from deployd.targets.kubernetes.manifests import CHANGE_CAUSE, COMMIT, DEPLOY, LAST_GOOD
 from deployd.targets.kubernetes.symptoms import Json, condition_of, is_ready, of_pod, restarts_of
 from deployd.targets.kubernetes.verdict import REVISION, complete, counts
+from deployd.targets.kubernetes.words import plain
 
 _EVENTS = 20
 

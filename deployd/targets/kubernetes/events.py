@@ -3,7 +3,6 @@
 One that comes again counts up: in `count` with `lastTimestamp` by the older API, in its `series` by events.k8s.io.
 """
 
-import re
 from typing import Any
 
 Json = dict[str, Any]
@@ -19,8 +18,3 @@ def when(event: Json) -> str:
 def times(event: Json) -> int:
     """How many times it came."""
     return int((event.get("series") or {}).get("count") or event.get("count") or 1)
-
-
-def plain(text: object) -> str:
-    """A message without the backslashes of quotes inside of quotes, which the node's programs put around each other's words."""
-    return re.sub(r'\\+(["\'])', r"\1", str(text or "")).replace("\\\\", "\\").strip()

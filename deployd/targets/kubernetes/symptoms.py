@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from deployd.targets.kubernetes.events import plain, when
+from deployd.targets.kubernetes.events import when
+from deployd.targets.kubernetes.words import plain
 
 Json = dict[str, Any]
 

@@ -1,7 +1,7 @@
 import pytest
 
 from deployd.targets.kubernetes.describe import described
-from deployd.targets.kubernetes.events import plain, times, when
+from deployd.targets.kubernetes.events import times, when
 from tests.targets.kubernetes.objects import Json, a_deployment, an_event
 
 MADE = {"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}}
@@ -24,20 +24,6 @@ SERIES = MADE | {
 )
 def test_an_event_that_comes_again_has_its_last_time_and_its_count(event: Json, last: str, count: int) -> None:
     assert (when(event), times(event)) == (last, count)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (r"exec: \"/bin/serve\": no such file", 'exec: "/bin/serve": no such file'),
-        (r"run: \\\"a\\\" failed", 'run: "a" failed'),
-        ("C:\\\\models\\\\iris", "C:\\models\\iris"),
-        ("nothing to do", "nothing to do"),
-        (None, ""),
-    ],
-)
-def test_quotes_inside_of_quotes_lose_their_backslashes(text: str | None, said: str) -> None:
-    assert plain(text) == said
 
 
 def test_a_description_has_the_events_by_their_last_time() -> None:

@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from deployd.bringup.load import Call, Load
 from deployd.domain import Image
 from deployd.errors import RolloutFailed
 from deployd.targets.kubernetes.target import KubernetesTarget
-from tests.conftest import needed
 from tests.targets.kubernetes.apps import a_deploy
 from tests.targets.kubernetes.world import CRASHES, SERVES, RecordedProgress, World, a_config, written_config
 from tests.testbed.cluster import Cluster
+from tests.testbed.way import Way, way_to
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -123,18 +123,15 @@ async def test_the_good_release_is_restored_over_a_roll_out_that_was_killed_and_
 
 
 @pytest.fixture
-def spare(cluster: Cluster, tmp_path: Path) -> Iterator[Cluster]:
-    """The cluster through an API server that the test may kill."""
-    with ExitStack() as stack:
-        yield needed(lambda: stack.enter_context(cluster.spare_api_server(tmp_path / "spare")))
+def way(cluster: Cluster, tmp_path: Path) -> Iterator[Way]:
+    """A way to the cluster that the test may close."""
+    with way_to(cluster, tmp_path) as found:
+        yield found
 
 
 @pytest.mark.parametrize("good", [True, False], ids=["good", "bad"])
-async def test_an_api_server_that_is_away_for_half_a_minute_changes_nothing(
-    world: World, spare: Cluster, good: bool
-) -> None:
-    parts, world.kubeconfig = spare.parts, spare.kubeconfig
-    assert parts is not None
+async def test_an_api_server_that_is_away_for_half_a_minute_changes_nothing(world: World, way: Way, good: bool) -> None:
+    world.kubeconfig = way.kubeconfig
     app = world.app(**NODE_PORT, replicas=3)
     await world.roll_out(app, 1, world.image("one"))
     image = world.image("two", SLOWLY if good else CRASHES)
@@ -146,12 +143,12 @@ async def test_an_api_server_that_is_away_for_half_a_minute_changes_nothing(
         async with asyncio.timeout(60):
             while "1 of 3 updated" not in progress.text:  # noqa: ASYNC110 - the log is a plain file to others
                 await asyncio.sleep(0.05)
-        await asyncio.to_thread(parts.stop, "kube-apiserver", kill=True)
+        await asyncio.to_thread(way.close)
         try:
             await asyncio.sleep(30)
             assert not rolling.done()
         finally:
-            await asyncio.to_thread(parts.start, "kube-apiserver")
+            await asyncio.to_thread(way.open)
         if good:
             await rolling
         else:
