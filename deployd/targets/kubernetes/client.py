@@ -73,9 +73,12 @@ class Cluster:
                 return None
             raise
 
-    async def patch(self, path: str, operations: Sequence[Json], *, within: float = 15.0) -> Json:
-        """A JSON Patch; Refused 422 or 409 when one of its `test` operations fails."""
-        return await self._json("PATCH", path, {"fieldManager": "deployd"}, list(operations), JSON_PATCH, within)
+    async def patch(
+        self, path: str, operations: Sequence[Json], *, within: float = 15.0, only_tell: bool = False
+    ) -> Json:
+        """A JSON Patch; Refused 422 or 409 when one of its `test` operations fails. `only_tell` as in `apply`."""
+        query = {"fieldManager": "deployd"} | ({"dryRun": "All"} if only_tell else {})
+        return await self._json("PATCH", path, query, list(operations), JSON_PATCH, within)
 
     async def merge(self, path: str, change: Json, *, within: float = 15.0) -> Json:
         """A JSON merge patch, for scalars and annotations; it would replace a list."""

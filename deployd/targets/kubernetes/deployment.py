@@ -141,9 +141,15 @@ class AppDeployment:
         """Whether `release` needs other pods than those that serve, as the API server itself compares their templates."""
         if is_held(found) or release.template is None:
             return is_held(found) or image_of(found["spec"]["template"], release.container) != release.image
-        manifest = manifests.deployment(self.app, deploy, release.template, self._instance)
-        would = await self.cluster.apply(self.path, manifest, force=True, only_tell=True)
+        would = await self.would_be(release, deploy, found)
         return bool(would["spec"]["template"] != found["spec"]["template"])
+
+    async def would_be(self, release: Release, deploy: Deploy, found: Json | None) -> Json:
+        """The Deployment that the API server would make of `release`, with what its webhooks change; Refused as it would be."""
+        if release.template is None:
+            return await self.cluster.patch(self.path, self._operations(release, deploy, found, None), only_tell=True)
+        manifest = manifests.deployment(self.app, deploy, release.template, self._instance)
+        return await self.cluster.apply(self.path, manifest, force=True, only_tell=True)
 
     async def go_on(
         self, applied: Json, release: Release, deploy: Deploy, good: Release | None, pods: int | None
@@ -276,12 +282,15 @@ class AppDeployment:
     async def _set_image(
         self, release: Release, deploy: Deploy, found: Json | None, good: Release | None, pods: int | None
     ) -> Json:
+        operations = [*self._operations(release, deploy, found, good), *pace_patch(found or {}, pods)]
+        return await self.cluster.patch(self.path, operations, within=PATIENT_S)
+
+    def _operations(self, release: Release, deploy: Deploy, found: Json | None, good: Release | None) -> list[Json]:
         if found is None:
             raise RolloutFailed(f"there is no Deployment {self.name}", hint="somebody deleted it; create it again")
         annotations = manifests.annotations(deploy, release.image, _number_and_image(good))
         container = adoption.pick_container(found, release.container)
-        operations = adoption.image_patch(found, container, release.image, annotations)
-        return await self.cluster.patch(self.path, [*operations, *pace_patch(found, pods)], within=PATIENT_S)
+        return adoption.image_patch(found, container, release.image, annotations)
 
 
 def _number_and_image(release: Release | None) -> str:

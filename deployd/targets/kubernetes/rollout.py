@@ -3,7 +3,6 @@
     push -> cut-over (the patch) -> rollout, while the gates check the first new pod -> bake -> good
 
 With a canary the patch holds the rollout, the gates check the first new pod in the canary, and then the rollout goes on.
-
 When it fails after the patch, for whatever reason (verdict, gate, bug, cancellation), it reverts to the last good release, unless
 somebody else has changed the Deployment meanwhile. A newer deploy then starts from the good release.
 """
@@ -21,6 +20,7 @@ from deployd.domain import Deploy, Image
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.ports.target import Progress
 from deployd.targets.kubernetes import execute, manifests, notices
+from deployd.targets.kubernetes.admission import require_admission
 from deployd.targets.kubernetes.answers import Refused
 from deployd.targets.kubernetes.canary import NAME as CANARY
 from deployd.targets.kubernetes.canary import Canary, first_pods
@@ -76,6 +76,7 @@ class Rollout:
         # A push can take minutes, and the patch must compare with the present Deployment.
         found = self._before = (await self._deployment.examine())[0]
         release = self._release = await self._release_of(image, found)
+        await require_admission(self._deployment, release, self._deploy, found)
         pods = await first_pods(self._deployment, release, self._deploy, found) if found is not None else None
         await self._progress.cutting_over()
         await self._record_present(found)
@@ -194,7 +195,7 @@ class Rollout:
 
     @asynccontextmanager
     async def _step(self, name: str) -> AsyncIterator[None]:
-        """A step that reverts when it fails, before the failure is recorded: a full disk delays the record."""
+        """A step that reverts when it fails, before its failure is recorded: a full disk delays the record."""
         async with self._progress.step(name), self._reverting():
             yield
 
@@ -237,10 +238,8 @@ class Rollout:
             await self._deployment.delete()
             await self._remove_secrets()
             return
-        number = good.number or 0
-        before = structs.replace(
-            self._deploy, number=number, commit=good.commit, subject=f"revert of {self._deploy.name}"
-        )
+        number, subject = good.number or 0, f"revert of {self._deploy.name}"
+        before = structs.replace(self._deploy, number=number, commit=good.commit, subject=subject)
         self._reverted = await self._deployment.reapply(good, before)
         if self._reverted is None:
             self._tell("left as it is: somebody else changed the image")
@@ -288,7 +287,7 @@ class Rollout:
 
 
 def aim_at(release: Release, applied: Json, stale: str | None, patience: float) -> Aim:
-    """What to wait for after `release` was written; `applied` is the Deployment in the answer, the rest as in Aim."""
+    """What to wait for; `applied` is the Deployment in the answer to the write, the rest as in Aim."""
     return Aim(
         container=release.container,
         image=release.image,

@@ -91,6 +91,8 @@ class ApiServer:
         self.bodies.append(json.loads(body) if body else None)
         kind = "WATCH" if request.query.get("watch") else request.method
         waiting = self.answers.get((kind, request.path))
+        if request.query.get("dryRun"):  # answered as the write itself, unless the test sets it apart
+            waiting = self.answers.get(("DRY RUN", request.path), waiting)
         if not waiting:
             self.unexpected.append(f"{kind} {request.path}")
             return web.Response(status=501)

@@ -64,6 +64,7 @@ async def test_a_superseded_deploy_leaves_a_deployment_that_somebody_else_took_o
 ) -> None:
     server.on("GET", PATH, says(marked(OLD)))
     serves_nothing_around(server)
+    server.on("DRY RUN", PATH, says(marked(IMAGE.reference)))
     progress, releases = FakeProgress(), MemoryReleases()
     rollout = a_rollout(api, progress, releases)
     theirs = Record(rollout._deployment.place, (RELEASE,), "somebody paused the Deployment")
@@ -80,11 +81,12 @@ async def test_the_good_release_is_asked_for_before_a_full_disk_can_hold_its_rec
     """The step that fails waits for the disk; the good template is back by then."""
 
     async def as_patched(_: web.Request) -> web.StreamResponse:
-        patched = any(request.method == "PATCH" for request in server.asked)
+        patched = any(request.method == "PATCH" and "dryRun" not in request.query for request in server.asked)
         return web.json_response(marked(NEW, deploy="7") if patched else marked(OLD))
 
     server.on("GET", PATH, as_patched)
     serves_nothing_around(server)
+    server.on("DRY RUN", PATH, says(marked(IMAGE.reference)))
     # The patch is taken, the scaling refused: the step fails.
     server.on("PATCH", PATH, says(marked(NEW, deploy="7")), refuses(403, "Forbidden", "no"), says(marked(OLD)))
     releases, order = MemoryReleases(), list[str]()
@@ -97,7 +99,9 @@ async def test_the_good_release_is_asked_for_before_a_full_disk_can_hold_its_rec
             try:
                 yield
             finally:
-                patched = [body for body in server.bodies if body is not None and "template" in body.get("spec", {})]
+                asked = zip(server.asked, server.bodies, strict=True)
+                written = [body for request, body in asked if body is not None and "dryRun" not in request.query]
+                patched = [body for body in written if "template" in body.get("spec", {})]
                 order.append(f"{name} recorded after {len(patched)} patches")
 
     follows(server, marked(OLD))
@@ -108,22 +112,54 @@ async def test_the_good_release_is_asked_for_before_a_full_disk_can_hold_its_rec
     assert order[1] == "apply recorded after 2 patches"
 
 
-@pytest.mark.parametrize("create", [True, False])
-async def test_a_deploy_that_a_policy_refuses_says_its_words_and_changes_nothing(
-    server: ApiServer, api: Cluster, create: bool
-) -> None:
-    words = "ValidatingAdmissionPolicy 'owners' with binding 'ml' denied request: every Deployment needs the label team"
+WORDS = "ValidatingAdmissionPolicy 'owners' with binding 'ml' denied request: every Deployment needs the label team"
+
+
+async def refused(server: ApiServer, api: Cluster, *, create: bool) -> tuple[RolloutFailed, FakeProgress, list[str]]:
+    """Roll out over a good release what the server's answers refuse; the error, the progress, and what was written."""
     server.on("GET", PATH, says(marked(OLD)))
     serves_nothing_around(server)
-    server.on("PATCH", PATH, refuses(422, "Invalid", words))
     progress, releases = FakeProgress(), MemoryReleases()
     deployment = AppDeployment(api, an_app(create=create), "here")
-    releases.write(
-        "iris", Record(deployment.place, (Release(6, "c0ffee", "iris", OLD, a_template(OLD) if create else None),))
-    )
-    with pytest.raises(RolloutFailed, match="every Deployment needs the label team") as caught:
+    good = Release(6, "c0ffee", "iris", OLD, a_template(OLD) if create else None)
+    releases.write("iris", Record(deployment.place, (good,)))
+    with pytest.raises(RolloutFailed) as caught:
         await Rollout(deployment, a_deploy(7), progress, releases).run(IMAGE, PushedAlready())
-    assert "policy" in caught.value.hint
-    assert "nothing was changed in the cluster" in progress.book.text
-    assert [request.method for request in server.asked].count("PATCH") == 1
     assert releases.written[-1].taken_over == ""
+    writes = [request.method for request in server.asked if request.method != "GET" and "dryRun" not in request.query]
+    return caught.value, progress, writes
+
+
+@pytest.mark.parametrize("create", [True, False])
+async def test_a_deploy_that_a_policy_refuses_ends_before_the_cut_over_with_its_words(
+    server: ApiServer, api: Cluster, create: bool
+) -> None:
+    server.on("DRY RUN", PATH, refuses(422, "Invalid", WORDS))
+    failed, progress, writes = await refused(server, api, create=create)
+    assert failed.message == WORDS
+    assert "policy" in failed.hint
+    assert writes == []
+    assert "apply" not in progress.said
+
+
+@pytest.mark.parametrize("create", [True, False])
+async def test_a_policy_that_is_asked_only_by_the_write_leaves_everything_as_it_was(
+    server: ApiServer, api: Cluster, create: bool
+) -> None:
+    server.on("DRY RUN", PATH, refuses(400, "BadRequest", 'admission webhook "owners" does not support dry run'))
+    server.on("PATCH", PATH, refuses(422, "Invalid", WORDS))
+    failed, progress, writes = await refused(server, api, create=create)
+    assert failed.message == WORDS
+    assert writes == ["PATCH"]
+    assert "nothing was changed in the cluster" in progress.book.text
+
+
+@pytest.mark.parametrize("create", [True, False])
+async def test_a_webhook_that_replaces_the_image_is_refused_before_anything_is_changed(
+    server: ApiServer, api: Cluster, create: bool
+) -> None:
+    """A policy that names a mirror instead: what runs would seem to be somebody else's image, and stay unproven."""
+    server.on("DRY RUN", PATH, says(marked("mirror.example.com/iris@sha256:new")))
+    failed, _, writes = await refused(server, api, create=create)
+    assert f"replaces the image {IMAGE.reference} by mirror.example.com/iris@sha256:new" in failed.message
+    assert writes == []

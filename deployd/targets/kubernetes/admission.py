@@ -1,0 +1,29 @@
+"""What the cluster makes of a release before it takes it, asked before anything is changed.
+
+Its policies may refuse it, and a webhook may write another image in its place, as that of a mirror. deployd names an image by its
+digest, proves that one, and knows by its name whether somebody else has set another: it does not deploy where it is rewritten.
+"""
+
+from deployd.domain import Deploy
+from deployd.errors import RolloutFailed
+from deployd.targets.kubernetes.answers import Refused
+from deployd.targets.kubernetes.client import Json
+from deployd.targets.kubernetes.deployment import AppDeployment
+from deployd.targets.kubernetes.releases import Release
+from deployd.targets.kubernetes.verdict import image_of
+
+
+async def require_admission(deployment: AppDeployment, release: Release, deploy: Deploy, found: Json | None) -> None:
+    """RolloutFailed when a policy refuses `release`, or its image would be replaced. `found` is the Deployment as it is."""
+    try:
+        would = await deployment.would_be(release, deploy, found)
+    except Refused as refused:
+        if refused.denied:
+            raise
+        return  # a webhook that cannot be asked only, or a race: the write itself will tell
+    image = image_of(would["spec"]["template"], release.container)
+    if image != release.image:
+        raise RolloutFailed(
+            f"the cluster replaces the image {release.image} by {image}",
+            hint="let its webhook or policy spare this Deployment: deployd proves the image that it names",
+        )
