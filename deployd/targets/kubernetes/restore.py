@@ -8,6 +8,7 @@ from deployd.domain import Deploy, Trigger
 from deployd.errors import RolloutFailed
 from deployd.ports.log import Log
 from deployd.status import Status
+from deployd.targets.kubernetes.admission import require_admission
 from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.follow import following
 from deployd.targets.kubernetes.others import asks_for
@@ -35,6 +36,8 @@ async def restore(deployment: AppDeployment, releases: Releases, deploy: Deploy)
         await deployment.write_secret()
     if record.taken_over:
         await deployment.let_go()
+    else:
+        await require_admission(deployment, release, deploy, found)
     applied = None if record.taken_over else await deployment.reapply(release, deploy)
     if applied is None:
         what = record.taken_over or f"somebody else changed the image of {deploy.app}"
