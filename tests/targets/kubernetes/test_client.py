@@ -1,5 +1,7 @@
 import asyncio
 import json
+import ssl
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from deployd.targets.kubernetes.answers import Gone, Refused
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.notices import told_to
 from tests.targets.kubernetes.api_server import ApiServer, lines, refuses, says
+from tests.testbed import certificates
 
 PATH = "/apis/apps/v1/namespaces/ml/deployments/iris"
 
@@ -209,15 +212,41 @@ async def test_expired_credentials_of_a_websocket_are_read_again(server: ApiServ
             pass
 
 
-async def test_after_a_websocket_nothing_of_its_connection_is_left(server: ApiServer, api: Cluster) -> None:
+@pytest.fixture
+async def tls(tmp_path: Path) -> AsyncIterator[Path]:
+    """The kubeconfig of a server over TLS that opens a WebSocket for everything."""
+
     async def hello(request: web.Request) -> web.StreamResponse:
         channels = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
         await channels.prepare(request)
         await channels.receive()
         return channels
 
-    server.on("GET", PATH, hello)
-    async with api.socket(PATH, []) as channels:
-        connection = channels.get_extra_info("socket")
-        assert connection.fileno() >= 0
-    assert connection.fileno() == -1
+    certificates.make(tmp_path, ["127.0.0.1"], [])
+    trust = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trust.load_cert_chain(tmp_path / "apiserver.crt", tmp_path / "apiserver.key")
+    runner = web.ServerRunner(web.Server(hello))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=trust).start()
+    server = {
+        "server": f"https://127.0.0.1:{runner.addresses[0][1]}",
+        "certificate-authority": str(tmp_path / "ca.crt"),
+    }
+    written = {
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": server}],
+        "users": [{"name": "test", "user": {"token": "first"}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(written))
+    yield tmp_path / "kubeconfig"
+    await runner.cleanup()
+
+
+async def test_after_a_websocket_nothing_of_its_connection_is_left(tls: Path) -> None:
+    """The end of TLS takes a moment more, for which aiohttp does not wait."""
+    async with Cluster(str(tls)) as api:
+        async with api.socket(PATH, []) as channels:
+            connection = channels.get_extra_info("socket")
+            assert connection.fileno() >= 0
+        assert connection.fileno() == -1
