@@ -16,6 +16,8 @@ from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.targets.kubernetes.words import by_a_policy
 
 _TEMPORARY = frozenset({429, 500, 502, 503, 504})
+# Another object was counted at the same moment; the request itself conflicts with nothing.
+_COUNTED = "Operation cannot be fulfilled on resourcequotas"
 # Old servers answer 500 to an object with a value of the wrong type.
 _WRONG_TYPE = "failed to create typed patch object"
 _BY_A_QUOTA = re.compile(r"exceeded quota|failed quota")
@@ -68,7 +70,7 @@ def refusal(status: int, path: str, reason: str, message: str) -> DeploydError:
         return Gone(f"{path}: {message}")
     if status == 401:
         return Expired(f"the cluster answered 401 for {path}")
-    if status in _TEMPORARY and _WRONG_TYPE not in message:
+    if (status in _TEMPORARY and _WRONG_TYPE not in message) or _COUNTED in message:
         return Unavailable(f"the cluster answered {status} for {path}: {message[:300]}")
     return Refused(
         status, reason, message[:_LONGEST] or f"{path}: the API server answered {status}", hint=_hint(message)

@@ -77,7 +77,8 @@ async def apply(cluster: Cluster, path: str, manifest: Json) -> Json:
             raise
         metadata = manifest["metadata"]
         name = f"{metadata['namespace']}/{metadata['name']}"
-        notices.tell(f"fields of {manifest['kind']} {name} are taken over: {refused.message}")
+        if "conflict with" in refused.message:  # else it was changed at the same moment
+            notices.tell(f"fields of {manifest['kind']} {name} are taken over: {refused.message}")
     return await cluster.apply(path, manifest, force=True, within=PATIENT_S)
 
 

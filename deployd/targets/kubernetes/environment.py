@@ -57,7 +57,7 @@ async def write(cluster: Cluster, app: App, manifest: Json) -> None:
     try:
         await cluster.create(collection(app, "secrets"), manifest)
     except Refused as refused:
-        if refused.status != 409:
+        if refused.reason != "AlreadyExists":
             raise
 
 

@@ -30,6 +30,8 @@ def test_a_policy_that_refuses_is_told_apart_whatever_status_it_chooses(status: 
         (410, "too old resource version", Gone),
         (500, 'failed calling webhook "mutate.istio.io": context deadline exceeded', Unavailable),
         (429, "too many requests", Unavailable),
+        (409, 'Operation cannot be fulfilled on resourcequotas "small": the object has been modified', Unavailable),
+        (409, 'Operation cannot be fulfilled on deployments.apps "iris": the object has been modified', Refused),
         (422, "the server rejected our request due to an error in our request", Refused),
     ],
 )

@@ -225,7 +225,9 @@ async def tls(tmp_path: Path) -> AsyncIterator[Path]:
     certificates.make(tmp_path, ["127.0.0.1"], [])
     trust = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trust.load_cert_chain(tmp_path / "apiserver.crt", tmp_path / "apiserver.key")
-    runner = web.ServerRunner(web.Server(hello))
+    served = web.Application()
+    served.router.add_get(PATH, hello)
+    runner = web.AppRunner(served)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=trust).start()
     server = {

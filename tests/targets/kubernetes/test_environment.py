@@ -6,7 +6,10 @@ import base64
 import pytest
 
 from deployd.errors import ConfigError, RolloutFailed
-from deployd.targets.kubernetes.environment import secret, secrets_of
+from deployd.targets.kubernetes.answers import Refused
+from deployd.targets.kubernetes.client import Cluster
+from deployd.targets.kubernetes.environment import secret, secrets_of, write
+from tests.targets.kubernetes.api_server import ApiServer, refuses
 from tests.targets.kubernetes.apps import a_deploy, an_app
 from tests.targets.kubernetes.world import CRASHES, PORT, RecordedProgress, World
 
@@ -26,6 +29,18 @@ def test_a_secret_holds_the_values_and_its_name_changes_with_them(monkeypatch: p
     assert names[0] == made["metadata"]["name"]
     assert len({*names}) == 3
     assert all(name.startswith("iris-env-") for name in names)
+
+
+async def test_a_secret_that_is_there_is_kept_and_no_other_conflict_counts_as_that(
+    server: ApiServer, api: Cluster
+) -> None:
+    app, path = an_app(), "/api/v1/namespaces/ml/secrets"
+    manifest = secret(app, VALUES, "here")
+    server.on("POST", path, refuses(409, "AlreadyExists", 'secrets "iris-env" already exists'))
+    await write(api, app, manifest)
+    server.on("POST", path, refuses(409, "Conflict", "the namespace has changed"))
+    with pytest.raises(Refused, match="the namespace has changed"):
+        await write(api, app, manifest)
 
 
 def test_a_secret_that_cannot_be_read_is_a_fault_of_the_config() -> None:
