@@ -45,7 +45,7 @@ def make(starter: Starter, parent: Path) -> Path:
     _check(starter)
     target = parent / starter.name
     if target.exists() or target.is_symlink():
-        raise RequestRefused(409, f"{target.absolute()} exists", hint="choose another name, or remove it")
+        raise RequestRefused(409, f"{target.absolute()} exists", hint=_instead_of(target))
     with tempfile.TemporaryDirectory(prefix=f".{starter.name}-", dir=parent) as aside:
         made = Path(aside) / starter.name
         made.mkdir()
@@ -55,6 +55,13 @@ def make(starter: Starter, parent: Path) -> Path:
             _git(made, "remote", "add", "origin", starter.address)
         made.rename(target)
     return target
+
+
+def _instead_of(target: Path) -> str:
+    """What to do about a directory that exists. Who has cloned an empty repository wants that one to be filled."""
+    if target.is_dir() and [path.name for path in target.iterdir()] == [".git"]:
+        return "it is an empty clone: remove it, and name its address with --repo ADDRESS"
+    return "choose another name, or remove it"
 
 
 def _check(starter: Starter) -> None:

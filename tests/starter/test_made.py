@@ -85,6 +85,7 @@ def test_make_try_trains_and_serves_and_the_repositorys_own_test_passes(made: Ma
     with tried(made, template) as url, httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
         assert f"a-{template}" in client.get("/version").text
         assert "<html" in client.get("/").text
+        assert client.get("/static/swagger-ui.css").status_code == client.get("/docs").status_code == 200
         answer = client.post("/predict", json={"instances": [row]}).json()
         assert answer["predictions"][0]["label"] in labels
     tested = subprocess.run(

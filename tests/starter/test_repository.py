@@ -1,6 +1,7 @@
 """What `deployd new` makes, file by file, and that it makes all of it or nothing."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,23 @@ def test_without_git_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(RequestRefused, match="git is not installed"):
         make(Starter("churn", "iris"), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_who_has_cloned_the_empty_repository_first_is_told_how_it_is_filled(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", "churn"], cwd=tmp_path, check=True)
+    with pytest.raises(RequestRefused, match="churn exists") as refused:
+        make(Starter("churn", "iris"), tmp_path)
+    assert "--repo ADDRESS" in refused.value.hint
+
+
+def test_an_old_python_is_told_before_anything_is_installed(tmp_path: Path) -> None:
+    made = make(Starter("churn", "iris"), tmp_path)
+    old = tmp_path / "python3.10"
+    old.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 10); exec(sys.argv[2])' \"$@\"\n"
+    )
+    old.chmod(0o755)
+    done = subprocess.run(["make", "try", f"PYTHON={old}"], cwd=made, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Python 3.11 or newer is needed" in done.stderr
+    assert not (made / ".venv").exists()
