@@ -1,4 +1,4 @@
-"""The wheel that `make wheel` builds: what it holds and asks for. tests/booted/ installs it."""
+"""The wheel of deployd that `make wheel` builds: what it holds and asks for. tests/booted/ installs it."""
 
 import shutil
 import subprocess
@@ -10,7 +10,10 @@ from zipfile import ZipFile
 
 import pytest
 
+import model_service
+
 ROOT = Path(__file__).parents[1]
+STARTER = ROOT / "deployd" / "starter"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -42,6 +45,10 @@ def test_the_wheel_holds_the_daemon_its_pages_and_its_units_and_asks_for_what_ru
         (about,) = (message_from_string(held.read(name).decode()) for name in names if name.endswith("/METADATA"))
     assert {name.split("/")[0] for name in names} == {"deployd", f"deployd-{PROJECT['version']}.dist-info"}
     assert "deployd/api/pages/templates/home/apps.html" in names
+    starter = {
+        f"deployd/starter/{file.relative_to(STARTER)}" for file in STARTER.glob("templates/*/*") if file.is_file()
+    }
+    assert starter | {f"deployd/starter/model_service-{model_service.__version__}-py3-none-any.whl"} <= set(names)
     asked = [str(one) for one in about.get_all("Requires-Dist", [])]
     assert len([one for one in asked if "extra ==" not in one]) == len(PROJECT["dependencies"])
     assert about.get_all("Provides-Extra") == ["otel"]
