@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from model_service.columns import example
 from model_service.errors import RequestRejected, RowRefused, in_words
@@ -30,7 +31,9 @@ class EstimatorModel:
         self.manifest = manifest
         self._estimator = estimator
         self._input = _input_maker(manifest)
-        self._answer = _answers(manifest, estimator)
+        transform, last = _split(estimator)
+        answer = _answers(manifest, last)
+        self._answer: Callable[[Any], list[Prediction]] = lambda matrix: answer(transform(matrix))
         self._trees = _few_rows_model(manifest, estimator)
         self.quick_rows = 0 if self._trees is None else self._trees.quick_rows
         self._few = 0 if self._trees is None else self._count_few(self._trees)
@@ -86,6 +89,19 @@ def _input_maker(manifest: Manifest) -> Callable[[Sequence[Row]], Any]:
     from model_service.frames import FrameMaker  # noqa: PLC0415  # pandas is large, and few models need it
 
     return FrameMaker(manifest.features).frame
+
+
+def _split(estimator: Any) -> tuple[Callable[[Any], Any], Any]:
+    """What transforms a matrix, and the estimator that predicts it. A whole pipeline would transform it for each method."""
+    steps = [step for _, step in estimator.steps] if type(estimator) is Pipeline else [estimator]
+    transformers = [step for step in steps[:-1] if step is not None and step != "passthrough"]
+
+    def transform(matrix: Any) -> Any:
+        for transformer in transformers:
+            matrix = transformer.transform(matrix)
+        return matrix
+
+    return transform, steps[-1]
 
 
 def _few_rows_model(manifest: Manifest, estimator: Any) -> TreeModel | None:

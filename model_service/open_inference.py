@@ -1,7 +1,8 @@
 """The Open Inference Protocol v2: tensors in, tensors out, as JSON or with the binary tensor extension; and its metadata.
 
 Input: one tensor of shape [rows, features] (or [features] for one row) with any name, or for each feature one tensor of shape
-[rows] (or [rows, 1]) with the feature's name, as clients of MLServer send a DataFrame. Every datatype is taken; BYTES is text.
+[rows] (or [rows, 1]) with the feature's name, as clients of MLServer send a DataFrame. Every datatype is taken; BYTES is text,
+or what its parameter `content_type` says, as MLServer's codecs write it.
 Output: `predict`, and what else the model has: `predict_proba`, `label`, `decision_function`.
 Every fault in a request is a 400 with {"error": …}, as the protocol wants. No side effects; knows nothing of HTTP.
 """
@@ -132,7 +133,8 @@ class OpenInference:
 
     def _read(self, body: bytes, json_length: bytes | None) -> InferRequest:
         size = len(body) if json_length is None else _read_json_length(json_length, len(body))
-        message = expect_object(parse_json(body[:size]), "the request")
+        # Triton's client writes a missing number as NaN, which is not JSON.
+        message = expect_object(parse_json(body[:size], constants=True), "the request")
         request_id = message.get("id")
         if request_id is not None and type(request_id) is not str:
             raise RequestRejected(400, "id: expected text")

@@ -12,27 +12,29 @@ LARGE_BODY = 256 * 1024  # bytes; a larger body is read in a thread, and parsed 
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise RequestRejected(400, f"the body is not JSON: {name} is not a JSON number")
+    hint = ", send null for a missing value" if name == "NaN" else ""
+    raise RequestRejected(400, f"the body is not JSON: {name} is not a JSON number{hint}")
 
 
 _parse_fast = msgspec.json.Decoder().decode
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_strict = json.JSONDecoder(parse_constant=_refuse_constant)
+_lenient = json.JSONDecoder()
 
 
-def parse_json(body: bytes) -> Any:
-    """The JSON value of a body. Raises RequestRejected 400; NaN and Infinity are not JSON."""
+def parse_json(body: bytes, *, constants: bool = False) -> Any:
+    """The JSON value of a body. Raises RequestRejected 400. NaN and Infinity are not JSON; with `constants` they are numbers."""
     try:
         return _parse_fast(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         if len(body) > LARGE_BODY:  # the slow parser would let no other thread run
             raise RequestRejected(400, f"the body is not JSON: {exc}") from exc
-        return _parse_slowly(body)
+        return _parse_slowly(body, _lenient if constants else _strict)
 
 
-def _parse_slowly(body: bytes) -> Any:
+def _parse_slowly(body: bytes, decoder: json.JSONDecoder) -> Any:
     """Parses what msgspec refused with the standard library, which takes a little more and explains faults better."""
     try:
-        return _decoder.decode(body.decode())
+        return decoder.decode(body.decode())
     except UnicodeDecodeError as exc:
         raise RequestRejected(400, f"the body is not UTF-8: byte {exc.start} cannot be decoded") from exc
     except RecursionError as exc:

@@ -3,10 +3,11 @@
 Every fault is a 400 that names the place. Knows nothing of a model but the width and number of its rows.
 """
 
+import base64
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -56,13 +57,17 @@ def read_tensor(tensor: dict[str, Any], where: str, tail: memoryview, rows: RowR
     count = math.prod(shape)
     if count > rows.max_rows * rows.width:
         raise RequestRejected(400, f"{where}.shape: at most {rows.max_rows} rows are taken at once")
-    size = parameters(tensor, f"{where}.parameters").get("binary_data_size")
+    given = parameters(tensor, f"{where}.parameters")
+    size = given.get("binary_data_size")
     if size is None:
-        data = _flatten(tensor.get("data"), datatype, shape, f"{where}.data")
-        return Tensor(name, shape, datatype, data), 0
-    if "data" in tensor:
+        values, used = _flatten(tensor.get("data"), datatype, shape, f"{where}.data"), 0
+    elif "data" in tensor:
         raise RequestRejected(400, f"{where}: has data and binary_data_size, expected one of them")
-    return Tensor(name, shape, datatype, _unpack(tail, size, datatype, count, where)), size
+    else:
+        values, used = _unpack(tail, size, datatype, count, where), size
+    if datatype == "BYTES":
+        values = _decode(values, given.get("content_type"), where)
+    return Tensor(name, shape, datatype, values), used
 
 
 def _unpack(tail: memoryview, size: Any, datatype: str, count: int, where: str) -> list[Any]:
@@ -125,6 +130,28 @@ def _unpack_texts(tail: memoryview, size: Any, count: int, where: str) -> list[s
     if used != size or len(texts) != count:
         raise RequestRejected(400, f"{where}: expected {count} texts, each with its length in 4 bytes in front")
     return texts
+
+
+def _from_base64(text: str) -> str:
+    return base64.b64decode(text.encode(), validate=True).decode()
+
+
+# How MLServer's codecs write the values of a BYTES tensor otherwise than as text: content type -> what reads one.
+_CONTENTS: dict[str, Callable[[str], Any]] = {"base64": _from_base64, "pd_json": json.loads}
+
+
+def _decode(values: list[Any], content_type: Any, where: str) -> list[Any]:
+    """The values that the texts of a tensor stand for."""
+    decode = _CONTENTS.get(content_type) if type(content_type) is str else None
+    if decode is None:
+        return values
+    decoded = []
+    for i, text in enumerate(values):
+        try:
+            decoded.append(None if text is None else decode(text))
+        except (ValueError, RecursionError) as exc:
+            raise RequestRejected(400, f"{where}: text {i} is not what its content_type says") from exc
+    return decoded
 
 
 def expect_object(value: Any, where: str) -> dict[str, Any]:

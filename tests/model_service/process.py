@@ -22,7 +22,7 @@ class Running:
     process: subprocess.Popen[str]
     url: str
 
-    def wait_until_ready(self, seconds: float = 60) -> None:
+    def wait_until_ready(self, seconds: float = 180) -> None:
         """Raises TimeoutError, or RuntimeError if the process ends first."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -1,27 +1,16 @@
 """The routes besides the predictions, and the OpenAPI document of all routes."""
 
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from jsonschema_rs import Draft202012Validator
 
 from model_service.manifest import Manifest
 from model_service.service import Service
 from model_service.settings import Settings
 from tests.model_service.conftest import served
-from tests.model_service.process import Running, running
-
-
-@pytest.fixture(scope="module")
-def server(iris_dir: Path) -> Iterator[Running]:
-    with running(iris_dir) as service:
-        yield service
 
 
 async def test_version_names_commit_model_and_metrics(client: httpx.AsyncClient, service: Service) -> None:
@@ -124,21 +113,3 @@ async def test_the_version_is_a_parameter_of_the_path_only(client: httpx.AsyncCl
         assert (await client.get(path.format(name="iris"), params={"version": "zzz"})).status_code == 200
     versioned = paths["/v2/models/{name}/versions/{version}"]["get"]["parameters"]
     assert {(parameter["name"], parameter["in"]) for parameter in versioned} == {("name", "path"), ("version", "path")}
-
-
-# JSON Schema cannot say how many numbers a tensor must hold, so the service refuses some inference requests that fit the schema.
-SCHEMATHESIS = """
-[[operations]]
-include-path-regex = "/infer$"
-checks.positive_data_acceptance.enabled = false
-"""
-
-
-@pytest.mark.slow
-def test_schemathesis_finds_no_difference_from_the_openapi_document(server: Running, tmp_path: Path) -> None:
-    configuration = tmp_path / "schemathesis.toml"
-    configuration.write_text(SCHEMATHESIS)
-    program = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(configuration)]
-    command = [*program, "run", f"{server.url}/openapi.json", "--seed", "1"]
-    done = subprocess.run([*command, "--max-examples", "40", "--no-color"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-4000:]

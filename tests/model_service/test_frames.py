@@ -74,8 +74,32 @@ def test_a_column_comes_out_as_it_was_with_its_type(name: str) -> None:
     assert list(map(repr, nulls[0])) == list(map(repr, nulls[1]))
 
 
+# The types in which a column without missing values may come and mean the same.
+SAME: dict[str, list[str]] = {
+    "age": ["int64", "int32", "Int64", "float64"],
+    "income": ["float64", "Float64"],
+    "children": ["Int64", "int16", "float64"],
+    "member": ["bool", "boolean"],
+    "city": ["str", "object", "string", "category"],
+    "plan": ["category", "str", "object"],
+    "comment": ["str", "object", "string"],
+    "since": ["datetime64[us]", "datetime64[ms]"],
+}
+# A value that a column cannot hold.
+WRONG = {
+    "age": "old",
+    "income": "much",
+    "children": 1.5,
+    "member": 1,
+    "city": 5,
+    "plan": True,
+    "comment": 0,
+    "since": "later",
+}
+
+
 def frames() -> st.SearchStrategy[pd.DataFrame]:
-    """A few rows of the columns of `people`: any order, nulls where there may be some, categories that nobody has seen."""
+    """A few rows of the columns of `people`: any order, several types, nulls where there may be some, unseen categories."""
     row = st.fixed_dictionaries(
         {
             "age": st.integers(0, 130),
@@ -88,14 +112,19 @@ def frames() -> st.SearchStrategy[pd.DataFrame]:
             "since": st.datetimes(),
         }
     )
+    trained = people().dtypes.to_dict() | {"plan": "category"}
 
-    def shuffled(rows: list[dict[str, Any]], order: list[str]) -> pd.DataFrame:
-        types = people().dtypes.to_dict() | {"plan": "category"}
-        made = pd.DataFrame(rows, columns=list(types))
-        made = pd.DataFrame({name: pd.Series(made[name].tolist(), dtype=types[name]) for name in types})
-        return made[order]
+    def made(rows: list[dict[str, Any]], order: list[str], types: dict[str, str]) -> pd.DataFrame:
+        columns = {name: [row[name] for row in rows] for name in order}
+        return pd.DataFrame(
+            {
+                name: pd.Series(values, dtype=trained[name] if None in values else types[name])
+                for name, values in columns.items()
+            }
+        )
 
-    return st.builds(shuffled, st.lists(row, min_size=1, max_size=4), st.permutations(list(people(2).columns)))
+    types = st.fixed_dictionaries({name: st.sampled_from(known) for name, known in SAME.items()})
+    return st.builds(made, st.lists(row, min_size=1, max_size=4), st.permutations(list(SAME)), types)
 
 
 @pytest.fixture(scope="module")
@@ -106,34 +135,57 @@ def pipeline(fitted: Fitted) -> Pipeline:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 async def test_no_data_frame_is_answered_differently_than_in_process(directory: Path, pipeline: Pipeline) -> None:
-    """500 of them, by the client's JSON over HTTP."""
+    """500 of them, by the client's JSON over HTTP; and each with a value that a column cannot hold."""
     asked: list[tuple[pd.DataFrame, Any]] = []
 
-    @settings(max_examples=500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=500, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(frame=frames())
     def collect(frame: pd.DataFrame) -> None:
-        asked.append((frame, _answers(pipeline, frame)))
+        asked.append((frame, _answers(pipeline, frame, with_probabilities=len(asked) % 4 == 0)))
 
     collect()
+    answered: list[pd.DataFrame] = []
     async with served(Settings(dir=directory, trust=TRUST)) as (client, _):
-        for frame, expected in asked:
-            answer = await client.post("/predict", json={"instances": [_plain(row) for row in _rows(frame)]})
+        for number, (frame, expected) in enumerate(asked):
+            rows = [_plain(row) for row in _rows(frame)]
+            answer = await client.post("/predict", json={"instances": rows})
             assert_same(answer, expected, frame)
+            if answer.status_code == 200:
+                answered.append(frame)
+            name = list(WRONG)[number % len(WRONG)]
+            rows[-1][name] = WRONG[name]
+            refused = await client.post("/predict", json={"instances": rows})
+            assert refused.status_code == 422, (name, rows)
+            assert f"instances[{len(rows) - 1}]" in refused.json()["error"]
+            assert f"({name}): expected" in refused.json()["error"]
+    assert len(asked) >= 500
+    assert_various(answered)
 
 
-def _answers(pipeline: Pipeline, frame: pd.DataFrame) -> Any:
+def assert_various(answered: list[pd.DataFrame]) -> None:
+    """Of everything that the frames may have, enough had it and were answered, so that the comparison says something."""
+    assert len(answered) > 400
+    assert sum(frame.isna().any(axis=None) for frame in answered) > 100
+    assert sum("new" in frame["plan"].tolist() for frame in answered) > 50
+    assert sum(not set(frame["city"].dropna()) <= {"Ulm", "Kiel", "Jena"} for frame in answered) > 50
+    assert len({tuple(frame.columns) for frame in answered}) > 100
+    assert all(len({str(frame[name].dtype) for frame in answered}) > 1 for name in SAME)
+
+
+def _answers(pipeline: Pipeline, frame: pd.DataFrame, *, with_probabilities: bool) -> Any:
     try:
-        return pipeline.predict(frame).tolist(), pipeline.predict_proba(frame).tolist()
+        return pipeline.predict(frame).tolist(), pipeline.predict_proba(frame).tolist() if with_probabilities else None
     except Exception as exc:  # noqa: BLE001  # whatever the pipeline refuses, the service refuses
         return exc
 
 
 def assert_same(answer: httpx.Response, expected: Any, frame: pd.DataFrame) -> None:
-    assert answer.status_code < 500
     if isinstance(expected, Exception):
         assert answer.status_code == 422, (frame, expected)
         return
     assert answer.status_code == 200, (answer.text, json.dumps(_plain(_rows(frame)), default=str))
     predictions = answer.json()["predictions"]
-    assert [one["label"] for one in predictions] == expected[0]
-    assert [list(one["probabilities"].values()) for one in predictions] == expected[1]
+    labels, probabilities = expected
+    assert [one["label"] for one in predictions] == labels
+    if probabilities is not None:
+        assert [list(one["probabilities"].values()) for one in predictions] == probabilities

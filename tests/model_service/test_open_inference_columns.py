@@ -1,6 +1,7 @@
 """The Open Inference Protocol for columns of several types: one tensor for each, as JSON and as bytes; and MLflow's forms."""
 
 import json
+import math
 import struct
 import warnings
 from collections.abc import AsyncIterator
@@ -82,6 +83,40 @@ async def test_the_same_tensors_as_bytes(client: httpx.AsyncClient) -> None:
     assert answer.json()["outputs"][0]["data"] == (await expected(client))[:1]
     cut = await client.post(INFER, content=head + tail[:-2], headers=header)
     assert (cut.status_code, "expected the bytes of 1 texts" in cut.json()["error"]) == (400, True)
+
+
+async def test_texts_are_read_as_their_content_type_says(client: httpx.AsyncClient) -> None:
+    """As MLServer's codecs write them: a column of objects that are not all text is JSON in texts."""
+    for k, content_type, data in (
+        (3, "pd_json", ["true", "false"]),
+        (4, "base64", ["VWxt", None]),
+        (4, "pd_json", ['"Ulm"', "null"]),
+        (4, "str", ["Ulm", None]),
+        (7, "datetime", [ROWS[0][7], ROWS[1][7]]),
+    ):
+        given = tensors([2, 1])
+        given[k] |= {"datatype": "BYTES", "parameters": {"content_type": content_type}, "data": data}
+        answer = await client.post(INFER, json={"inputs": given})
+        assert answer.json().get("outputs", [{}])[0].get("data") == await expected(client), answer.text
+    for content_type, text in (("base64", "Ulm"), ("pd_json", "Ulm"), ("base64", "/w=="), ("pd_json", "[" * 50_000)):
+        given = tensors([2])
+        given[4] |= {"parameters": {"content_type": content_type}, "data": [None, text]}
+        answer = await client.post(INFER, json={"inputs": given})
+        assert (answer.status_code, answer.json()["error"]) == (
+            400,
+            "inputs[4]: text 1 is not what its content_type says",
+        )
+
+
+async def test_nan_in_json_is_a_missing_value_as_tritons_client_sends_it(client: httpx.AsyncClient) -> None:
+    given = tensors([2])
+    given[1]["data"], given[2] = [2500.5, math.nan], given[2] | {"datatype": "FP64", "data": [2.0, math.nan]}
+    answer = await client.post(INFER, content=json.dumps({"inputs": given}))
+    assert answer.json()["outputs"][0]["data"] == await expected(client)
+    for number, words in ((math.nan, "(age): expected a whole number"), (math.inf, "(age): expected a whole number")):
+        given[0] |= {"datatype": "FP64", "data": [30.0, number]}
+        answer = await client.post(INFER, content=json.dumps({"inputs": given}))
+        assert (answer.status_code, words in answer.json()["error"]) == (400, True), answer.text
 
 
 async def test_a_wrong_value_is_a_400_that_names_the_column(client: httpx.AsyncClient) -> None:

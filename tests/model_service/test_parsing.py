@@ -72,3 +72,11 @@ def test_a_compressed_body_with_a_fault_is_refused_with_the_reason(
     with pytest.raises(RequestRejected, match=message) as rejected:
         decompress(body, encoding, 1000)
     assert rejected.value.status == status
+
+
+def test_nan_and_infinity_are_numbers_only_where_they_are_taken() -> None:
+    assert repr(parse_json(b"[NaN, -Infinity, 1]", constants=True)) == "[nan, -inf, 1]"
+    with pytest.raises(RequestRejected, match="NaN is not a JSON number, send null for a missing value"):
+        parse_json(b"[NaN]")
+    with pytest.raises(RequestRejected, match=r"Infinity is not a JSON number$"):
+        parse_json(b"[Infinity]")
