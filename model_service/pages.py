@@ -8,7 +8,9 @@ from starlette.staticfiles import StaticFiles
 
 _FOLDER = Path(__file__).parent
 # A page may connect to nothing but the service that it came from.
-_TRY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+_TRY_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+)
 _DOCS_POLICY = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; connect-src 'self'; img-src 'self' data:"
 )

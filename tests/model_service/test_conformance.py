@@ -68,25 +68,32 @@ def test_a_public_client_gets_the_predictions_of_scikit_learn(
         assert_agrees(script, requirements, service, expected, tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("script", "requirements"), COLUMN_SCRIPTS.items(), ids=COLUMN_SCRIPTS)
-def test_a_public_client_gets_the_predictions_for_columns_of_every_type(
-    script: str, requirements: tuple[str, ...], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def columns(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A model with columns of every type, and what its pipeline predicts for rows that clients can send."""
+    out = tmp_path_factory.mktemp("customers")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fitted = fit(customers(mixed(RandomForestClassifier(5, random_state=0))), seed=0)
-        train.write(fitted, tmp_path / "model", form="auto", metrics=measure(fitted))
-    # The clients cannot send a missing text: Triton's sends the text "None", and MLServer's fails.
+        train.write(fitted, out, form="auto", metrics=measure(fitted))
+    # They cannot send a missing text: Triton's sends the text "None", and MLServer's fails.
     frame = fitted.held_back_rows.dropna(subset=["city"]).reset_index(drop=True)
     assert frame[["income", "children"]].isna().any().all()
-    expected = {
+    return out, {
         "rows": [_plain(row) for row in _rows(frame)],
         "labels": fitted.estimator.predict(frame).tolist(),
         "probabilities": fitted.estimator.predict_proba(frame).tolist(),
     }
-    with running(tmp_path / "model", "--trust", TRUST[0]) as service:
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("script", "requirements"), COLUMN_SCRIPTS.items(), ids=COLUMN_SCRIPTS)
+def test_a_public_client_gets_the_predictions_for_columns_of_every_type(
+    script: str, requirements: tuple[str, ...], columns: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    directory, expected = columns
+    with running(directory, "--trust", TRUST[0]) as service:
         assert_agrees(script, requirements, service, expected, tmp_path)
 
 

@@ -1,5 +1,7 @@
 """The pages in a real browser: every type of column, an answer that is never stale, the documentation without the network."""
 
+import asyncio
+import sys
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -7,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, Route, async_playwright, expect
 from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 
 from model_service import train
 from model_service.fitting import fit
@@ -16,6 +19,7 @@ from model_service.quality import measure
 from tests.api.pages.tab import DESKTOP, PHONE, Tab
 from tests.model_service.kinds import TRUST, customers, mixed
 from tests.model_service.process import Running, running
+from tests.model_service.tasks import cancer
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -62,7 +66,13 @@ async def test_a_row_of_every_type_is_asked_shared_and_refused_at_its_place(
         await expect(prediction).to_have_text("leaves")
         await expect(page.locator("#curl")).to_contain_text('"city":null')
         shared = page.url
-        await page.get_by_label("since").fill("yesterday")
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", await page.locator("#python").text_content() or "", stdout=asyncio.subprocess.PIPE
+        )
+        printed, _ = await program.communicate()
+        assert b"'label': 'leaves'" in printed
+        await expect(page.get_by_label("since")).to_have_attribute("type", "datetime-local")
+        await page.get_by_label("since").fill("")
         await expect(page.locator("#error")).to_contain_text("(since): expected a date and time")
         await expect(prediction).to_have_text("")
         await expect(page.get_by_label("since")).to_have_class("wide refused")
@@ -83,6 +93,42 @@ async def test_on_a_telephone_nothing_is_cut_and_the_answer_stays_in_view(chromi
         assert await one.overflow() == []
         await one.page.get_by_label("since").scroll_into_view_if_needed()
         await expect(one.page.locator("#prediction")).to_be_in_viewport()
+
+
+async def test_with_thirty_features_the_answer_stays_in_view(chromium: Browser, tmp_path: Path) -> None:
+    fitted = fit(cancer(DecisionTreeClassifier(random_state=0)), seed=0)
+    train.write(fitted, tmp_path, form="auto", metrics=measure(fitted))
+    with running(tmp_path) as service:
+        for size in (DESKTOP, PHONE):
+            async with tab(chromium, service.url, size) as one:
+                await one.open("/")
+                prediction = one.page.locator("#prediction")
+                await expect(prediction).not_to_have_text("")
+                await expect(prediction).to_be_in_viewport()
+                await one.page.locator("input[type=number]").last.scroll_into_view_if_needed()
+                await expect(one.page.locator("input[type=number]").last).to_be_in_viewport()
+                await expect(prediction).to_be_in_viewport()
+                assert await one.overflow() == []
+                assert one.faults == []
+
+
+async def test_an_answer_that_takes_long_does_not_stand_beside_new_values_as_if_it_were_theirs(
+    chromium: Browser, service: Running
+) -> None:
+    async with tab(chromium, service.url, DESKTOP) as one:
+        await one.open("/")
+        prediction, waiting = one.page.locator("#prediction"), asyncio.Event()
+        await expect(prediction).to_have_text("stays")
+
+        async def hold(route: Route) -> None:
+            await waiting.wait()
+            await route.continue_()
+
+        await one.page.route("**/predict", hold)
+        await one.page.get_by_label("member").select_option(label="false")
+        await expect(prediction).to_have_class("stale")
+        waiting.set()
+        await expect(prediction).not_to_have_class("stale")
 
 
 async def test_a_service_that_is_gone_is_said_and_no_answer_stays(
