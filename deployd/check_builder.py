@@ -19,7 +19,7 @@ async def tried(config: Config, *, podman: bool) -> list[Finding]:
         limits = [Finding("builder", "warning", _UNSTOPPABLE, hint)] if podman else []
         return [Finding("builder", "ok", section.kind), *limits]
     if podman and section.address is None:
-        hint = 'set it to "engine", or builder.address to a BuildKit of your own'
+        hint = 'set it to "engine"'
         return [Finding("builder", "wrong", _NO_BUILDKIT, hint, in_config=True)]
     from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - only where it is used
 

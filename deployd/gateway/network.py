@@ -100,4 +100,4 @@ class Network:
 
 def _labels(container: dict[str, Any]) -> Mapping[str, str]:
     """The labels of a listed or inspected container."""
-    return container.get("Labels") or container.get("Config", {}).get("Labels") or {}
+    return container.get("Labels") or (container.get("Config") or {}).get("Labels") or {}

@@ -286,7 +286,7 @@ class Containers:
 
     def _host(self, found: dict[str, Any]) -> str:
         """The address of a container, running or stopped, for HAProxy; empty when it has none."""
-        return _LOOPBACK if found["HostConfig"]["NetworkMode"] == _HOST else self.network.address(found)
+        return _LOOPBACK if _HOST in (found["NetworkSettings"].get("Networks") or {}) else self.network.address(found)
 
     def _address(self, found: dict[str, Any], endpoint: Endpoint) -> str:
         published = (found["NetworkSettings"]["Ports"] or {}).get(f"{endpoint.port}/tcp") if self.published else None
