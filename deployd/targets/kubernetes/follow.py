@@ -81,7 +81,7 @@ class Follower:
 
         `limit`: the seconds without any progress after which it fails, whatever the cluster says.
         """
-        moved, told = asyncio.get_running_loop().time(), ""
+        moved, told, said = asyncio.get_running_loop().time(), "", set[str]()
         while True:
             outcome, wait = self._judge(aim)
             text = outcome.text if isinstance(outcome, (Progressing, Complete)) else told
@@ -89,6 +89,10 @@ class Follower:
                 moved, told = asyncio.get_running_loop().time(), text
                 await tell(text)
                 continue  # another waiter may have consumed a change meanwhile: judge again before waiting
+            if (why := _unplaced(outcome)) and (word := why.partition(":")[0]) not in said:
+                said.add(word)
+                await tell(f"no node yet: {why}")  # that can last, and nothing else moves meanwhile
+                continue
             match outcome:
                 case Complete():
                     return
@@ -98,10 +102,7 @@ class Follower:
                     raise _ended(outcome)
                 case Progressing():
                     left = moved + limit - asyncio.get_running_loop().time()
-                    if left <= 0 and self._fresh:
-                        worst = next(iter(outcome.waiting), None)
-                        because = f"; {worst.reason}" if worst else ""
-                        raise _ended(Failed(f"no progress for {limit:.0f} s: {outcome.text}{because}", worst))
+                    self._require_progress(outcome, left, limit)
                     await self._next(min(left, wait) if self._fresh else None)
                 case _:
                     assert_never(outcome)
@@ -171,6 +172,13 @@ class Follower:
         """Whether all objects are up to date."""
         return all(informer.fresh for informer in self.informers)
 
+    def _require_progress(self, outcome: Progressing, left: float, limit: float) -> None:
+        """RolloutEnded when no time is `left` of the `limit` without progress."""
+        if left <= 0 and self._fresh:
+            worst = next(iter(outcome.waiting), None)
+            because = f"; {worst.reason}" if worst else ""
+            raise _ended(Failed(f"no progress for {limit:.0f} s: {outcome.text}{because}", worst))
+
     def _has(self, aim: Aim, pods: int) -> bool:
         """Whether so many new pods are ready, or as many as replicas are wanted when those are fewer."""
         deployment = self.view.deployment
@@ -211,6 +219,12 @@ async def following(cluster: Cluster, app: App, deployment: Json) -> AsyncIterat
     follower = Follower(cluster, app, selector_of(deployment))
     async with running(*follower.informers):
         yield follower
+
+
+def _unplaced(outcome: Outcome) -> str:
+    """Why a new pod has no node yet; empty when each has one."""
+    waiting = outcome.waiting if isinstance(outcome, Progressing) else ()
+    return next((symptom.reason for symptom in waiting if symptom.key[1] == "schedule"), "")
 
 
 def _ended(outcome: Failed | TakenOver) -> DeploydError:

@@ -66,6 +66,27 @@ async def test_what_is_told_is_what_changes_until_it_is_complete(server: ApiServ
     assert asked.query["fieldSelector"] == "metadata.name=iris"
 
 
+async def test_a_pod_that_a_queue_holds_back_is_told_once_while_the_rollout_waits(
+    server: ApiServer, api: Cluster
+) -> None:
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+    pods = [a_pod(f"iris-new-{n}", conditions=[gated], state={}, phase="Pending") for n in (1, 2)]
+    for pod in pods:
+        pod["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    told, heard = list[str](), asyncio.Event()
+    shows(server, a_deployment(**HALF), *pods, then=(later(heard, lines(("MODIFIED", a_deployment()), hold=True)),))
+
+    async def tell(text: str) -> None:
+        told.append(text)
+        if text.startswith("no node yet"):
+            heard.set()
+
+    async with follower_of(api) as follower:
+        await follower.complete(AIM, 60, tell)
+    waits = [text for text in told if "SchedulingGated" in text]
+    assert waits == ["no node yet: SchedulingGated: it waits for kueue.x-k8s.io/admission"]
+
+
 @pytest.mark.slow
 async def test_a_change_during_a_report_is_not_missed(server: ApiServer, api: Cluster) -> None:
     half_told = asyncio.Event()
