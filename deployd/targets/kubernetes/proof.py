@@ -19,7 +19,7 @@ from deployd.ports.gate import Candidate, Serving
 from deployd.ports.log import Log
 from deployd.ports.target import Progress
 from deployd.probe import headers_of
-from deployd.targets.kubernetes import manifests, watching
+from deployd.targets.kubernetes import manifests, notices, watching
 from deployd.targets.kubernetes.candidate import address_of
 from deployd.targets.kubernetes.client import Cluster, Json
 from deployd.targets.kubernetes.deployment import AppDeployment
@@ -96,7 +96,8 @@ class Proof:
         template = release.template or (found or {})["spec"]["template"]
         pod = pod_of(self._app, self._deploy, template, release.container, release.image, self._instance)
         try:
-            await self._prove(pod, release, image)
+            with notices.told_to(log.write):
+                await self._prove(pod, release, image)
         finally:
             await uninterrupted(self._remove(release))
 
@@ -191,9 +192,10 @@ class _Follower:
             news, pod = self._news, self._look()
             if pod is None and self.pod is not None and self._pods.fresh:
                 raise RolloutFailed("somebody removed its pod", hint="prove it again")
-            found, left = [one for one in self._symptoms() if one.kind is not Severity.TRANSIENT], None
+            symptoms, left = self._symptoms(), None
             if pod is not None and pod.get("status", {}).get("phase") in _ENDED:
-                raise RolloutFailed(found[0].reason if found else "its container ended")
+                raise RolloutFailed(symptoms[0].reason if symptoms else "its container ended")
+            found = [one for one in symptoms if one.kind is not Severity.TRANSIENT]
             since = {one.key: since.get(one.key, loop.time()) for one in found}
             for one in found:
                 left = since[one.key] + patience - loop.time()

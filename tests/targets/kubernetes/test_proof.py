@@ -9,10 +9,15 @@ import pytest
 from deployd.domain import Deploy
 from deployd.errors import RolloutFailed
 from deployd.ports.gate import Candidate
-from deployd.targets.kubernetes.client import Json
-from deployd.targets.kubernetes.proof import PROOF, pod_of
-from tests.fakes import FakeLog
-from tests.targets.kubernetes.apps import a_deploy, an_app
+from deployd.targets.kubernetes.client import Cluster, Json
+from deployd.targets.kubernetes.deployment import AppDeployment
+from deployd.targets.kubernetes.proof import PROOF, Proof, pod_of
+from tests.fakes import FakeLog, FakeProgress
+from tests.targets.kubernetes.api_server import ApiServer, a_list, lines, refuses, says
+from tests.targets.kubernetes.apps import IMAGE, a_deploy, an_app
+from tests.targets.kubernetes.test_deployment import PATH as DEPLOYMENT
+from tests.targets.kubernetes.test_deployment import serves_nothing_around
+from tests.targets.kubernetes.test_rollout import MemoryReleases, PushedAlready
 from tests.targets.kubernetes.world import CRASHES, RecordedProgress, World
 
 
@@ -69,6 +74,26 @@ def _left(world: World) -> list[str]:
     """The pods of proofs that nobody has deleted; the kubelet takes its time to end those that were."""
     found = json.loads(world.kubectl("get", "pods", f"--selector={PROOF}", "--output=json"))["items"]
     return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+async def test_what_the_cluster_warns_of_is_in_the_log_of_the_proof(server: ApiServer, api: Cluster) -> None:
+    pods, events = "/api/v1/namespaces/ml/pods", "/api/v1/namespaces/ml/events"
+    meta = {"uid": "u", "name": "iris-proof-7-x", "resourceVersion": "2"}
+    ended = {"metadata": meta, "status": {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}}
+    server.on("GET", DEPLOYMENT, refuses(404, "NotFound", "no"))
+    serves_nothing_around(server)
+    for path in (pods, events):
+        server.on("GET", path, says(a_list("1")))
+        server.on("WATCH", path, lines(hold=True))
+    server.on("WATCH", pods, lines(("ADDED", ended), hold=True))
+    warned = {"Warning": '299 - "would violate PodSecurity \\"restricted:latest\\": runAsNonRoot != true"'}
+    server.on("POST", pods, says({"metadata": meta}, 201, warned))
+    server.on("GET", f"{pods}/iris-proof-7-x/log", refuses(404, "NotFound", "no"))
+    progress = FakeProgress()
+    proof = Proof(AppDeployment(api, an_app(), "here"), a_deploy(7), progress, MemoryReleases(), "here")
+    with pytest.raises(RolloutFailed, match="Evicted: low on memory"):
+        await proof.run(IMAGE, PushedAlready())  # type: ignore[arg-type]
+    assert 'warning: would violate PodSecurity "restricted:latest": runAsNonRoot != true\n' in progress.book.text
 
 
 @pytest.mark.cluster
