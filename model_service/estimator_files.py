@@ -14,6 +14,7 @@ from typing import Any
 
 import joblib
 import skops.io
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.model_selection._search import BaseSearchCV
 
 from model_service.boosters import FILES, package_of, read_booster, split, version_of, write_booster
@@ -58,11 +59,14 @@ def write_estimator(estimator: Any, out: Path, form: str) -> list[str]:
 def hash_of(estimator: Any) -> str:
     """A hash of an estimator's content, the same for every fit with the same data and seed. Raises TrainingFailed.
 
-    It takes the times out of searches inside the estimator, which nothing needs for predictions.
+    It takes out what differs from run to run and nothing needs for predictions: the times of searches, and the address of
+    the stop words.
     """
     for held in held_by(estimator):
         if isinstance(held, BaseSearchCV):
             vars(held).pop("cv_results_", None)
+        if isinstance(held, CountVectorizer):
+            vars(held).pop("_stop_words_id", None)
     with _refusing(estimator):
         if package_of(estimator):
             return _hash_of_booster(estimator)

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from model_service import train
 from model_service.errors import ModelRejected, TrainingFailed
+from model_service.estimator_files import hash_of
 from model_service.fitting import fit
 from model_service.manifest import Manifest
 from model_service.model import load
@@ -137,6 +139,17 @@ def test_the_version_of_other_estimators_than_trees_is_reproducible_too(tmp_path
     for out in ("one", "two"):
         assert train.main(["--out", str(tmp_path / out), "--task", "tests.model_service.tasks"]) == 0
     assert Manifest.read(tmp_path / "one").version == Manifest.read(tmp_path / "two").version
+
+
+def test_the_version_of_a_text_pipeline_does_not_depend_on_where_its_stop_words_lie_in_memory() -> None:
+    def fitted(stop_words: list[str]) -> TfidfVectorizer:
+        return TfidfVectorizer(stop_words=stop_words).fit(["a parcel", "the bill"])
+
+    one, other = fitted(["the"]), fitted(["the"])
+    assert one._stop_words_id != other._stop_words_id
+    assert hash_of(one) == hash_of(other)
+    assert hash_of(one) != hash_of(fitted(["bill"]))
+    assert one.transform(["the parcel"]).nnz == 1
 
 
 def test_nothing_is_written_under_the_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
