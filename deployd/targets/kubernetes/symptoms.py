@@ -71,6 +71,7 @@ _HOPELESS_PULL = re.compile(
 _REFUSED_PULL = re.compile(
     r"unauthori[sz]ed|authentication|authorization|denied|no basic auth|forbidden", re.IGNORECASE
 )
+_BARE = re.compile(r"Error: \w+")  # beside the event that tells the cause
 _NOISE = re.compile(r"rpc error: code = \w+ desc = |Error response from daemon: |failed to pull and unpack image \S+ ")
 _SHOWN = (
     "FailedMount",
@@ -212,7 +213,7 @@ def _newest_message(pod: Json, reason: str, events: Sequence[Json]) -> str:
         if event.get("reason") == reason and event.get("involvedObject", {}).get("uid") == pod["metadata"]["uid"]
     ]
     messages = [_plain(str(event.get("message", ""))) for event in sorted(about, key=when)]
-    causes = [text for text in messages if not text.startswith(("Error: ImagePull", "Error: ErrImage"))]
+    causes = [text for text in messages if not _BARE.fullmatch(text)]
     return causes[-1] if causes else ""
 
 

@@ -64,6 +64,17 @@ def test_an_image_pull_back_off_has_the_cause_from_the_events() -> None:
     assert symptom.reason.startswith("ErrImagePull: Failed to pull image")
 
 
+def test_a_missing_signature_is_told_with_its_cause_while_the_pull_backs_off() -> None:
+    pod = a_pod(state=waiting("ImagePullBackOff", 'Back-off pulling image "x": SignatureValidationFailed: rejected'))
+    said = 'Failed to pull image "x": SignatureValidationFailed: image pull failed for x because it is not signed'
+    early = an_event("iris-new-1", "Failed", said, "2026-01-01T00:00:01Z")
+    later = an_event("iris-new-1", "Failed", "Error: SignatureValidationFailed", "2026-01-01T00:00:02Z")
+    assert (worst(pod, early, later).kind, worst(pod, early, later).reason) == (
+        Severity.SUSPICIOUS,
+        f"ErrImagePull: {said}",
+    )
+
+
 def test_the_events_of_another_pod_are_ignored() -> None:
     pod = a_pod(state=waiting("ImagePullBackOff", "Back-off pulling image"))
     assert worst(pod, an_event("iris-new-2", "Failed", "manifest unknown")).kind is Severity.SUSPICIOUS

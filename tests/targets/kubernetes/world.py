@@ -207,7 +207,7 @@ def forget_dead_registries(engine: Engine) -> None:
     api = engine.api()
     for image in api.get("/images/json"):
         for tag in image.get("RepoTags") or []:
-            found = re.match(r"127\.0\.0\.1:(\d+)/iris", tag)
+            found = re.match(r"127\.0\.0\.1:(\d+)/(iris|testbed/)", tag)
             if found and not _listens(int(found[1])):
                 with suppress(Unavailable):
                     api.delete(f"/images/{tag}?force=1")
