@@ -123,7 +123,7 @@ def _tls(keys: Path, rule: str, *, verify: bool) -> ssl.SSLContext:
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # as a service, the home may be out of reach
         return {}
     except (OSError, ValueError) as exc:
         raise ConfigError(

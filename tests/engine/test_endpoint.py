@@ -127,6 +127,13 @@ def test_an_engine_that_deployd_cannot_speak_to_is_refused(url: str, monkeypatch
     assert "a socket of this machine" in refused.value.hint
 
 
+def test_a_config_directory_that_cannot_be_read_names_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listen(module.USUAL)
+    (home / "file").touch()
+    monkeypatch.setenv("DOCKER_CONFIG", str(home / "file"))
+    assert endpoint().rule == "the usual socket"
+
+
 def test_a_config_of_the_docker_client_that_is_no_json_is_a_fault(home: Path) -> None:
     listen(module.USUAL)
     (home / ".docker").mkdir()
