@@ -16,6 +16,7 @@ from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingRegressor,
     GradientBoostingClassifier,
+    GradientBoostingRegressor,
     HistGradientBoostingRegressor,
     IsolationForest,
     RandomForestClassifier,
@@ -169,6 +170,7 @@ KINDS: dict[str, tuple[Any, str]] = {
         lambda seed: flowers(GradientBoostingClassifier(n_estimators=10, random_state=seed)),
         "trees",
     ),
+    "default gradient boosting": (lambda seed: values(GradientBoostingRegressor(random_state=seed)), "skops"),
     "histogram gradient boosting": (
         lambda seed: values(HistGradientBoostingRegressor(max_iter=10, random_state=seed)),
         "skops",
