@@ -46,8 +46,13 @@ def create_app(service: Service) -> App:
     answering = Predictions(service, GZipMiddleware(app, minimum_size=1024))
     if not service.settings.cors:
         return answering
-    origins = list(service.settings.cors)
-    return CORSMiddleware(answering, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
+    return CORSMiddleware(
+        answering,
+        allow_origins=list(service.settings.cors),
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=["Inference-Header-Content-Length", "Retry-After", "X-Request-ID"],  # else pages cannot read them
+    )
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -41,6 +41,10 @@ async def test_pages_of_named_origins_may_call_the_service(iris_dir: Path) -> No
             assert (asked.headers.get("access-control-allow-origin") == origin) is allowed
             assert (answer.headers.get("access-control-allow-origin") == origin) is allowed
             assert answer.status_code == 200
+        refused = await client.post("/predict", json={}, headers={"Origin": "https://app.example.com"})
+        assert refused.status_code == 422
+        assert refused.headers["access-control-allow-origin"] == "https://app.example.com"
+        assert "Inference-Header-Content-Length" in refused.headers["access-control-expose-headers"]
 
 
 async def test_without_the_setting_no_other_origin_may(client: httpx.AsyncClient) -> None:
