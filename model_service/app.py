@@ -51,7 +51,11 @@ def create_app(service: Service) -> App:
         allow_origins=list(service.settings.cors),
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
-        expose_headers=["Inference-Header-Content-Length", "Retry-After", "X-Request-ID"],  # else pages cannot read them
+        expose_headers=[
+            "Inference-Header-Content-Length",
+            "Retry-After",
+            "X-Request-ID",
+        ],  # else pages cannot read them
     )
 
 
