@@ -22,8 +22,10 @@ ROWS = {
     "tabular": ({"age": None, "monthly_fee": 30.5, "calls": 2, "plan": "plus", "country": "DE"}, {"yes", "no"}),
     "text": (["The bill shows the wrong amount"], {"payment"}),
 }
-# Of the project's own environment nothing may be found, and bytecode is not needed for one run.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+# Nothing of the project's own environment, nor of the make that runs the tests.
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "MAKE"))
+}
 
 
 class Made:
