@@ -10,7 +10,7 @@ WORKERS = $(shell echo $$(($$(nproc) + 1)))  # one more than there are cores, si
 # Without bytecode files every test worker, and every daemon that a test starts, would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup wheel install demo test faults check lint format bench lock clean
+.PHONY: setup wheel install demo test test-pythons faults check lint format bench lock clean
 
 setup: .venv/.installed
 
@@ -60,6 +60,11 @@ lint: setup
 
 test: setup
 	$(PY) -m tests $(PYTEST_ARGS)
+
+# The image of the model service on other Pythons: in /usr/local, as in the official images, and Debian 13's 3.13.
+test-pythons: setup
+	set -e; for python in $$($(PY) -m tests.testbed.pythons); do \
+	    DEPLOYD_TEST_PYTHON=$$python $(PY) -m pytest -q tests/model_service/test_image.py $(PYTEST_ARGS); done
 
 # The long proof: deployd is killed two hundred times, under load.
 faults: setup

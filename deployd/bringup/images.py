@@ -22,11 +22,9 @@ from deployd.errors import Unavailable
 
 PYTHON = "python:3.11-slim-bookworm"
 HAPROXY = "haproxy:lts"
-_DEBIAN = "deployd-testbed/debian:bookworm"
 _FIRST_ANSWER_S = 10
 
-_PYTHON_STAND_IN = f"""FROM {_DEBIAN}
-COPY host /
+_PYTHON_STAND_IN = f"""COPY host /
 ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \\
     PIP_CERT={host.BUNDLE} SSL_CERT_FILE={host.BUNDLE} PIP_ROOT_USER_ACTION=ignore
 RUN ln -s /usr/bin/python3 /usr/local/bin/python && rm -f /usr/lib/python3*/EXTERNALLY-MANAGED \\
@@ -117,6 +115,15 @@ def context_of(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def make_python(api: EngineApi, name: str, suite: str, progress: Progress) -> None:
+    """Make the image `name` from the Python of Debian `suite`; needs root on Debian."""
+    archive, debian = debian_root(suite, progress), f"deployd-testbed/debian:{suite}"
+    with progress.step(f"making {name} from Debian's Python"):
+        import_root(api, archive, debian)
+        files = {f"host{path}": content for path, content in host.settings().items()}
+        build(api, name, f"FROM {debian}\n{_PYTHON_STAND_IN}", files)
+
+
 def _parts(name: str) -> tuple[str, str]:
     """Repository and tag. A colon before the last slash belongs to a registry's port."""
     repository, colon, tag = name.rpartition(":")
@@ -137,14 +144,7 @@ def _ensure_one(api: EngineApi, name: str, progress: Progress) -> None:
         with progress.step(f"making {name} from Debian's haproxy"):
             build(api, name, _HAPROXY_STAND_IN, {"docker-entrypoint.sh": _HAPROXY_ENTRYPOINT})
     elif can_install():
-        _make_python(api, progress)
+        make_python(api, PYTHON, "bookworm", progress)
     else:
         hint = "check the network and the engine's registry settings; only root on Debian can make a stand-in"
         raise Unavailable(f"{name} cannot be pulled: {reason.message}", hint=hint) from reason
-
-
-def _make_python(api: EngineApi, progress: Progress) -> None:
-    archive = debian_root("bookworm", progress)
-    with progress.step(f"making {PYTHON} from Debian's Python"):
-        import_root(api, archive, _DEBIAN)
-        build(api, PYTHON, _PYTHON_STAND_IN, {f"host{path}": content for path, content in host.settings().items()})
