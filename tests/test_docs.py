@@ -110,7 +110,7 @@ def _commands(group: Any) -> Iterator[tuple[str, ...]]:
 @every_page
 def test_every_target_of_make_is_there(page: Path) -> None:
     makefiles = (ROOT / "Makefile", ROOT / "deployd/starter/templates/every/Makefile")
-    targets = {name for file in makefiles for name in re.findall(r"^(\w+):", file.read_text(), re.MULTILINE)}
+    targets = {name for file in makefiles for name in re.findall(r"^([\w-]+):", file.read_text(), re.MULTILINE)}
     said = [words.split() for words in [*_typed(page), *_inline(page)]]
     assert {words[1] for words in said if words[:1] == ["make"] and len(words) > 1} <= targets
 
