@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from deployd import check_builder
+from deployd.check_models import registered
 from deployd.check_ports import held_by_deployd, usable, wanted
 from deployd.check_reports import reported
 from deployd.check_repository import example, found_in, is_example
@@ -21,7 +22,7 @@ from deployd.config.urls import public_urls
 from deployd.engine.client import EngineClient, is_podman, product
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.finding import Finding, Verdict
-from deployd.forges.configured import sections
+from deployd.forges.configured import references_of
 from deployd.gates.own import INSTALL, missing, programs_of
 from deployd.gates.scoring import unable
 from deployd.gateway.certificates import Certificate, look, prove
@@ -53,6 +54,7 @@ async def check(path: Path) -> list[Finding]:
         *await _metrics(config),
         *[finding async for finding in _engine(config)],
     ]
+    found += await registered(config)
     async with asyncio.TaskGroup() as tasks:
         looking = [tasks.create_task(_app(config, app)) for app in config.app]
     found += [finding for app in config.app for finding in (*_programs(app), *_shares(app))]
@@ -65,7 +67,7 @@ def _counted(config: Config) -> str:
 
 
 def _access(config: Config) -> Iterator[Finding]:
-    if not any(section.secrets for section in sections(config).values()):
+    if not any(references_of(config).values()):
         said = "no secret: every webhook is refused, only the timer finds pushes"
         yield Finding("webhooks", "warning", said, "set secrets in [github], or in the section of your forge")
     if not config.auth.tokens:

@@ -7,7 +7,7 @@ from deployd.config.daemon import Config
 from deployd.config.values import read_secret
 from deployd.errors import ConfigError
 from deployd.finding import Finding
-from deployd.forges.configured import sections
+from deployd.forges.configured import references_of, sections
 from deployd.forges.gitlab import GitLab
 
 
@@ -26,8 +26,9 @@ def readable(config: Config) -> Iterator[Finding]:
 
 def references(config: Config) -> Iterator[tuple[str, str]]:
     """The key path and the reference of every secret in the config."""
+    for name, its in references_of(config).items():
+        yield from ((f"{name}.secrets[{at}]", one) for at, one in enumerate(its))
     for name, section in sections(config).items():
-        yield from ((f"{name}.secrets[{at}]", one) for at, one in enumerate(section.secrets))
         if section.token is not None:
             yield f"{name}.token", section.token
     if config.github.app is not None:
@@ -45,6 +46,12 @@ def _of(app: App) -> Iterator[tuple[str, str]]:
             yield key, reference
     if app.watch is not None and app.watch.prometheus is not None and app.watch.prometheus.token is not None:
         yield "watch.prometheus.token", app.watch.prometheus.token
+    if app.model is not None:
+        yield from (
+            (f"model.{key}", one)
+            for key, one in (("password", app.model.password), ("token", app.model.token))
+            if one is not None
+        )
     yield from ((f"build.secrets.{name}", one) for name, one in app.build.secrets.items())
     env = (app.docker if app.target == "docker" or app.kubernetes is None else app.kubernetes).env_secrets.items()
     yield from ((f"{app.target}.env_secrets.{name}", one) for name, one in env)

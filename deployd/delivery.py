@@ -16,7 +16,8 @@ class Delivery(Struct, frozen=True):
 class Push(Struct, frozen=True):
     """One parsed push event: the ref of the repository has moved to `commit`, or was deleted.
 
-    `repository` is its host and full path in lower case (`github.com/acme/iris`), `ref` is full (`refs/heads/main`).
+    `repository` is its host and full path in lower case (`github.com/acme/iris`), `ref` is full (`refs/heads/main`). Of a
+    registered model that has moved they are its name and the alias (`@champion`), and `commit` is empty.
     `aliases` are the names that it has by its other addresses. A hint: what is deployed is read from the repository itself.
     """
 
@@ -44,6 +45,13 @@ class Proposal(Struct, frozen=True):
     title: str = ""
     author: str = ""
     fork: str | None = None
+
+
+class Moved(Struct, frozen=True):
+    """An alias of a registered model points to another version, or to none. A hint, like a push."""
+
+    model: str
+    alias: str
 
 
 class Ping(Struct, frozen=True):
@@ -87,9 +95,14 @@ class Owed(Struct, frozen=True):
     commit: str
 
     @property
-    def deleted(self) -> bool:
-        """It tells of a ref that was deleted, and so names no commit."""
+    def names_no_commit(self) -> bool:
+        """It tells of a ref that was deleted, or of a model."""
         return not self.commit.strip("0")
+
+    @property
+    def of_model(self) -> bool:
+        """It tells that the alias of a registered model has moved."""
+        return not self.commit
 
 
 class Outcome(Struct, frozen=True):

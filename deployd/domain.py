@@ -14,12 +14,12 @@ from deployd.act import Act
 from deployd.delivery import Owed
 from deployd.status import Status
 
-TriggerKind = Literal["push", "poll", "manual", "rollback", "restart"]
+TriggerKind = Literal["push", "poll", "model", "manual", "rollback", "restart"]
 
 
 class Trigger(Struct, frozen=True):
-    """Who asked for a deploy: a delivery's GUID, the poll, or a person by name. A restart that nobody asked for follows a changed
-    config."""
+    """Who asked for a deploy: a delivery's GUID, the poll, or a person by name. `model`: another version of the registered model,
+    whether a delivery told of it or not. A restart that nobody asked for follows a changed config."""
 
     kind: TriggerKind
     delivery: str | None = None
@@ -27,15 +27,52 @@ class Trigger(Struct, frozen=True):
 
     @property
     def automatic(self) -> bool:
-        """It comes from a look at the remote, not from a person."""
-        return self.kind in {"push", "poll"}
+        """It comes from a look, not from a person."""
+        return self.kind in {"push", "poll", "model"}
+
+
+class ModelVersion(Struct, frozen=True):
+    """A version of a model in a registry. `source` and `created` (milliseconds since 1970) tell it from another one of the same
+    name and number: the numbers of a model that is deleted and registered again begin anew."""
+
+    name: str
+    version: str
+    source: str
+    created: int
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+    @property
+    def short(self) -> str:
+        """`iris v3`."""
+        return f"{self.name} v{self.version}"
+
+    @property
+    def path(self) -> str:
+        """`iris/3`, as in MLflow's `models:/iris/3`."""
+        return f"{self.name}/{self.version}"
+
+
+class Goal(Struct, frozen=True):
+    """What an app should serve: a commit and, where it takes its model from a registry, a version of that."""
+
+    commit: str
+    registered: ModelVersion | None = None
 
 
 class Head(Struct, frozen=True):
-    """What the remote shows for what an app follows: the full ref and the commit that it points to."""
+    """What is there now of what an app follows: the full ref, the commit that it points to, and the version of the registered
+    model that the alias points to."""
 
     ref: str
     commit: str
+    registered: ModelVersion | None = None
+
+    @property
+    def goal(self) -> Goal:
+        """What the app serves when it follows this head."""
+        return Goal(self.commit, self.registered)
 
 
 class Wanted(Struct, frozen=True):
@@ -52,6 +89,12 @@ class Wanted(Struct, frozen=True):
     rebuild: bool = False
     prove: bool = False
     accept_changes: bool = False
+    registered: ModelVersion | None = None
+
+    @property
+    def goal(self) -> Goal:
+        """What the app is to serve."""
+        return Goal(self.commit, self.registered)
 
 
 class Skip(Struct, frozen=True):
@@ -61,11 +104,11 @@ class Skip(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """What an app remembers of its remote: the head that was decided upon last, the commit that was wanted last and its ref, and
+    """What an app remembers of what it follows: the head that was decided upon last, what was wanted last and its ref, and
     the deliveries that owe it a look: the newest of them, oldest first."""
 
-    decided: str | None = None
-    wanted: str | None = None
+    decided: Goal | None = None
+    wanted: Goal | None = None
     wanted_ref: str | None = None
     owed: tuple[Owed, ...] = ()
 
@@ -174,6 +217,8 @@ class Deploy(Struct, frozen=True):
     the app. Those and `image_size` (in bytes) are None where an older deployd made it. `accept_changes`: other predictions than
     those of the live release are expected.
 
+    `registered` is the version of the registered model that is built in; `model` is what the release says of its model itself.
+
     `standby`: while it is live and watched, the release that the traffic can return to; `returning`: why it does, from the
     verdict until the return is recorded.
     """
@@ -208,11 +253,17 @@ class Deploy(Struct, frozen=True):
     steps: tuple[Step, ...] = ()
     gates: tuple[GateResult, ...] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
+    registered: ModelVersion | None = None
 
     @property
     def name(self) -> str:
         """`iris/42`."""
         return f"{self.app}/{self.number}"
+
+    @property
+    def goal(self) -> Goal:
+        """What it brings."""
+        return Goal(self.commit, self.registered)
 
 
 def model_version(model: Mapping[str, Any]) -> str:
@@ -257,7 +308,7 @@ class AppState(Struct, frozen=True):
     in_flight: Deploy | None = None
     queued: int = 0
     at_rest: bool = True
-    wanted: str | None = None
+    wanted: Goal | None = None
     wanted_at: datetime | None = None
     held_reason: str = ""
     owed_since: datetime | None = None
@@ -267,12 +318,17 @@ class AppState(Struct, frozen=True):
     @property
     def held_commit(self) -> str | None:
         """The commit that the app does not go to by itself."""
+        return self.held.commit if self.held is not None else None
+
+    @property
+    def held(self) -> Goal | None:
+        """What the app does not go to by itself."""
         return self.wanted if self.held_reason else None
 
     def behind_since(self) -> datetime | None:
         """Since when the app has not served what its remote wants, as far as that is known; None when it does."""
         since = [] if self.owed_since is None else [self.owed_since]
-        if self.wanted_at is not None and (self.live is None or self.live.commit != self.wanted):
+        if self.wanted_at is not None and (self.live is None or self.live.goal != self.wanted):
             went_live = self.live.live_at if self.live is not None else None
             since.append(max(self.wanted_at, went_live) if self.held_reason and went_live else self.wanted_at)
         return min(since, default=None)
@@ -290,13 +346,15 @@ class Event(Struct, frozen=True):
     data: Mapping[str, Any]
 
 
-def labels(instance: str, app: str, number: int | None = None, commit: str | None = None) -> dict[str, str]:
+def labels(instance: str, app: str, number: int | None = None, goal: Goal | None = None) -> dict[str, str]:
     """The labels that everything deployd creates carries; what lacks `io.deployd.instance` is never touched."""
     found = {"io.deployd.instance": instance, "io.deployd.app": app}
     if number is not None:
         found["io.deployd.deploy"] = str(number)
-    if commit is not None:
-        found["io.deployd.commit"] = commit
+    if goal is not None:
+        found["io.deployd.commit"] = goal.commit
+    if goal is not None and goal.registered is not None:
+        found["io.deployd.model"] = goal.registered.path
     return found
 
 

@@ -40,6 +40,7 @@ from deployd.http.server import Server
 from deployd.http.sockets import Sockets, sockets_of
 from deployd.logs.logs import Logs
 from deployd.metrics import DELIVERIES
+from deployd.mlflow.models import MlflowModels
 from deployd.passage import Parts
 from deployd.pipeline import Pipeline
 from deployd.ports.builder import Builder
@@ -191,14 +192,16 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         running.tell(expect)
         builder = _builder(config)
         gates = Gates(store, source, readers, recordings)
-        parts = Parts(store, logs, source, builder, targets, gates)
+        models = MlflowModels(running, store, state / "models")
+        stack.push_async_callback(models.close)
+        parts = Parts(store, logs, source, builder, targets, gates, models)
         registry = config.registry.prefix if config.registry else None
         pipeline = Pipeline(parts, instance=config.server.identity, builder=config.builder, registry=registry)
         watch = Watch(targets, source, gates)
         aftermath = Aftermath(store, logs, targets, builder, config.builder.cache_bytes, watch)
         checks = GitHubChecks(running, logs)
         stack.push_async_callback(checks.close)
-        scheduler = Scheduler(running, store, source, pipeline, aftermath, targets, checks=checks)
+        scheduler = Scheduler(running, store, source, pipeline, aftermath, targets, checks=checks, models=models)
         sampler = Sampler(running, store, docker.counted)
         not_kept = NotKeptList(lambda scope: peer_of(scope, running.config))
         webhooks = Doors(

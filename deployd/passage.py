@@ -20,6 +20,7 @@ from deployd.metrics import GATES
 from deployd.ports.builder import Builder
 from deployd.ports.gate import Candidate, Gate
 from deployd.ports.log import MarkedLog
+from deployd.ports.models import Models
 from deployd.ports.source import Context, Source
 from deployd.ports.target import Target
 from deployd.probe import provenance
@@ -43,6 +44,7 @@ class Parts:
     builder: Builder
     targets: Mapping[str, Target]
     gates: Callable[[App], Sequence[Gate]]
+    models: Models
 
 
 class Passage(Recorder):

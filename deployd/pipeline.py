@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from deployd.config.app import App
 from deployd.config.daemon import BuilderSection
 from deployd.config.digest import app_digest, release_digest
-from deployd.domain import Deploy, Head, Image, labels
+from deployd.domain import Deploy, Goal, Head, Image, labels
 from deployd.errors import BuildFailed, DeploydError, RequestRefused, RolloutFailed, Unavailable
 from deployd.passage import MayCutOver, Parts, Passage
 from deployd.ports.builder import BuildRequest
@@ -53,7 +53,8 @@ class Pipeline:
                     if deploy.prove and (why := why_unprovable(app)):
                         raise RolloutFailed(why)
                     await self._parts.targets[app.target].require(app)
-                    if deploy.rollback_to is None and deploy.trigger.kind != "restart":
+                    if not _has_its_image(deploy):
+                        _require_its_model(app, deploy)
                         context = await self._fetch(app, passage, stack)
                         image = await self._build(app, passage, context)
                     else:
@@ -81,9 +82,9 @@ class Pipeline:
         await self._parts.store.advance(deploy, Status.PROVEN)
         passage.log.write(f"{deploy.name} is proven, and was not switched to\n")
 
-    async def built(self, app: App, commit: str) -> Image | None:
-        """The image of that commit as the app is configured now, when it was built before."""
-        return await self._built(app, self._request(app, commit))
+    async def built(self, app: App, goal: Goal) -> Image | None:
+        """The image of that commit and model as the app is configured now, when it was built before."""
+        return await self._built(app, self._request(app, goal))
 
     async def _record_config(self, app: App, deploy: Deploy) -> None:
         """Record the config that the release is made with; a rollback on Kubernetes has the former template and its config."""
@@ -94,7 +95,7 @@ class Pipeline:
         await self._parts.store.record_config(deploy, config, app_digest(app))
 
     async def _fetch(self, app: App, passage: Passage, stack: AsyncExitStack) -> Context:
-        """The build context of exactly the deploy's commit, until `stack` ends."""
+        """The build context of exactly the deploy's commit, and of what is built its version of the model, until `stack` ends."""
         deploy = passage.deploy
         await self._parts.store.advance(deploy, Status.BUILDING)
         async with passage.step("fetch"):
@@ -103,6 +104,9 @@ class Pipeline:
             if not deploy.subject:
                 facts = await self._parts.source.facts(app, Head(deploy.ref, deploy.commit))
                 await self._parts.store.record_subject(deploy, facts.subject, facts.author)
+            if app.model is not None and deploy.registered is not None and not _has_its_image(deploy):
+                found = await self._parts.models.fetch(app, deploy.registered, passage.log)
+                context.add(app.model.into, {**found.files, **found.made})
             return context
 
     async def _fetch_if_read(self, app: App, passage: Passage, stack: AsyncExitStack) -> None:
@@ -126,7 +130,7 @@ class Pipeline:
             log.write("waiting for another build to end (builder.concurrency)\n")
         async with self._slots, passage.step("build"):
             await passage.let_gates_get_ready()
-            request = self._request(app, deploy.commit)
+            request = self._request(app, deploy.goal)
             image = await self._built(app, request, deploy)
             if image is not None:
                 log.write(f"unchanged image: {image.reference} was built before\n")
@@ -178,16 +182,17 @@ class Pipeline:
         await self._parts.store.advance(deploy, Status.CHECKING)
         return earlier.image
 
-    def _request(self, app: App, commit: str) -> BuildRequest:
+    def _request(self, app: App, goal: Goal) -> BuildRequest:
         return BuildRequest(
             app=app,
-            commit=commit,
+            commit=goal.commit,
+            registered=goal.registered,
             name=f"{self._registry}/{app.name}"
             if app.target == "kubernetes"
             else f"deployd/{self._instance}/{app.name}",
-            tag=f"{commit}-{secrets.token_hex(4)}",
-            labels=labels(self._instance, app.name, commit=commit),
-            args={"COMMIT": commit, **app.build.args},
+            tag=f"{goal.commit}-{secrets.token_hex(4)}",
+            labels=labels(self._instance, app.name, goal=goal),
+            args={"COMMIT": goal.commit, **app.build.args},
         )
 
 
@@ -196,6 +201,18 @@ def why_unprovable(app: App) -> str:
     if app.target == "docker" and app.docker.start == "stop-first":
         return f'app.{app.name}.docker.start = "stop-first": it cannot run twice, so nothing can be proven beside what serves'
     return ""
+
+
+def _has_its_image(deploy: Deploy) -> bool:
+    """Whether a deploy uses an image that is there, and builds none."""
+    return deploy.rollback_to is not None or deploy.trigger.kind == "restart"
+
+
+def _require_its_model(app: App, deploy: Deploy) -> None:
+    if (app.model is None) != (deploy.registered is None):
+        added = "has no" if app.model is None else "has a"
+        what = f"{deploy.name} was queued before the config changed: {app.name} {added} table [app.model] now"
+        raise BuildFailed(what, hint=f"deployd deploy {app.name}")
 
 
 def _reads_the_commit(app: App) -> bool:

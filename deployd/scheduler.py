@@ -13,15 +13,16 @@ from deployd.config.app import App
 from deployd.config.digest import made_with, release_digest
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Proposal, Push
-from deployd.domain import AppState, Deploy, Head, Health, Trigger, Wanted
-from deployd.errors import RequestRefused, Unavailable
+from deployd.domain import AppState, Deploy, Head, Health, ModelVersion, Trigger, Wanted
+from deployd.errors import DeploydError, RequestRefused, Unavailable
 from deployd.lane import Lane
 from deployd.logs.log import printable
-from deployd.order.decide import head_of, why_no_head
+from deployd.order.decide import head_of, last_known, why_no_head
 from deployd.order.look import WAITS, Looks
 from deployd.pipeline import Pipeline, why_unprovable
 from deployd.plan import Plan, plan
 from deployd.ports.checks import Checks
+from deployd.ports.models import Models
 from deployd.ports.source import Source
 from deployd.ports.target import Target
 from deployd.pruning import Pruned
@@ -50,8 +51,9 @@ class Scheduler:
         *,
         waits: Sequence[float] = WAITS,
         checks: Checks | None = None,
+        models: Models | None = None,
     ) -> None:
-        """`waits`, `checks`: see Looks."""
+        """`waits`, `checks`, `models`: see Looks."""
         self._running = running
         self._store = store
         self._source = source
@@ -60,7 +62,8 @@ class Scheduler:
         self._targets = targets
         self._lanes: dict[str, Lane] = {}
         self._serving: dict[str, asyncio.Task[None]] = {}
-        self.looks = Looks(running, store, source, self._submit, waits, checks)
+        self.looks = Looks(running, store, source, self._submit, waits, checks, models)
+        self._models = models
 
     async def serve(self) -> None:
         """Run the lanes and the looks."""
@@ -107,8 +110,14 @@ class Scheduler:
         trigger, ref = Trigger("push", delivery=delivery.guid), f"refs/pull/{shown.number}/head"
         subject, author = printable(shown.title, _LONGEST_TITLE), printable(shown.author, _LONGEST_TITLE)
         known = [app for app in map(self._running.app, apps) if app is not None]
+        seen = await self._store.known(app.name for app in known)
         wanted = [
-            Wanted(app.name, shown.commit, ref, trigger, subject, author, target=app.target, prove=True)
+            Wanted(
+                *(app.name, shown.commit, ref, trigger, subject, author),
+                target=app.target,
+                prove=True,
+                registered=last_known(app, seen[app.name]),
+            )
             for app in known
         ]
         for deploy in await self._store.propose(wanted):
@@ -132,12 +141,14 @@ class Scheduler:
         if prove and (why := why_unprovable(app)):
             raise RequestRefused(409, why, hint=f"deployd deploy {name} deploys it")
         head = await self._head(app) if commit is None else Head(app.ref, await self._source.resolve(app, commit))
+        registered = await self._registered(app)
         wanted = Wanted(
             *(name, head.commit, head.ref, Trigger("manual", by=by)),
             target=app.target,
             rebuild=rebuild,
             prove=prove,
             accept_changes=accept_changes,
+            registered=registered,
         )
         deploy = await self._store.queue(wanted)
         self._submit(deploy)
@@ -169,6 +180,7 @@ class Scheduler:
             *(name, goal.commit, goal.ref, Trigger("rollback", by=by), goal.subject, goal.author),
             target=app.target,
             rollback_to=goal.number,
+            registered=goal.registered,
         )
         deploy = await self._store.queue(wanted)
         await self._store.record_image(deploy, goal.image)
@@ -286,7 +298,23 @@ class Scheduler:
         """What deploying that commit, branch or tag (None: the head) would do. Raises RequestRefused 404."""
         app = self._app(name)
         named = commit if commit is not None else (await self._head(app)).commit
-        return await plan(app, named, self._source, self._store, self._pipeline)
+        registered = await self._registered(app)
+        return await plan(app, named, registered, self._source, self._store, self._pipeline)
+
+    async def _registered(self, app: App) -> ModelVersion | None:
+        """The version of the app's registered model that is deployed now: while its registry cannot say, the one that was seen
+        last. RequestRefused 409 when none was."""
+        if app.model is None:
+            return None
+        assert self._models is not None  # noqa: S101 - see Looks
+        try:
+            return await self._models.present(app)
+        except DeploydError as exc:
+            known = last_known(app, (await self._store.known([app.name]))[app.name])
+            if known is None:
+                raise RequestRefused(409, exc.message, hint=exc.hint) from exc
+            logger.warning("%s: %s; it is deployed with %s, which was seen last", app.name, exc, known)
+            return known
 
     async def _head(self, app: App) -> Head:
         """The head of what the app follows. RequestRefused 409 when there is none."""

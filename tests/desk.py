@@ -44,7 +44,7 @@ from deployd.store.store import Store
 from deployd.tasks import uninterrupted
 from deployd.terminal import Size, Terminal
 from deployd.watch.stage import Watch
-from tests.fakes import FakeChecks, FakeSource
+from tests.fakes import FakeChecks, FakeModels, FakeSource
 
 REPO = "https://example.com/acme/iris.git"
 A, B, C = "a" * 40, "b" * 40, "c" * 40
@@ -267,14 +267,16 @@ class Desk:
         self.logs = Logs(directory / "logs")
         self.next_config = config = parse(dict(data))
         self.needs_restart: list[str] = []
-        targets = {"docker": self.target}
-        parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: ())
+        targets, self.models = {"docker": self.target}, FakeModels()
+        parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: (), self.models)
         watch = Watch(targets, self.source, parts.gates)
         pipeline = Pipeline(parts, instance="test", builder=config.builder, registry=None)
         aftermath = Aftermath(store, self.logs, targets, self.builder, config.builder.cache_bytes, watch)
         running = Running(config)
         self.checks = FakeChecks()
-        self.scheduler = Scheduler(running, store, self.source, pipeline, aftermath, targets, checks=self.checks)
+        self.scheduler = Scheduler(
+            *(running, store, self.source, pipeline, aftermath, targets), checks=self.checks, models=self.models
+        )
         self.sampler = Sampler(running, store, self.target.counted)
         reporting = Reporting(running, store, events, self.logs)
         self.services = Services(

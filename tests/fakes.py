@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from datetime import datetime
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any, Self, cast
 
 from deployd.config.app import App
-from deployd.domain import Deploy, GateResult, Head, Health, Image
-from deployd.errors import RequestRefused, RolloutFailed, Unavailable
+from deployd.domain import Deploy, GateResult, Head, Health, Image, ModelVersion
+from deployd.errors import DeploydError, RequestRefused, RolloutFailed, Unavailable
 from deployd.judge.traffic import Reading
 from deployd.ports.gate import Candidate, Gate, Serving
 from deployd.ports.log import Log
+from deployd.ports.models import ModelFiles
 from deployd.ports.source import CommitFacts, Context
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
 from deployd.ports.watching import Life, Lives
@@ -85,6 +87,10 @@ class FakeContext:
         assert self._open
         self._open = False
 
+    def add(self, into: str, files: Mapping[str, Path | bytes]) -> None:
+        added = {path: one if isinstance(one, bytes) else one.read_bytes() for path, one in files.items()}
+        self._files = {**self._files, **{f"{into}/{path}": content for path, content in added.items()}}
+
     async def tar(self) -> AsyncIterator[bytes]:
         assert self._open
         packed = io.BytesIO()
@@ -147,6 +153,23 @@ class FakeSource:
     async def ping(self, app: App) -> None:
         if self.away:
             raise Unavailable(f"{app.repo} is away")
+
+
+class FakeModels:
+    """A registry: what the alias of an app points to, by the app's name; at first to version 1. Can be away."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, ModelVersion] = {}
+        self.fault: DeploydError | None = None
+
+    async def present(self, app: App) -> ModelVersion:
+        if self.fault is not None:
+            raise self.fault
+        return self.versions.get(app.name, ModelVersion("iris", "1", "models:/m-1", 1))
+
+    async def fetch(self, app: App, version: ModelVersion, log: Log) -> ModelFiles:
+        log.write(f"fetching {version}\n")
+        return ModelFiles({}, {"MLmodel": version.path.encode()})
 
 
 class FakeChecks:

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from deployd.delivery import Owed
-from deployd.domain import AppState, Deploy, Image, Trigger, labels, model_version
+from deployd.domain import AppState, Deploy, Goal, Image, Trigger, labels, model_version
 from deployd.status import ACTIVE, RETURN, TRANSITIONS, Status, can_become
 
 
@@ -60,7 +60,7 @@ def test_what_no_person_asked_for_is_automatic(trigger: Trigger, automatic: bool
     ("commit", "deleted"), [("0" * 40, True), ("0" * 64, True), ("", True), ("0" * 39 + "1", False)]
 )
 def test_a_delivery_that_names_no_commit_tells_of_a_deletion(commit: str, deleted: bool) -> None:
-    assert Owed(1, "g", commit).deleted is deleted
+    assert Owed(1, "g", commit).names_no_commit is deleted
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def _at(minute: int) -> datetime:
     [
         (AppState("iris"), None),
         (AppState("iris", owed_since=_at(5)), _at(5)),
-        (AppState("iris", wanted="b", wanted_at=_at(3)), _at(3)),
-        (AppState("iris", wanted="b", wanted_at=_at(3), owed_since=_at(2)), _at(2)),
-        (AppState("iris", wanted="b", wanted_at=_at(3), owed_since=_at(5)), _at(3)),
-        (AppState("iris", live=_live("b", 4), wanted="b", wanted_at=_at(3)), None),
-        (AppState("iris", live=_live("b", 4), wanted="b", wanted_at=_at(3), owed_since=_at(5)), _at(5)),
-        (AppState("iris", live=_live("a", 1), wanted="b", wanted_at=_at(3)), _at(3)),
-        (AppState("iris", live=_live("a", 1), wanted="b", wanted_at=_at(3), held_reason="failed"), _at(3)),
-        (AppState("iris", live=_live("a", 7), wanted="b", wanted_at=_at(3), held_reason="by hand"), _at(7)),
+        (AppState("iris", wanted=Goal("b"), wanted_at=_at(3)), _at(3)),
+        (AppState("iris", wanted=Goal("b"), wanted_at=_at(3), owed_since=_at(2)), _at(2)),
+        (AppState("iris", wanted=Goal("b"), wanted_at=_at(3), owed_since=_at(5)), _at(3)),
+        (AppState("iris", live=_live("b", 4), wanted=Goal("b"), wanted_at=_at(3)), None),
+        (AppState("iris", live=_live("b", 4), wanted=Goal("b"), wanted_at=_at(3), owed_since=_at(5)), _at(5)),
+        (AppState("iris", live=_live("a", 1), wanted=Goal("b"), wanted_at=_at(3)), _at(3)),
+        (AppState("iris", live=_live("a", 1), wanted=Goal("b"), wanted_at=_at(3), held_reason="failed"), _at(3)),
+        (AppState("iris", live=_live("a", 7), wanted=Goal("b"), wanted_at=_at(3), held_reason="by hand"), _at(7)),
         (AppState("iris", live=_live("a", 1)), None),
     ],
     ids=[
@@ -123,8 +123,8 @@ def test_an_app_is_behind_since_its_remote_wanted_what_it_does_not_serve(
 
 
 def test_the_commit_that_an_app_does_not_go_to_is_the_wanted_one_while_it_is_held() -> None:
-    assert AppState("iris", wanted="b").held_commit is None
-    assert AppState("iris", wanted="b", held_reason="iris/2 failed").held_commit == "b"
+    assert AppState("iris", wanted=Goal("b")).held_commit is None
+    assert AppState("iris", wanted=Goal("b"), held_reason="iris/2 failed").held_commit == "b"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_an_image_is_run_by_its_digest_once_it_has_one() -> None:
 
 
 def test_labels_say_whose_a_thing_is() -> None:
-    assert labels("one", "iris", 42, "abc") == {
+    assert labels("one", "iris", 42, Goal("abc")) == {
         "io.deployd.instance": "one",
         "io.deployd.app": "iris",
         "io.deployd.deploy": "42",

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deployd.domain import AppState, Deploy, Health, Trigger
+from deployd.domain import AppState, Deploy, Goal, Health, Trigger
 from deployd.standing import standing
 from deployd.status import Status
 
@@ -24,7 +24,11 @@ LIVE = AppState("iris", live=deploy("iris", 42, Status.LIVE))
             [
                 LIVE,
                 AppState(
-                    "rose", in_flight=deploy("rose", 3, Status.ROLLING_OUT), queued=2, wanted="b" * 40, held_reason="x"
+                    "rose",
+                    in_flight=deploy("rose", 3, Status.ROLLING_OUT),
+                    queued=2,
+                    wanted=Goal("b" * 40),
+                    held_reason="x",
                 ),
             ],
             "1 of 2 apps served: iris/42; under way: rose/3 rolling out; waiting: 2; held: rose",

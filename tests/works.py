@@ -1,7 +1,7 @@
 """A scheduler with a real store, real git and the real pipeline on a real repository; only builder and target are fakes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -13,12 +13,13 @@ from deployd.config.daemon import Git
 from deployd.config.file import parse
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Outcome, Push
-from deployd.domain import Deploy
+from deployd.domain import Deploy, Goal, ModelVersion
 from deployd.events import Events
 from deployd.logs.logs import Logs
 from deployd.passage import Parts
 from deployd.pipeline import Pipeline
 from deployd.ports.gate import Gate
+from deployd.ports.models import Models
 from deployd.scheduler import Scheduler
 from deployd.source.source import GitSource
 from deployd.status import Status
@@ -26,10 +27,12 @@ from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.watch.stage import Watch
 from tests.desk import MAIN, FakeBuilder, FakeTarget
-from tests.fakes import FakeChecks
+from tests.fakes import FakeChecks, FakeModels
 from tests.source.repositories import Repository
 
 _GUIDS = count(1)
+
+MakeModels = Callable[[Running, Store], Models]
 
 
 class _Source(GitSource):
@@ -56,6 +59,7 @@ class Works:
         events: Events,
         builder: FakeBuilder,
         apps: Sequence[dict[str, Any]],
+        models: MakeModels | None = None,
     ) -> None:
         named = [
             {"name": "iris", "repo": str(repository.path), "gateway": {"listen": 8000 + at}}
@@ -76,17 +80,19 @@ class Works:
         self.gates: list[Gate] = []
         self.logs = Logs(directory / "logs")
         self.source = _Source(self.config.git, directory / "git")
-        targets = {"docker": self.target}
-        parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: self.gates)
+        targets, self.registry = {"docker": self.target}, FakeModels()
+        self.running = Running(self.config)
+        made = models(self.running, store) if models is not None else self.registry
+        parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: self.gates, made)
         self.pipeline = Pipeline(parts, instance="test", builder=self.config.builder, registry=None)
         watch = Watch(targets, self.source, parts.gates)
         aftermath = Aftermath(store, self.logs, targets, self.builder, self.config.builder.cache_bytes, watch)
-        self.running = Running(self.config)
         self.checks = FakeChecks()
         self.scheduler = Scheduler(
             *(self.running, store, self.source, self.pipeline, aftermath, targets),
             waits=(0.01, 0.01),
             checks=self.checks,
+            models=made,
         )
         self._written = 0
         self._model = b""
@@ -146,6 +152,14 @@ class Works:
         assert deploy is not None
         return deploy
 
+    async def moved(self, *apps: str, guid: str | None = None) -> str:
+        """MLflow tells that an alias has moved; the GUID of its delivery."""
+        guid = guid or str(next(_GUIDS))
+        await self.scheduler.accept(
+            Delivery("mlflow", guid, "webhook"), Push("iris", "@champion", ""), apps or ("iris",)
+        )
+        return guid
+
     async def answered(self, guid: str) -> Outcome:
         """What came of a delivery for its first app, once no app of it owes a look any more."""
         async with asyncio.timeout(30):
@@ -179,24 +193,30 @@ class Works:
         state = await self.store.state(app)
         return state.live.commit if state.live is not None else None
 
-    async def serves(self, commit: str, app: str = "iris") -> None:
-        """Until an app serves that commit and nothing waits any more."""
+    async def serves(self, commit: str, app: str = "iris", model: ModelVersion | None = None) -> Deploy:
+        """Until an app serves that commit, with that version of its model, and nothing waits any more."""
         async with asyncio.timeout(30):
             watch = self.events.watch(after=0)
             while True:
                 state = await self.store.state(app)
-                if state.live is not None and state.live.commit == commit and not (state.queued or state.in_flight):
-                    return
+                live = state.live
+                if live is not None and live.goal == Goal(commit, model) and not (state.queued or state.in_flight):
+                    return live
                 await anext(watch)
 
 
 @asynccontextmanager
-async def works(directory: Path, *apps: dict[str, Any], builder: FakeBuilder | None = None) -> AsyncIterator[Works]:
-    """Works that run for the length of the block; by default one app `iris` that follows main."""
+async def works(
+    directory: Path, *apps: dict[str, Any], builder: FakeBuilder | None = None, models: MakeModels | None = None
+) -> AsyncIterator[Works]:
+    """Works that run for the length of the block; by default one app `iris` that follows main. `models` makes what asks the
+    registry of models, instead of the fake in `registry`."""
     repository = Repository.create(directory / "acme" / "iris.git")
     events = Events()
     async with Database(directory / "deployd.db") as database:
-        made = Works(directory, repository, Store(database, events), events, builder or FakeBuilder(), apps or ({},))
+        made = Works(
+            directory, repository, Store(database, events), events, builder or FakeBuilder(), apps or ({},), models
+        )
         async with made.source:
             task = asyncio.create_task(made.scheduler.serve())
             async with asyncio.timeout(30):

@@ -57,8 +57,23 @@ class BaseAnswer(Answer):
     digest: str
 
 
+class RegisteredAnswer(Answer):
+    """A version of a registered model: where the registry has it, and when it was created, in milliseconds since 1970."""
+
+    name: str
+    version: str
+    source: str = ""
+    created: int = 0
+
+    @property
+    def short(self) -> str:
+        """`iris v3`."""
+        return f"{self.name} v{self.version}"
+
+
 class DeployAnswer(Answer):
-    """One deploy. In lists `steps` is empty. `prove`: it was only proven, and never served. `standby`: the release that stands by
+    """One deploy. In lists `steps` is empty. `registered` is the version of the registered model that is built in, `model` what
+    the release says of its model. `prove`: it was only proven, and never served. `standby`: the release that stands by
     for it, while it is watched."""
 
     app: str
@@ -88,6 +103,7 @@ class DeployAnswer(Answer):
     steps: list[StepAnswer] = []
     gates: list[GateAnswer] = []
     model: dict[str, Any] = {}
+    registered: RegisteredAnswer | None = None
 
     @property
     def name(self) -> str:

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from msgspec import structs
 from starlette.responses import Response
 
-from deployd.api.answers import DeployAnswer, DeploysAnswer, DiffAnswer, DifferenceAnswer
+from deployd.api.answers import DeployAnswer, DeploysAnswer, DiffAnswer, DifferenceAnswer, RegisteredAnswer
 from deployd.api.asked import CommitName, DeployAsked, RollbackAsked, ScaleAsked
 from deployd.api.auth import READS, RULES, Deployer
 from deployd.api.differences import differences
@@ -153,6 +154,7 @@ async def plan(app: str, services: Given, commit: CommitName | None = None) -> P
         known=DeployAnswer.of(found.known) if found.known else None,
         image=found.image.full_name if found.image else None,
         steps=list(found.steps),
+        registered=RegisteredAnswer.model_validate(found.registered) if found.registered is not None else None,
     )
 
 
@@ -222,7 +224,7 @@ async def shown_apps(services: Services) -> list[AppState]:
 def app_answer(services: Services, state: AppState) -> AppAnswer:
     """How an app is."""
     app = services.config.find(state.app)
-    held = HeldAnswer(commit=state.held_commit, reason=state.held_reason) if state.held_commit else None
+    held = HeldAnswer(**structs.asdict(state.held), reason=state.held_reason) if state.held is not None else None
     trouble, waiting = services.scheduler.looks.trouble(state.app), services.scheduler.looks.waiting(state.app)
     owed_since = (state.owed_since if waiting is None else None) or (trouble.since if trouble is not None else None)
     why = trouble.reason if trouble is not None else "the remote is being looked at"

@@ -32,6 +32,7 @@ def differences(before: Deploy, after: Deploy) -> list[Difference]:
 def _facts(deploy: Deploy) -> Iterator[tuple[str, Any]]:
     for name in ("commit", "ref", "subject", "author", "rollback_to"):
         yield name, getattr(deploy, name) or None
+    yield "registered model", deploy.registered.short if deploy.registered is not None else None
     yield "trigger", deploy.trigger.kind
     yield "status", deploy.status.value
     yield "reason", deploy.reason or None

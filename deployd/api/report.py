@@ -51,6 +51,7 @@ def _facts(deploy: Deploy, former: Deploy | None) -> Iterator[tuple[str, str]]:
     trigger = deploy.trigger
     yield "App", f"{deploy.app}, on {deploy.target}"
     yield "Commit", f"`{deploy.commit}`"
+    yield "Registered model", _plain(deploy.registered.short) if deploy.registered is not None else ""
     yield "Subject", _plain(deploy.subject)
     yield "Author", _plain(deploy.author)
     yield "Ref", _plain(deploy.ref)

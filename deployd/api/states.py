@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from deployd.api.answers import Answer, BaseAnswer, DeployAnswer, bases_of
+from deployd.api.answers import Answer, BaseAnswer, DeployAnswer, RegisteredAnswer, bases_of
 from deployd.domain import AppState, HealthState
 
 
@@ -16,6 +16,7 @@ class LiveAnswer(Answer):
     bases: list[BaseAnswer] = []
     since: datetime | None = None
     model: dict[str, Any] = {}
+    registered: RegisteredAnswer | None = None
 
 
 class HealthAnswer(Answer):
@@ -45,9 +46,10 @@ class FailedAnswer(Answer):
 
 
 class HeldAnswer(Answer):
-    """The commit that is not deployed although the branch has it, and why."""
+    """The commit, and the version of the registered model, that is not deployed although it was wanted last, and why."""
 
     commit: str
+    registered: RegisteredAnswer | None = None
     reason: str
 
 
@@ -128,6 +130,7 @@ def live_of(state: AppState) -> LiveAnswer | None:
         bases=bases,
         since=state.live_since,
         model=dict(live.model),
+        registered=RegisteredAnswer.model_validate(live.registered) if live.registered is not None else None,
     )
 
 
@@ -193,7 +196,8 @@ class TrafficAnswer(Answer):
 
 
 class PlanAnswer(Answer):
-    """What deploying a commit would do. `head` is the present head of the watched ref, `known` the commit's last deploy."""
+    """What deploying a commit would do. `head` is the present head of the watched ref, `registered` the version of the registered
+    model that the alias points to, `known` the commit's last deploy."""
 
     app: AppAnswer
     commit: str
@@ -201,3 +205,4 @@ class PlanAnswer(Answer):
     known: DeployAnswer | None
     image: str | None
     steps: list[str]
+    registered: RegisteredAnswer | None = None

@@ -14,13 +14,14 @@ from starlette.types import Receive, Scope, Send
 
 from deployd.api.not_kept import NotKeptList
 from deployd.config.app import App
-from deployd.delivery import Delivery, Ignored, Ping, Proposal, Push, Pushes
+from deployd.delivery import Delivery, Ignored, Moved, Ping, Proposal, Push, Pushes
 from deployd.errors import DeliveryRejected, Unavailable
 from deployd.forges.filters import follows, why_ignored, why_not_proven
 from deployd.forges.forge import Forge, Headers, Said
 from deployd.forges.form import payload
 from deployd.http.bodies import SMALL, Bodies, Gone, too_large
 from deployd.http.problems import PROBLEM_JSON, problem
+from deployd.logs.log import printable
 
 _log = logging.getLogger(__name__)
 
@@ -84,8 +85,11 @@ class WebhookDoor:
     def follow(self, apps: Sequence[App]) -> None:
         """Use these apps from now on."""
         self._apps: dict[str | None, list[App]] = {}
+        self._of_model: dict[tuple[str, str], list[str]] = {}
         for app in apps:
             self._apps.setdefault(app.webhook_name, []).append(app)
+            if app.model is not None:
+                self._of_model.setdefault((app.model.name, app.model.alias), []).append(app.name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -129,6 +133,8 @@ class WebhookDoor:
                 return self._ignored(delivery, found, reason)
             case Proposal():
                 return await self._prove(delivery, found)
+            case Moved():
+                return await self._take_model(delivery, found)
             case Push() | Pushes():
                 return await self._take(delivery, found)
 
@@ -159,6 +165,16 @@ class WebhookDoor:
             names += await self._accept(each, push, apps)
         self._counts["accepted"].inc()
         return JSONResponse({"delivery": delivery.guid, "apps": names}, 202)
+
+    async def _take_model(self, delivery: Delivery, found: Moved) -> Response:
+        apps = self._of_model.get((found.model, found.alias), ())
+        if not apps:
+            reason = f"no app takes {printable(found.model)}@{printable(found.alias)}"
+            _log.info("Delivery %s ignored: %s", delivery.guid, reason)
+            return self._ignored(delivery, found, reason)
+        names = await self._accept(delivery, Push(found.model, f"@{found.alias}", ""), apps)
+        self._counts["accepted"].inc()
+        return JSONResponse({"delivery": delivery.guid, "apps": list(names)}, 202)
 
     async def _prove(self, delivery: Delivery, shown: Proposal) -> Response:
         apps = [app for app in self._apps.get(shown.repository, ()) if app.prove_pull_requests]

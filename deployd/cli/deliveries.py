@@ -57,7 +57,8 @@ def delivery(
 def _print(one: DeliveryAnswer) -> None:
     what = one.event
     if one.ref:  # of a delivery from before an upgrade only the GUID is known
-        what += f" of {printable(one.ref)} at {one.commit[:12]} in {printable(one.repository)}"
+        at = f" at {one.commit[:12]}" if one.commit else ""  # what tells of a model names none
+        what += f" of {printable(one.ref)}{at} in {printable(one.repository)}"
     out().print(f"{what}, received {age(one.received_at)} ago", soft_wrap=True)
     print_table(("APP", "RESULT"), [(outcome.app, _result(outcome, one.commit)) for outcome in one.apps])
 
@@ -78,6 +79,6 @@ def _not_kept(one: NotKeptAnswer) -> tuple[str, ...]:
 def _result(outcome: OutcomeAnswer, named: str) -> str:
     """The deploy, `iris/42`; the head, where it was another commit than the delivery named; the reason."""
     said = f"{outcome.app}/{outcome.deploy}" if outcome.deploy is not None else ""
-    if outcome.looked_at is not None and outcome.commit and outcome.commit != named:
+    if outcome.looked_at is not None and outcome.commit and named and outcome.commit != named:
         said += f"{', ' if said else ''}the head was {outcome.commit[:12]}"
     return ": ".join(part for part in (said, outcome.reason) if part) or "nothing"

@@ -228,7 +228,8 @@ def plan(
         return
     followed = answer.app.branch or answer.app.tag or "the app's ref"
     head = "the head" if answer.head == answer.commit else "not the head"
-    out().print(f"{answer.app.name} {answer.commit[:12]}, {head} of {followed}", style="bold", soft_wrap=True)
+    model = f", with {answer.registered.short}" if answer.registered is not None else ""
+    out().print(f"{answer.app.name} {answer.commit[:12]}, {head} of {followed}{model}", style="bold", soft_wrap=True)
     if answer.known is not None:
         before = "only proven" if answer.known.prove else "deployed"
         out().print(f"{before} before: {answer.known.name} {answer.known.status.predicate}")
@@ -284,7 +285,7 @@ def _by(one: DeployAnswer) -> str:
 
 
 def _model(one: DeployAnswer) -> str:
-    return model_version(one.model) or "-"
+    return one.registered.short if one.registered is not None else model_version(one.model) or "-"
 
 
 def _took(one: DeployAnswer) -> str:

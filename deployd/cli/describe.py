@@ -8,7 +8,7 @@ from rich.text import Text
 
 from deployd.act import told
 from deployd.api.answers import BaseAnswer, DeployAnswer
-from deployd.api.states import AppAnswer, DescribeAnswer
+from deployd.api.states import AppAnswer, DescribeAnswer, HeldAnswer
 from deployd.cli.output import out, status_text
 from deployd.cli.tables import print_table
 from deployd.cli.times import age, took
@@ -58,11 +58,12 @@ def _app(app: AppAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "Repository", app.repo
     yield "Follows", f"branch {app.branch}" if app.branch else f"tag {app.tag}" if app.tag else None
     yield "Paused", "yes" if app.paused else None
-    yield "Held", f"{app.held.reason} (at commit {app.held.commit[:12]})" if app.held else None
+    yield "Held", _held(app.held) if app.held else None
     yield "Look owed", f"since {age(app.owed.since)}: {app.owed.reason}" if app.owed else None
     if app.waiting:
         yield "Checks", f"{app.waiting.commit[:12]} waits since {age(app.waiting.since)}: {app.waiting.reason}"
     yield "Live", f"{app.name}/{live.number}, commit {live.commit}, for {age(live.since)}" if live else "nothing"
+    yield "Model", live.registered.short if live is not None and live.registered is not None else None
     yield "Health", f"{app.health.state}: {app.health.detail}".removesuffix(": ") if app.health else None
     if app.watched:
         yield "Watched", f"until {app.watched.until:%H:%M:%S} UTC; {app.name}/{app.watched.standby} stands by"
@@ -76,6 +77,11 @@ def _app(app: AppAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "By hand", "\n".join(f"{told(act.by, act.done, act.detail)}, {age(act.at)} ago" for act in app.acts)
 
 
+def _held(held: HeldAnswer) -> str:
+    model = f" with {held.registered.short}" if held.registered is not None else ""
+    return f"{held.reason} (at commit {held.commit[:12]}{model})"
+
+
 def _deploy(deploy: DeployAnswer) -> Iterator[tuple[str, str | Text | None]]:
     trigger = deploy.trigger
     end = deploy.live_at or deploy.finished_at
@@ -85,6 +91,7 @@ def _deploy(deploy: DeployAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "Hint", deploy.hint
     yield "Replaced by", f"{deploy.app}/{deploy.superseded_by}" if deploy.superseded_by else None
     yield "Commit", deploy.commit
+    yield "Model", deploy.registered.short if deploy.registered is not None else None
     yield "Ref", deploy.ref
     yield "Subject", deploy.subject
     yield "Author", deploy.author

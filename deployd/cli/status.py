@@ -13,6 +13,7 @@ from deployd.api.states import (
     AppsAnswer,
     HealthAnswer,
     HeldAnswer,
+    LiveAnswer,
     OwedAnswer,
     WaitingAnswer,
     WatchedAnswer,
@@ -127,10 +128,14 @@ def _row(app: AppAnswer) -> tuple[str | Text, ...]:
         app.name,
         _state(app),
         f"#{live.number}" if live else "-",
-        live.commit[:12] if live else "-",
+        _goal(live) if live else "-",
         age(live.since) if live else "-",
         moving if in_flight or not app.queued else Text(f"{app.queued} queued", "yellow"),
     )
+
+
+def _goal(live: LiveAnswer) -> str:
+    return f"{live.commit[:12]} {live.registered.short}" if live.registered is not None else live.commit[:12]
 
 
 def _more(app: AppAnswer) -> tuple[str | Text, ...]:

@@ -10,6 +10,7 @@ from deployd.config.gates import Compare, Evaluate, Golden
 from deployd.config.globs import is_path_pattern
 from deployd.config.headers import Headers
 from deployd.config.kubernetes import KubernetesApp
+from deployd.config.models import Model
 from deployd.config.own_gates import Hook, OwnGate, names_differ
 from deployd.config.record import Record
 from deployd.config.remotes import SCP, repository_name
@@ -176,6 +177,7 @@ class App(Section):
     prove_pull_requests: bool = False
     checks: Checks = Checks()
     build: Build = Build()
+    model: Model | None = None
     docker: DockerApp = DockerApp()
     gateway: AppGateway = AppGateway()
     ready: Ready = Ready()

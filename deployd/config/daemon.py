@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from deployd.config.app import App
-from deployd.config.forges import Bitbucket, Gitea, Gitlab
+from deployd.config.forges import Bitbucket, Gitea, Gitlab, Mlflow
 from deployd.config.notify import Notify
 from deployd.config.values import Count, Duration, Name, Port, Reference, Section, Size
 
@@ -221,6 +221,7 @@ class Retention(Section):
     logs: Count = 200
     log_bytes: Size = 1024**3
     deliveries: Duration = 30 * 86400.0
+    models: Annotated[Count, Field(ge=1)] = 10
 
 
 class Config(Section):
@@ -232,6 +233,7 @@ class Config(Section):
     gitlab: Gitlab = Gitlab()
     gitea: Gitea = Gitea()
     bitbucket: Bitbucket = Bitbucket()
+    mlflow: Mlflow = Mlflow()
     git: Git = Git()
     builder: BuilderSection = BuilderSection()
     registry: Registry | None = None

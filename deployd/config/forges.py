@@ -1,4 +1,4 @@
-"""The forges besides GitHub, each with what its webhooks are verified with and where its API is."""
+"""The forges besides GitHub, each with what its webhooks are verified with and where its API is, and MLflow."""
 
 from deployd.config.values import Reference, Section
 
@@ -25,3 +25,9 @@ class Bitbucket(Section):
     secrets: tuple[Reference, ...] = ()
     api_url: str = "https://api.bitbucket.org/2.0"
     token: Reference | None = None
+
+
+class Mlflow(Section):
+    """`[mlflow]`"""
+
+    secrets: tuple[Reference, ...] = ()

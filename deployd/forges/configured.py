@@ -1,4 +1,4 @@
-"""The forges with the secrets that the config refers to."""
+"""The forges, and what else sends webhooks, with the secrets that the config refers to."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,10 +12,11 @@ from deployd.forges.forge import Forge
 from deployd.forges.gitea import Gitea
 from deployd.forges.github import GitHub
 from deployd.forges.gitlab import GitLab
+from deployd.forges.mlflow import MLflow
 
 Section = Github | Gitlab | GiteaSection | BitbucketSection
 
-FORGES: Sequence[type[Forge]] = (GitHub, GitLab, Gitea, Bitbucket)
+FORGES: Sequence[type[Forge]] = (GitHub, GitLab, Gitea, Bitbucket, MLflow)
 
 
 def sections(config: Config) -> Mapping[str, Section]:
@@ -28,9 +29,14 @@ def sections(config: Config) -> Mapping[str, Section]:
     }
 
 
+def references_of(config: Config) -> Mapping[str, Sequence[str]]:
+    """The references to the secrets of each sender of webhooks, by its name."""
+    return {name: section.secrets for name, section in sections(config).items()} | {MLflow.name: config.mlflow.secrets}
+
+
 def secrets_of(config: Config) -> Mapping[str, Sequence[str]]:
-    """The secrets of each forge; ConfigError when one cannot be read."""
-    found = {name: section.secrets for name, section in sections(config).items()}
+    """The secrets of each sender of webhooks; ConfigError when one cannot be read."""
+    found = references_of(config)
     return {
         name: [read_secret(one, f"{name}.secrets[{at}]") for at, one in enumerate(its)] for name, its in found.items()
     }

@@ -7,14 +7,14 @@ what must be there once fails its pattern when it comes twice.
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
-from deployd.delivery import Delivery, Ignored, Ping, Proposal, Push, Pushes
+from deployd.delivery import Delivery, Ignored, Moved, Ping, Proposal, Push, Pushes
 
 Headers = Mapping[bytes, bytes]
-Said = Push | Pushes | Proposal | Ping | Ignored
+Said = Push | Pushes | Proposal | Moved | Ping | Ignored
 
 
 class Forge(Protocol):
-    """One forge, with the secrets by which it signs. Without any, nothing is genuine."""
+    """One forge, or a registry of models, with the secrets by which it signs. Without any, nothing is genuine."""
 
     name: ClassVar[str]
     paths: ClassVar[Sequence[str]]

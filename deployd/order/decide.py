@@ -1,4 +1,4 @@
-"""Decides which ref of a remote is the head of an app, and whether that head is deployed or skipped.
+"""Decides which ref of a remote is the head of an app, whether its commit is taken or skipped, and what is deployed then.
 
 Pure. This is the only place that decides it: looks, `plan` and `check` all call it.
 """
@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 
 from deployd.config.app import App
 from deployd.config.globs import ref_matches, touches
-from deployd.domain import Head, Skip
+from deployd.domain import Head, Known, ModelVersion, Skip
 from deployd.logs.log import printable
 from deployd.order.marks import skip_mark
 from deployd.order.version import version_of
@@ -43,7 +43,7 @@ def needs_diff(app: App) -> bool:
 
 
 def decide(app: App, head: Head, wanted_ref: str | None, message: str, changed: AbstractSet[str] | None) -> Skip | None:
-    """Why the app skips a head; None when the app wants it.
+    """Why the app skips the commit of a head; None when the app wants it.
 
     `wanted_ref` is the ref that was wanted last; it does not count when the app follows others by now. `message` is the message
     of the head commit, `changed` the files that differ from the commit that was wanted last. When `changed` is None (unknown),
@@ -55,6 +55,31 @@ def decide(app: App, head: Head, wanted_ref: str | None, message: str, changed: 
         return Skip(f"the commit's message says {printable(mark)}")
     if changed is not None and needs_diff(app) and not touches(app.paths, changed):
         return Skip(f"no file under paths changed ({_shown(app.paths)})")
+    return None
+
+
+def wanted_of(head: Head, known: Known, skip: Skip | None) -> Head | Skip:
+    """What is deployed of a head whose commit is taken, or skipped: then a new version of the model is deployed with the commit
+    that was wanted last."""
+    if skip is None:
+        return head
+    before = known.wanted
+    if before is None or before.registered == head.registered:
+        return skip
+    return Head(known.wanted_ref or head.ref, before.commit, head.registered)
+
+
+def only_the_model_moved(head: Head, known: Known) -> bool:
+    """Whether the commit of the head is the one that was wanted last, and its version of the model is not."""
+    before = known.wanted
+    return before is not None and before.commit == head.commit and before.registered != head.registered
+
+
+def last_known(app: App, known: Known) -> ModelVersion | None:
+    """The version of the app's model that was seen last; None when none of that name was."""
+    for goal in (known.decided, known.wanted):
+        if goal is not None and goal.registered is not None and app.model is not None:
+            return goal.registered if goal.registered.name == app.model.name else None
     return None
 
 

@@ -1,8 +1,9 @@
-"""Looks at the remotes: reads the present heads and decides on the new ones.
+"""Looks at the remotes and at the registries of models: reads the present heads and decides on the new ones.
 
 A webhook, the poll, the start, a reload and a redelivery are only reasons to look. There is one look at a time for each
-repository; a request that arrives during a look causes one more. A look asks the remote for its heads once. For each app whose
-head is not the last decided one, it makes a decision. Each head is decided once.
+repository; a request that arrives during a look causes one more. A look asks the remote for its heads once, and for each app
+with a registered model its registry. For each app whose head is not the last decided one, it makes a decision. Each head is
+decided once. While only a registry is away, commits are deployed with the version that was seen last.
 """
 
 import asyncio
@@ -13,17 +14,29 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from itertools import takewhile
 from typing import NamedTuple
+
+from msgspec import structs
 
 from deployd.backoff import Backoff
 from deployd.config.app import App
 from deployd.config.running import Running
 from deployd.delivery import Owed
-from deployd.domain import Deploy, Head, Known, Skip, Trigger, Wanted
+from deployd.domain import Deploy, Head, Known, ModelVersion, Skip, Trigger, Wanted
 from deployd.errors import DeploydError, Unavailable
 from deployd.order.checks import Waiting, Waits
-from deployd.order.decide import decide, head_of, needs_diff, why_no_head
+from deployd.order.decide import (
+    decide,
+    head_of,
+    last_known,
+    needs_diff,
+    only_the_model_moved,
+    wanted_of,
+    why_no_head,
+)
 from deployd.ports.checks import Checks
+from deployd.ports.models import Models
 from deployd.ports.source import Source
 from deployd.store.store import Store
 from deployd.tasks import raise_if_cancelled, together, uninterrupted
@@ -38,10 +51,17 @@ WAITS = (0.5, 1.0, 2.0, 4.0)
 
 
 class Trouble(NamedTuple):
-    """Why the last looks at a repository failed, and since when."""
+    """Why the last looks for an app failed, and since when."""
 
     since: datetime
     reason: str
+
+
+class _Shown(NamedTuple):
+    """The version that an alias points to; with a fault the one that was seen last, if any was."""
+
+    version: ModelVersion | None = None
+    fault: DeploydError | None = None
 
 
 class Looks:
@@ -55,11 +75,12 @@ class Looks:
         submit: Callable[[Deploy], None],
         waits: Sequence[float] = WAITS,
         checks: Checks | None = None,
+        models: Models | None = None,
     ) -> None:
         """`waits`: the seconds between looks while the remote does not show the commit of a delivery yet. `checks` is asked for
-        the apps with `require = "checks"`."""
+        the apps with `require = "checks"`, `models` for those with `[app.model]`."""
         self._running = running
-        self._make = partial(_Repository, store, source, submit, waits, checks)
+        self._make = partial(_Repository, store, source, submit, waits, checks, models)
         self._repositories: dict[object, _Repository] = {}
         self._serving: dict[object, asyncio.Task[None]] = {}
 
@@ -93,10 +114,10 @@ class Looks:
                 repository.ask()
 
     def trouble(self, app: str) -> Trouble | None:
-        """Why the app's repository cannot be looked at now; None when it can."""
+        """Why the app's repository, or the registry of its model, cannot be looked at now; None when it can."""
         configured = self._running.app(app)
         repository = self._repositories.get(_remote(configured)) if configured is not None else None
-        return repository.trouble if repository is not None else None
+        return repository.troubles.get(app) if repository is not None else None
 
     def waiting(self, app: str) -> Waiting | None:
         """The head of the app that waits for its checks; None when none does."""
@@ -105,7 +126,7 @@ class Looks:
         return repository.waits.of(app) if repository is not None else None
 
     def troubled(self) -> Mapping[str, Trouble]:
-        """The apps whose repositories cannot be looked at now, and why."""
+        """The apps that cannot be looked at now, and why."""
         found = {app.name: self.trouble(app.name) for app in self._running.apps}
         return {app: trouble for app, trouble in found.items() if trouble is not None}
 
@@ -120,10 +141,12 @@ class _Repository:
         submit: Callable[[Deploy], None],
         waits: Sequence[float],
         checks: Checks | None,
+        models: Models | None,
     ) -> None:
         self.apps: list[App] = []
         self.every = 0.0
-        self.trouble: Trouble | None = None
+        self.troubles: dict[str, Trouble] = {}
+        self._models = models
         self.waits = Waits(checks)
         self._store = store
         self._source = source
@@ -131,6 +154,7 @@ class _Repository:
         self._waits = waits
         self._asked = asyncio.Event()
         self._owed = False
+        self._failed: dict[str, DeploydError] = {}  # by app: what the last look could not decide
         self._backoff = Backoff()
         self._without_head: dict[str, str] = {}  # by app: why it has none
         self._absent: dict[
@@ -164,15 +188,16 @@ class _Repository:
             late = await self.look(final=not waits)
         except DeploydError as exc:
             raise_if_cancelled()
-            self._see(exc.message)
+            self._see(self._failed or {app.name: exc for app in self.apps})
             pause = self._backoff.fail()
             if self._backoff.failures > _OFTEN and not self._owed:
                 pause = max(pause, self.every)
             level = logging.WARNING if isinstance(exc, Unavailable) else logging.ERROR
-            repo, hint = self.apps[0].repo, f" ({exc.hint})" if exc.hint else ""
-            logger.log(level, "Cannot look at %s: %s%s; trying again in %.0f s", repo, exc, hint, pause)
+            what = ", ".join(self._failed) or self.apps[0].repo
+            hint = f" ({exc.hint})" if exc.hint else ""
+            logger.log(level, "Cannot look at %s: %s%s; trying again in %.0f s", what, exc, hint, pause)
             return pause
-        self._see("")
+        self._see({})
         self._backoff.reset()
         if late:
             return waits.pop(0)
@@ -180,43 +205,71 @@ class _Repository:
         poll = self.every + random.uniform(-spread, spread) if self.every else None  # noqa: S311 - no secret
         return min((one for one in (poll, self.waits.pause) if one is not None), default=None)
 
-    def _see(self, reason: str) -> None:
-        """Remember why the remote cannot be looked at, or with an empty reason that it can, and tell when that changes."""
-        before = self.trouble
-        since = before.since if before is not None else datetime.now(UTC)
-        self.trouble = Trouble(since, reason) if reason else None
-        if self.trouble != before:
-            for app in self.apps:
-                self._store.tell_of_trouble(app.name, reason)
+    def _see(self, failed: Mapping[str, DeploydError]) -> None:
+        """Remember why apps cannot be looked at, and that the others can, and tell when that changes."""
+        before, now = self.troubles, datetime.now(UTC)
+        self.troubles = {
+            app: Trouble(before[app].since if app in before else now, exc.message) for app, exc in failed.items()
+        }
+        for app in self.apps:
+            if (trouble := self.troubles.get(app.name)) != before.get(app.name):
+                self._store.tell_of_trouble(app.name, trouble.reason if trouble is not None else "")
 
     async def look(self, *, final: bool) -> bool:
-        """Ask the remote for its heads and decide on the new ones.
+        """Ask the remote for its heads, and the registries for their versions, and decide on the new ones.
 
         Returns True when the remote does not show the commit of a delivery yet and this was not the `final` look for it. If the
         decision for one app fails, the other apps still get theirs, then the error is raised.
         """
+        self._failed.clear()
         apps = list(self.apps)
         known = await self._store.known(app.name for app in apps)
         self._owed = any(one.owed for one in known.values())
         refs = await together(*(self._source.heads(app) for app in apps))
-        late, failed = False, None
-        for app, found in zip(apps, refs, strict=True):
+        shown = await together(*(self._version(app, known[app.name]) for app in apps))
+        late = False
+        for app, found, version in zip(apps, refs, shown, strict=True):
             try:
-                late |= await self._look_for(app, found, known[app.name], final=final)
+                late |= await self._look_for(app, found, version, known[app.name], final=final)
             except DeploydError as exc:
-                failed = exc
-        if failed is not None:
-            raise failed
+                raise_if_cancelled()
+                self._failed[app.name] = exc
+        if self._failed:
+            raise next(reversed(self._failed.values()))
         return late
 
-    async def _look_for(self, app: App, refs: Mapping[str, str], known: Known, *, final: bool) -> bool:
+    async def _version(self, app: App, known: Known) -> _Shown:
+        """The version of its registered model that the app follows."""
+        if app.model is None:
+            return _Shown()
+        assert self._models is not None  # noqa: S101 - see Looks
+        try:
+            return _Shown(await self._models.present(app))
+        except DeploydError as exc:
+            raise_if_cancelled()
+            last = last_known(app, known)
+            if last is not None:
+                exc = Unavailable(f"{exc.message}; a push is deployed with {last}, which was seen last", hint=exc.hint)
+            return _Shown(last, exc)
+
+    async def _look_for(self, app: App, refs: Mapping[str, str], shown: _Shown, known: Known, *, final: bool) -> bool:
+        if shown.fault is None:
+            return await self._decide_for(app, refs, shown, known, final=final)
+        if shown.version is not None:  # the deliveries of the registry are not answered, nor what came after them
+            of_git = tuple(takewhile(lambda one: not one.of_model, known.owed))
+            await self._decide_for(app, refs, shown, structs.replace(known, owed=of_git), final=final)
+        raise shown.fault
+
+    async def _decide_for(self, app: App, refs: Mapping[str, str], shown: _Shown, known: Known, *, final: bool) -> bool:
         head = head_of(app, refs)
+        if head is not None:
+            head = structs.replace(head, registered=shown.version)
         self._tell_of_no_head(app, "" if head is not None else why_no_head(app, refs))
         upto = known.owed[-1].id if known.owed else None
-        if head is not None and head.commit != known.decided:
-            shown = all(one.commit == head.commit for one in known.owed)
-            decided = await self._decide(app, head, known, upto if shown else None)
-            if shown or not decided:
+        if head is not None and head.goal != known.decided:
+            all_shown = all(one.of_model or one.commit == head.commit for one in known.owed)
+            decided = await self._decide(app, head, known, upto if all_shown else None)
+            if all_shown or not decided:
                 return False
         else:
             self.waits.over(app.name)
@@ -238,33 +291,46 @@ class _Repository:
         self._without_head[app.name] = reason
 
     async def _decide(self, app: App, head: Head, known: Known, upto: int | None) -> bool:
-        """Deploy the head or skip it; False when it waits for its checks, so that this is still to be decided.
+        """Deploy the head or skip it; False when its commit waits for its checks, so that this is still to be decided.
 
         A reload may cancel this, but a deploy that was queued is always passed to its lane.
         """
+        skip = await self._why_skipped(app, head, known)
+        waits = isinstance(skip, Waiting)
+        wanted = wanted_of(head, known, Skip(skip.reason) if isinstance(skip, Waiting) else skip)
+        if isinstance(wanted, Skip):
+            if waits:
+                await self._store.answer(app.name, head, None)  # an event, for those who watch
+                return False
+            await uninterrupted(self._record(app, head, wanted, upto))
+            logger.info("%s skips %s of %s: %s", app.name, head.commit[:12], head.ref, wanted.reason)
+            return True
+        facts = await self._source.facts(app, wanted)
+        verdict = _wanted(app, wanted, known, facts.subject, facts.author)
+        # What waits stays undecided.
+        decided, answered = (wanted, None) if waits else (head, upto)
+        await uninterrupted(self._record(app, decided, verdict, answered))
+        return not waits
+
+    async def _why_skipped(self, app: App, head: Head, known: Known) -> Skip | Waiting | None:
+        """Why the commit of a head is not taken, now or at all; None when it is."""
+        if only_the_model_moved(head, known):
+            self.waits.over(app.name)
+            return None
         facts = await self._source.facts(app, head)
         changed = None
         if known.wanted is not None and needs_diff(app):
-            changed = await self._source.changed(app, known.wanted, head.commit)
+            changed = await self._source.changed(app, known.wanted.commit, head.commit)
         skip = decide(app, head, known.wanted_ref, facts.message, changed)
         if skip is not None:
             self.waits.over(app.name)
-        elif isinstance(waits := await self.waits.ask(app, head), Waiting):
-            await self._store.answer(app.name, head, None)  # an event, for those who watch
-            return False
-        else:
-            skip = waits
-        verdict = skip or _wanted(app, head, known.owed, facts.subject, facts.author)
+            return skip
+        return await self.waits.ask(app, head)
 
-        async def record() -> None:
-            deploy = await self._store.decide(app.name, head, verdict, upto)
-            if deploy is not None:
-                self._submit(deploy)
-
-        await uninterrupted(record())
-        if isinstance(verdict, Skip):
-            logger.info("%s skips %s of %s: %s", app.name, head.commit[:12], head.ref, verdict.reason)
-        return True
+    async def _record(self, app: App, head: Head, verdict: Wanted | Skip, upto: int | None) -> None:
+        deploy = await self._store.decide(app.name, head, verdict, upto)
+        if deploy is not None:
+            self._submit(deploy)
 
     async def _first_absent(self, app: App, head: Head | None, refs: Mapping[str, str], known: Known) -> Owed | None:
         """An owed delivery that names a commit which the remote does not show: neither at a ref nor as an ancestor of the head.
@@ -276,7 +342,7 @@ class _Repository:
         if absent is not None and before == commit and absent.commit not in refs.values():
             return absent
         for one in known.owed:
-            if one.deleted or one.commit in refs.values():
+            if one.names_no_commit or one.commit in refs.values():
                 continue
             if head is None or not await self._source.contains(app, head, one.commit):
                 self._absent[app.name] = (commit, one)
@@ -289,7 +355,17 @@ def _remote(app: App) -> object:
     return (app.repo, app.credentials, app.ssh_key, app.known_hosts)
 
 
-def _wanted(app: App, head: Head, owed: Sequence[Owed], subject: str, author: str) -> Wanted:
+def _wanted(app: App, head: Head, known: Known, subject: str, author: str) -> Wanted:
+    trigger = _trigger(head, known)
+    return Wanted(
+        *(app.name, head.commit, head.ref, trigger, subject, author), target=app.target, registered=head.registered
+    )
+
+
+def _trigger(head: Head, known: Known) -> Trigger:
+    if only_the_model_moved(head, known):
+        told = [one for one in known.owed if one.of_model]
+        return Trigger("model", delivery=told[-1].guid if told else None)
+    owed = [one for one in known.owed if not one.of_model]
     named = [one for one in owed if one.commit == head.commit]
-    trigger = Trigger("push", delivery=(named or owed)[-1].guid) if owed else Trigger("poll")
-    return Wanted(app.name, head.commit, head.ref, trigger, subject, author, target=app.target)
+    return Trigger("push", delivery=(named or owed)[-1].guid) if owed else Trigger("poll")

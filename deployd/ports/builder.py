@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import structs
+
 from deployd.config.app import App
-from deployd.domain import Image
+from deployd.domain import Image, ModelVersion
 from deployd.ports.log import Log
 from deployd.ports.source import Context
 
@@ -16,7 +18,8 @@ from deployd.ports.source import Context
 class BuildRequest:
     """What is built: the image's name and tag, labels, and plain build args (COMMIT among them).
 
-    `fresh`: without the build cache; `pull`: from base images that are pulled first.
+    `registered`: the version of the registered model in its context. `fresh`: without the build cache; `pull`: from base images
+    that are pulled first.
     """
 
     app: App
@@ -27,6 +30,7 @@ class BuildRequest:
     args: Mapping[str, str]
     fresh: bool = False
     pull: bool = False
+    registered: ModelVersion | None = None
 
     @property
     def full_name(self) -> str:
@@ -38,7 +42,9 @@ class BuildRequest:
         """A hash of what the image is built with: one built with other settings is not used again. Secrets count by name."""
         build = self.app.build
         kind = [self.name, build.context, build.dockerfile, build.stage, build.submodules, build.lfs]
-        digest = hashlib.sha256(json.dumps([*kind, sorted(build.secrets), sorted(self.args.items())]).encode())
+        model, version = self.app.model, self.registered
+        put = [] if model is None or version is None else [[model.into, *structs.astuple(version)]]
+        digest = hashlib.sha256(json.dumps([*kind, sorted(build.secrets), sorted(self.args.items()), *put]).encode())
         return digest.hexdigest()[:16]
 
     @property

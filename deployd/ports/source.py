@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self
 
 from deployd.config.app import App
@@ -17,6 +18,11 @@ class Context(Protocol):
     """The Dockerfile's name in the tar. The configured one may lie outside the context or be a link."""
     instructions: bytes
     """The content of the Dockerfile."""
+
+    def add(self, into: str, files: Mapping[str, Path | bytes]) -> None:
+        """Put files of this host into a directory of the context, in the place of what the commit has there. `.dockerignore` does
+        not take them out. BuildFailed when the commit has something else than a directory on the way there."""
+        ...
 
     def tar(self) -> AsyncIterator[bytes]:
         """The context as an uncompressed tar stream; `.dockerignore` is applied, the Dockerfile is always in it.

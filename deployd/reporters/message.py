@@ -88,7 +88,7 @@ def is_missed(deploy: Deploy, before: Sequence[Deploy]) -> bool:
     an app does not count, since it is found without a push."""
     heads: dict[str, str] = {}
     for one in (deploy, *before):
-        if one.trigger.automatic:
+        if one.trigger.kind in {"push", "poll"}:
             heads.setdefault(one.commit, one.trigger.kind)
     kinds = list(heads.values())
     if before and before[-1].number == 1:

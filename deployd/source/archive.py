@@ -4,6 +4,7 @@ Every entry belongs to root and has the time of the commit. Links stay links. Kn
 """
 
 import asyncio
+import os
 import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
@@ -43,13 +44,21 @@ class _Large:
     entry: Entry
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A file that is in no tree: its path in the tar, and its content or where that is on this host."""
+
+    path: str
+    content: bytes | Path
+
+
 class Archive:
-    """One tar. `made_at` is in seconds since 1970, `size` is the limit in bytes, `extra` are files that are in no tree.
+    """One tar. `made_at` is in seconds since 1970, `size` is the limit in bytes for what is in trees, `extra` are files in none.
 
     `pointers` counts the LFS pointers that were not replaced.
     """
 
-    def __init__(self, parts: Sequence[Part], extra: Sequence[tuple[str, bytes]], made_at: int, size: int) -> None:
+    def __init__(self, parts: Sequence[Part], extra: Sequence[Added], made_at: int, size: int) -> None:
         self._parts = parts
         self._extra = extra
         self._headers = _Headers(made_at)
@@ -63,9 +72,23 @@ class Archive:
             async with aclosing(self._part(part)) as pieces:
                 async for piece in pieces:
                     yield piece
-        for name, content in self._extra:
-            yield self._header(Entry(name, Kind.FILE, ""), len(content)) + content + _padding(len(content))
+        for added in self._extra:
+            async for piece in self._added(added):
+                yield piece
         yield bytes(2 * tarfile.BLOCKSIZE)
+
+    async def _added(self, added: Added) -> AsyncIterator[bytes]:
+        entry = Entry(added.path, Kind.FILE, "")
+        if isinstance(added.content, bytes):
+            size = len(added.content)
+            yield self._headers.of(entry, size, "") + added.content + _padding(size)
+            return
+        with added.content.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            yield self._headers.of(entry, size, "")
+            async for piece in _pieces(file, size):
+                yield piece
+        yield _padding(size)
 
     async def _part(self, part: Part) -> AsyncGenerator[bytes, None]:
         wanted = "".join(f"{entry.id}\n" for entry in part.entries if _has_content(entry)).encode()
@@ -215,13 +238,18 @@ def _copied(blobs: _Blobs, size: int) -> Iterator[bytes | None]:
 
 
 async def _read(large: _Large) -> AsyncIterator[bytes]:
-    left = large.pointer.size
     with _opened(large) as file:
-        while left and (piece := await asyncio.to_thread(file.read, min(4 * _PIECE, left))):
-            left -= len(piece)
+        async for piece in _pieces(file, large.pointer.size):
             yield piece
+
+
+async def _pieces(file: BinaryIO, size: int) -> AsyncIterator[bytes]:
+    left = size
+    while left and (piece := await asyncio.to_thread(file.read, min(4 * _PIECE, left))):
+        left -= len(piece)
+        yield piece
     if left:
-        raise BuildFailed(f"the LFS object of {large.entry.path!r} is {left} bytes short")
+        raise BuildFailed(f"{file.name} is {left} bytes short")
 
 
 def _opened(large: _Large) -> BinaryIO:

@@ -5,17 +5,17 @@ Reads from mirrors and never writes to them.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 from deployd.config.app import Build
 from deployd.errors import BuildFailed
 from deployd.ports.log import Log
 from deployd.source import tree
-from deployd.source.archive import Archive, Part
+from deployd.source.archive import Added, Archive, Part
 from deployd.source.dockerignore import Ignore, for_dockerfile
 from deployd.source.mirror import Mirror
 from deployd.source.tree import Damaged, Entry, Kind
@@ -60,11 +60,27 @@ class CommitContext:
         self.dockerfile, self.instructions = dockerfile
         self._origin = origin
         self._parts = parts
-        self._extra = (dockerfile,) if extra else ()
+        self._extra = [Added(*dockerfile)] if extra else []
         self._log = log
         self._resources = resources
         self._warned = False
         self._streams: list[AsyncGenerator[bytes, None]] = []
+
+    def add(self, into: str, files: Mapping[str, Path | bytes]) -> None:
+        """Add files of this host; see ports.Context."""
+        above = {str(path) for path in (PurePosixPath(into), *PurePosixPath(into).parents)}
+        for entry in (entry for part in self._parts for entry in part.entries):
+            if entry.path in above and entry.kind is not Kind.DIRECTORY:
+                what = f"{entry.path} in {self.commit} is no directory, so nothing can be put into {into}"
+                raise BuildFailed(what, hint="set app.model.into to another directory")
+        if self.dockerfile.startswith(f"{into}/"):
+            what = f"{into} would be replaced with the Dockerfile in it"
+            raise BuildFailed(what, hint="set app.model.into to another directory")
+        self._parts = [
+            Part(part.git, [entry for entry in part.entries if not entry.path.startswith(f"{into}/")], part.lfs)
+            for part in self._parts
+        ]
+        self._extra += [Added(f"{into}/{path}", files[path]) for path in sorted(files)]
 
     def tar(self) -> AsyncIterator[bytes]:
         """The context as a tar stream; see ports.Context."""

@@ -10,16 +10,16 @@ from deployd.delivery import Owed
 from deployd.domain import AppState, Deploy, Head, Health, Known, Skip, Wanted
 from deployd.store.acts import last_acts, write_act
 from deployd.store.deploys import queue
-from deployd.store.rows import deploy_of, moment
+from deployd.store.rows import deploy_of, goal_of, moment, registered_json
 from deployd.store.schema import IN_FLIGHT
 from deployd.store.table import Table
 from deployd.wording import by_hand
 
 _MOST_OWED = 200
 _NEWEST = (
-    "SELECT number, sha FROM deploys WHERE app = ?1 AND status = 'live' "
-    f"UNION ALL SELECT number, sha FROM deploys WHERE app = ?1 AND {IN_FLIGHT} AND NOT prove "
-    "UNION ALL SELECT number, sha FROM deploys INDEXED BY waiting WHERE app = ?1 AND status = 'queued' AND NOT prove "
+    "SELECT number, sha, registered FROM deploys WHERE app = ?1 AND status = 'live' "
+    f"UNION ALL SELECT number, sha, registered FROM deploys WHERE app = ?1 AND {IN_FLIGHT} AND NOT prove "
+    "UNION ALL SELECT number, sha, registered FROM deploys INDEXED BY waiting WHERE app = ?1 AND status = 'queued' AND NOT prove "
     "ORDER BY number DESC LIMIT 1"
 )
 _NEWEST_TO_SERVE = "SELECT number FROM deploys WHERE app = ?1 AND NOT prove ORDER BY number DESC LIMIT 1"
@@ -34,10 +34,12 @@ class Apps(Table):
         return await self._database.read(lambda connection: {name: _known(connection, name) for name in names})
 
     async def decide(self, app: str, head: Head, verdict: Wanted | Skip, upto: int | None) -> Deploy | None:
-        """Record the decision on `head` and queue its deploy if it is wanted, in one transaction. Raises Unavailable.
+        """Record the decision on `head` and queue its deploy if something is wanted, in one transaction. Raises Unavailable.
+
+        Of a head whose commit is skipped another goal may be wanted: the commit before with the new version of the model.
 
         The transaction also records this look as the answer to the deliveries up to the id `upto` (None: to none). Returns
-        None when the head is skipped, and when the newest deploy that is queued, in flight or live has the same commit. One that
+        None when the head is skipped, and when the newest deploy that is queued, in flight or live has the same goal. One that
         only proves its commit does not count.
         """
         deploy = await self._database.write(lambda connection: _decide(connection, app, head, verdict, upto))
@@ -116,7 +118,7 @@ class Apps(Table):
 
 def _known(connection: sqlite3.Connection, app: str) -> Known:
     row = connection.execute(
-        "SELECT decided, wanted, owed, looked, "
+        "SELECT decided, decided_registered, wanted, wanted_registered, owed, looked, "
         "(SELECT ref FROM deploys WHERE app = name AND number = wanted_number) AS wanted_ref FROM apps WHERE name = ?",
         (app,),
     ).fetchone()
@@ -127,24 +129,29 @@ def _known(connection: sqlite3.Connection, app: str) -> Known:
         query = "SELECT id, guid, sha, apps FROM deliveries WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT ?"
         found = connection.execute(query, (row["looked"], row["owed"], _MOST_OWED)).fetchall()
         owed = [Owed(one["id"], one["guid"], one["sha"]) for one in reversed(found) if app in json.loads(one["apps"])]
-    return Known(row["decided"], row["wanted"], row["wanted_ref"], tuple(owed))
+    decided, wanted = (goal_of(row[name], row[f"{name}_registered"]) for name in ("decided", "wanted"))
+    return Known(decided, wanted, row["wanted_ref"], tuple(owed))
 
 
 def _decide(
     connection: sqlite3.Connection, app: str, head: Head, verdict: Wanted | Skip, upto: int | None
 ) -> Deploy | None:
     connection.execute("INSERT OR IGNORE INTO apps (name) VALUES (?)", (app,))
+    decided, deploy = (head.commit, registered_json(head.registered)), None
     if isinstance(verdict, Skip):
-        deploy = None
-        change = "UPDATE apps SET decided = ?, skip_reason = ? WHERE name = ?"
-        connection.execute(change, (head.commit, verdict.reason, app))
+        change = "UPDATE apps SET decided = ?, decided_registered = ?, skip_reason = ? WHERE name = ?"
+        connection.execute(change, (*decided, verdict.reason, app))
     else:
         newest = connection.execute(_NEWEST, (app,)).fetchone()
-        known = newest is not None and newest["sha"] == head.commit
+        known = newest is not None and goal_of(newest["sha"], newest["registered"]) == verdict.goal
         deploy = None if known else queue(connection, verdict)
-        change = "UPDATE apps SET decided = ?1, wanted = ?1, skip_reason = '', wanted_number = ?2, wanted_at = ?3 WHERE name = ?4"
+        change = (
+            "UPDATE apps SET decided = ?, decided_registered = ?, wanted = ?, wanted_registered = ?, skip_reason = '', "
+            "wanted_number = ?, wanted_at = ? WHERE name = ?"
+        )
         number = newest["number"] if deploy is None else deploy.number
-        connection.execute(change, (head.commit, number, time.time(), app))
+        wanted = (verdict.commit, registered_json(verdict.registered))
+        connection.execute(change, (*decided, *wanted, number, time.time(), app))
     if upto is not None:
         _answer(connection, app, head.commit, upto, "")
     return deploy
@@ -154,8 +161,8 @@ def _answer(connection: sqlite3.Connection, app: str, commit: str | None, upto: 
     """Record the outcome of the decided head as the outcome of the deliveries up to `upto`."""
     connection.execute(
         "INSERT OR REPLACE INTO looks (app, upto, at, sha, number, reason) "
-        "SELECT name, ?, ?, ?, iif(decided = wanted, wanted_number, NULL), "
-        "iif(? != '', ?, iif(decided = wanted, '', skip_reason)) FROM apps WHERE name = ?",
+        "SELECT name, ?, ?, ?, iif(decided IS NOT NULL AND skip_reason = '', wanted_number, NULL), "
+        "iif(? != '', ?, skip_reason) FROM apps WHERE name = ?",
         (upto, time.time(), commit, reason, reason, app),
     )
     connection.execute(
@@ -192,7 +199,7 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
         in_flight=in_flight,
         queued=queued,
         at_rest=at_rest,
-        wanted=row["wanted"],
+        wanted=goal_of(row["wanted"], row["wanted_registered"]),
         wanted_at=moment(row["wanted_at"]),
         held_reason=_why_held(connection, row, live) if at_rest and live is not None else "",
         owed_since=moment(row["owed_since"]),
@@ -209,8 +216,8 @@ def _since(connection: sqlite3.Connection, live: Deploy) -> datetime | None:
 
 
 def _why_held(connection: sqlite3.Connection, row: sqlite3.Row, live: Deploy) -> str:
-    """Why `live` still serves although another commit was wanted last; "" when the app is not held."""
-    if row["wanted"] is None or row["wanted"] == live.commit:
+    """Why `live` still serves although something else was wanted last; "" when the app is not held."""
+    if goal_of(row["wanted"], row["wanted_registered"]) in {None, live.goal}:
         return ""
     origin = origin_of(connection, live)
     if origin.number > row["wanted_number"] and not origin.trigger.automatic:
@@ -273,7 +280,8 @@ def _forget_app(connection: sqlite3.Connection, app: str) -> None:
         (now, app),
     )
     connection.execute(
-        "UPDATE apps SET paused = 0, paused_by = NULL, paused_at = NULL, decided = NULL, wanted = NULL, wanted_number = 0, "
-        "wanted_at = NULL, skip_reason = '', looked = owed, owed_since = NULL WHERE name = ?",
+        "UPDATE apps SET paused = 0, paused_by = NULL, paused_at = NULL, decided = NULL, decided_registered = '', "
+        "wanted = NULL, wanted_registered = '', wanted_number = 0, wanted_at = NULL, skip_reason = '', looked = owed, "
+        "owed_since = NULL WHERE name = ?",
         (app,),
     )

@@ -115,7 +115,7 @@ def _decide_anew(connection: sqlite3.Connection, app: str, commit: str) -> bool:
     """
     return (
         connection.execute(
-            "UPDATE apps SET decided = NULL, wanted = NULL WHERE name = ? AND decided = ? AND wanted = decided "
+            "UPDATE apps SET decided = NULL, wanted = NULL WHERE name = ? AND decided = ? AND skip_reason = '' "
             "AND (SELECT status FROM deploys WHERE app = name AND number = wanted_number) = ?",
             (app, commit, Status.FAILED.value),
         ).rowcount

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from deployd.domain import Deploy, Wanted
 from deployd.status import RETURN, TRANSITIONS, Status
 from deployd.store.releases import retire
-from deployd.store.rows import deploy_of
+from deployd.store.rows import deploy_of, registered_json
 from deployd.store.table import Table
 from deployd.wording import by_hand
 
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 _QUEUED = (
     "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
-    "target, rollback_to, rebuild, prove, accept_changes, created_at) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)"
+    "target, rollback_to, rebuild, prove, accept_changes, registered, created_at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)"
 )
 _REMEMBERED = 500  # so many of an app's deploys are looked at for a proof of the same commit
 _TO_BE_PROVEN_ANEW = frozenset({Status.FAILED, Status.CANCELLED, Status.SUPERSEDED})
@@ -170,7 +170,7 @@ def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
         (
             *(wanted.app, number, wanted.commit, wanted.ref, wanted.subject, wanted.author),
             *(trigger.kind, trigger.delivery, trigger.by, wanted.target, wanted.rollback_to),
-            *(wanted.rebuild, wanted.prove, wanted.accept_changes, now),
+            *(wanted.rebuild, wanted.prove, wanted.accept_changes, registered_json(wanted.registered), now),
         ),
     )
     return Deploy(
@@ -188,6 +188,7 @@ def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
         rebuild=wanted.rebuild,
         prove=wanted.prove,
         accept_changes=wanted.accept_changes,
+        registered=wanted.registered,
     )
 
 

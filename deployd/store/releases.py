@@ -137,7 +137,8 @@ def _return(connection: sqlite3.Connection, deploy: Deploy, reason: str) -> tupl
 def _release_before(connection: sqlite3.Connection, app: str, number: int) -> Deploy | None:
     row = connection.execute(
         "SELECT * FROM deploys WHERE app = ? AND number < ? AND live_at IS NOT NULL AND status = 'retired' "
-        "AND sha != (SELECT sha FROM deploys WHERE app = ? AND number = ?) ORDER BY number DESC LIMIT 1",
+        "AND (sha, registered) != (SELECT sha, registered FROM deploys WHERE app = ? AND number = ?) "
+        "ORDER BY number DESC LIMIT 1",
         (app, number, app, number),
     ).fetchone()
     return deploy_of(row) if row else None

@@ -51,7 +51,10 @@ def _restart(connection: sqlite3.Connection, app: str, target: str, config: str,
     if live is None or live.image is None or not state.at_rest:
         return None
     trigger = Trigger("restart", by=by)
-    deploy = queue(connection, Wanted(app, live.commit, live.ref, trigger, live.subject, live.author, target=target))
+    wanted = Wanted(
+        *(app, live.commit, live.ref, trigger, live.subject, live.author), target=target, registered=live.registered
+    )
+    deploy = queue(connection, wanted)
     change = "UPDATE deploys SET image = ?, config = ? WHERE app = ? AND number = ?"
     connection.execute(change, (image_json(live.image), config, app, deploy.number))
     return structs.replace(deploy, image=live.image, config=config)
@@ -78,7 +81,11 @@ def _try_again(connection: sqlite3.Connection, app: str, target: str, settings: 
         return None
     if not failed.config_fault and failed.settings in {None, settings}:
         return None
-    wanted = Wanted(app, failed.commit, failed.ref, failed.trigger, failed.subject, failed.author, target=target)
+    wanted = Wanted(
+        *(app, failed.commit, failed.ref, failed.trigger, failed.subject, failed.author),
+        target=target,
+        registered=failed.registered,
+    )
     deploy = queue(connection, wanted)
     connection.execute("UPDATE apps SET wanted_number = ? WHERE name = ?", (deploy.number, app))
     return deploy

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from deployd.domain import Build, Deploy, GateResult, Image, Step, Trigger
+from deployd.domain import Build, Deploy, GateResult, Goal, Image, ModelVersion, Step, Trigger
 from deployd.status import Status
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
@@ -54,7 +54,25 @@ def deploy_of(row: sqlite3.Row, steps: Iterable[sqlite3.Row] = ()) -> Deploy:
         steps=tuple(step_of(step) for step in steps),
         gates=_GATES.decode(row["gates"]),
         model=json.loads(row["model"]),
+        registered=registered_of(row["registered"]),
     )
+
+
+def registered_json(version: ModelVersion | None) -> str:
+    """The version of a registered model as text for its column, where equal versions are equal texts; empty for none."""
+    if version is None:
+        return ""
+    return as_json([version.name, version.version, version.source, version.created])
+
+
+def registered_of(text: str) -> ModelVersion | None:
+    """The version of a registered model in a column."""
+    return ModelVersion(*json.loads(text)) if text else None
+
+
+def goal_of(commit: str | None, registered: str) -> Goal | None:
+    """What two columns want; None without a commit."""
+    return Goal(commit, registered_of(registered)) if commit is not None else None
 
 
 def step_of(row: sqlite3.Row) -> Step:

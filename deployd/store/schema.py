@@ -262,6 +262,19 @@ MIGRATIONS = (
     ) STRICT;
     CREATE INDEX acts_of_app ON acts (app, id);
     """,
+    # The version of a registered model beside each commit: JSON [name, version, source, created], empty for none. And of each
+    # version the files as they were first fetched.
+    """
+    ALTER TABLE deploys ADD COLUMN registered TEXT NOT NULL DEFAULT '';
+    ALTER TABLE apps ADD COLUMN decided_registered TEXT NOT NULL DEFAULT '';
+    ALTER TABLE apps ADD COLUMN wanted_registered TEXT NOT NULL DEFAULT '';
+    CREATE TABLE models (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        registered TEXT NOT NULL UNIQUE,
+        files      TEXT NOT NULL,                  -- JSON: path -> SHA-256
+        fetched_at REAL NOT NULL
+    ) STRICT;
+    """,
 )
 
 

@@ -11,6 +11,7 @@ from deployd.store.builds import Builds
 from deployd.store.containers import Containers
 from deployd.store.deliveries import Deliveries
 from deployd.store.deploys import Deploys
+from deployd.store.models import Models
 from deployd.store.outbox import Outbox
 from deployd.store.records import Records
 from deployd.store.releases import Releases
@@ -21,7 +22,20 @@ from deployd.store.traffic import Traffic
 
 
 class Store(
-    Deliveries, Deploys, Records, Steps, Apps, Releases, Reruns, Containers, Builds, Traffic, Outbox, Sessions, Acts
+    Deliveries,
+    Deploys,
+    Records,
+    Steps,
+    Apps,
+    Releases,
+    Reruns,
+    Containers,
+    Builds,
+    Traffic,
+    Outbox,
+    Sessions,
+    Acts,
+    Models,
 ):
     """All tables of one database."""
 

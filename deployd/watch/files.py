@@ -1,6 +1,7 @@
 """One file of a commit, kept for as long as its release is watched."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Self
 
 from deployd.ports.log import Log
@@ -20,6 +21,10 @@ class KeptFile:
     async def read(self, path: str) -> bytes | None:
         """See ports.Context."""
         return self._content if path == self._path else None
+
+    def add(self, into: str, files: Mapping[str, Path | bytes]) -> None:
+        """See ports.Context."""
+        raise NotImplementedError
 
     async def tar(self) -> AsyncIterator[bytes]:
         """See ports.Context."""

@@ -26,9 +26,12 @@ from tests.forges.payloads import (
     gitlab_headers,
     gitlab_push,
     gitlab_signed,
+    mlflow_headers,
+    mlflow_moved,
 )
 
 Headers = dict[str, str]
+MODEL = {"registry": "https://mlflow.example.com", "name": "iris", "alias": "champion"}
 SECRETS = {forge.name: [SECRET] for forge in FORGES} | {"gitlab": [SECRET, SIGNING_TOKEN]}
 APPS = (
     an_app(),
@@ -39,6 +42,7 @@ APPS = (
     an_app("cloud", repo="https://bitbucket.org/acme/iris.git"),
     an_app("cloud-tags", repo="git@bitbucket.org:acme/iris.git", tag="v*"),
     an_app("center", repo="https://bitbucket.example.com/scm/ACME/iris.git"),
+    an_app("scored", repo="https://git.example.com/acme/scored.git", model=MODEL),
     an_app("center-ssh", repo="ssh://git@bitbucket.example.com:7999/acme/iris.git", branch="dev"),
 )
 
@@ -97,10 +101,33 @@ async def caller() -> AsyncIterator[Caller]:
         yield found
 
 
+async def test_an_alias_that_has_moved_owes_a_look_for_the_apps_that_take_it(caller: Caller) -> None:
+    answer = await caller.post("mlflow", mlflow_moved(), mlflow_headers)
+    assert (answer.status_code, answer.json()["apps"]) == (202, ["scored"])
+    ((delivery, push, apps),) = caller.taken
+    assert (delivery.forge, push, list(apps)) == ("mlflow", Push("iris", "@champion", ""), ["scored"])
+    assert caller.count("mlflow", "accepted") == 1
+
+
+async def test_another_alias_and_another_event_of_mlflow_owe_nothing(caller: Caller) -> None:
+    other = await caller.post("mlflow", mlflow_moved(alias="challenger"), mlflow_headers)
+    assert other.json() == {"ignored": "no app takes iris@challenger"}
+    event = await caller.post("mlflow", mlflow_moved() | {"entity": "model_version"}, mlflow_headers)
+    assert event.json() == {"ignored": "event model_version.created does not deploy"}
+    assert caller.taken == []
+
+
+async def test_an_unsigned_delivery_of_mlflow_is_refused(caller: Caller) -> None:
+    answer = await caller.post("mlflow", mlflow_moved(), lambda _: {"Content-Type": "application/json"})
+    assert answer.status_code == 401
+    assert "[mlflow]" in answer.json()["hint"]
+
+
 def test_every_forge_has_its_paths(caller: Caller) -> None:
     assert set(caller.doors.by_path) == {
         *("/webhooks/github", "/github_webhook", "/github-webhook"),
         *("/webhooks/gitlab", "/webhooks/gitea", "/webhooks/forgejo", "/webhooks/bitbucket"),
+        "/webhooks/mlflow",
     }
 
 

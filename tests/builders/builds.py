@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployd.config.app import App
-from deployd.domain import labels
+from deployd.domain import Goal, labels
 from deployd.ports.builder import BuildRequest
 from tests.fakes import FakeContext, FakeLog
 from tests.testbed.images import BUSYBOX
@@ -23,7 +23,7 @@ def a_request(instance: str, args: Mapping[str, str] | None = None, **build: obj
         commit=commit,
         name=f"deployd/{instance}/iris",
         tag=f"{commit}-{uuid.uuid4().hex[:8]}",
-        labels=labels(instance, "iris", commit=commit),
+        labels=labels(instance, "iris", goal=Goal(commit)),
         args={"COMMIT": commit, **(args or {})},
     )
 

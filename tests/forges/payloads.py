@@ -4,6 +4,7 @@ sources give, and the headers that go with them."""
 import base64
 import hashlib
 import hmac
+import time
 from typing import Any
 
 from tests.deliveries import AFTER, BEFORE, GUID, SECRET, ZEROS
@@ -200,3 +201,26 @@ def bitbucket_headers(raw: bytes, event: str = "repo:push", *, secret: str | Non
 def lowered(headers: dict[str, str]) -> dict[bytes, bytes]:
     """The headers as the door hands them over."""
     return {name.lower().encode(): value.encode() for name, value in headers.items()}
+
+
+def mlflow_moved(name: str = "iris", alias: str = "champion") -> dict[str, Any]:
+    """What MLflow 3.17 sends when an alias is set."""
+    data = {"name": name, "alias": alias, "version": "1"}
+    return {
+        "entity": "model_version_alias",
+        "action": "created",
+        "timestamp": "2026-11-26T14:54:47.5+00:00",
+        "data": data,
+    }
+
+
+def mlflow_headers(raw: bytes, secret: str = SECRET, at: float | None = None) -> dict[str, str]:
+    """The headers of a delivery of MLflow, signed as its code does it."""
+    guid, moment = "51d7c354-3aa7-4f3f-8672-f176c2e3746f", str(int(time.time() if at is None else at))
+    digest = hmac.digest(secret.encode(), f"{guid}.{moment}.".encode() + raw, "sha256")
+    return {
+        "Content-Type": "application/json",
+        "X-MLflow-Delivery-Id": guid,
+        "X-MLflow-Timestamp": moment,
+        "X-MLflow-Signature": f"v1,{base64.b64encode(digest).decode()}",
+    }

@@ -163,3 +163,44 @@ async def test_a_context_above_the_size_limit_is_refused(repository: Repository,
     ):
         with pytest.raises(BuildFailed, match=r"the build context is larger than git\.max_size"):
             await tar_of(context)
+
+
+async def test_added_files_take_the_place_of_what_the_commit_has_in_their_directory(
+    source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    (tmp_path / "large").write_bytes(b"y" * 700_001)
+    files: dict[str, Content] = {
+        "Dockerfile": DOCKERFILE,
+        ".dockerignore": b"model/\n",
+        "model/old": b"1",
+        "modelling.py": b"2",
+    }
+    app = an_app(str(repository.path))
+    async with await source.fetch(app, repository.commit(files), "refs/heads/main", lines) as context:
+        context.add("model", {"MLmodel": b"flavors:\n", "data/large": tmp_path / "large"})
+        tars = [await tar_of(context) for _ in range(2)]
+    assert {name for name, member in tars[0].items() if member.isreg()} == {
+        *("Dockerfile", ".dockerignore", "modelling.py", "model/MLmodel", "model/data/large"),
+    }
+    assert (tars[0]["model/data/large"].size, tars[0]["model/data/large"].mode) == (700_001, 0o644)
+    assert {(member.uid, member.mtime) for member in tars[0].values()} == {(0, DATE)}
+    assert tars[0].keys() == tars[1].keys()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a": Link("/etc")}, "a in .* is no directory"),
+        ({"a/model": b"a file"}, "a/model in .* is no directory"),
+        ({"a/model/Dockerfile": DOCKERFILE}, "with the Dockerfile in it"),
+    ],
+)
+async def test_nothing_is_added_behind_a_link_or_over_the_dockerfile(
+    source: GitSource, repository: Repository, lines: Lines, files: dict[str, Content], message: str
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE, **files})
+    dockerfile = next((name for name in files if name.endswith("Dockerfile")), "Dockerfile")
+    app = an_app(str(repository.path), build={"dockerfile": dockerfile})
+    async with await source.fetch(app, commit, "refs/heads/main", lines) as context:
+        with pytest.raises(BuildFailed, match=message):
+            context.add("a/model", {"MLmodel": b""})

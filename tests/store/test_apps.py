@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deployd.domain import AppState, Head, Known, Skip
+from deployd.domain import AppState, Goal, Head, Known, Skip
 from deployd.status import Status
 from deployd.store.apps import app_state
 from deployd.store.database import Database
@@ -43,7 +43,7 @@ async def test_nothing_is_known_about_an_app_before_its_first_look(store: Store)
 async def test_a_wanted_head_is_decided_and_queued_in_one_transaction(store: Store) -> None:
     deploy = await queued(store, A)
     assert (deploy.name, deploy.status, deploy.commit, deploy.ref) == ("iris/1", Status.QUEUED, A, MAIN)
-    assert await _known(store) == Known(decided=A, wanted=A, wanted_ref=MAIN)
+    assert await _known(store) == Known(decided=Goal(A), wanted=Goal(A), wanted_ref=MAIN)
     assert await store.deploy("iris", 1) == deploy
 
 
@@ -51,7 +51,7 @@ async def test_a_skipped_head_is_decided_and_the_last_wanted_one_stays(store: St
     await live(store, A)
     assert await decided(store, B, skip="a mark") is None
     known = await _known(store)
-    assert (known.decided, known.wanted) == (B, A)
+    assert (known.decided, known.wanted) == (Goal(B), Goal(A))
     assert len(await store.deploys("iris")) == 1
     assert (await _state(store)).held_commit is None
 
@@ -62,7 +62,7 @@ async def test_a_deleted_branch_clears_the_decided_head_and_the_last_wanted_one_
     await live(store, A)
     await store.answer("iris", None, None)
     known = await _known(store)
-    assert (known.decided, known.wanted) == (None, A)
+    assert (known.decided, known.wanted) == (None, Goal(A))
 
 
 async def test_a_head_that_was_decided_before_changes_nothing(store: Store) -> None:
@@ -77,7 +77,7 @@ async def test_a_head_that_is_queued_running_or_live_gets_no_second_deploy(store
     deploy = await store.queue(wanted(A, by_hand=True))
     await gone(store, deploy, *SUCCESS[:at])
     assert await decided(store, A) is None
-    assert await _known(store) == Known(decided=A, wanted=A, wanted_ref=MAIN)
+    assert await _known(store) == Known(decided=Goal(A), wanted=Goal(A), wanted_ref=MAIN)
     assert len(await store.deploys("iris")) == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deployd.delivery import Delivery, Owed, Push, Received
-from deployd.domain import Head
+from deployd.domain import Goal, Head
 from deployd.errors import Unavailable
 from deployd.status import Status
 from deployd.store.database import Database
@@ -112,7 +112,7 @@ async def test_a_delivery_without_a_head_has_the_reason(store: Store) -> None:
     await accepted(store, "1", "0" * 40)
     (owed,) = (await store.known(["iris"]))["iris"].owed
     assert owed == Owed(owed.id, "1", "0" * 40)
-    assert owed.deleted
+    assert owed.names_no_commit
     await store.answer("iris", None, owed.id, "the remote has no refs/heads/main; the live release stays")
     (outcome,) = (await _received(store, "1")).outcomes
     assert (outcome.number, outcome.commit) == (None, None)
@@ -162,7 +162,7 @@ async def test_a_redelivery_affects_only_the_app_whose_deploy_failed(store: Stor
     await gone(store, await queued(store, A, "rose"), Status.FAILED, reason="no")
     await accepted(store, "1", A)
     known = await store.known(["iris", "rose"])
-    assert (known["iris"].decided, known["rose"].decided) == (A, None)
+    assert (known["iris"].decided, known["rose"].decided) == (Goal(A), None)
 
 
 @pytest.mark.parametrize("end", [Status.CANCELLED, Status.SUPERSEDED, None])
@@ -172,7 +172,7 @@ async def test_a_redelivery_of_a_head_that_did_not_fail_changes_nothing(store: S
     if end is not None:
         await store.advance(deploy, end)
     await accepted(store, "1", A)
-    assert (await store.known(["iris"]))["iris"].decided == A
+    assert (await store.known(["iris"]))["iris"].decided == Goal(A)
 
 
 async def test_a_redelivery_of_a_failed_commit_that_is_no_longer_the_head_changes_nothing(store: Store) -> None:
@@ -181,7 +181,7 @@ async def test_a_redelivery_of_a_failed_commit_that_is_no_longer_the_head_change
     await decided(store, B, skip="a mark")
     await accepted(store, "1", A)
     known = (await store.known(["iris"]))["iris"]
-    assert (known.decided, known.wanted, known.owed) == (B, A, ())
+    assert (known.decided, known.wanted, known.owed) == (Goal(B), Goal(A), ())
 
 
 async def test_a_redelivery_of_a_head_that_was_skipped_after_a_failure_changes_nothing(store: Store) -> None:
@@ -190,7 +190,7 @@ async def test_a_redelivery_of_a_head_that_was_skipped_after_a_failure_changes_n
     await accepted(store, "2", B)
     await decided(store, B, skip="a mark")
     await accepted(store, "2", B)
-    assert (await store.known(["iris"]))["iris"].decided == B
+    assert (await store.known(["iris"]))["iris"].decided == Goal(B)
 
 
 async def test_deliveries_are_listed_newest_first_in_pages(store: Store) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.domain import Deploy, Image, Known, Trigger
+from deployd.domain import Deploy, Goal, Image, Known, Trigger
 from deployd.errors import ConfigError
 from deployd.events import Events
 from deployd.order.look import Looks
@@ -163,7 +163,8 @@ async def test_the_migration_keeps_the_decided_and_the_wanted_head(
     store: Store, app: str, decided: str | None, wanted: str | None
 ) -> None:
     known = (await store.known([app]))[app]
-    assert known == Known(decided, wanted, f"refs/heads/{app}" if wanted else None)
+    was, stood = (Goal(commit) if commit is not None else None for commit in (decided, wanted))
+    assert known == Known(was, stood, f"refs/heads/{app}" if wanted else None)
 
 
 async def test_the_migration_keeps_held_apps_held(store: Store) -> None:
@@ -230,7 +231,7 @@ async def test_a_look_after_the_migration_deploys_only_new_heads(store: Store) -
     assert queued == {"lily": (8, A), "sage": (2, C)}
     assert await _looked(store, HEADS) == []
     assert await _deploys(store, "moss") == [(1, A, "queued")]
-    assert (await store.state("moss")).wanted == A
+    assert (await store.state("moss")).wanted == Goal(A)
 
 
 async def test_a_deploy_queued_before_the_migration_is_taken(store: Store) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from deployd.domain import Deploy, GateResult, Head, Image
+from deployd.domain import Deploy, GateResult, Goal, Head, Image
 from deployd.events import Events
 from deployd.status import Status
 from deployd.store.database import Database
@@ -152,7 +152,7 @@ async def test_a_look_at_the_reverted_head_queues_nothing(store: Store) -> None:
     await live(store, A)
     await store.record_return(await _watched(store, B), "bad")
     known = (await store.known(["iris"]))["iris"]
-    assert known.decided == B
+    assert known.decided == Goal(B)
     assert await store.try_again("iris", "docker", "other settings") is None
     assert await store.renew("iris", "docker", "other config") is None
 

@@ -118,6 +118,8 @@ def asked_by(deploy: Deploy) -> str:
             return "pushed"
         case "poll":
             return "found by asking the remote"
+        case "model":
+            return "a new version of its model"
         case "manual":
             return f"asked for{by}" if by else "asked for by hand"
         case "rollback":

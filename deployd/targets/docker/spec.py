@@ -42,7 +42,7 @@ def container_spec(
     """The engine's description of a deploy's container. The engine does not restart it until the gates have passed."""
     docker, port = app.docker, f"{app.docker.port}/tcp"
     endpoint = {"IPAMConfig": {"IPv4Address": settings.address}} if settings.address is not None else {}
-    ours = labels(settings.instance, app.name, deploy.number, deploy.commit) | {PORT: str(docker.port)}
+    ours = labels(settings.instance, app.name, deploy.number, deploy.goal) | {PORT: str(docker.port)}
     if settings.address is not None:
         ours[ADDRESS] = settings.address
     described: dict[str, Any] = {

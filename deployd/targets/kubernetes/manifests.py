@@ -20,6 +20,7 @@ Json = dict[str, Any]
 MANAGED_BY = {"app.kubernetes.io/managed-by": "deployd"}
 DEPLOY = "io.deployd.deploy"
 COMMIT = "io.deployd.commit"
+MODEL = "io.deployd.model"
 IMAGE = "io.deployd.image"
 INSTANCE = "io.deployd.instance"
 LAST_GOOD = "io.deployd.last-good"
@@ -76,6 +77,11 @@ def autoscaler_path(app: App, features: Features) -> str:
     return f"/apis/autoscaling/{version}/namespaces/{namespace}/horizontalpodautoscalers/{name}"
 
 
+def _change_cause(deploy: Deploy) -> str:
+    model = f" with {deploy.registered.short}" if deploy.registered is not None else ""
+    return printable(f"deployd {deploy.name}: {deploy.commit[:12]}{model} {deploy.subject}".strip(), 200)
+
+
 def annotations(deploy: Deploy, image: str, good: str = "") -> dict[str, str]:
     """The annotations of the Deployment (not of the pod template) that describe the deploy.
 
@@ -87,7 +93,8 @@ def annotations(deploy: Deploy, image: str, good: str = "") -> dict[str, str]:
         COMMIT: deploy.commit,
         IMAGE: image,
         LAST_GOOD: good,
-        CHANGE_CAUSE: printable(f"deployd {deploy.name}: {deploy.commit[:12]} {deploy.subject}".strip(), 200),
+        CHANGE_CAUSE: _change_cause(deploy),
+        **({MODEL: deploy.registered.path} if deploy.registered is not None else {}),
     }
 
 

@@ -17,7 +17,7 @@ async def leave(cluster: Cluster, record: Record, instance: str) -> None:
         if (found := await cluster.find(path)) is not None:
             if operations := pace_patch(found, None):  # a canary was killed
                 await cluster.patch(path, operations)
-            ours = dict.fromkeys((DEPLOY, LAST_GOOD, manifests.COMMIT, manifests.IMAGE), None)
+            ours = dict.fromkeys((DEPLOY, LAST_GOOD, manifests.COMMIT, manifests.MODEL, manifests.IMAGE), None)
             await cluster.merge(path, {"metadata": {"annotations": ours}})
     templates = [release.template for release in record.releases]
     await environment.remove(cluster, place, templates, [])

@@ -24,6 +24,7 @@ from deployd.store.database import Call, Database, Then
 from deployd.store.schema import migrate
 from deployd.store.store import Store
 from deployd.watch.stage import Watch
+from tests.fakes import FakeModels
 from tests.order.model.clock import Clock
 from tests.order.model.engine import Builder, Engine, ModelGate, Target
 
@@ -122,7 +123,9 @@ class Daemon:
         self.store = Store(self.disk, Events())
         self._builder, self._target = Builder(engine), Target(engine)
         logs, targets = Logs(directory / "logs"), {"docker": self._target}
-        parts = Parts(self.store, logs, engine.remote, self._builder, targets, lambda _: (ModelGate(engine),))
+        parts = Parts(
+            self.store, logs, engine.remote, self._builder, targets, lambda _: (ModelGate(engine),), FakeModels()
+        )
         pipeline = Pipeline(parts, instance="test", builder=config.builder, registry=None)
         watch = Watch(targets, engine.remote, parts.gates)
         aftermath = Aftermath(self.store, logs, targets, self._builder, 0, watch)

@@ -178,7 +178,8 @@ class Rules:
         """Nothing happens any more, and all is well outside. `looked`: a look was due since the branch moved last."""
         if looked:
             assert app.decided == self.remote.main, f"{app.name} missed {self.remote.main}"
-        assert (known.decided, known.wanted) == (app.decided, app.wanted)
+        goals = [goal.commit if goal is not None else None for goal in (known.decided, known.wanted)]
+        assert goals == [app.decided, app.wanted]
         assert not known.owed
         assert state.owed_since is None
         assert state.paused == app.paused
