@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from model_service.manifest import Feature, Manifest
+from model_service.manifest import Feature, Manifest, Source
 
 FILE = "MODEL.md"
 PLOT_FILE = "confusion.svg"
@@ -14,7 +14,7 @@ PLOT_FILE = "confusion.svg"
 
 def write(manifest: Manifest, out: Path) -> None:
     """Writes the card, and for a classifier also the plot in it."""
-    if manifest.kind == "classifier":
+    if "confusion_matrix" in manifest.metrics:
         _plot(manifest, out / PLOT_FILE)
     (out / FILE).write_text("\n\n".join(_sections(manifest)) + "\n")
 
@@ -25,15 +25,14 @@ def _sections(manifest: Manifest) -> list[str]:
     origin = f"commit {manifest.commit or 'unknown'}{' with local changes' if manifest.dirty else ''}"
     kind = manifest.kind.replace("_", " ")
     article = "An" if kind[0] in "aeiou" else "A"
-    fitted = " Then it was fitted again with all rows." if manifest.data.final_fit else ""
+    trained = f"trained {manifest.trained_at} from {origin}, seed {manifest.seed}"
+    if manifest.source:
+        trained = f"logged {manifest.trained_at} by MLflow, served from {origin}"
     return [
         f"# {manifest.name} {manifest.version}",
         manifest.about,
-        f"{article} {kind}: `{manifest.estimator.type}`, trained {manifest.trained_at} from {origin}, seed {manifest.seed}.",
-        "## Quality",
-        f"On {manifest.data.held_back_rows} rows that were held back, after training with {manifest.data.training_rows} rows:"
-        + fitted,
-        *_quality(manifest),
+        f"{article} {kind}: `{manifest.estimator.type}`, {trained}.",
+        *(_origin(manifest.source) if manifest.source else _measured(manifest)),
         "## Input",
         "\n".join(
             [
@@ -42,13 +41,32 @@ def _sections(manifest: Manifest) -> list[str]:
                 *map(_input, manifest.features),
             ]
         ),
-        "The training data has no other values. Numbers outside these ranges are still predicted, and counted.",
+        *([] if manifest.source else [_RANGES]),
         "## Output",
         _output(manifest),
         "## Provenance",
         f"Data SHA-256 `{manifest.data.sha256}` ({manifest.data.rows} rows); code SHA-256 `{manifest.code_sha256}`; {libraries}.",
         "\n".join(["| parameter | value |", "|---|---|", *parameters]),
     ]
+
+
+_RANGES = "The training data has no other values. Numbers outside these ranges are still predicted, and counted."
+
+
+def _measured(manifest: Manifest) -> list[str]:
+    fitted = " Then it was fitted again with all rows." if manifest.data.final_fit else ""
+    return [
+        "## Quality",
+        f"On {manifest.data.held_back_rows} rows that were held back, after training with {manifest.data.training_rows} rows:"
+        + fitted,
+        *_quality(manifest),
+    ]
+
+
+def _origin(source: Source) -> list[str]:
+    """Where a model comes from that was not trained here."""
+    known = [(name.replace("_", " "), value) for name, value in source.model_dump().items() if value]
+    return ["## Origin", "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in known)])]
 
 
 def _input(feature: Feature) -> str:
@@ -58,8 +76,10 @@ def _input(feature: Feature) -> str:
             known = ", ".join(map(str, feature.categories[:20])) + (", …" if len(feature.categories) > 20 else "")
             content = f"{known}{unknown}"
         case "datetime":
-            content = f"{feature.earliest} to {feature.latest}"
+            content = f"{feature.earliest} to {feature.latest}" if feature.earliest else ""
         case "text":
+            content = ""
+        case _ if feature.minimum is None:
             content = ""
         case _:
             content = f"{feature.minimum:g} to {feature.maximum:g}, mean {feature.mean:g}"

@@ -56,7 +56,7 @@ def example(feature: Feature) -> Any:
     """A JSON value that the column takes."""
     match feature.type:
         case "number":
-            return feature.mean
+            return feature.mean or 0.0
         case "integer":
             return round(feature.mean or 0)
         case "boolean":
@@ -64,7 +64,7 @@ def example(feature: Feature) -> Any:
         case "category":
             return feature.categories[feature.counts.index(max(feature.counts))] if feature.counts else None
         case "datetime":
-            return feature.latest
+            return feature.latest or "2020-01-01T00:00:00"
         case "text":
             return "text"
 

@@ -29,6 +29,8 @@ PICKLE_FILE = "model.pkl"
 # every tree is checked before it is used. Other compiled types (KD trees) are not in the list. Users who trust the origin of a
 # file name them with --trust or MODEL_TRUST.
 TRUSTED = (
+    "functools.partial",  # its function is a type of its own, which must be trusted
+    "model_service.frames.only_column",
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -39,6 +41,7 @@ TRUSTED = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._bunch.Bunch",
+    "sklearn.utils.validation.check_array",
     *CHECKED,
 )
 
@@ -135,7 +138,11 @@ def untrusted_types(file: Path) -> list[str]:
 
 
 def _read_skops(manifest: Manifest, directory: Path, trusted: Sequence[str]) -> Any:
-    content = manifest.read_file(directory, SKOPS_FILE)
+    return load_skops(manifest.read_file(directory, SKOPS_FILE), trusted)
+
+
+def load_skops(content: bytes, trusted: Sequence[str]) -> Any:
+    """The estimator in a skops file of which only trusted types are read. Raises ModelRejected."""
     with _rejecting_damage(SKOPS_FILE):
         unknown = set(skops.io.get_untrusted_types(data=content)) - {*TRUSTED, *trusted}
     if unknown:
@@ -166,10 +173,14 @@ def _read_pickle(manifest: Manifest, directory: Path, allowed_sha256: str | None
             f"{PICKLE_FILE} is refused: loading a pickle runs code from the file",
             hint="train with --format skops; or allow this file with MODEL_ALLOW_PICKLE or --allow-pickle",
         )
-    content = manifest.read_file(directory, PICKLE_FILE)
+    return load_pickle(manifest.read_file(directory, PICKLE_FILE), PICKLE_FILE, allowed_sha256)
+
+
+def load_pickle(content: bytes, file: str, allowed_sha256: str) -> Any:
+    """The estimator in a pickle that the user has allowed by its hash. Raises ModelRejected."""
     if hashlib.sha256(content).hexdigest() != allowed_sha256.lower():
-        raise ModelRejected(f"{PICKLE_FILE} is not the file that was allowed: its SHA-256 differs")
-    with _rejecting_damage(PICKLE_FILE):
+        raise ModelRejected(f"{file} is not the file that was allowed: its SHA-256 differs")
+    with _rejecting_damage(file):
         return pickle.loads(content)  # noqa: S301  # the user allowed this content by its hash
 
 

@@ -34,6 +34,7 @@ class Fitted:
     training_rows: Any
     held_back_rows: Any
     held_back_answers: Any
+    width: int = 1  # the number of outputs, if there are no answers
 
     @property
     def rows(self) -> Any:
@@ -70,15 +71,16 @@ class Fitted:
         """The outputs of an estimator with several. Raises TrainingFailed if the task has more or fewer names for them."""
         if self.kind != "multi_output":
             return []
-        width = self.answers.shape[1]
+        known = getattr(self.estimator, "classes_", None)
+        width = self.answers.shape[1] if self.answers is not None else self.width
         names = list(self.task.labels) or [str(name) for name in getattr(self.task.answers, "columns", range(width))]
         if len(names) != width or len(set(names)) != width:
             raise TrainingFailed(f"{len(set(names))} labels for {width} outputs: each needs a name of its own")
         if is_regressor(self.estimator):
             return [Output(name=name, kind="regressor") for name in names]
         made = []
-        for name, column in zip(names, self.answers.T, strict=True):
-            classes = _plain(np.unique(column))
+        for k, name in enumerate(names):
+            classes = _plain(np.unique(self.answers[:, k]) if self.answers is not None else known[k])
             probabilistic = hasattr(self.estimator, "predict_proba")
             labels = [str(value) for value in classes]
             made.append(
@@ -94,7 +96,7 @@ def fit(task: Task, *, seed: int) -> Fitted:
     training_rows, held_back_rows, training_answers, held_back_answers = _split(kind, read, seed)
     estimator = unwrapped(_fit(task.estimator, training_rows, training_answers))
     features = data.describe(read.features, training_rows, read.rows)
-    features = _with_unknown(features, estimator, read.cells(training_rows[:1]))
+    features = with_unknown(features, estimator, read.cells(training_rows[:1]))
     return Fitted(task, seed, kind, estimator, read, features, training_rows, held_back_rows, held_back_answers)
 
 
@@ -102,7 +104,7 @@ def fit_all(fitted: Fitted) -> Fitted:
     """The same estimator fitted with all rows, also those that were held back. Raises TrainingFailed."""
     estimator = _fit(clone(fitted.estimator), fitted.rows, fitted.answers)
     features = data.describe(fitted.data.features, fitted.rows, fitted.rows)
-    features = _with_unknown(features, estimator, fitted.data.cells(fitted.rows[:1]))
+    features = with_unknown(features, estimator, fitted.data.cells(fitted.rows[:1]))
     return replace(fitted, estimator=estimator, features=features)
 
 
@@ -174,7 +176,7 @@ def _fit(estimator: Any, rows: Any, answers: Any) -> Any:
         raise TrainingFailed(f"{name} cannot learn these rows: {in_words(exc)}") from exc
 
 
-def _with_unknown(features: list[Feature], estimator: Any, cells: list[list[Any]]) -> list[Feature]:
+def with_unknown(features: list[Feature], estimator: Any, cells: list[list[Any]]) -> list[Feature]:
     """The features, each category with whether the estimator also answers for other values. It is asked to find out."""
     if not any(feature.type == "category" for feature in features):
         return features

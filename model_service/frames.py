@@ -37,6 +37,11 @@ class FrameMaker:
         )
 
 
+def only_column(frame: Any) -> Any:
+    """The only column of a DataFrame: what a vectorizer of texts takes. A step of the pipelines that begin with one."""
+    return frame.iloc[:, 0]
+
+
 def cells(frame: pd.DataFrame, features: Sequence[Feature]) -> list[list[Any]]:
     """The checked rows that `FrameMaker` makes this DataFrame of."""
     columns = [_values(frame[feature.name], feature) for feature in features]

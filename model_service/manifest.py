@@ -27,7 +27,7 @@ class Feature(_Part):
 
     `minimum`, `maximum`, `mean`: of numbers, whole numbers and booleans. `earliest`, `latest`: of dates. `categories`, with the
     number of rows of each in `counts`: of categories; `unknown`: the estimator answers for other values too. `missing`: values
-    may be missing.
+    may be missing. Of a model that came without its training data, what is measured on it is not there.
 
     `dtype` is the type of the column in the estimator's DataFrame; it is empty if the estimator takes an array. In a column of
     objects, `null` stands for a missing value.
@@ -51,8 +51,6 @@ class Feature(_Part):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "Feature":
-        if self.type in ("number", "integer", "boolean") and None in (self.minimum, self.maximum, self.mean):
-            raise ValueError(f"{self.name}: a column of numbers has a minimum, a maximum and a mean")
         if self.type == "category" and not self.categories:
             raise ValueError(f"{self.name}: a column of categories has at least one of them")
         return self
@@ -81,6 +79,18 @@ class Data(_Part):
     final_fit: bool = False
 
 
+class Source(_Part):
+    """Where a model comes from that was trained elsewhere: the registry's name, version and alias, as far as they are known."""
+
+    registry: str | None = None
+    name: str | None = None
+    version: str | None = None
+    alias: str | None = None
+    model_id: str | None = None
+    run_id: str | None = None
+    mlflow_version: str | None = None
+
+
 class Estimator(_Part):
     """The class that was fitted (dotted path) and its parameters as text."""
 
@@ -95,7 +105,8 @@ class Manifest(_Part):
     number of decision values of each row, if the estimator has no probabilities but these.
 
     `dirty`: whether the working tree differed from the commit; None if that is unknown. `code_sha256` is a hash of this package
-    and of the task's module.
+    and of the task's module. `source` is there if the model was not trained here, but brought by `model_service.mlflow`; then
+    there is no training data.
     """
 
     format: Format
@@ -121,6 +132,7 @@ class Manifest(_Part):
     features: list[Feature] = Field(min_length=1, max_length=100_000)
     metrics: dict[str, JsonValue]
     files: dict[str, str]
+    source: Source | None = None
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "Manifest":
@@ -183,6 +195,7 @@ class Manifest(_Part):
             "estimator": self.estimator.type,
             "seed": self.seed,
             "libraries": self.libraries,
+            **({"source": self.source.model_dump()} if self.source else {}),
         }
 
 

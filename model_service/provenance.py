@@ -20,7 +20,13 @@ LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib", "skops")
 
 
 def describe(
-    fitted: Fitted, metrics: dict[str, Any], *, form: Any, model_hash: str, commit: str | None, task_file: Path | None
+    fitted: Fitted,
+    metrics: dict[str, Any],
+    *,
+    form: Any,
+    model_hash: str,
+    commit: str | None,
+    task_file: Path | None,
 ) -> dict[str, Any]:
     """The manifest's fields without `files`. `task_file` is the task's module. A given `commit` is taken without a check."""
     features = [feature.model_dump() for feature in fitted.features]

@@ -43,15 +43,19 @@ def write(
     metrics: dict[str, Any],
     commit: str | None = None,
     task_file: Path | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> Manifest:
     """Writes all files of the model, if their predictions are the estimator's. Raises TrainingFailed, and changes nothing then.
 
-    The files are made aside and moved when all is well, so a run that fails leaves the model that was there before.
+    The files are made aside and moved when all is well, so a run that fails leaves the model that was there before. `origin` has
+    fields of the manifest that are known otherwise, for a model that was trained elsewhere.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".training-", dir=out if out.is_dir() else out.parent) as aside:
         made = Path(aside)
-        written = _write_all(fitted, made, form=form, metrics=metrics, commit=commit, task_file=task_file)
+        written = _write_all(
+            fitted, made, form=form, metrics=metrics, commit=commit, task_file=task_file, origin=origin
+        )
         out.mkdir(exist_ok=True)
         # The manifest is the last: with an older one, the new files are refused.
         files = sorted(made.iterdir(), key=lambda file: file.name == manifest.FILE)
@@ -75,11 +79,20 @@ _FILES = {
 
 
 def _write_all(
-    fitted: Fitted, out: Path, *, form: str, metrics: dict[str, Any], commit: str | None, task_file: Path | None
+    fitted: Fitted,
+    out: Path,
+    *,
+    form: str,
+    metrics: dict[str, Any],
+    commit: str | None,
+    task_file: Path | None,
+    origin: dict[str, Any] | None,
 ) -> Manifest:
     """Writes all files of the model into an empty directory. Raises TrainingFailed."""
     form, files, model_hash = _write_model(fitted, out, form)
-    described = describe(fitted, metrics, form=form, model_hash=model_hash, commit=commit, task_file=task_file)
+    described = describe(fitted, metrics, form=form, model_hash=model_hash, commit=commit, task_file=task_file) | (
+        origin or {}
+    )
     _write_manifest(out, described, *files)
     loaded = model.load(out, pickle_sha256=_sha256(out / files[0]), trusted=_untrusted(out))
     check_predictions(fitted, loaded)
@@ -104,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     score = {name: round(value, 4) for name, value in metrics.items() if isinstance(value, float)}
     print(f"{written.name} {written.version}: {written.estimator.type}, {score}, written to {options.out}")
-    for line in _serving_hints(written, options.out):
+    for line in serving_hints(written, options.out):
         print(line)
     return 0
 
@@ -161,7 +174,7 @@ def _write_manifest(out: Path, described: dict[str, Any], *files: str) -> Manife
     return written
 
 
-def _serving_hints(written: Manifest, out: Path) -> list[str]:
+def serving_hints(written: Manifest, out: Path) -> list[str]:
     """The setting that is needed to serve this model, if any."""
     if written.format == "pickle":
         return [f"to serve this pickle, set MODEL_ALLOW_PICKLE={written.files[PICKLE_FILE]}"]

@@ -4,13 +4,17 @@ process, so no tree is used before each of its nodes leads onwards to nodes and 
 
 import gc
 from collections.abc import Iterator
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 from sklearn.tree._tree import Tree
+from sklearn.utils.validation import check_array
 
 from model_service.errors import ModelRejected
 
@@ -54,18 +58,39 @@ def held_by(estimator: Any) -> Iterator[Any]:
 def _check_predictor(held: Any) -> None:
     nodes = held.nodes
     inner = nodes["is_leaf"] == 0
-    if nodes["is_categorical"].any():
-        raise ModelRejected("the boosting has splits by category, which cannot be checked", hint="use --format pickle")
+    by_category = nodes["is_categorical"].astype(bool)
+    known = held.raw_left_cat_bitsets
+    # A category takes 8 bits, so each set has 8 words of 32.
+    if by_category.any() and not (
+        known.dtype == np.uint32 and known.shape[1:] == (8,) and (nodes["bitset_idx"][by_category] < len(known)).all()
+    ):
+        raise ModelRejected("a tree splits by categories that do not exist")
     _check_children(nodes["left"].astype(np.int64), nodes["right"].astype(np.int64), ~inner)
     if (nodes["feature_idx"] < 0).any():
         raise ModelRejected("a tree uses a feature that does not exist")
 
 
 def _check_histogram_boosting(held: Any) -> None:
+    if held._preprocessor is not None:  # noqa: SLF001  # as below
+        _check_preprocessor(held)
     for stage in held._predictors:  # noqa: SLF001  # there is no public name
         for predictor in stage:
             inner = predictor.nodes["is_leaf"] == 0
             _check_features(predictor.nodes["feature_idx"][inner], held.n_features_in_)
+            by_category = predictor.nodes["is_categorical"].astype(bool)
+            if not held._bin_mapper.is_categorical_[predictor.nodes["feature_idx"][by_category]].all():  # noqa: SLF001
+                raise ModelRejected("a tree splits a column of numbers by categories")
+
+
+def _check_preprocessor(held: Any) -> None:
+    """What comes before the trees where columns are categories: one code for each category, and the numbers as they are."""
+    used = [part for part in held._preprocessor.transformers_ if part[1] != "drop"]  # noqa: SLF001
+    (_, encoder, coded), (_, plain, rest), *more = used
+    is_fitted = type(held._preprocessor) is ColumnTransformer and not more and type(encoder) is OrdinalEncoder  # noqa: SLF001
+    is_plain = type(plain) is FunctionTransformer and type(plain.func) is partial and plain.func.func is check_array
+    width = len(encoder.categories_) + int(np.sum(rest))
+    if not (is_fitted and is_plain and np.sum(coded) == len(encoder.categories_) and width == held.n_features_in_):
+        raise ModelRejected("a boosting has another step before its trees than one for each column")
 
 
 def _check_children(left: Any, right: Any, leaf: Any) -> None:
