@@ -8,24 +8,36 @@ RUN python3 -m venv /opt/training && python3 -m venv --without-pip /opt/serving
 COPY model_service/serving.lock model_service/training.lock /locks/
 RUN /opt/training/bin/pip --python /opt/serving/bin/python install --require-hashes -r /locks/serving.lock
 RUN /opt/training/bin/pip install --require-hashes -r /locks/training.lock
-# What the task needs besides: a requirements file of the repository.
+# What the task needs besides: a requirements file of the repository. It changes no version of the lock, for which the service is
+# tested, unless CONSTRAINTS names another file; pip takes constraints without their hashes only.
 ARG REQUIREMENTS=model_service/training.lock
+ARG CONSTRAINTS=model_service/training.lock
 COPY ${REQUIREMENTS} /locks/requirements.txt
-RUN cmp -s /locks/requirements.txt /locks/training.lock || /opt/training/bin/pip install -r /locks/requirements.txt
+COPY ${CONSTRAINTS} /locks/constraints.lock
+RUN sed -e '/^ *--hash=/d' -e 's/ *\\$//' /locks/constraints.lock >/locks/constraints.txt \
+    && { cmp -s /locks/requirements.txt /locks/training.lock \
+        || /opt/training/bin/pip install -c /locks/constraints.txt -r /locks/requirements.txt; }
 # Everything above stays cached until a lock changes. A change of the code trains anew from here.
 WORKDIR /srv
 COPY model_service model_service
-# The folder of the task, with its data, if it is another one.
+# The folder of the task, with its data, if it is another one; or of a model that MLflow logged, which has MLmodel in it.
 ARG CODE=model_service
 COPY ${CODE} ${CODE}
 ARG TASK=model_service.iris
 # auto, trees, skops or pickle
 ARG FORMAT=auto
-RUN /opt/training/bin/python -m model_service.train --task "$TASK" --format "$FORMAT" --out model \
+# Types that a logged model may hold besides the usual ones, and the SHA-256 of its pickle, if you trust it.
+ARG TRUST=
+ARG ALLOW_PICKLE=
+RUN if [ -e "$CODE/MLmodel" ]; then \
+        mkdir /logged && mv "$CODE" /logged/ && MODEL_TRUST="$TRUST" MODEL_ALLOW_PICKLE="$ALLOW_PICKLE" \
+            /opt/training/bin/python -m model_service.mlflow "/logged/${CODE##*/}" --format "$FORMAT" --out model; \
+    else /opt/training/bin/python -m model_service.train --task "$TASK" --format "$FORMAT" --out model; fi \
     && if [ ! -e model/model.json ]; then \
         /opt/training/bin/pip --python /opt/serving/bin/python install --require-hashes -r /locks/training.lock \
         && { cmp -s /locks/requirements.txt /locks/training.lock \
-            || /opt/training/bin/pip --python /opt/serving/bin/python install -r /locks/requirements.txt; }; \
+            || /opt/training/bin/pip --python /opt/serving/bin/python install -c /locks/constraints.txt \
+                -r /locks/requirements.txt; }; \
     fi \
     && rm -rf model_service/__pycache__ && /opt/serving/bin/python -m compileall -q model_service
 

@@ -24,6 +24,7 @@ def _sections(manifest: Manifest) -> list[str]:
     libraries = ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())
     origin = f"commit {manifest.commit or 'unknown'}{' with local changes' if manifest.dirty else ''}"
     kind = manifest.kind.replace("_", " ")
+    data = "" if manifest.source else f"Data SHA-256 `{manifest.data.sha256}` ({manifest.data.rows} rows); "
     article = "An" if kind[0] in "aeiou" else "A"
     trained = f"trained {manifest.trained_at} from {origin}, seed {manifest.seed}"
     if manifest.source:
@@ -45,7 +46,7 @@ def _sections(manifest: Manifest) -> list[str]:
         "## Output",
         _output(manifest),
         "## Provenance",
-        f"Data SHA-256 `{manifest.data.sha256}` ({manifest.data.rows} rows); code SHA-256 `{manifest.code_sha256}`; {libraries}.",
+        f"{data}code SHA-256 `{manifest.code_sha256}`; {libraries}.",
         "\n".join(["| parameter | value |", "|---|---|", *parameters]),
     ]
 

@@ -71,7 +71,7 @@ class Fitted:
         """The outputs of an estimator with several. Raises TrainingFailed if the task has more or fewer names for them."""
         if self.kind != "multi_output":
             return []
-        known = getattr(self.estimator, "classes_", None)
+        known: Any = getattr(self.estimator, "classes_", None)
         width = self.answers.shape[1] if self.answers is not None else self.width
         names = list(self.task.labels) or [str(name) for name in getattr(self.task.answers, "columns", range(width))]
         if len(names) != width or len(set(names)) != width:
@@ -144,7 +144,7 @@ def _kind(estimator: Any, answers: Any) -> Kind:
     if is_regressor(estimator):
         return "regressor"
     if len(np.unique(answers)) < 2:
-        raise TrainingFailed(f"all answers are {answers[0]!r}: a classifier needs at least two classes")
+        raise TrainingFailed(f"all answers are {answers[0].item()!r}: a classifier needs at least two classes")
     return "classifier"
 
 

@@ -17,6 +17,7 @@ from sklearn.ensemble import (
     BaggingRegressor,
     GradientBoostingClassifier,
     GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     IsolationForest,
     RandomForestClassifier,
@@ -294,6 +295,10 @@ def words(estimator: Any) -> Task:
     return Task("words", frame.fillna({"city": "none"}), leaves(people()), estimator=estimator)
 
 
+KINDS["histogram gradient boosting with category columns"] = (
+    lambda seed: plans(HistGradientBoostingClassifier(max_iter=10, random_state=seed)),
+    "skops",
+)
 # The packages' own files.
 BOOSTERS: dict[str, tuple[Any, str]] = {
     "XGBoost": (lambda seed: flowers(XGBClassifier(n_estimators=5, random_state=seed)), "xgboost"),

@@ -84,3 +84,52 @@ def test_a_forged_histogram_boosting_is_refused(field: str, value: int) -> None:
     nodes[field][inner[0]] = value
     with pytest.raises(ModelRejected):
         check_trees(estimator)
+
+
+def by_category() -> Any:
+    """A boosting with a split by category, and the first such node."""
+    rows = np.column_stack([FLOWERS.data[:, 0], np.arange(150) % 4])
+    estimator = HistGradientBoostingClassifier(max_iter=2, categorical_features=[1], random_state=0)
+    estimator.fit(rows, np.arange(150) % 4 % 2)
+    check_trees(estimator)
+    return estimator
+
+
+def a_set_beyond_the_end(estimator: Any) -> None:
+    estimator._predictors[0][0].nodes["bitset_idx"][0] = 99
+
+
+def a_set_that_is_too_short(estimator: Any) -> None:
+    predictor = estimator._predictors[0][0]
+    predictor.raw_left_cat_bitsets = predictor.raw_left_cat_bitsets[:, :2].copy()
+
+
+def a_split_of_numbers(estimator: Any) -> None:
+    estimator._bin_mapper.is_categorical_ = np.zeros(2, dtype=bool)
+
+
+def a_step_that_leaves_columns_out(estimator: Any) -> None:
+    estimator._preprocessor.transformers_[1] = ("numerical", "drop", estimator._preprocessor.transformers_[1][2])
+
+
+def another_function_before_the_trees(estimator: Any) -> None:
+    estimator._preprocessor.transformers_[1][1].func = np.log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "forge",
+    [
+        a_set_beyond_the_end,
+        a_set_that_is_too_short,
+        a_split_of_numbers,
+        a_step_that_leaves_columns_out,
+        another_function_before_the_trees,
+    ],
+)
+def test_a_forged_boosting_that_splits_by_category_is_refused(forge: Callable[[Any], None]) -> None:
+    estimator = by_category()
+    assert estimator._predictors[0][0].nodes["is_categorical"][0]
+    forge(estimator)
+    with pytest.raises((ModelRejected, ValueError)):
+        check_trees(estimator)
