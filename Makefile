@@ -10,7 +10,7 @@ WORKERS = $(shell echo $$(($$(nproc) + 1)))  # one more than there are cores, si
 # Without bytecode files every test worker, and every daemon that a test starts, would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup wheel install demo test test-pythons faults check lint format bench lock clean
+.PHONY: setup wheel install demo test test-pythons test-hosts faults check lint format bench lock clean
 
 setup: .venv/.installed
 
@@ -65,6 +65,9 @@ test: setup
 test-pythons: setup
 	set -e; for python in $$($(PY) -m tests.testbed.pythons); do \
 	    DEPLOYD_TEST_PYTHON=$$python $(PY) -m pytest -q tests/model_service/test_image.py $(PYTEST_ARGS); done
+# What holds on engines of other releases: the table of docs/hosts.md.
+test-hosts: setup
+	$(PY) -m tests.hosts $(ARGS)
 
 # The long proof: deployd is killed two hundred times, under load.
 faults: setup

@@ -185,10 +185,9 @@ def ensure(release: Release, progress: Progress) -> OtherEngine:
     engine = OtherEngine(release.name, root(SUITES[release.release], progress))
     with locked(f"engine-{release.name}"):
         if engine.pid is None or not engine.api().ping():
+            options, environment = differences(release)
             with progress.step(f"starting Docker Engine {engine.root.version('docker.io')}"):
-                engine.start(
-                    _dockerd(engine, release), {"DOCKER_MIN_API_VERSION": release.min_api} if release.min_api else {}
-                )
+                engine.start([*_dockerd(engine), *options], environment)
         engine.take_images(progress)
     return engine
 
@@ -198,12 +197,27 @@ def known() -> list[str]:
     return sorted(path.parent.name for path in (directory() / "engines").glob("*/started"))
 
 
+def runs(name: str) -> bool:
+    """Whether the one of that name runs."""
+    return _by_name(name).pid is not None
+
+
 def stop(name: str) -> bool:
     """End the one of that name; False when it does not run."""
-    return OtherEngine(name, Root("", Path())).stop()
+    return _by_name(name).stop()
 
 
-def _dockerd(engine: OtherEngine, release: Release) -> list[str]:
+def _by_name(name: str) -> OtherEngine:
+    return OtherEngine(name, Root("", Path()))
+
+
+def differences(release: Release) -> tuple[list[str], dict[str, str]]:
+    """The options and the environment of dockerd that make it store and speak so."""
+    options = ["--feature=containerd-snapshotter=true"] if release.containerd_store else []
+    return options, {"DOCKER_MIN_API_VERSION": release.min_api} if release.min_api else {}
+
+
+def _dockerd(engine: OtherEngine) -> list[str]:
     state = engine.directory
     options = [
         f"--host={engine.url}",
@@ -213,7 +227,6 @@ def _dockerd(engine: OtherEngine, release: Release) -> list[str]:
         "--bip=10.215.0.1/24",
         "--default-address-pool=base=10.215.128.0/17,size=24",
         "--shutdown-timeout=3",
-        *(["--feature=containerd-snapshotter=true"] if release.containerd_store else []),
     ]
     return ["/usr/sbin/dockerd", *options, *own.runtime_options()]
 

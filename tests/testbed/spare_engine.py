@@ -1,7 +1,8 @@
 """A second Docker Engine that a test may kill and start again; its data, socket and bridge are removed at its end.
 
 Debian's dockerd as root, beside the host's engine, with a containerd that keeps running when dockerd ends, as under systemd.
-With `live_restore` the containers keep running too, as with the setting of that name.
+With `live_restore` the containers keep running too, as with the setting of that name. Where the tests run on an engine of another
+release (tests/hosts), this is one of that release: INSIDE are the words that run a program of its root, OPTIONS its own options.
 """
 
 import os
@@ -21,6 +22,8 @@ from deployd.errors import Unavailable
 
 _DOCKERD = Path("/usr/sbin/dockerd")
 _CONTAINERD = Path("/usr/bin/containerd")
+INSIDE = os.environ.get("DEPLOYD_TEST_INSIDE", "").split()
+OPTIONS = os.environ.get("DEPLOYD_TEST_DOCKERD", "").split()
 _WITHIN_S = 60.0
 _NETWORKS = range(100, 120)
 
@@ -53,8 +56,8 @@ class SpareEngine:
         """Start it, and wait until it answers; Unavailable with the end of its log when it does not."""
         log = self._directory / "log"
         if not self._containerd:
-            self._containerd = spawn([str(_CONTAINERD), *self._containerd_options()], log)
-        self._pid = spawn([str(_DOCKERD), *self._options(), *runtime_options()], log)
+            self._containerd = spawn([*INSIDE, str(_CONTAINERD), *self._containerd_options()], log)
+        self._pid = spawn([*INSIDE, str(_DOCKERD), *self._options(), *OPTIONS, *runtime_options()], log)
         deadline = monotonic() + _WITHIN_S
         while not self.api().ping():
             if gone(self._pid) or monotonic() > deadline:
@@ -118,7 +121,7 @@ class SpareEngine:
 @contextmanager
 def spare_engine(directory: Path, *, live_restore: bool) -> Iterator[SpareEngine]:
     """Run one inside the block; Unavailable when there is no dockerd or this is not root on Debian."""
-    if not can_install() or not _DOCKERD.exists():
+    if not can_install() or not (INSIDE or _DOCKERD.exists()):
         raise Unavailable("a second Docker Engine needs root and dockerd", hint="run the tests as root on Debian")
     ensure_packages("iproute2")
     with _bridge() as bridge:

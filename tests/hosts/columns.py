@@ -1,0 +1,97 @@
+"""The columns of docs/hosts.md: the engines that the features are run on, each with the HAProxy of its Debian release."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from deployd.bringup import engine as own
+from deployd.bringup import images as base_images
+from deployd.bringup.engine import Engine
+from deployd.bringup.progress import Progress
+from tests.hosts.features import RESTARTED, Feature
+from tests.testbed import engines, images, podman
+from tests.testbed.engines import OtherEngine, Release
+
+_NO_CLIENT_OF_OURS = ("DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """An engine that runs: what it is, and how a test runs on it."""
+
+    title: str
+    url: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    within: tuple[str, ...] = ()
+
+    def pytest(self, options: Sequence[str], *, quiet: bool = False) -> int:
+        """Run tests where the engine's containers answer; pytest's exit code."""
+        inherited = {name: value for name, value in os.environ.items() if name not in _NO_CLIENT_OF_OURS}
+        command = [*self.within, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+        output = subprocess.DEVNULL if quiet else None
+        return subprocess.run(command, env=inherited | dict(self.environment), stdout=output, check=False).returncode
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """An engine by name, how it is brought up, and what cannot be tried on it. `engine` is its name in the test bed."""
+
+    name: str
+    engine: str
+    bring_up: Callable[[Progress], Host]
+    not_here: Mapping[Feature, str] = field(default_factory=dict)
+    must_hold: bool = True
+
+
+def other(engine: OtherEngine, kind: str, store: Sequence[str] = ()) -> Host:
+    """One of the test bed's other engines."""
+    version = str(engine.api().get("/version")["Version"]).partition("+")[0]
+    title = f"{kind} {version}, HAProxy {engine.root.version('haproxy')}"
+    # A test that kills an engine starts one of the same release, in the same root.
+    spare = {"DEPLOYD_TEST_INSIDE": " ".join(engine.inside), "DEPLOYD_TEST_DOCKERD": " ".join(store)}
+    return Host(title, engine.url, engine.environment | spare, tuple(engine.command()))
+
+
+def released(release: Release, progress: Progress) -> Host:
+    """A Docker Engine of that release."""
+    options, environment = engines.differences(release)
+    host = other(engines.ensure(release, progress), "Docker", options)
+    return Host(host.title, host.url, {**host.environment, **environment}, host.within)
+
+
+def _mine(progress: Progress) -> Host:
+    engine = own.ensure(progress)
+    images.ensure(engine, progress)
+    return Host(f"Docker {engine.version.partition('+')[0]}, HAProxy {_haproxy(engine)}", engine.url)
+
+
+def _podman(progress: Progress) -> Host:
+    return other(podman.ensure(progress), "Podman")
+
+
+def _haproxy(engine: Engine) -> str:
+    """The version of HAProxy in the image that the gateway runs."""
+    command = ["docker", "-H", engine.url, "run", "--rm", "--entrypoint=haproxy", base_images.HAPROXY, "-v"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[2].partition("-")[0]
+
+
+TODAYS = Release("28", containerd_store=True, min_api="1.44")
+"""As near to Engine 29 as Debian's packages come: its default image store, and it refuses the clients that Engine 29 refuses."""
+
+COLUMNS = (
+    Column("own", "", _mine),
+    *(
+        Column(name, release.name, partial(released, release))
+        for name, release in {"26": Release("26"), "28": Release("28"), "29-like": TODAYS}.items()
+    ),
+    Column(
+        "podman",
+        "podman",
+        _podman,
+        {RESTARTED: "Podman's containers run without an engine that could restart"},
+        must_hold=False,
+    ),
+)
