@@ -11,7 +11,10 @@ from typing import Any
 
 from deployd.domain import part_labels
 from deployd.engine.client import EngineClient
+from deployd.engine.connection import Refused
 from deployd.errors import Unavailable
+
+_TRIES = 5
 
 
 def free_address(subnet: str, taken: Collection[str], after: str | None = None) -> str:
@@ -49,7 +52,7 @@ class Network:
         """Create the network when it does not exist. Its subnet."""
         async with self._making:
             if (found := await self._engine.networks.find(self.name)) is None:
-                await self._create(self.name, await self._free_range())
+                await self._create_in_a_free_range()
                 found = await self._engine.networks.find(self.name)
         if found is None:
             raise Unavailable(f"the network {self.name} was created, but the engine does not have it")
@@ -79,6 +82,18 @@ class Network:
         found = await self._engine.networks.find(self.name)
         if found is not None and found["Labels"].get("io.deployd.instance") == self._instance:
             await self._engine.networks.remove(self.name)
+
+    async def _create_in_a_free_range(self) -> None:
+        """Between the engine's suggestion and its use, another instance may take the range: then ask again."""
+        for left in reversed(range(_TRIES)):
+            subnet = await self._free_range()
+            try:
+                await self._create(self.name, subnet)
+            except Refused:
+                if left == 0 or subnet is None:
+                    raise
+            else:
+                return
 
     async def _free_range(self) -> str | None:
         """A subnet that is free on this machine: the engine chooses one for a temporary network.

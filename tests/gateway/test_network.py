@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from deployd.bringup import images
 from deployd.domain import part_labels
 from deployd.engine.client import EngineClient
+from deployd.engine.connection import Refused
 from deployd.errors import Unavailable
 from deployd.gateway.network import Network, free_address
 from tests.conftest import Leaks
@@ -36,6 +39,49 @@ def test_an_assigned_address_is_free_and_in_the_subnet(taken: set[int], last: in
     found = free_address("172.20.0.0/28", used, f"172.20.0.{last}")
     assert found not in used
     assert 2 <= int(found.rpartition(".")[2]) <= 14
+
+
+class Networks:
+    """An engine that always suggests its first free range; somebody else takes those of `wanted` as soon as they are free."""
+
+    def __init__(self, *wanted: str) -> None:
+        self.wanted = set(wanted)
+        self.made: dict[str, Any] = {}
+
+    async def find(self, name: str) -> dict[str, Any] | None:
+        return self.made.get(name)
+
+    async def create(self, name: str, spec: Mapping[str, Any]) -> None:
+        given = spec["IPAM"]["Config"][0]["Subnet"] if "IPAM" in spec else None
+        if given in self.wanted:
+            self.wanted.remove(given)
+            self.made[given] = {"IPAM": {"Config": [{"Subnet": given}]}}
+            raise Refused(f"making the network {name}", "Pool overlaps with other one on this address space", 403)
+        taken = {network["IPAM"]["Config"][0]["Subnet"] for network in self.made.values()}
+        free = next(f"172.{number}.0.0/16" for number in range(18, 30) if f"172.{number}.0.0/16" not in taken)
+        self.made[name] = {"IPAM": {"Config": [{"Subnet": given or free}]}, "Labels": spec["Labels"]}
+
+    async def remove(self, name: str) -> bool:
+        return self.made.pop(name, None) is not None
+
+
+class Engine:
+    """One with nothing but networks."""
+
+    def __init__(self, *wanted: str) -> None:
+        self.networks = Networks(*wanted)
+
+
+async def test_a_range_that_another_instance_takes_first_is_left_to_it() -> None:
+    engine = Engine("172.18.0.0/16", "172.19.0.0/16")
+    assert await Network(cast("EngineClient", engine), "a").ensure() == "172.20.0.0/16"
+    assert "deployd-a.range" not in engine.networks.made
+
+
+async def test_an_engine_that_refuses_every_range_has_its_reason_told() -> None:
+    engine = Engine(*(f"172.{number}.0.0/16" for number in range(18, 30)))
+    with pytest.raises(Refused, match="Pool overlaps"):
+        await Network(cast("EngineClient", engine), "a").ensure()
 
 
 @pytest.mark.engine
