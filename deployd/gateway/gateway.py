@@ -60,8 +60,11 @@ class Gateway(Switchboard):
             await self._correct()
 
     async def ensure(self, apps: Iterable[App]) -> None:
-        """Listen for `apps`; a request to an app without a release gets a 503. At most one reload, which loses no connection."""
+        """Listen for `apps`; a request to an app without a release gets a 503. At most one reload, which loses no connection.
+        A HAProxy that has just started is waited for."""
         async with self._lock:
+            if await self.container.runs():
+                await self.container.wait_ready()
             wanted = dict(self._routes)
             for app in apps:
                 route = self._possible(Route.of(app))

@@ -38,7 +38,7 @@ class Switchboard:
         When that fails, it is undone first. The file is not written: `save` does that.
         """
         async with self._lock:
-            runtime, route = await self.container.runtime(), self._routes[app]
+            runtime, route = await self.container.answering(), self._routes[app]
             now, sessions = await together(runtime.slots(route.backend), runtime.sessions(route.backend))
             if not now:
                 raise Unavailable(f"the gateway does not know {app}")

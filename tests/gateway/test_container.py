@@ -1,5 +1,6 @@
 """The gateway's container while somebody else acts on it."""
 
+import asyncio
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ import pytest
 from deployd.config.daemon import GatewaySection
 from deployd.engine.client import EngineClient
 from deployd.gateway.container import GatewayContainer
+from deployd.gateway.paths import SOCKETS
 
 
 class _Removing:
@@ -50,3 +52,35 @@ async def test_a_gateway_that_somebody_is_removing_is_made_anew(
     container = GatewayContainer(cast("EngineClient", engine), "here", GatewaySection(), tmp_path)
     assert await container.ensure([])
     assert removing.did == ["waited for the removal of 0a1b", "made", "started"]
+
+
+class _Starting:
+    """An engine on which the gateway's container runs. HAProxy opens its master socket when it was looked for three times."""
+
+    def __init__(self, sockets: Path) -> None:
+        self._master = sockets / "master.sock"
+        self._looked = 0
+
+    async def inspect(self, _: str) -> dict[str, Any]:
+        self._looked += 1
+        if self._looked == 3:
+            self.server = await asyncio.start_unix_server(self._answer, self._master)
+        return {
+            "Config": {"Labels": {"io.deployd.instance": "here"}},
+            "HostConfig": {"NetworkMode": "host", "Binds": [f"{self._master.parent}:{SOCKETS}"]},
+            "State": {"Status": "running", "Running": True, "Restarting": False},
+            "RestartCount": 1,
+        }
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.read()
+        writer.write(b"1 master 0 0d 3.2\n7 worker 0 0d 3.2\n" if asked == b"show proc\n" else b"Name: HAProxy\n")
+        writer.close()
+
+
+async def test_a_gateway_that_has_just_started_is_waited_for(tmp_path: Path) -> None:
+    engine: Any = type("Engine", (), {"containers": (starting := _Starting(tmp_path))})()
+    container = GatewayContainer(cast("EngineClient", engine), "here", GatewaySection(), tmp_path)
+    runtime = await container.answering()
+    async with starting.server:
+        assert (await runtime.workers()).current == 7

@@ -55,7 +55,7 @@ def _run(columns: Sequence[Column], features: Sequence[Feature], progress: Progr
             matrix.save(found)
         if column.engine and not ran:
             engines.stop(column.engine)
-    text = matrix.table([found[c.name] for c in COLUMNS if c.name in found], [feature.name for feature in FEATURES])
+    text = matrix.shown(found)
     matrix.write_page(text)
     print(text)
     return int(broken)

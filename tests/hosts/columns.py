@@ -15,7 +15,7 @@ from tests.hosts.features import RESTARTED, Feature
 from tests.testbed import engines, images, podman
 from tests.testbed.engines import OtherEngine, Release
 
-_NO_CLIENT_OF_OURS = ("DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT")
+_NOT_INHERITED = ("DOCKER_", "PYTEST_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,11 @@ class Host:
     environment: Mapping[str, str] = field(default_factory=dict)
     within: tuple[str, ...] = ()
 
-    def pytest(self, options: Sequence[str], *, quiet: bool = False) -> int:
+    def pytest(self, options: Sequence[str]) -> int:
         """Run tests where the engine's containers answer; pytest's exit code."""
-        inherited = {name: value for name, value in os.environ.items() if name not in _NO_CLIENT_OF_OURS}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
         command = [*self.within, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-        output = subprocess.DEVNULL if quiet else None
-        return subprocess.run(command, env=inherited | dict(self.environment), stdout=output, check=False).returncode
+        return subprocess.run(command, env=inherited | dict(self.environment), check=False).returncode
 
 
 @dataclass(frozen=True, slots=True)

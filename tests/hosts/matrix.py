@@ -1,12 +1,14 @@
 """What was found on each engine: kept in found.json, shown as the table of docs/hosts.md."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from tests.hosts.columns import COLUMNS
+from tests.hosts.features import FEATURES
 from tests.tally import Tally
 
 FOUND = Path(__file__).with_name("found.json")
@@ -61,10 +63,17 @@ def save(found: dict[str, Found], path: Path = FOUND) -> None:
 def table(found: Sequence[Found], features: Sequence[str]) -> str:
     """The table in Markdown, and what is behind its cells that do not hold."""
     lines = ["| | " + " | ".join(one.title for one in found) + " |", "|---" * (len(found) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(str(one.cells.get(name, "")) for one in found) + " |" for name in features]
+    lines += [
+        f"| {name} | " + " | ".join(str(one.cells.get(name, "not run")) for one in found) + " |" for name in features
+    ]
     lines.append("| tried on | " + " | ".join(one.date for one in found) + " |")
     behind = [line for one in found for feature in features for line in _behind(one, feature)]
     return "\n".join([*lines, *([""] * bool(behind)), *behind]) + "\n"
+
+
+def shown(found: Mapping[str, Found]) -> str:
+    """What was found, as the page has it."""
+    return table([found[column.name] for column in COLUMNS if column.name in found], [one.name for one in FEATURES])
 
 
 def write_page(text: str, page: Path = PAGE) -> None:
