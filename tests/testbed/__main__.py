@@ -11,7 +11,17 @@ from functools import partial
 from deployd.bringup import engine
 from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
-from tests.testbed import booted, engines, github_description, haproxy_images, images, mlflow_server, payloads, podman
+from tests.testbed import (
+    booted,
+    engines,
+    github_description,
+    haproxy_images,
+    images,
+    mlflow_server,
+    payloads,
+    podman,
+    roots,
+)
 from tests.testbed.browser import chromium
 from tests.testbed.cluster import cluster, stop
 from tests.testbed.engines import Release
@@ -117,6 +127,11 @@ def _other_engine(release: Release, progress: Progress) -> str:
     return engines.ensure(release, progress).usage()
 
 
+def _sid(progress: Progress) -> str:
+    made = roots.root("sid", progress)
+    return f"Docker {made.version('docker.io')} can run beside the machine's own engine"
+
+
 def _podman(progress: Progress) -> str:
     return podman.ensure(progress).usage()
 
@@ -142,6 +157,7 @@ PARTS: dict[str, Callable[[Progress], str]] = {
     "mlflow": _mlflow,
     "browser": _browser,
     "systemd": _systemd,
+    "sid": _sid,
     "cluster": _cluster,
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from deployd.bringup import engine as engines
 from deployd.bringup import images as base_images
 from deployd.bringup.packages import can_install
-from tests.testbed import booted, browser, cluster, kubernetes_binaries, mlflow_server
+from tests.testbed import booted, browser, cluster, kubernetes_binaries, mlflow_server, roots
 from tests.testbed.images import BUSYBOX, PAUSE
 
 
@@ -39,6 +39,8 @@ def tasks() -> Iterator[Task]:
         yield Task("make a Debian with systemd as process 1, of Debian's packages", 75)
     if not mlflow_server.made():
         yield Task("make a Python environment with MLflow", 60)
+    if can_install() and not roots.made("sid"):
+        yield Task("make a Debian sid with today's Docker Engine, once a machine", 100)
     if can_install() and browser.found() is None:
         yield Task("install chromium by apt", 30)
     yield from _cluster()

@@ -63,6 +63,11 @@ class Root:
         at.chmod(0o755)
 
 
+def made(suite: str) -> bool:
+    """Whether the root of `suite` is there."""
+    return (directory() / "roots" / suite).exists()
+
+
 def root(suite: str, progress: Progress) -> Root:
     """The root of `suite`, made if it is missing; Unavailable, with the reason, where that is not possible."""
     path = directory() / "roots" / suite

@@ -88,7 +88,13 @@ class SpareEngine:
         """Remove all networks: their bridges would stay when the engine ends, and keep their address ranges in use."""
         for network in self.api().get("/networks"):
             if network["Driver"] == "bridge" and network["Name"] != "bridge":
-                self.api().delete(f"/networks/{network['Id']}")
+                self._remove_network(f"/networks/{network['Id']}")
+
+    def _remove_network(self, path: str) -> None:
+        """Docker 28 may still count a removed container in, when it was killed while the container ran."""
+        for left in (self.api().get(path)["Containers"] or {}).values():
+            self.api().post(f"{path}/disconnect", {"Container": left["Name"], "Force": True})
+        self.api().delete(path)
 
     def end(self) -> None:
         """Remove its containers and networks, then end it and its containerd."""

@@ -32,7 +32,9 @@ def test_a_client_of_another_engine_uses_the_clients_of_its_release(cache: Path)
     assert environment["PATH"].startswith(f"{cache}/engines/26/bin:")
 
 
-@pytest.mark.parametrize("recorded", ["", "nonsense", str(os.getpid()), "4194305"])
+@pytest.mark.parametrize(
+    "recorded", ["", "nonsense", str(os.getpid()), "4194305"], ids=["none", "words", "ours", "gone"]
+)
 def test_only_a_process_with_the_engines_directory_in_its_command_line_is_the_engine(
     cache: Path, recorded: str
 ) -> None:
