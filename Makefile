@@ -65,6 +65,7 @@ test: setup
 test-pythons: setup
 	set -e; for python in $$($(PY) -m tests.testbed.pythons); do \
 	    DEPLOYD_TEST_PYTHON=$$python $(PY) -m pytest -q tests/model_service/test_image.py $(PYTEST_ARGS); done
+
 # What holds on engines of other releases: the table of docs/hosts.md.
 test-hosts: setup
 	$(PY) -m tests.hosts $(ARGS)
