@@ -42,6 +42,7 @@ async def test_an_app_shows_its_live_release_and_its_urls(daemon: Desk, browser:
             "bases": [{"name": "python:3.12", "digest": "sha256:1"}],
             "since": deploy.live_at.isoformat().replace("+00:00", "Z"),
             "model": {},
+            "registered": None,
         },
         "older_config": False,
         "health": {"state": "ok", "detail": "", "since": None},
@@ -332,6 +333,7 @@ async def test_a_held_app_shows_the_commit_that_is_not_deployed_and_why(
     await daemon.becomes("iris", 2, Status.FAILED)
     assert (await browser.get(APP)).json()["held"] == {
         "commit": B,
+        "registered": None,
         "reason": "iris/2 failed: the command returned 1",
     }
 
