@@ -17,8 +17,9 @@ from datetime import UTC, datetime, timedelta
 from deployd.config.app import App
 from deployd.config.daemon import BuilderSection
 from deployd.config.digest import app_digest, release_digest
-from deployd.domain import Deploy, Goal, Head, Image, labels
+from deployd.domain import Deploy, Image, labels
 from deployd.errors import BuildFailed, DeploydError, RequestRefused, RolloutFailed, Unavailable
+from deployd.goal import Goal, Head
 from deployd.passage import MayCutOver, Parts, Passage
 from deployd.ports.builder import BuildRequest
 from deployd.ports.source import Context

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deployd.config.app import App
-from deployd.domain import AppState, Deploy, Goal, Head, Image, Known, ModelVersion, Skip
+from deployd.domain import AppState, Deploy, Image
+from deployd.goal import Goal, Head, Known, ModelVersion, Skip
 from deployd.order.decide import decide, head_of, needs_diff, only_the_model_moved, wanted_of, why_no_head
 from deployd.pipeline import Pipeline
 from deployd.ports.source import Source

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Head
+from deployd.domain import Deploy
 from deployd.gates.compare import CompareGate
 from deployd.gates.evaluate import EvaluateGate
 from deployd.gates.files import ImageReader
 from deployd.gates.golden import GoldenGate
 from deployd.gates.own import OwnGate
 from deployd.gates.ready import ReadyGate
+from deployd.goal import Head
 from deployd.ports.gate import Gate
 from deployd.ports.source import CommitFacts
 from deployd.recorded import Recorded

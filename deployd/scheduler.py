@@ -13,8 +13,9 @@ from deployd.config.app import App
 from deployd.config.digest import made_with, release_digest
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Proposal, Push
-from deployd.domain import AppState, Deploy, Head, Health, ModelVersion, Trigger, Wanted
+from deployd.domain import AppState, Deploy, Health
 from deployd.errors import DeploydError, RequestRefused, Unavailable
+from deployd.goal import Head, ModelVersion, Trigger, Wanted
 from deployd.lane import Lane
 from deployd.logs.log import printable
 from deployd.order.decide import head_of, last_known, why_no_head

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from deployd.config.app import App
-from deployd.domain import Deploy, GateResult, Head, Health, Image, ModelVersion
+from deployd.domain import Deploy, GateResult, Health, Image
 from deployd.errors import DeploydError, RequestRefused, RolloutFailed, Unavailable
+from deployd.goal import Head, ModelVersion
 from deployd.judge.traffic import Reading
 from deployd.ports.gate import Candidate, Gate, Serving
 from deployd.ports.log import Log

@@ -15,9 +15,10 @@ from deployd.config.app import App
 from deployd.config.daemon import Config, Retention
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.domain import Deploy, Health, Image, Trigger, Wanted
+from deployd.domain import Deploy, Health, Image
 from deployd.errors import DeploydError, Unavailable
 from deployd.events import Events
+from deployd.goal import Trigger, Wanted
 from deployd.lane import Lane
 from deployd.passage import MayCutOver
 from deployd.pipeline import Pipeline

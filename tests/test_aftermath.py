@@ -10,9 +10,10 @@ import pytest
 from deployd.aftermath import Aftermath
 from deployd.config.app import App
 from deployd.config.daemon import Retention
-from deployd.domain import Deploy, Image, Trigger, Wanted
+from deployd.domain import Deploy, Image
 from deployd.errors import RolloutFailed
 from deployd.events import Events
+from deployd.goal import Trigger, Wanted
 from deployd.logs.logs import Logs
 from deployd.ports.builder import Builder, Removal
 from deployd.ports.log import Log

@@ -3,7 +3,8 @@ from datetime import UTC, datetime
 import pytest
 
 from deployd.delivery import Owed
-from deployd.domain import AppState, Deploy, Goal, Image, Trigger, labels, model_version
+from deployd.domain import AppState, Deploy, Image, labels, model_version
+from deployd.goal import Goal, Trigger
 from deployd.status import ACTIVE, RETURN, TRANSITIONS, Status, can_become
 
 

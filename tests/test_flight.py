@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import pytest
 from msgspec import structs
 
-from deployd.domain import Deploy, Trigger
+from deployd.domain import Deploy
 from deployd.errors import BuildFailed, RolloutFailed, Unavailable
 from deployd.flight import Asker, Ending, Flight, ending
+from deployd.goal import Trigger
 from deployd.status import Status, can_become
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,9 +11,10 @@ import pytest
 from msgspec import structs
 
 from deployd.config.digest import release_digest
-from deployd.domain import Deploy, Health, Image, Trigger, Wanted
+from deployd.domain import Deploy, Health, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.events import Events
+from deployd.goal import Trigger, Wanted
 from deployd.keeper import Keeper
 from deployd.ports.target import Target
 from deployd.status import Status

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deployd.domain import Deploy, Trigger, Wanted
+from deployd.domain import Deploy
 from deployd.errors import BuildFailed, ConfigError, DeploydError, RolloutFailed
+from deployd.goal import Trigger, Wanted
 from deployd.status import Status
 from tests.lanes import MAIN, A, B, Bench, C, Held, a_bench, away, failing, for_ever
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from deployd.backoff import Backoff
-from deployd.domain import Base, Deploy, Image, Trigger, Wanted
+from deployd.domain import Base, Deploy, Image
 from deployd.errors import Unavailable
+from deployd.goal import Trigger, Wanted
 from deployd.ports.builder import BuildRequest
 from deployd.ports.log import Log
 from deployd.ports.source import Context

@@ -11,8 +11,9 @@ from typing import Any, Self
 import pytest
 
 from deployd.config.app import App
-from deployd.domain import Deploy, GateResult, Image, Trigger, Wanted
+from deployd.domain import Deploy, GateResult, Image
 from deployd.errors import RolloutFailed
+from deployd.goal import Trigger, Wanted
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.source import Context

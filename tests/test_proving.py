@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from deployd.delivery import Delivery, Proposal
-from deployd.domain import Deploy, GateResult, Trigger, Wanted
+from deployd.domain import Deploy, GateResult
 from deployd.errors import RequestRefused, Unavailable
+from deployd.goal import Trigger, Wanted
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.source import Context

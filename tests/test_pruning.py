@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployd.config.daemon import Retention
-from deployd.domain import Build, Image, Kept, Trigger, Wanted
+from deployd.domain import Build, Image, Kept
 from deployd.events import Events
+from deployd.goal import Trigger, Wanted
 from deployd.logs.logs import Logs
 from deployd.pruning import Pruned, Pruner, freed, to_prune
 from deployd.status import Status

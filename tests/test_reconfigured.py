@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from deployd.domain import Deploy, Trigger
+from deployd.domain import Deploy
 from deployd.errors import ConfigError
+from deployd.goal import Trigger
 from deployd.status import Status
 from tests.desk import MAIN, REPO, A, B, Desk, config_of, desk, settings
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from deployd.domain import Deploy, Step, Trigger, Wanted
+from deployd.domain import Deploy, Step
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.events import Events
+from deployd.goal import Trigger, Wanted
 from deployd.recorder import Recorder
 from deployd.status import Status
 from deployd.store.database import Database

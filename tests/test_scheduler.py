@@ -13,9 +13,10 @@ from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Push
-from deployd.domain import Deploy, Head, Image, Skip, Trigger, Wanted
+from deployd.domain import Deploy, Image
 from deployd.errors import RequestRefused, Unavailable
 from deployd.events import Events
+from deployd.goal import Head, Skip, Trigger, Wanted
 from deployd.ports.target import Target
 from deployd.scheduler import Scheduler
 from deployd.status import Status

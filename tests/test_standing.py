@@ -2,7 +2,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deployd.domain import AppState, Deploy, Goal, Health, Trigger
+from deployd.domain import AppState, Deploy, Health
+from deployd.goal import Goal, Trigger
 from deployd.standing import standing
 from deployd.status import Status
 

@@ -13,8 +13,9 @@ from deployd.config.daemon import Git
 from deployd.config.file import parse
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Outcome, Push
-from deployd.domain import Deploy, Goal, ModelVersion
+from deployd.domain import Deploy
 from deployd.events import Events
+from deployd.goal import Goal, ModelVersion
 from deployd.logs.logs import Logs
 from deployd.passage import Parts
 from deployd.pipeline import Pipeline

@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from deployd.domain import Deploy, Image, Moment, StepStatus, TriggerKind, Verdict
+from deployd.domain import Deploy, Image, Moment, StepStatus, Verdict
+from deployd.goal import TriggerKind
 from deployd.status import Status
 
 

@@ -10,8 +10,8 @@ import msgspec
 
 from deployd.config.models import Model
 from deployd.config.values import read_secret
-from deployd.domain import ModelVersion
 from deployd.errors import BuildFailed, Unavailable
+from deployd.goal import ModelVersion
 from deployd.logs.log import printable
 from deployd.mlflow.faults import fault_of, strange
 from deployd.wording import plain

@@ -18,8 +18,8 @@ from pathlib import Path
 from deployd.config.app import App
 from deployd.config.models import Model
 from deployd.config.running import Running
-from deployd.domain import ModelVersion
 from deployd.errors import BuildFailed, Unavailable
+from deployd.goal import ModelVersion
 from deployd.mlflow.api import MlflowApi
 from deployd.ports.log import Log
 from deployd.ports.models import ModelFiles

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from deployd.config.app import App
-from deployd.domain import Head, Skip
+from deployd.goal import Head, Skip
 from deployd.ports.checks import Checks
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 
 from deployd.config.app import App
 from deployd.config.globs import ref_matches, touches
-from deployd.domain import Head, Known, ModelVersion, Skip
+from deployd.goal import Head, Known, ModelVersion, Skip
 from deployd.logs.log import printable
 from deployd.order.marks import skip_mark
 from deployd.order.version import version_of

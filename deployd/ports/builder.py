@@ -9,7 +9,8 @@ from typing import Protocol
 from msgspec import structs
 
 from deployd.config.app import App
-from deployd.domain import Image, ModelVersion
+from deployd.domain import Image
+from deployd.goal import ModelVersion
 from deployd.ports.log import Log
 from deployd.ports.source import Context
 

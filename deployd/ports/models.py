@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from deployd.config.app import App
-from deployd.domain import ModelVersion
+from deployd.goal import ModelVersion
 from deployd.ports.log import Log
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from deployd.config.app import App
-from deployd.domain import Head
+from deployd.goal import Head
 from deployd.ports.log import Log
 
 

@@ -4,7 +4,7 @@ without files."""
 from dataclasses import replace
 from pathlib import Path
 
-from deployd.domain import Head
+from deployd.goal import Head
 from deployd.source.git import GitFailed
 from deployd.source.mirror import Limits, size_of
 from deployd.source.remote import Remote

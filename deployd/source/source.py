@@ -16,8 +16,8 @@ from typing import Self
 from deployd.config.app import App
 from deployd.config.daemon import Git as GitConfig
 from deployd.config.globs import ref_matches
-from deployd.domain import Head
 from deployd.errors import BuildFailed, RequestRefused, Unavailable
+from deployd.goal import Head
 from deployd.ports.log import Log
 from deployd.ports.source import CommitFacts
 from deployd.source import tree

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from deployd.delivery import Owed
-from deployd.domain import AppState, Deploy, Head, Health, Known, Skip, Wanted
+from deployd.domain import AppState, Deploy, Health
+from deployd.goal import Head, Known, Skip, Wanted
 from deployd.store.acts import last_acts, write_act
 from deployd.store.deploys import queue
 from deployd.store.rows import deploy_of, goal_of, moment, registered_json

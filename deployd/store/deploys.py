@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from deployd.domain import Deploy, Wanted
+from deployd.domain import Deploy
+from deployd.goal import Wanted
 from deployd.status import RETURN, TRANSITIONS, Status
 from deployd.store.releases import retire
 from deployd.store.rows import deploy_of, registered_json

@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections.abc import Mapping
 
-from deployd.domain import ModelVersion
+from deployd.goal import ModelVersion
 from deployd.store.rows import as_json, registered_json
 from deployd.store.table import Table
 

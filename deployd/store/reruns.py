@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from msgspec import structs
 
-from deployd.domain import Deploy, Trigger, Wanted
+from deployd.domain import Deploy
+from deployd.goal import Trigger, Wanted
 from deployd.store.apps import app_state, origin_of
 from deployd.store.deploys import one_deploy, queue
 from deployd.store.rows import image_json

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from deployd.domain import Build, Deploy, GateResult, Goal, Image, ModelVersion, Step, Trigger
+from deployd.domain import Build, Deploy, GateResult, Image, Step
+from deployd.goal import Goal, ModelVersion, Trigger
 from deployd.status import Status
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from deployd.api.differences import Difference, differences
-from deployd.domain import Deploy, GateResult, Image, Trigger
+from deployd.domain import Deploy, GateResult, Image
+from deployd.goal import Trigger
 from deployd.status import Status
 
 OLD = Deploy(

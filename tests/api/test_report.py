@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 
 from deployd.api.report import report
-from deployd.domain import Base, Deploy, GateResult, Image, Step, Trigger
+from deployd.domain import Base, Deploy, GateResult, Image, Step
+from deployd.goal import Trigger
 from deployd.status import Status
 
 AT = datetime(2026, 11, 26, 20, 0, tzinfo=UTC)

@@ -9,7 +9,8 @@ import pytest
 from msgspec import structs
 
 from deployd.api.traffic import NOT_COUNTED, NOT_YET, points_of, switches_of
-from deployd.domain import Deploy, Trigger
+from deployd.domain import Deploy
+from deployd.goal import Trigger
 from deployd.judge.traffic import Counters, Place, Reading
 from deployd.samples import Counted, Sample
 from deployd.status import Status

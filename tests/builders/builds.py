@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployd.config.app import App
-from deployd.domain import Goal, labels
+from deployd.domain import labels
+from deployd.goal import Goal
 from deployd.ports.builder import BuildRequest
 from tests.fakes import FakeContext, FakeLog
 from tests.testbed.images import BUSYBOX

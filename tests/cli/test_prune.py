@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 from typer.testing import Result
 
-from deployd.domain import Image, Trigger, Wanted
+from deployd.domain import Image
+from deployd.goal import Trigger, Wanted
 from tests.cli.conftest import Neighbour
 from tests.desk import MAIN, Desk
 

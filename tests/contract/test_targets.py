@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from deployd.domain import Image, Trigger
+from deployd.domain import Image
 from deployd.errors import RequestRefused, RolloutFailed
+from deployd.goal import Trigger
 from deployd.ports.gate import Candidate
 from deployd.ports.target import Target
 from tests.contract.worlds import CLUSTER, ENGINE, World, world_on

@@ -15,8 +15,9 @@ from deployd.bringup import images
 from deployd.bringup.engine import Engine
 from deployd.config.app import App
 from deployd.config.daemon import Config, GatewaySection
-from deployd.domain import Deploy, Image, Trigger
+from deployd.domain import Deploy, Image
 from deployd.gates.ready import ReadyGate
+from deployd.goal import Trigger
 from deployd.ports.gate import Gate
 from deployd.ports.target import Target
 from deployd.status import Status

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Image, Trigger
+from deployd.domain import Deploy, Image
+from deployd.goal import Trigger
 from deployd.ports.gate import Candidate
 from deployd.status import Status
 

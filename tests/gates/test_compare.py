@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from deployd.config.app import App
-from deployd.domain import Deploy, GateResult, Trigger
+from deployd.domain import Deploy, GateResult
 from deployd.gates.compare import CompareGate
+from deployd.goal import Trigger
 from deployd.ports.gate import Serving
 from deployd.ports.source import CommitFacts
 from deployd.recorded import Recorded

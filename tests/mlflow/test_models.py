@@ -12,8 +12,9 @@ import pytest
 
 from deployd.bringup.ports import free_port
 from deployd.config.models import Model
-from deployd.domain import Goal, Image, ModelVersion
+from deployd.domain import Image
 from deployd.errors import BuildFailed, DeploydError, Unavailable
+from deployd.goal import Goal, ModelVersion
 from deployd.mlflow.api import MlflowApi
 from deployd.mlflow.models import MlflowModels
 from deployd.ports.builder import BuildRequest

@@ -30,7 +30,7 @@ async def filtered(tmp_path: Path) -> AsyncIterator[Works]:
 @pytest.fixture
 def own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lanes and looks read the clock of the loop that runs."""
-    for module in ("deployd.lane", "deployd.order.look"):
+    for module in ("deployd.lane", "deployd.order.repository"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=clock.now))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from deployd.config.app import App
 from deployd.delivery import Delivery, Push
-from deployd.domain import Head, Skip
+from deployd.goal import Head, Skip
 from deployd.order.checks import Waiting, Waits
 from deployd.status import Status
 from tests.deliveries import AFTER, an_app

@@ -3,7 +3,7 @@
 import pytest
 
 from deployd.config.app import App
-from deployd.domain import Head, Skip
+from deployd.goal import Head, Skip
 from deployd.order.decide import decide, head_of, is_lower, needs_diff, why_no_head
 from tests.desk import REPO
 from tests.source.repositories import an_app

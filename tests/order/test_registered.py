@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deployd.domain import Goal, ModelVersion
 from deployd.errors import RequestRefused, Unavailable
+from deployd.goal import Goal, ModelVersion
 from deployd.status import Status
 from tests.works import Works, works
 

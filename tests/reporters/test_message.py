@@ -9,8 +9,9 @@ from msgspec import structs
 
 from deployd.config.file import parse
 from deployd.config.notify import Occasion
-from deployd.domain import AppState, Deploy, Trigger, TriggerKind
+from deployd.domain import AppState, Deploy
 from deployd.errors import ConfigError
+from deployd.goal import Trigger, TriggerKind
 from deployd.reporters.message import DEFAULT, News, harmless, is_missed, message, occasions
 from deployd.status import Status
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deployd.config.daemon import Git
-from deployd.domain import Head
+from deployd.goal import Head
 from deployd.source.source import GitSource
 from tests.source.conftest import SETTINGS, WAITS
 from tests.source.repositories import Repository, an_app

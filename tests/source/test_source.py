@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deployd.domain import Head
 from deployd.errors import BuildFailed, RequestRefused, Unavailable
+from deployd.goal import Head
 from deployd.ports.source import Source
 from deployd.source.source import GitSource
 from tests.source.conftest import SETTINGS, WAITS

@@ -4,8 +4,9 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 
 from deployd.delivery import Delivery, Push
-from deployd.domain import Deploy, Head, Skip, Trigger, Wanted
+from deployd.domain import Deploy
 from deployd.events import Events
+from deployd.goal import Head, Skip, Trigger, Wanted
 from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store

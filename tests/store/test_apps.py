@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deployd.domain import AppState, Goal, Head, Known, Skip
+from deployd.domain import AppState
+from deployd.goal import Goal, Head, Known, Skip
 from deployd.status import Status
 from deployd.store.apps import app_state
 from deployd.store.database import Database

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from deployd.delivery import Delivery, Owed, Push, Received
-from deployd.domain import Goal, Head
 from deployd.errors import Unavailable
+from deployd.goal import Goal, Head
 from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store

@@ -12,9 +12,10 @@ import pytest
 
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.domain import Deploy, Goal, Image, Known, Trigger
+from deployd.domain import Deploy, Image
 from deployd.errors import ConfigError
 from deployd.events import Events
+from deployd.goal import Goal, Known, Trigger
 from deployd.order.look import Looks
 from deployd.status import Status
 from deployd.store import schema

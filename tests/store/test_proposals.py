@@ -1,6 +1,6 @@
 """The commits of pull requests in the store: each is proven once, and the newest of a pull request is enough."""
 
-from deployd.domain import Trigger, Wanted
+from deployd.goal import Trigger, Wanted
 from deployd.status import Status
 from deployd.store.store import Store
 

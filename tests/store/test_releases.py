@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from deployd.domain import Deploy, GateResult, Goal, Head, Image
+from deployd.domain import Deploy, GateResult, Image
 from deployd.events import Events
+from deployd.goal import Goal, Head
 from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store

@@ -3,7 +3,8 @@
 import pytest
 from msgspec import structs
 
-from deployd.domain import Deploy, Image, Trigger
+from deployd.domain import Deploy, Image
+from deployd.goal import Trigger
 from deployd.status import Status
 from deployd.store.store import Store
 from tests.store.given import SUCCESS, A, B, C, gone, live, queued, wanted

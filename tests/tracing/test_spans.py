@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from deployd.domain import Deploy, GateResult, Step, Trigger
+from deployd.domain import Deploy, GateResult, Step
+from deployd.goal import Trigger
 from deployd.status import Status
 from deployd.tracing.spans import spans
 

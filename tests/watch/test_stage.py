@@ -9,8 +9,9 @@ import pytest
 
 from deployd.config.app import App
 from deployd.config.watch import Watch as Settings
-from deployd.domain import Deploy, GateResult, Image, Trigger
+from deployd.domain import Deploy, GateResult, Image
 from deployd.errors import Unavailable
+from deployd.goal import Trigger
 from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.source import Context

@@ -4,8 +4,9 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-from deployd.domain import Deploy, Trigger
+from deployd.domain import Deploy
 from deployd.errors import RolloutFailed
+from deployd.goal import Trigger
 from deployd.ports.log import Log
 from deployd.status import Status
 from deployd.targets.kubernetes.admission import require_admission

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deployd.delivery import Delivery, Push
-from deployd.domain import Deploy, GateResult, Head, Image, Skip, Trigger, Wanted
+from deployd.domain import Deploy, GateResult, Image
+from deployd.goal import Head, Skip, Trigger, Wanted
 from deployd.status import Status
 from deployd.store.store import Store
 from tests.desk import MAIN, Desk, desk, settings

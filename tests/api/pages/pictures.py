@@ -17,7 +17,8 @@ from typing import Any
 from playwright.async_api import Browser, async_playwright
 
 from deployd.bringup.progress import Progress
-from deployd.domain import GateResult, Trigger
+from deployd.domain import GateResult
+from deployd.goal import Trigger
 from deployd.status import Status
 from tests.api.pages.given import WAY, delivered, ended, secured_desk
 from tests.api.pages.tab import DESKTOP, PHONE, Scheme, Tab, tab

@@ -11,8 +11,9 @@ import pytest
 from deployd.api.pages.apps import timeline
 from deployd.api.pages.deliveries import came_of
 from deployd.delivery import Outcome
-from deployd.domain import Deploy, GateResult, Trigger
+from deployd.domain import Deploy, GateResult
 from deployd.errors import Unavailable
+from deployd.goal import Trigger
 from deployd.status import Status
 from tests.api.pages.given import HEADERS, WAY, delivered, ended, secured_desk
 from tests.desk import MAIN, REPO, A, B, C, Desk, desk

@@ -8,7 +8,8 @@ from msgspec import structs
 
 from deployd.api.pages.plots import Cell, durations, measured_of, metrics, milliseconds, per_second, percent, traffic
 from deployd.api.states import PointAnswer, SwitchAnswer
-from deployd.domain import Deploy, GateResult, Trigger
+from deployd.domain import Deploy, GateResult
+from deployd.goal import Trigger
 from deployd.status import Status
 
 T = datetime(2026, 11, 26, 12, tzinfo=UTC)

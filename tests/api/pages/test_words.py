@@ -15,7 +15,8 @@ from deployd.api.states import (
     WaitingAnswer,
     WatchedAnswer,
 )
-from deployd.domain import Deploy, Trigger
+from deployd.domain import Deploy
+from deployd.goal import Trigger
 from deployd.status import Status
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)

@@ -8,8 +8,8 @@ from math import inf
 from typing import Literal
 
 from deployd.config.app import App
-from deployd.domain import Head
 from deployd.errors import RequestRefused, Unavailable
+from deployd.goal import Head
 from deployd.ports.log import Log
 from deployd.ports.source import CommitFacts, Context
 from tests.fakes import FakeContext

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from deployd.delivery import Received
-from deployd.domain import AppState, Known
+from deployd.domain import AppState
+from deployd.goal import Known
 from deployd.status import Status
 from tests.order.model.remote import Remote
 

@@ -15,9 +15,10 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
 from deployd.config.app import App
-from deployd.domain import Health, Image, Trigger, Wanted
+from deployd.domain import Health, Image
 from deployd.events import Events
 from deployd.gates.ready import ReadyGate
+from deployd.goal import Trigger, Wanted
 from deployd.keeper import Keeper
 from deployd.status import Status
 from deployd.store.database import Database

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Image, Trigger
+from deployd.domain import Deploy, Image
+from deployd.goal import Trigger
 from deployd.status import Status
 from deployd.targets.docker.spec import NetworkSettings, container_name, container_spec, ending, names_of, number_of
 

@@ -8,7 +8,8 @@ from typing import Any
 from deployd.bringup import images
 from deployd.bringup.engine import Engine
 from deployd.config.app import App
-from deployd.domain import Deploy, Image, Trigger
+from deployd.domain import Deploy, Image
+from deployd.goal import Trigger
 from deployd.status import Status
 
 WEB = "deployd-test/web"

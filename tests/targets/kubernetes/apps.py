@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Image, Trigger
+from deployd.domain import Deploy, Image
+from deployd.goal import Trigger
 from deployd.status import Status
 
 COMMIT = "c0ffee" + "0" * 34

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from deployd.config.app import App
-from deployd.domain import Deploy, Health, Image, Trigger, Wanted
+from deployd.domain import Deploy, Health, Image
 from deployd.events import Events
+from deployd.goal import Trigger, Wanted
 from deployd.keeper import Keeper
 from deployd.status import Status
 from deployd.store.database import Database

@@ -1,0 +1,105 @@
+"""What an app should serve: the head that it follows, what is wanted of it, and what is remembered."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from deployd.delivery import Owed
+
+TriggerKind = Literal["push", "poll", "model", "manual", "rollback", "restart"]
+
+
+class Trigger(Struct, frozen=True):
+    """Who asked for a deploy: a delivery's GUID, the poll, or a person by name. `model`: another version of the registered model,
+    whether a delivery told of it or not. A restart that nobody asked for follows a changed config."""
+
+    kind: TriggerKind
+    delivery: str | None = None
+    by: str | None = None
+
+    @property
+    def automatic(self) -> bool:
+        """It comes from a look, not from a person."""
+        return self.kind in {"push", "poll", "model"}
+
+
+class ModelVersion(Struct, frozen=True):
+    """A version of a model in a registry. `source` and `created` (milliseconds since 1970) tell it from another one of the same
+    name and number: the numbers of a model that is deleted and registered again begin anew."""
+
+    name: str
+    version: str
+    source: str
+    created: int
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+    @property
+    def short(self) -> str:
+        """`iris v3`."""
+        return f"{self.name} v{self.version}"
+
+    @property
+    def path(self) -> str:
+        """`iris/3`, as in MLflow's `models:/iris/3`."""
+        return f"{self.name}/{self.version}"
+
+
+class Goal(Struct, frozen=True):
+    """What an app should serve: a commit and, where it takes its model from a registry, a version of that."""
+
+    commit: str
+    registered: ModelVersion | None = None
+
+
+class Head(Struct, frozen=True):
+    """What is there now of what an app follows: the full ref, the commit that it points to, and the version of the registered
+    model that the alias points to."""
+
+    ref: str
+    commit: str
+    registered: ModelVersion | None = None
+
+    @property
+    def goal(self) -> Goal:
+        """What the app serves when it follows this head."""
+        return Goal(self.commit, self.registered)
+
+
+class Wanted(Struct, frozen=True):
+    """A commit that an app should serve, as a look or a person wants it; the store makes a Deploy of it."""
+
+    app: str
+    commit: str
+    ref: str
+    trigger: Trigger
+    subject: str = ""
+    author: str = ""
+    target: str = "docker"
+    rollback_to: int | None = None
+    rebuild: bool = False
+    prove: bool = False
+    accept_changes: bool = False
+    registered: ModelVersion | None = None
+
+    @property
+    def goal(self) -> Goal:
+        """What the app is to serve."""
+        return Goal(self.commit, self.registered)
+
+
+class Skip(Struct, frozen=True):
+    """A head that the app does not want, and why."""
+
+    reason: str
+
+
+class Known(Struct, frozen=True):
+    """What an app remembers of what it follows: the head that was decided upon last, what was wanted last and its ref, and
+    the deliveries that owe it a look: the newest of them, oldest first."""
+
+    decided: Goal | None = None
+    wanted: Goal | None = None
+    wanted_ref: str | None = None
+    owed: tuple[Owed, ...] = ()
