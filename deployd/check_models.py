@@ -7,6 +7,7 @@ from deployd.config.daemon import Config
 from deployd.errors import DeploydError
 from deployd.finding import Finding
 from deployd.mlflow.api import MlflowApi
+from deployd.starter.repository import EXAMPLE_REGISTRY
 
 
 async def registered(config: Config) -> list[Finding]:
@@ -23,6 +24,9 @@ async def registered(config: Config) -> list[Finding]:
 async def _asked(api: MlflowApi, app: App) -> Finding:
     assert app.model is not None  # noqa: S101 - see above
     what, model = f"app {app.name}", app.model
+    if model.registry == EXAMPLE_REGISTRY:
+        detail = f"app.{app.name}.model.registry: {model.registry} is still the example"
+        return Finding(what, "wrong", detail, "write the address of your MLflow server", in_config=True)
     try:
         version = await api.by_alias(app.name, model)
         files = await api.listed(app.name, model, version, "")

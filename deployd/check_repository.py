@@ -51,7 +51,7 @@ def example(app: App) -> Finding:
 
 def _was_made_here(directory: Path) -> bool:
     requirements = directory / "requirements.txt"
-    return (directory / "model.py").is_file() and requirements.is_file() and "model_service" in requirements.read_text()
+    return requirements.is_file() and "./vendor/model_service-" in requirements.read_text()
 
 
 def _origin(directory: Path) -> str | None:

@@ -1,4 +1,7 @@
-"""`python -m model_service.trial --task model`: trains a model, serves it on this machine, and says where its page is."""
+"""`python -m model_service.trial --task model`: trains a model, serves it on this machine, and says where its page is.
+
+With `--mlflow DIR` the model is one that MLflow logged.
+"""
 
 import argparse
 import os
@@ -13,7 +16,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from model_service import train
+from model_service import mlflow, train
 from model_service.estimator_files import PICKLE_FILE, SKOPS_FILE, untrusted_types
 from model_service.manifest import Manifest
 
@@ -23,14 +26,22 @@ _INTERRUPTED = 130  # as a shell tells the end by SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit code of the training, if that fails, or else of the service."""
+    """The command. Returns the exit code of what makes the model, if that fails, or else of the service."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends this ends the service, too
     try:
-        failed = train.main(["--task", options.task, "--seed", str(options.seed), "--out", str(options.out)])
+        failed = _make(options)
     except KeyboardInterrupt:
         return _INTERRUPTED
     return failed or _serve(options.out, _free_port(options.port))
+
+
+def _make(options: argparse.Namespace) -> int:
+    """Trains the model, or makes it of the one that MLflow logged; returns the exit code."""
+    out = ["--out", str(options.out)]
+    if options.mlflow is None:
+        return train.main(["--task", options.task, "--seed", str(options.seed), *out])
+    return mlflow.main([str(options.mlflow), *(["--name", options.name] if options.name else []), *out])
 
 
 def _serve(out: Path, port: int) -> int:
@@ -48,7 +59,7 @@ def _serve(out: Path, port: int) -> int:
 
 
 def _trust(out: Path) -> list[str]:
-    """The options for what a service does not trust by itself. Here it may: this machine has just trained the model."""
+    """The options for what a service does not trust by itself. Here it may: this machine has just made the model."""
     made = Manifest.read(out)
     if made.format == "skops":
         types = untrusted_types(out / SKOPS_FILE)
@@ -90,11 +101,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m model_service.trial",
         description="Trains a model, serves it on this machine, and says where its page is.",
     )
-    parser.add_argument(
+    made_of = parser.add_mutually_exclusive_group()
+    made_of.add_argument(
         "--task",
         default="model_service.iris",
         metavar="MODULE",
         help="module with a function task(seed) (default: %(default)s)",
+    )
+    made_of.add_argument(
+        "--mlflow", type=Path, metavar="DIR", help="instead: a model that MLflow logged, with MLmodel in it"
+    )
+    parser.add_argument(
+        "--name", help="name of the model that MLflow logged (default: the registry's, or the directory's)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed for all that is random (default: %(default)s)")
     parser.add_argument(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deployd.check_models import registered
 from deployd.check_repository import found_in, is_example
 from deployd.config.file import load
 from deployd.starter.repository import Starter, make
@@ -29,6 +30,15 @@ def test_a_new_repository_lacks_an_address_and_a_remote_and_nothing_else(made: P
         "remote": ("wrong", "this repository has no remote to push to"),
         "lock": ("ok", "requirements.lock has all that requirements.txt asks for"),
     }
+
+
+async def test_the_example_of_a_registry_is_told_and_nobody_is_asked(tmp_path: Path, small_wheel: None) -> None:
+    made = make(Starter("churn", "mlflow"), tmp_path)
+    assert set(told(made)) == {"remote", "lock"}
+    (finding,) = await registered(load(made / "config.toml"))
+    assert (finding.verdict, finding.in_config) == ("wrong", True)
+    assert finding.detail == "app.churn.model.registry: https://mlflow.example.com is still the example"
+    assert finding.hint == "write the address of your MLflow server"
 
 
 def test_a_remote_that_is_not_the_one_of_the_config_is_told(made: Path) -> None:

@@ -24,7 +24,7 @@ def new(
         typer.Option(
             "--from",
             help="What to start from: iris, flowers by four measures; tabular, customers in columns of several types; text, "
-            "messages by their topic.",
+            "messages by their topic; mlflow, the version of a registered model that an alias points to.",
         ),
     ] = "iris",
     address: Annotated[
@@ -45,10 +45,14 @@ def _next(starter: Starter) -> str:
         ("git remote add origin ADDRESS", "of an empty repository on your forge"),
         ("sed -i 's|^repo = .*|repo = \"ADDRESS\"|' config.toml", "or with an editor"),
     ]
+    registry = ("sed -i 's|^registry = .*|registry = \"URL\"|' config.toml", "of your MLflow server")
+    from_registry = starter.template == "mlflow"
+    serves = "serves a sample" if from_registry else "trains, serves"
     steps = [
         (f"cd {starter.name}", ""),
-        ("make try", "trains, serves, and says where the page is"),
+        ("make try", f"{serves}, and says where the page is"),
         *([] if starter.address else remote),
+        *([registry] if from_registry else []),
         ('git add . && git commit -m "First model"', ""),
         (f"git push -u origin {BRANCH}", f"to {address}" if starter.address else ""),
         ("export DEPLOYD_WEBHOOK_SECRET=$(openssl rand -hex 32)", "the secret of the webhook"),

@@ -20,11 +20,13 @@ from deployd.config.values import Name
 from deployd.errors import RequestRefused
 from deployd.starter.wheel import lock, put_wheel
 
-Template = Literal["iris", "tabular", "text"]
+Template = Literal["iris", "tabular", "text", "mlflow"]
 TEMPLATES: tuple[str, ...] = get_args(Template)
 BRANCH = "main"
 EXAMPLE = "https://git.example.com/acme/"
 """How the address in config.toml begins as long as nobody has written the real one."""
+EXAMPLE_REGISTRY = "https://mlflow.example.com"
+"""The address of the registry in config.toml as long as nobody has written the real one."""
 
 _FILES = Path(__file__).parent / "templates"
 _NAME, _WHEEL = "mymodel", "model_service-0-py3-none-any.whl"

@@ -1,11 +1,13 @@
 """`deployd new`: what it prints, and what it refuses."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import Result
 
+from deployd.config.file import load
 from tests.starter.wheels import small_wheel
 
 __all__ = ["small_wheel"]  # a fixture
@@ -46,10 +48,21 @@ def test_with_an_address_nothing_is_left_to_write_into_the_config(command: Comma
     assert "ADDRESS" not in told.stdout
 
 
+def test_a_registered_model_needs_the_address_of_its_registry_too(command: Command, here: Path) -> None:
+    told = command("new", "churn", "--from", "mlflow", "--repo", "git@github.com:acme/churn.git").stdout
+    assert "serves a sample" in told
+    assert told.index("registry = ") < told.index("git add .")
+    (edit,) = [line.partition("  #")[0] for line in told.splitlines() if "sed" in line]
+    subprocess.run(["sh", "-c", edit.replace("URL", "http://127.0.0.1:5000")], cwd=here / "churn", check=True)
+    (app,) = load(here / "churn" / "config.toml").app
+    assert app.model is not None
+    assert app.model.registry == "http://127.0.0.1:5000"
+
+
 def test_new_refuses_an_unknown_template_a_bad_name_and_what_exists(command: Command, here: Path) -> None:
     unknown = command("new", "churn", "--from", "cobol")
     assert unknown.exit_code == 2
-    assert "'iris', 'tabular', 'text'" in unknown.stderr
+    assert "'iris', 'tabular', 'text', 'mlflow'" in unknown.stderr
     assert (bad := command("new", "My Model")).exit_code == 1
     assert "hint: use lower-case letters" in bad.stderr
     assert command("new").exit_code == 2

@@ -5,6 +5,8 @@ Only what one machine has but once is chosen here: ports, the state directory an
 
 import secrets
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -77,3 +79,17 @@ async def test_the_first_push_of_a_new_repository_goes_live_and_so_does_another_
         assert second.status is Status.LIVE, f"{second.reason}\n{second.hint}"
         answer = (await service.post("/predict", json={"instances": [[5.8, 4.0, 1.2, 0.2]]})).json()
         assert answer["predictions"][0]["label"] == "setosa"
+
+        _take_a_logged_model(made.repository)
+        third = await made.ended(await made.deliver("A model that MLflow logged"), within=300)
+        assert third.status is Status.LIVE, f"{third.reason}\n{third.hint}"
+        answer = (await service.post("/predict", json={"instances": [[5.8, 4.0, 1.2, 0.2]]})).json()
+        assert answer["predictions"][0]["label"] == "setosa"
+        assert (await service.get("/version")).json()["name"] == "mymodel"
+
+
+def _take_a_logged_model(repository: Repository) -> None:
+    """The repository as one that was made with `--from mlflow`, with the sample where deployd puts a registered version."""
+    for file in ("Dockerfile", "sample.py"):
+        repository.write(file, (TEMPLATES / "mlflow" / file).read_text())
+    subprocess.run([sys.executable, "sample.py"], cwd=repository.work, check=True)

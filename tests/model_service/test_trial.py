@@ -32,6 +32,21 @@ def test_a_training_that_fails_ends_it_and_serves_nothing(
     assert not (tmp_path / "model").exists()
 
 
+def test_a_logged_model_that_cannot_be_served_ends_it_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert trial.main(["--mlflow", str(tmp_path), "--name", "iris", "--out", str(tmp_path / "served")]) == 1
+    assert "hint: name the directory that has MLmodel in it" in capsys.readouterr().err
+    assert not (tmp_path / "served").exists()
+
+
+def test_a_task_and_a_logged_model_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        trial.main(["--task", "model", "--mlflow", "model"])
+    assert "not allowed with argument --task" in capsys.readouterr().err
+
+
 def test_what_was_just_trained_here_is_trusted(iris_dir: Path, tmp_path: Path) -> None:
     assert trial._trust(iris_dir) == []
     fitted = fit(slow.task(0), seed=0)

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 
 from deployd.starter import wheel
 from deployd.starter.repository import TEMPLATES, Starter, Template, make
+from tests.testbed import mlflow_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("new-repositories")]
 
@@ -21,6 +22,7 @@ ROWS = {
     "iris": ([5.8, 4.0, 1.2, 0.2], {"setosa"}),
     "tabular": ({"age": None, "monthly_fee": 30.5, "calls": 2, "plan": "plus", "country": "DE"}, {"yes", "no"}),
     "text": (["The bill shows the wrong amount"], {"payment"}),
+    "mlflow": ([5.8, 4.0, 1.2, 0.2], {"setosa"}),
 }
 # Nothing of the project's own environment, nor of the make that runs the tests.
 ENVIRONMENT = {
@@ -45,6 +47,7 @@ def _templates() -> Iterator[Template]:
     yield "iris"
     yield "tabular"
     yield "text"
+    yield "mlflow"
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +85,7 @@ def tried(made: Made, template: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_make_try_trains_and_serves_and_the_repositorys_own_test_passes(made: Made, template: str) -> None:
+def test_make_try_makes_a_model_and_serves_it_and_the_repositorys_own_test_passes(made: Made, template: str) -> None:
     row, labels = ROWS[template]
     with tried(made, template) as url, httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
         assert f"a-{template}" in client.get("/version").text
@@ -90,13 +93,22 @@ def test_make_try_trains_and_serves_and_the_repositorys_own_test_passes(made: Ma
         assert client.get("/static/swagger-ui.css").status_code == client.get("/docs").status_code == 200
         answer = client.post("/predict", json={"instances": [row]}).json()
         assert answer["predictions"][0]["label"] in labels
-    tested = subprocess.run(
-        made.command("test"),
-        cwd=made.repositories[template],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert tested.returncode == 0, tested.stdout + tested.stderr
-    assert "Ran 1 test" in tested.stderr
+    assert "Ran 1 test" in said(made.command("test"), made.repositories[template])
+
+
+def test_mlflow_itself_loads_the_sample_that_stands_for_its_models(made: Made) -> None:
+    said(made.command("model/MLmodel"), made.repositories["mlflow"])
+    loads = """
+import mlflow.sklearn
+model, described = mlflow.sklearn.load_model("model"), mlflow.models.Model.load("model")
+print(model.predict(described.load_input_example("model"))[0], described.signature.inputs.input_names())
+"""
+    told = said([str(mlflow_server.environment()), "-c", loads], made.repositories["mlflow"])
+    assert "setosa ['sepal_length', 'sepal_width', 'petal_length', 'petal_width']" in told
+
+
+def said(command: Sequence[str], directory: Path) -> str:
+    """What a command that succeeds prints."""
+    done = subprocess.run(command, cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr

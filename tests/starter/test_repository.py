@@ -1,5 +1,6 @@
 """What `deployd new` makes, file by file, and that it makes all of it or nothing."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from deployd.config.file import load
 from deployd.errors import DeploydError, RequestRefused, Unavailable
 from deployd.starter import repository
-from deployd.starter.repository import TEMPLATES, Starter, Template, make
+from deployd.starter.repository import EXAMPLE_REGISTRY, TEMPLATES, Starter, Template, make
 
 pytestmark = pytest.mark.usefixtures("small_wheel")
 EVERY = {
@@ -20,7 +21,6 @@ EVERY = {
     "Makefile",
     "README.md",
     "config.toml",
-    "model.py",
     "requirements.lock",
     "requirements.txt",
     "test_model.py",
@@ -34,16 +34,22 @@ def test_there_is_a_folder_for_each_template_and_one_for_what_they_share() -> No
 
 
 @pytest.mark.parametrize(
-    ("template", "data"), [("iris", set[str]()), ("tabular", {"customers.csv"}), ("text", {"messages.csv"})]
+    ("template", "own"),
+    [
+        ("iris", {"model.py"}),
+        ("tabular", {"model.py", "customers.csv"}),
+        ("text", {"model.py", "messages.csv"}),
+        ("mlflow", {"sample.py"}),
+    ],
 )
 def test_a_repository_has_a_small_number_of_files_and_the_name_of_its_model(
-    tmp_path: Path, template: Template, data: set[str]
+    tmp_path: Path, template: Template, own: set[str]
 ) -> None:
     made = make(Starter("churn-2", template), tmp_path)
-    assert {path.name for path in made.iterdir()} == EVERY | data
+    assert {path.name for path in made.iterdir()} == EVERY | own
     texts = {path.name: path.read_text() for path in made.iterdir() if path.is_file()}
     assert not [name for name, text in texts.items() if "mymodel" in text]
-    assert 'name="churn-2"' in texts["model.py"]
+    assert re.search(r'name *= *"churn-2"', texts.get("model.py", texts["config.toml"]))
     assert "./vendor/model_service-9.8.7-py3-none-any.whl[train]\n" in texts["requirements.txt"]
     assert len([line for line in texts["README.md"].splitlines() if line]) <= 20
     assert [path.name for path in tmp_path.iterdir()] == ["churn-2"]
@@ -89,6 +95,24 @@ def test_without_an_address_the_config_has_an_example_of_one(tmp_path: Path) -> 
     assert app.repo == "https://git.example.com/acme/mymodel2.git"
     assert app.golden is not None
     assert app.ready.commit_path == "/version"
+
+
+def test_a_repository_for_a_registered_model_takes_its_champion_from_an_example_of_a_registry(tmp_path: Path) -> None:
+    made = make(Starter("churn", "mlflow", "/srv/git/churn.git"), tmp_path)
+    (app,) = load(made / "config.toml").app
+    assert app.repo == "/srv/git/churn.git"
+    assert app.model is not None
+    assert (app.model.registry, app.model.name, app.model.alias) == (EXAMPLE_REGISTRY, "churn", "champion")
+    assert f"{app.model.into}/" in (made / ".gitignore").read_text().splitlines()
+    assert app.model.into not in (made / ".dockerignore").read_text().splitlines()
+
+
+def test_both_dockerfiles_begin_alike_so_that_what_is_installed_is_built_once() -> None:
+    def first_part(template: str) -> list[str]:
+        lines = (repository._FILES / template / "Dockerfile").read_text().partition("COPY . .")[0].splitlines()
+        return [line for line in lines if not line.startswith("#")]
+
+    assert first_part("every") == first_part("mlflow")
 
 
 @pytest.mark.parametrize("name", ["", "My Model", "..", "a/b", "-a", "a-", "a" * 41, "größe", "a\n"])
