@@ -119,7 +119,11 @@ class Cluster:
                 except Expired as expired:
                     await self._renew(known)
                     raise Unavailable(expired.message) from expired
-                yield answer.content
+                try:
+                    yield answer.content
+                finally:
+                    if (connection := answer.connection) is not None and (protocol := connection.protocol) is not None:
+                        await _ended(protocol.closed, protocol.transport, within=0)
 
     @asynccontextmanager
     async def socket(
@@ -266,13 +270,20 @@ class _Handshake:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._ended is None:
-            return
-        if not (await asyncio.wait({self._ended}, timeout=_ENDS_WITHIN_S))[0]:
-            if isinstance(self._transport, asyncio.Transport):
-                self._transport.abort()
-            await asyncio.wait({self._ended})
-        self._ended.exception()  # how it ended is of no interest any more
+        await _ended(self._ended, self._transport, within=_ENDS_WITHIN_S)
+
+
+async def _ended(
+    closed: asyncio.Future[None] | None, transport: asyncio.BaseTransport | None, *, within: float
+) -> None:
+    """Wait until a connection has ended; after `within` seconds it is broken off. aiohttp does not wait for the end of TLS."""
+    if closed is None:
+        return
+    if within == 0 or not (await asyncio.wait({closed}, timeout=within))[0]:
+        if isinstance(transport, asyncio.Transport):
+            transport.abort()
+        await asyncio.wait({closed})
+    closed.exception()  # how it ended is of no interest any more
 
 
 def _tls(settings: client.Configuration) -> tuple[object, ...]:

@@ -2,7 +2,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -214,7 +214,7 @@ async def test_expired_credentials_of_a_websocket_are_read_again(server: ApiServ
 
 @pytest.fixture
 async def tls(tmp_path: Path) -> AsyncIterator[Path]:
-    """The kubeconfig of a server over TLS that opens a WebSocket for everything."""
+    """The kubeconfig of a server over TLS that opens a WebSocket, and has a log without an end."""
 
     async def hello(request: web.Request) -> web.StreamResponse:
         channels = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
@@ -222,12 +222,20 @@ async def tls(tmp_path: Path) -> AsyncIterator[Path]:
         await channels.receive()
         return channels
 
+    async def log(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(b"hello\n")
+        await asyncio.Event().wait()
+        return answer
+
     certificates.make(tmp_path, ["127.0.0.1"], [])
     trust = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trust.load_cert_chain(tmp_path / "apiserver.crt", tmp_path / "apiserver.key")
     served = web.Application()
     served.router.add_get(PATH, hello)
-    runner = web.AppRunner(served)
+    served.router.add_get(f"{PATH}/log", log)
+    runner = web.AppRunner(served, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=trust).start()
     server = {
@@ -252,3 +260,22 @@ async def test_after_a_websocket_nothing_of_its_connection_is_left(tls: Path) ->
             connection = channels.get_extra_info("socket")
             assert connection.fileno() >= 0
         assert connection.fileno() == -1
+
+
+async def test_after_a_stream_that_is_left_nothing_of_its_connection_is_left(tls: Path) -> None:
+    async with Cluster(str(tls)) as api:
+        before = _sockets()
+        async with api.stream(f"{PATH}/log", {}, None) as lines:
+            assert await lines.readline() == b"hello\n"
+            opened = _sockets() - before
+            assert len(opened) == 2  # the server's end is in this process too
+        assert len(opened & _sockets()) <= 1
+
+
+def _sockets() -> set[str]:
+    """The sockets of this process."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(entry.readlink()))
+    return {name for name in found if name.startswith("socket:")}
