@@ -65,7 +65,7 @@ _MEANINGS: tuple[tuple[str, str, Callable[[_Said], str], str], ...] = (
         "set it on the host",
     ),
     (
-        r"(?:open|write) (?:\S*/)?proc/sys/(\S+?):? (?:no such file|permission|invalid)",
+        r"(?:(?:open|write) (?:\S*/)?|openat2 \S*)proc/(?:\./)?sys/(\S+?):? (?:no such file|permission|invalid)",
         "sysctls",
         lambda m: f"the host's kernel does not take {m[1].replace('/', '.')}",
         "man 5 sysctl.conf",

@@ -57,6 +57,11 @@ GPU = {"gpus": "all"}
             "ulimits: a limit is above what the engine itself may use",
         ),
         (
+            {"sysctls": {"net.core.x": "1"}},
+            "open sysctl net.core.x file: openat2 fsmount:fscontext:proc/./sys/net/core/x: no such file or directory",
+            "sysctls: the host's kernel does not take net.core.x",
+        ),
+        (
             {"user": "nobody2"},
             "unable to find user nobody2: no matching entries in passwd file",
             "user: the image has no user or group nobody2",
