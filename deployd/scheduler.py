@@ -14,11 +14,12 @@ from deployd.config.digest import made_with, release_digest
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Proposal, Push
 from deployd.domain import AppState, Deploy, Health
-from deployd.errors import DeploydError, RequestRefused, Unavailable
-from deployd.goal import Head, ModelVersion, Trigger, Wanted
+from deployd.errors import RequestRefused
+from deployd.goal import Head, Trigger, Wanted
+from deployd.housekeeping import Housekeeping
 from deployd.lane import Lane
 from deployd.logs.log import printable
-from deployd.order.decide import head_of, last_known, why_no_head
+from deployd.order.decide import last_known
 from deployd.order.look import WAITS, Looks
 from deployd.pipeline import Pipeline, why_unprovable
 from deployd.plan import Plan, plan
@@ -26,6 +27,7 @@ from deployd.ports.checks import Checks
 from deployd.ports.models import Models
 from deployd.ports.source import Source
 from deployd.ports.target import Target
+from deployd.present import Present
 from deployd.pruning import Pruned
 from deployd.status import Status
 from deployd.store.store import Store
@@ -34,7 +36,6 @@ from deployd.wording import by_hand
 
 logger = logging.getLogger(__name__)
 
-_DAY = 86400.0
 _LONGEST_TITLE = 200
 
 
@@ -58,13 +59,14 @@ class Scheduler:
         self._running = running
         self._store = store
         self._source = source
+        self._present = Present(source, store, models)
         self._pipeline = pipeline
         self._aftermath = aftermath
+        self._housekeeping = Housekeeping(running, store, aftermath, targets)
         self._targets = targets
         self._lanes: dict[str, Lane] = {}
         self._serving: dict[str, asyncio.Task[None]] = {}
         self.looks = Looks(running, store, source, self._submit, waits, checks, models)
-        self._models = models
 
     async def serve(self) -> None:
         """Run the lanes and the looks."""
@@ -73,7 +75,7 @@ class Scheduler:
             self._running.tell(lambda _: self._open_lanes())  # a reload before this point changes no lane
             self._open_lanes()
             self._tasks.create_task(self.looks.serve())
-            self._tasks.create_task(self._forget())
+            self._tasks.create_task(self._housekeeping.forget())
             for name, target in self._targets.items():
                 self._tasks.create_task(target.watch(partial(self._changed, name)), name=f"watch {name}")
 
@@ -141,8 +143,10 @@ class Scheduler:
         app = self._app(name)
         if prove and (why := why_unprovable(app)):
             raise RequestRefused(409, why, hint=f"deployd deploy {name} deploys it")
-        head = await self._head(app) if commit is None else Head(app.ref, await self._source.resolve(app, commit))
-        registered = await self._registered(app)
+        head = (
+            await self._present.head(app) if commit is None else Head(app.ref, await self._source.resolve(app, commit))
+        )
+        registered = await self._present.registered(app)
         wanted = Wanted(
             *(name, head.commit, head.ref, Trigger("manual", by=by)),
             target=app.target,
@@ -255,40 +259,11 @@ class Scheduler:
 
     async def remove(self, name: str) -> None:
         """Remove an app that is no longer in the config from its targets."""
-        if self._running.app(name) is not None:
-            raise RequestRefused(
-                409,
-                f"{name} is still in the config",
-                hint="delete it from the config, run `deployd reload`, then remove it",
-            )
-        if name not in await self._store.known_apps():
-            raise RequestRefused(404, f"there is no app {name}", hint="deployd status shows the apps")
-        if (lane := self._serving.get(name)) is not None:
-            await asyncio.wait({lane})  # let a cut-over that has begun finish first
-        for release in await self._store.released(name, 1):
-            if release.target not in self._targets:
-                what = f"{name} ran on {release.target}, and no app in the config uses that target now"
-                hint = (
-                    f"restart deployd with an app that has target = {release.target} in the config, then remove {name}"
-                )
-                raise RequestRefused(409, what, hint=hint)
-        for target in self._targets.values():
-            await target.remove(name)
-        await self._aftermath.remove_images(name)
-        await self._store.forget_app(name)
+        await self._housekeeping.remove(name, self._serving.get(name))
 
     async def prune(self, name: str | None, *, dry_run: bool) -> Sequence[Pruned]:
         """Remove what is beyond `[retention]` now, of one app or of all, or say what would go. Raises RequestRefused 404."""
-        states = await self._store.states({*await self._store.known_apps(), *(app.name for app in self._running.apps)})
-        if name is not None and name not in {state.app for state in states}:
-            raise RequestRefused(404, f"there is no app {name}", hint="deployd status shows the apps")
-        chosen = sorted(state.app for state in states if name in {None, state.app})
-        removed = {state.app for state in states if self._running.app(state.app) is None and state.live is None}
-        retention = self._running.config.retention
-        kept = [app for app in chosen if app not in removed]
-        return await self._aftermath.prune_apps(
-            kept, [app for app in chosen if app in removed], retention, dry_run=dry_run
-        )
+        return await self._housekeeping.prune(name, dry_run=dry_run)
 
     def target_of(self, name: str) -> tuple[App, Target]:
         """An app and its target. Raises RequestRefused 404."""
@@ -298,32 +273,9 @@ class Scheduler:
     async def plan(self, name: str, commit: str | None) -> Plan:
         """What deploying that commit, branch or tag (None: the head) would do. Raises RequestRefused 404."""
         app = self._app(name)
-        named = commit if commit is not None else (await self._head(app)).commit
-        registered = await self._registered(app)
+        named = commit if commit is not None else (await self._present.head(app)).commit
+        registered = await self._present.registered(app)
         return await plan(app, named, registered, self._source, self._store, self._pipeline)
-
-    async def _registered(self, app: App) -> ModelVersion | None:
-        """The version of the app's registered model that is deployed now: while its registry cannot say, the one that was seen
-        last. RequestRefused 409 when none was."""
-        if app.model is None:
-            return None
-        assert self._models is not None  # noqa: S101 - see Looks
-        try:
-            return await self._models.present(app)
-        except DeploydError as exc:
-            known = last_known(app, (await self._store.known([app.name]))[app.name])
-            if known is None:
-                raise RequestRefused(409, exc.message, hint=exc.hint) from exc
-            logger.warning("%s: %s; it is deployed with %s, which was seen last", app.name, exc, known)
-            return known
-
-    async def _head(self, app: App) -> Head:
-        """The head of what the app follows. RequestRefused 409 when there is none."""
-        refs = await self._source.heads(app)
-        if (head := head_of(app, refs)) is None:
-            hint = "push it, or change the app's branch or tag"
-            raise RequestRefused(409, why_no_head(app, refs), hint=hint)
-        return head
 
     def _submit(self, deploy: Deploy) -> None:
         if (lane := self._lanes.get(deploy.app)) is not None:
@@ -355,21 +307,6 @@ class Scheduler:
             if self._lanes[name].app.target == target:
                 self._lanes[name].behind.look()
                 self._lanes[name].keeper.look()
-
-    async def _forget(self) -> None:
-        """Once a day, delete deliveries older than the retention, and what was told of deploys then; if the database refuses, try
-        again the next day."""
-        while True:
-            kept = self._running.config.retention.deliveries
-            try:
-                gone = await self._store.forget_deliveries(kept)
-                await self._store.forget_told(kept)
-            except Unavailable as exc:
-                logger.warning("Cannot delete old deliveries: %s (%s)", exc, exc.hint)
-            else:
-                if gone:
-                    logger.info("Deleted %d old deliveries", gone)
-            await asyncio.sleep(_DAY)
 
 
 async def _serve_after(before: asyncio.Task[None] | None, lane: Lane) -> None:

@@ -14,8 +14,8 @@ import pytest
 from deployd.bringup.daemon import CONFIG, DemoDaemon
 from deployd.config.daemon import Config
 from deployd.config.file import parse
+from deployd.daemon import assemble
 from deployd.errors import ConfigError
-from deployd.main import assemble
 
 KUBERNETES = """
 [registry]
