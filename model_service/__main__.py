@@ -22,7 +22,7 @@ import uvloop
 
 from model_service.app import create_app
 from model_service.connection import bounded_protocol
-from model_service.errors import ServiceError
+from model_service.errors import ServiceError, explain
 from model_service.service import Service
 from model_service.settings import Settings, read_settings
 from model_service.workers import SupervisorSocket, WorkerFailed, supervise
@@ -127,7 +127,7 @@ def main() -> int:
     try:
         uvloop.run(run(settings))
     except* (ServiceError, WorkerFailed, OSError) as failures:
-        messages = [_message(failure) for failure in _single(failures)]
+        messages = [explain(failure) for failure in _single(failures)]
     for message in messages:
         print(message, file=sys.stderr)
     return 1 if messages else 0
@@ -148,11 +148,6 @@ def _single(failures: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
             yield from _single(failure)
         else:
             yield failure
-
-
-def _message(failure: BaseException) -> str:
-    hint = getattr(failure, "hint", "")
-    return f"error: {failure}\nhint: {hint}" if hint else f"error: {failure}"
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def is_frame(rows: Any) -> bool:
 def read(task: Task) -> Data:
     """The checked data of a task. Raises TrainingFailed."""
     rows, features = _read_frame(task) if is_frame(task.rows) else _read_array(task)
-    _check_names([feature.name for feature in features])
+    check_names([feature.name for feature in features])
     answers = _read_answers(task.answers)
     if answers is not None and len(rows) != len(answers):
         raise TrainingFailed(
@@ -84,6 +84,8 @@ def _read_array(task: Task) -> tuple[Any, list[Feature]]:
         ) from exc
     if rows.ndim != 2:
         raise TrainingFailed(f"rows {rows.shape} have another shape than (n, d)")
+    if not rows.size:
+        raise TrainingFailed(f"rows {rows.shape}: there is no row or no column")
     names = list(task.features)
     if len(names) != rows.shape[1]:
         raise TrainingFailed(f"the task names {len(names)} features, its rows have {rows.shape[1]}")
@@ -107,7 +109,7 @@ def _read_frame(task: Task) -> tuple[Any, list[Feature]]:
         if not isinstance(name, str):
             hint = "rows.columns = rows.columns.astype(str), before the estimator names columns"
             raise TrainingFailed(f"the column {name!r} has no text as its name", hint=hint)
-    _check_names(names)
+    check_names(names)
     if task.features and list(task.features) != names:
         raise TrainingFailed("features differ from the DataFrame's columns", hint="leave features out")
     if not len(frame) or not names:
@@ -237,9 +239,10 @@ def _read_answers(given: Any) -> Any:
     return answers
 
 
-def _check_names(names: list[str]) -> None:
+def check_names(names: list[str]) -> None:
+    """Raises TrainingFailed if these are no names for features."""
     for name, count in Counter(names).items():
-        if not 1 <= len(name) <= 200:
+        if not 1 <= len(name) <= 200 or any("\ud800" <= one <= "\udfff" for one in name):
             raise TrainingFailed(f"the feature {name[:40]!r} needs a name of 1 to 200 characters")
         if count > 1:
             raise TrainingFailed(f"{count} features have the name {name!r}")

@@ -16,6 +16,12 @@ class ServiceError(Exception):
         self.hint = hint
 
 
+def explain(failure: BaseException) -> str:
+    """What a command prints of an expected failure: the message, and the hint if there is one."""
+    hint = getattr(failure, "hint", "")
+    return f"error: {failure}\nhint: {hint}" if hint else f"error: {failure}"
+
+
 def in_words(failure: BaseException) -> str:
     """The class and the message of an exception of another library, as one line."""
     text = f"{type(failure).__name__}: {' '.join(str(failure).split())}".removesuffix(": ")

@@ -52,21 +52,29 @@ class EstimatorModel:
             raise
         except Exception as exc:  # an estimator may raise anything about a row
             row = None if len(rows) == 1 else self._find_refused(rows)
-            raise RowRefused(row, in_words(exc)) from exc
+            # Of several refused rows, the words may be about another one.
+            alone = None if row is None else self._refusal(rows[row : row + 1])
+            raise RowRefused(row, in_words(alone or exc)) from exc
 
     def _find_refused(self, rows: Sequence[Row]) -> int:
         """The number of a row that the estimator refuses when it is alone; halves the rows until one is left."""
         first, last = 0, len(rows)
         while last - first > 1:
             middle = (first + last) // 2
-            try:
-                with np.errstate(all="ignore"):
-                    self._answer(self._input(rows[first:middle]))
-            except Exception:  # noqa: BLE001  # as above
+            if self._refusal(rows[first:middle]) is not None:
                 last = middle
             else:
                 first = middle
         return first
+
+    def _refusal(self, rows: Sequence[Row]) -> Exception | None:
+        """What the estimator raises for these rows; None if it answers."""
+        try:
+            with np.errstate(all="ignore"):
+                self._answer(self._input(rows))
+        except Exception as exc:  # noqa: BLE001  # as above
+            return exc
+        return None
 
     def _count_few(self, trees: TreeModel) -> int:
         """Up to how many rows a walk in Python is faster than a call of scikit-learn, by measuring one row here."""

@@ -54,7 +54,7 @@ class Fitted:
     @property
     def classes(self) -> list[Any]:
         """The classes in sorted order; empty for what is no classifier."""
-        return _plain(self.estimator.classes_) if self.is_classifier else []
+        return _class_values(self.estimator.classes_) if self.is_classifier else []
 
     @property
     def labels(self) -> list[str]:
@@ -80,7 +80,7 @@ class Fitted:
             return [Output(name=name, kind="regressor") for name in names]
         made = []
         for k, name in enumerate(names):
-            classes = _plain(np.unique(self.answers[:, k]) if self.answers is not None else known[k])
+            classes = _class_values(np.unique(self.answers[:, k]) if self.answers is not None else known[k])
             probabilistic = hasattr(self.estimator, "predict_proba")
             labels = [str(value) for value in classes]
             made.append(
@@ -94,16 +94,16 @@ def fit(task: Task, *, seed: int) -> Fitted:
     read = data.read(task)
     kind = _kind(task.estimator, read.answers)
     training_rows, held_back_rows, training_answers, held_back_answers = _split(kind, read, seed)
-    estimator = unwrapped(_fit(task.estimator, training_rows, training_answers))
     features = data.describe(read.features, training_rows, read.rows)
+    estimator = unwrapped(_fit(task.estimator, training_rows, training_answers))
     features = with_unknown(features, estimator, read.cells(training_rows[:1]))
     return Fitted(task, seed, kind, estimator, read, features, training_rows, held_back_rows, held_back_answers)
 
 
 def fit_all(fitted: Fitted) -> Fitted:
     """The same estimator fitted with all rows, also those that were held back. Raises TrainingFailed."""
-    estimator = _fit(clone(fitted.estimator), fitted.rows, fitted.answers)
     features = data.describe(fitted.data.features, fitted.rows, fitted.rows)
+    estimator = _fit(clone(fitted.estimator), fitted.rows, fitted.answers)
     features = with_unknown(features, estimator, fitted.data.cells(fitted.rows[:1]))
     return replace(fitted, estimator=estimator, features=features)
 
@@ -129,9 +129,8 @@ def quiet() -> Iterator[None]:
 
 
 def _kind(estimator: Any, answers: Any) -> Kind:
+    _check_is_estimator(estimator)
     name = type(estimator).__name__
-    if not isinstance(estimator, BaseEstimator) and package_of(estimator) is None:
-        raise TrainingFailed(f"{name} is no estimator of scikit-learn", hint="it is derived from BaseEstimator")
     if is_outlier_detector(estimator) or is_clusterer(estimator):
         _check_predicts(estimator)
         return "outlier_detector" if is_outlier_detector(estimator) else "clusterer"
@@ -146,6 +145,15 @@ def _kind(estimator: Any, answers: Any) -> Kind:
     if len(np.unique(answers)) < 2:
         raise TrainingFailed(f"all answers are {answers[0].item()!r}: a classifier needs at least two classes")
     return "classifier"
+
+
+def _check_is_estimator(estimator: Any) -> None:
+    if isinstance(estimator, type):
+        name = estimator.__name__
+        raise TrainingFailed(f"the estimator is the class {name} itself", hint=f"make one: {name}()")
+    if not isinstance(estimator, BaseEstimator) and package_of(estimator) is None:
+        name = type(estimator).__name__
+        raise TrainingFailed(f"{name} is no estimator of scikit-learn", hint="it is derived from BaseEstimator")
 
 
 def _check_predicts(estimator: Any) -> None:
@@ -208,5 +216,12 @@ def _unseen(feature: Feature) -> Any:
     return max(numbers) + 1 if numbers else "a value that was never seen"
 
 
-def _plain(values: Any) -> list[Any]:
-    return [value.item() if isinstance(value, np.generic) else value for value in values]
+def _class_values(values: Any) -> list[Any]:
+    """Classes as JSON can say them. Raises TrainingFailed for others."""
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    for value in plain:
+        if not isinstance(value, (bool, int, float, str)):
+            raise TrainingFailed(
+                f"the class {value!r:.40} is neither text nor a number nor a boolean", hint="make the answers texts"
+            )
+    return plain

@@ -24,7 +24,7 @@ from sklearn.preprocessing import FunctionTransformer
 from model_service import boosters, data, mlflow_columns, mlflow_files, train
 from model_service.categories import takes_texts
 from model_service.columns import Unfit, example, reader
-from model_service.errors import ModelRejected, ServiceError, in_words
+from model_service.errors import ModelRejected, ServiceError, explain, in_words
 from model_service.estimator_files import load_pickle, load_skops
 from model_service.fitting import Fitted, quiet, unwrapped, with_unknown
 from model_service.frames import FrameMaker, only_column
@@ -42,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         written, notes = convert(options)
     except ServiceError as failure:
-        print(f"error: {failure.message}", file=sys.stderr)
-        if failure.hint:
-            print(f"hint: {failure.hint}", file=sys.stderr)
+        print(explain(failure), file=sys.stderr)
         return 1
     for note in notes:
         print(f"note: {note}")
@@ -171,6 +169,9 @@ def _rows(logged: Logged, features: Sequence[Feature]) -> tuple[list[list[Any]],
     found, refused = [], ""
     for row in logged.example if len(order) == len(features) or not names else []:
         given = [row[k] for k in order] if names else row
+        if len(given) != len(features):
+            refused = f"expected {len(features)} values in a row, got {len(given)}"
+            continue
         try:
             found.append([_read(feature, value) for feature, value in zip(features, given, strict=True)])
         except (Unfit, ValueError) as exc:
@@ -213,6 +214,8 @@ def _kind(estimator: Any, rows: Any) -> tuple[Kind, int]:
         ) from exc
     width = predicted.shape[1] if predicted.ndim == 2 else 1
     if width == 1:
+        if is_classifier(estimator) and len(estimator.classes_) < 2:
+            raise ModelRejected(f"{name} knows only one class: a classifier needs at least two")
         return ("classifier" if is_classifier(estimator) else "regressor"), 1
     if is_classifier(estimator) and not isinstance(estimator.classes_, list):
         raise ModelRejected(f"{name} has several outputs, but does not say the classes of each")
@@ -249,16 +252,7 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Makes a served model of one that MLflow logged. Python {platform.python_version()}.",
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="the model's directory, with MLmodel in it")
-    parser.add_argument(
-        "--out", type=Path, default=Path("model"), metavar="DIR", help="directory for the files (default: %(default)s)"
-    )
     parser.add_argument("--name", help="name of the served model (default: the registry's, or the directory's)")
-    parser.add_argument(
-        "--format",
-        choices=("auto", "trees", "skops", "pickle"),
-        default="auto",
-        help="format of the file (default: trees if they are few and small, a booster's own, or else skops)",
-    )
     parser.add_argument(
         "--trust",
         type=lambda text: [one.strip() for one in text.split(",") if one.strip()],
@@ -272,7 +266,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHA256",
         help="loads this pickle, which runs code from it (default: MODEL_ALLOW_PICKLE)",
     )
-    parser.add_argument("--commit", metavar="SHA", help="commit to record (default: what git says)")
+    train.add_output_options(parser)
     return parser
 
 

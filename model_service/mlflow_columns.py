@@ -9,6 +9,7 @@ import numpy as np
 from model_service import boosters
 from model_service.categories import categories_of, takes_texts, text_columns
 from model_service.columns import missing_value
+from model_service.data import check_names
 from model_service.errors import ModelRejected
 from model_service.fitting import can_predict
 from model_service.frames import FrameMaker
@@ -32,11 +33,13 @@ def features_of(logged: Logged, estimator: Any) -> list[Feature]:
         name = columns[0].name if columns else ""
         if columns is not None and (len(columns) != 1 or columns[0].type != "string"):
             raise ModelRejected("the model takes texts, but its signature has other columns than one of strings")
+        check_names([name or "text"])
         return [_text(logged, Column(name or "text", "string"), [])]
     names = boosters.feature_names(boosters.split(estimator)[1]) if boosters.package_of(estimator) else None
     names = names or _names(estimator)
     if names is None:
         return _of_array(logged, estimator)
+    check_names(names)
     by_name = {column.name: column for column in columns or _guessed(logged, estimator, names)}
     absent = [name for name in names if name not in by_name]
     if absent:
@@ -85,7 +88,9 @@ def _of_array(logged: Logged, estimator: Any) -> list[Feature]:
             f"the estimator was fitted with an array, but the columns {', '.join(other[:5])} are no numbers",
             hint="fit it with a DataFrame, and choose columns in the pipeline",
         )
-    return [Feature(name=column.name or f"x{k}", missing=not column.required) for k, column in enumerate(columns)]
+    names = [column.name or f"x{k}" for k, column in enumerate(columns)]
+    check_names(names)
+    return [Feature(name=name, missing=not column.required) for name, column in zip(names, columns, strict=True)]
 
 
 def _guessed(logged: Logged, estimator: Any, names: list[str]) -> list[Column]:

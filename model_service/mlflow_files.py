@@ -17,6 +17,7 @@ from model_service.errors import ModelRejected, in_words
 ORIGIN_FILE = "deployd-model.json"
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*==\s*([^\s;#]+)")
 _FLAVORS = ("sklearn", "xgboost", "lightgbm", "catboost")
+_MOST_COLUMNS = 100_000  # as the manifest takes
 _TYPES = ("boolean", "integer", "long", "float", "double", "string", "datetime")
 
 
@@ -55,7 +56,7 @@ def read(directory: Path) -> Logged:
     origin = _origin(directory)
     try:
         document = yaml.safe_load(_read(directory, "MLmodel", origin))
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
         raise ModelRejected(f"MLmodel is not usable: {in_words(exc)}") from exc
     flavors = document.get("flavors") if isinstance(document, dict) else None
     if not isinstance(flavors, dict):
@@ -99,16 +100,20 @@ def _origin(directory: Path) -> dict[str, Any]:
         return {}
     try:
         document = json.loads(file.read_bytes())
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise ModelRejected(f"{ORIGIN_FILE} is not usable: {exc}") from exc
-    if not isinstance(document, dict):
-        raise ModelRejected(f"{ORIGIN_FILE} is not usable: it is no object")
+    if not isinstance(document, dict) or not isinstance(document.get("files"), dict):
+        raise ModelRejected(f"{ORIGIN_FILE} is not usable: it has no hashes of files")
     return document
 
 
 def _read(directory: Path, name: str, origin: dict[str, Any]) -> bytes:
     path = directory / name
-    if not name or not path.resolve().is_relative_to(directory.resolve()):
+    try:
+        is_inside = bool(name) and path.resolve().is_relative_to(directory.resolve())
+    except (OSError, ValueError, RuntimeError):  # no path at all, or links in a circle
+        is_inside = False
+    if not is_inside:
         raise ModelRejected(f"MLmodel names the file {name!r}, which is none of this directory")
     try:
         content = path.read_bytes()
@@ -116,8 +121,7 @@ def _read(directory: Path, name: str, origin: dict[str, Any]) -> bytes:
         raise ModelRejected(
             f"cannot read {path}: {exc.strerror}", hint="name the directory that has MLmodel in it"
         ) from exc
-    expected = origin.get("files", {}).get(name)
-    if expected is not None and expected != hashlib.sha256(content).hexdigest():
+    if origin and origin["files"].get(name) != hashlib.sha256(content).hexdigest():
         raise ModelRejected(f"{name} is not the file that was fetched: its SHA-256 differs from {ORIGIN_FILE}")
     return content
 
@@ -132,7 +136,7 @@ def _columns(signature: Any) -> list[Column] | None:
         if len(specs) == 1 and specs[0]["type"] == "tensor":
             return _tensor(specs[0])
         return [_column(spec) for spec in specs]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as exc:
         raise ModelRejected(f"the signature is not usable: {in_words(exc)}") from exc
 
 
@@ -140,7 +144,7 @@ def _tensor(spec: dict[str, Any]) -> list[Column]:
     shape, dtype = spec["tensor-spec"]["shape"], spec["tensor-spec"]["dtype"]
     if dtype == "str" and len(shape) == 1:
         return [Column("", "string")]
-    if len(shape) != 2 or shape[1] < 1 or not re.match(r"u?int|float|bool", dtype):
+    if len(shape) != 2 or not 1 <= shape[1] <= _MOST_COLUMNS or not re.match(r"u?int|float|bool", dtype):
         raise ModelRejected(f"the signature's tensor of {dtype} {shape} is no table of numbers")
     return [Column("", "double")] * shape[1]
 
@@ -160,14 +164,16 @@ def _example(directory: Path, info: Any, origin: dict[str, Any]) -> tuple[list[s
         return [], []
     try:
         given = json.loads(_read(directory, str(info["artifact_path"]), origin))
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ModelRejected(f"the example is not JSON: {exc}") from exc
     names: list[str] = []
     if isinstance(given, dict):
-        names = [str(name) for name in given.get("columns", [])]
+        columns = given.get("columns")
+        names = [str(name) for name in columns] if isinstance(columns, list) else []
         given = given.get("data", given.get("inputs", given.get("instances", [])))
     rows = [row if isinstance(row, list) else [row] for row in given] if isinstance(given, list) else []
-    return names, [row for row in rows if row and not any(isinstance(value, (list, dict)) for value in row)]
+    fitting = [row for row in rows if row and (not names or len(row) == len(names))]
+    return names, [row for row in fitting if not any(isinstance(value, (list, dict)) for value in row)]
 
 
 def _versions(directory: Path, origin: dict[str, Any]) -> dict[str, str]:

@@ -4,8 +4,11 @@ import importlib
 import re
 import traceback
 import warnings
+from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from sklearn.exceptions import InconsistentVersionWarning
 
@@ -39,14 +42,22 @@ def load_task(name: str, seed: int) -> Task:
 
 
 def check(task: Task) -> None:
-    """Checks the texts of a task; its data is checked when it is read. Raises TrainingFailed."""
+    """Checks the texts and the bar of a task; its data is checked when it is read. Raises TrainingFailed."""
     if not isinstance(task.name, str) or not _NAME.fullmatch(task.name):
         raise TrainingFailed(
             f"{task.name!r} is no name for a model", hint="use letters, digits, '.', '_' and '-', at most 100 of them"
         )
     if not isinstance(task.about, str):
         raise TrainingFailed(f"about is {task.about!r:.40}, expected a text")
-    labels = list(task.labels)
+    if not isinstance(task.bar, Real):
+        raise TrainingFailed(f"bar is {task.bar!r:.40}, expected a number")
+    for field, given in {"features": task.features, "labels": task.labels, "units": task.units}.items():
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise TrainingFailed(f"{field} is {given!r:.40}, expected a list of texts")
+    _check_labels(list(task.labels))
+
+
+def _check_labels(labels: list[Any]) -> None:
     for label in labels:
         if not isinstance(label, str):
             raise TrainingFailed(

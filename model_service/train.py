@@ -17,7 +17,7 @@ from typing import Any
 from model_service import card, manifest, model
 from model_service.agreement import check_predictions
 from model_service.boosters import FILES, package_of
-from model_service.errors import ServiceError, TrainingFailed
+from model_service.errors import ServiceError, TrainingFailed, explain
 from model_service.estimator_files import PICKLE_FILE, SKOPS_FILE, hash_of, untrusted_types, write_estimator
 from model_service.export import as_trees, count_nodes, visits_per_row
 from model_service.fitting import Fitted, fit, fit_all
@@ -111,9 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         written, metrics = _train(options)
     except ServiceError as failure:
-        print(f"error: {failure.message}", file=sys.stderr)
-        if failure.hint:
-            print(f"hint: {failure.hint}", file=sys.stderr)
+        print(explain(failure), file=sys.stderr)
         return 1
     score = {name: round(value, 4) for name, value in metrics.items() if isinstance(value, float)}
     print(f"{written.name} {written.version}: {written.estimator.type}, {score}, written to {options.out}")
@@ -196,9 +194,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m model_service.train", description="Trains a model, checks it and writes it."
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("model"), metavar="DIR", help="directory for the files (default: %(default)s)"
-    )
-    parser.add_argument(
         "--task",
         default="model_service.iris",
         metavar="MODULE",
@@ -212,6 +207,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--not-worse-than", type=Path, metavar="MANIFEST", help="earlier manifest.json whose score is the least score"
     )
+    add_output_options(parser)
+    return parser
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """The options about what is written, for each command that writes a model."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("model"), metavar="DIR", help="directory for the files (default: %(default)s)"
+    )
     parser.add_argument(
         "--format",
         choices=("auto", "trees", "skops", "pickle"),
@@ -219,7 +223,6 @@ def _parser() -> argparse.ArgumentParser:
         help="format of the file (default: trees if they are few and small, a booster's own, or else skops)",
     )
     parser.add_argument("--commit", metavar="SHA", help="commit to record (default: what git says)")
-    return parser
 
 
 if __name__ == "__main__":

@@ -82,6 +82,15 @@ def test_a_refused_row_is_found_among_many(tmp_path: Path) -> None:
     assert refused.value.row == 217
 
 
+def test_the_words_of_a_refusal_are_about_the_row_that_it_names(tmp_path: Path) -> None:
+    written(flowers(make_pipeline(LOG, KNeighborsClassifier(algorithm="brute"))), tmp_path)
+    good, nan, infinite = [5.0, 3, 1, 0.2], [-1.0, 3, 1, 0.2], [0.0, 3, 1, 0.2]
+    model = load(tmp_path)
+    for rows, words in (([good, nan, infinite], "row 1: .*contains NaN"), ([good, infinite, nan], "row 1: .*infinity")):
+        with pytest.raises(RowRefused, match=words):
+            model.predict(rows)
+
+
 @pytest.mark.slow
 async def test_a_wrong_value_of_a_typed_column_is_named_with_what_is_known(tmp_path: Path) -> None:
     written(customers(mixed(LogisticRegression(max_iter=500))), tmp_path)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,69 @@ def test_mlmodel_names_no_file_outside_of_its_directory(tmp_path: Path, capsys: 
     assert "'../secret.skops', which is none of this directory" in refused(source, tmp_path / "out", capsys)
 
 
+def overwritten(name: str, content: str) -> Callable[[Path], object]:
+    """What writes one file of a model's directory anew."""
+    return lambda source: (source / name).write_text(content)
+
+
+def link_to_itself(source: Path) -> None:
+    (source / "model.skops").unlink()
+    (source / "model.skops").symlink_to("model.skops")
+
+
+DEEP = "[" * 100_000
+FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a tag that calls a function": (
+        overwritten("MLmodel", '!!python/object/apply:os.system ["true"]'),
+        "MLmodel is not usable",
+    ),
+    "YAML that is nested too deeply": (overwritten("MLmodel", DEEP), "MLmodel is not usable"),
+    "a date that is none": (overwritten("MLmodel", "utc_time_created: 2026-13-45"), "MLmodel is not usable"),
+    "a name with a null byte": (
+        overwritten("MLmodel", 'flavors: {sklearn: {pickled_model: "model\\0.skops"}}'),
+        "is none of this directory",
+    ),
+    "a link to itself": (link_to_itself, "is none of this directory"),
+    "an example that is nested too deeply": (overwritten("input_example.json", DEEP), "the example is not JSON"),
+    "an origin without hashes": (overwritten("deployd-model.json", '{"files": null}'), "it has no hashes of files"),
+    "a file that was not fetched": (overwritten("deployd-model.json", '{"files": {}}'), "is not the file that was"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), FOREIGN.values(), ids=FOREIGN.keys())
+def test_files_that_mlflow_does_not_write_are_refused_in_one_line(
+    change: Callable[[Path], object], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = put(tmp_path / "tree", tree())
+    change(source)
+    assert words in refused(source, tmp_path / "out", capsys)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [{"columns": None, "data": [[1, 2]]}, {"columns": list("abcd"), "data": [[1, 2]]}, [[1, 2]], {"columns": 5}],
+    ids=json.dumps,
+)
+def test_an_example_that_is_no_table_of_the_columns_is_left_out(
+    example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = [{"type": "double", "name": name} for name in "abcd"]
+    assert convert(put(tmp_path / "tree", tree(), inputs, example=example), tmp_path / "out") == 0
+    assert "the golden rows are made up" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [(np.zeros(150), "knows only one class"), (FLOWERS.target.astype("S1"), "the class b'0' is neither text")],
+    ids=["one class", "classes that are bytes"],
+)
+def test_classes_that_cannot_be_served_are_refused(
+    answers: Any, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = put(tmp_path / "tree", DecisionTreeClassifier(max_depth=2).fit(FLOWERS.data, answers))
+    assert words in refused(source, tmp_path / "out", capsys)
+
+
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
@@ -200,6 +264,9 @@ def test_mlmodel_names_no_file_outside_of_its_directory(tmp_path: Path, capsys: 
         ([{"type": "double", "name": "a"}], "1 columns, but the estimator was fitted with 4"),
         ([{"type": "string", "name": name} for name in "abcd"], "the columns a, b, c, d are no numbers"),
         ("{", "the signature is not usable"),
+        ([{"type": "tensor", "tensor-spec": {"dtype": "int8", "shape": [-1, 10**12]}}], "is no table of numbers"),
+        ([{"type": "double", "name": "a"}] * 4, "4 features have the name 'a'"),
+        ([{"type": "double", "name": name} for name in ("a" * 201, "b", "c", "d")], "needs a name of 1 to 200"),
     ],
 )
 def test_a_signature_that_cannot_be_served_is_refused_with_its_column(

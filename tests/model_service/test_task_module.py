@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -64,6 +65,24 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "has the type timedelta64",
     ),
     "a column of mixed objects": ({"rows": pd.DataFrame({"a": [1, "x", 2.5] * 50}), "features": ()}, "holds objects"),
+    "no rows": ({"rows": np.zeros((0, 4)), "answers": np.zeros(0)}, "there is no row or no column"),
+    "a class in place of an estimator": (
+        {"estimator": DecisionTreeClassifier},
+        "the estimator is the class DecisionTreeClassifier itself",
+    ),
+    "a bar that is a text": ({"bar": "0.9"}, "bar is '0.9', expected a number"),
+    "labels that are nothing": ({"labels": None}, "labels is None, expected a list of texts"),
+    "features that are one text": ({"features": "abcd"}, "features is 'abcd', expected a list of texts"),
+    "a feature that is no Unicode": ({"features": ("a", "b", "c", "\ud800")}, "needs a name"),
+    "answers that are bytes": ({"answers": GOOD.answers.astype("S1")}, "the class b'0' is neither text nor a number"),
+    "whole numbers that are all missing": (
+        {
+            "rows": pd.DataFrame({"a": pd.Series([pd.NA] * 150, dtype="Int64")}),
+            "features": (),
+            "estimator": HistGradientBoostingClassifier(max_iter=2),
+        },
+        "the training rows have no value at all in 'a'",
+    ),
     "a column without values": ({"rows": pd.DataFrame({"a": [pd.NA] * 150}), "features": ()}, "no value at all"),
 }
 
