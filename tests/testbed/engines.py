@@ -28,11 +28,12 @@ SUITES = {"26": "trixie", "28": "sid"}
 _WITHIN_S = 60.0
 _COPIED = (base_images.PYTHON, images.BUSYBOX, images.PAUSE)
 
-# Runs a daemon in a root: the directories of its users are at the same paths inside, so that bind mounts mean the same.
+# Runs a daemon in a root: the directories of its users are at the same paths inside, so that bind mounts mean the same. The root
+# becomes that of the mount namespace: after a chroot, what is executed in a container would be in the host's file system.
 _ENTER = """set -e
 root=$1 cache=$2
 shift 2
-mount --bind "$root" "$root"  # runc can only leave a root that is a mount point
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"  # shows the interfaces of this network namespace
 mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"
@@ -42,7 +43,12 @@ for place in /tmp "$HOME" "$cache"; do
     mkdir -p "$root$place"
     mount --bind "$place" "$root$place"
 done
-exec chroot "$root" "$@"
+mkdir "$root/run/host"
+pivot_root "$root" "$root/run/host"
+cd /
+umount --lazy /run/host
+rmdir /run/host
+exec "$@"
 """
 
 
@@ -95,7 +101,7 @@ class OtherEngine:
     @property
     def inside(self) -> list[str]:
         """The words before a program of its root that run it beside the daemon: same files, same network."""
-        return [*self.namespace.command(f"--mount=/proc/{self.pid}/ns/mnt"), "/usr/sbin/chroot", str(self.root.path)]
+        return self.namespace.command(f"--mount=/proc/{self.pid}/ns/mnt")
 
     @property
     def pid(self) -> int | None:

@@ -1,6 +1,6 @@
 """Root file systems of other Debian releases, with their engines, HAProxy and Podman in them; made once per machine.
 
-Nothing of them is installed on the host. Daemons run in them by chroot (`engines`), clients by their own loader (`wrapper`).
+Nothing of them is installed on the host. Daemons run in them (`engines`), clients by their own loader (`wrapper`).
 """
 
 import os
