@@ -53,6 +53,11 @@ class ClassicOutput:
         elif isinstance(message.get("status"), str):
             self._pull(message)
 
+    @property
+    def told(self) -> list[str]:
+        """The ids of the results, and of the last layer."""
+        return [each for each in (*self.images, self.layer) if each]
+
     def _read(self, text: str) -> None:
         if step := _STEP.fullmatch(text):
             instruction = " ".join(step[3].split())

@@ -9,7 +9,7 @@ import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from deployd.builders.bases import login_for, pull_all
 from deployd.builders.classic_output import ClassicOutput
 from deployd.builders.dockerfile import Dockerfile, bases, check, check_classic, parse
 from deployd.builders.outcome import in_time
+from deployd.builders.unfinished import UnfinishedBuild, UnfinishedBuilds
 from deployd.builders.unnamed import UnnamedImages
 from deployd.builders.upload import Upload, tar_of
 from deployd.config.daemon import BuilderSection, Registry
@@ -25,6 +26,7 @@ from deployd.config.values import read_secret
 from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
 from deployd.engine.connection import Refused
+from deployd.engine.images import Build
 from deployd.errors import BuildFailed, ConfigError, Unavailable
 from deployd.ports.builder import BuildRequest, Present, Removal
 from deployd.ports.log import Log
@@ -52,6 +54,7 @@ class EngineBuilder:
         self._registry = registry
         self._url = url
         self._unnamed = UnnamedImages(state_dir / "unnamed-images")
+        self._unfinished = UnfinishedBuilds(state_dir / "unfinished-builds")
         self._building = 0
         self._trimming = asyncio.Lock()
 
@@ -87,7 +90,10 @@ class EngineBuilder:
         """See ports.Builder. The classic builder's cache is the unnamed layers of builds; only those that our builds made go, the
         oldest first. BuildKit's cache is not touched. While a build runs, nothing goes: it may stand on any layer."""
         async with self._trimming, self._engine() as engine:
-            return 0 if self._building else await images.trim(engine, self._unnamed, limit_bytes, dry_run=dry_run)
+            if self._building:
+                return 0
+            await self._settle(engine)
+            return await images.trim(engine, self._unnamed, limit_bytes, dry_run=dry_run)
 
     async def ping(self) -> None:
         """Unavailable when the engine does not answer within five seconds."""
@@ -95,7 +101,7 @@ class EngineBuilder:
             await engine.ping()
 
     async def _build(self, request: BuildRequest, dockerfile: Dockerfile, context: Context, log: Log) -> Image:
-        upload, output = Upload(context), ClassicOutput(log)
+        upload, output, unfinished = Upload(context), ClassicOutput(log), self._unfinished.new()
         image: Image | None = None
         # The classic builder takes a step for each label. A second build that sets all labels in one step is faster, but it would
         # run the image's ONBUILD instructions.
@@ -106,9 +112,9 @@ class EngineBuilder:
                 if request.pull:
                     await pull_all(names, partial(self._pull, engine, log), log)
                 parameters = self._parameters(request, context, labelled=not separate)
-                await self._run(engine, parameters, self._credentials(log), pieces, output)
+                await self._run(engine.images.build(parameters, self._credentials(log), pieces), output, unfinished)
                 if separate:
-                    await self._label(engine, request, output)
+                    await self._label(engine, request, output, unfinished)
                 image = await _built_image(engine, request, output, await _bases(engine, names))
                 return image
         except Unavailable as exc:
@@ -120,35 +126,34 @@ class EngineBuilder:
                 await self._wait_until_gone(output.container)
             if image is None and output.podman and not output.failed:
                 log.write("Podman cannot stop a build: it goes on until its present step has ended\n")
-            await self._remember(output)
+            await self._remember(output, unfinished, ended=image is not None or output.failed)
 
     async def _run(
-        self,
-        engine: EngineClient,
-        parameters: Mapping[str, str],
-        headers: Mapping[str, str],
-        tar: AsyncIterator[bytes] | bytes,
-        output: ClassicOutput,
+        self, build: AbstractAsyncContextManager[Build], output: ClassicOutput, unfinished: UnfinishedBuild
     ) -> None:
         """Run one build. BuildFailed when the engine refuses it before its first step, for example a Dockerfile with an error."""
         try:
-            async with engine.images.build(parameters, headers, tar) as build:
-                output.began = output.began or build.began
-                async for message in build.messages:
+            async with build as running:
+                output.began = output.began or running.began
+                async for message in running.messages:
                     output.take(message)
+                    unfinished.note(output.began.timestamp(), output.told)
         except Refused as refused:
             if refused.status >= 500:
                 raise
             raise BuildFailed(refused.said) from refused
 
-    async def _label(self, engine: EngineClient, request: BuildRequest, output: ClassicOutput) -> None:
+    async def _label(
+        self, engine: EngineClient, request: BuildRequest, output: ClassicOutput, unfinished: UnfinishedBuild
+    ) -> None:
         """Add all labels and the name to the image that was just built."""
         if not output.images:
             raise _no_image()
         base = output.images[-1]
         pairs = " ".join(f'{key}="{value}"' for key, value in request.image_labels.items())
         tar = tar_of(f"FROM {base}\nLABEL {pairs}\n")
-        await self._run(engine, {"t": request.full_name, "rm": "1", "forcerm": "1"}, {}, tar, output)
+        build = engine.images.build({"t": request.full_name, "rm": "1", "forcerm": "1"}, {}, tar)
+        await self._run(build, output, unfinished)
         output.images.remove(base)
 
     def _parameters(self, request: BuildRequest, context: Context, *, labelled: bool) -> dict[str, str]:
@@ -191,20 +196,26 @@ class EngineBuilder:
         except Unavailable as exc:
             _logger.warning("Cannot wait for the removal of an ended build's container: %s", exc)
 
-    async def _remember(self, output: ClassicOutput) -> None:
-        """Record which unnamed layers this build has left, so that only those are removed later."""
-        began, results = output.began, [each for each in (*output.images, output.layer) if each]
-        if began is None or not results:
+    async def _remember(self, output: ClassicOutput, unfinished: UnfinishedBuild, *, ended: bool) -> None:
+        """Record which unnamed layers this build has left, so that only those are removed later. What a build that was cut off
+        still makes is recorded by the next `trim`."""
+        if output.began is None or not output.told:
             return
         try:
             async with self._engine(_ANSWER_SECONDS) as engine:
-                layers = [layer for each in results for layer in reversed(await engine.images.history(each))]
+                self._unnamed.add(await images.left(engine, output.told, output.began.timestamp()))
         except Unavailable as exc:
             _logger.warning("Cannot record which unnamed layers a build left: %s", exc)
             return
-        # A layer older than the build came from the cache; another program may have made it.
-        made = [each["Id"] for each in layers if not each["Tags"] and each["Created"] >= began.timestamp()]
-        self._unnamed.add(dict.fromkeys(made))
+        if ended:
+            unfinished.settled()
+
+    async def _settle(self, engine: EngineClient) -> None:
+        """Record the layers of the builds that were cut off: by a kill, a cancellation, or an engine that went away."""
+        for build in self._unfinished.all():
+            if build.began is not None:
+                self._unnamed.add(await images.left_by_cut(engine, build.told, build.began))
+            build.settled()
 
     async def _pull(self, engine: EngineClient, log: Log, name: str) -> None:
         before = await engine.images.inspect(name)

@@ -1,7 +1,7 @@
 """Which unnamed layers of earlier builds go when the build cache is too large. Pure.
 
 The engine's classic builder keeps a layer for each step as an unnamed image. What a named image stands on is not cache: it takes
-no space of its own.
+no space of its own. The result of a build that never got its name is of no use as cache: it goes whatever the limit is.
 """
 
 import heapq
@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 _NO_NAME = "<none>:<none>"
+_OURS = "io.deployd."
 
 
 def names(found: Mapping[str, Any]) -> list[str]:
@@ -23,31 +24,54 @@ def to_trim(listed: Sequence[Mapping[str, Any]], ours: Collection[str], limit_by
     `listed` is the engine's list of all images, `ours` are the ids of the layers that our builds made. A layer goes after those
     that stand on it, and otherwise the oldest goes first.
     """
-    cache = list(_cache(listed, ours))
+    results = _results(listed)
+    cache = list(_cache(listed, ours, results))
     excess = sum(size for _, size in cache) - limit_bytes
     going: list[tuple[str, int]] = []
     for layer, size in cache:
-        if excess <= 0:
+        if excess <= 0 and layer not in results:
             break
         going.append((layer, size))
         excess -= size
     return going
 
 
-def _cache(listed: Sequence[Mapping[str, Any]], ours: Collection[str]) -> Iterator[tuple[str, int]]:
+def made_last(listed: Sequence[Mapping[str, Any]], below: Collection[str], began: float) -> list[str]:
+    """The unnamed images that were made since then right on one of `below`: the engine ends the present step of a build also when
+    nobody listens any more."""
+    made = [image for image in listed if image["ParentId"] in below and image["Created"] >= began]
+    return [image["Id"] for image in made if not names(image)]
+
+
+def _results(listed: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """The images whose own step set our labels, as only the last steps of a build do: what stands on an image has its labels."""
+    labels = {image["Id"]: _labels(image) for image in listed}
+    return frozenset(image["Id"] for image in listed if labels[image["Id"]] not in ({}, labels.get(image["ParentId"])))
+
+
+def _labels(image: Mapping[str, Any]) -> dict[str, str]:
+    return {key: value for key, value in (image.get("Labels") or {}).items() if key.startswith(_OURS)}
+
+
+def _cache(
+    listed: Sequence[Mapping[str, Any]], ours: Collection[str], first: Collection[str]
+) -> Iterator[tuple[str, int]]:
     known = {image["Id"]: image for image in listed}
     above = Counter(image["ParentId"] for image in listed)
 
     def free(layer: str) -> bool:
         return layer in ours and layer in known and not names(known[layer]) and not above[layer]
 
-    waiting = [(int(known[layer]["Created"]), layer) for layer in known if free(layer)]
+    def turn(layer: str) -> tuple[bool, int, str]:
+        return layer not in first, int(known[layer]["Created"]), layer
+
+    waiting = [turn(layer) for layer in known if free(layer)]
     heapq.heapify(waiting)
     while waiting:
-        _, layer = heapq.heappop(waiting)
+        _, _, layer = heapq.heappop(waiting)
         parent = known[layer]["ParentId"]
         below = int(known[parent]["Size"]) if parent in known else 0
         yield layer, max(0, int(known[layer]["Size"]) - below)
         above[parent] -= 1
         if free(parent):
-            heapq.heappush(waiting, (int(known[parent]["Created"]), parent))
+            heapq.heappush(waiting, turn(parent))

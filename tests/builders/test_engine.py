@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -110,6 +111,7 @@ async def test_the_layers_of_builds_are_kept_as_cache_up_to_the_limit(
     )
     async with a_context(stages) as context:
         built = [await builder.build(a_request(leaks.instance), context, FakeLog()) for _ in range(2)]
+    assert kept(tmp_path) == ["unnamed-images"]  # nothing is left to settle
     layers = builder._unnamed.all()
     assert set(layers) <= everything(base_images)
     assert await builder.trim(10**9) == 0
@@ -148,6 +150,59 @@ async def test_the_removal_of_an_image_leaves_the_layers_that_another_build_may_
         await asyncio.wait({other})
     assert await builder.trim(0) > 0
     assert not set(layers) & everything(base_images)
+
+
+A_BUILD = """
+import asyncio, sys
+from pathlib import Path
+from deployd.builders.engine import EngineBuilder
+from deployd.config.daemon import BuilderSection
+from tests.builders.builds import a_context, a_request
+from tests.fakes import FakeLog
+
+class Printed(FakeLog):
+    def write(self, text):
+        print(text, flush=True)
+
+async def main(url, state, instance):
+    builder = EngineBuilder(BuilderSection(), Path(state), url=url)
+    async with a_context(f"RUN echo {instance} > /one\\nRUN echo started; sleep 60") as context:
+        await builder.build(a_request(instance), context, Printed())
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.engine
+async def test_the_layers_of_a_build_go_also_when_it_died_with_deployd(
+    base_images: Engine, leaks: Leaks, tmp_path: Path
+) -> None:
+    before = everything(base_images)
+    command = [sys.executable, "-c", A_BUILD, base_images.url, str(tmp_path), leaks.instance]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        while await process.stdout.readline() != b"started\n":
+            pass
+    process.kill()
+    await process.wait()
+    made = {each for each in everything(base_images) - before if leaks.instance in last_step(base_images, each)}
+    assert len(made) == 1
+    await a_builder(base_images, tmp_path).trim(0)
+    assert not made & everything(base_images)
+    assert kept(tmp_path) == ["unnamed-images"]
+
+
+def kept(state: Path) -> list[str]:
+    return [path.name for path in state.iterdir()]
+
+
+def last_step(engine: Engine, image: str) -> str:
+    """What made the last layer of an image; nothing when somebody has just removed it."""
+    try:
+        return str(engine.api().get(f"/images/{image}/history")[0]["CreatedBy"])
+    except Unavailable:
+        return ""
 
 
 def everything(engine: Engine) -> set[str]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deployd.builders.layers import to_trim
+from deployd.builders.layers import made_last, to_trim
 
 MB = 1_000_000
 
@@ -46,3 +46,25 @@ def test_layers_that_others_made_stay_with_all_below_them() -> None:
 def test_a_layer_that_got_a_name_stays() -> None:
     kept = [BASE, layer("pip", "base", 1, 150), layer("copy", "pip", 2, 151, "mine:latest")]
     assert to_trim(kept, OURS, 0) == []
+
+
+def labelled(image: dict[str, Any], build: str) -> dict[str, Any]:
+    return image | {"Labels": {"io.deployd.build": build}}
+
+
+def test_a_result_without_a_name_goes_also_within_the_limit() -> None:
+    results = [labelled(layer("result", "model", 4, 160), "a"), labelled(layer("other", "copy", 1, 151), "a")]
+    going = to_trim([*CHAIN, *results], OURS | {"result", "other"}, 99 * MB)
+    assert [name for name, _ in going] == ["other", "result"]
+
+
+def test_a_layer_that_has_the_label_from_what_it_stands_on_is_cache() -> None:
+    base = labelled(layer("base", "", 0, 100, "deployd/here/base:1"), "a")
+    chain = [base, labelled(layer("pip", "base", 1, 150), "a"), labelled(layer("result", "pip", 2, 150), "b")]
+    assert [name for name, _ in to_trim(chain, {"pip", "result"}, 99 * MB)] == ["result"]
+
+
+def test_what_was_made_last_is_young_unnamed_and_stands_on_what_the_build_made() -> None:
+    others = [layer("named", "model", 5, 1, "mine:1"), layer("far", "last", 5, 1), layer("theirs", "base", 5, 1)]
+    listed = [*CHAIN, layer("old", "model", 3, 1), layer("last", "model", 4, 1), *others]
+    assert made_last(listed, {"model"}, 3.5) == ["last"]

@@ -51,10 +51,13 @@ class Bench:
         return BuildkitBuilder(section, self._state, client=client, url=url or self._url)
 
 
+_KEPT = {"unnamed-images", "unfinished-builds", "logs"}
+
+
 @pytest.fixture(params=KINDS)
 def bench(request: pytest.FixtureRequest, base_images: Engine, leaks: Leaks, tmp_path: Path) -> Iterator[Bench]:
     yield Bench(request.param, base_images, leaks, tmp_path)
-    assert [path.name for path in tmp_path.iterdir() if path.name not in {"unnamed-images", "logs"}] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name not in _KEPT] == []
 
 
 async def test_a_commit_becomes_an_image_with_its_labels(bench: Bench, base_images: Engine) -> None:

@@ -1,0 +1,78 @@
+"""What builds told of their layers, on disk until it is settled which layers they left: a kill in between loses none of them.
+
+One file per build: its start by the engine's clock, then the ids of its results and of its last layer. Losing one only leaves
+layers behind, so an error of the disk is logged and fails no build or clean-up.
+"""
+
+import logging
+import re
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+_logger = logging.getLogger(__name__)
+
+_ID = re.compile("(?:sha256:)?[0-9a-f]{12,64}")
+_SCRATCH = ".new"
+
+
+class UnfinishedBuild:
+    """The file of one build. `began`: its start, None before it is known; `told`: ids, full or short."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.began: float | None = None
+        self.told: Sequence[str] = ()
+
+    def note(self, began: float, told: Sequence[str]) -> None:
+        """Write what was told so far, unless it is written."""
+        if told == self.told or not told:
+            return
+        self.began, self.told = began, told
+        scratch = self._path.with_suffix(_SCRATCH)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            scratch.write_text("\n".join([str(began), *told]))
+            scratch.replace(self._path)
+        except OSError as exc:
+            _logger.warning("Cannot note which layers a build makes: %s", exc.strerror)
+
+    def read(self) -> None:
+        """Read what was noted before; nothing of a file that cannot be read."""
+        try:
+            first, *lines = self._path.read_text(errors="replace").split("\n")
+            self.began = float(first)
+        except (OSError, ValueError) as exc:
+            _logger.warning("Cannot read which layers a build made: %s", exc)
+            return
+        self.told = [line for line in lines if _ID.fullmatch(line)]
+
+    def settled(self) -> None:
+        """Remove the file, and the directory with the last one."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+            self._path.parent.rmdir()
+
+
+class UnfinishedBuilds:
+    """All builds that are not settled, in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def new(self) -> UnfinishedBuild:
+        """One that begins now."""
+        return UnfinishedBuild(self._directory / uuid.uuid4().hex)
+
+    def all(self) -> list[UnfinishedBuild]:
+        """Those that were noted. What a kill left half-written is removed."""
+        found: list[UnfinishedBuild] = []
+        for path in sorted(self._directory.glob("*")):
+            build = UnfinishedBuild(path)
+            if path.suffix == _SCRATCH:
+                build.settled()
+            else:
+                build.read()
+                found.append(build)
+        return found
