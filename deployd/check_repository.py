@@ -51,7 +51,11 @@ def example(app: App) -> Finding:
 
 def _was_made_here(directory: Path) -> bool:
     requirements = directory / "requirements.txt"
-    return requirements.is_file() and "./vendor/model_service-" in requirements.read_text()
+    return requirements.is_file() and "./vendor/model_service-" in _text(requirements)
+
+
+def _text(file: Path) -> str:
+    return file.read_text(errors="replace")  # pip takes other encodings, too
 
 
 def _origin(directory: Path) -> str | None:
@@ -60,7 +64,8 @@ def _origin(directory: Path) -> str | None:
         done = subprocess.run(asked, cwd=directory, capture_output=True, text=True, check=False)
     except OSError:
         return None
-    return re.sub(r"(?<=://)[^/@]*@", "", done.stdout.strip()) or None
+    # By https the user may be a token; by ssh it is part of the address.
+    return re.sub(r"^(https?://)[^/@]*@", r"\1", done.stdout.strip()) or None
 
 
 def _lock(directory: Path) -> Iterator[Finding]:
@@ -69,8 +74,7 @@ def _lock(directory: Path) -> Iterator[Finding]:
     if not file.is_file():
         yield Finding("lock", "wrong", "requirements.lock is missing", _LOCK)
         return
-    locked = file.read_text()
-    asked = (directory / "requirements.txt").read_text()
+    locked, asked = _text(file), _text(directory / "requirements.txt")
     faults = [*_unlocked_files(directory, asked, locked), *_unlocked(asked, locked)]
     yield from (Finding("lock", "wrong", fault, _LOCK) for fault in faults)
     if not faults:

@@ -51,6 +51,21 @@ def test_a_remote_that_is_not_the_one_of_the_config_is_told(made: Path) -> None:
     assert detail == "app.churn.repo is https://github.com/acme/y.git, but origin is https://github.com/acme/x.git"
 
 
+def test_a_remote_by_ssh_keeps_its_user_as_in_the_config(made: Path) -> None:
+    address = "ssh://git@github.com/acme/churn.git"
+    subprocess.run(["git", "remote", "add", "origin", address], cwd=made, check=True)
+    config = made / "config.toml"
+    config.write_text(config.read_text().replace("https://git.example.com/acme/churn.git", address))
+    assert load(config).app[0].repo == address
+    assert told(made)["remote"] == ("ok", address)
+
+
+def test_requirements_that_are_not_utf8_are_read_as_far_as_they_are(made: Path) -> None:
+    requirements = made / "requirements.txt"
+    requirements.write_bytes(requirements.read_bytes() + b"# f\xfcr mich\n")
+    assert told(made)["lock"][0] == "ok"
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
