@@ -63,7 +63,7 @@ def uninstall(
     _only_root(dry_run=dry_run)
     site = Site()
     serving = _serving(site)
-    if purge and serving:
+    if purge:
         _refuse_to_purge(serving)
     _carry_out(removal.uninstall(site, purge=purge), dry_run=dry_run)
     _print_serving(serving)
@@ -95,27 +95,33 @@ def _runs() -> bool:
     return True
 
 
-def _serving(site: Site) -> "Sequence[Remaining]":
-    """What serves; empty, with a word about why, where that cannot be found out."""
+def _serving(site: Site) -> "Sequence[Remaining] | None":
+    """What serves; None, with a word about why, where that cannot be found out."""
     from deployd.remaining import remaining  # noqa: PLC0415 - loads the engine's client
 
     service = installed()
     path = (service.config if service else None) or site.config / "config.toml"
     try:
-        config = load(path) if path.exists() else Config()
+        config, certain = load(path) if path.exists() else Config(), True
     except DeploydError as exc:
         err().print(
             f"{exc.message}: only what a config without apps names is looked for", style="yellow", soft_wrap=True
         )
-        config = Config()
+        config, certain = Config(), False
     try:
-        return asyncio.run(remaining(config))
+        found = asyncio.run(remaining(config))
     except DeploydError as exc:
         err().print(f"{exc.message}: what serves cannot be told", style="yellow", soft_wrap=True)
-        return ()
+        return None
+    return found if found or certain else None
 
 
-def _refuse_to_purge(serving: "Sequence[Remaining]") -> None:
+def _refuse_to_purge(serving: "Sequence[Remaining] | None") -> None:
+    if serving is None:
+        raise DeploydError(
+            "the gateway may still serve, and it reads its files from the state directory",
+            hint="mend the config or start the engine, or uninstall without --purge, and then remove what that keeps",
+        )
     names = " ".join(one.container for one in serving if one.container)
     if names:
         raise DeploydError(
@@ -124,7 +130,9 @@ def _refuse_to_purge(serving: "Sequence[Remaining]") -> None:
         )
 
 
-def _print_serving(serving: "Sequence[Remaining]") -> None:
+def _print_serving(serving: "Sequence[Remaining] | None") -> None:
+    if serving is None:
+        return
     if not serving:
         out().print("Nothing of deployd serves on this machine.")
         return

@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 from deployd.cli.app import app
 from deployd.config.daemon import Config
+from deployd.errors import Unavailable
 from deployd.host.installation import Program, Site
 from deployd.remaining import Remaining
 
@@ -31,8 +32,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return found
 
 
-def serve(monkeypatch: pytest.MonkeyPatch, serving: Sequence[Remaining]) -> None:
+def serve(monkeypatch: pytest.MonkeyPatch, serving: Sequence[Remaining] | None) -> None:
+    """Let these serve; None: the engine does not answer."""
+
     async def remaining(_: Config) -> Sequence[Remaining]:
+        if serving is None:
+            raise Unavailable("the engine does not answer")
         return serving
 
     monkeypatch.setattr("deployd.remaining.remaining", remaining)
@@ -91,4 +96,30 @@ def test_an_uninstallation_with_a_wrong_config_says_so_and_goes_on(site: Site) -
     (site.config / "config.toml").write_text("[[app]]\nnam = 1\n")
     said = run("uninstall")
     assert (said.exit_code, "unknown key" in said.output) == (0, True)
+    assert "Nothing of deployd serves" not in said.output
     assert list(site.units.iterdir()) == []
+
+
+def test_nothing_is_said_to_serve_or_not_by_an_engine_that_does_not_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("install")
+    serve(monkeypatch, None)
+    said = run("uninstall")
+    assert (said.exit_code, "what serves cannot be told" in said.output) == (0, True)
+    assert "Nothing of deployd serves" not in said.output
+
+
+@pytest.mark.parametrize("unknown", ["an engine that is away", "a config that is wrong"])
+def test_nothing_is_purged_while_it_is_unknown_what_serves(
+    unknown: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("install")
+    if unknown == "an engine that is away":
+        serve(monkeypatch, None)
+    else:
+        (site.config / "config.toml").write_text("[[app]]\nnam = 1\n")
+    said = run("uninstall", "--purge")
+    assert (said.exit_code, "the gateway may still serve" in said.output) == (1, True)
+    assert (site.units / "deployd.service").exists()
+    assert site.config.is_dir()
