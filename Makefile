@@ -19,10 +19,12 @@ setup: .venv/.installed
 	@touch $@
 
 # dist/: the wheel, and beside it a lock that names it and all that it needs, with hashes; one more with what traces need. And the
-# wheel of model_service, which that of deployd holds, too.
+# wheel of model_service, which is taken out of that of deployd.
 wheel: build/tools
-	rm -rf dist build/lib build/bdist.* build/model_service deployd.egg-info && mkdir dist && cp -r model_service build/
-	SOURCE_DATE_EPOCH=315532800 build/tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . build/model_service
+	rm -rf dist build/lib build/bdist.* build/wheel deployd.egg-info
+	SOURCE_DATE_EPOCH=315532800 build/tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	build/tools/bin/python -m zipfile -e dist/deployd-*.whl build/wheel
+	mv build/wheel/deployd/starter/model_service-*.whl dist/ && rm -r build/wheel
 	@cd dist && for wheel in deployd-*.whl; do \
 	    name=$${wheel%%-py3-*} && hash=$$(sha256sum "$$wheel" | cut -d ' ' -f 1) \
 	    && own="--find-links .\n$${name/-/==} --hash=sha256:$$hash" \
