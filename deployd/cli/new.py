@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from deployd.cli.command import Commands
-from deployd.cli.output import out
+from deployd.cli.output import err, out
 from deployd.starter.repository import BRANCH, Starter, Template, make
 
 
@@ -35,6 +35,10 @@ def new(
     """Make a repository for a model of your own: `make try` in it trains and serves, the first push deploys."""
     starter = Starter(name, template, address)
     made = make(starter, Path())
+    outer = next((one for one in made.absolute().parents if (one / ".git").exists()), None)
+    if outer is not None:
+        said = f"{made}/ is a repository of its own inside of that in {outer}, which does not take it in: better move it out."
+        err().print(said, style="yellow", soft_wrap=True)
     out().print(f"{made}/ is made, from {template}. Next:\n\n{_next(starter)}", soft_wrap=True, highlight=False)
 
 

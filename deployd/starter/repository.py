@@ -4,6 +4,7 @@ The templates are files that run as they are, for a model with the name mymodel.
 whole.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -118,8 +119,12 @@ def _rendered(text: str, starter: Starter, wheel: str) -> str:
 
 
 def _git(directory: Path, *arguments: str) -> None:
+    """Run git there, whatever other repository the environment names, as it does in a hook or in an alias of git."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(["git", *arguments], cwd=directory, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments], cwd=directory, env=environment, capture_output=True, text=True, check=False
+        )
     except FileNotFoundError:
         raise RequestRefused(409, "git is not installed", hint="apt-get install git") from None
     if done.returncode != 0:

@@ -153,6 +153,17 @@ def test_a_failure_on_the_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     assert not list(tmp_path.iterdir())
 
 
+def test_a_repository_that_the_environment_names_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git's own hooks and aliases set GIT_DIR."""
+    subprocess.run(["git", "init", "-q", "other"], cwd=tmp_path, check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    made = make(Starter("churn", "iris", "https://git.example.com/a/b.git"), tmp_path)
+    assert "a/b.git" in (made / ".git" / "config").read_text()
+    assert "a/b.git" not in (tmp_path / "other" / ".git" / "config").read_text()
+
+
 def test_without_git_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RequestRefused, match="git is not installed"):
