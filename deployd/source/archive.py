@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from deployd.errors import BuildFailed
+from deployd.errors import BuildFailed, Unavailable
 from deployd.source.git import Git, GitFailed
 from deployd.source.lfs import Pointer, pointer
 from deployd.source.tree import Entry, Kind, damaged
@@ -83,7 +83,7 @@ class Archive:
             size = len(added.content)
             yield self._headers.of(entry, size, "") + added.content + _padding(size)
             return
-        with added.content.open("rb") as file:
+        with _opened_here(added.path, added.content) as file:
             size = os.fstat(file.fileno()).st_size
             yield self._headers.of(entry, size, "")
             async for piece in _pieces(file, size):
@@ -250,6 +250,14 @@ async def _pieces(file: BinaryIO, size: int) -> AsyncIterator[bytes]:
         yield piece
     if left:
         raise BuildFailed(f"{file.name} is {left} bytes short")
+
+
+def _opened_here(path: str, at: Path) -> BinaryIO:
+    try:
+        return at.open("rb")
+    except OSError as exc:
+        what = f"{path} cannot be read: {exc.strerror}"
+        raise Unavailable(what, hint=f"see {at.parent}; what is missing there is fetched again") from exc
 
 
 def _opened(large: _Large) -> BinaryIO:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deployd.config.daemon import Git
-from deployd.errors import BuildFailed
+from deployd.errors import BuildFailed, Unavailable
 from deployd.source.source import GitSource
 from tests.source.conftest import WAITS
 from tests.source.repositories import DATE, Content, Lines, Link, Program, Repository, an_app, tar_of
@@ -185,6 +185,16 @@ async def test_added_files_take_the_place_of_what_the_commit_has_in_their_direct
     assert (tars[0]["model/data/large"].size, tars[0]["model/data/large"].mode) == (700_001, 0o644)
     assert {(member.uid, member.mtime) for member in tars[0].values()} == {(0, DATE)}
     assert tars[0].keys() == tars[1].keys()
+
+
+async def test_an_added_file_that_has_gone_is_an_error_that_is_tried_again(
+    source: GitSource, repository: Repository, lines: Lines, tmp_path: Path
+) -> None:
+    commit = repository.commit({"Dockerfile": DOCKERFILE})
+    async with await source.fetch(an_app(str(repository.path)), commit, "refs/heads/main", lines) as context:
+        context.add("model", {"MLmodel": tmp_path / "gone"})
+        with pytest.raises(Unavailable, match="model/MLmodel cannot be read: No such file or directory"):
+            await tar_of(context)
 
 
 @pytest.mark.parametrize(
