@@ -17,6 +17,8 @@ from deployd.mlflow.faults import fault_of, strange
 from deployd.wording import plain
 
 _TIMEOUT = httpx.Timeout(20.0, connect=5.0)
+# MLflow fetches a whole file from S3 and the like before it sends the first byte of it.
+_OF_A_FILE = httpx.Timeout(20.0, connect=5.0, read=900.0)
 _LONGEST = 4 * 1024**2  # of what is JSON
 _PREFIX = "/api/2.0/mlflow"
 _READY = "READY"
@@ -107,7 +109,7 @@ class MlflowApi:
         """The content of one file of a version."""
         query = {"name": version.name, "version": version.version, "path": path}
         what = f"{path} of {version}"
-        async with self._asked(app, model, "/model-versions/get-artifact", query) as response:
+        async with self._asked(app, model, "/model-versions/get-artifact", query, _OF_A_FILE) as response:
             if response.status_code != 200:
                 raise fault_of(response.status_code, await _content(response, model), model, what)
             yield response.aiter_bytes(256 * 1024)
@@ -124,16 +126,16 @@ class MlflowApi:
 
     @asynccontextmanager
     async def _asked(
-        self, app: str, model: Model, path: str, query: Mapping[str, str]
+        self, app: str, model: Model, path: str, query: Mapping[str, str], timeout: httpx.Timeout = _TIMEOUT
     ) -> AsyncIterator[httpx.Response]:
         secure = model.registry.startswith("https:")  # else no certificates are loaded, which takes 25 ms
         if (client := self._clients.get(secure)) is None:
-            client = httpx.AsyncClient(timeout=_TIMEOUT, verify=secure, headers={"User-Agent": "deployd"})
+            client = httpx.AsyncClient(verify=secure, headers={"User-Agent": "deployd"})
             self._clients[secure] = client
         auth, headers = _login(app, model)
         try:
             async with client.stream(
-                "GET", f"{model.registry}{path}", params=dict(query), auth=auth, headers=headers
+                "GET", f"{model.registry}{path}", params=dict(query), auth=auth, headers=headers, timeout=timeout
             ) as response:
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL) as exc:

@@ -13,7 +13,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from deployd.config.app import App
 from deployd.config.models import Model
@@ -30,19 +32,23 @@ DESCRIPTION = "deployd-model.json"
 
 _MOST_FILES = 1000
 _DEEPEST = 8
+_NEW = "new-"  # begins the name of a directory that is not complete
 _PATH = re.compile(r"[^\x00-\x1f\x7f\\]{1,400}")
 _SPARED_S = 6 * 3600.0  # what was used so lately may be in a build
 
 
 class MlflowModels:
-    """Implements ports.Models. `directory` holds the files of the versions that were used last."""
+    """Implements ports.Models. `directory` holds the files of the versions that were used last. What a killed daemon had half
+    fetched there is removed."""
 
     def __init__(self, running: Running, store: Store, directory: Path) -> None:
         self._running = running
         self._store = store
         self._directory = directory
         self._api = MlflowApi()
-        self._locks: dict[ModelVersion, asyncio.Lock] = {}
+        self._locks = WeakValueDictionary[ModelVersion, asyncio.Lock]()
+        for left in directory.glob(f"{_NEW}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -55,7 +61,8 @@ class MlflowModels:
     async def fetch(self, app: App, version: ModelVersion, log: Log) -> ModelFiles:
         """See ports.Models."""
         model = _model(app)
-        async with self._locks.setdefault(version, asyncio.Lock()):
+        lock = self._locks.setdefault(version, asyncio.Lock())  # there as long as somebody holds it or waits for it
+        async with lock:
             try:
                 directory, hashes = await self._there(app, model, version, log)
                 await asyncio.to_thread(os.utime, directory)
@@ -77,7 +84,7 @@ class MlflowModels:
             log.write(f"{version}: what was kept here has changed ({', '.join(differ)}); fetching it again\n")
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="new-", dir=self._directory) as scratch:
+        with tempfile.TemporaryDirectory(prefix=_NEW, dir=self._directory) as scratch:
             hashes = await self._fetched(app, model, version, Path(scratch))
             if first is not None and (differ := changed(first, hashes)):
                 raise _overwritten(version, differ)
@@ -125,10 +132,13 @@ class MlflowModels:
         return sorted(found)
 
     def _prune(self, most: int) -> None:
-        """Remove what was used longest ago beyond `most` versions, and what a killed daemon left."""
-        kept = sorted(self._directory.iterdir(), key=lambda one: one.stat().st_mtime, reverse=True)
-        for path in kept[most:]:
-            if time.time() - path.stat().st_mtime > _SPARED_S:
+        """Remove what was used longest ago beyond `most` versions."""
+        used: dict[Path, float] = {}
+        for path in self._directory.iterdir():
+            with suppress(FileNotFoundError):  # another fetch has moved or removed it just now
+                used[path] = path.stat().st_mtime
+        for path in sorted(used, key=lambda one: used[one], reverse=True)[most:]:
+            if time.time() - used[path] > _SPARED_S:
                 shutil.rmtree(path, ignore_errors=True)
 
 
