@@ -96,10 +96,12 @@ class Skip(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """What an app remembers of what it follows: the head that was decided upon last, what was wanted last and its ref, and
-    the deliveries that owe it a look: the newest of them, oldest first."""
+    """What an app remembers of what it follows: the head that was decided upon last, what was wanted last and its ref, the
+    deliveries that owe it a look: the newest of them, oldest first; and the version of its model that was `seen` last, also when
+    the head is to be decided upon anew."""
 
     decided: Goal | None = None
     wanted: Goal | None = None
     wanted_ref: str | None = None
     owed: tuple[Owed, ...] = ()
+    seen: ModelVersion | None = None

@@ -77,10 +77,9 @@ def only_the_model_moved(head: Head, known: Known) -> bool:
 
 def last_known(app: App, known: Known) -> ModelVersion | None:
     """The version of the app's model that was seen last; None when none of that name was."""
-    for goal in (known.decided, known.wanted):
-        if goal is not None and goal.registered is not None and app.model is not None:
-            return goal.registered if goal.registered.name == app.model.name else None
-    return None
+    if known.seen is None or app.model is None or known.seen.name != app.model.name:
+        return None
+    return known.seen
 
 
 def is_lower(ref: str, wanted_ref: str) -> bool:

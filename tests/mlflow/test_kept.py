@@ -1,5 +1,6 @@
 """The files of versions that are kept on this host. The registry is a transport that answers as MLflow does."""
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -61,7 +62,7 @@ async def test_a_full_disk_is_told_and_leaves_nothing(
     models: MlflowModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(path: Path, pieces: AsyncIterator[bytes], most: int) -> tuple[str, int]:
-        path.write_bytes(await anext(pieces))
+        await asyncio.to_thread(path.write_bytes, await anext(pieces))
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(deployd.mlflow.models, "_written", full)

@@ -158,6 +158,17 @@ async def test_while_the_registry_is_away_a_push_is_deployed_with_the_version_se
     assert "iris version 1" in caplog.text
 
 
+async def test_a_deploy_that_failed_is_redelivered_with_the_version_seen_last(daemon: Works) -> None:
+    commit = daemon.commit()
+    daemon.builder.broken.add(commit)
+    await daemon.told(commit, guid="g")
+    await daemon.becomes("iris/1", Status.FAILED)
+    daemon.builder.broken.clear()
+    daemon.registry.fault = AWAY
+    assert (await daemon.told(commit, guid="g")).number == 2
+    await daemon.serves(commit, model=ONE)
+
+
 async def test_what_the_registry_tells_stays_owed_until_it_can_be_asked(daemon: Works) -> None:
     commit = await _first(daemon)
     daemon.registry.fault = AWAY
