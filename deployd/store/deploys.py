@@ -25,8 +25,6 @@ _QUEUED = (
     "target, rollback_to, rebuild, prove, accept_changes, registered, created_at) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)"
 )
-_REMEMBERED = 500  # so many of an app's deploys are looked at for a proof of the same commit
-_TO_BE_PROVEN_ANEW = frozenset({Status.FAILED, Status.CANCELLED, Status.SUPERSEDED})
 _WAITING = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'"
 
 
@@ -46,18 +44,6 @@ class Deploys(Table):
         deploy = await self._database.write(lambda connection: queue(connection, wanted))
         self._tell(deploy)
         return deploy
-
-    async def propose(self, wanted: Sequence[Wanted]) -> list[Deploy]:
-        """Queue proofs of the commit that a pull request shows, in one transaction; returns those that were queued. Raises
-        Unavailable.
-
-        One that is proven, under way or waits for the same commit is not queued again; one that failed is. What the same pull
-        request showed before and that still waits is superseded.
-        """
-        made, gone = await self._database.write(lambda connection: _propose(connection, wanted))
-        for deploy in (*gone, *made):
-            self._tell(deploy)
-        return made
 
     async def take_newest(self, app: str) -> Deploy | None:
         """The newest queued deploy, which supersedes the older queued ones; when none is left that is to serve, the oldest of
@@ -90,7 +76,7 @@ class Deploys(Table):
         """
 
         def work(connection: sqlite3.Connection) -> tuple[Deploy, list[int]]:
-            return _advance(
+            return advance(
                 *(connection, deploy, to),
                 reason=reason,
                 hint=hint,
@@ -165,7 +151,7 @@ class Deploys(Table):
 
 def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
     """Queue a deploy under the app's next number. The row is not read back, which saves time in a flood."""
-    trigger, now, number = wanted.trigger, time.time(), _last_number(connection, wanted.app) + 1
+    trigger, now, number = wanted.trigger, time.time(), last_number(connection, wanted.app) + 1
     connection.execute(
         _QUEUED,
         (
@@ -202,7 +188,8 @@ def one_deploy(connection: sqlite3.Connection, app: str, number: int) -> Deploy 
     return deploy_of(row, steps)
 
 
-def _last_number(connection: sqlite3.Connection, app: str) -> int:
+def last_number(connection: sqlite3.Connection, app: str) -> int:
+    """The highest number that a deploy of an app has had, and none may have again. Makes the row of an app that has none."""
     query = (
         "SELECT max(last_number, coalesce((SELECT number FROM deploys WHERE app = name ORDER BY number DESC LIMIT 1), 0)) "
         "FROM apps WHERE name = ?"
@@ -230,36 +217,16 @@ def _take_newest(connection: sqlite3.Connection, app: str) -> tuple[Deploy | Non
     return deploy_of(row), sorted(number for (number,) in older)
 
 
-def _propose(connection: sqlite3.Connection, wanted: Sequence[Wanted]) -> tuple[list[Deploy], list[Deploy]]:
-    """The proofs that were queued, and the waiting ones that they superseded."""
-    made: list[Deploy] = []
-    gone: list[Deploy] = []
-    for one in wanted:
-        query = "SELECT * FROM deploys WHERE app = ?1 AND number > ?2 AND prove ORDER BY number DESC"
-        rows = connection.execute(query, (one.app, _last_number(connection, one.app) - _REMEMBERED)).fetchall()
-        before = [deploy_of(row) for row in rows]
-        if any(known.commit == one.commit and known.status not in _TO_BE_PROVEN_ANEW for known in before):
-            continue
-        made.append(queue(connection, one))
-        reason = f"the pull request shows a newer commit: {made[-1].name}"
-        for known in before:
-            if known.ref == one.ref and known.status is Status.QUEUED:
-                by = made[-1].number
-                after, _ = _advance(connection, known, Status.SUPERSEDED, reason=reason, superseded_by=by)
-                gone.append(after)
-    return made, gone
-
-
 def _withdraw(connection: sqlite3.Connection, deploy: Deploy, by: str | None) -> tuple[Status, Deploy]:
     """Cancel a deploy if it is queued; returns its status before, and the deploy after."""
     present = one_deploy(connection, deploy.app, deploy.number) or deploy
     if present.status is not Status.QUEUED:
         return present.status, present
-    after, _ = _advance(connection, present, Status.CANCELLED, reason=by_hand("cancelled", by))
+    after, _ = advance(connection, present, Status.CANCELLED, reason=by_hand("cancelled", by))
     return present.status, after
 
 
-def _advance(
+def advance(
     connection: sqlite3.Connection,
     deploy: Deploy,
     to: Status,

@@ -13,6 +13,7 @@ from deployd.store.deliveries import Deliveries
 from deployd.store.deploys import Deploys
 from deployd.store.models import Models
 from deployd.store.outbox import Outbox
+from deployd.store.proposals import Proposals
 from deployd.store.records import Records
 from deployd.store.releases import Releases
 from deployd.store.reruns import Reruns
@@ -24,6 +25,7 @@ from deployd.store.traffic import Traffic
 class Store(
     Deliveries,
     Deploys,
+    Proposals,
     Records,
     Steps,
     Apps,
