@@ -36,7 +36,8 @@ def _answer(request: httpx.Request) -> httpx.Response:
             # MLflow fetches the whole file from its own store before it sends the first byte.
             assert request.extensions["timeout"]["read"] >= 600
             return httpx.Response(200, content=b"flavors: {}\n")
-    raise AssertionError(request.url)
+        case path:
+            raise AssertionError(path)
 
 
 @pytest.fixture
