@@ -21,7 +21,11 @@ def fault_of(status: int, content: bytes, model: Model, what: str) -> DeploydErr
         case 403:
             return _forbidden(content, model, where, what)
         case 400 | 404 if code:
-            hint = _set_alias(model) if status == 400 else "see app.model.name and its versions there; names are case-sensitive"
+            hint = (
+                _set_alias(model)
+                if status == 400
+                else "see app.model.name and its versions there; names are case-sensitive"
+            )
             return BuildFailed(f"{where} does not have {what}: {message}", hint=hint)
         case 301 | 302 | 303 | 307 | 308:
             hint = "set app.model.registry to that one"
