@@ -88,7 +88,8 @@ def buildkit_client() -> Path | None:
 def _urls() -> list[str]:
     if (named := endpoint.named()) is not None:
         return [named.url]
-    return [f"unix://{path}" for path in (*SOCKETS, *endpoint.other_sockets()) if path.is_socket()]
+    sockets = [*(path for path in SOCKETS if endpoint.is_socket(path)), *endpoint.other_sockets()]
+    return [f"unix://{path}" for path in sockets]
 
 
 def _hint() -> str:

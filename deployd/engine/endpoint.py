@@ -34,7 +34,7 @@ def endpoint() -> Endpoint:
     """The engine that is named, or the usual socket. ConfigError when there is none, or deployd cannot use it."""
     if (found := named()) is not None:
         return found
-    if not USUAL.is_socket():
+    if not is_socket(USUAL):
         raise ConfigError("no Docker Engine was found", hint=_elsewhere())
     return Endpoint(f"unix://{USUAL}", "the usual socket")
 
@@ -75,7 +75,15 @@ def other_sockets() -> list[Path]:
         *(Path.home() / name for name in at_home),
         Path("/run/podman/podman.sock"),
     ]
-    return [path for path in places if path.is_socket()]
+    return [path for path in places if is_socket(path)]
+
+
+def is_socket(path: Path) -> bool:
+    """Whether it is a socket that this account can see."""
+    try:
+        return path.is_socket()
+    except OSError:  # its directory belongs to others: /run/podman is root's
+        return False
 
 
 def _context() -> tuple[str, str]:

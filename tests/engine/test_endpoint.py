@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import socket
@@ -167,3 +168,17 @@ async def test_the_daemon_stays_with_the_context_that_it_started_with(
     choose(home / ".docker", "desktop")
     async with EngineClient() as engine:
         assert engine.endpoint.url == f"unix://{home}/colima.sock"
+
+
+def test_a_socket_in_a_directory_of_others_is_none_that_can_be_used(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/run/podman belongs to root alone."""
+
+    def asked(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_socket", asked)
+    with pytest.raises(ConfigError, match="no Docker Engine was found") as refused:
+        endpoint()
+    assert refused.value.hint == "start one, or point DOCKER_HOST at it"
