@@ -146,6 +146,16 @@ def read_secret(reference: str, key: str) -> str:
     return value.strip("\r\n") if kind == "env" else value.rstrip("\r\n")
 
 
+def read_token(reference: str, key: str) -> str:
+    """A secret that is sent in a header: one line of ASCII without spaces. ConfigError for another, which the error of a client
+    would show."""
+    token = read_secret(reference, key)
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        what = f"{key}: what {reference} holds is no token: a character in it cannot be sent"
+        raise ConfigError(what, hint="a token is one line of ASCII without spaces")
+    return token
+
+
 def _file(kind: str, name: str) -> Path:
     if kind == "file":
         return Path(name)

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from deployd.config.models import Model
-from deployd.config.values import read_secret
+from deployd.config.values import read_secret, read_token
 from deployd.errors import BuildFailed, Unavailable
 from deployd.goal import ModelVersion
 from deployd.logs.log import printable
@@ -148,7 +148,7 @@ def _login(app: str, model: Model) -> tuple[httpx.BasicAuth | None, Mapping[str,
     if model.username is not None and model.password is not None:
         return httpx.BasicAuth(model.username, read_secret(model.password, f"{key}.password")), {}
     if model.token is not None:
-        return None, {"Authorization": f"Bearer {read_secret(model.token, f'{key}.token')}"}
+        return None, {"Authorization": f"Bearer {read_token(model.token, f'{key}.token')}"}
     return None, {}
 
 

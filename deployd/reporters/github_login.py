@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from deployd.config.daemon import Github
-from deployd.config.values import read_secret
+from deployd.config.values import read_secret, read_token
 from deployd.reporters.github_api import GitHubApi, PersonalToken, Wire
 from deployd.reporters.github_app import AppTokens
 
@@ -20,6 +20,6 @@ def log_in(
         wanted = rights or {settings.report: "write", "statuses": "write", "checks": "write"}
         return GitHubApi(wire, AppTokens(wire, app.id, key, app.installation, wanted))
     assert settings.token is not None  # noqa: S101 - the config says so
-    token = read_secret(settings.token, "github.token")
+    token = read_token(settings.token, "github.token")
     hide([token])
     return GitHubApi(wire, PersonalToken(token))

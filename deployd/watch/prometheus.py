@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from deployd.config.values import read_secret
+from deployd.config.values import read_token
 from deployd.config.watch import Prometheus
 from deployd.domain import GateResult
 from deployd.errors import ConfigError
@@ -93,7 +93,7 @@ class Query:
     def _headers(self) -> Mapping[str, str]:
         if self._settings.token is None:
             return self._settings.headers
-        token = read_secret(self._settings.token, "watch.prometheus.token")
+        token = read_token(self._settings.token, "watch.prometheus.token")
         return {**self._settings.headers, "Authorization": f"Bearer {token}"}
 
 

@@ -128,8 +128,13 @@ async def test_a_token_and_headers_go_with_the_query(monkeypatch: pytest.MonkeyP
     assert query.result().verdict == "passed"
 
 
-async def test_a_token_that_cannot_be_read_is_the_cause_of_a_warning() -> None:
-    query = Query(Prometheus(url="http://127.0.0.1:9", query="up", at_most=1, token="env:NOWHERE"), 30.0)
+@pytest.mark.parametrize("token", [None, "s3cret\nmore", "s3cret-ü"])
+async def test_a_token_that_cannot_be_read_or_sent_is_the_cause_of_a_warning(
+    token: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if token is not None:
+        monkeypatch.setenv("SOMEWHERE", token)
+    query = Query(Prometheus(url="http://127.0.0.1:9", query="up", at_most=1, token="env:SOMEWHERE"), 30.0)
     assert await query.look() == ""
     assert query.result().detail.startswith("no number came of the query: watch.prometheus.token: ")
 
