@@ -31,7 +31,7 @@ ARG TRUST=
 ARG ALLOW_PICKLE=
 RUN if [ -e "$CODE/MLmodel" ]; then \
         mkdir /logged && mv "$CODE" /logged/ && MODEL_TRUST="$TRUST" MODEL_ALLOW_PICKLE="$ALLOW_PICKLE" \
-            /opt/training/bin/python -m model_service.mlflow "/logged/${CODE##*/}" --format "$FORMAT" --out model; \
+            /opt/training/bin/python -m model_service.mlflow "/logged/$(basename "$CODE")" --format "$FORMAT" --out model; \
     else /opt/training/bin/python -m model_service.train --task "$TASK" --format "$FORMAT" --out model; fi \
     && if [ ! -e model/model.json ]; then \
         /opt/training/bin/pip --python /opt/serving/bin/python install --require-hashes -r /locks/training.lock \

@@ -17,6 +17,7 @@ import pytest
 
 from deployd.bringup import engine as engines
 from deployd.bringup.images import PYTHON
+from tests.model_service.test_mlflow import put, tree
 
 ROOT = Path(__file__).parents[2]
 BASE = os.environ.get("DEPLOYD_TEST_PYTHON", PYTHON)
@@ -112,9 +113,7 @@ def test_a_task_of_another_folder_with_data_and_requirements_is_built_by_argumen
     docker: Docker, tmp_path: Path
 ) -> None:
     """The example of docs/models.md, with a pipeline of typed columns and a function of its own."""
-    for name in ("Dockerfile", ".dockerignore", "model_service"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
-        copy(ROOT / name, tmp_path / name)
+    _copy_what_is_built(tmp_path)
     shutil.copytree(Path(__file__).with_name("churn"), tmp_path / "churn")
     image = f"{docker.image}-churn"
     given = {
@@ -138,3 +137,23 @@ def test_a_task_of_another_folder_with_data_and_requirements_is_built_by_argumen
     finally:
         docker("rm", "-f", container)
         docker("image", "rm", image)
+
+
+def test_a_model_that_mlflow_logged_is_built_by_the_name_of_its_directory(docker: Docker, tmp_path: Path) -> None:
+    """With the slash at its end that a shell completes it with."""
+    _copy_what_is_built(tmp_path)
+    (tmp_path / "downloaded").mkdir()
+    put(tmp_path / "downloaded" / "flowers", tree())
+    image = f"{docker.image}-logged"
+    docker("build", "-t", image, f"--build-arg=PYTHON={BASE}", "--build-arg=CODE=downloaded/flowers/", str(tmp_path))
+    try:
+        manifest = json.loads(docker("run", "--rm", image, "cat", "manifest.json"))
+        assert (manifest["name"], manifest["format"]) == ("flowers", "trees")
+    finally:
+        docker("image", "rm", image)
+
+
+def _copy_what_is_built(context: Path) -> None:
+    for name in ("Dockerfile", ".dockerignore", "model_service"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, context / name)
