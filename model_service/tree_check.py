@@ -26,8 +26,7 @@ def check_trees(estimator: Any) -> None:
     """Checks every tree that the estimator holds, however deep. Raises ModelRejected."""
     for held in held_by(estimator):
         if isinstance(held, Tree):
-            _check_children(held.children_left, held.children_right, held.children_left == -1)
-            _check_features(held.feature[held.children_left != -1], held.n_features)
+            _check_tree(held)
         elif isinstance(held, TreePredictor):
             _check_predictor(held)
         elif isinstance(getattr(held, "tree_", None), Tree):
@@ -53,6 +52,14 @@ def held_by(estimator: Any) -> Iterator[Any]:
         waiting += (
             one.ravel().tolist() if isinstance(one, np.ndarray) and one.dtype == object else gc.get_referents(one)
         )
+
+
+def _check_tree(held: Any) -> None:
+    _check_children(held.children_left, held.children_right, held.children_left == -1)
+    _check_features(held.feature[held.children_left != -1], held.n_features)
+    # The way of a row is written into an array that is as long as the tree claims to be deep. The root has the depth 1 here.
+    if held.compute_node_depths().max() - 1 > held.max_depth:
+        raise ModelRejected("a tree is deeper than it claims")
 
 
 def _check_predictor(held: Any) -> None:

@@ -63,6 +63,18 @@ def test_a_forged_tree_is_refused_wherever_it_is(change: Callable[[Any], None]) 
         check_trees(estimator)
 
 
+def test_a_tree_that_claims_to_be_less_deep_than_it_is_is_refused() -> None:
+    """The array for the way of a row is as long as the tree claims to be deep, and scikit-learn would write beyond its end."""
+    estimator = DecisionTreeClassifier(random_state=0).fit(FLOWERS.data, FLOWERS.target)
+    constructor, arguments, state = estimator.tree_.__reduce__()
+    shallow = constructor(*arguments)
+    shallow.__setstate__(state | {"max_depth": state["max_depth"] - 1})
+    check_trees(estimator)
+    estimator.tree_ = shallow
+    with pytest.raises(ModelRejected, match="deeper than it claims"):
+        check_trees(estimator)
+
+
 @pytest.mark.parametrize("kind", [DecisionTreeClassifier, GradientBoostingClassifier])
 def test_an_estimator_that_claims_another_width_than_its_trees_is_refused(kind: Any) -> None:
     estimator = kind(random_state=0).fit(FLOWERS.data, FLOWERS.target)
