@@ -116,19 +116,19 @@ class MlflowModels:
     async def _paths(self, app: App, model: Model, version: ModelVersion) -> list[str]:
         """The paths of all files of a version, each harmless."""
         found: set[str] = set()
-        waiting = [""]
-        while waiting:
-            below = waiting.pop()
+        directories = [""]
+        for below in directories:  # each may bring more
             for one in await self._api.listed(app.name, model, version, below):
                 if not harmless(one.path, below):
                     what = f"{version} contains the name {one.path[:200]!r}, which cannot go into a build context"
                     raise BuildFailed(what, hint="MLflow itself makes no such name; log the model again")
                 if one.is_dir:
-                    waiting.append(one.path)
+                    directories.append(one.path)
                 else:
                     found.add(one.path)
-                if len(found) + len(waiting) > _MOST_FILES:
-                    raise BuildFailed(f"{version} has more than {_MOST_FILES} files", hint="log the model without them")
+                if len(found) + len(directories) > _MOST_FILES:
+                    what = f"{version} has more than {_MOST_FILES} files and directories"
+                    raise BuildFailed(what, hint="log the model without them")
         return sorted(found)
 
     def _prune(self, most: int) -> None:

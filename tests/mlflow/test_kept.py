@@ -11,7 +11,7 @@ import pytest
 import deployd.mlflow.models
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.errors import Unavailable
+from deployd.errors import BuildFailed, Unavailable
 from deployd.events import Events
 from deployd.goal import ModelVersion
 from deployd.mlflow.models import MlflowModels
@@ -57,6 +57,23 @@ async def test_a_version_is_fetched_once_and_leaves_nothing_but_its_files(models
     assert "1 file, kept here" in again.text
     assert [path.name for path in (tmp_path / "models").iterdir()] == [first.files["MLmodel"].parent.name]
     assert not models._locks
+
+
+async def test_directories_without_end_are_refused(models: MlflowModels) -> None:
+    asked: list[str] = []
+
+    def more(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/directories"):
+            return _answer(request)
+        asked.append(below := request.url.params.get("artifact_directory_path", ""))
+        inside = [{"path": f"{below}/{name}".lstrip("/"), "is_dir": True} for name in "abc"]
+        return httpx.Response(200, json={"files": inside if below.count("/") < 6 else []})
+
+    models._api._clients[False] = httpx.AsyncClient(transport=httpx.MockTransport(more))
+    (app,) = RUNNING.apps
+    with pytest.raises(BuildFailed, match="more than 1000 files and directories"):
+        await models.fetch(app, ONE, Lines())
+    assert len(asked) < 1000
 
 
 async def test_a_full_disk_is_told_and_leaves_nothing(
