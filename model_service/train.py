@@ -94,7 +94,7 @@ def _write_all(
         origin or {}
     )
     _write_manifest(out, described, *files)
-    loaded = model.load(out, pickle_sha256=_sha256(out / files[0]), trusted=_untrusted(out))
+    loaded = model.load(out, pickle_sha256=_sha256(out / files[0]), trusted=untrusted_in(out))
     check_predictions(fitted, loaded)
     golden = golden_rows(
         loaded, fitted.data.cells(fitted.held_back_rows), fitted.data.cells(fitted.training_rows[:100])
@@ -176,11 +176,11 @@ def serving_hints(written: Manifest, out: Path) -> list[str]:
     """The setting that is needed to serve this model, if any."""
     if written.format == "pickle":
         return [f"to serve this pickle, set MODEL_ALLOW_PICKLE={written.files[PICKLE_FILE]}"]
-    types = _untrusted(out)
+    types = untrusted_in(out)
     return [f"to serve this model, set MODEL_TRUST={','.join(types)}"] if types else []
 
 
-def _untrusted(out: Path) -> Sequence[str]:
+def untrusted_in(out: Path) -> Sequence[str]:
     """The types that serving does not trust. Training trusts them, since it has just written the file."""
     return untrusted_types(out / SKOPS_FILE) if (out / SKOPS_FILE).exists() else ()
 

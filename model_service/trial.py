@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_service import mlflow, train
-from model_service.estimator_files import PICKLE_FILE, SKOPS_FILE, untrusted_types
+from model_service.estimator_files import PICKLE_FILE
 from model_service.manifest import Manifest
 
 _HOST = "127.0.0.1"
@@ -61,10 +61,10 @@ def _serve(out: Path, port: int) -> int:
 def _trust(out: Path) -> list[str]:
     """The options for what a service does not trust by itself. Here it may: this machine has just made the model."""
     made = Manifest.read(out)
-    if made.format == "skops":
-        types = untrusted_types(out / SKOPS_FILE)
-        return ["--trust", ",".join(types)] if types else []
-    return ["--allow-pickle", made.files[PICKLE_FILE]] if made.format == "pickle" else []
+    if made.format == "pickle":
+        return ["--allow-pickle", made.files[PICKLE_FILE]]
+    types = train.untrusted_in(out)
+    return ["--trust", ",".join(types)] if types else []
 
 
 def _free_port(wanted: int) -> int:

@@ -7,11 +7,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from sklearn.pipeline import make_pipeline
+from xgboost import XGBClassifier
 
 from model_service import train, trial
 from model_service.fitting import fit
 from model_service.quality import measure
 from tests.model_service import slow
+from tests.model_service.kinds import Clip, flowers
 
 
 def test_a_port_that_is_taken_is_replaced_by_a_free_one() -> None:
@@ -54,3 +57,10 @@ def test_what_was_just_trained_here_is_trusted(iris_dir: Path, tmp_path: Path) -
     assert trial._trust(tmp_path / "skops") == list(slow.TRUST)
     written = train.write(fitted, tmp_path / "pickle", form="pickle", metrics=measure(fitted))
     assert trial._trust(tmp_path / "pickle") == ["--allow-pickle", written.files["model.pkl"]]
+
+
+def test_the_steps_before_a_booster_are_trusted_too(tmp_path: Path) -> None:
+    task = flowers(make_pipeline(Clip(), XGBClassifier(n_estimators=2)))
+    fitted = fit(task, seed=0)
+    train.write(fitted, tmp_path, form="auto", metrics=measure(fitted))
+    assert trial._trust(tmp_path) == ["--trust", f"{Clip.__module__}.{Clip.__qualname__}"]
