@@ -13,17 +13,21 @@ from deployd.targets.kubernetes.releases import Release
 from deployd.targets.kubernetes.verdict import image_of
 
 
-async def require_admission(deployment: AppDeployment, release: Release, deploy: Deploy, found: Json | None) -> None:
-    """RolloutFailed when a policy refuses `release`, or its image would be replaced. `found` is the Deployment as it is."""
+async def require_admission(
+    deployment: AppDeployment, release: Release, deploy: Deploy, found: Json | None
+) -> Json | None:
+    """The Deployment as it would be with `release`; None when the API server does not tell. RolloutFailed when a policy refuses
+    the release, or its image would be replaced. `found` is the Deployment as it is."""
     try:
         would = await deployment.would_be(release, deploy, found)
     except Refused as refused:
         if refused.denied:
             raise
-        return  # a webhook that cannot be asked only, or a race: the write itself will tell
+        return None  # a webhook that does not support dry runs, or a race: the write itself will tell
     image = image_of(would["spec"]["template"], release.container)
     if image != release.image:
         raise RolloutFailed(
             f"the cluster replaces the image {release.image} by {image}",
             hint="let its webhook or policy spare this Deployment: deployd proves the image that it names",
         )
+    return would

@@ -38,6 +38,11 @@ class Refused(RolloutFailed):
         self.reason = reason
         self.denied = denied
 
+    @property
+    def conflict(self) -> bool:
+        """Whether it is 409 of the API server itself: the object has changed, or a field has another manager."""
+        return self.status == 409 and not self.denied
+
 
 class Gone(DeploydError):
     """410: the API server no longer has the version at which a watch was to continue; list again."""

@@ -21,7 +21,7 @@ from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.follow import Follower, RolloutEnded
 from deployd.targets.kubernetes.pod_gates import PodGates
 from deployd.targets.kubernetes.releases import Release
-from deployd.targets.kubernetes.verdict import Aim
+from deployd.targets.kubernetes.verdict import Aim, image_of
 from deployd.tasks import first, together
 
 NAME = "canary"
@@ -29,14 +29,25 @@ NAME = "canary"
 _UNJUDGED = "errors and durations of requests are not judged on a cluster"
 
 
-async def first_pods(deployment: AppDeployment, release: Release, deploy: Deploy, found: Json) -> int | None:
-    """How many new pods the canary of `release` begins with; None when it has none. RolloutFailed when it cannot have one."""
+def first_pods(
+    deployment: AppDeployment, release: Release, deploy: Deploy, found: Json, would: Json | None
+) -> int | None:
+    """How many new pods the canary of `release` begins with; None when it has none. RolloutFailed when it cannot have one.
+
+    `would`: the Deployment as the API server would make it; None when it does not tell."""
     weights, replicas = deployment.app.gateway.weights, found["spec"].get("replicas", 1)
     if len(weights) < 2 or deploy.rollback_to is not None or not replicas:
         return None
     if not deployment.settings.create:
         pace.require_rolling(found)
-    return pace.share_of(weights[0], replicas) if await deployment.starts_pods(release, deploy, found) else None
+    return pace.share_of(weights[0], replicas) if _starts_pods(release, found, would) else None
+
+
+def _starts_pods(release: Release, found: Json, would: Json | None) -> bool:
+    """Whether `release` needs other pods than those that serve, as the API server itself compares their templates."""
+    if pace.is_held(found) or image_of(found["spec"]["template"], release.container) != release.image:
+        return True
+    return release.template is not None and (would is None or would["spec"]["template"] != found["spec"]["template"])
 
 
 class Canary:

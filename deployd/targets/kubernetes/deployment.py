@@ -18,6 +18,7 @@ from deployd.targets.kubernetes.companions import (
     PATIENT_S,
     Companions,
     apply,
+    compared,
     features_of,
     owner_of,
     refuse_foreign,
@@ -30,11 +31,10 @@ from deployd.targets.kubernetes.manifests import (
     Json,
 )
 from deployd.targets.kubernetes.others import annotations_of, asks_for, changed_by_others, overridden, stopped_by_others
-from deployd.targets.kubernetes.pace import is_held, pace_patch, paced
+from deployd.targets.kubernetes.pace import pace_patch, paced
 from deployd.targets.kubernetes.patch import patched
 from deployd.targets.kubernetes.releases import Place, Release
 from deployd.targets.kubernetes.remembered import remembered
-from deployd.targets.kubernetes.verdict import image_of
 
 # What nobody else may have changed between two writes of a canary: which Deployment it is, and its pods.
 _SAME = (("metadata", "uid"), ("spec", "template"))
@@ -137,13 +137,6 @@ class AppDeployment:
         await self._companions.apply()
         return applied
 
-    async def starts_pods(self, release: Release, deploy: Deploy, found: Json) -> bool:
-        """Whether `release` needs other pods than those that serve, as the API server itself compares their templates."""
-        if is_held(found) or release.template is None:
-            return is_held(found) or image_of(found["spec"]["template"], release.container) != release.image
-        would = await self.would_be(release, deploy, found)
-        return bool(would["spec"]["template"] != found["spec"]["template"])
-
     async def would_be(self, release: Release, deploy: Deploy, found: Json | None) -> Json:
         """The Deployment that the API server would make of `release`, with what its webhooks change; Refused as it would be."""
         if release.template is None:
@@ -222,12 +215,9 @@ class AppDeployment:
         if made_with(deploy, self.app) and (changed := await self._companions.difference()):
             return changed
         asked = manifests.deployment(self.app, deploy, good.template, self._instance, _number_and_image(good))
-        try:
-            would = await self.cluster.apply(self.path, asked, force=False, only_tell=True)
-        except Refused as refused:
-            if refused.status != 409:
-                raise
-            return f"somebody else changed its Deployment: {refused.message}"
+        would, conflict = await compared(self.cluster, self.path, asked)
+        if would is None:
+            return conflict
         same = would["spec"]["template"] == found["spec"]["template"]
         return "" if same else "somebody else changed the pod template of its Deployment"
 

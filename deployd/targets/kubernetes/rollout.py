@@ -76,8 +76,8 @@ class Rollout:
         # A push can take minutes, and the patch must compare with the present Deployment.
         found = self._before = (await self._deployment.examine())[0]
         release = self._release = await self._release_of(image, found)
-        await require_admission(self._deployment, release, self._deploy, found)
-        pods = await first_pods(self._deployment, release, self._deploy, found) if found is not None else None
+        would = await require_admission(self._deployment, release, self._deploy, found)
+        pods = first_pods(self._deployment, release, self._deploy, found, would) if found is not None else None
         await self._progress.cutting_over()
         await self._record_present(found)
         try:

@@ -11,6 +11,7 @@ import pytest
 from deployd.bringup.load import Call
 from deployd.config.app import App
 from deployd.errors import RolloutFailed
+from deployd.targets.kubernetes.admission import require_admission
 from deployd.targets.kubernetes.canary import Canary, first_pods
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.deployment import AppDeployment
@@ -120,26 +121,39 @@ async def test_a_step_is_tried_again_when_the_status_changes_meanwhile(server: A
 async def test_there_is_no_canary_for_pods_that_serve_already_for_a_rollback_and_for_no_pods(
     server: ApiServer, api: Cluster
 ) -> None:
-    assert await first_pods(placed(api), NEXT, a_deploy(7), marked(OLD, replicas=4)) == 1
-    assert await first_pods(placed(api), NEXT, a_deploy(7), marked(NEW, replicas=4)) is None
-    assert await first_pods(placed(api), NEXT, a_deploy(7, rollback_to=5), marked(OLD, replicas=4)) is None
-    assert await first_pods(placed(api), NEXT, a_deploy(7), marked(OLD, replicas=0)) is None
+    assert first_pods(placed(api), NEXT, a_deploy(7), marked(OLD, replicas=4), None) == 1
+    assert first_pods(placed(api), NEXT, a_deploy(7), marked(NEW, replicas=4), None) is None
+    assert first_pods(placed(api), NEXT, a_deploy(7, rollback_to=5), marked(OLD, replicas=4), None) is None
+    assert first_pods(placed(api), NEXT, a_deploy(7), marked(OLD, replicas=0), None) is None
     server.on("PATCH", PATH, says(marked(NEW)))
-    ours = Release(7, "c0ffee", "iris", NEW, a_template(NEW))
-    assert await first_pods(placed(api, create=True), ours, a_deploy(7), marked(NEW)) is None
-    assert await first_pods(placed(api, create=True), ours, a_deploy(7), marked(OLD)) == 1
+    ours, created = Release(7, "c0ffee", "iris", NEW, a_template(NEW)), placed(api, create=True)
+    would = await require_admission(created, ours, a_deploy(7), marked(NEW))
+    assert first_pods(created, ours, a_deploy(7), marked(NEW), would) is None
+    assert first_pods(created, ours, a_deploy(7), marked(OLD), would) == 1
     assert {request.query["dryRun"] for request in server.asked} == {"All"}
 
 
 async def test_a_canary_that_was_killed_begins_anew_when_its_deploy_is_tried_again(api: Cluster) -> None:
-    assert await first_pods(placed(api), NEXT, a_deploy(7), held()) == 1
+    assert first_pods(placed(api), NEXT, a_deploy(7), held(), None) == 1
 
 
 async def test_a_deployment_with_the_strategy_recreate_is_refused_before_anything_changes(api: Cluster) -> None:
     found = marked(OLD)
     found["spec"]["strategy"] = {"type": "Recreate"}
     with pytest.raises(RolloutFailed, match="the strategy Recreate"):
-        await first_pods(placed(api), NEXT, a_deploy(7), found)
+        first_pods(placed(api), NEXT, a_deploy(7), found, None)
+
+
+@pytest.mark.parametrize("create", [True, False])
+async def test_there_is_a_canary_where_a_webhook_does_not_support_dry_runs(
+    server: ApiServer, api: Cluster, create: bool
+) -> None:
+    words = 'admission webhook "owners.example.com" does not support dry run'
+    server.on("DRY RUN", PATH, refuses(400, "BadRequest", words))
+    release = Release(7, "c0ffee", "iris", NEW, a_template(NEW) if create else None)
+    would = await require_admission(placed(api, create=create), release, a_deploy(7), marked(OLD))
+    assert would is None
+    assert first_pods(placed(api, create=create), release, a_deploy(7), marked(OLD), would) == 1
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,24 @@ async def test_what_the_api_server_would_change_shows_an_edit_by_hand(
     assert await target.health(app, a_deploy(6)) == Health("down", edited)
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (422, "ValidatingAdmissionPolicy 'owners' with binding 'ml' denied request: the label team is required"),
+        (409, 'admission webhook "owners.example.com" denied the request: the label team is required'),
+        (400, 'admission webhook "owners.example.com" does not support dry run'),
+    ],
+)
+async def test_a_release_is_not_down_because_a_policy_would_refuse_it_today(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path, status: int, words: str
+) -> None:
+    """The next deploy may be what the policy asks for, and has to wait until the state of the present one is known."""
+    remember(tmp_path, GOOD)
+    server.on("GET", PATH, says(marked(OLD)))
+    server.on("DRY RUN", PATH, refuses(status, "Invalid", words))
+    assert await target.health(app, a_deploy(6)) == Health()
+
+
 @pytest.mark.parametrize(("by_deployd", "state"), [(False, "down"), (True, "ok")])
 async def test_a_scale_to_nothing_is_right_only_when_deployd_was_asked_for_it(
     server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path, by_deployd: bool, state: str
