@@ -64,6 +64,11 @@ class Cluster:
         """The object or list at `path`. Refused 404 when there is none."""
         return await self._json("GET", path, query)
 
+    async def items(self, path: str, **query: str) -> list[Json]:
+        """The objects of the list at `path`."""
+        found: list[Json] = (await self.get(path, **query)).get("items", [])
+        return found
+
     async def find(self, path: str, *, within: float = 15.0, **query: str) -> Json | None:
         """Like `get`, but None when there is none."""
         try:

@@ -26,9 +26,9 @@ from deployd.targets.kubernetes.verdict import (
     TakenOver,
     View,
     bake_verdict,
-    image_of,
     is_empty,
     new_pods,
+    pods_of,
     rollout_verdict,
 )
 
@@ -124,13 +124,7 @@ class Follower:
 
     def ready(self, aim: Aim, image: str) -> Json | None:
         """A ready pod of an earlier release with that image; None when there is none."""
-        new = {pod["metadata"]["uid"] for pod in new_pods(self.view, aim)}
-        for pod in self.view.pods:
-            leaves = pod["metadata"].get("deletionTimestamp") is not None
-            earlier = pod["metadata"]["uid"] not in new and image_of(pod, aim.container) == image
-            if earlier and is_ready(pod) and not leaves:
-                return pod
-        return None
+        return next(filter(is_ready, pods_of(self.view, aim.container, image, present=False)), None)
 
     def worst(self, aim: Aim) -> Symptom | None:
         """The worst symptom of the new pods now."""

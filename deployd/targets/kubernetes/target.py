@@ -21,7 +21,17 @@ from deployd.ports.gate import Candidate
 from deployd.ports.log import Log
 from deployd.ports.target import Changed, InFlight, Progress, none_in_flight
 from deployd.ports.watching import Lives
-from deployd.targets.kubernetes import access, describe, environment, execute, manifests, output, proof, watching
+from deployd.targets.kubernetes import (
+    access,
+    describe,
+    environment,
+    execute,
+    manifests,
+    output,
+    proof,
+    reading,
+    watching,
+)
 from deployd.targets.kubernetes.adoption import selector_of
 from deployd.targets.kubernetes.answers import Refused
 from deployd.targets.kubernetes.client import Cluster, Json
@@ -33,7 +43,6 @@ from deployd.targets.kubernetes.removal import delete_ours, leave
 from deployd.targets.kubernetes.restore import restore, revert_to_former
 from deployd.targets.kubernetes.rollout import Rollout
 from deployd.targets.kubernetes.symptoms import is_ready
-from deployd.targets.kubernetes.verdict import image_of
 from deployd.targets.kubernetes.watch import Watch
 from deployd.targets.registry import Registry
 from deployd.terminal import Terminal
@@ -172,9 +181,9 @@ class KubernetesTarget:
         with _refused_as_409():
             cluster, found = await self._existing(app)
             chosen = selector_of(found)
-            replica_sets = await _items(cluster, manifests.collection(app, "replicasets"), labelSelector=chosen)
-            pods = await _items(cluster, manifests.collection(app, "pods"), labelSelector=chosen)
-            events = await _items(cluster, manifests.collection(app, "events"))
+            replica_sets = await cluster.items(manifests.collection(app, "replicasets"), labelSelector=chosen)
+            pods = await cluster.items(manifests.collection(app, "pods"), labelSelector=chosen)
+            events = await cluster.items(manifests.collection(app, "events"))
             about = {item["metadata"]["uid"] for item in (found, *replica_sets, *pods)}
             related = [event for event in events if event.get("involvedObject", {}).get("uid") in about]
             service = await cluster.find(manifests.path(app, "services"))
@@ -191,7 +200,7 @@ class KubernetesTarget:
         """Run a command in a ready pod of the app."""
         with _refused_as_409():
             cluster, found = await self._existing(app)
-            pods = await _items(cluster, manifests.collection(app, "pods"), labelSelector=selector_of(found))
+            pods = await cluster.items(manifests.collection(app, "pods"), labelSelector=selector_of(found))
             ready = [pod for pod in pods if is_ready(pod) and not pod["metadata"].get("deletionTimestamp")]
             if not ready:
                 raise RequestRefused(409, f"{app.name} has no ready pod", hint=f"deployd describe {app.name}")
@@ -201,26 +210,7 @@ class KubernetesTarget:
 
     async def read(self, candidate: Candidate, path: str) -> bytes | None:
         """A file of a candidate's image, by its path from the working directory; None when there is none."""
-        app, deploy, content = candidate.app, candidate.deploy, bytearray()
-        deployment = await self._app_deployment(app)
-        cluster, found = deployment.cluster, await deployment.cluster.find(deployment.path)
-        container = deployment.container_of(found)
-        if found is None and not deploy.prove:
-            return None
-        chosen = proof.selector(app.name, deploy.number) if deploy.prove else selector_of(found or {})
-
-        async def take(data: bytes) -> None:
-            content.extend(data)
-
-        for pod in await _items(cluster, manifests.collection(app, "pods"), labelSelector=chosen):
-            if (
-                pod.get("status", {}).get("phase") == "Running"
-                and image_of(pod, container) == candidate.image.reference
-            ):
-                pod_path = manifests.path(app, "pods", pod["metadata"]["name"])
-                code = await execute.run(cluster, pod_path, container, ["cat", path], take)
-                return bytes(content) if code == 0 else None
-        return None
+        return await reading.read(await self._app_deployment(candidate.app), candidate, path)
 
     async def scale(self, app: App, replicas: int) -> None:
         """Set the number of replicas; later deploys keep it until the configured number changes."""
@@ -299,8 +289,3 @@ def _refused_as_409() -> Iterator[None]:
         yield
     except Refused as refused:
         raise RequestRefused(409, refused.message, hint=refused.hint) from refused
-
-
-async def _items(cluster: Cluster, path: str, **query: str) -> list[Json]:
-    found: list[Json] = (await cluster.get(path, **query)).get("items", [])
-    return found

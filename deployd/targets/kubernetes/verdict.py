@@ -156,27 +156,29 @@ def counts(deployment: Json) -> str:
     return f"{updated} of {wanted} updated, {_available(deployment)} available" + (f", {old} old" if old > 0 else "")
 
 
-def new_replica_set(view: View, aim: Aim) -> Json | None:
-    """The ReplicaSet of the present template: the Deployment's own with its revision and our image."""
-    if view.deployment is None:
-        return None
-    revision = view.deployment["metadata"].get("annotations", {}).get(REVISION)
-    for candidate in view.replica_sets:
-        if (
-            _controlled_by(candidate, view.deployment)
-            and candidate["metadata"].get("annotations", {}).get(REVISION) == revision
-            and image_of(candidate["spec"]["template"], aim.container) == aim.image
-        ):
-            return candidate
-    return None
-
-
 def new_pods(view: View, aim: Aim) -> list[Json]:
-    """The pods of the new ReplicaSet that are not being deleted."""
-    owner = new_replica_set(view, aim)
-    if owner is None:
+    """The pods of the present template that are not being deleted."""
+    return pods_of(view, aim.container, aim.image, present=True)
+
+
+def pods_of(view: View, container: str, image: str, *, present: bool) -> list[Json]:
+    """The pods of the Deployment that were made to run `image` and are not being deleted: of its `present` template, or of all
+    before. By their ReplicaSets: a webhook may name a mirror in a pod itself."""
+    if view.deployment is None:
         return []
-    return [pod for pod in view.pods if _controlled_by(pod, owner) and not pod["metadata"].get("deletionTimestamp")]
+    revision = _revision(view.deployment)
+    owners = [
+        owner
+        for owner in view.replica_sets
+        if _controlled_by(owner, view.deployment)
+        and image_of(owner["spec"]["template"], container) == image
+        and (_revision(owner) == revision) is present
+    ]
+    return [
+        pod
+        for pod in view.pods
+        if not pod["metadata"].get("deletionTimestamp") and any(_controlled_by(pod, owner) for owner in owners)
+    ]
 
 
 def image_of(template: Json, container: str) -> str | None:
@@ -270,6 +272,11 @@ def _because(symptoms: Sequence[Symptom]) -> str:
 
 def _names(pods: Sequence[Json]) -> set[str]:
     return {pod["metadata"]["name"] for pod in pods}
+
+
+def _revision(item: Json) -> str | None:
+    revision: str | None = item["metadata"].get("annotations", {}).get(REVISION)
+    return revision
 
 
 def _controlled_by(item: Json, owner: Json) -> bool:

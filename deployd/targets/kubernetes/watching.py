@@ -17,7 +17,7 @@ from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.others import asks_for
 from deployd.targets.kubernetes.releases import Record
 from deployd.targets.kubernetes.symptoms import is_ready, restarts_of
-from deployd.targets.kubernetes.verdict import image_of
+from deployd.targets.kubernetes.verdict import View, pods_of
 
 _KILLED = 128 + signal.SIGKILL
 
@@ -45,20 +45,20 @@ async def asked(deployment: AppDeployment, record: Record | None, deploy: Deploy
 
 
 async def _pods(deployment: AppDeployment, record: Record | None, deploy: Deploy) -> tuple[list[Json], str]:
-    """The pods that run the image of a release, and its container in them."""
+    """The pods of a release, and its container in them."""
     found = await deployment.cluster.find(deployment.path)
     release = record.find(deploy.number) if record is not None else None
     if found is None or release is None or not asks_for(found, release):
         return [], ""
-    answer = await deployment.cluster.get(
-        manifests.collection(deployment.app, "pods"), labelSelector=selector_of(found)
-    )
-    of_release = [
-        pod
-        for pod in answer.get("items", [])
-        if image_of(pod, release.container) == release.image and not pod["metadata"].get("deletionTimestamp")
-    ]
-    return of_release, release.container
+    view = await view_of(deployment, found)
+    return pods_of(view, release.container, release.image, present=True), release.container
+
+
+async def view_of(deployment: AppDeployment, found: Json) -> View:
+    """A Deployment as it was `found`, with its ReplicaSets and pods now."""
+    app, cluster, chosen = deployment.app, deployment.cluster, selector_of(found)
+    replica_sets = await cluster.items(manifests.collection(app, "replicasets"), labelSelector=chosen)
+    return View(found, replica_sets, await cluster.items(manifests.collection(app, "pods"), labelSelector=chosen))
 
 
 def life(pod: Json, container: str) -> Life:

@@ -296,7 +296,7 @@ async def test_the_release_that_serves_is_a_ready_pod_of_the_former_image_that_s
     gone, unready, ready = (a_pod(name, owner="old", ready=name != "unready") for name in ("gone", "unready", "ready"))
     gone["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     for pod in (gone, unready, ready):
-        pod["spec"]["containers"] = [{"name": "iris", "image": OLD}]
+        pod["spec"]["containers"] = [{"name": "iris", "image": "mirror.example.com/by-a-webhook"}]
     shows(server, a_deployment(**HALF), a_pod(), gone, unready, ready)
     async with follower_of(api) as follower:
         await follower.candidate(AIM)

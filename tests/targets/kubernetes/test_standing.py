@@ -7,19 +7,20 @@ import pytest
 
 from deployd.config.app import App
 from deployd.config.daemon import Config
-from deployd.domain import Health
+from deployd.domain import Health, Image
 from deployd.errors import RolloutFailed
 from deployd.targets.kubernetes.releases import Place, Record, Release, Releases
 from deployd.targets.kubernetes.target import KubernetesTarget
 from tests.fakes import FakeLog
 from tests.targets.kubernetes.api_server import ApiServer, a_list, lines, refuses, says
 from tests.targets.kubernetes.apps import a_deploy, an_app
-from tests.targets.kubernetes.objects import NEW, OLD, Json, a_deployment, a_template
+from tests.targets.kubernetes.objects import NEW, OLD, Json, a_deployment, a_pod, a_replica_set, a_template
 from tests.targets.kubernetes.test_deployment import PATH, marked
 
 GOOD = Release(6, "c0ffee", "iris", OLD, a_template(OLD))
 SCALER = "/apis/autoscaling/v1/namespaces/ml/horizontalpodautoscalers/iris"
 PODS = "/api/v1/namespaces/ml/pods"
+SETS = "/apis/apps/v1/namespaces/ml/replicasets"
 BEFORE = Release(None, "", "iris", OLD, None)
 
 
@@ -43,7 +44,7 @@ def remember(tmp_path: Path, *releases: Release, created: bool = True, theirs: s
 
 def follows(server: ApiServer, deployment: Json) -> None:
     """Make the rollout complete at once."""
-    for path in (PATH.rpartition("/")[0], "/apis/apps/v1/namespaces/ml/replicasets"):
+    for path in (PATH.rpartition("/")[0], SETS):
         server.on("GET", path, says(a_list("1", *([deployment] if "deployments" in path else []))))
         server.on("WATCH", path, lines(hold=True))
     for path in ("/api/v1/namespaces/ml/pods", "/api/v1/namespaces/ml/events"):
@@ -220,6 +221,24 @@ async def test_a_scale_to_nothing_is_right_only_when_deployd_was_asked_for_it(
     server.on("GET", PATH, says(found))
     server.on("PATCH", PATH, says(found))
     assert (await target.health(app, a_deploy(6))).state == state
+
+
+async def test_the_pods_of_a_watched_release_are_known_though_a_webhook_wrote_a_mirror_into_them(
+    server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path
+) -> None:
+    remember(tmp_path, GOOD)
+    server.on("GET", PATH, says(marked(OLD)))
+    former, ours = a_replica_set("former", "1", OLD), a_replica_set("ours", "2", OLD)
+    server.on("GET", SETS, says(a_list("1", former, ours)))
+    pods = [a_pod("iris-former", owner="former", ready=True), a_pod("iris-ours", owner="ours", ready=True)]
+    for pod in pods:
+        pod["spec"]["containers"] = [{"name": "iris", "image": "mirror.example.com/iris"}]
+        pod["status"]["hostIP"] = "127.0.0.1"
+    server.on("GET", PODS, says(a_list("1", *pods)))
+    live = a_deploy(6, image=Image("registry.example.com/iris", "six", "", "sha256:old"))
+    assert [life.name for life in (await target.lives(app, live)).values()] == ["pod iris-ours"]
+    async with target.asked(app, live) as candidate:
+        assert candidate is not None
 
 
 async def test_pods_that_are_not_available_are_told(
