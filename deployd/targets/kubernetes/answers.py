@@ -25,6 +25,7 @@ _MISSING_RIGHT = re.compile(r'User ".*" cannot \w+ resource', re.DOTALL)
 # `299 - "text"`, perhaps with a date behind it; several may stand in one header.
 _WARNING = re.compile(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"')
 _LONGEST = 1000
+_MOST_BYTES = 64 * 1024
 
 
 class Refused(RolloutFailed):
@@ -56,7 +57,7 @@ async def check(answer: aiohttp.ClientResponse) -> None:
     """Raise what an answer says that is not the thing asked for."""
     if answer.status < 300:
         return
-    text = (await answer.content.read(65536)).decode("utf-8", "replace")
+    text = (await _beginning(answer.content)).decode("utf-8", "replace")
     try:
         status = json.loads(text)
     except ValueError:
@@ -64,6 +65,14 @@ async def check(answer: aiohttp.ClientResponse) -> None:
     message = str(status.get("message", text)) if isinstance(status, dict) else text
     reason = str(status.get("reason", "")) if isinstance(status, dict) else ""
     raise refusal(answer.status, answer.url.path, reason, message.strip())
+
+
+async def _beginning(content: aiohttp.StreamReader) -> bytes:
+    """An answer, or as much of it as is of any use. It may come in pieces."""
+    found = bytearray()
+    while len(found) < _MOST_BYTES and (piece := await content.read(_MOST_BYTES)):
+        found += piece
+    return bytes(found)
 
 
 def refusal(status: int, path: str, reason: str, message: str) -> DeploydError:

@@ -59,6 +59,25 @@ async def test_each_kind_of_patch_has_its_content_type(server: ApiServer, api: C
     assert server.bodies[1] == {"metadata": {"annotations": {"a": None}}}
 
 
+async def test_a_refusal_that_comes_in_pieces_is_read_whole(server: ApiServer, api: Cluster) -> None:
+    words = 'admission webhook "validate.kyverno.svc-fail" denied the request: the label team is required'
+    said = json.dumps({"kind": "Status", "reason": "Invalid", "message": words}).encode()
+
+    async def in_pieces(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(status=422)
+        answer.content_length = len(said)
+        await answer.prepare(request)
+        await answer.write(said[:40])
+        await asyncio.sleep(0.05)  # the pieces are two reads of the client
+        await answer.write(said[40:])
+        return answer
+
+    server.on("GET", PATH, in_pieces)
+    with pytest.raises(Refused) as caught:
+        await api.get(PATH)
+    assert (caught.value.message, caught.value.reason) == (words, "Invalid")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_temporary_error_is_tried_again(server: ApiServer, api: Cluster, status: int) -> None:
