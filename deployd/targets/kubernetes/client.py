@@ -30,7 +30,7 @@ APPLY_PATCH = "application/apply-patch+yaml"
 _TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _REQUEST = aiohttp.ClientTimeout(total=30, sock_connect=5)
 _DELAYS = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
-# A connection that is closed ends within this time, or is broken off.
+# A WebSocket that is closed ends within this time, or is broken off.
 _ENDS_WITHIN_S = 2.0
 
 
@@ -127,8 +127,9 @@ class Cluster:
                 try:
                     yield answer.content
                 finally:
+                    # A stream that is left in the middle has more to come, so its connection is of no use to anybody.
                     if (connection := answer.connection) is not None and (protocol := connection.protocol) is not None:
-                        await _ended(protocol.closed, protocol.transport, within=0)
+                        await _break_off(protocol.closed, protocol.transport)
 
     @asynccontextmanager
     async def socket(
@@ -275,19 +276,18 @@ class _Handshake:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await _ended(self._ended, self._transport, within=_ENDS_WITHIN_S)
+        if self._ended is not None:
+            await asyncio.wait({self._ended}, timeout=_ENDS_WITHIN_S)
+            await _break_off(self._ended, self._transport)
 
 
-async def _ended(
-    closed: asyncio.Future[None] | None, transport: asyncio.BaseTransport | None, *, within: float
-) -> None:
-    """Wait until a connection has ended; after `within` seconds it is broken off. aiohttp does not wait for the end of TLS."""
+async def _break_off(closed: asyncio.Future[None] | None, transport: asyncio.BaseTransport | None) -> None:
+    """End a connection at once, unless it has ended, and wait until nothing is left of it, for which aiohttp does not wait."""
     if closed is None:
         return
-    if within == 0 or not (await asyncio.wait({closed}, timeout=within))[0]:
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
-        await asyncio.wait({closed})
+    if isinstance(transport, asyncio.Transport):
+        transport.abort()
+    await asyncio.wait({closed})
     closed.exception()  # how it ended is of no interest any more
 
 
