@@ -3,12 +3,19 @@ import json
 import pytest
 from aiohttp import web
 
+from deployd.domain import Image
 from deployd.errors import RequestRefused, Unavailable
-from deployd.targets.kubernetes import execute
+from deployd.ports.gate import Candidate
+from deployd.targets.kubernetes import execute, reading
 from deployd.targets.kubernetes.answers import Refused
 from deployd.targets.kubernetes.client import Cluster
+from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.terminal import Size, Terminal
-from tests.targets.kubernetes.api_server import Answer, ApiServer, refuses
+from tests.targets.kubernetes.api_server import Answer, ApiServer, a_list, refuses, says
+from tests.targets.kubernetes.apps import a_deploy, an_app
+from tests.targets.kubernetes.objects import OLD, a_deployment, a_pod, a_replica_set
+from tests.targets.kubernetes.test_deployment import PATH
+from tests.targets.kubernetes.test_follow import APPS, CORE
 
 POD = "/api/v1/namespaces/ml/pods/iris-1"
 
@@ -49,6 +56,19 @@ async def test_output_and_exit_code_are_passed_on_unchanged(server: ApiServer, a
     assert asked.query.getall("command") == ["echo", "a b"]
     assert asked.query["container"] == "iris"
     assert asked.headers["Authorization"] == "Bearer first"
+
+
+async def test_a_file_of_the_image_is_read_in_a_pod_of_its_release(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, says(a_deployment()))
+    server.on("GET", f"{APPS}/replicasets", says(a_list("1", a_replica_set("old", "1", OLD), a_replica_set())))
+    mirrored = a_pod("iris-1")
+    mirrored["spec"]["containers"] = [{"name": "iris", "image": "mirror.example.com/by-a-webhook"}]
+    server.on("GET", f"{CORE}/pods", says(a_list("1", a_pod("iris-0", owner="old"), mirrored)))
+    server.on("GET", f"{POD}/exec", speaks(b"\x01{}", b'\x03{"status": "Success"}'))
+    app, image = an_app(), Image("registry.example.com/iris", "", "", "sha256:new")
+    candidate = Candidate(app, a_deploy(7), "", image, {})
+    assert await reading.read(AppDeployment(api, app, "here"), candidate, "golden.json") == b"{}"
+    assert server.asked[-1].query.getall("command") == ["cat", "golden.json"]
 
 
 async def test_a_terminal_is_told_its_size_and_what_is_typed(server: ApiServer, api: Cluster) -> None:
