@@ -102,7 +102,8 @@ class AppDeployment:
             template = patched(template, patch, self.settings.patch, manifests.container_name(self.app))
         if template is not None and deploy.trigger.kind == "restart":  # else an equal template would start no pods
             template["metadata"].setdefault("annotations", {})[RESTART] = str(deploy.number)
-        return Release(deploy.number, deploy.commit, self.container_of(found), image.reference, template)
+        container = self.container_of(found)
+        return Release(deploy.number, deploy.commit, container, image.reference, template, deploy.registered)
 
     async def write_secret(self) -> None:
         """Write the Secret that a new release names, before the release."""
@@ -280,7 +281,10 @@ class AppDeployment:
             raise RolloutFailed(f"there is no Deployment {self.name}", hint="somebody deleted it; create it again")
         annotations = manifests.annotations(deploy, release.image, _number_and_image(good))
         container = adoption.pick_container(found, release.container)
-        return adoption.image_patch(found, container, release.image, annotations)
+        operations = adoption.image_patch(found, container, release.image, annotations)
+        if manifests.MODEL in annotations_of(found) and manifests.MODEL not in annotations:
+            operations.append({"op": "remove", "path": f"/metadata/annotations/{manifests.MODEL}"})
+        return operations
 
 
 def _number_and_image(release: Release | None) -> str:

@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from deployd.errors import Unavailable
+from deployd.goal import ModelVersion
 
 KEPT = 20
 
@@ -31,7 +34,8 @@ class Place:
 class Release:
     """A release that has proven itself. `number` is None for what ran before deployd took over.
 
-    `template` is the pod template that deployd applied; None where deployd only sets the image.
+    `template` is the pod template that deployd applied; None where deployd only sets the image. `registered` is the version of
+    the registered model in it; None when there is none, or an earlier deployd recorded the release.
     """
 
     number: int | None
@@ -39,6 +43,7 @@ class Release:
     container: str
     image: str
     template: dict[str, Any] | None
+    registered: ModelVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +83,11 @@ class Releases:
         path = self._path(app)
         try:
             found = json.loads(path.read_text("utf-8"))
-            releases = tuple(Release(**item) for item in found["releases"])
+            releases = tuple(_release(item) for item in found["releases"])
             return Record(Place(**found["place"]), releases, found.get("theirs", ""))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as exc:
+        except (OSError, ValueError, TypeError, KeyError, msgspec.ValidationError) as exc:
             raise Unavailable(
                 f"{path} cannot be read: {exc}", hint="remove it; what runs now is then the last good release"
             ) from exc
@@ -113,8 +118,13 @@ class Releases:
 
 
 def _as_json(record: Record) -> dict[str, Any]:
-    releases = [asdict(release) for release in record.releases]
+    releases = [msgspec.to_builtins(release) for release in record.releases]
     return {"place": asdict(record.place), "releases": releases, "theirs": record.taken_over}
+
+
+def _release(item: dict[str, Any]) -> Release:
+    registered = msgspec.convert(item.get("registered"), ModelVersion | None)
+    return Release(**{**item, "registered": registered})
 
 
 def _sync(directory: Path) -> None:

@@ -239,7 +239,8 @@ class Rollout:
             await self._remove_secrets()
             return
         number, subject = good.number or 0, f"revert of {self._deploy.name}"
-        before = structs.replace(self._deploy, number=number, commit=good.commit, subject=subject)
+        of_good = {"number": number, "commit": good.commit, "registered": good.registered}
+        before = structs.replace(self._deploy, **of_good, subject=subject)
         self._reverted = await self._deployment.reapply(good, before)
         if self._reverted is None:
             self._tell("left as it is: somebody else changed the image")

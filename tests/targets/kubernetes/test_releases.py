@@ -1,8 +1,11 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deployd.errors import Unavailable
+from deployd.goal import ModelVersion
 from deployd.targets.kubernetes.releases import KEPT, Place, Record, Release, Releases
 
 PLACE = Place(None, "kind", "ml", "iris", created=True)
@@ -66,3 +69,16 @@ def test_deleting_a_record_twice_is_no_error(tmp_path: Path) -> None:
     releases.forget("iris")
     releases.forget("iris")
     assert releases.read("iris") is None
+
+
+def test_the_registered_model_of_a_release_is_kept_and_an_earlier_deployd_recorded_none(tmp_path: Path) -> None:
+    registered = ModelVersion("iris", "3", "s3://models", 1)
+    with_model = replace(a_release(1), registered=registered)
+    releases = Releases(tmp_path)
+    releases.write("iris", Record(PLACE).adding(with_model))
+    assert releases.read("iris") == Record(PLACE).adding(with_model)
+    file = tmp_path / "iris.json"
+    said = json.loads(file.read_text())
+    del said["releases"][0]["registered"]
+    file.write_text(json.dumps(said))
+    assert releases.read("iris") == Record(PLACE).adding(a_release(1))

@@ -3,20 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 
 from deployd.domain import Image
 from deployd.errors import RolloutFailed, Unavailable
+from deployd.goal import ModelVersion
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.deployment import AppDeployment
+from deployd.targets.kubernetes.manifests import MODEL
 from deployd.targets.kubernetes.releases import Record, Release, Releases
 from deployd.targets.kubernetes.rollout import Rollout
 from tests.fakes import FakeProgress
 from tests.targets.kubernetes.api_server import ApiServer, refuses, says
 from tests.targets.kubernetes.apps import IMAGE, a_deploy, an_app
-from tests.targets.kubernetes.objects import NEW, OLD, a_template
+from tests.targets.kubernetes.objects import NEW, OLD, a_condition, a_template
 from tests.targets.kubernetes.test_deployment import PATH, marked, serves_nothing_around
 from tests.targets.kubernetes.test_standing import follows
 
@@ -110,6 +114,55 @@ async def test_the_good_release_is_asked_for_before_a_full_disk_can_hold_its_rec
     with pytest.raises(RolloutFailed):
         await rollout.run(IMAGE, PushedAlready())
     assert order[1] == "apply recorded after 2 patches"
+
+
+@pytest.mark.parametrize("create", [True, False])
+async def test_the_good_release_that_is_written_again_names_its_own_model(
+    server: ApiServer, api: Cluster, tmp_path: Path, create: bool
+) -> None:
+    third, fourth = (ModelVersion("iris", number, "s3://models", 1) for number in "34")
+    bad, before = marked(IMAGE.reference, deploy="7"), marked(OLD)
+    for found, version in ((bad, fourth), (before, third)):
+        found["metadata"]["annotations"][MODEL] = version.path
+    bad["status"]["conditions"] = [a_condition("Progressing", "False", "ProgressDeadlineExceeded")]
+
+    async def as_patched(_: web.Request) -> web.StreamResponse:
+        patched = any(request.method == "PATCH" and "dryRun" not in request.query for request in server.asked)
+        return web.json_response(bad if patched else before)
+
+    server.on("GET", PATH, as_patched)
+    serves_nothing_around(server)
+    follows(server, bad)
+    scaled = [says(marked(IMAGE.reference, deploy="7"))] if create else []
+    server.on("PATCH", PATH, says(marked(IMAGE.reference, deploy="7")), *scaled, says(marked(OLD)))
+    server.on("DRY RUN", PATH, says(bad))
+    deployment, releases = AppDeployment(api, an_app(create=create), "here"), Releases(tmp_path)
+    good = Release(6, "c0ffee", "iris", OLD, a_template(OLD) if create else None, third)
+    releases.write("iris", Record(deployment.place, (good,)))
+    with pytest.raises(RolloutFailed):
+        await Rollout(deployment, a_deploy(7, registered=fourth), FakeProgress(), releases).run(IMAGE, PushedAlready())
+    asked = zip(server.asked, server.bodies, strict=True)
+    written = [body for request, body in asked if request.method == "PATCH" and "dryRun" not in request.query]
+    assert [model_in(body) for body in written if model_in(body)][:2] == ["iris/4", "iris/3"]
+
+
+def model_in(body: Any) -> str | None:
+    """The model in a manifest, or in a JSON Patch."""
+    if isinstance(body, list):
+        return next((one.get("value") for one in body if one["path"] == f"/metadata/annotations/{MODEL}"), None)
+    found: str | None = body["metadata"].get("annotations", {}).get(MODEL)
+    return found
+
+
+async def test_a_release_without_a_registered_model_takes_the_name_of_the_former_one_away(
+    server: ApiServer, api: Cluster
+) -> None:
+    found = marked(OLD)
+    found["metadata"]["annotations"][MODEL] = "iris/3"
+    server.on("PATCH", PATH, says(marked(IMAGE.reference)))
+    release = Release(7, "c0ffee", "iris", IMAGE.reference, None)
+    await AppDeployment(api, an_app(create=False), "here").apply(release, a_deploy(7), found, None)
+    assert {"op": "remove", "path": f"/metadata/annotations/{MODEL}"} in server.bodies[-1]
 
 
 WORDS = "ValidatingAdmissionPolicy 'owners' with binding 'ml' denied request: every Deployment needs the label team"
