@@ -19,7 +19,7 @@ from msgspec import structs
 from deployd.domain import Deploy, Image
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.ports.target import Progress
-from deployd.targets.kubernetes import execute, manifests, notices
+from deployd.targets.kubernetes import manifests, notices, silence
 from deployd.targets.kubernetes.admission import require_admission
 from deployd.targets.kubernetes.answers import Refused
 from deployd.targets.kubernetes.canary import NAME as CANARY
@@ -32,7 +32,6 @@ from deployd.targets.kubernetes.pod_gates import PodGates
 from deployd.targets.kubernetes.releases import Record, Release, Releases
 from deployd.targets.kubernetes.symptoms import Symptom
 from deployd.targets.kubernetes.verdict import Aim, stale_deadline
-from deployd.targets.listening import TABLES, Silence, parse, silence
 from deployd.tasks import together, uninterrupted
 
 # A rollout that the controller does not end (it is down, or the deadline had passed before) ends this long after the deadline.
@@ -160,10 +159,11 @@ class Rollout:
     async def _explained(self, ended: RolloutEnded, message: str) -> RolloutEnded:
         """`ended` with `message` and, when a container crashed, its last lines."""
         symptom, hint = ended.symptom, ended.hint
+        unhealthy = symptom is not None and symptom.key[1] == "Unhealthy"
         if (
             symptom is not None
-            and symptom.key[1] == "Unhealthy"
-            and (quiet := await self._silence(symptom)) is not None
+            and unhealthy
+            and (quiet := await silence.find(self._deployment, symptom.pod)) is not None
         ):
             return RolloutEnded(f"{message}; {quiet.reason}", ours=ended.ours, symptom=symptom, hint=quiet.hint or hint)
         lines = await self._last_lines(symptom) if symptom is not None and symptom.crashed is not None else ""
@@ -172,22 +172,6 @@ class Rollout:
             last = lines.strip().splitlines()[-10:]
             message, hint = f"{message}, last line: {last[-1].strip()[:300]}", "\n".join(last)
         return RolloutEnded(message, ours=ended.ours, symptom=symptom, hint=hint)
-
-    async def _silence(self, symptom: Symptom) -> Silence | None:
-        """Why a pod does not answer its probes; None when nobody can tell, as without the right to run commands in it."""
-        printed, settings = bytearray(), self._deployment.settings
-
-        async def take(data: bytes) -> None:
-            printed.extend(data)
-
-        pod = manifests.path(self._app, "pods", symptom.pod)
-        try:
-            container = self._deployment.container_of(await self._deployment.cluster.find(self._deployment.path))
-            code = await execute.run(self._deployment.cluster, pod, container, ["cat", *TABLES], take)
-        except DeploydError:
-            return None
-        table = parse(printed.decode(errors="replace")) if code == 0 else None
-        return silence(settings.port, table, [], "app.kubernetes")
 
     async def _last_lines(self, symptom: Symptom) -> str:
         pod = manifests.path(self._app, "pods", symptom.pod)
