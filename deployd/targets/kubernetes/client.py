@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http.client import SWITCHING_PROTOCOLS
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import aiohttp
 from kubernetes_asyncio import client, config
@@ -285,8 +285,8 @@ async def _break_off(closed: asyncio.Future[None] | None, transport: asyncio.Bas
     """End a connection at once, unless it has ended, and wait until nothing is left of it, for which aiohttp does not wait."""
     if closed is None:
         return
-    if isinstance(transport, asyncio.Transport):
-        transport.abort()
+    if transport is not None:
+        cast("asyncio.Transport", transport).abort()  # uvloop's are none by their class
     await asyncio.wait({closed})
     closed.exception()  # how it ended is of no interest any more
 

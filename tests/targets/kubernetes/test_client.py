@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
+import uvloop
 from aiohttp import web
 
 from deployd.errors import ConfigError, Unavailable
@@ -289,6 +290,14 @@ async def test_after_a_stream_that_is_left_nothing_of_its_connection_is_left(tls
             opened = _sockets() - before
             assert len(opened) == 2  # the server's end is in this process too
         assert len(opened & _sockets()) <= 1
+
+
+async def test_a_stream_is_left_at_once_under_the_loop_of_the_daemon(tls: Path) -> None:
+    async def leave() -> None:
+        async with Cluster(str(tls)) as api, asyncio.timeout(5), api.stream(f"{PATH}/log", {}, None) as lines:
+            assert await lines.readline() == b"hello\n"
+
+    await asyncio.to_thread(lambda: uvloop.run(leave()))
 
 
 def _sockets() -> set[str]:
