@@ -1,7 +1,7 @@
-"""`python -m tests.hosts [COLUMN ...]`: run the features on each engine, and write what was found into docs/hosts.md.
+"""`python -m tests.hosts [COLUMN ...]`: run the features on engines and a cluster, and write what was found into docs/hosts.md.
 
-One engine at a time: each is brought up, and ended afterwards unless it ran before. What fails runs once more, since the machine
-may have been busy. The exit code is 1 when a feature fails on an engine on which it must hold.
+One at a time: each engine is brought up, and ended afterwards unless it ran before. The cluster keeps running. What fails runs
+once more, since the machine may have been busy. The exit code is 1 when a feature fails where it must hold.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests.hosts import matrix
 from tests.hosts.columns import COLUMNS, Column, Host
-from tests.hosts.features import FEATURES, Feature
+from tests.hosts.features import Feature
 from tests.hosts.matrix import Cell, Found
 from tests.tally import Tally
 from tests.testbed import engines
@@ -24,19 +24,18 @@ from tests.testbed import engines
 def main() -> int:
     """Run what the command line names, all by default."""
     names = [column.name for column in COLUMNS]
-    parser = argparse.ArgumentParser(prog="python -m tests.hosts", description="Try deployd on several engines.")
-    parser.add_argument("columns", nargs="*", metavar="COLUMN", help=f"an engine: {', '.join(names)} (default: all)")
+    words = "Try deployd on several engines and on a cluster."
+    parser = argparse.ArgumentParser(prog="python -m tests.hosts", description=words)
+    parser.add_argument("columns", nargs="*", metavar="COLUMN", help=f"some of {', '.join(names)} (default: all)")
     parser.add_argument("--feature", default="", help="only the features with this in their name")
     asked = parser.parse_args()
     if unknown := set(asked.columns) - set(names):
         parser.error(f"no such column: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     columns = [column for column in COLUMNS if column.name in (asked.columns or names)]
-    features = [feature for feature in FEATURES if asked.feature.lower() in feature.name.lower()]
-    return _run(columns, features, Progress())
+    return _run(columns, asked.feature.lower(), Progress())
 
 
-def _run(columns: Sequence[Column], features: Sequence[Feature], progress: Progress) -> int:
-    found = matrix.load()
+def _run(columns: Sequence[Column], words: str, progress: Progress) -> int:
     broken = False
     for column in columns:
         ran = engines.runs(column.engine)
@@ -45,20 +44,25 @@ def _run(columns: Sequence[Column], features: Sequence[Feature], progress: Progr
         except Unavailable as exc:
             progress.say(f"{column.name}: not here: {exc.message} ({exc.hint})")
             continue
-        before = found.get(column.name)
-        one = Found(host.title, datetime.now(UTC).date().isoformat(), before.cells if before else {})
-        found[column.name] = one
-        for feature in features:
-            one.cells[feature.name] = shown = _cell(column, host, feature)
-            progress.say(f"{host.title}: {feature.name}: {shown}")
-            broken |= column.must_hold and shown.verdict == "fails"
-            matrix.save(found)
+        features = [feature for feature in column.table.features if words in feature.name.lower()]
+        broken |= _fill(column, host, features, progress) and column.must_hold
         if column.engine and not ran:
             engines.stop(column.engine)
-    text = matrix.shown(found)
-    matrix.write_page(text)
-    print(text)
+        print(column.table.shown())
     return int(broken)
+
+
+def _fill(column: Column, host: Host, features: Sequence[Feature], progress: Progress) -> bool:
+    """Run them one after the other, and keep what each showed; whether one fails."""
+    table, name = column.table, host.minor or column.name
+    before = table.load().get(name)
+    found = Found(host.title, datetime.now(UTC).date().isoformat(), before.cells if before else {})
+    for feature in features:
+        found.cells[feature.name] = shown = _cell(column, host, feature)
+        progress.say(f"{host.title}: {feature.name}: {shown}")
+        table.save({**table.load(), name: found})
+        table.write()
+    return any(found.cells[feature.name].verdict == "fails" for feature in features)
 
 
 def _cell(column: Column, host: Host, feature: Feature) -> Cell:

@@ -1,5 +1,6 @@
-"""The columns of docs/hosts.md: the engines that the features are run on, each with the HAProxy of its Debian release."""
+"""The columns of docs/hosts.md: engines, each with the HAProxy of its Debian release, and the cluster."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from deployd.bringup import images as base_images
 from deployd.bringup.engine import Engine
 from deployd.bringup.progress import Progress
 from tests.hosts.features import BUILDKIT_BUILDS, RESTARTED, STOPPED_BUILDS, Feature
+from tests.hosts.matrix import CLUSTERS, ENGINES, Table
+from tests.testbed import cluster as clusters
 from tests.testbed import engines, images, podman
 from tests.testbed.engines import OtherEngine, Release
 
@@ -20,15 +23,17 @@ _NOT_INHERITED = ("DOCKER_", "PYTEST_")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """An engine that runs: what it is, and how a test runs on it."""
+    """An engine or a cluster that runs: what it is, and how a test runs on it."""
 
     title: str
-    url: str
+    url: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     within: tuple[str, ...] = ()
+    minor: str = ""
+    """A cluster's minor version: each has a column of its own."""
 
     def pytest(self, options: Sequence[str]) -> int:
-        """Run tests where the engine's containers answer; pytest's exit code."""
+        """Run tests where its containers answer; pytest's exit code."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
         command = [*self.within, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
         return subprocess.run(command, env=inherited | dict(self.environment), check=False).returncode
@@ -36,13 +41,14 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """An engine by name, how it is brought up, and what cannot be tried on it. `engine` is its name in the test bed."""
+    """What to try by name, how it is brought up, and what cannot be tried on it. `engine` is its name in the test bed."""
 
     name: str
     engine: str
     bring_up: Callable[[Progress], Host]
     not_here: Mapping[Feature, str] = field(default_factory=dict)
     must_hold: bool = True
+    table: Table = ENGINES
 
 
 def other(engine: OtherEngine, kind: str, store: Sequence[str] = ()) -> Host:
@@ -72,6 +78,13 @@ def _podman(progress: Progress) -> Host:
     return other(podman.ensure(progress), "Podman")
 
 
+def _kubernetes(progress: Progress) -> Host:
+    """The cluster that DEPLOYD_TEST_KUBECONFIG names, or the test bed's."""
+    answer = json.loads(clusters.cluster(progress).kubectl("get", "--raw=/version"))
+    version = answer["gitVersion"].removeprefix("v")
+    return Host(f"Kubernetes {version}", minor=".".join(version.split(".")[:2]))
+
+
 def _haproxy(engine: Engine) -> str:
     """The version of HAProxy in the image that the gateway runs."""
     command = ["docker", "-H", engine.url, "run", "--rm", "--entrypoint=haproxy", base_images.HAPROXY, "-v"]
@@ -98,4 +111,5 @@ COLUMNS = (
         },
         must_hold=False,
     ),
+    Column("kubernetes", "", _kubernetes, table=CLUSTERS),
 )

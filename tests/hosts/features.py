@@ -1,4 +1,4 @@
-"""The rows of docs/hosts.md: what a user wants to know of an engine, and the tests that show it."""
+"""The rows of the table of engines in docs/hosts.md: what a user wants to know of one, and the tests that show it."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,17 @@ _IMAGES = "own_name or rebuild or person or somebody or cut_short"
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One row: pytest runs what `chosen` (its -k) leaves of `files`."""
+    """One row: pytest runs what `chosen` (its -k) leaves of `files`, or of single tests in them, that have the mark."""
 
     name: str
     files: tuple[str, ...]
     chosen: str = ""
+    mark: str = "engine"
 
     @property
     def options(self) -> list[str]:
         """The options of pytest."""
-        return [*self.files, "-m", "engine", *(["-k", self.chosen] if self.chosen else [])]
+        return [*self.files, "-m", self.mark, *(["-k", self.chosen] if self.chosen else [])]
 
 
 ENGINE_BUILDS = Feature("Build by the engine", (_BUILDS,), f"[engine] and not ({_STOPS} or {_IMAGES} or trimming)")

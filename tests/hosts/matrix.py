@@ -1,5 +1,6 @@
-"""What was found on each engine: kept in found.json, shown as the table of docs/hosts.md."""
+"""What was found on each engine and each cluster: kept in a file for each table, shown as the tables of docs/hosts.md."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,20 +8,20 @@ from typing import Literal
 
 import msgspec
 
-from tests.hosts.columns import COLUMNS
-from tests.hosts.features import FEATURES
+from tests.hosts.cluster_features import CLUSTER_FEATURES
+from tests.hosts.features import FEATURES, Feature
 from tests.tally import Tally
 
-FOUND = Path(__file__).with_name("found.json")
-PAGE = Path(__file__).parents[2] / "docs/hosts.md"
-BEGIN, END = "<!-- what follows is written by make test-hosts -->\n", "<!-- to here -->\n"
+_HERE = Path(__file__).parent
+PAGE = _HERE.parents[1] / "docs/hosts.md"
+END = "<!-- to here -->\n"
 
 Verdict = Literal["holds", "fails", "not here"]
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What came of a feature's tests on an engine."""
+    """What came of a feature's tests."""
 
     verdict: Verdict
     passed: int = 0
@@ -35,7 +36,7 @@ class Cell:
 
 @dataclass
 class Found:
-    """What was found on one engine, on `date`; the cells by the name of the feature."""
+    """What was found on one engine or cluster, on `date`; the cells by the name of the feature."""
 
     title: str
     date: str
@@ -50,14 +51,43 @@ def cell(tally: Tally) -> Cell:
     return Cell(verdict, len(tally.passed), failed, reasons)
 
 
-def load(path: Path = FOUND) -> dict[str, Found]:
-    """What was found before, by the name of the column."""
-    return msgspec.json.decode(path.read_bytes(), type=dict[str, Found]) if path.exists() else {}
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One of the tables of the page: its rows, and the file with what was found, by the name of the column."""
+
+    name: str
+    features: Sequence[Feature]
+    path: Path
+
+    @property
+    def begin(self) -> str:
+        """The line of the page before it."""
+        return f"<!-- {self.name}: what follows is written by make test-hosts -->\n"
+
+    def load(self) -> dict[str, Found]:
+        """What was found before, with the columns in the order of the page."""
+        if not self.path.exists():
+            return {}
+        found = msgspec.json.decode(self.path.read_bytes(), type=dict[str, Found])
+        return {name: found[name] for name in sorted(found, key=_by_numbers)}
+
+    def save(self, found: Mapping[str, Found]) -> None:
+        """Keep it."""
+        self.path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+
+    def shown(self) -> str:
+        """What was found, as the page has it."""
+        return table([*self.load().values()], [feature.name for feature in self.features])
+
+    def write(self, page: Path = PAGE) -> None:
+        """Put it into its place on the page."""
+        before, rest = page.read_text().split(self.begin)
+        _, after = rest.split(END, 1)
+        page.write_text(f"{before}{self.begin}\n{self.shown()}\n{END}{after}")
 
 
-def save(found: dict[str, Found], path: Path = FOUND) -> None:
-    """Keep it."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+ENGINES = Table("engines", FEATURES, _HERE / "found.json")
+CLUSTERS = Table("clusters", CLUSTER_FEATURES, _HERE / "clusters.json")
 
 
 def table(found: Sequence[Found], features: Sequence[str]) -> str:
@@ -71,20 +101,14 @@ def table(found: Sequence[Found], features: Sequence[str]) -> str:
     return "\n".join([*lines, *([""] * bool(behind)), *behind]) + "\n"
 
 
-def shown(found: Mapping[str, Found]) -> str:
-    """What was found, as the page has it."""
-    return table([found[column.name] for column in COLUMNS if column.name in found], [one.name for one in FEATURES])
-
-
-def write_page(text: str, page: Path = PAGE) -> None:
-    """Put the table into its place on the page."""
-    before, rest = page.read_text().split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
-
-
 def _behind(one: Found, feature: str) -> list[str]:
     shown = one.cells.get(feature)
     if shown is None or shown.verdict == "holds":
         return []
     told = ", ".join(f"`{name.rpartition('::')[2]}`" for name in shown.failed) or "; ".join(shown.reasons)
     return [f"- {one.title.partition(',')[0]}, {feature}: {shown.verdict}: {told}"]
+
+
+def _by_numbers(name: str) -> list[str | int]:
+    """1.9 comes before 1.20."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -1,14 +1,17 @@
+import ast
+from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.hosts import matrix
 from tests.hosts.columns import COLUMNS
-from tests.hosts.features import FEATURES
-from tests.hosts.matrix import Cell, Found
+from tests.hosts.matrix import CLUSTERS, ENGINES, Cell, Found, Table
 from tests.tally import Tally
 from tests.tally import Test as Ran
 
+ROOT = Path(__file__).parents[2]
 ONE, OTHER = Ran("tests.test_x", "test_a"), Ran("tests.test_x", "test_b")
 
 
@@ -41,32 +44,73 @@ def test_the_table_tells_what_failed_and_why_something_was_not_tried() -> None:
     ]
 
 
-def test_what_was_found_is_kept(tmp_path: Path) -> None:
-    found = {"28": Found("Docker 28", "2026-11-27", {"swap": Cell("fails", 1, ("test_b",))})}
-    matrix.save(found, tmp_path / "found.json")
-    assert matrix.load(tmp_path / "found.json") == found
+def test_what_was_found_is_kept_in_the_order_of_the_versions(tmp_path: Path) -> None:
+    kept = Table("clusters", (), tmp_path / "clusters.json")
+    assert kept.load() == {}
+    older, newer = Found("Kubernetes 1.9.1", "2026-11-27"), Found("Kubernetes 1.36.2", "2026-11-27")
+    newer.cells["swap"] = Cell("fails", 1, ("test_b",))
+    kept.save({"1.36": newer, "1.9": older})
+    assert list(kept.load().items()) == [("1.9", older), ("1.36", newer)]
 
 
-def test_only_the_table_of_the_page_is_written(tmp_path: Path) -> None:
+def test_only_its_own_table_of_the_page_is_written(tmp_path: Path) -> None:
     page = tmp_path / "hosts.md"
-    page.write_text(f"before\n{matrix.BEGIN}old\n{matrix.END}after\n")
-    matrix.write_page("new\n", page)
-    assert page.read_text() == f"before\n{matrix.BEGIN}\nnew\n\n{matrix.END}after\n"
+    one, other = (Table(name, (), tmp_path / f"{name}.json") for name in ("engines", "clusters"))
+    page.write_text(f"before\n{one.begin}old\n{matrix.END}between\n{other.begin}old\n{matrix.END}after\n")
+    one.save({"28": Found("Docker 28", "2026-11-27")})
+    one.write(page)
+    shown = "| | Docker 28 |\n|---|---|\n| tried on | 2026-11-27 |\n"
+    rest = f"between\n{other.begin}old\n{matrix.END}after\n"
+    assert page.read_text() == f"before\n{one.begin}\n{shown}\n{matrix.END}{rest}"
 
 
-def test_the_page_shows_what_was_found_and_nothing_fails_where_it_must_hold() -> None:
-    found = matrix.load()
-    assert matrix.shown(found) in matrix.PAGE.read_text()
-    must_hold = {column.name for column in COLUMNS if column.must_hold}
+@pytest.mark.parametrize("table", [ENGINES, CLUSTERS], ids=lambda table: table.name)
+def test_the_page_shows_what_was_found_and_nothing_fails_where_it_must_hold(table: Table) -> None:
+    found = table.load()
+    assert f"{table.begin}\n{table.shown()}\n{matrix.END}" in matrix.PAGE.read_text()
+    may_fail = {column.name for column in COLUMNS if not column.must_hold}
     failing = [
         f"{found[name].title}: {feature}"
-        for name in must_hold & found.keys()
+        for name in found.keys() - may_fail
         for feature, cell in found[name].cells.items()
         if cell.verdict == "fails"
     ]
     assert failing == []
 
 
-def test_the_features_name_tests_that_there_are() -> None:
-    root = Path(__file__).parents[2]
-    assert all((root / file).exists() for feature in FEATURES for file in feature.files)
+@pytest.mark.parametrize("table", [ENGINES, CLUSTERS], ids=lambda table: table.name)
+def test_the_features_name_tests_that_there_are(table: Table) -> None:
+    for chosen in (chosen for feature in table.features for chosen in feature.files):
+        file, _, test = chosen.partition("::")
+        assert not test or test in functions_of(ROOT / file), chosen
+        assert (ROOT / file).exists(), chosen
+
+
+def test_every_test_of_the_cluster_stands_in_one_row() -> None:
+    rows = Counter(chosen for feature in CLUSTERS.features for chosen in feature.files)
+    marked = [
+        (str(path.relative_to(ROOT)), test)
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if "mark.cluster" in (text := path.read_text()) or "CLUSTER" in text
+        for test in functions_of(path, marked=True)
+    ]
+    assert len(marked) > 80
+    assert {(file, test): count for file, test in marked if (count := rows[file] + rows[f"{file}::{test}"]) != 1} == {}
+
+
+@cache
+def functions_of(file: Path, *, marked: bool = False) -> list[str]:
+    """The names of its tests; `marked`: of those of the cluster, which a mark names, or a parameter of their world."""
+    body = ast.parse(file.read_text()).body
+    tests = [
+        part
+        for part in body
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) and part.name.startswith("test_")
+    ]
+    everything = not marked or any(_is_of_the_cluster(part) for part in body if part not in tests)
+    return [test.name for test in tests if everything or any(map(_is_of_the_cluster, test.decorator_list))]
+
+
+def _is_of_the_cluster(part: ast.AST) -> bool:
+    names = (node for node in ast.walk(part) if isinstance(node, ast.Attribute | ast.Name))
+    return any(ast.unparse(name) in {"pytest.mark.cluster", "CLUSTER"} for name in names)
