@@ -138,11 +138,7 @@ def cluster() -> Cluster:
             raise Unavailable(
                 "Kubernetes is not built yet", hint="python -m tests.testbed cluster builds it, once a machine"
             )
-        found = clusters.cluster(Progress())
-        if found.parts is None and not found.is_here and "DEPLOYD_TEST_REGISTRY" not in os.environ:
-            hint = "name one in DEPLOYD_TEST_REGISTRY to which this machine may push and from which they pull"
-            raise Unavailable("the nodes of the cluster cannot reach a registry on this machine's loopback", hint=hint)
-        return found
+        return clusters.cluster(Progress())
 
     return needed(answering)
 

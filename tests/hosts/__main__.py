@@ -32,7 +32,13 @@ def main() -> int:
     if unknown := set(asked.columns) - set(names):
         parser.error(f"no such column: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     columns = [column for column in COLUMNS if column.name in (asked.columns or names)]
-    return _run(columns, asked.feature.lower(), Progress())
+    if not any(_chosen(column, asked.feature) for column in columns):
+        parser.error(f"no feature has {asked.feature!r} in its name")
+    return _run(columns, asked.feature, Progress())
+
+
+def _chosen(column: Column, words: str) -> list[Feature]:
+    return [feature for feature in column.table.features if words.lower() in feature.name.lower()]
 
 
 def _run(columns: Sequence[Column], words: str, progress: Progress) -> int:
@@ -44,8 +50,7 @@ def _run(columns: Sequence[Column], words: str, progress: Progress) -> int:
         except Unavailable as exc:
             progress.say(f"{column.name}: not here: {exc.message} ({exc.hint})")
             continue
-        features = [feature for feature in column.table.features if words in feature.name.lower()]
-        broken |= _fill(column, host, features, progress) and column.must_hold
+        broken |= _fill(column, host, _chosen(column, words), progress) and column.must_hold
         if column.engine and not ran:
             engines.stop(column.engine)
         print(column.table.shown())

@@ -111,6 +111,9 @@ def cluster(progress: Progress) -> Cluster:
     if own := os.environ.get("DEPLOYD_TEST_KUBECONFIG"):
         found = Cluster(Path(own), client, None)
         found.kubectl("get", "--raw=/version", timeout=20)
+        if "DEPLOYD_TEST_REGISTRY" not in os.environ and not found.is_here:
+            hint = "name one in DEPLOYD_TEST_REGISTRY to which this machine may push and from which they pull"
+            raise Unavailable("the nodes of the cluster cannot reach a registry on this machine's loopback", hint=hint)
         return found
     if not can_install():
         hint = "set DEPLOYD_TEST_KUBECONFIG (kind, minikube, k3s), or run this as root on Debian"
