@@ -5,6 +5,7 @@ Where a machine cannot have one, the test is skipped with what is missing; with 
 
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -42,6 +43,8 @@ settings.load_profile("deployd")
 def pytest_configure(config: pytest.Config) -> None:
     """Let every run say what it proved."""
     config.pluginmanager.register(report)
+    # What a test runs as `python3` is this environment's, without the detour of a version switcher.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     # A shell's background job ignores SIGINT, and so would every process that a test starts and interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

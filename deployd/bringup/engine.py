@@ -28,13 +28,13 @@ _CAP_SYS_RESOURCE = 24
 
 # kubelet asks for negative OOM scores, which runc cannot set without CAP_SYS_RESOURCE. This wrapper sets them to 0.
 RUNTIME = """#!/bin/sh
-bundle=. previous=
+bundle=. previous= makes=
 for argument in "$@"; do
     case $previous in --bundle|-b) bundle=$argument ;; esac
-    case $argument in --bundle=*) bundle=${argument#--bundle=} ;; esac
+    case $argument in --bundle=*) bundle=${argument#--bundle=} ;; create|run) makes=1 ;; esac
     previous=$argument
 done
-if [ -f "$bundle/config.json" ]; then
+if [ "$makes" ] && [ -f "$bundle/config.json" ]; then
     sed -i 's/"oomScoreAdj": *-[0-9]*/"oomScoreAdj":0/' "$bundle/config.json"
 fi
 exec runc "$@"

@@ -30,6 +30,7 @@ class EngineClient:
         self.containers = EngineContainers(self._connection)
         self.images = EngineImages(self._connection)
         self.networks = EngineNetworks(self._connection)
+        self._info: dict[str, Any] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -52,9 +53,10 @@ class EngineClient:
         return found
 
     async def info(self) -> dict[str, Any]:
-        """The engine's description of itself and of its machine."""
-        found: dict[str, Any] = await self._connection.ask("asking the engine for its description", "info")
-        return found
+        """The engine's description of itself and of its machine. It is asked once, since it starts two processes for an answer."""
+        if not self._info:
+            self._info = await self._connection.ask("asking the engine for its description", "info")
+        return self._info
 
     async def events(self, filters: Mapping[str, Sequence[str]]) -> AsyncIterator[bytes]:
         """The engine's events from now on, one JSON line each, until the engine ends the stream."""

@@ -146,6 +146,12 @@ async def test_the_version_of_the_api_is_asked_for_once(engine: EngineClient, re
     ]
 
 
+async def test_the_description_of_the_engine_is_asked_for_once(engine: EngineClient, replies: Replies) -> None:
+    replies.on("/info", reply(200, {"LoggingDriver": "json-file"}))
+    assert [(await engine.info())["LoggingDriver"] for _ in range(2)] == ["json-file"] * 2
+    assert len([line for line in replies.asked if "/info" in line]) == 1
+
+
 async def test_a_server_that_is_not_an_engine_is_refused(engine: EngineClient, replies: Replies) -> None:
     replies._replies["/_ping"] = reply(503, {"message": "starting up"})
     with pytest.raises(Refused, match="asking the engine: starting up"):

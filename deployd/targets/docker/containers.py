@@ -59,7 +59,6 @@ class Containers:
         self._engine = engine.containers
         self._made = made
         self._networks = engine.networks
-        self._log_driver = ""
         self._instance = instance
         self.network = Network(engine, instance)
         self.published = False
@@ -81,10 +80,8 @@ class Containers:
         return made
 
     async def log_driver(self) -> str:
-        """The engine's own driver for logs. It is asked once: it changes only when the engine is started anew."""
-        if not self._log_driver:
-            self._log_driver = str((await self._client.info())["LoggingDriver"])
-        return self._log_driver
+        """The engine's own driver for logs. It changes only when the engine is started anew."""
+        return str((await self._client.info())["LoggingDriver"])
 
     async def start(self, app: App, number: int, container_id: str) -> Running:
         """Start a deploy's container. RolloutFailed when the engine cannot start it or it ends at once."""
