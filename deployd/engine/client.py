@@ -53,7 +53,7 @@ class EngineClient:
         return found
 
     async def info(self) -> dict[str, Any]:
-        """The engine's description of itself and of its machine. It is asked once, since it starts two processes for an answer."""
+        """The engine's description of itself and of its machine. It is asked once: an answer takes it two processes."""
         if not self._info:
             self._info = await self._connection.ask("asking the engine for its description", "info")
         return self._info

@@ -38,7 +38,7 @@ class Made:
             name: make(Starter(f"a-{name}", name), directory) for name in _templates()
         }
         self._given = [f"VENV={directory / 'venv'}", f"PYTHON={sys.executable}", "PORT=0"]
-        # What pip would do in two minutes. It finds all of it there; that it installs this lock is proven where the image is built.
+        # In the place of pip, which takes two minutes; that pip installs this lock is proven where the image is built.
         subprocess.run([sys.executable, "-m", "venv", directory / "venv"], check=True)
         install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", directory / "venv/bin/python"]
         first = self.repositories["iris"]
