@@ -40,7 +40,7 @@ class Made:
         self._given = [f"VENV={directory / 'venv'}", f"PYTHON={sys.executable}", "PORT=0"]
         # In the place of pip, which takes two minutes; that pip installs this lock is proven where the image is built.
         subprocess.run([sys.executable, "-m", "venv", directory / "venv"], check=True)
-        install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", directory / "venv/bin/python"]
+        install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(directory / "venv")]
         first = self.repositories["iris"]
         subprocess.run([*install, "--require-hashes", "-r", "requirements.lock"], cwd=first, check=True)
 
