@@ -38,6 +38,10 @@ _REGISTRY_SECONDS = 30.0
 _COARSE = 1.5  # a share so many times as large as it was asked for, or as small
 _ROLE_EXEC = "bind the Role in kubernetes/role-exec.yaml too, unless nobody should run commands in pods"
 _ROLE = "bind the Role in kubernetes/role.yaml to its account, in the namespace of the app"
+_OTHER_ROLES = {
+    "secrets": "bind the Role in kubernetes/role-secrets.yaml too",
+    "pods/portforward": "add pods/portforward to the Role: deployd needs it outside of the cluster",
+}
 
 
 async def check(path: Path) -> list[Finding]:
@@ -237,9 +241,9 @@ async def _cluster(config: Config) -> AsyncIterator[Finding]:
                 yield Finding(part, "ok" if said == "ok" else "wrong", said)
             for app in (app for app in config.app if app.target == "kubernetes"):
                 if missing := await target.missing(app):
-                    yield Finding(
-                        f"app {app.name}", "wrong", f"the account on the cluster may not: {', '.join(missing)}", _ROLE
-                    )
+                    roles = dict.fromkeys(_OTHER_ROLES.get(right.split()[-1], _ROLE) for right in missing)
+                    lacking = f"the account on the cluster may not: {', '.join(missing)}"
+                    yield Finding(f"app {app.name}", "wrong", lacking, "; ".join(roles))
                 if missing := await target.missing_for_proofs(app):
                     lacking = f"`deployd prove` needs more: the account on the cluster may not: {', '.join(missing)}"
                     yield Finding(f"app {app.name}", "warning", lacking, _ROLE)

@@ -67,3 +67,14 @@ async def test_a_role_of_before_kubernetes_1_35_cannot_run_commands_and_is_told_
 async def test_a_role_that_reads_no_logs_is_wrong(server: ApiServer, tmp_path: Path) -> None:
     _, lacking = await found(server, tmp_path, lambda asked: asked["subresource"] != "log")
     assert (lacking.verdict, lacking.detail) == ("wrong", "the account on the cluster may not: get pods/log")
+    assert lacking.hint == "bind the Role in kubernetes/role.yaml to its account, in the namespace of the app"
+
+
+async def test_an_account_outside_of_the_cluster_that_opens_no_port_of_a_pod_is_told_what_no_role_of_the_base_has(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    _, lacking = await found(server, tmp_path, lambda asked: asked["subresource"] != "portforward")
+    assert (lacking.verdict, lacking.hint) == (
+        "wrong",
+        "add pods/portforward to the Role: deployd needs it outside of the cluster",
+    )
