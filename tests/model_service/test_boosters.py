@@ -23,6 +23,8 @@ from model_service.quality import measure
 from model_service.task import Task
 from tests.model_service.kinds import BOOSTERS, CATBOOST, customers, flowers, values
 
+pytestmark = pytest.mark.slow
+
 
 def write(task: Task, out: Path) -> Manifest:
     fitted = fit(task, seed=0)

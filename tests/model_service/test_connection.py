@@ -81,6 +81,7 @@ def test_a_body_without_a_length_has_the_same_limit(strict: Running) -> None:
             assert read_answer(caller)[0] == status
 
 
+@pytest.mark.slow
 def test_a_caller_who_sends_far_too_many_chunks_before_reading_gets_the_413(strict: Running) -> None:
     with connect(strict) as caller:
         caller.sendall(HEAD + chunked(b" " * 20_000_000))
@@ -152,6 +153,7 @@ def test_a_malformed_request_gets_a_400_as_json(strict: Running) -> None:
             assert read_answer(caller) == (400, {"error": "malformed HTTP request"})
 
 
+@pytest.mark.slow
 def test_a_request_is_answered_although_nonsense_follows_it(strict: Running) -> None:
     with connect(strict) as caller:
         caller.sendall(HEAD + BODY + b"nonsense\r\n\r\n")

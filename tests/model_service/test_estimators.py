@@ -82,6 +82,7 @@ def test_a_refused_row_is_found_among_many(tmp_path: Path) -> None:
     assert refused.value.row == 217
 
 
+@pytest.mark.slow
 def test_the_words_of_a_refusal_are_about_the_row_that_it_names(tmp_path: Path) -> None:
     written(flowers(make_pipeline(LOG, KNeighborsClassifier(algorithm="brute"))), tmp_path)
     good, nan, infinite = [5.0, 3, 1, 0.2], [-1.0, 3, 1, 0.2], [0.0, 3, 1, 0.2]

@@ -294,6 +294,7 @@ def test_columns_that_the_signature_lacks_are_named(tmp_path: Path, capsys: pyte
     assert "fitted with the columns 'b', which the signature lacks" in refused(source, tmp_path / "out", capsys)
 
 
+@pytest.mark.slow
 def test_without_signature_and_example_the_estimator_says_what_it_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

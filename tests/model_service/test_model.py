@@ -106,6 +106,7 @@ def test_golden_cases_with_other_predictions_are_refused(iris_dir: Path) -> None
             check_golden(model, wrong)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_library_version_is_refused_with_a_hint(skops_dir: Path, tmp_path: Path) -> None:
     directory = Path(shutil.copytree(skops_dir, tmp_path / "model"))
     change_manifest(directory, libraries=Manifest.read(directory).libraries | {"scikit-learn": "1.3.0"})
@@ -158,6 +159,7 @@ def test_a_model_whose_libraries_are_not_installed_is_refused_with_a_hint(
     assert "training.lock" in refused.value.hint
 
 
+@pytest.mark.slow
 def test_types_that_are_not_trusted_are_named_and_can_be_trusted_by_name(tmp_path: Path) -> None:
     from tests.model_service.tasks import untrusted  # noqa: PLC0415  # the other tests do not need it
 

@@ -18,6 +18,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(value=values)
 def test_every_json_value_is_read_as_the_standard_library_reads_it(value: object) -> None:
     for ascii_only in (True, False):

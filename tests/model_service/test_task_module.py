@@ -114,6 +114,7 @@ def test_a_task_that_raises_is_named_with_its_line(
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_a_failing_run_leaves_the_model_that_was_there(tmp_path: Path) -> None:
     assert train.main(["--out", str(tmp_path)]) == 0
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
@@ -122,6 +123,7 @@ def test_a_failing_run_leaves_the_model_that_was_there(tmp_path: Path) -> None:
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_new_model_replaces_all_files_of_the_former_one(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert train.main(["--out", str(tmp_path), "--task", "tests.model_service.tasks"]) == 0

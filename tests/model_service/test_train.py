@@ -30,6 +30,7 @@ KINDS = {
 } | OTHERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_estimator_predicts_the_same_after_it_was_written_and_loaded(name: str, tmp_path: Path) -> None:
     fitted = fit(KINDS[name](0), seed=0)
@@ -72,6 +73,7 @@ def test_a_given_commit_is_not_checked_so_dirty_is_unknown(tmp_path: Path) -> No
     assert (manifest.commit, manifest.dirty) == ("c" * 40, None)
 
 
+@pytest.mark.slow
 def test_the_code_hash_covers_the_module_of_the_task(iris_dir: Path, tmp_path: Path) -> None:
     assert train.main(["--out", str(tmp_path), "--task", "tests.model_service.tasks"]) == 0
     assert Manifest.read(tmp_path).code_sha256 != Manifest.read(iris_dir).code_sha256
@@ -95,6 +97,7 @@ def test_the_version_changes_with_features_labels_and_classes(name: str, tmp_pat
     assert version() == versions[0]
 
 
+@pytest.mark.slow
 def test_training_prints_the_setting_that_serving_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(["--out", str(tmp_path), "--task", "tests.model_service.slow"]) == 0
     assert "MODEL_TRUST=tests.model_service.slow.Slow" in capsys.readouterr().out

@@ -59,6 +59,7 @@ def test_what_was_just_trained_here_is_trusted(iris_dir: Path, tmp_path: Path) -
     assert trial._trust(tmp_path / "pickle") == ["--allow-pickle", written.files["model.pkl"]]
 
 
+@pytest.mark.slow
 def test_the_steps_before_a_booster_are_trusted_too(tmp_path: Path) -> None:
     task = flowers(make_pipeline(Clip(), XGBClassifier(n_estimators=2)))
     fitted = fit(task, seed=0)

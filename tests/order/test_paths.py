@@ -72,6 +72,7 @@ async def test_everything_counts_as_changed_when_the_commit_that_was_wanted_last
     assert (await filtered.told(filtered.head())).number == 2
 
 
+@pytest.mark.slow
 async def test_a_look_that_nothing_asked_for_skips_what_a_delivery_would_have_skipped(tmp_path: Path) -> None:
     """Marks, and the paths of another app in the same repository."""
     async with works(tmp_path, {"paths": ["iris/"]}, {"name": "rose", "paths": ["rose/"]}) as daemon:

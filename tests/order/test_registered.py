@@ -12,6 +12,8 @@ from deployd.goal import Goal, ModelVersion
 from deployd.status import Status
 from tests.works import Works, works
 
+pytestmark = pytest.mark.slow
+
 MODEL = {"registry": "http://127.0.0.1:9", "name": "iris", "alias": "champion", "into": "iris-model"}
 ONE, TWO, THREE = (ModelVersion("iris", number, f"models:/m-{number}", int(number)) for number in "123")
 AWAY = Unavailable("the model registry does not answer")

@@ -64,6 +64,7 @@ async def test_the_same_commit_gives_the_same_bytes_every_time(
     assert len(first) > 300_000
 
 
+@pytest.mark.slow
 async def test_closing_the_context_ends_a_tar_that_was_not_read_to_the_end(
     source: GitSource, repository: Repository, lines: Lines
 ) -> None:
