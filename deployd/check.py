@@ -19,7 +19,7 @@ from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.urls import public_urls
-from deployd.engine.client import EngineClient, is_podman, product
+from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
 from deployd.finding import Finding, Verdict
 from deployd.forges.configured import references_of
@@ -122,12 +122,12 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
         return
     async with engine:
         try:
-            version = await engine.version()
-            where = f"at {engine.endpoint.url}, by {engine.endpoint.rule}"
-            yield Finding("engine", "ok", f"{product(version)} (API {version['ApiVersion']}) {where}")
+            version, podman = await engine.version(), await engine.is_podman()
+            what = f"{'Podman' if podman else 'Docker Engine'} {version['Version']} (API {version['ApiVersion']})"
+            yield Finding("engine", "ok", f"{what} at {engine.endpoint.url}, by {engine.endpoint.rule}")
             for finding in [*await _gateway(config, engine), *await _options(config, engine)]:
                 yield finding
-            for finding in await check_builder.tried(config, podman=is_podman(version)):
+            for finding in await check_builder.tried(config, podman=podman):
                 yield finding
         except DeploydError as exc:
             yield Finding("engine", "wrong", exc.message, exc.hint or "start it, or set DOCKER_HOST to its address")

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from deployd.bringup.api import EngineApi
+from deployd.engine.names import names
 from deployd.errors import Unavailable
 
 _EVERY_S = 0.2
@@ -68,5 +69,4 @@ def _refusal(api: EngineApi, leftover: Leftover) -> str:
 
 
 def _names(image: dict[str, Any]) -> list[str]:
-    tags = [tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"]
-    return tags or [str(image["Id"])]
+    return names(image) or [str(image["Id"])]

@@ -4,6 +4,7 @@ Pure. A build can print text that looks like the engine's own messages, so wrong
 """
 
 import re
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -19,9 +20,12 @@ _LAYER = re.compile(r"(?: ---|--)> (?:Using cache )?([0-9a-f]{12,64})\s*")
 _LAYER_GONE = re.compile(
     r'unknown parent image ID|No such image: sha256:[0-9a-f]{64}|unable to find image "sha256:[0-9a-f]{64}"'
 )
+_MOST_STAGES = 100
 _OF_ENGINE = re.compile(r"(?: ---|--)> |Removing intermediate container |(?:\[\d+/\d+\] )?S(?:tep|TEP) |COMMIT ")
 # Podman's words for a step that failed, and for a base image that it could not get.
 _ENDED = re.compile(r"building at STEP .*: exit status (\d+)$", re.DOTALL)
+_AT = re.compile(r'building at STEP "(?:[^"\\]|\\.)*": (?:Build error: )?')
+_UNKNOWN = re.compile(r'Unknown instruction: "(\w+)" &imagebuilder\.Step.*', re.DOTALL)
 _NO_BASE = re.compile(r"creating build container: |no stages|resolving ")
 
 
@@ -36,6 +40,9 @@ class ClassicOutput:
         self.layer: str | None = None
         self.container: str | None = None
         self.podman = self.failed = False
+        self._stages = deque[str](
+            maxlen=_MOST_STAGES
+        )  # the last layers of the former ones, which Podman does not tell again
         self._log = log
         self._step = ""
         self._from = False
@@ -55,8 +62,8 @@ class ClassicOutput:
 
     @property
     def told(self) -> list[str]:
-        """The ids of the results, and of the last layer."""
-        return [each for each in (*self.images, self.layer) if each]
+        """The ids of the results, and of the last layer; of Podman also those of the last layers of former stages."""
+        return [each for each in (*self.images, *self._stages, self.layer) if each]
 
     def _read(self, text: str) -> None:
         if step := _STEP.fullmatch(text):
@@ -64,6 +71,8 @@ class ClassicOutput:
             self._step = f"step {step[1] or step[2]}: {instruction[:160]}"
             self._from, self.container = instruction[:5].upper() == "FROM ", None
             self.podman = step[2] is not None
+            if self.podman and self._from and self.layer is not None:
+                self._stages.append(self.layer)
         elif running := _RUNNING.fullmatch(text):
             self.container = running[1]
         elif layer := _LAYER.fullmatch(text):
@@ -83,6 +92,7 @@ class ClassicOutput:
         where = f"{self._step}: " if self._step else ""
         if code:
             return step_failed(where, int(code), hint)
+        text = _UNKNOWN.sub(r"unknown instruction: \1", _AT.sub("", text, count=1))
         if _LAYER_GONE.search(text):
             return Unavailable(f"{where}{text}", hint="somebody removed a layer of the build cache; it is built again")
         return base_failed(where, text) if self._from or _NO_BASE.match(text) else BuildFailed(f"{where}{text}")

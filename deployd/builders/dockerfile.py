@@ -45,11 +45,12 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`FROM image AS name`; the name is lower case, or the stage's number as text."""
+    """`FROM image AS name`; the name is lower case, or the stage's number as text. `spelled`: as the Dockerfile has it."""
 
     line: int
     name: str
     image: str
+    spelled: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,12 @@ def check(dockerfile: Dockerfile, build: Build, args: Mapping[str, str]) -> None
     raise BuildFailed(f"{dockerfile.path} has no stage {build.stage}", hint=known)
 
 
+def stage(dockerfile: Dockerfile, build: Build) -> str | None:
+    """The app's stage as the Dockerfile spells it, since Podman tells `Build` from `build`; None for the last one."""
+    wanted = build.stage.lower() if build.stage is not None else None
+    return next((each.spelled for each in dockerfile.stages if each.name == wanted), None)
+
+
 def check_classic(dockerfile: Dockerfile, build: Build, args: Mapping[str, str]) -> None:
     """BuildFailed at the first instruction that the engine's classic builder cannot run."""
     if dockerfile.syntax is not None:
@@ -101,6 +108,17 @@ def check_classic(dockerfile: Dockerfile, build: Build, args: Mapping[str, str])
         raise BuildFailed(
             f"app.build.secrets {_NEEDS_BUILDKIT}", hint="a build arg would stay in the image: use BuildKit"
         )
+
+
+def check_podman(dockerfile: Dockerfile) -> None:
+    """BuildFailed where a stage is not named as it is spelled: Podman takes `build` and `Build` for two."""
+    for instruction in dockerfile.instructions:
+        spelled = {each.name: each.spelled for each in dockerfile.stages if each.line < instruction.line}
+        for name in _stages_used(instruction):
+            if spelled.get(name.lower(), name) != name:
+                known = spelled[name.lower()]
+                what = f"{name} is not the stage {known} for Podman, which minds upper and lower case"
+                raise dockerfile.problem(instruction.line, what, f"write {known}")
 
 
 def bases(dockerfile: Dockerfile, args: Mapping[str, str]) -> Sequence[str]:
@@ -127,6 +145,13 @@ def _beyond_classic(instruction: Instruction, args: Mapping[str, str]) -> str | 
         if argument and argument[1] not in args:
             return f"FROM --platform=${argument[1]}"
     return None
+
+
+def _stages_used(instruction: Instruction) -> Sequence[str]:
+    """The stages, or images, that an instruction reads."""
+    if instruction.name == "FROM":
+        return instruction.rest.split()[:1]
+    return [flag.removeprefix("--from=") for flag in instruction.flags if flag.startswith("--from=")]
 
 
 def _args_before_stages(dockerfile: Dockerfile, args: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -229,6 +254,6 @@ def _stages(instructions: Sequence[Instruction]) -> Iterator[Stage]:
         if instruction.name != "FROM":
             continue
         image, *words = instruction.rest.split() or [""]
-        name = words[1].lower() if len(words) > 1 and words[0].lower() == "as" else str(number)
-        yield Stage(instruction.line, name, image)
+        spelled = words[1] if len(words) > 1 and words[0].lower() == "as" else str(number)
+        yield Stage(instruction.line, spelled.lower(), image, spelled)
         number += 1

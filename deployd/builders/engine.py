@@ -16,7 +16,7 @@ from pathlib import Path
 from deployd.builders import images
 from deployd.builders.bases import login_for, pull_all
 from deployd.builders.classic_output import ClassicOutput
-from deployd.builders.dockerfile import Dockerfile, bases, check, check_classic, parse
+from deployd.builders.dockerfile import Dockerfile, bases, check, check_classic, check_podman, parse, stage
 from deployd.builders.outcome import in_time
 from deployd.builders.unfinished import UnfinishedBuild, UnfinishedBuilds
 from deployd.builders.unnamed import UnnamedImages
@@ -108,10 +108,14 @@ class EngineBuilder:
         separate = all(instruction.name != "ONBUILD" for instruction in dockerfile.instructions)
         try:
             async with upload.pieces() as pieces, self._engine() as engine:
+                if await engine.is_podman():
+                    check_podman(dockerfile)
                 names = bases(dockerfile, request.args)
                 if request.pull:
                     await pull_all(names, partial(self._pull, engine, log), log)
-                parameters = self._parameters(request, context, labelled=not separate)
+                parameters = self._parameters(
+                    request, context, stage(dockerfile, request.app.build), labelled=not separate
+                )
                 await self._run(engine.images.build(parameters, self._credentials(log), pieces), output, unfinished)
                 if separate:
                     await self._label(engine, request, output, unfinished)
@@ -156,14 +160,16 @@ class EngineBuilder:
         await self._run(build, output, unfinished)
         output.images.remove(base)
 
-    def _parameters(self, request: BuildRequest, context: Context, *, labelled: bool) -> dict[str, str]:
+    def _parameters(
+        self, request: BuildRequest, context: Context, target: str | None, *, labelled: bool
+    ) -> dict[str, str]:
         wanted: dict[str, str | int | None] = {
             "dockerfile": context.dockerfile,
             "rm": 1,
             "forcerm": 1,
             "nocache": 1 if request.fresh else None,
             "buildargs": json.dumps(dict(request.args)),
-            "target": request.app.build.stage,
+            "target": target,
         }
         if labelled:
             wanted |= {"t": request.full_name, "labels": json.dumps(dict(request.image_labels))}

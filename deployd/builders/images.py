@@ -8,12 +8,13 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from deployd.builders.layers import made_last, names, to_trim
+from deployd.builders.layers import made_last, made_on_the_way, to_trim
 from deployd.builders.sizes import layer_sizes
 from deployd.builders.unnamed import UnnamedImages
 from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
 from deployd.engine.connection import Refused
+from deployd.engine.names import familiar, names
 from deployd.ports.builder import Present, Removal
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,8 @@ async def trim(engine: EngineClient, unnamed: UnnamedImages, limit_bytes: int, *
 
 async def left(engine: EngineClient, told: Iterable[str], began: float) -> list[str]:
     """The unnamed layers that a build made, by the ids that it told and its start."""
+    if await engine.is_podman():
+        return made_on_the_way(await engine.images.all(), told, began)
     layers = [layer for each in told for layer in reversed(await engine.images.history(each))]
     # A layer older than the build came from the cache; another program may have made it.
     return list(dict.fromkeys(each["Id"] for each in layers if not each["Tags"] and each["Created"] >= began))
@@ -109,7 +112,7 @@ def base_of(name: str, found: Mapping[str, Any]) -> Base:
     repository = name.partition("@")[0]
     if ":" in repository.rpartition("/")[2]:
         repository = repository.rpartition(":")[0]
-    same = [digest for pulled, _, digest in digests if pulled in {repository, f"docker.io/{repository}"}]
+    same = [digest for pulled, _, digest in digests if familiar(pulled) == familiar(repository)]
     return Base(name, same[0] if same else str(found["Id"]))
 
 

@@ -9,13 +9,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-_NO_NAME = "<none>:<none>"
+from deployd.engine.names import names
+
+_ALGORITHM = "sha256:"
 _OURS = "io.deployd."
-
-
-def names(found: Mapping[str, Any]) -> list[str]:
-    """The names of a listed or inspected image."""
-    return [name for name in found.get("RepoTags") or () if name != _NO_NAME]
 
 
 def to_trim(listed: Sequence[Mapping[str, Any]], ours: Collection[str], limit_bytes: int) -> list[tuple[str, int]]:
@@ -34,6 +31,18 @@ def to_trim(listed: Sequence[Mapping[str, Any]], ours: Collection[str], limit_by
         going.append((layer, size))
         excess -= size
     return going
+
+
+def made_on_the_way(listed: Sequence[Mapping[str, Any]], told: Collection[str], began: float) -> list[str]:
+    """The unnamed images that were made since then on the way to those whose ids, or their beginnings, were told."""
+    known, found = {image["Id"]: image for image in listed}, dict[str, None]()
+    digits = tuple(each.removeprefix(_ALGORITHM) for each in told)
+    for top in (each for each in known if each.removeprefix(_ALGORITHM).startswith(digits)):
+        at = known.get(top)
+        while at is not None and at["Created"] >= began:
+            found |= {} if names(at) else {at["Id"]: None}
+            at = known.get(at["ParentId"])
+    return list(found)
 
 
 def made_last(listed: Sequence[Mapping[str, Any]], below: Collection[str], began: float) -> list[str]:

@@ -11,16 +11,6 @@ from deployd.engine.images import EngineImages
 from deployd.engine.networks import EngineNetworks
 
 
-def product(version: Mapping[str, Any]) -> str:
-    """The engine's name and version, from its answer to `version`: "Docker Engine 28.5.2", "Podman 5.8.0"."""
-    return f"{'Podman' if is_podman(version) else 'Docker Engine'} {version['Version']}"
-
-
-def is_podman(version: Mapping[str, Any]) -> bool:
-    """Whether Podman answers in the place of a Docker Engine."""
-    return any(str(part.get("Name", "")).startswith("Podman") for part in version.get("Components") or ())
-
-
 class EngineClient:
     """A client of the engine at `url` (None: the one that the docker client would use). ConfigError without one."""
 
@@ -46,6 +36,10 @@ class EngineClient:
         """Unavailable when the engine does not answer."""
         async with self._connection.open("asking the engine", "_ping"):
             pass
+
+    async def is_podman(self) -> bool:
+        """Whether Podman answers in the place of a Docker Engine."""
+        return await self._connection.is_podman()
 
     async def version(self) -> dict[str, Any]:
         """The engine's version and that of its API."""

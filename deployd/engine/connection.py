@@ -51,10 +51,17 @@ class Connection:
     def __init__(self, url: str | None) -> None:
         self.endpoint = endpoint() if url is None else given(url)
         self.client = aiodocker.Docker(self.endpoint.url, timeout=_TIMEOUT, ssl_context=self.endpoint.tls)
+        self._podman = False
 
     async def close(self) -> None:
         """Cancel all requests in progress."""
         await self.client.close()
+
+    async def is_podman(self) -> bool:
+        """Whether Podman answers in the place of a Docker Engine."""
+        with translated("asking the engine"):
+            await self._version()
+        return self._podman
 
     async def ask(
         self,
@@ -113,6 +120,7 @@ class Connection:
                     raise Refused("asking the engine", _message(answer, await answer.text()), answer.status)
                 if (version := answer.headers.get("Api-Version")) is None:
                     raise Unavailable("asking the engine: it does not say the version of its API", hint=_WHAT)
+                self._podman = "Libpod-Api-Version" in answer.headers
                 self.client.api_version = f"v{version}"
         return self.client.api_version
 

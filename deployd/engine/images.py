@@ -46,13 +46,13 @@ class EngineImages:
 
     async def all(self) -> Sequence[dict[str, Any]]:
         """All images, also the unnamed layers of builds; with `ParentId`."""
-        found: list[dict[str, Any]] = await self._connection.ask(
-            "looking for images", "images/json", query={"all": "1"}
-        )
-        return found
+        query = {"all": "1"}
+        found: list[dict[str, Any]] = await self._connection.ask("looking for images", "images/json", query=query)
+        return [image | {"ParentId": _whole(image["ParentId"])} for image in found]
 
     async def history(self, image: str) -> Sequence[dict[str, Any]]:
-        """The layers of an image, the last one first; those that were pulled have no id. Empty when it does not exist."""
+        """The layers of an image, the last one first; those that were pulled have no id, and Podman's ids are wrong. Empty when
+        it does not exist."""
         found = await self._connection.find(f"looking for {image}", f"images/{image}/history")
         return found or []
 
@@ -111,6 +111,11 @@ class EngineImages:
         query = f"images/{image}?noprune=1"
         done = await self._connection.find(f"removing {image}", query, "DELETE") or []
         return frozenset(str(each["Deleted"]) for each in done if "Deleted" in each)
+
+
+def _whole(image_id: str) -> str:
+    """Podman leaves the algorithm out of the id of a parent."""
+    return f"sha256:{image_id}" if image_id and ":" not in image_id else image_id
 
 
 def _auth(name: str, credentials: tuple[str, str] | None) -> str:

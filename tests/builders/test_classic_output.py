@@ -144,6 +144,14 @@ def test_podmans_words_are_read_too() -> None:
     assert (output.podman, output.layer, output.failed) == (True, "f9c2e6d9f837", False)
 
 
+def test_of_podman_the_last_layer_of_each_stage_is_known() -> None:
+    last, result = "0" * 12, f"sha256:{'1' * 64}"
+    output, _ = read(*PODMAN[:4], {"stream": "[2/2] STEP 1/1: FROM scratch\n"}, {"stream": f"--> {last}\n"})
+    assert output.told == ["f9c2e6d9f837", last]
+    output.take({"aux": {"ID": result}})
+    assert output.told == [result, "f9c2e6d9f837", last]
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
@@ -169,6 +177,24 @@ def test_a_base_image_that_podman_cannot_get_is_told_as_one(text: str, kind: typ
     assert type(failed) is kind
     assert failed.message == f"step 1/2: FROM nosuch/base:1: {text}"
     assert "registry" in failed.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            'building at STEP "FRM ": Build error: Unknown instruction: "FRM" &imagebuilder.Step{Env:[]string{"PATH=/bin"}}\n',
+            "unknown instruction: FRM",
+        ),
+        (
+            'building at STEP "COPY \\"no where\\" /": copier: stat: "/no where": no such file or directory\n',
+            'copier: stat: "/no where": no such file or directory',
+        ),
+    ],
+)
+def test_an_error_in_a_dockerfile_is_told_without_podmans_repetitions(text: str, told: str) -> None:
+    failed = failure({"stream": "STEP 2/2: FRM x\n"}, {"errorDetail": {"message": text}, "error": text})
+    assert failed.message == f"step 2/2: FRM x: {told}"
 
 
 def test_an_error_without_a_message_has_a_reason() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deployd.builders.layers import made_last, to_trim
+from deployd.builders.layers import made_last, made_on_the_way, to_trim
 
 MB = 1_000_000
 
@@ -46,6 +46,15 @@ def test_layers_that_others_made_stay_with_all_below_them() -> None:
 def test_a_layer_that_got_a_name_stays() -> None:
     kept = [BASE, layer("pip", "base", 1, 150), layer("copy", "pip", 2, 151, "mine:latest")]
     assert to_trim(kept, OURS, 0) == []
+
+
+def test_what_a_build_made_is_found_from_the_ids_that_it_told() -> None:
+    named = layer("sha256:4d", "copy", 4, 152, "deployd/here/iris:1")
+    listed = [*CHAIN, layer("sha256:5e", "pip", 3, 151), named]
+    assert made_on_the_way(listed, ["sha256:4d"], 2) == ["copy"]
+    assert made_on_the_way(listed, ["4d", "5e"], 0) == ["sha256:5e", "pip", "copy"]
+    assert made_on_the_way(listed, ["5"], 3) == ["sha256:5e"]
+    assert made_on_the_way(listed, [], 0) == made_on_the_way(listed, ["sha256:77"], 0) == []
 
 
 def labelled(image: dict[str, Any], build: str) -> dict[str, Any]:

@@ -198,6 +198,22 @@ async def test_a_pull_without_a_tag_is_of_the_latest(engine: EngineClient, repli
     assert pulls == ["fromImage=localhost:5000/haproxy:latest", "fromImage=haproxy:lts"]
 
 
+async def test_podman_is_known_by_its_answer(engine: EngineClient, replies: Replies) -> None:
+    replies._replies["/_ping"] = PONG.replace(b"Api-Version", b"Libpod-Api-Version: 5.8.6\r\nApi-Version")
+    assert await engine.is_podman()
+    assert len(replies.asked) == 1
+
+
+async def test_a_docker_engine_is_not_podman(engine: EngineClient) -> None:
+    assert not await engine.is_podman()
+
+
+async def test_the_parents_of_images_have_whole_ids(engine: EngineClient, replies: Replies) -> None:
+    parents = ["", "sha256:1f", "2f"]  # the last is Podman's
+    replies.on("/images/json", reply(200, [{"Id": "sha256:0f", "ParentId": parent} for parent in parents]))
+    assert [image["ParentId"] for image in await engine.images.all()] == ["", "sha256:1f", "sha256:2f"]
+
+
 async def test_podman_answers_500_about_a_container_that_is_gone(engine: EngineClient, replies: Replies) -> None:
     said = "no container with ID 5f2a found in database: no such container"
     replies.on("/containers/5f2a", reply(500, {"cause": "no such container", "message": said, "response": 500}))

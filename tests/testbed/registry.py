@@ -21,6 +21,11 @@ from deployd.bringup.ports import free_port
 from deployd.errors import Unavailable
 from tests.testbed.programs import program
 
+_MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+)
 _USER = "deployd"
 _PASSWORD = "testbed-password"
 _HTPASSWD = "deployd:$2y$05$26yVQR1QnvpLqMMs9Q/m5.Rn.3zyFtJI9mB7E9nmyG00cbAb1Ztoy\n"
@@ -38,6 +43,15 @@ class Registry:
     def url(self) -> str:
         """The URL of its HTTP API, without the trailing `/v2/`."""
         return f"http://{self.address}"
+
+    def digest(self, repository: str, tag: str = "latest") -> str:
+        """The digest under which it has an image; it must ask for no credentials."""
+        connection = HTTPConnection(self.address, timeout=5)
+        try:
+            connection.request("HEAD", f"/v2/{repository}/manifests/{tag}", headers={"Accept": ", ".join(_MANIFESTS)})
+            return connection.getresponse().headers["Docker-Content-Digest"]
+        finally:
+            connection.close()
 
 
 @contextmanager
