@@ -6,7 +6,7 @@ no space of its own. The result of a build that never got its name is of no use 
 
 import heapq
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from deployd.engine.names import names
@@ -33,7 +33,7 @@ def to_trim(listed: Sequence[Mapping[str, Any]], ours: Collection[str], limit_by
     return going
 
 
-def made_on_the_way(listed: Sequence[Mapping[str, Any]], told: Collection[str], began: float) -> list[str]:
+def made_on_the_way(listed: Sequence[Mapping[str, Any]], told: Iterable[str], began: float) -> list[str]:
     """The unnamed images that were made since then on the way to those whose ids, or their beginnings, were told."""
     known, found = {image["Id"]: image for image in listed}, dict[str, None]()
     digits = tuple(each.removeprefix(_ALGORITHM) for each in told)
