@@ -7,8 +7,9 @@ from datetime import datetime
 from io import BytesIO
 from typing import Any
 
+from deployd.engine import podman
 from deployd.engine.connection import ENDLESS, Connection, Exec, Refused, Stream, translated
-from deployd.tasks import beside
+from deployd.tasks import beside, uninterrupted
 from deployd.terminal import Size, Terminal
 
 Described = dict[str, Any]
@@ -38,10 +39,26 @@ class EngineContainers:
 
     async def create(self, name: str, spec: Mapping[str, Any]) -> str:
         """Create one without starting it; its id. Refused: 404 when its image is missing, 409 when its name is in use."""
+        if await self._connection.is_podman():
+            await uninterrupted(self._require_paths(name, spec))
+            spec = podman.heeded(spec)
         made = await self._connection.ask(
             f"making {name}", "containers/create", "POST", query={"name": name}, body=spec
         )
         return str(made["Id"])
+
+    async def _require_paths(self, name: str, spec: Mapping[str, Any]) -> None:
+        """Refused when a path of the host that it mounts is not there. Podman would make a directory of it, but refuses the same
+        container in its own API."""
+        if (body := podman.mounting(name, spec)) is None:
+            return
+        try:
+            made = await self._connection.ask(f"making {name}", "libpod/containers/create", "POST", body=body)
+        except Refused as refused:
+            if podman.NO_PATH in refused.said:
+                raise
+        else:
+            await self.remove(str(made["Id"]))
 
     async def start(self, container: str) -> None:
         """Start it, unless it runs."""

@@ -89,8 +89,8 @@ async def test_only_what_serves_is_left_when_a_world_is_removed(world: World, do
     live = await world.ended(await world.push())
     await world.says(live, "prune took")
     names = [str(thing) for thing in leftovers(docker_engine.api(), world.daemon.instance)]
-    containers = [name for name in names if name.startswith("container")]
-    assert containers == [
+    containers = {name for name in names if name.startswith("container")}
+    assert containers == {
         f"container {world.daemon.container(live.number)}",
         f"container deployd-gateway-{world.daemon.instance}",
-    ]
+    }

@@ -214,6 +214,32 @@ async def test_the_parents_of_images_have_whole_ids(engine: EngineClient, replie
     assert [image["ParentId"] for image in await engine.images.all()] == ["", "sha256:1f", "sha256:2f"]
 
 
+async def test_podman_is_asked_for_the_paths_of_the_host_before_a_container_is_made(
+    engine: EngineClient, replies: Replies
+) -> None:
+    replies._replies["/_ping"] = PONG.replace(b"Api-Version", b"Libpod-Api-Version: 5.8.6\r\nApi-Version")
+    said = "statfs /gone: no such file or directory"
+    replies.on("/libpod/containers/create", reply(500, {"cause": "x", "message": said, "response": 500}))
+    replies.on("/containers/create", reply(201, {"Id": "1"}))
+    mounted = {"Image": "x", "HostConfig": {"Mounts": [{"Type": "bind", "Source": "/gone", "Target": "/data"}]}}
+    with pytest.raises(Refused, match="statfs /gone"):
+        await engine.containers.create("web", mounted)
+    assert await engine.containers.create("web", {"Image": "x"}) == "1"
+    replies.on("/libpod/containers/create", reply(201, {"Id": "2"}))
+    replies.on("/containers/2", reply(204, ""))
+    assert await engine.containers.create("web", mounted) == "1"
+    replies.on(
+        "/libpod/containers/create", reply(500, {"message": "the name is in use"})
+    )  # as Docker's API says better
+    assert await engine.containers.create("web", mounted) == "1"
+    assert [line.split("?")[0].replace("/v1.41", "") for line in replies.asked if "_ping" not in line] == [
+        "POST /libpod/containers/create HTTP/1.1",
+        "POST /containers/create",
+        *("POST /libpod/containers/create HTTP/1.1", "DELETE /containers/2", "POST /containers/create"),
+        *("POST /libpod/containers/create HTTP/1.1", "POST /containers/create"),
+    ]
+
+
 async def test_podman_answers_500_about_a_container_that_is_gone(engine: EngineClient, replies: Replies) -> None:
     said = "no container with ID 5f2a found in database: no such container"
     replies.on("/containers/5f2a", reply(500, {"cause": "no such container", "message": said, "response": 500}))

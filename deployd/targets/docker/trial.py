@@ -18,6 +18,7 @@ from deployd.engine.connection import Refused
 from deployd.errors import ConfigError
 from deployd.targets.docker.refusals import meaning
 from deployd.targets.docker.spec import host_config
+from deployd.targets.docker.unheeded import unheeded
 from deployd.tasks import uninterrupted
 
 _PROGRAM = "/deployd-trial"
@@ -51,6 +52,8 @@ class Trial:
         wanted = self._wanted(app.docker)
         if not wanted or repr(wanted) in self._passed:
             return True
+        if await self._engine.is_podman() and (fault := unheeded(app, (await self._engine.info())["NCPU"])) is not None:
+            raise fault
         if await self._engine.images.inspect(self._image) is None:
             return False
         await uninterrupted(self._try(app, wanted))

@@ -42,6 +42,31 @@ GPU = {"gpus": "all"}
             "cap_drop: there is no capability CAP_NO",
         ),
         (
+            {"cap_add": ["SYS_TIME"], "cap_drop": ["cap_no"]},
+            'container create: "CAP_NO": unknown capability',
+            "cap_drop: there is no capability CAP_NO",
+        ),
+        (
+            {"devices": ["/dev/x"]},
+            "container create: stat /dev/x: no such file or directory",
+            "devices: the host has no /dev/x",
+        ),
+        (
+            {"sysctls": {"kernel.x": "1"}},
+            "fill out specgen: sysctl 'kernel.x' is not allowed",
+            "sysctls: kernel.x is not a container's own",
+        ),
+        (
+            {"ipc": "container:x"},
+            'looking up container to share ipc namespace with: no container with name or ID "x" found: no such container',
+            "ipc: no container x runs on this engine",
+        ),
+        (
+            {"log": {"driver": "x"}},
+            "running container create option: invalid log driver: invalid argument",
+            "log.driver: this engine has no log driver x",
+        ),
+        (
             {"log": {"driver": "x"}},
             "logger: no log driver named 'x' is registered",
             "log.driver: this engine has no log driver x",

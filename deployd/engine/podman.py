@@ -1,0 +1,28 @@
+"""A container's description, as Podman needs it to do what a Docker Engine does with the one that Docker's API has. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+NO_PATH = "statfs "
+"""How Podman's words begin when it refuses a path of the host that is not there."""
+
+
+def heeded(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The same container, with GPUs as Podman knows them: as CDI devices. A Docker Engine's request for them it leaves out."""
+    host = dict(spec.get("HostConfig", {}))
+    if wanted := host.get("DeviceRequests"):
+        host["DeviceRequests"] = [{"Driver": "cdi", "DeviceIDs": _gpus(one["Count"])} for one in wanted]
+    return {**spec, "HostConfig": host}
+
+
+def mounting(name: str, spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A container in the words of Podman's own API, with nothing but the paths of the host; None when there are none."""
+    mounts = spec.get("HostConfig", {}).get("Mounts") or ()
+    paths = [{"Type": "bind", "Source": one["Source"], "Destination": one["Target"]} for one in mounts]
+    labels = spec.get("Labels", {})
+    return {"image": spec["Image"], "name": name, "labels": labels, "mounts": paths} if paths else None
+
+
+def _gpus(count: int) -> list[str]:
+    numbers = map(str, range(count)) if count >= 0 else ["all"]
+    return [f"nvidia.com/gpu={number}" for number in numbers]
