@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deployd import check_builder
 from deployd.check_models import registered
+from deployd.check_podman import limits
 from deployd.check_ports import held_by_deployd, usable, wanted
 from deployd.check_reports import reported
 from deployd.check_repository import example, found_in, is_example
@@ -127,7 +128,7 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
             yield Finding("engine", "ok", f"{what} at {engine.endpoint.url}, by {engine.endpoint.rule}")
             for finding in [*await _gateway(config, engine), *await _options(config, engine)]:
                 yield finding
-            for finding in await check_builder.tried(config, podman=podman):
+            for finding in [*await check_builder.tried(config, podman=podman), *(limits(config) if podman else ())]:
                 yield finding
         except DeploydError as exc:
             yield Finding("engine", "wrong", exc.message, exc.hint or "start it, or set DOCKER_HOST to its address")

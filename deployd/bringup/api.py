@@ -30,10 +30,11 @@ class EngineApi:
         self._timeout = timeout
 
     def get(self, path: str) -> Any:
-        """The JSON at `path`, or None for a 404; Unavailable for any other error."""
+        """The JSON at `path`, or None when that does not exist; Unavailable for any other error."""
         with self._exchange("GET", path) as response:
             text = response.read()
-            return None if response.status == 404 else json.loads(self._checked(response, text))
+            gone = response.status == 404 or (response.status == 500 and b"no such container" in text)  # Podman's
+            return None if gone else json.loads(self._checked(response, text))
 
     def text(self, path: str) -> str:
         """The body at `path`, where it is not JSON."""

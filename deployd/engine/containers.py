@@ -42,9 +42,13 @@ class EngineContainers:
         if await self._connection.is_podman():
             await uninterrupted(self._require_paths(name, spec))
             spec = podman.heeded(spec)
-        made = await self._connection.ask(
-            f"making {name}", "containers/create", "POST", query={"name": name}, body=spec
-        )
+        doing, query = f"making {name}", {"name": name}
+        try:
+            made = await self._connection.ask(doing, "containers/create", "POST", query=query, body=spec)
+        except Refused as refused:
+            if podman.IN_USE in refused.said:
+                raise Refused(doing, refused.said, 409) from refused
+            raise
         return str(made["Id"])
 
     async def _require_paths(self, name: str, spec: Mapping[str, Any]) -> None:

@@ -6,6 +6,9 @@ from typing import Any
 NO_PATH = "statfs "
 """How Podman's words begin when it refuses a path of the host that is not there."""
 
+IN_USE = "is already in use by "
+"""Its words, with status 500, when another container has the name."""
+
 
 def heeded(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The same container, with GPUs as Podman knows them: as CDI devices. A Docker Engine's request for them it leaves out."""

@@ -50,7 +50,7 @@ def _run(columns: Sequence[Column], words: str, progress: Progress) -> int:
         except Unavailable as exc:
             progress.say(f"{column.name}: not here: {exc.message} ({exc.hint})")
             continue
-        broken |= _fill(column, host, _chosen(column, words), progress) and column.must_hold
+        broken |= _fill(column, host, _chosen(column, words), progress)
         if column.engine and not ran:
             engines.stop(column.engine)
         print(column.table.shown())
@@ -82,7 +82,7 @@ def _cell(column: Column, host: Host, feature: Feature) -> Cell:
                 break
             host.pytest([f"--junitxml={report}", *(options or again)])
             tally.add(report)
-    return matrix.cell(tally)
+    return matrix.cell(tally, column.told)
 
 
 if __name__ == "__main__":

@@ -27,11 +27,15 @@ class Cell:
     passed: int = 0
     failed: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()  # why tests were skipped
+    told: dict[str, str] = field(
+        default_factory=dict
+    )  # the tests that fail for what `deployd check` tells, with its line
 
     def __str__(self) -> str:
         if self.verdict == "fails":
             return f"**fails** ({len(self.failed)} of {self.passed + len(self.failed)})"
-        return f"holds ({self.passed})" if self.verdict == "holds" else "not here"
+        told = f", {len(self.told)} told by check" if self.told else ""
+        return f"holds ({self.passed}){told}" if self.verdict == "holds" else "not here"
 
 
 @dataclass
@@ -43,12 +47,14 @@ class Found:
     cells: dict[str, Cell] = field(default_factory=dict)
 
 
-def cell(tally: Tally) -> Cell:
-    """The verdict on what ran: one failed test is a "fails", and nothing but skipped ones is "not here"."""
-    failed = tuple(sorted(str(test) for test in tally.failed))
+def cell(tally: Tally, told: Mapping[str, str]) -> Cell:
+    """The verdict on what ran: one failed test is a "fails", and nothing but skipped ones is "not here". `told`: the lines of
+    `deployd check` for the tests that may fail."""
+    names = sorted(str(test) for test in tally.failed)
+    failed = tuple(name for name in names if name not in told)
     reasons = tuple(sorted(set(tally.skipped.values())))
-    verdict: Verdict = "fails" if failed else "holds" if tally.passed else "not here"
-    return Cell(verdict, len(tally.passed), failed, reasons)
+    verdict: Verdict = "fails" if failed else "holds" if tally.passed or names else "not here"
+    return Cell(verdict, len(tally.passed), failed, reasons, {name: told[name] for name in names if name in told})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +109,11 @@ def table(found: Sequence[Found], features: Sequence[str]) -> str:
 
 def _behind(one: Found, feature: str) -> list[str]:
     shown = one.cells.get(feature)
-    if shown is None or shown.verdict == "holds":
+    if shown is None:
         return []
+    if shown.verdict == "holds":
+        where = f"- {one.title.partition(',')[0]}, {feature}: told by check"
+        return [f"{where}: `{test.rpartition('::')[2]}`: {line}" for test, line in shown.told.items()]
     told = ", ".join(f"`{name.rpartition('::')[2]}`" for name in shown.failed) or "; ".join(shown.reasons)
     return [f"- {one.title.partition(',')[0]}, {feature}: {shown.verdict}: {told}"]
 

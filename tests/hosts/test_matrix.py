@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from deployd.check_podman import limits
+from deployd.config.daemon import Config
 from tests.hosts import matrix
 from tests.hosts.columns import COLUMNS
 from tests.hosts.matrix import CLUSTERS, ENGINES, Cell, Found, Table
@@ -25,7 +27,14 @@ ONE, OTHER = Ran("tests.test_x", "test_a"), Ran("tests.test_x", "test_b")
     ],
 )
 def test_one_failed_test_fails_the_feature_and_skipped_ones_prove_nothing(tally: Tally, shown: str) -> None:
-    assert str(matrix.cell(tally)) == shown
+    assert str(matrix.cell(tally, {})) == shown
+
+
+def test_what_check_tells_is_no_fail_of_those_tests_alone() -> None:
+    told = {str(ONE): "a line", str(OTHER): "another line"}
+    assert str(matrix.cell(Tally(failed={ONE}, passed={OTHER}), told)) == "holds (1), 1 told by check"
+    assert str(matrix.cell(Tally(failed={ONE, OTHER}), {str(ONE): "a line"})) == "**fails** (1 of 1)"
+    assert str(matrix.cell(Tally(passed={ONE, OTHER}), told)) == "holds (2)"
 
 
 def test_the_table_tells_what_failed_and_why_something_was_not_tried() -> None:
@@ -42,6 +51,9 @@ def test_the_table_tells_what_failed_and_why_something_was_not_tried() -> None:
         "- Docker 30, swap: fails: `test_b`",
         "- Docker 30, build: not here: no client",
     ]
+    cells = {"swap": Cell("holds", 1, told={"tests/test_x.py::test_b": "Docker 30 does not."})}
+    text = matrix.table([Found("Docker 30, HAProxy 4", "2030-01-02", cells)], ["swap"])
+    assert text.splitlines()[-1] == "- Docker 30, swap: told by check: `test_b`: Docker 30 does not."
 
 
 def test_what_was_found_is_kept_in_the_order_of_the_versions(tmp_path: Path) -> None:
@@ -65,14 +77,13 @@ def test_only_its_own_table_of_the_page_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", [ENGINES, CLUSTERS], ids=lambda table: table.name)
-def test_the_page_shows_what_was_found_and_nothing_fails_where_it_must_hold(table: Table) -> None:
+def test_the_page_shows_what_was_found_and_nothing_fails(table: Table) -> None:
     found = table.load()
     assert f"{table.begin}\n{table.shown()}\n{matrix.END}" in matrix.PAGE.read_text()
-    may_fail = {column.name for column in COLUMNS if not column.must_hold}
     failing = [
-        f"{found[name].title}: {feature}"
-        for name in found.keys() - may_fail
-        for feature, cell in found[name].cells.items()
+        f"{one.title}: {feature}"
+        for one in found.values()
+        for feature, cell in one.cells.items()
         if cell.verdict == "fails"
     ]
     assert failing == []
@@ -84,6 +95,17 @@ def test_the_features_name_tests_that_there_are(table: Table) -> None:
         file, _, test = chosen.partition("::")
         assert not test or test in functions_of(ROOT / file), chosen
         assert (ROOT / file).exists(), chosen
+
+
+def test_what_may_fail_on_podman_is_told_by_check() -> None:
+    (podman,) = (column for column in COLUMNS if column.told)
+    assert podman.name == "podman"
+    app = {"name": "iris", "repo": "/iris.git", "branch": "main", "gateway": {"listen": 8000}}
+    lines = {finding.detail for finding in limits(Config.model_validate({"app": [app]}))}
+    assert lines == set(podman.told.values())
+    for name in podman.told:
+        file, _, test = name.partition("::")
+        assert test in functions_of(ROOT / file)
 
 
 def test_every_test_of_the_cluster_stands_in_one_row() -> None:
