@@ -6,6 +6,7 @@ instance name and is removed at the end, however it ends.
 
 import asyncio
 import json
+import re
 import signal
 import tempfile
 import time
@@ -35,6 +36,8 @@ _TREE = "DecisionTreeClassifier(random_state=seed"
 _LAST_LINES = "ARG COMMIT="
 _BREAK = 'RUN echo "this commit does not build" && exit 3\n'
 _SLOW = "RUN sleep 60\n"
+# Podman tells of a step when it runs, a Docker Engine before.
+_RUNS_LONG = re.compile(rb"STEP \d+/\d+: RUN sleep 60|RUN sleep 60.*Running in", re.DOTALL)
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INTERRUPTED = 130
 
@@ -241,7 +244,7 @@ class Story:
         text = b""
         async for block in self._client.log(deploy.app, deploy.number, follow=True):
             text += block
-            if b"sleep 60" in text and b"Running in" in text.rpartition(b"sleep 60")[2]:
+            if _RUNS_LONG.search(text):
                 return
 
     async def _served_commit(self) -> str:

@@ -188,8 +188,9 @@ async def test_the_layers_of_a_build_go_also_when_it_died_with_deployd(
     await process.wait()
     made = {each for each in everything(base_images) - before if leaks.instance in last_step(base_images, each)}
     assert len(made) == 1
-    await a_builder(base_images, tmp_path).trim(0)
-    assert not made & everything(base_images)
+    async with asyncio.timeout(30):  # until the engine has removed the container of the killed build, too
+        while made & everything(base_images):
+            await a_builder(base_images, tmp_path).trim(0)
     assert kept(tmp_path) == ["unnamed-images"]
 
 
