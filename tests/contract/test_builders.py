@@ -20,7 +20,7 @@ from deployd.builders.engine import EngineBuilder
 from deployd.config.daemon import BuilderSection
 from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
-from deployd.engine.names import names
+from deployd.engine.names import familiar, names
 from deployd.errors import BuildFailed, Unavailable
 from deployd.logs.logs import Logs
 from deployd.ports.builder import Builder, Present, Removal
@@ -340,7 +340,8 @@ async def test_an_image_names_the_bases_that_it_was_built_on(bench: Bench, base_
     text = f"ARG WHICH=latest\nFROM {BUSYBOX.partition(':')[0]}:$WHICH AS one\nFROM one\nRUN true\nFROM {BUSYBOX}\n"
     image, base = await built(bench, text), base_images.api().get(f"/images/{BUSYBOX}/json")
     # Podman, and the containerd store, know the digest also of an image that no registry has.
-    digest = next((each.partition("@")[2] for each in base["RepoDigests"] or ()), base["Id"])
+    digests = dict(familiar(each).split("@") for each in base["RepoDigests"] or ())
+    digest = digests.get(BUSYBOX.partition(":")[0], base["Id"])
     assert image.bases == (Base(BUSYBOX, digest),)
 
 
