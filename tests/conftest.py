@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
+# The tests run side by side: threads of OpenMP and of a BLAS that wait for each other would spin, and take the others' time.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 import skops.io  # noqa: F401 - it looks through every module that is loaded before it: here they are few
 from hypothesis import HealthCheck, settings
 
