@@ -75,7 +75,7 @@ class Table:
         if not self.path.exists():
             return {}
         found = msgspec.json.decode(self.path.read_bytes(), type=dict[str, Found])
-        return {name: found[name] for name in sorted(found, key=_by_numbers)}
+        return {name: found[name] for name in sorted(found, key=lambda name: _by_numbers(found[name].title))}
 
     def save(self, found: Mapping[str, Found]) -> None:
         """Keep it."""
@@ -118,6 +118,6 @@ def _behind(one: Found, feature: str) -> list[str]:
     return [f"- {one.title.partition(',')[0]}, {feature}: {shown.verdict}: {told}"]
 
 
-def _by_numbers(name: str) -> list[str | int]:
+def _by_numbers(title: str) -> list[str | int]:
     """1.9 comes before 1.20."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", title)]
