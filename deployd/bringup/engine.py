@@ -23,6 +23,7 @@ from deployd.errors import Unavailable
 LOG = Path("/var/log/deployd-dockerd.log")
 SOCKETS = (endpoint.USUAL,)
 SYSTEM_CLIENTS = Path("/usr/bin")
+LABEL = "io.deployd.bringup=started"  # of an engine that was started here, for nobody else
 _CONTAINERS_SHARES = 16_384  # a process has 1024
 _CAP_SYS_RESOURCE = 24
 
@@ -118,7 +119,7 @@ def _systemd() -> bool:
 
 def _start() -> int:
     weigh_containers(Path("/sys/fs/cgroup"))
-    return spawn(["/usr/sbin/dockerd", *runtime_options()], LOG)
+    return spawn(["/usr/sbin/dockerd", f"--label={LABEL}", *runtime_options()], LOG)
 
 
 def weigh_containers(cgroups: Path) -> None:

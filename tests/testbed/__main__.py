@@ -84,7 +84,9 @@ def _engine(progress: Progress) -> str:
 
 
 def _images(progress: Progress) -> str:
-    images.ensure(engine.ensure(progress), progress)
+    found = engine.ensure(progress)
+    images.forget_old(found.api(timeout=600))
+    images.ensure(found, progress)
     return "ready"
 
 

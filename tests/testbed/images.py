@@ -3,13 +3,14 @@
 Made from Debian's static busybox or, where that cannot be installed, from the official busybox image.
 """
 
+import json
 from pathlib import Path
 from urllib.parse import quote
 
 from deployd.bringup import images
 from deployd.bringup.api import EngineApi
 from deployd.bringup.cache import locked
-from deployd.bringup.engine import Engine
+from deployd.bringup.engine import LABEL, Engine
 from deployd.bringup.packages import can_install, ensure_packages
 from deployd.bringup.progress import Progress
 
@@ -43,6 +44,17 @@ def ensure(engine: Engine, progress: Progress) -> None:
             repository, _, tag = BUSYBOX.partition(":")
             api.post(f"/images/busybox:stable/tag?repo={quote(repository)}&tag={tag}")
         images.build(api, PAUSE, _PAUSE, {})
+
+
+def forget_old(api: EngineApi) -> None:
+    """Remove the nameless images that builds of earlier runs left, from an engine that was started for them alone.
+
+    With thousands of images, an engine takes a whole core for its lists and the look-ups in its cache. Those of half a day stay:
+    they are the cache of the next run.
+    """
+    if LABEL in (api.get("/info").get("Labels") or []):
+        filters = json.dumps({"dangling": ["true"], "until": ["12h"]})
+        api.post(f"/images/prune?filters={quote(filters)}")
 
 
 def _make_busybox(api: EngineApi, progress: Progress) -> None:
