@@ -141,7 +141,7 @@ class EngineBuilder:
                 output.began = output.began or running.began
                 async for message in running.messages:
                     output.take(message)
-                    unfinished.note(output.began.timestamp(), output.told)
+                    unfinished.note(output.began.timestamp(), output.told, output.container)
         except Refused as refused:
             if refused.status >= 500:
                 raise
@@ -217,8 +217,12 @@ class EngineBuilder:
             unfinished.settled()
 
     async def _settle(self, engine: EngineClient) -> None:
-        """Record the layers of the builds that were cut off: by a kill, a cancellation, or an engine that went away."""
+        """Record the layers of the builds that were cut off: by a kill, a cancellation, or an engine that went away.
+
+        One whose present step the engine has not ended is left to the next time: that step may still make a layer."""
         for build in self._unfinished.all():
+            if build.container is not None and await engine.containers.inspect(build.container) is not None:
+                continue
             if build.began is not None:
                 self._unnamed.add(await images.left_by_cut(engine, build.told, build.began))
             build.settled()

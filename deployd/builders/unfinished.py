@@ -1,7 +1,7 @@
 """What builds told of their layers, on disk until it is settled which layers they left: a kill in between loses none of them.
 
-One file per build: its start by the engine's clock, then the ids of its results and of its last layer. Losing one only leaves
-layers behind, so an error of the disk is logged and fails no build or clean-up.
+One file per build: its start by the engine's clock, then the ids of its results and of its last layer, and the container of its
+present step. Losing one only leaves layers behind, so an error of the disk is logged and fails no build or clean-up.
 """
 
 import logging
@@ -15,25 +15,28 @@ _logger = logging.getLogger(__name__)
 
 _ID = re.compile("(?:sha256:)?[0-9a-f]{12,64}")
 _SCRATCH = ".new"
+_RUNNING = "running in "
 
 
 class UnfinishedBuild:
-    """The file of one build. `began`: its start, None before it is known; `told`: ids, full or short."""
+    """The file of one build. `began`: its start, None before it is known; `told`: ids, full or short; `container`: that of its
+    present step, which the build can forge."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.began: float | None = None
         self.told: Sequence[str] = ()
+        self.container: str | None = None
 
-    def note(self, began: float, told: Sequence[str]) -> None:
+    def note(self, began: float, told: Sequence[str], container: str | None = None) -> None:
         """Write what was told so far, unless it is written."""
-        if told == self.told or not told:
+        if (told, container) == (self.told, self.container) or not told:
             return
-        self.began, self.told = began, told
+        self.began, self.told, self.container = began, told, container
         scratch = self._path.with_suffix(_SCRATCH)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            scratch.write_text("\n".join([str(began), *told]))
+            scratch.write_text("\n".join([str(began), *told, *([f"{_RUNNING}{container}"] if container else [])]))
             scratch.replace(self._path)
         except OSError as exc:
             _logger.warning("Cannot note which layers a build makes: %s", exc.strerror)
@@ -47,6 +50,8 @@ class UnfinishedBuild:
             _logger.warning("Cannot read which layers a build made: %s", exc)
             return
         self.told = [line for line in lines if _ID.fullmatch(line)]
+        running = [line.removeprefix(_RUNNING) for line in lines if line.startswith(_RUNNING)]
+        self.container = next((each for each in running if _ID.fullmatch(each)), None)
 
     def settled(self) -> None:
         """Remove the file, and the directory with the last one."""

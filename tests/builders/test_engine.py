@@ -4,6 +4,7 @@ import asyncio
 import http.server
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from deployd.bringup.engine import Engine
 from deployd.builders.engine import EngineBuilder
+from deployd.builders.unfinished import UnfinishedBuilds
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.engine.client import EngineClient
 from deployd.errors import BuildFailed, Unavailable
@@ -192,6 +194,36 @@ async def test_the_layers_of_a_build_go_also_when_it_died_with_deployd(
         while made & everything(base_images):
             await a_builder(base_images, tmp_path).trim(0)
     assert kept(tmp_path) == ["unnamed-images"]
+
+
+@pytest.mark.engine
+async def test_the_layers_of_a_build_that_was_cut_off_are_settled_once_its_present_step_has_ended(
+    base_images: Engine, leaks: Leaks, tmp_path: Path
+) -> None:
+    """Until then the engine may still make the layer of that step."""
+    builder, builds = a_builder(base_images, tmp_path), UnfinishedBuilds(tmp_path / "unfinished-builds")
+    began = int(time.time())
+    async with EngineClient(base_images.url) as client:
+        before = await a_step(client, BUSYBOX, leaks.instance)
+        layer = base_images.api().post(f"/commit?container={before}")["Id"]
+        await client.containers.remove(before)
+        present = await a_step(client, layer, leaks.instance)
+        builds.new().note(began, [layer], present)
+        await builder.trim(0)
+        assert [build.container for build in builds.all()] == [present]
+        last = base_images.api().post(f"/commit?container={present}")["Id"]
+        await client.containers.remove(present)
+    await builder.trim(0)
+    assert not {layer, last} & everything(base_images)
+    assert kept(tmp_path) == ["unnamed-images"]
+
+
+async def a_step(client: EngineClient, image: str, text: str) -> str:
+    """A container that has written a file, as that of a RUN has before the engine makes a layer of it."""
+    container = await client.containers.create(f"step-{text}", {"Image": image, "Cmd": ["sh", "-c", "date > /one"]})
+    await client.containers.start(container)
+    await client.containers.until_ended(container)
+    return container
 
 
 def kept(state: Path) -> list[str]:

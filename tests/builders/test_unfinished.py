@@ -6,7 +6,7 @@ import pytest
 
 from deployd.builders.unfinished import UnfinishedBuilds
 
-RESULT, LAYER = f"sha256:{'1' * 64}", "2" * 12
+RESULT, LAYER, CONTAINER = f"sha256:{'1' * 64}", "2" * 12, "3" * 12
 
 
 def test_what_was_told_last_is_known_after_a_kill_until_it_is_settled(tmp_path: Path) -> None:
@@ -14,7 +14,10 @@ def test_what_was_told_last_is_known_after_a_kill_until_it_is_settled(tmp_path: 
     build.note(1764237600.0, [LAYER])
     build.note(1764237600.0, [RESULT, LAYER])
     (found,) = UnfinishedBuilds(tmp_path / "builds").all()
-    assert (found.began, found.told) == (1764237600.0, [RESULT, LAYER])
+    assert (found.began, found.told, found.container) == (1764237600.0, [RESULT, LAYER], None)
+    build.note(1764237600.0, [RESULT, LAYER], CONTAINER)
+    (found,) = UnfinishedBuilds(tmp_path / "builds").all()
+    assert (found.began, found.told, found.container) == (1764237600.0, [RESULT, LAYER], CONTAINER)
     found.settled()
     build.settled()
     assert UnfinishedBuilds(tmp_path / "builds").all() == []
@@ -28,10 +31,10 @@ def test_a_build_that_told_nothing_is_not_noted(tmp_path: Path) -> None:
 
 
 def test_what_is_no_id_is_not_read_and_a_half_written_file_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "one").write_text(f"1.5\n../../etc\n{LAYER}\nsha256:22")
+    (tmp_path / "one").write_text(f"1.5\n../../etc\n{LAYER}\nsha256:22\nrunning in ../x")
     (tmp_path / "two.new").write_text("1")
     (found,) = UnfinishedBuilds(tmp_path).all()
-    assert (found.began, found.told) == (1.5, [LAYER])
+    assert (found.began, found.told, found.container) == (1.5, [LAYER], None)
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
