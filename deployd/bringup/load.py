@@ -7,9 +7,10 @@ import asyncio
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Self
 from urllib.parse import urlsplit
 
 _PATIENCE_S = 30.0
@@ -100,33 +101,29 @@ class Load:
 
     async def _ask(self, call: Call, answers: Answers, *, keep: bool) -> None:
         loop = asyncio.get_running_loop()
-        connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         request = self._request(call, keep=keep)
-        while not self._stopped.is_set():
-            began = loop.time()
-            answers.sent += 1
-            try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    connection = connection or await asyncio.open_connection(self._host, self._port)
-                    body, lasts = await _exchange(*connection, request)
-                who = call.identify(body)
-            except (OSError, EOFError, ValueError, KeyError, TimeoutError) as exc:
-                answers.failures.append(f"{type(exc).__name__}: {exc}")
-                await _close(connection)
-                connection = None
-                continue
-            answers.latencies.append(loop.time() - began)
-            answers.moments.append(time.time())
-            if not self._at_goal.is_set() and self.sent >= self._goal:
-                self._at_goal.set()
-            if not answers.turns or answers.turns[-1] != who:
-                answers.turns.append(who)
-            if not (keep and lasts):
-                await _close(connection)
-                connection = None
-            if self._rest:
-                await asyncio.sleep(self._rest)
-        await _close(connection)
+        async with _Connection(self._host, self._port) as connection:
+            while not self._stopped.is_set():
+                began = loop.time()
+                answers.sent += 1
+                try:
+                    async with asyncio.timeout(_PATIENCE_S):
+                        body, lasts = await _exchange(*await connection.opened(), request)
+                    who = call.identify(body)
+                except (OSError, EOFError, ValueError, KeyError, TimeoutError) as exc:
+                    answers.failures.append(f"{type(exc).__name__}: {exc}")
+                    await connection.close()
+                    continue
+                answers.latencies.append(loop.time() - began)
+                answers.moments.append(time.time())
+                if not self._at_goal.is_set() and self.sent >= self._goal:
+                    self._at_goal.set()
+                if not answers.turns or answers.turns[-1] != who:
+                    answers.turns.append(who)
+                if not (keep and lasts):
+                    await connection.close()
+                if self._rest:
+                    await asyncio.sleep(self._rest)
 
     def _request(self, call: Call, *, keep: bool) -> bytes:
         head = (
@@ -135,6 +132,33 @@ class Load:
             f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n"
         )
         return head.encode() + call.body
+
+
+class _Connection:
+    """The connection of one client: opened when it is needed, and closed at the end of the block, however it ends."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def opened(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(self._host, self._port)
+        return self._streams
+
+    async def close(self) -> None:
+        if self._streams is None:
+            return
+        (_, writer), self._streams = self._streams, None
+        writer.close()
+        with suppress(OSError):  # the other side closed it first
+            await writer.wait_closed()
 
 
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[bytes, bool]:
@@ -159,12 +183,3 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
         await reader.readexactly(2)
     await reader.readline()
     return body
-
-
-async def _close(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None) -> None:
-    if connection is not None:
-        connection[1].close()
-        try:
-            await connection[1].wait_closed()
-        except OSError:
-            return  # the other side closed it first
