@@ -25,11 +25,13 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 
 class Docker:
-    """The docker command on one engine, and the name of the image that it builds."""
+    """The docker command on one engine, and the names of the image that it builds and of the stage that trains."""
 
     def __init__(self, url: str) -> None:
         self.image = f"model-service-test:{uuid4().hex[:8]}"
+        self.training = f"{self.image}-training"
         self._environment = os.environ | {"DOCKER_HOST": url, "DOCKER_BUILDKIT": "0"}
+        self._built: list[str] = []
 
     def __call__(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -40,7 +42,17 @@ class Docker:
 
     def build(self, commit: str) -> str:
         """Builds for a commit and returns the output."""
-        return self("build", "-t", self.image, f"--build-arg=PYTHON={BASE}", f"--build-arg=COMMIT={commit}", ".")
+        if not self._built:
+            self._build(self.training, "--target=build")
+        return self._build(self.image, f"--build-arg=COMMIT={commit}")
+
+    def _build(self, name: str, *arguments: str) -> str:
+        """Builds with only the layers of its own builds as cache. Of equal layers of several builds the engine would take the
+        newest, which may be of another build that has come no further yet."""
+        caches = [f"--cache-from={built}" for built in self._built]
+        output = self("build", "-t", name, *caches, f"--build-arg=PYTHON={BASE}", *arguments, ".")
+        self._built.append(name)
+        return output
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +60,7 @@ def docker(base_images: engines.Engine) -> Iterator[Docker]:
     docker = Docker(base_images.url)
     docker.build("a" * 40)
     yield docker
-    docker("image", "rm", docker.image)
+    docker("image", "rm", docker.image, docker.training)
 
 
 def wait_for_version(url: str) -> dict[str, str]:
