@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from deployd.errors import Unavailable
+from deployd.gateway.addresses import ports
 from deployd.gateway.container import GatewayContainer
 from deployd.gateway.file import ConfigFile
 from deployd.gateway.moves import move, undo
+from deployd.gateway.runtime import Runtime
 from deployd.gateway.share import map_file, no_share, share
 from deployd.gateway.slots import Endpoint, Route, Slot, Use, all_draining, as_reported, beside, freed, switched
 from deployd.gateway.text import Listeners, render
@@ -38,7 +40,7 @@ class Switchboard:
         When that fails, it is undone first. The file is not written: `save` does that.
         """
         async with self._lock:
-            runtime, route = await self.container.answering(), self._routes[app]
+            runtime, route = await self._up(), self._routes[app]
             now, sessions = await together(runtime.slots(route.backend), runtime.sessions(route.backend))
             if not now:
                 raise Unavailable(f"the gateway does not know {app}")
@@ -141,6 +143,14 @@ class Switchboard:
     def apps(self) -> Sequence[str]:
         """The apps that the gateway listens for."""
         return tuple(self._routes)
+
+    async def _up(self) -> Runtime:
+        """HAProxy's runtime API, for a roll-out: HAProxy is waited for if it has just started, and started if it has ended."""
+        if self._routes and not await self.container.runs():
+            if not self._is_written:
+                self._write(self._routes)
+            await self.container.ensure(ports(self._listeners, self._routes))
+        return await self.container.answering()
 
     async def _end_shares(self) -> None:
         """An earlier run of the daemon may have died in the middle of a canary."""

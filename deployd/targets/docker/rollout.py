@@ -101,9 +101,10 @@ class Rollout:
     async def _try_out(self, running: Running, candidate: Candidate) -> None:
         """Give it a growing share of the traffic first, where the app wants that and another release serves. A rollback is of a
         release that was proven that way before."""
-        old = await self._gateway.serving(self._app.name)
-        wanted = len(self._app.gateway.weights) > 1 and self._deploy.rollback_to is None
-        if not wanted or old is None or old == running.endpoint:
+        if len(self._app.gateway.weights) < 2 or self._deploy.rollback_to is not None:
+            return
+        old = await self._served()
+        if old is None or old == running.endpoint:
             return
         self._tried = running.endpoint
         canary = Canary(self._app, self._gateway, self._progress, running.endpoint, old)
@@ -123,13 +124,18 @@ class Rollout:
 
     async def _live(self, candidate: Running) -> Serving | None:
         """What has the traffic while the candidate is proven; None when that is nothing, or the candidate itself."""
-        endpoint = await self._gateway.serving(self._app.name)
+        endpoint = await self._served()
         if endpoint is None or endpoint == candidate.endpoint:
             return None
         for container in await self._containers.of(self._app):
             if container.endpoint == endpoint and (found := await self._containers.inspect(container.id)) is not None:
                 return Serving(container.number, self._containers.address_of(found, self._app))
         return None
+
+    async def _served(self) -> Endpoint | None:
+        """What has the traffic. HAProxy may have ended since the roll-out began: then it is up again first."""
+        await self._gateway.ensure([self._app])
+        return await self._gateway.serving(self._app.name)
 
     async def _cut_over(self, running: Running) -> None:
         async with self._progress.step("cut-over"):

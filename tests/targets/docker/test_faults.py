@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
+import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,9 +18,12 @@ from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
 from deployd.config.app import App
 from deployd.config.daemon import GatewaySection
-from deployd.domain import Health, Image
+from deployd.domain import GateResult, Health, Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gates.ready import ReadyGate
+from deployd.ports.gate import Candidate
+from deployd.ports.log import Log
+from deployd.ports.source import Context
 from deployd.targets.docker.target import DockerTarget
 from deployd.tasks import beside
 from tests.conftest import Leaks
@@ -93,6 +99,50 @@ async def test_a_removed_gateway_is_created_again(
 
     assert await _serving(target, an_app(1, listen=port)) == 1
     assert await target.ping() == {"engine": "ok", "gateway": "ok"}
+
+
+class _Breaking:
+    """A gate that the candidate passes, while something breaks."""
+
+    name = "breaking"
+
+    def __init__(self, breaks: Callable[[], object]) -> None:
+        self._breaks = breaks
+
+    async def ask(self, candidate: Candidate, context: Context | None, log: Log) -> GateResult:
+        result = await ReadyGate().ask(candidate, context, log)
+        await asyncio.to_thread(self._breaks)
+        return result
+
+
+@pytest.mark.parametrize("how", ["killed until the engine waits before it starts it again", "stopped"])
+@pytest.mark.parametrize("when", ["before", "during"])
+async def test_a_roll_out_starts_a_haproxy_again_that_ended_before_or_during_it(
+    target: DockerTarget, web: Image, docker_engine: Engine, instance: str, how: str, when: str
+) -> None:
+    port, api, gateway = free_port(), docker_engine.api(), f"/containers/deployd-gateway-{instance}"
+    await roll_out(target, 1, web, port)
+
+    def end_it() -> None:
+        if how == "stopped":
+            api.post(f"{gateway}/stop?t=0")
+            return
+        for _ in range(5):  # the engine waits twice as long each time
+            while (state := api.get(f"{gateway}/json")["State"])["Restarting"] or not state["Pid"]:
+                time.sleep(0.01)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(state["Pid"], signal.SIGKILL)
+            while not api.get(f"{gateway}/json")["State"]["Restarting"]:
+                time.sleep(0.01)
+
+    if when == "before":
+        await asyncio.to_thread(end_it)
+    progress = FakeProgress(ReadyGate() if when == "before" else _Breaking(end_it))
+    await target.roll_out(an_app(2, listen=port), a_deploy(2, web), web, progress)
+
+    assert progress.live is not None
+    assert progress.live.number == 1
+    assert (await answer(port)).text == commit(2)
 
 
 async def test_a_truncated_file_is_written_again(
