@@ -24,9 +24,9 @@ _IN_THE_UNITS = "/opt/deployd/.venv/bin/deployd"
 # ProtectHome= and PrivateTmp= of the service.
 _HIDDEN = tuple(map(Path, ("/root", "/home", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108 - nothing is written there
 _FOR_ALL = """\
-make an environment that every account can read, for example:
-  python3 -m venv /opt/deployd && /opt/deployd/bin/pip install WHEEL && /opt/deployd/bin/deployd install
-  PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install WHEEL
+make an environment that every account can read, with a Python that every account can read, for example:
+  /usr/bin/python3 -m venv /opt/deployd && /opt/deployd/bin/pip install WHEEL && /opt/deployd/bin/deployd install
+  PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --python /usr/bin/python3 WHEEL
   UV_TOOL_DIR=/opt/uv UV_TOOL_BIN_DIR=/usr/local/bin uv tool install --python /usr/bin/python3 WHEEL"""
 
 

@@ -3,6 +3,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,8 +78,11 @@ def test_a_refusal_that_is_not_json_is_shown_as_it_is(serve: Callable[[Answer], 
         EngineApi(url).get("/version")
 
 
-def test_messages_come_one_by_one_until_an_error_among_them(serve: Callable[[Answer], str]) -> None:
-    lines = [{"stream": "Step 1"}, {"stream": "Step 2"}, {"error": "no space left"}]
+@pytest.mark.parametrize("error", [{"error": "no space left"}, {"errorDetail": {"message": "no space left"}}])
+def test_messages_come_one_by_one_until_an_error_among_them(
+    serve: Callable[[Answer], str], error: dict[str, Any]
+) -> None:
+    lines: list[dict[str, Any]] = [{"stream": "Step 1"}, {"stream": "Step 2"}, error]
     url = serve(lambda _: http("200 OK", b"".join(json.dumps(line).encode() + b"\n" for line in lines)))
     came: list[str] = []
     with pytest.raises(Unavailable, match="no space left"):

@@ -81,6 +81,7 @@ def test_a_program_where_the_service_sees_nothing_is_refused_with_what_to_do(par
     with pytest.raises(DeploydError, match="which the service does not see") as refused:
         Program(COMMAND, (Path(part),)).check()
     assert "PIPX_HOME=/opt/pipx" in refused.value.hint
+    assert refused.value.hint.count("/usr/bin/python3") == 3, "each way names a Python that the service sees"
 
 
 def test_a_program_in_a_directory_that_others_may_not_enter_is_refused(
