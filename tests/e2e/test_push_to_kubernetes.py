@@ -27,8 +27,8 @@ target = "kubernetes"
 [app.kubernetes]
 kubeconfig = "KUBECONFIG"
 namespace = "NAMESPACE"
-replicas = 3
-bake = "2s"
+replicas = 2
+bake = "1s"
 patience = "4s"
 progress_deadline = "30s"
 service = {{ type = "NodePort", port = 80 }}
@@ -103,7 +103,7 @@ async def test_pushes_roll_out_on_the_cluster_and_no_request_is_lost(world: Worl
     assert first.status is Status.LIVE, first.reason
     assert [step.name for step in first.steps][:4] == ["fetch", "build", "push", "apply"]
     assert first.digest is not None
-    assert "3 of 3 updated, 3 available" in await world.log(first)
+    assert "2 of 2 updated, 2 available" in await world.log(first)
     load, order = address.load(), [first.commit]
     async with load.running(WHO, kept=0, fresh=6):
         for _ in range(2):
@@ -129,13 +129,13 @@ async def test_the_command_line_asks_the_cluster(world: World) -> None:
     code, out, _ = await deployd(world, "describe", world.app, "--json")
     assert code == 0
     described = json.loads(out)
-    assert len(described["running"]["pods"]) == 3
+    assert len(described["running"]["pods"]) == 2
     code, out, _ = await deployd(world, "exec", world.app, "--", "sh", "-c", "echo $COMMIT; exit 7")
     assert (code, out.strip()) == (7, live.commit)
     code, out, _ = await deployd(world, "applog", world.app, "--tail", "5")
     assert code == 0
-    assert out.count(f"serving {live.commit}") == 3
-    assert (await deployd(world, "scale", world.app, "2"))[0] == 0
+    assert out.count(f"serving {live.commit}") == 2
+    assert (await deployd(world, "scale", world.app, "3"))[0] == 0
     assert (await world.client.ready())["cluster"] == "ok"
 
 
@@ -186,7 +186,7 @@ async def test_a_daemon_killed_during_a_rollout_resumes_and_ends_it(
     load = address.load()
     async with load.running(WHO, kept=0, fresh=4):
         deploy = await world.push(behaviour=behaviour, dockerfile=NON_ROOT)
-        await world.says(deploy, "1 of 3 updated")
+        await world.says(deploy, "1 of 2 updated")
         assert world.daemon.process is not None
         world.daemon.process.kill()
         await world.daemon.process.wait()
