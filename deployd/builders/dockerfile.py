@@ -17,7 +17,7 @@ _FLAG = re.compile(r"--[a-z]\S*\s*")
 _WORD = re.compile(r"""(?:[^\s"']|"(?:\\.|[^"\\])*"|'[^']*')+""")
 _HEREDOC = re.compile(r"""\d*<<(-?)(["']?)([^<"']+)\2""")
 _OFFICIAL = re.compile(r"(?:(?:docker\.io/)?docker/dockerfile(?:-upstream)?)(?:[:@][\w.:@-]+)?")
-_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))")
+VARIABLE = re.compile(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))")
 _PLATFORM_ARGUMENT = re.compile(r"\$\{?((?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT))\b")
 
 # The flags that the classic builder supports; all others need BuildKit.
@@ -110,22 +110,11 @@ def check_classic(dockerfile: Dockerfile, build: Build, args: Mapping[str, str])
         )
 
 
-def check_podman(dockerfile: Dockerfile) -> None:
-    """BuildFailed where a stage is not named as it is spelled: Podman takes `build` and `Build` for two."""
-    for instruction in dockerfile.instructions:
-        spelled = {each.name: each.spelled for each in dockerfile.stages if each.line < instruction.line}
-        for name in _stages_used(instruction):
-            if spelled.get(name.lower(), name) != name:
-                known = spelled[name.lower()]
-                what = f"{name} is not the stage {known} for Podman, which minds upper and lower case"
-                raise dockerfile.problem(instruction.line, what, f"write {known}")
-
-
 def bases(dockerfile: Dockerfile, args: Mapping[str, str]) -> Sequence[str]:
     """The base images of the stages, with the args before the first stage filled in; other stages are left out."""
     names = {stage.name for stage in dockerfile.stages}
     known = dict(_args_before_stages(dockerfile, args))
-    images = (_VARIABLE.sub(lambda match: _value(match, known), stage.image) for stage in dockerfile.stages)
+    images = (VARIABLE.sub(lambda match: _value(match, known), stage.image) for stage in dockerfile.stages)
     return list(dict.fromkeys(image for image in images if image and image.lower() not in names | {"scratch"}))
 
 
@@ -145,13 +134,6 @@ def _beyond_classic(instruction: Instruction, args: Mapping[str, str]) -> str | 
         if argument and argument[1] not in args:
             return f"FROM --platform=${argument[1]}"
     return None
-
-
-def _stages_used(instruction: Instruction) -> Sequence[str]:
-    """The stages, or images, that an instruction reads."""
-    if instruction.name == "FROM":
-        return instruction.rest.split()[:1]
-    return [flag.removeprefix("--from=") for flag in instruction.flags if flag.startswith("--from=")]
 
 
 def _args_before_stages(dockerfile: Dockerfile, args: Mapping[str, str]) -> Iterator[tuple[str, str]]:

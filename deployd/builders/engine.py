@@ -10,13 +10,14 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from deployd.builders import images
+from deployd.builders import images, podman
 from deployd.builders.bases import login_for, pull_all
 from deployd.builders.classic_output import ClassicOutput
-from deployd.builders.dockerfile import Dockerfile, bases, check, check_classic, check_podman, parse, stage
+from deployd.builders.dockerfile import Dockerfile, bases, check, check_classic, parse, stage
 from deployd.builders.outcome import in_time
 from deployd.builders.unfinished import UnfinishedBuild, UnfinishedBuilds
 from deployd.builders.unnamed import UnnamedImages
@@ -109,7 +110,7 @@ class EngineBuilder:
         try:
             async with upload.pieces() as pieces, self._engine() as engine:
                 if await engine.is_podman():
-                    check_podman(dockerfile)
+                    request = _for_podman(request, dockerfile, log)
                 names = bases(dockerfile, request.args)
                 if request.pull:
                     await pull_all(names, partial(self._pull, engine, log), log)
@@ -246,6 +247,15 @@ class EngineBuilder:
                     yield engine
             except TimeoutError as exc:
                 raise Unavailable(f"the engine does not answer within {within or 0:g} s") from exc
+
+
+def _for_podman(request: BuildRequest, dockerfile: Dockerfile, log: Log) -> BuildRequest:
+    """The request as Podman needs it. BuildFailed when it cannot build the Dockerfile."""
+    podman.check(dockerfile)
+    if request.fresh or not (why := podman.why_not_cached(dockerfile)):
+        return request
+    log.write(f"{why}\n")
+    return replace(request, fresh=True)
 
 
 async def _built_image(

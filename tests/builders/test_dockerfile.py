@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployd.builders.dockerfile import bases, check, check_classic, check_podman, parse, stage
+from deployd.builders.dockerfile import bases, check, check_classic, parse, stage
 from deployd.config.app import Build
 from deployd.errors import BuildFailed
 
@@ -28,16 +28,6 @@ def test_the_stage_of_the_app_is_named_as_the_dockerfile_spells_it() -> None:
         *("Base", "Base", "serve"),
         None,
     ]
-
-
-@pytest.mark.parametrize("line", ["FROM build", "COPY --chown=1:1 --from=BUILD /a /b"])
-def test_podman_needs_the_spelling_of_a_stage(line: str) -> None:
-    before = "FROM python AS Build\nRUN true\n"
-    with pytest.raises(BuildFailed, match=r"Dockerfile, line 3: (build|BUILD) is not the stage Build") as failed:
-        check_podman(parse(f"{before}{line}\n".encode()))
-    assert failed.value.hint == "write Build"
-    check_podman(parse(f"{before}{line}\n".replace("build", "Build").replace("BUILD", "Build").encode()))
-    check_podman(parse(b"FROM python AS Python\nFROM python:3.11\nCOPY --from=0 /a /b\n"))
 
 
 def test_stages_and_base_images_are_found() -> None:

@@ -280,6 +280,16 @@ async def test_without_the_cache_every_step_runs_again(bench: Bench) -> None:
     assert log.text.count("ran 21 times") == 2
 
 
+async def test_each_build_has_its_own_args_though_the_steps_before_them_are_cached(
+    bench: Bench, base_images: Engine
+) -> None:
+    requests = [a_request(bench.instance) for _ in range(2)]
+    async with a_context("ARG COMMIT\nENV BUILT=$COMMIT") as context:
+        images_of = [await bench.builder.build(request, context, FakeLog()) for request in requests]
+    found = [base_images.api().get(f"/images/{image.id}/json")["Config"]["Env"] for image in images_of]
+    assert [f"BUILT={request.commit}" in env for request, env in zip(requests, found, strict=True)] == [True, True]
+
+
 async def test_an_image_that_a_person_uses_stays_whole(bench: Bench, base_images: Engine) -> None:
     image = await built(bench, 'CMD ["true"]')
     api = base_images.api()
