@@ -4,10 +4,10 @@ from deployd.builders.engine import EngineBuilder
 from deployd.config.daemon import Config
 from deployd.finding import Finding
 
-_UNSTOPPABLE = (
+UNSTOPPABLE = (
     "Podman cannot stop a build: one that is superseded, cancelled or too slow goes on until its present step has ended"
 )
-_NO_BUILDKIT = 'builder.kind = "buildkit": Podman has no BuildKit'
+NO_BUILDKIT = 'builder.kind = "buildkit": Podman has no BuildKit'
 
 
 async def tried(config: Config, *, podman: bool) -> list[Finding]:
@@ -16,11 +16,11 @@ async def tried(config: Config, *, podman: bool) -> list[Finding]:
     if section.kind == "engine":
         await EngineBuilder(section, state, config.registry).ping()
         hint = "several short steps end sooner than a long one; a Docker Engine can stop them"
-        limits = [Finding("builder", "warning", _UNSTOPPABLE, hint)] if podman else []
+        limits = [Finding("builder", "warning", UNSTOPPABLE, hint)] if podman else []
         return [Finding("builder", "ok", section.kind), *limits]
     if podman and section.address is None:
         hint = 'set it to "engine"'
-        return [Finding("builder", "wrong", _NO_BUILDKIT, hint, in_config=True)]
+        return [Finding("builder", "wrong", NO_BUILDKIT, hint, in_config=True)]
     from deployd.builders.buildkit import BuildkitBuilder  # noqa: PLC0415 - only where it is used
 
     await BuildkitBuilder(section, state, config.registry).ping()

@@ -14,6 +14,8 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
 from deployd.check import _shares, check
+from deployd.check_builder import UNSTOPPABLE
+from deployd.check_podman import NO_NETWORK
 from deployd.config.file import load
 from deployd.engine.client import EngineClient
 from deployd.finding import Finding
@@ -299,6 +301,19 @@ async def test_with_an_engine_the_builder_and_the_gateway_are_tried(
     monkeypatch.setenv("DOCKER_HOST", base_images.url)
     found = {one.what: one.verdict for one in await check(_config(tmp_path, repository))}
     assert (found["engine"], found["builder"], found["gateway"]) == ("ok", "ok", "ok")
+
+
+@pytest.mark.engine
+async def test_with_podman_it_is_told_where_podman_differs(
+    tmp_path: Path, repository: Path, base_images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def podman(_: EngineClient) -> bool:
+        return True
+
+    monkeypatch.setenv("DOCKER_HOST", base_images.url)
+    monkeypatch.setattr(EngineClient, "is_podman", podman)
+    lines = {one.detail for one in await check(_config(tmp_path, repository)) if one.verdict == "warning"}
+    assert {NO_NETWORK, UNSTOPPABLE} <= lines
 
 
 @pytest.mark.engine

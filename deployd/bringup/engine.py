@@ -48,6 +48,7 @@ class Engine:
 
     url: str
     version: str
+    product: str = "Docker Engine"
 
     def api(self, timeout: float = 30) -> EngineApi:
         """A client of its API; each request waits `timeout` seconds for an answer."""
@@ -59,7 +60,9 @@ def find() -> Engine | None:
     for url in _urls():
         api = EngineApi(url, timeout=3)
         if api.ping():
-            return Engine(url, str(api.get("/version")["Version"]))
+            version = api.get("/version")
+            podman = any(part["Name"].startswith("Podman") for part in version.get("Components") or ())
+            return Engine(url, str(version["Version"]), "Podman" if podman else "Docker Engine")
     return None
 
 

@@ -49,7 +49,7 @@ def run(*, once: bool) -> int:
     console = Console(highlight=False)
     console.print("[bold]deployd: from git push to a live, proven model service[/bold]")
     host = engine.ensure(Progress(console))
-    console.print(f"Docker Engine {host.version} at {host.url}")
+    console.print(f"{host.product} {host.version} at {host.url}")
     images.ensure(host, Progress(console))
     with tempfile.TemporaryDirectory(prefix="deployd-demo-") as name:
         directory = Path(name)

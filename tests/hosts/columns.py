@@ -12,6 +12,7 @@ from deployd.bringup import engine as own
 from deployd.bringup import images as base_images
 from deployd.bringup.engine import Engine
 from deployd.bringup.progress import Progress
+from deployd.check_builder import NO_BUILDKIT, UNSTOPPABLE
 from deployd.check_podman import NO_NETWORK
 from tests.hosts.features import BUILDKIT_BUILDS, RESTARTED, STOPPED_BUILDS, Feature
 from tests.hosts.matrix import CLUSTERS, ENGINES, Table
@@ -107,8 +108,8 @@ COLUMNS = (
         "podman",
         _podman,
         {
-            BUILDKIT_BUILDS: "Podman has no BuildKit, and deployd check refuses it",
-            STOPPED_BUILDS: "Podman cannot stop a build, and deployd check says so",
+            BUILDKIT_BUILDS: f"check refuses it: {NO_BUILDKIT}",
+            STOPPED_BUILDS: f"told by check: {UNSTOPPABLE}",
             RESTARTED: "Podman's containers run without an engine that could restart",
         },
         {
