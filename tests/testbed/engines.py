@@ -125,7 +125,8 @@ class OtherEngine:
   to end it                     python -m tests.testbed stop {self.name}"""
 
     def start(self, daemon: list[str], environment: dict[str, str]) -> None:
-        """Start `daemon` of the root, and wait until it answers; Unavailable with the end of its log when it does not."""
+        """Start `daemon` of the root, and wait until it answers; Unavailable with the end of its log when it does not, and nothing of
+        it is left."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._write_clients()
         self.namespace.up()
@@ -146,6 +147,7 @@ class OtherEngine:
         deadline = monotonic() + _WITHIN_S
         while not self.api().ping():
             if gone(pid) or monotonic() > deadline:
+                self.stop()
                 raise Unavailable(f"{self.name} did not start", hint=log.read_text(errors="replace")[-2000:])
             sleep(0.05)
 
