@@ -125,8 +125,7 @@ class OtherEngine:
   to end it                     python -m tests.testbed stop {self.name}"""
 
     def start(self, daemon: list[str], environment: dict[str, str]) -> None:
-        """Start `daemon` of the root, and wait until it answers; Unavailable with the end of its log when it does not, and nothing of
-        it is left."""
+        """Start `daemon` of the root and wait until it answers. Else end it: Unavailable, with the end of its log."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._write_clients()
         self.namespace.up()
