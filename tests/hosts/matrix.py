@@ -113,9 +113,14 @@ def _behind(one: Found, feature: str) -> list[str]:
         return []
     if shown.verdict == "holds":
         where = f"- {one.title.partition(',')[0]}, {feature}: told by check"
-        return [f"{where}: `{test.rpartition('::')[2]}`: {line}" for test, line in shown.told.items()]
-    told = ", ".join(f"`{name.rpartition('::')[2]}`" for name in shown.failed) or "; ".join(shown.reasons)
+        by_line = {line: [test for test in shown.told if shown.told[test] == line] for line in shown.told.values()}
+        return [f"{where}: {_short(tests)}: {line}" for line, tests in by_line.items()]
+    told = _short(shown.failed) or "; ".join(shown.reasons)
     return [f"- {one.title.partition(',')[0]}, {feature}: {shown.verdict}: {told}"]
+
+
+def _short(tests: Sequence[str]) -> str:
+    return ", ".join(f"`{test.rpartition('::')[2]}`" for test in tests)
 
 
 def _by_numbers(title: str) -> list[str | int]:

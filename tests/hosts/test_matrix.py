@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from deployd.builders.engine import EngineBuilder
+from deployd.check_builder import tried
 from deployd.check_podman import limits
 from deployd.config.daemon import Config
 from tests.hosts import matrix
 from tests.hosts.columns import COLUMNS
+from tests.hosts.features import BUILDKIT_BUILDS, STOPPED_BUILDS
 from tests.hosts.matrix import CLUSTERS, ENGINES, Cell, Found, Table
 from tests.tally import Tally
 from tests.tally import Test as Ran
@@ -97,15 +100,25 @@ def test_the_features_name_tests_that_there_are(table: Table) -> None:
         assert (ROOT / file).exists(), chosen
 
 
-def test_what_may_fail_on_podman_is_told_by_check() -> None:
+async def test_what_may_fail_on_podman_is_told_by_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def answers(_: EngineBuilder) -> None:
+        """An engine that is there."""
+
+    monkeypatch.setattr(EngineBuilder, "ping", answers)
     (podman,) = (column for column in COLUMNS if column.told)
     assert podman.name == "podman"
     app = {"name": "iris", "repo": "/iris.git", "branch": "main", "gateway": {"listen": 8000}}
-    lines = {finding.detail for finding in limits(Config.model_validate({"app": [app]}))}
-    assert lines == set(podman.told.values())
+    lines = set[str]()
+    for kind in ("engine", "buildkit"):
+        settings = {"server": {"state_dir": str(tmp_path)}, "builder": {"kind": kind}, "app": [app]}
+        config = Config.model_validate(settings)
+        found = [*await tried(config, podman=True), *limits(config)]
+        lines |= {finding.detail for finding in found if finding.verdict != "ok"}
+    assert set(podman.told.values()) <= lines
+    assert all(podman.not_here[feature].endswith(tuple(lines)) for feature in (BUILDKIT_BUILDS, STOPPED_BUILDS))
     for name in podman.told:
         file, _, test = name.partition("::")
-        assert test in functions_of(ROOT / file)
+        assert test.partition("[")[0] in functions_of(ROOT / file)
 
 
 def test_every_test_of_the_cluster_stands_in_one_row() -> None:
