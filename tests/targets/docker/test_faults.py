@@ -127,12 +127,12 @@ async def test_a_roll_out_starts_a_haproxy_again_that_ended_before_or_during_it(
         if how == "stopped":
             api.post(f"{gateway}/stop?t=0")
             return
-        for _ in range(5):  # the engine waits twice as long each time
+        for _ in range(5):  # a Docker Engine waits twice as long each time, Podman never
             while (state := api.get(f"{gateway}/json")["State"])["Restarting"] or not state["Pid"]:
                 time.sleep(0.01)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(state["Pid"], signal.SIGKILL)
-            while not api.get(f"{gateway}/json")["State"]["Restarting"]:
+            while api.get(f"{gateway}/json")["State"]["Pid"] == state["Pid"]:
                 time.sleep(0.01)
 
     if when == "before":
