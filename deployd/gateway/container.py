@@ -101,12 +101,6 @@ class GatewayContainer:
             raise Unavailable("the gateway's container does not exist")
         return self._runtime(found)
 
-    async def answering(self) -> Runtime:
-        """The connection to HAProxy's runtime API, once HAProxy answers: it may have started a moment ago."""
-        if await self.runs():
-            await self.wait_ready()
-        return await self.runtime()
-
     async def replaced(self) -> list[Runtime]:
         """The replaced HAProxy that still serves its open connections, if there is one that can be told anything."""
         found = await self._replaced()

@@ -63,8 +63,7 @@ class Gateway(Switchboard):
         """Listen for `apps`; a request to an app without a release gets a 503. At most one reload, which loses no connection.
         A HAProxy that has just started is waited for, and one that has ended is started."""
         async with self._lock:
-            if self._routes or await self.container.runs():
-                await self._up()
+            await self._bring_up()
             wanted = dict(self._routes)
             for app in apps:
                 route = self._possible(Route.of(app))

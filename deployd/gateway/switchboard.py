@@ -15,7 +15,6 @@ from deployd.gateway.addresses import ports
 from deployd.gateway.container import GatewayContainer
 from deployd.gateway.file import ConfigFile
 from deployd.gateway.moves import move, undo
-from deployd.gateway.runtime import Runtime
 from deployd.gateway.share import map_file, no_share, share
 from deployd.gateway.slots import Endpoint, Route, Slot, Use, all_draining, as_reported, beside, freed, switched
 from deployd.gateway.text import Listeners, render
@@ -34,13 +33,19 @@ class Switchboard:
         self._routes: dict[str, Route] = {}
         self._lock = asyncio.Lock()
 
+    async def bring_up(self) -> None:
+        """Make sure that HAProxy answers, for a roll-out that goes on: as it is, whatever was configured meanwhile."""
+        async with self._lock:
+            await self._bring_up()
+
     async def switch(self, app: str, endpoint: Endpoint) -> Endpoint | None:
         """Send all traffic of `app` to `endpoint`, for every client at once. What served before is returned; it drains.
 
         When that fails, it is undone first. The file is not written: `save` does that.
         """
         async with self._lock:
-            runtime, route = await self._up(), self._routes[app]
+            await self._bring_up()
+            runtime, route = await self.container.runtime(), self._routes[app]
             now, sessions = await together(runtime.slots(route.backend), runtime.sessions(route.backend))
             if not now:
                 raise Unavailable(f"the gateway does not know {app}")
@@ -144,13 +149,14 @@ class Switchboard:
         """The apps that the gateway listens for."""
         return tuple(self._routes)
 
-    async def _up(self) -> Runtime:
-        """HAProxy's runtime API, for a roll-out: HAProxy is waited for if it has just started, and started if it has ended."""
-        if self._routes and not await self.container.runs():
+    async def _bring_up(self) -> None:
+        """Wait for a HAProxy that has just started, and start one that has ended."""
+        if await self.container.runs():
+            await self.container.wait_ready()
+        elif self._routes:
             if not self._is_written:
                 self._write(self._routes)
             await self.container.ensure(ports(self._listeners, self._routes))
-        return await self.container.answering()
 
     async def _end_shares(self) -> None:
         """An earlier run of the daemon may have died in the middle of a canary."""

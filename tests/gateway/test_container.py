@@ -81,6 +81,6 @@ class _Starting:
 async def test_a_gateway_that_has_just_started_is_waited_for(tmp_path: Path) -> None:
     engine: Any = type("Engine", (), {"containers": (starting := _Starting(tmp_path))})()
     container = GatewayContainer(cast("EngineClient", engine), "here", GatewaySection(), tmp_path)
-    runtime = await container.answering()
+    await container.wait_ready()
     async with starting.server:
-        assert (await runtime.workers()).current == 7
+        assert (await (await container.runtime()).workers()).current == 7

@@ -134,7 +134,7 @@ class Rollout:
 
     async def _served(self) -> Endpoint | None:
         """What has the traffic. HAProxy may have ended since the roll-out began: then it is up again first."""
-        await self._gateway.ensure([self._app])
+        await self._gateway.bring_up()
         return await self._gateway.serving(self._app.name)
 
     async def _cut_over(self, running: Running) -> None:

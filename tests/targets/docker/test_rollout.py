@@ -11,6 +11,7 @@ from deployd.bringup.ports import free_port
 from deployd.domain import Image
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gates.ready import ReadyGate
+from deployd.ports.gate import Candidate
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fakes import FakeLog, FakeProgress
@@ -62,6 +63,26 @@ async def test_a_release_drains_at_its_own_port_after_the_configured_port_has_ch
     await target.sweep(moved, 2, log)
     assert f"deployd-{instance}-{NAME}-1 drained and stopped" in log.text
     leaks.expect(f"container deployd-{instance}-{NAME}-2", "container deployd-gateway-*", "network deployd-*")
+
+
+class Moved(FakeProgress):
+    """Somebody gives the app another port while its candidate is proven."""
+
+    def __init__(self, target: DockerTarget, port: int) -> None:
+        super().__init__(ReadyGate())
+        self._target = target
+        self._port = port
+
+    async def prove(self, candidate: Candidate) -> None:
+        await self._target._gateway.ensure([an_app(1, listen=self._port)])
+        await super().prove(candidate)
+
+
+async def test_a_port_that_is_configured_during_a_roll_out_stays(target: DockerTarget, web: Image) -> None:
+    port = free_port()
+    app = an_app(1, listen=free_port(), gateway={"weights": [50, 100]})
+    await target.roll_out(app, a_deploy(1, web), web, Moved(target, port))
+    assert (await answer(port)).text == commit(1)
 
 
 async def test_in_five_swaps_under_load_no_request_is_lost_and_no_old_release_answers_after_a_new_one(
