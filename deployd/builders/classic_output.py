@@ -16,11 +16,14 @@ from deployd.ports.log import Log
 
 _STEP = re.compile(r"(?:Step (\d+/\d+) :|(?:\[\d+/\d+\] )?STEP (\d+/\d+):) (.*?)\s*", re.DOTALL)
 _RUNNING = re.compile(r" ---> Running in ([0-9a-f]{12,64})\s*")
-_LAYER = re.compile(r"(?: ---|--)> (?:Using cache )?([0-9a-f]{12,64})\s*")
+_LAYER = re.compile(r"(?: ---|--)> (Using cache )?([0-9a-f]{12,64})\s*")
+_CACHED = re.compile(r" ---> Using cache\s*")
 _LAYER_GONE = re.compile(
     r'unknown parent image ID|No such image: sha256:[0-9a-f]{64}|unable to find image "sha256:[0-9a-f]{64}"'
 )
 _MOST_STAGES = 100
+_MOST_LAYERS = 1000
+_SHORT = 12
 _OF_ENGINE = re.compile(r"(?: ---|--)> |Removing intermediate container |(?:\[\d+/\d+\] )?S(?:tep|TEP) |COMMIT ")
 # Podman's words for a step that failed, and for a base image that it could not get.
 _ENDED = re.compile(r"building at STEP .*: exit status (\d+)$", re.DOTALL)
@@ -43,6 +46,8 @@ class ClassicOutput:
         self._stages = deque[str](
             maxlen=_MOST_STAGES
         )  # the last layers of the former ones, which Podman does not tell again
+        self._layers: dict[str, bool] = {}  # whether each came from the cache when it was told first
+        self._cached = False  # the layer that is told next
         self._log = log
         self._step = ""
         self._from = False
@@ -65,7 +70,13 @@ class ClassicOutput:
         """The ids of the results, and of the last layer; of Podman also those of the last layers of former stages."""
         return [each for each in (*self.images, *self._stages, self.layer) if each]
 
+    @property
+    def cached(self) -> list[str]:
+        """The beginnings of the ids of the layers that the engine took from its cache, but for those that this build made."""
+        return [layer for layer, cached in self._layers.items() if cached]
+
     def _read(self, text: str) -> None:
+        cached, self._cached = self._cached, _CACHED.fullmatch(text) is not None
         if step := _STEP.fullmatch(text):
             instruction = " ".join(step[3].split())
             self._step = f"step {step[1] or step[2]}: {instruction[:160]}"
@@ -76,7 +87,9 @@ class ClassicOutput:
         elif running := _RUNNING.fullmatch(text):
             self.container = running[1]
         elif layer := _LAYER.fullmatch(text):
-            self.layer = layer[1]
+            self.layer = layer[2]
+            if len(self._layers) < _MOST_LAYERS:
+                self._layers.setdefault(self.layer[:_SHORT], cached or layer[1] is not None)
 
     def _pull(self, message: Mapping[str, Any]) -> None:
         """Log a line for each image and each layer that is pulled, but none for every step of a progress bar."""

@@ -142,7 +142,7 @@ class EngineBuilder:
                 output.began = output.began or running.began
                 async for message in running.messages:
                     output.take(message)
-                    unfinished.note(output.began.timestamp(), output.told, output.container)
+                    unfinished.note(output.began.timestamp(), output.told, output.container, output.cached)
         except Refused as refused:
             if refused.status >= 500:
                 raise
@@ -210,7 +210,8 @@ class EngineBuilder:
             return
         try:
             async with self._engine(_ANSWER_SECONDS) as engine:
-                self._unnamed.add(await images.left(engine, output.told, output.began.timestamp()))
+                began = output.began.timestamp()
+                self._unnamed.add(await images.left(engine, output.told, output.cached, began))
         except Unavailable as exc:
             _logger.warning("Cannot record which unnamed layers a build left: %s", exc)
             return
@@ -225,7 +226,7 @@ class EngineBuilder:
             if build.container is not None and await engine.containers.inspect(build.container) is not None:
                 continue
             if build.began is not None:
-                self._unnamed.add(await images.left_by_cut(engine, build.told, build.began))
+                self._unnamed.add(await images.left_by_cut(engine, build.told, build.cached, build.began))
             build.settled()
 
     async def _pull(self, engine: EngineClient, log: Log, name: str) -> None:

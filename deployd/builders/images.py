@@ -5,10 +5,10 @@ that we gave it, so whatever a person named, started or built from it stays.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from deployd.builders.layers import made_last, made_on_the_way, to_trim
+from deployd.builders.layers import among, made_last, made_on_the_way, to_trim
 from deployd.builders.sizes import layer_sizes
 from deployd.builders.unnamed import UnnamedImages
 from deployd.domain import Base, Image
@@ -83,22 +83,26 @@ async def trim(engine: EngineClient, unnamed: UnnamedImages, limit_bytes: int, *
     return freed
 
 
-async def left(engine: EngineClient, told: Iterable[str], began: float) -> list[str]:
-    """The unnamed layers that a build made, by the ids that it told and its start."""
+async def left(engine: EngineClient, told: Iterable[str], cached: Collection[str], began: float) -> list[str]:
+    """The unnamed layers that a build made, by the ids that it told, those of them that it took from the cache, and its start.
+
+    What came from the cache, or is older than the build, another program may have made, and may stand on."""
     if await engine.is_podman():
-        return made_on_the_way(await engine.images.all(), told, began)
-    layers = [layer for each in told for layer in reversed(await engine.images.history(each))]
-    # A layer older than the build came from the cache; another program may have made it.
-    return list(dict.fromkeys(each["Id"] for each in layers if not each["Tags"] and each["Created"] >= began))
+        made = made_on_the_way(await engine.images.all(), told, began)
+    else:
+        layers = [layer for each in told for layer in reversed(await engine.images.history(each))]
+        made = list(dict.fromkeys(each["Id"] for each in layers if not each["Tags"] and each["Created"] >= began))
+    others = among(made, cached)
+    return [each for each in made if each not in others]
 
 
-async def left_by_cut(engine: EngineClient, told: Sequence[str], began: float) -> list[str]:
+async def left_by_cut(engine: EngineClient, told: Sequence[str], cached: Collection[str], began: float) -> list[str]:
     """The same of a build that was cut off, with the layer that its present step still made."""
-    made = await left(engine, told, began)
+    made = await left(engine, told, cached, began)
     # Only the engine tells full ids, those of results: what a build can forge does no harm.
     listed = await engine.images.all()
-    results = {each["Id"] for each in listed if each["Id"] in told and not names(each)}
-    return [*made, *made_last(listed, results.union(made), began)]
+    results = {each["Id"] for each in listed if each["Id"] in told and not names(each)}.difference(among(told, cached))
+    return [*made, *made_last(listed, results.union(among(made, told)), began)]
 
 
 def brought(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[str]:

@@ -33,11 +33,16 @@ def to_trim(listed: Sequence[Mapping[str, Any]], ours: Collection[str], limit_by
     return going
 
 
+def among(layers: Iterable[str], told: Iterable[str]) -> list[str]:
+    """The layers whose ids, or their beginnings, were told."""
+    digits = tuple(each.removeprefix(_ALGORITHM) for each in told)
+    return [each for each in layers if each.removeprefix(_ALGORITHM).startswith(digits)]
+
+
 def made_on_the_way(listed: Sequence[Mapping[str, Any]], told: Iterable[str], began: float) -> list[str]:
     """The unnamed images that were made since then on the way to those whose ids, or their beginnings, were told."""
     known, found = {image["Id"]: image for image in listed}, dict[str, None]()
-    digits = tuple(each.removeprefix(_ALGORITHM) for each in told)
-    for top in (each for each in known if each.removeprefix(_ALGORITHM).startswith(digits)):
+    for top in among(known, told):
         at = known.get(top)
         while at is not None and at["Created"] >= began:
             found |= {} if names(at) else {at["Id"]: None}

@@ -1,7 +1,8 @@
 """What builds told of their layers, on disk until it is settled which layers they left: a kill in between loses none of them.
 
-One file per build: its start by the engine's clock, then the ids of its results and of its last layer, and the container of its
-present step. Losing one only leaves layers behind, so an error of the disk is logged and fails no build or clean-up.
+One file per build: its start by the engine's clock, then the ids of its results and of its last layer, the container of its
+present step, and the layers that it took from the cache. Losing one only leaves layers behind, so an error of the disk is logged
+and fails no build or clean-up.
 """
 
 import logging
@@ -16,27 +17,31 @@ _logger = logging.getLogger(__name__)
 _ID = re.compile("(?:sha256:)?[0-9a-f]{12,64}")
 _SCRATCH = ".new"
 _RUNNING = "running in "
+_CACHED = "from the cache "
 
 
 class UnfinishedBuild:
     """The file of one build. `began`: its start, None before it is known; `told`: ids, full or short; `container`: that of its
-    present step, which the build can forge."""
+    present step, which the build can forge; `cached`: ids of layers that it took from the cache."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.began: float | None = None
         self.told: Sequence[str] = ()
         self.container: str | None = None
+        self.cached: Sequence[str] = ()
 
-    def note(self, began: float, told: Sequence[str], container: str | None = None) -> None:
+    def note(self, began: float, told: Sequence[str], container: str | None = None, cached: Sequence[str] = ()) -> None:
         """Write what was told so far, unless it is written."""
-        if (told, container) == (self.told, self.container) or not told:
+        if (told, container, cached) == (self.told, self.container, self.cached) or not told:
             return
-        self.began, self.told, self.container = began, told, container
+        self.began, self.told, self.container, self.cached = began, told, container, cached
+        running = [container] if container else []
+        lines = [*told, *(f"{_RUNNING}{each}" for each in running), *(f"{_CACHED}{each}" for each in cached)]
         scratch = self._path.with_suffix(_SCRATCH)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            scratch.write_text("\n".join([str(began), *told, *([f"{_RUNNING}{container}"] if container else [])]))
+            scratch.write_text("\n".join([str(began), *lines]))
             scratch.replace(self._path)
         except OSError as exc:
             _logger.warning("Cannot note which layers a build makes: %s", exc.strerror)
@@ -49,15 +54,21 @@ class UnfinishedBuild:
         except (OSError, ValueError) as exc:
             _logger.warning("Cannot read which layers a build made: %s", exc)
             return
-        self.told = [line for line in lines if _ID.fullmatch(line)]
-        running = [line.removeprefix(_RUNNING) for line in lines if line.startswith(_RUNNING)]
-        self.container = next((each for each in running if _ID.fullmatch(each)), None)
+        self.told = _ids(lines, "")
+        self.container = next(iter(_ids(lines, _RUNNING)), None)
+        self.cached = _ids(lines, _CACHED)
 
     def settled(self) -> None:
         """Remove the file, and the directory with the last one."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
             self._path.parent.rmdir()
+
+
+def _ids(lines: Sequence[str], word: str) -> list[str]:
+    """The ids that stand after that word."""
+    found = [line.removeprefix(word) for line in lines if line.startswith(word)]
+    return [each for each in found if _ID.fullmatch(each)]
 
 
 class UnfinishedBuilds:

@@ -45,6 +45,16 @@ def test_the_image_of_each_stage_is_known() -> None:
     assert output.images == ["sha256:1", "sha256:2"]
 
 
+def test_the_layers_from_the_cache_are_known_but_for_those_that_the_build_made_itself() -> None:
+    cached: dict[str, Any] = {"stream": " ---> Using cache\n"}
+    base, made, others = ({"stream": f" ---> {digit * 12}\n"} for digit in "012")
+    second = [{"stream": "Step 3/4 : FROM y"}, base, {"stream": "Step 4/4 : ENV A=1"}, cached]
+    output, _ = read({"stream": "Step 1/4 : FROM x"}, base, *RUN, made, *second, made)
+    assert output.cached == []
+    output, _ = read(*second, others, {"stream": "Step 5/5 : FROM 0"}, others, *RUN, cached, {"stream": "\n"}, made)
+    assert output.cached == ["2" * 12]
+
+
 def test_a_pull_logs_one_line_for_each_layer() -> None:
     bar = [
         {"status": "Downloading", "id": "a1", "progressDetail": {"current": n, "total": 99}, "progress": "[=>  ]"}
@@ -142,6 +152,7 @@ def test_podmans_words_are_read_too() -> None:
     for message in PODMAN:
         output.take(message)
     assert (output.podman, output.layer, output.failed) == (True, "f9c2e6d9f837", False)
+    assert output.cached == ["f9c2e6d9f837"]
 
 
 def test_of_podman_the_last_layer_of_each_stage_is_known() -> None:

@@ -14,6 +14,7 @@ import pytest
 from deployd.bringup.engine import Engine
 from deployd.builders.engine import EngineBuilder
 from deployd.builders.unfinished import UnfinishedBuilds
+from deployd.builders.upload import tar_of
 from deployd.config.daemon import BuilderSection, Registry
 from deployd.engine.client import EngineClient
 from deployd.errors import BuildFailed, Unavailable
@@ -216,6 +217,36 @@ async def test_the_layers_of_a_build_that_was_cut_off_are_settled_once_its_prese
     await builder.trim(0)
     assert not {layer, last} & everything(base_images)
     assert kept(tmp_path) == ["unnamed-images"]
+
+
+@pytest.mark.engine
+async def test_a_layer_that_another_made_meanwhile_stays_when_a_build_took_it_from_the_cache(
+    base_images: Engine, leaks: Leaks, tmp_path: Path
+) -> None:
+    """The other build may stand on it between two of its steps."""
+    leaks.expect("image deployd/*/iris:*")
+    builder, log, began = a_builder(base_images, tmp_path), TellingLog("started\n"), int(time.time())
+    ours = f"RUN echo {leaks.instance}; echo started; until [ -s /go ]; do sleep 0.1; done"
+    theirs = f"FROM {BUSYBOX}\nRUN echo {leaks.instance} > /theirs\n"
+    text = f"FROM {BUSYBOX} AS one\n{ours}\n{theirs}COPY --from=one /go /\n"
+    async with a_context(text) as context, EngineClient(base_images.url) as client:
+        build = asyncio.create_task(builder.build(a_request(leaks.instance), context, log))
+        await asyncio.wait_for(log.told.wait(), 60)
+        async with client.images.build({"rm": "1"}, {}, tar_of(theirs)) as other:
+            (layer,) = [message["aux"]["ID"] async for message in other.messages if "aux" in message]
+        step = log.text.rpartition("Running in ")[2].split()[0]
+        assert await client.containers.execute(step, ["sh", "-c", "echo > /go"], ignored) == 0
+        await builder.remove(await build)
+        assert len(builder._unnamed.all()) == 2
+        cut = UnfinishedBuilds(tmp_path / "unfinished-builds").new()
+        cut.note(began, [layer], None, [layer.removeprefix("sha256:")[:12]])
+        await builder.trim(0)
+        assert builder._unnamed.all() == []
+        assert layer in await client.images.remove(layer)
+
+
+async def ignored(_: bytes) -> None:
+    """What a command prints."""
 
 
 async def a_step(client: EngineClient, image: str, text: str) -> str:

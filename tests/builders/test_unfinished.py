@@ -18,6 +18,10 @@ def test_what_was_told_last_is_known_after_a_kill_until_it_is_settled(tmp_path: 
     build.note(1764237600.0, [RESULT, LAYER], CONTAINER)
     (found,) = UnfinishedBuilds(tmp_path / "builds").all()
     assert (found.began, found.told, found.container) == (1764237600.0, [RESULT, LAYER], CONTAINER)
+    assert found.cached == []
+    build.note(1764237600.0, [RESULT, LAYER], CONTAINER, [LAYER])
+    (found,) = UnfinishedBuilds(tmp_path / "builds").all()
+    assert (found.told, found.container, found.cached) == ([RESULT, LAYER], CONTAINER, [LAYER])
     found.settled()
     build.settled()
     assert UnfinishedBuilds(tmp_path / "builds").all() == []
@@ -31,10 +35,10 @@ def test_a_build_that_told_nothing_is_not_noted(tmp_path: Path) -> None:
 
 
 def test_what_is_no_id_is_not_read_and_a_half_written_file_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "one").write_text(f"1.5\n../../etc\n{LAYER}\nsha256:22\nrunning in ../x")
+    (tmp_path / "one").write_text(f"1.5\n../../etc\n{LAYER}\nsha256:22\nrunning in ../x\nfrom the cache x")
     (tmp_path / "two.new").write_text("1")
     (found,) = UnfinishedBuilds(tmp_path).all()
-    assert (found.began, found.told, found.container) == (1.5, [LAYER], None)
+    assert (found.began, found.told, found.container, found.cached) == (1.5, [LAYER], None, [])
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
