@@ -17,7 +17,7 @@ _FLAG = re.compile(r"--[a-z]\S*\s*")
 _WORD = re.compile(r"""(?:[^\s"']|"(?:\\.|[^"\\])*"|'[^']*')+""")
 _HEREDOC = re.compile(r"""\d*<<(-?)(["']?)([^<"']+)\2""")
 _OFFICIAL = re.compile(r"(?:(?:docker\.io/)?docker/dockerfile(?:-upstream)?)(?:[:@][\w.:@-]+)?")
-VARIABLE = re.compile(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))")
 _PLATFORM_ARGUMENT = re.compile(r"\$\{?((?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT))\b")
 
 # The flags that the classic builder supports; all others need BuildKit.
@@ -114,7 +114,7 @@ def bases(dockerfile: Dockerfile, args: Mapping[str, str]) -> Sequence[str]:
     """The base images of the stages, with the args before the first stage filled in; other stages are left out."""
     names = {stage.name for stage in dockerfile.stages}
     known = dict(_args_before_stages(dockerfile, args))
-    images = (VARIABLE.sub(lambda match: _value(match, known), stage.image) for stage in dockerfile.stages)
+    images = (_VARIABLE.sub(lambda match: _value(match, known), stage.image) for stage in dockerfile.stages)
     return list(dict.fromkeys(image for image in images if image and image.lower() not in names | {"scratch"}))
 
 

@@ -1,8 +1,11 @@
 """What Podman's builder makes of a Dockerfile otherwise than a Docker Engine's. Pure."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 
-from deployd.builders.dockerfile import VARIABLE, Dockerfile, Instruction
+from deployd.builders.dockerfile import Dockerfile, Instruction
+
+_VARIABLE = re.compile(r"\$\{?(\w+)")  # also in the default of another one
 
 
 def check(dockerfile: Dockerfile) -> None:
@@ -43,7 +46,5 @@ def _stages_used(instruction: Instruction) -> Sequence[str]:
     return [flag.removeprefix("--from=") for flag in instruction.flags if flag.startswith("--from=")]
 
 
-def _variables(instruction: Instruction) -> Iterator[str]:
-    for text in (*instruction.flags, instruction.rest):
-        for found in VARIABLE.finditer(text):
-            yield found[1] or found[3]
+def _variables(instruction: Instruction) -> Sequence[str]:
+    return _VARIABLE.findall(" ".join((*instruction.flags, instruction.rest)))

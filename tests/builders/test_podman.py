@@ -20,6 +20,8 @@ def test_podman_needs_the_spelling_of_a_stage(line: str) -> None:
     [
         ("FROM x\nARG COMMIT\nENV C=$COMMIT\n", 3),
         ('FROM x\nARG COMMIT=\nLABEL a=b c="${COMMIT:-none}"\n', 3),
+        ('FROM x\nARG COMMIT=\nLABEL a="${VERSION:-$COMMIT}"\n', 3),
+        ("FROM x\nARG COMMIT=\nENV C=${COMMIT:+built}\n", 3),
         ("FROM x\nRUN true\nARG COMMIT\nCOPY --chown=$COMMIT /a /b\n", 4),
         ("FROM x\nARG COMMIT\nRUN true\nFROM y\nARG COMMIT\nWORKDIR /$COMMIT\n", 6),
         ("FROM x\nARG A=1 COMMIT=2\nUSER $COMMIT\n", 3),
