@@ -139,8 +139,11 @@ def runtime_options() -> list[str]:
     if _may_lower_oom_score():
         return []
     script = directory() / "runc-without-negative-oom-score"
-    script.write_text(RUNTIME)
-    script.chmod(0o755)
+    if not script.exists() or script.read_text() != RUNTIME:
+        made = script.with_suffix(f".{os.getpid()}")  # a running engine may be starting the present one
+        made.write_text(RUNTIME)
+        made.chmod(0o755)
+        made.replace(script)
     return ["--add-runtime", f"wrap={script}", "--default-runtime", "wrap"]
 
 

@@ -127,12 +127,15 @@ async def test_a_roll_out_starts_a_haproxy_again_that_ended_before_or_during_it(
         if how == "stopped":
             api.post(f"{gateway}/stop?t=0")
             return
+        until = time.monotonic() + 60  # a thread that went on would keep the loop of the test from ending
         for _ in range(5):  # a Docker Engine waits twice as long each time, Podman never
             while (state := api.get(f"{gateway}/json")["State"])["Restarting"] or not state["Pid"]:
+                assert time.monotonic() < until
                 time.sleep(0.01)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(state["Pid"], signal.SIGKILL)
             while api.get(f"{gateway}/json")["State"]["Pid"] == state["Pid"]:
+                assert time.monotonic() < until
                 time.sleep(0.01)
 
     if when == "before":
