@@ -36,10 +36,10 @@ class Stage:
 
 
 STAGES = (
-    Stage("the tests that need no engine", 110, ("-m", FAST, f"--numprocesses={_WORKERS}", "--dist=worksteal")),
+    Stage("the tests that need no engine", 90, ("-m", FAST, f"--numprocesses={_WORKERS}", "--dist=worksteal")),
     Stage(
         "the tests on real engines and clusters, and the slow ones",
-        1_800,
+        1_650,
         ("-m", f"not ({FAST})", "--numprocesses=5", "--dist=loadgroup", "--no-loadscope-reorder"),
     ),
 )
