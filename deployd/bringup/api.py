@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from deployd.engine import podman
 from deployd.engine.endpoint import config_directory
 from deployd.engine.stream import fault_in
 from deployd.errors import Unavailable
@@ -48,6 +49,11 @@ class EngineApi:
                 return response.read() == b"OK"
         except Unavailable:
             return False
+
+    def is_podman(self) -> bool:
+        """Whether Podman answers in the place of a Docker Engine."""
+        with self._exchange("GET", "/_ping") as response:
+            return podman.HEADER in response.headers
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Send `body` as JSON; the JSON of the answer, or None when it is empty."""

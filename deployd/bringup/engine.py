@@ -60,9 +60,8 @@ def find() -> Engine | None:
     for url in _urls():
         api = EngineApi(url, timeout=3)
         if api.ping():
-            version = api.get("/version")
-            podman = any(part["Name"].startswith("Podman") for part in version.get("Components") or ())
-            return Engine(url, str(version["Version"]), "Podman" if podman else "Docker Engine")
+            product = "Podman" if api.is_podman() else "Docker Engine"
+            return Engine(url, str(api.get("/version")["Version"]), product)
     return None
 
 

@@ -43,9 +43,8 @@ class ClassicOutput:
         self.layer: str | None = None
         self.container: str | None = None
         self.podman = self.failed = False
-        self._stages = deque[str](
-            maxlen=_MOST_STAGES
-        )  # the last layers of the former ones, which Podman does not tell again
+        # The last layers of the former stages, which Podman does not tell again.
+        self._stages: deque[str] = deque(maxlen=_MOST_STAGES)
         self._layers: dict[str, bool] = {}  # whether each came from the cache when it was told first
         self._cached = False  # the layer that is told next
         self._log = log

@@ -47,7 +47,7 @@ class EngineClient:
         return found
 
     async def info(self) -> dict[str, Any]:
-        """The engine's description of itself and of its machine. It is asked once: an answer takes it two processes."""
+        """The engine's description of itself and of its machine. It is asked once: the engine starts two processes for it."""
         if not self._info:
             self._info = await self._connection.ask("asking the engine for its description", "info")
         return self._info

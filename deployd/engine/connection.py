@@ -15,6 +15,7 @@ from aiodocker.execs import Exec as Exec
 from aiodocker.stream import Stream as Stream
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 
+from deployd.engine import podman
 from deployd.engine.endpoint import endpoint, given
 from deployd.engine.stream import fault_in
 from deployd.errors import Unavailable
@@ -120,7 +121,7 @@ class Connection:
                     raise Refused("asking the engine", _message(answer, await answer.text()), answer.status)
                 if (version := answer.headers.get("Api-Version")) is None:
                     raise Unavailable("asking the engine: it does not say the version of its API", hint=_WHAT)
-                self._podman = "Libpod-Api-Version" in answer.headers
+                self._podman = podman.HEADER in answer.headers
                 self.client.api_version = f"v{version}"
         return self.client.api_version
 

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+HEADER = "Libpod-Api-Version"
+"""What its answers to `_ping` have, and a Docker Engine's have not."""
+
 NO_PATH = "statfs "
 """How Podman's words begin when it refuses a path of the host that is not there."""
 

@@ -54,6 +54,12 @@ def test_a_404_is_none(serve: Callable[[Answer], str]) -> None:
     assert EngineApi(url).delete("/images/none") is False
 
 
+@pytest.mark.parametrize(("header", "podman"), [("Libpod-Api-Version: 5.8.6\r\n", True), ("", False)])
+def test_podman_is_known_by_its_answer_to_a_ping(serve: Callable[[Answer], str], header: str, podman: bool) -> None:
+    answer = f"HTTP/1.1 200 OK\r\n{header}Api-Version: 1.41\r\nContent-Length: 2\r\n\r\nOK".encode()
+    assert EngineApi(serve(lambda _: answer)).is_podman() is podman
+
+
 def test_a_refusal_carries_the_message_of_the_engine(serve: Callable[[Answer], str]) -> None:
     url = serve(lambda _: http("409 Conflict", b'{"message":"the name is taken"}'))
     with pytest.raises(Unavailable, match="409: the name is taken"):

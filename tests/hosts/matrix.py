@@ -27,9 +27,8 @@ class Cell:
     passed: int = 0
     failed: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()  # why tests were skipped
-    told: dict[str, str] = field(
-        default_factory=dict
-    )  # the tests that fail for what `deployd check` tells, with its line
+    # The tests that fail for what `deployd check` tells, with its line.
+    told: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if self.verdict == "fails":
