@@ -49,8 +49,9 @@ def _arguments() -> argparse.Namespace:
     )
     parts = parser.add_subparsers(dest="part", metavar="PART")
     parts.add_parser("all", help="everything that `make test` uses (default)")
-    for name in PARTS.keys() - {"engine"}:
-        parts.add_parser(name)
+    for name in PARTS:
+        if name != "engine":
+            parts.add_parser(name, help="this part of `all`")
     engine = parts.add_parser("engine", help="the machine's own Docker Engine, or one of another release beside it")
     engine.add_argument("--release", choices=sorted(engines.SUITES))
     engine.add_argument("--containerd-store", action="store_true", help="keep images as new Engine 29 installations do")
