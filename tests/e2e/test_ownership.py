@@ -16,8 +16,7 @@ from deployd.bringup.engine import Engine
 from deployd.client import Client
 from deployd.status import Status
 from deployd.store.schema import MIGRATIONS
-from tests.e2e.world import CONFIG, World
-from tests.e2e.world import world as make_world
+from tests.e2e.world import CONFIG, World, passing_world
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -79,7 +78,7 @@ async def _live(world: World) -> DeployAnswer:
 async def test_a_person_keeps_what_they_made_of_a_deployed_image(
     tmp_path: Path, docker_engine: Engine, base_images: object, person: Person
 ) -> None:
-    async with make_world(tmp_path, CONFIG + "[retention]\nimages = 1\n") as world:
+    async with passing_world(tmp_path, docker_engine, CONFIG + "[retention]\nimages = 1\n") as world:
         try:
             first = await _live(world)
             assert first.image is not None
@@ -115,7 +114,6 @@ async def test_a_person_keeps_what_they_made_of_a_deployed_image(
             assert person.api.get(f"/images/{last.image}/json") is None
         finally:
             person.leaves()
-            world.daemon.remove_everything(docker_engine.api())
 
 
 async def _restarted(world: World) -> None:
@@ -163,11 +161,8 @@ async def test_a_release_under_the_names_of_the_former_deployd_is_taken_over(
     tmp_path: Path, docker_engine: Engine, base_images: object
 ) -> None:
     """It serves on, can be rolled back to, and goes in the end."""
-    async with make_world(tmp_path, CONFIG + "[retention]\nimages = 3\n") as world:
-        try:
-            await _taken_over(world, docker_engine)
-        finally:
-            world.daemon.remove_everything(docker_engine.api())
+    async with passing_world(tmp_path, docker_engine, CONFIG + "[retention]\nimages = 3\n") as world:
+        await _taken_over(world, docker_engine)
 
 
 async def _taken_over(world: World, docker_engine: Engine) -> None:
