@@ -3,8 +3,10 @@
 Where a machine cannot have one, the test is skipped with what is missing; with CI=true every skip is a failure.
 """
 
+import gc
 import os
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ import skops.io  # noqa: F401 - it looks through every module that is loaded bef
 from hypothesis import HealthCheck, settings
 
 from deployd.bringup import engine as engines
+from deployd.bringup.cache import locked
 from deployd.bringup.leftovers import Leftover, leftovers, remove
 from deployd.bringup.packages import can_install
 from deployd.bringup.progress import Progress
@@ -38,6 +41,7 @@ from tests.testbed.registry import registry as run_registry
 from tests.testbed.strays import strays
 
 T = TypeVar("T")
+ROOT = Path(__file__).parents[1]
 
 # A busy machine is no counterexample.
 settings.register_profile("deployd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -46,6 +50,7 @@ settings.load_profile("deployd")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let every run say what it proved."""
+    gc.disable()  # until all tests are collected: it would look through the libraries again and again
     config.pluginmanager.register(report)
     # What a test runs as `python3` is this environment's, without the detour of a version switcher.
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -62,6 +67,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kinds[item.get_closest_marker("cluster") is not None].append(item)
     places = {item: place / len(kind) for kind in kinds.values() for place, item in enumerate(kind)}
     items.sort(key=places.__getitem__)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded stays: the collector need not look through it at each test."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @dataclass
@@ -106,6 +118,19 @@ def base_images(docker_engine: engines.Engine) -> engines.Engine:
         return docker_engine
 
     return needed(made)
+
+
+@pytest.fixture(scope="session")
+def training_layers(base_images: engines.Engine) -> None:
+    """The layers of the Dockerfile in which pip installs and the model is trained are in the engine's cache: half a minute of
+    each build. A named image keeps them from the clean-up of other tests."""
+    if base_images.product == "Podman":  # which builds it without cache
+        return
+    command = ["docker", "build", "--quiet", "--target=build", "--tag=deployd-testbed/model-service", "."]
+    environment = os.environ | {"DOCKER_HOST": base_images.url, "DOCKER_BUILDKIT": "0"}
+    with locked("training-layers"):
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="session")

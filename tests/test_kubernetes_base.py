@@ -166,7 +166,7 @@ async def test_from_outside_the_account_reaches_pods_with_the_two_verbs_that_the
     async with (
         Client(str(world.kubeconfig)) as api,
         forwarded(api, pods[0], PORT) as port,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(verify=False) as http,
     ):
         assert (await http.get(f"http://127.0.0.1:{port}/")).text == "one"
 

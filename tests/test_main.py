@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployd.bringup.daemon import CONFIG, DemoDaemon
+from deployd.bringup.daemon import CONFIG, DemoDaemon, Process
 from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.daemon import assemble
@@ -88,7 +88,7 @@ async def test_what_a_webhook_door_refuses_is_noted_with_the_address_that_a_trus
 
 
 @asynccontextmanager
-async def _stubborn(directory: Path, stop_timeout: str) -> AsyncIterator[tuple[DemoDaemon, asyncio.subprocess.Process]]:
+async def _stubborn(directory: Path, stop_timeout: str) -> AsyncIterator[tuple[DemoDaemon, Process]]:
     """A daemon that runs, and its process: its deploys want more time than the second they get beyond the requests."""
     config = CONFIG.replace("[github]", f'stop_timeout = "{stop_timeout}"\n[github]')
     daemon = DemoDaemon.prepare(directory, directory / "iris.git", config)

@@ -125,7 +125,7 @@ def _unit(name: str) -> configparser.RawConfigParser:
 def _deliver(url: str, number: int) -> int:
     """Send a push of a commit of its own, as GitHub does; the status of the answer."""
     raw = raw_of(a_push(after=f"{number:040x}"))
-    with httpx.Client(trust_env=False, timeout=WITHIN) as client:
+    with httpx.Client(trust_env=False, timeout=WITHIN, verify=False) as client:
         return client.post(f"{url}/webhooks/github", content=raw, headers=headers_of(raw, guid=str(number))).status_code
 
 

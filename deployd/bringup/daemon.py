@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, Self
 
 import httpx
 
@@ -55,6 +56,18 @@ commit_path = "/version"
 """
 
 
+class Process(Protocol):
+    """A process that was started; asyncio's are of this kind."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    async def wait(self) -> int: ...
+    def send_signal(self, signal: int, /) -> None: ...
+    def kill(self) -> None: ...
+
+
 @dataclass(slots=True)
 class DemoDaemon:
     """One deployd with one app; `port` is that of its webhooks, `public_port` the app's."""
@@ -68,7 +81,7 @@ class DemoDaemon:
     app: str = "iris-demo"
     program: tuple[str, ...] = ("-m", "deployd")
     environment: dict[str, str] = field(default_factory=dict)
-    process: asyncio.subprocess.Process | None = None
+    process: Process | None = None
 
     @property
     def url(self) -> str:
@@ -90,12 +103,22 @@ class DemoDaemon:
         return f"deployd-{self.instance}-{self.app}-{number}"
 
     @property
+    def arguments(self) -> tuple[str, ...]:
+        """The arguments of its program."""
+        return "run", "--config", str(self.directory / "config.toml")
+
+    @property
+    def whole_environment(self) -> dict[str, str]:
+        """The environment of its process."""
+        return {**os.environ, **self.environment, "DEPLOYD_DEMO_SECRET": self.secret}
+
+    @property
     def log(self) -> Path:
         """The file of its own log."""
         return self.directory / "deployd.log"
 
     @classmethod
-    def prepare(cls, directory: Path, remote: Path, config: str = CONFIG, app: str = "iris-demo") -> "DemoDaemon":
+    def prepare(cls, directory: Path, remote: Path, config: str = CONFIG, app: str = "iris-demo") -> Self:
         """Choose two free ports and write the config from the template `config`."""
         port, public_port = free_port(), free_port()
         instance = f"demo-{secrets.token_hex(4)}"
@@ -107,7 +130,7 @@ class DemoDaemon:
         return daemon
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["DemoDaemon"]:
+    async def running(self) -> AsyncIterator[Self]:
         """Start it and wait until it answers; stop it at the end."""
         try:
             await self.start()
@@ -118,12 +141,12 @@ class DemoDaemon:
 
     async def start(self) -> None:
         """Start the process, without waiting until it answers."""
-        environment = {**os.environ, **self.environment, "DEPLOYD_DEMO_SECRET": self.secret}
-        command = (sys.executable, *self.program, "run", "--config", str(self.directory / "config.toml"))
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *command,
-                env=environment,
+                sys.executable,
+                *self.program,
+                *self.arguments,
+                env=self.whole_environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -162,7 +185,7 @@ class DemoDaemon:
             raise Unavailable("deployd did not start", hint=self.log.read_text()[-2000:])
 
     async def _healthy(self) -> None:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
             while True:
                 try:
                     await client.get(f"{self.url}/healthz")

@@ -121,7 +121,8 @@ def _systemd() -> bool:
 
 def _start() -> int:
     weigh_containers(Path("/sys/fs/cgroup"))
-    return spawn(["/usr/sbin/dockerd", f"--label={LABEL}", *runtime_options()], LOG)
+    # The engine starts its own program once more for each container; collecting the garbage of that start took a fifth of it.
+    return spawn(["/usr/sbin/dockerd", f"--label={LABEL}", *runtime_options()], LOG, os.environ | {"GOGC": "400"})
 
 
 def weigh_containers(cgroups: Path) -> None:

@@ -138,7 +138,7 @@ class _TooLong(Exception):
 async def _posted(asked: OwnProgram, facts: Facts) -> GateResult:
     """Post the facts. While nothing answers there, it is tried again until the time is up."""
     until, why = time.monotonic() + asked.timeout, "it does not answer"
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=str(asked.url).startswith("https:")) as http:
         while (left := until - time.monotonic()) > 0:
             try:
                 async with asyncio.timeout(left):

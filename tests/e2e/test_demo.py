@@ -88,7 +88,7 @@ def _nothing_is_left(running: Demo, engine: Engine) -> None:
     assert running.relatives() == []
 
 
-def test_the_demo_succeeds_and_leaves_nothing(tmp_path: Path, docker_engine: Engine, base_images: object) -> None:
+def test_the_demo_succeeds_and_leaves_nothing(tmp_path: Path, docker_engine: Engine, training_layers: None) -> None:
     with demo(tmp_path, docker_engine, "--once") as running:
         running.says("the first push")
         assert running.process.wait(WITHIN) == 0

@@ -159,7 +159,7 @@ async def test_a_push_is_rolled_out_by_a_daemon_in_the_cluster(
         assert [said async for said in client.execute("iris", ["true"])][-1] == 0
     service = cluster.get("service", "iris", f"--namespace={namespace}")
     port = service["spec"]["ports"][0]["nodePort"]
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as http:
         assert (await http.get(f"http://{cluster.node_address()}:{port}/")).text == repository.head
 
 

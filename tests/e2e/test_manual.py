@@ -42,7 +42,7 @@ def template() -> str:
 
 
 @pytest.fixture
-async def manual(tmp_path: Path, docker_engine: Engine, base_images: object) -> AsyncIterator[World]:
+async def manual(tmp_path: Path, docker_engine: Engine, training_layers: None) -> AsyncIterator[World]:
     """A daemon with that config and a repository with the model service."""
     repository = Repository(tmp_path)
     repository.create()
@@ -62,7 +62,9 @@ async def test_the_model_service_of_this_repository_goes_live_through_its_golden
 
     assert deploy.status is Status.LIVE, f"{deploy.reason}\n{deploy.hint}"
     assert [(gate.name, gate.verdict) for gate in deploy.gates] == [("ready", "passed"), ("golden", "passed")]
-    async with httpx.AsyncClient(base_url=manual.daemon.public_url, trust_env=False, timeout=10) as service:
+    async with httpx.AsyncClient(
+        base_url=manual.daemon.public_url, trust_env=False, timeout=10, verify=False
+    ) as service:
         assert (await service.get("/version")).json()["commit"] == deploy.commit
         answer = (await service.post("/predict", json={"instances": [[5.8, 4.0, 1.2, 0.2]]})).json()
     assert answer["predictions"][0]["label"] == "setosa"

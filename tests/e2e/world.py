@@ -17,6 +17,7 @@ from deployd.bringup.engine import Engine
 from deployd.bringup.load import Call
 from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
+from tests.forked import ForkedDaemon
 
 CONFIG = """\
 [server]
@@ -108,7 +109,7 @@ asyncio.run(main())
 """
 
 WHO = Call("GET", "/")
-REST = 0.005
+REST = 0.02
 """Seconds between the requests of a client where a test needs load and no full load, which takes a core of its own."""
 
 
@@ -194,7 +195,7 @@ async def world(
     """A running world; the caller removes what carries `daemon.instance` from the engine."""
     repository = Repository(directory)
     repository.create()
-    daemon = DemoDaemon.prepare(directory, repository.remote, config, app=f"iris-{secrets.token_hex(3)}")
+    daemon = ForkedDaemon.prepare(directory, repository.remote, config, app=f"iris-{secrets.token_hex(3)}")
     daemon.environment = dict(environment or {})
     async with daemon.running(), Client(daemon.api) as client:
         yield World(repository, daemon, client)

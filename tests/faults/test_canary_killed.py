@@ -28,7 +28,7 @@ async def survivor(make_world: MakeWorld, docker_engine: Engine) -> AsyncIterato
 
 async def _answering(world: World) -> set[str]:
     """The commits of those who answer 40 requests."""
-    async with httpx.AsyncClient(trust_env=False, base_url=world.daemon.public_url) as http:
+    async with httpx.AsyncClient(trust_env=False, base_url=world.daemon.public_url, verify=False) as http:
         return {str((await http.get("/")).json()["commit"]) for _ in range(40)}
 
 

@@ -28,7 +28,7 @@ async def test_a_request_through_the_unix_socket_says_which_user_sent_it(tmp_pat
         async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(tmp_path / "door"))) as client:
             for _ in range(2):  # the second request comes by the same connection
                 assert (await client.get("http://localhost/")).text == str(os.getuid())
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
             assert (await client.get(f"http://127.0.0.1:{public.getsockname()[1]}/")).text == "None"
         server.stop()
         await serving

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,15 +25,14 @@ class Running:
     def wait_until_ready(self, seconds: float = 180) -> None:
         """Raises TimeoutError, or RuntimeError if the process ends first."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"the service ended with {self.process.returncode}")
-            try:
-                if httpx.get(f"{self.url}/v2/health/ready", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.02)
+        with httpx.Client(base_url=self.url, timeout=5, trust_env=False, verify=False) as client:
+            while time.monotonic() < deadline:
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"the service ended with {self.process.returncode}")
+                with suppress(httpx.TransportError):
+                    if client.get("/v2/health/ready").status_code == 200:
+                        return
+                time.sleep(0.02)
         raise TimeoutError
 
     def stop(self, seconds: float = 30) -> int:

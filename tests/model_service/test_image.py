@@ -56,7 +56,7 @@ class Docker:
 
 
 @pytest.fixture(scope="module")
-def docker(base_images: engines.Engine) -> Iterator[Docker]:
+def docker(base_images: engines.Engine, training_layers: None) -> Iterator[Docker]:
     docker = Docker(base_images.url)
     docker.build("a" * 40)
     yield docker

@@ -57,7 +57,7 @@ def test_the_process_ends_with_the_reason_if_the_model_cannot_be_served(tmp_path
 
 
 def test_after_sigterm_readiness_is_off_and_requests_are_still_answered(iris_dir: Path) -> None:
-    with running(iris_dir, "--drain", "2") as service, httpx.Client(base_url=service.url) as caller:
+    with running(iris_dir, "--drain", "2") as service, httpx.Client(base_url=service.url, verify=False) as caller:
         assert caller.get("/v2/health/ready").status_code == 200
         service.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 2
@@ -102,7 +102,7 @@ def test_a_body_that_does_not_come_gets_a_408_and_its_connection_is_closed(iris_
 
 def send_until(stop: threading.Event, services: list[Running], statuses: list[int]) -> None:
     """Sends requests to the first service in the list, as a gateway that switches would, with keep-alive."""
-    with httpx.Client() as caller:
+    with httpx.Client(verify=False) as caller:
         while not stop.is_set():
             statuses.append(caller.post(f"{services[0].url}/predict", content=REQUEST).status_code)
 
@@ -174,7 +174,7 @@ def test_with_batching_every_caller_gets_its_own_predictions_while_another_sends
     wrong: list[object] = []
 
     def send_good(first: int) -> None:
-        with httpx.Client(base_url=service.url) as caller:
+        with httpx.Client(base_url=service.url, verify=False) as caller:
             for i in range(first, first + 60):
                 answer = caller.post("/predict", json={"instances": [rows[i % 16]]})
                 if answer.status_code != 200 or not agrees(answer.json()["predictions"], [expected[i % 16]], 1e-9):
@@ -183,7 +183,7 @@ def test_with_batching_every_caller_gets_its_own_predictions_while_another_sends
     def send_faults() -> None:
         too_large = {"instances": [[3e38] * 4]}
         bodies = ({"instances": [[1, 2, 3]]}, too_large, {"instances": [[1, 2, 3, "x"]]}, too_large)
-        with httpx.Client(base_url=service.url) as caller:
+        with httpx.Client(base_url=service.url, verify=False) as caller:
             faults.extend(caller.post("/predict", json=bodies[i % 4]).status_code for i in range(60))
 
     with running(polynomial_dir) as service:

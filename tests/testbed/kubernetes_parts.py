@@ -168,7 +168,7 @@ def _kubelet(ground: Ground, port: int, health_port: int) -> dict[str, Any]:
         # So that the kubelet does not remove other images of the engine.
         "imageGCHighThresholdPercent": 100,
         # At each update it asks the engine for its version three times, and the engine starts two programs for each answer.
-        "nodeStatusUpdateFrequency": "1m",
+        "nodeStatusUpdateFrequency": "10s",
         "volumePluginDir": str(ground.state / "volume-plugins"),
     }
 

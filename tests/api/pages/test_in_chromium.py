@@ -146,8 +146,7 @@ async def test_a_lost_connection_is_said_and_the_page_catches_up(world: World) -
         await world.daemon.scheduler.pause("rose", paused=False)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 async def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
     world: World, scheme: Scheme, size: tuple[int, int]
 ) -> None:

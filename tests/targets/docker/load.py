@@ -24,7 +24,7 @@ class Load:
     path: str = "/"
     keeping: int = 3
     renewing: int = 3
-    rest: float = 0.005
+    rest: float = 0.02
     answers: list[Answer] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)

@@ -194,7 +194,7 @@ async def test_a_newer_push_ends_a_canary_and_what_was_in_progress_is_answered(
     port, progress = free_port(), Watched()
     await roll_out(target, 1, web, port)
     rollout = asyncio.create_task(roll_out(target, 2, web, port, progress, weights=[99, 100], step="60s"))
-    async with Load(port) as load, httpx.AsyncClient(trust_env=False, timeout=60) as http:
+    async with Load(port) as load, httpx.AsyncClient(trust_env=False, timeout=60, verify=False) as http:
         await progress.trying.wait()
         slow = [asyncio.create_task(http.get(f"http://127.0.0.1:{port}/?sleep=1")) for _ in range(20)]
         await load.more(100)
@@ -215,7 +215,7 @@ async def test_a_client_stays_with_its_release_where_that_is_wanted(target: Dock
     await roll_out(target, 1, web, port, sticky=True)
     rollout = asyncio.create_task(roll_out(target, 2, web, port, progress, weights=[50, 100], step="60s", sticky=True))
     await progress.trying.wait()
-    clients = [httpx.AsyncClient(trust_env=False) for _ in range(30)]
+    clients = [httpx.AsyncClient(trust_env=False, verify=False) for _ in range(30)]
     seen = [{(await client.get(f"http://127.0.0.1:{port}/")).text for _ in range(8)} for client in clients]
     assert {len(releases) for releases in seen} == {1}
     assert 5 < sum(releases == {commit(2)} for releases in seen) < 25
@@ -285,7 +285,7 @@ async def test_the_requests_to_a_release_are_counted(target: DockerTarget, web: 
     port, app = free_port(), an_app(1, gateway=WEIGHTS)
     await roll_out(target, 1, web, port)
     window = Window(await target.traffic(app, 1))
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as http:
         for path in ["/", "/", "/?sleep=0.05"]:
             await http.get(f"http://127.0.0.1:{port}{path}")
     window.add(await target.traffic(app, 1))

@@ -53,7 +53,7 @@ SPOOFED = {
 
 async def headers(port: int, given: dict[str, str], path: str = "/headers") -> list[str]:
     """The headers about the client that a release gets, in lower case and in order."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as http:
         answer = await http.get(f"http://127.0.0.1:{port}{path}", headers=given)
     lines = answer.text.lower().splitlines()
     return sorted(line for line in lines if line.startswith(("x-forwarded", "x_forwarded", "forwarded", "x-real")))
@@ -92,13 +92,13 @@ async def test_headers_of_30_kb_need_a_larger_buffer(engine: str, instance: str,
         instance, GatewaySection(bind="127.0.0.1"), tmp_path / "gateway", FakeMade(), engine
     ) as target:
         await roll_out(target, 1, web, port)
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as http:
             # HAProxy 3.2 answers 431, older ones 400.
             assert (await http.get(f"http://127.0.0.1:{port}/", headers=cookie)).status_code in {400, 431}
     section = GatewaySection.model_validate({"bind": "127.0.0.1", "buffer": "64KiB"})
     async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         await roll_out(target, 2, web, port)
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as http:
             assert (await http.get(f"http://127.0.0.1:{port}/", headers=cookie)).text == commit(2)
 
 
@@ -135,7 +135,7 @@ async def test_apps_share_a_port_by_host_name_and_path(
         deploy = a_deploy(2, web, app=deep.name)
         await target.roll_out(deep, deploy, web, FakeProgress(ReadyGate()))
 
-        async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}") as http:
+        async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}", verify=False) as http:
             for path, said in (("/", 1), ("/deeper", 1), ("/deep", 2), ("/deep/er", 2)):
                 assert (await http.get(path, headers={"Host": f"A.example.com:{port}"})).text == commit(said)
             nowhere = await http.get("/", headers={"Host": "b.example.com"})
@@ -179,7 +179,7 @@ async def test_without_a_usable_certificate_only_https_is_closed_until_there_is_
     section = GatewaySection(bind="127.0.0.1", https_port=tls, certificates=directory)
     async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
         await target.roll_out(with_host(1, port), a_deploy(1, web), web, FakeProgress(ReadyGate()))
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=False) as http:
             assert (await http.get("/")).text == commit(1)
         assert (await target.ping())["gateway"] == f"warning: https_port is closed; {directory}/a.pem is not PEM"
         authority = certificate(directory / "a.pem", HOST)
@@ -272,7 +272,7 @@ async def test_a_wildcard_takes_the_names_that_no_app_has_as_a_whole(
             app = app.model_copy(update={"gateway": app.gateway.model_copy(update={"hosts": hosts})})
             deploy = a_deploy(number, web, app=app.name)
             await target.roll_out(app, deploy, web, FakeProgress(ReadyGate()))
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=False) as http:
             for host, number in (
                 ("x.example.com", 1),
                 ("a.example.com", 2),

@@ -42,7 +42,7 @@ async def test_a_proof_serves_nothing_and_leaves_nothing_however_it_ends(
     with contextlib.suppress(asyncio.CancelledError):
         await proving
 
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as http:
         assert (await http.get(f"http://127.0.0.1:{port}/")).text == commit(1)
     assert await target.serving(live) == 1
     assert [one for one in leaks.present() if NAME in one and one.startswith("container")] == [

@@ -29,7 +29,7 @@ async def roll_out(target: DockerTarget, number: int, image: Image, port: int, *
 
 
 async def answer(port: int, path: str = "/", method: str = "GET") -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60, verify=False) as http:
         return await http.request(method, f"http://127.0.0.1:{port}{path}")
 
 

@@ -41,7 +41,7 @@ async def test_requests_with_json_are_recorded_whole_and_no_others_and_none_is_r
     recordings.expect([app])
     await target.roll_out(app, a_deploy(1, web), web, FakeProgress(ReadyGate()))
     large = {"x": "y" * (LARGEST - 20)}
-    async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}") as http:
+    async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}", verify=False) as http:
         asked: list[tuple[str, Any, dict[str, str]]] = [
             ("/predict", json.dumps({"a": 1, "secret": 2}), {}),
             ("/predict", json.dumps(large), {}),
@@ -60,6 +60,6 @@ async def test_requests_with_json_are_recorded_whole_and_no_others_and_none_is_r
         ("/last", [1]),
     ]
     recordings.close()
-    async with httpx.AsyncClient(trust_env=False) as http:  # deployd is away
+    async with httpx.AsyncClient(trust_env=False, verify=False) as http:  # deployd is away
         answer = await http.post(f"http://127.0.0.1:{port}/", json={})
         assert answer.status_code == 200

@@ -39,7 +39,7 @@ async def broken(request: web.Request) -> web.StreamResponse:
 
 async def test_a_pod_is_asked_through_the_api_server(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, pod)
-    async with address_of(api, POD, 5000) as address, httpx.AsyncClient() as http:
+    async with address_of(api, POD, 5000) as address, httpx.AsyncClient(verify=False) as http:
         answers = await asyncio.gather(*(http.get(f"{address}/ready") for _ in range(3)))
     assert [answer.text for answer in answers] == ["ready"] * 3
 
@@ -53,7 +53,7 @@ async def test_a_pod_on_this_machine_is_asked_directly(api: Cluster) -> None:
 @pytest.mark.parametrize("answer", [broken, refuses(403, "Forbidden", "pods/portforward is forbidden")])
 async def test_a_forward_that_fails_ends_the_connection(server: ApiServer, api: Cluster, answer: object) -> None:
     server.on("GET", PATH, answer)  # type: ignore[arg-type]
-    async with forwarded(api, POD, 5000) as port, httpx.AsyncClient() as http:
+    async with forwarded(api, POD, 5000) as port, httpx.AsyncClient(verify=False) as http:
         with pytest.raises(httpx.HTTPError):
             await http.get(f"http://127.0.0.1:{port}/ready")
 
