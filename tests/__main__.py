@@ -1,7 +1,7 @@
 """`python -m tests [PYTEST OPTIONS]`: the whole proof. Says what it will do, does it, and says what was proven.
 
-First the tests that need no engine, on all cores; then the rest side by side, since most of it waits. What fails runs once more,
-alone: the machine may have been busy. That is told at the end.
+First the tests that need no engine, on all cores; then the rest, more of them side by side, since much of it waits. What fails
+runs once more, alone: the machine may have been busy. That is told at the end.
 """
 
 import os
@@ -39,8 +39,8 @@ STAGES = (
     Stage("the tests that need no engine", 90, ("-m", FAST, f"--numprocesses={_WORKERS}", "--dist=worksteal")),
     Stage(
         "the tests on real engines and clusters, and the slow ones",
-        1_650,
-        ("-m", f"not ({FAST})", "--numprocesses=5", "--dist=loadgroup", "--no-loadscope-reorder"),
+        1_100,
+        ("-m", f"not ({FAST})", "--numprocesses=6", "--dist=loadgroup", "--no-loadscope-reorder"),
     ),
 )
 

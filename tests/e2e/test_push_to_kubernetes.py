@@ -80,7 +80,7 @@ class Address:
 
     def load(self) -> Load:
         found = self._cluster.get("service", self._world.app, f"--namespace={self._namespace}")
-        return Load(f"http://{self._cluster.node_address()}:{found['spec']['ports'][0]['nodePort']}", rest=0.015)
+        return Load(f"http://{self._cluster.node_address()}:{found['spec']['ports'][0]['nodePort']}", rest=0.03)
 
 
 async def deployd(world: World, *arguments: str) -> tuple[int | None, str, str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import signal
 from typing import Any
 
@@ -27,7 +26,7 @@ from tests.targets.kubernetes.test_deployment import PATH, marked
 from tests.targets.kubernetes.test_faults import NODE_PORT, killable, load_on, until_said
 from tests.targets.kubernetes.test_pace import OWN, a_held
 from tests.targets.kubernetes.test_target import adoptable, until
-from tests.targets.kubernetes.world import SICKENS, RecordedProgress, World, a_config
+from tests.targets.kubernetes.world import RecordedProgress, World, a_config
 
 WEIGHTS: Json = {"weights": [25, 50, 100], "step": "2s"}
 GOOD = Release(6, "c0ffee", "iris", OLD, None)
@@ -246,8 +245,13 @@ async def test_a_superseded_canary_and_a_bad_one_go_back_to_the_old_pods_which_n
         await rolling
     assert (await world.target.serving(app), pace_of(world)) == (1, pace)
 
-    failed, progress = await world.fails(app, 3, world.image("three", SICKENS))
-    assert re.match(r"the canary refused it at 25 % asked, 1 of 4 pods is 25 %: .*(restarted|ready)", failed.message)
+    progress, rolling = begin(world, 3, "three", step="30s")
+    await until_told(progress, "1 of 4 pods is 25 %")
+    await world.sicken(progress)
+    with pytest.raises(
+        RolloutFailed, match=r"the canary refused it at 25 % asked, 1 of 4 pods is 25 %: .*(restarted|ready)"
+    ):
+        await rolling
     result = progress.results[-1]
     assert (result.name, result.verdict, result.moment) == ("canary", "failed", "canary")
     assert (await world.target.serving(app), pace_of(world)) == (1, pace)

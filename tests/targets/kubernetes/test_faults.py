@@ -30,7 +30,7 @@ SLOWLY = f"sleep 4; {SERVES}"
 
 def load_on(world: World) -> Load:
     port = world.cluster.get("service", "iris", f"--namespace={world.namespace}")["spec"]["ports"][0]["nodePort"]
-    return Load(f"http://{world.cluster.node_address()}:{port}", rest=0.015)
+    return Load(f"http://{world.cluster.node_address()}:{port}", rest=0.03)
 
 
 @asynccontextmanager

@@ -34,7 +34,6 @@ PORT = 8080
 SERVES = "trap exit TERM; httpd -f -p 8080 -h /www & wait"
 CRASHES = "echo loading the model >&2; echo no such file: model.bin >&2; exit 3"
 HANGS = "trap exit TERM; sleep 600 & wait"
-SICKENS = "trap exit TERM; httpd -f -p 8080 -h /www & sleep 6; exit 1"
 
 _RUN = uuid.uuid4().hex
 _DOCKERFILE = """FROM {base}
@@ -176,6 +175,18 @@ class World:
 
     def kubectl(self, *arguments: str) -> str:
         return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments)
+
+    async def sicken(self, progress: RecordedProgress) -> None:
+        """End the container of one pod of this roll-out's image, as a model does that crashes after a while."""
+        assert progress.image is not None
+        pods = self.cluster.get("pods", f"--namespace={self.namespace}")["items"]
+        pod = next(
+            pod["metadata"]["name"]
+            for pod in pods
+            if pod["spec"]["containers"][0]["image"] == progress.image.reference
+            and "deletionTimestamp" not in pod["metadata"]
+        )
+        await asyncio.to_thread(self.kubectl, "exec", pod, "--", "kill", "1")
 
     async def fails(self, app: App, number: int, image: Image) -> tuple[RolloutFailed, RecordedProgress]:
         """Roll out what must fail; return the error and the reports."""
