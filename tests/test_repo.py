@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployd.check import check
+from deployd.check.check import check
 
 ROOT = Path(__file__).parents[1]
 

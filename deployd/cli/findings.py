@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from deployd.check.finding import Finding
 from deployd.cli.output import out
 from deployd.config.daemon import Config
-from deployd.finding import Finding
 
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "red")}
 

@@ -52,7 +52,7 @@ def check(
     As root it tries the config of deployd.service as that service: with its user, its credentials and its sandbox.
     Exits 78 when the config is wrong, 1 when something cannot be reached.
     """
-    from deployd.check import check as check_everything  # noqa: PLC0415 - loads the adapters of the daemon
+    from deployd.check.check import check as check_everything  # noqa: PLC0415 - loads the adapters of the daemon
     from deployd.cli import findings  # noqa: PLC0415 - the same
 
     if schema:

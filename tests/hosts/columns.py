@@ -12,8 +12,8 @@ from deployd.bringup import engine as own
 from deployd.bringup import images as base_images
 from deployd.bringup.engine import Engine
 from deployd.bringup.progress import Progress
-from deployd.check_builder import NO_BUILDKIT, UNSTOPPABLE
-from deployd.check_podman import NO_NETWORK
+from deployd.check.builder import NO_BUILDKIT, UNSTOPPABLE
+from deployd.check.podman import NO_NETWORK
 from tests.hosts.features import BUILDKIT_BUILDS, RESTARTED, STOPPED_BUILDS, Feature
 from tests.hosts.matrix import CLUSTERS, ENGINES, Table
 from tests.testbed import cluster as clusters

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from deployd.builders.engine import EngineBuilder
-from deployd.check_builder import tried
-from deployd.check_podman import limits
+from deployd.check.builder import tried
+from deployd.check.podman import limits
 from deployd.config.daemon import Config
 from tests.hosts import matrix
 from tests.hosts.columns import COLUMNS

@@ -8,9 +8,9 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from deployd.check.finding import Finding
 from deployd.config.app import App
 from deployd.config.daemon import Config
-from deployd.finding import Finding
 from deployd.starter.repository import BRANCH, EXAMPLE
 from deployd.starter.wheel import sha256
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from deployd.check.finding import Finding
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.values import read_secret
 from deployd.errors import ConfigError
-from deployd.finding import Finding
 from deployd.forges.configured import references_of, sections
 from deployd.forges.gitlab import GitLab
 

@@ -4,8 +4,8 @@ import errno
 import socket
 from pathlib import Path
 
+from deployd.check.finding import Finding
 from deployd.config.daemon import Config
-from deployd.finding import Finding
 from deployd.gateway.addresses import addresses
 from deployd.gateway.text import Listeners
 from deployd.host.sockets import listens

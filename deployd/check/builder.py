@@ -1,8 +1,8 @@
 """The part of `deployd check` about the builder: whether it answers, and what it cannot do behind this engine."""
 
 from deployd.builders.engine import EngineBuilder
+from deployd.check.finding import Finding
 from deployd.config.daemon import Config
-from deployd.finding import Finding
 
 UNSTOPPABLE = (
     "Podman cannot stop a build: one that is superseded, cancelled or too slow goes on until its present step has ended"

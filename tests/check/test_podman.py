@@ -1,6 +1,6 @@
 from typing import Any
 
-from deployd.check_podman import NO_NETWORK, limits
+from deployd.check.podman import NO_NETWORK, limits
 from deployd.config.daemon import Config
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from deployd.check.finding import Finding
 from deployd.config.daemon import Config
 from deployd.config.values import read_secret
 from deployd.errors import ConfigError, DeploydError
-from deployd.finding import Finding
 from deployd.reporters.github import repository_on_github
 from deployd.reporters.github_api import GitHubApi
 from deployd.reporters.github_checks import RIGHTS, asked_of

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deployd.check_models import registered
-from deployd.check_repository import found_in, is_example
+from deployd.check.models import registered
+from deployd.check.repository import found_in, is_example
 from deployd.config.file import load
 from deployd.starter.repository import Starter, make
 from tests.starter.wheels import small_wheel

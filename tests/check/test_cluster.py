@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from deployd.check import _cluster
+from deployd.check.check import _cluster
+from deployd.check.finding import Finding
 from deployd.config.daemon import Config
-from deployd.finding import Finding
 from tests.targets.kubernetes.api_server import ApiServer, api_server, says
 
 REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"

@@ -2,10 +2,10 @@
 
 import asyncio
 
+from deployd.check.finding import Finding
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.errors import DeploydError
-from deployd.finding import Finding
 from deployd.mlflow.api import MlflowApi
 from deployd.starter.repository import EXAMPLE_REGISTRY
 

@@ -4,7 +4,7 @@ import pytest
 
 from deployd.builders.buildkit import BuildkitBuilder
 from deployd.builders.engine import EngineBuilder
-from deployd.check_builder import tried
+from deployd.check.builder import tried
 from deployd.config.daemon import Config
 
 

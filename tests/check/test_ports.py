@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from deployd.check_ports import usable
+from deployd.check.ports import usable
 
 
 def test_a_port_below_1024_is_free_for_haproxy_but_not_for_the_api(monkeypatch: pytest.MonkeyPatch) -> None:

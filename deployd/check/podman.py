@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from deployd.check.finding import Finding
 from deployd.config.daemon import Config
-from deployd.finding import Finding
 
 NO_NETWORK = (
     "Podman takes a network away with the last container that runs in it: while a release that is alone there is down, requests "

@@ -9,20 +9,20 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from deployd import check_builder
-from deployd.check_models import registered
-from deployd.check_podman import limits
-from deployd.check_ports import held_by_deployd, usable, wanted
-from deployd.check_reports import reported
-from deployd.check_repository import example, found_in, is_example
-from deployd.check_secrets import readable
+from deployd.check import builder
+from deployd.check.finding import Finding, Verdict
+from deployd.check.models import registered
+from deployd.check.podman import limits
+from deployd.check.ports import held_by_deployd, usable, wanted
+from deployd.check.reports import reported
+from deployd.check.repository import example, found_in, is_example
+from deployd.check.secrets import readable
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
 from deployd.config.urls import public_urls
 from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
-from deployd.finding import Finding, Verdict
 from deployd.forges.configured import references_of
 from deployd.gates.own import INSTALL, missing, programs_of
 from deployd.gates.scoring import unable
@@ -128,7 +128,7 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
             yield Finding("engine", "ok", f"{what} at {engine.endpoint.url}, by {engine.endpoint.rule}")
             for finding in [*await _gateway(config, engine), *await _options(config, engine)]:
                 yield finding
-            for finding in [*await check_builder.tried(config, podman=podman), *(limits(config) if podman else ())]:
+            for finding in [*await builder.tried(config, podman=podman), *(limits(config) if podman else ())]:
                 yield finding
         except DeploydError as exc:
             yield Finding("engine", "wrong", exc.message, exc.hint or "start it, or set DOCKER_HOST to its address")

@@ -13,12 +13,12 @@ import pytest
 
 from deployd.bringup.engine import Engine
 from deployd.bringup.ports import free_port
-from deployd.check import _shares, check
-from deployd.check_builder import UNSTOPPABLE
-from deployd.check_podman import NO_NETWORK
+from deployd.check.builder import UNSTOPPABLE
+from deployd.check.check import _shares, check
+from deployd.check.finding import Finding
+from deployd.check.podman import NO_NETWORK
 from deployd.config.file import load
 from deployd.engine.client import EngineClient
-from deployd.finding import Finding
 from deployd.gateway.gateway import Gateway
 from deployd.gateway.layout import Layout, container_spec, gateway_name
 from deployd.gateway.network import Network

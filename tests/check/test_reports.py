@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deployd.check_reports import reported
+from deployd.check.reports import reported
 from deployd.config.file import parse
 from tests.conftest import needed
 from tests.reporters.fake_github import FakeGitHub, fake_github
