@@ -1,4 +1,4 @@
-"""What a person did to an app beside its deploys. Plain frozen data, as in domain.py."""
+"""What people have done to an app apart from its deploys. Plain frozen data, as in domain.py."""
 
 from datetime import datetime
 from typing import Literal
@@ -9,7 +9,8 @@ Done = Literal["paused", "resumed", "scaled", "redelivered"]
 
 
 class Act(Struct, frozen=True):
-    """`by` did that, as far as that is known. `detail`: the number of pods that it was scaled to, the GUID of the delivery."""
+    """One act of a person. `by`: who did it, where that is known. `detail`: the number of pods that it was scaled to, the GUID of
+    the delivery."""
 
     at: datetime
     by: str | None
@@ -18,7 +19,7 @@ class Act(Struct, frozen=True):
 
 
 def told(by: str | None, done: str, detail: str = "") -> str:
-    """Such as `ada resumed it`, `ada scaled it to 3 pods`, `ada redelivered 72d3162e`."""
+    """The act as a clause, such as `ada resumed it`, `ada scaled it to 3 pods`, `ada redelivered 72d3162e`."""
     match done:
         case "scaled":
             what = f"scaled it to {detail} pod{'' if detail == '1' else 's'}"

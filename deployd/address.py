@@ -1,4 +1,4 @@
-"""Where a client finds the daemon: at a Unix socket on its own machine or at a URL; and why nobody answers there."""
+"""The daemon's address for clients, a Unix socket or a URL, and the reason when nothing answers there."""
 
 import grp
 import os
@@ -29,7 +29,7 @@ _WORDS = {
 
 
 class _Local(httpx.AsyncHTTPTransport):
-    """Speaks through a Unix socket, however long its path is."""
+    """An HTTP transport over a Unix socket, whose path may have any length."""
 
     def __init__(self, path: Path, limits: httpx.Limits) -> None:
         self._names = ExitStack()

@@ -1,6 +1,6 @@
-"""What comes after the switch: watch the release, drain what served before, then prune what is too old.
+"""The work after the switch: watch the new release, drain the old one, then prune old images and logs.
 
-It runs beside the next deploy of the app, which it leaves alone. What reports a release comes here too.
+It runs at the same time as the app's next deploy and does not touch it. Reports about a release belong here too.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -53,7 +53,8 @@ class Aftermath:
     ) -> None:
         """Watch `live` beside the release that stands by for it, and return the traffic by `give_back` if it turns bad.
 
-        `began` gets the watch, once it has begun. What else runs of the app is drained meanwhile, and its hooks run."""
+        `began` gets the watch, once it has begun. Meanwhile other containers of the app are drained, and its hooks run.
+        """
         standby = await self._store.deploy(app.name, live.standby) if live.standby is not None else None
         if standby is None:
             return
@@ -125,14 +126,14 @@ class Aftermath:
         await self._pruner.all_images(app)
 
     async def _leave_former_targets(self, app: App, deploy: Deploy) -> None:
-        """An app whose `target` changed goes away from where its earlier releases ran; not from where its next one will."""
+        """Remove an app whose `target` changed from the targets of its earlier releases, but not from that of its next one."""
         before = {release.target for release in await self._store.released(app.name)}
         for name in (before - {deploy.target, app.target}) & self._targets.keys():
             await self._targets[name].remove(app.name)
 
 
 class _Returned(Exception):
-    """The step of a watch has failed, and all that follows from that is done."""
+    """Marks the step of a watch as failed; its consequences are already dealt with."""
 
 
 def _amount(size: int) -> str:

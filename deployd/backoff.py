@@ -1,6 +1,6 @@
 """How long to wait before something that failed is tried again: longer after each failure in a row.
 
-It only counts; whoever uses it sleeps, or waits for an event with the delay as the longest time.
+It only counts. The caller sleeps, or waits for an event with the delay as its timeout.
 """
 
 import random
@@ -25,5 +25,5 @@ class Backoff:
         return delay * random.uniform(1 - self._jitter, 1 + self._jitter)  # noqa: S311 - no secret
 
     def reset(self) -> None:
-        """It went well: the next failure is a first one again."""
+        """After a success: count the next failure as the first again."""
         self.failures = 0

@@ -1,4 +1,4 @@
-"""What goes on behind the live release of one app: its watch with the return, drain and prune, beside the next deploy.
+"""The background work for one app's live release: watch and return, drain, prune. It runs beside the next deploy.
 
 While a deploy changes what serves, nothing is watched here, and a return that has begun ends first: so one thing at a time moves
 the traffic. A watch that was stopped for a deploy that failed begins anew.
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _SAMPLE_SECONDS = 5.0
 
 UntilDone = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
-"""Does a work again until it succeeds."""
+"""Repeats some work until it succeeds."""
 
 
 class Behind:
@@ -69,18 +69,18 @@ class Behind:
         return self._watching.watched if self._watching is not None else None
 
     async def follow(self) -> None:
-        """A release is live: watch it and clean up behind it. Replaces what still goes on behind an earlier one."""
+        """A release is live: watch it and clean up after it. Stops such work for an earlier release."""
         await self._stop()
         self._interrupted = False
         self._start(self._follow)
 
     def prune(self) -> None:
-        """Prune after a failed deploy, unless something goes on, which prunes in the end."""
+        """Prune after a failed deploy, unless other work is running: that prunes at its end."""
         if self._task is None or self._task.done():
             self._start(partial(self._aftermath.prune, self._app_now(), self._retention()))
 
     def look(self) -> None:
-        """Something happened outside: let a watch look at once."""
+        """Something changed outside deployd: make a running watch check at once."""
         if self._watching is not None:
             self._watching.look()
 
@@ -96,7 +96,7 @@ class Behind:
             await self.follow()
 
     async def go_back(self, to: int | None, why: str) -> Deploy | None:
-        """Return the traffic of a watched release at once because a person says so; what is live then.
+        """Return the traffic of a watched release at once, for a person. The deploy that is live then.
 
         None when nothing is watched, when another release than the one that stands by is meant (`to`), or when that one is not
         known to be good."""
@@ -110,7 +110,7 @@ class Behind:
         return await asyncio.shield(asked)
 
     async def sample(self) -> None:
-        """Keep what the live release of a watched app is asked, for the watch of the next one, until cancelled."""
+        """Sample the requests to the live release of a watched app, as the baseline for the next watch, until cancelled."""
         while True:
             await asyncio.sleep(_SAMPLE_SECONDS)
             app = self._app_now()

@@ -1,4 +1,4 @@
-"""A webhook delivery: what it says, and what came of it. Plain frozen data, as in domain.py."""
+"""A webhook delivery: its content and its outcome. Plain frozen data, as in domain.py."""
 
 from datetime import datetime
 
@@ -29,14 +29,13 @@ class Push(Struct, frozen=True):
 
 
 class Pushes(Struct, frozen=True):
-    """Several refs that one delivery tells of."""
+    """The pushes of several refs in one delivery."""
 
     pushes: tuple[Push, ...]
 
 
 class Proposal(Struct, frozen=True):
-    """A pull request shows a commit that is to come into `ref`. `fork` is the repository that the commit is in, where that is not
-    the one of the pull request itself."""
+    """The commit of a pull request into `ref`. `fork` is the commit's repository, where it is not that of the pull request."""
 
     repository: str
     number: int
@@ -67,8 +66,8 @@ class Ignored(Struct, frozen=True):
 class NotKept(Struct, frozen=True):
     """A webhook request that was answered with `status` and not stored, and why.
 
-    Of a refused one only `peer`, the address of its sender, is known; of a genuine one the other fields, but of a ping or an
-    event that is no push neither the repository nor the ref.
+    A refused request has only `peer`, its sender's address. A genuine one has the other fields, but a ping or an event that is no
+    push has neither repository nor ref.
     """
 
     at: datetime
@@ -83,7 +82,7 @@ class NotKept(Struct, frozen=True):
 
     @property
     def refused(self) -> bool:
-        """It was refused, not ignored."""
+        """Whether it was refused, not ignored."""
         return self.status != 200
 
 
@@ -96,17 +95,17 @@ class Owed(Struct, frozen=True):
 
     @property
     def names_no_commit(self) -> bool:
-        """It tells of a ref that was deleted, or of a model."""
+        """Whether it is about a deleted ref or a model, and so has no commit."""
         return not self.commit.strip("0")
 
     @property
     def of_model(self) -> bool:
-        """It tells that the alias of a registered model has moved."""
+        """Whether it says that the alias of a registered model has moved."""
         return not self.commit
 
 
 class Outcome(Struct, frozen=True):
-    """What came of a delivery for one app: the deploy's number, or why there is none.
+    """The result of a delivery for one app: the deploy's number, or the reason why there is none.
 
     `looked_at` is None while the look is owed.
     """
@@ -119,7 +118,7 @@ class Outcome(Struct, frozen=True):
 
 
 class Received(Struct, frozen=True):
-    """A delivery that was accepted, and what came of it."""
+    """An accepted delivery with its outcomes."""
 
     id: int
     delivery: Delivery

@@ -1,4 +1,4 @@
-"""The values that everything else speaks of.
+"""The values that all other modules share.
 
 Plain frozen data without behaviour that reaches outside: no clock, no files, no network. msgspec makes one in a tenth of a
 frozen dataclass's 5 µs, and a push makes six.
@@ -39,7 +39,7 @@ class Image(Struct, frozen=True):
 
     @property
     def reference(self) -> str:
-        """What an engine or a cluster is asked to run: by digest when there is one."""
+        """The image's name for an engine or a cluster: with its digest when there is one."""
         return f"{self.name}@{self.digest}" if self.digest else self.full_name
 
 
@@ -60,14 +60,14 @@ class Build(Struct, frozen=True):
 
 
 class Kept(Struct, frozen=True):
-    """Images that stay whatever the limits say: `images`, and all of one of `commits`, which wait or are in flight and may take
-    up what was built before."""
+    """Images that pruning never removes: those in `images`, and all of the `commits` that are queued or in flight and may reuse
+    one."""
 
     images: Sequence[Image] = ()
     commits: frozenset[str] = frozenset()
 
     def holds(self, build: Build) -> bool:
-        """Whether what was built stays."""
+        """Whether the image of this build must stay."""
         found = build.image
         return build.commit in self.commits or (
             found is not None and any(image.id == found.id for image in self.images)
@@ -96,7 +96,7 @@ class Step(Struct, frozen=True):
 
 
 class GateResult(Struct, frozen=True):
-    """What one gate said of a candidate, or of a release after its switch.
+    """The verdict of one gate on a candidate, or on a release after its switch.
 
     `figures`: what was measured and the limits, by name, such as {"accuracy": 0.94, "n": 300}. `rows`: the first cases that
     differ, each with what was got and expected. `moment`: before the switch, in the canary's steps, or after the switch.
@@ -164,12 +164,12 @@ class Deploy(Struct, frozen=True):
 
     @property
     def goal(self) -> Goal:
-        """What it brings."""
+        """The deploy's goal: its commit and its version of the registered model."""
         return Goal(self.commit, self.registered)
 
 
 def model_version(model: Mapping[str, Any]) -> str:
-    """The version that a release says of its model, at the top or below `model`; empty when it says none."""
+    """The model's version in a release's own report, at the top level or below `model`; empty when it reports none."""
     inner = model.get("model")
     found = model.get("version") or (inner.get("version") if isinstance(inner, Mapping) else None)
     return str(found) if found is not None else ""
@@ -191,7 +191,7 @@ class Health(Struct, frozen=True):
 
 
 class AppState(Struct, frozen=True):
-    """What is remembered of an app beside its config.
+    """The stored state of an app.
 
     `paused_by`, `paused_at`: who paused it, and when, as far as that is known.
     `live_since`: since when `live` serves; later than when it went live if it has returned. `wanted` is the head that was wanted
@@ -219,12 +219,12 @@ class AppState(Struct, frozen=True):
 
     @property
     def held_commit(self) -> str | None:
-        """The commit that the app does not go to by itself."""
+        """The commit that is held: it is not deployed automatically."""
         return self.held.commit if self.held is not None else None
 
     @property
     def held(self) -> Goal | None:
-        """What the app does not go to by itself."""
+        """The goal that is held: it is not deployed automatically."""
         return self.wanted if self.held_reason else None
 
     def behind_since(self) -> datetime | None:
@@ -249,7 +249,7 @@ class Event(Struct, frozen=True):
 
 
 def labels(instance: str, app: str, number: int | None = None, goal: Goal | None = None) -> dict[str, str]:
-    """The labels that everything deployd creates carries; what lacks `io.deployd.instance` is never touched."""
+    """The labels that everything deployd creates carries; objects without `io.deployd.instance` are never touched."""
     found = {"io.deployd.instance": instance, "io.deployd.app": app}
     if number is not None:
         found["io.deployd.deploy"] = str(number)

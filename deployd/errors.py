@@ -48,7 +48,7 @@ class RequestRefused(DeploydError):
 
 
 class BuildFailed(DeploydError):
-    """There is no image of the commit: it cannot be fetched or built, or needs what the builder cannot do."""
+    """The commit has no image: it cannot be fetched or built, or needs a feature that the builder lacks."""
 
 
 class RolloutFailed(DeploydError):

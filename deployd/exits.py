@@ -18,7 +18,7 @@ def print_error(exc: DeploydError) -> int:
 
 
 def expected_in(group: BaseExceptionGroup) -> DeploydError | None:
-    """The first expected failure in what a TaskGroup raised; None when a bug is among them."""
+    """The first expected failure in an exception group; None when the group contains a bug."""
     matching, rest = group.split(DeploydError)
     if rest is not None or matching is None:
         return None

@@ -1,6 +1,6 @@
-"""A deploy in flight, and how it ends: what the end of its task means for the deploy. Pure but for the cancellation.
+"""A deploy in flight, and the status that the end of its task gives it. Pure apart from the cancellation.
 
-Who asked for a cancellation is our own record, never read from the exception.
+The origin of a cancellation is recorded here, never read from the exception.
 """
 
 import asyncio
@@ -19,8 +19,7 @@ _WEAKEST_FIRST: tuple[Asker, ...] = ("newer", "stop", "hand")
 
 @dataclass(slots=True)
 class Flight:
-    """One deploy, the task that runs it, and who asked to stop it: something newer, the end of the daemon, or a person, named by
-    `by`."""
+    """One deploy, its task, and who asked to stop it: a newer deploy, the daemon's shutdown, or the person `by`."""
 
     deploy: Deploy
     task: asyncio.Task[None]
@@ -28,19 +27,20 @@ class Flight:
     by: str | None = None
 
     def stop(self, asked: Asker, by: str | None = None) -> None:
-        """Cancel the task, once. The end of the daemon goes before something newer, a person before both."""
+        """Cancel the task, once. If several ask, a person's name is recorded before the daemon's shutdown, and that before a
+        newer deploy."""
         self.by = self.by or by
         self.asked = max(self.asked or asked, asked, key=_WEAKEST_FIRST.index)
         cancel_once(self.task)
 
     def error(self) -> BaseException | None:
-        """What the task that has ended raised; None when it did not, or was cancelled."""
+        """The error of the ended task; None when it raised none, or was cancelled."""
         return None if self.task.cancelled() else self.task.exception()
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a deploy becomes. `config_fault`: for the config, not for its commit."""
+    """The final status of a deploy. `config_fault`: it failed for the config, not for its commit."""
 
     status: Status
     reason: str = ""

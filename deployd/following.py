@@ -1,4 +1,4 @@
-"""What a client needs to follow something over time: patience with a daemon that restarts, and server-sent events."""
+"""Helpers for a client that follows the daemon: waiting through its restarts, and reading server-sent events."""
 
 import json
 import time
@@ -19,7 +19,7 @@ class Patience:
         self._since: float | None = None
 
     def spend(self, exc: Unavailable) -> None:
-        """It is away: raises `exc` when that has been so for too long."""
+        """The daemon is away: raise `exc` when it has been away for too long."""
         now = time.monotonic()
         first, self._since = self._since is None, now if self._since is None else self._since
         if now - self._since >= self._seconds:
@@ -28,7 +28,7 @@ class Patience:
             self._tell(exc)
 
     def reset(self) -> None:
-        """It is there."""
+        """The daemon answers again."""
         self._since = None
 
 

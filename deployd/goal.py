@@ -1,4 +1,4 @@
-"""What an app should serve: the head that it follows, what is wanted of it, and what is remembered."""
+"""The goals of apps: the head that an app follows, the commit wanted from it, and what is known from earlier looks."""
 
 from typing import Literal
 
@@ -19,7 +19,7 @@ class Trigger(Struct, frozen=True):
 
     @property
     def automatic(self) -> bool:
-        """It comes from a look, not from a person."""
+        """Whether a look asked for it, not a person."""
         return self.kind in {"push", "poll", "model"}
 
 
@@ -54,8 +54,8 @@ class Goal(Struct, frozen=True):
 
 
 class Head(Struct, frozen=True):
-    """What is there now of what an app follows: the full ref, the commit that it points to, and the version of the registered
-    model that the alias points to."""
+    """The remote's present state for an app: the full ref that it follows, the ref's commit, and the version of the registered
+    model that its alias points to."""
 
     ref: str
     commit: str
@@ -63,7 +63,7 @@ class Head(Struct, frozen=True):
 
     @property
     def goal(self) -> Goal:
-        """What the app serves when it follows this head."""
+        """The goal of an app that follows this head."""
         return Goal(self.commit, self.registered)
 
 
@@ -85,7 +85,7 @@ class Wanted(Struct, frozen=True):
 
     @property
     def goal(self) -> Goal:
-        """What the app is to serve."""
+        """The goal: what the app should serve."""
         return Goal(self.commit, self.registered)
 
 

@@ -1,4 +1,4 @@
-"""What is removed: apps that left the config, what is beyond `[retention]`, and old deliveries."""
+"""Removal of apps that left the config, of images and logs beyond `[retention]`, and of old deliveries."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ _DAY = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Housekeeping:
-    """Removes on request, and old deliveries by itself."""
+    """Removes apps and images on request, and old deliveries automatically."""
 
     running: Running
     store: Store

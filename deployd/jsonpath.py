@@ -19,7 +19,7 @@ class Pattern:
     """One path, with or without stars."""
 
     def __init__(self, text: str) -> None:
-        """ValueError when it is no path."""
+        """Raises ValueError when `text` is not a valid path."""
         self.text = text
         self._steps = _parsed(text)
 
@@ -28,21 +28,21 @@ class Pattern:
 
     @property
     def exact(self) -> int:
-        """How many of its steps are no stars."""
+        """The number of its steps that are not stars."""
         return sum(step is not ANY_KEY and step is not ANY_ENTRY for step in self._steps)
 
     def covers(self, path: Sequence[Step]) -> bool:
-        """Whether `path` is what it names, or lies below that."""
+        """Whether the pattern matches `path` or a path above it."""
         return len(path) >= len(self._steps) and all(
             _matches(step, at) for step, at in zip(self._steps, path, strict=False)
         )
 
     def names(self, path: Sequence[Step]) -> bool:
-        """Whether `path` is what it names."""
+        """Whether the pattern matches exactly `path`."""
         return len(path) == len(self._steps) and self.covers(path)
 
     def found(self, value: Any) -> Iterator[Any]:
-        """Every value that it names in `value`, in order."""
+        """Every value in `value` that the pattern matches, in order."""
         values = [value]
         for step in self._steps:
             values = [inner for outer in values for inner in _inside(outer, step)]

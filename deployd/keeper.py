@@ -1,4 +1,4 @@
-"""What should serve and what does, brought together: the release of one app that is recorded as live is kept serving.
+"""Reconciliation: keeps the recorded live release of one app serving.
 
 The same few lines do it at the start, after an event outside, periodically, and after a deploy that broke off while it changed
 what serves. From a cut-over to the end of its deploy nothing is compared or repaired: the deploy itself changes what serves.
@@ -38,7 +38,7 @@ _MOST_RELEASES = 20
 
 
 class Keeper:
-    """Of one app, on the target that it has now. One comparison at a time."""
+    """The keeper of one app on its present target. It makes one comparison at a time."""
 
     def __init__(
         self, store: Store, target: Callable[[App], Target], app: Callable[[], App], every: Callable[[], float]
@@ -66,11 +66,11 @@ class Keeper:
         return self._health[1] if self._health is not None else None
 
     def look(self) -> None:
-        """What serves may have changed: compare soon."""
+        """The serving release may have changed: compare soon."""
         self._asked.set()
 
     async def step_back(self) -> None:
-        """A deploy is about to change what serves: stop a repair, and begin no other until `resume`."""
+        """A deploy is about to switch: stop a running repair, and begin no other until `resume`."""
         self._free.clear()
         if self._work is not None:
             await stop(self._work)
@@ -122,7 +122,7 @@ class Keeper:
         await _wait(self._asked, pause)
 
     async def recover(self) -> Deploy | None:
-        """Take up what an earlier run of the daemon left in flight, then settle; the live release, if there is one."""
+        """Deal with the deploys that an earlier run of the daemon left in flight, then settle. The live release, if any."""
         app, target = self._app_now(), self._target
         if (deploy := (await self._store.state(app.name)).in_flight) is not None:
             if deploy.status is Status.ROLLING_OUT and await target.serving(app) == deploy.number:
@@ -137,7 +137,8 @@ class Keeper:
         return await self._live()
 
     async def settle(self) -> None:
-        """Let the recorded live release serve, and nothing unproven. Without one, what a deploy left half-made goes.
+        """Make the recorded live release serve, and nothing unproven. Without a live release, remove the remains of interrupted
+        deploys.
 
         Raises Unavailable, unlike `keep`. No deploy may be in flight."""
         app, target = self._app_now(), self._target
@@ -149,7 +150,8 @@ class Keeper:
         await target.sweep(app, None, DaemonLog())
 
     async def keep(self) -> Health | None:
-        """Compare the recorded live release with what serves, and repair that; how it is then. None: there is nothing to keep."""
+        """Compare the recorded live release with the target, and repair differences. Its health afterwards; None without a live
+        release."""
         live: Deploy | None = None
         try:
             live = await self._live()
@@ -174,7 +176,7 @@ class Keeper:
         return self._see(live, await self._restored(app, live, health))
 
     async def _restored(self, app: App, live: Deploy, before: Health) -> Health:
-        """How the release is after it was restored. When that fails, what serves instead stays."""
+        """Restore the release; its health afterwards. When that fails, the release that serves instead stays."""
         try:
             if await self._target.restore(app, live):
                 await self._store.record_config(live, release_digest(app))
@@ -188,7 +190,7 @@ class Keeper:
         return await self._target.health(app, live)
 
     async def _way_out(self, app: App, live: Deploy) -> str:
-        """What a person can do about a release that cannot be restored."""
+        """A hint for a person about a release that cannot be restored."""
         for release in await self._store.released(app.name, _MOST_RELEASES):
             if release.number != live.number and release.image is not None and release.target == app.target:
                 with suppress(DeploydError):

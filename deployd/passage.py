@@ -1,4 +1,4 @@
-"""One deploy on its way: what its target asks and tells while it rolls out. Implements ports.Progress.
+"""The pipeline's side of one roll-out: it answers the target's questions and records its progress. Implements ports.Progress.
 
 The gates are asked here, and the hooks before the switch; every verdict is recorded as it comes.
 """
@@ -36,7 +36,7 @@ _ASKED_AGAIN = frozenset({"ready", "golden"})
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a pipeline works with. `gates` gives an app's gates in the order in which they are asked."""
+    """The parts of a pipeline. `gates` gives an app's gates in the order in which they are asked."""
 
     store: Store
     logs: Logs
@@ -48,7 +48,7 @@ class Parts:
 
 
 class Passage(Recorder):
-    """One deploy on its way; what its target asks and tells while it rolls out. Implements ports.Progress."""
+    """One deploy while it rolls out: answers its target and records its progress. Implements ports.Progress."""
 
     def __init__(self, parts: Parts, app: App, deploy: Deploy, log: MarkedLog, may_cut_over: MayCutOver) -> None:
         super().__init__(parts.store, deploy, log)
@@ -65,14 +65,14 @@ class Passage(Recorder):
         await self._store.record_image(self.deploy, image)
 
     async def read(self, path: str) -> bytes | None:
-        """A file of the commit, which is fetched where nothing is built."""
+        """A file of the commit, which is fetched first if the deploy builds nothing."""
         if self.context is not None:
             return await self.context.read(path)
         async with await self._parts.source.fetch(self._app, self.deploy.commit, self.deploy.ref, self.log) as context:
             return await context.read(path)
 
     async def let_gates_get_ready(self) -> None:
-        """Enter the gates that need time before they can be asked, so that it passes during the build."""
+        """Start the gates that need time to get ready, so that they do so during the build."""
         if not self._gates:
             self._gates = self._parts.gates(self._app)
             chosen = self.deploy.rollback_to is not None  # then only what needs no time is asked
@@ -81,7 +81,7 @@ class Passage(Recorder):
                     await self._prepared.enter_async_context(gate)
 
     async def let_gates_go(self) -> None:
-        """End what `let_gates_get_ready` began."""
+        """Stop the gates that `let_gates_get_ready` started."""
         self._gates = ()
         await self._prepared.aclose()
 
@@ -126,7 +126,7 @@ class Passage(Recorder):
             raise RolloutFailed(f"the {result.name} gate{when} refused it: {result.detail}")
 
     async def cutting_over(self) -> None:
-        """Record `rolling_out`, unless something newer waits: older never overwrites newer."""
+        """Record `rolling_out`, unless a newer deploy waits: an older one must not overwrite it."""
         if not await self._may_cut_over():
             raise asyncio.CancelledError
         await self._store.advance(self.deploy, Status.ROLLING_OUT)

@@ -84,7 +84,7 @@ class Pipeline:
         passage.log.write(f"{deploy.name} is proven, and was not switched to\n")
 
     async def built(self, app: App, goal: Goal) -> Image | None:
-        """The image of that commit and model as the app is configured now, when it was built before."""
+        """The image that was built before for this commit and model with the app's present config, if any."""
         return await self._built(app, self._request(app, goal))
 
     async def _record_config(self, app: App, deploy: Deploy) -> None:
@@ -111,7 +111,7 @@ class Pipeline:
             return context
 
     async def _fetch_if_read(self, app: App, passage: Passage, stack: AsyncExitStack) -> None:
-        """The commit of what is not built, where its files are read; of a rollback only the golden file is.
+        """Fetch the commit of a deploy that builds nothing, if its files are read; a rollback reads only its golden file.
 
         A remote that is away keeps no release from coming back: the file may be in the image, too.
         """

@@ -1,4 +1,4 @@
-"""What a deploy would do, without doing it: for a person who wants to know before they ask for it."""
+"""A preview of a deploy, for a person who wants to know before they ask for it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ async def plan(
 
 
 async def _decision(app: App, head: Head, known: Known, source: Source) -> str:
-    """What a look would decide if the commit were the head now; a deploy by hand does not ask."""
+    """The decision of a look if the commit were the head now; a deploy by hand ignores it."""
     if head_of(app, {head.ref: head.commit}) is None:
         return f"it is never a head: {why_no_head(app, {head.ref: head.commit})}"
     skip = None if only_the_model_moved(head, known) else await _skip(app, head, known, source)

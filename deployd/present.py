@@ -1,4 +1,4 @@
-"""What an app's remote and the registry of its model show at present, for a person who asks for a deploy or a plan."""
+"""The present heads of remotes and model versions, read when a person asks for a deploy or a plan."""
 
 import logging
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """Asks on request; the looks ask by themselves."""
+    """Asks remotes and registries on request, independently of the looks."""
 
     source: Source
     store: Store

@@ -1,4 +1,4 @@
-"""What each app has to prove: its gates, made with what they read beside the candidate itself."""
+"""Makes the gates of each app, with the data that they read besides the candidate itself."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,12 +29,12 @@ class Evaluations:
     store: Store
 
     async def of(self, app: str, number: int) -> Mapping[str, Any] | None:
-        """Those of one deploy; None when there are none."""
+        """The figures of one deploy; None when there are none."""
         deploy = await self.store.deploy(app, number)
         return next(iter(_evaluated([deploy])), None) if deploy is not None else None
 
     async def before(self, app: str, number: int) -> Sequence[Mapping[str, Any]]:
-        """Those of the last fifty deploys before `number`, the newest first."""
+        """The figures of the last fifty deploys before `number`, the newest first."""
         return _evaluated(await self.store.deploys(app, before=number))
 
 

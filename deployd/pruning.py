@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """One thing that went, or would go, with the bytes that this frees. `gone`: of an image, the name that we gave it; without
-    that a container uses it. `note`: what uses it, or why the image is still there."""
+    """One thing that was removed, or would be, with the bytes that this frees. `gone`: our name for an image is removed, unless a
+    container uses it. `note`: what uses it, or why the image is still there."""
 
     what: Literal["image", "logs", "build cache"]
     name: str = ""
@@ -68,7 +68,7 @@ def freed(going: Sequence[Build], layers: Layers) -> Mapping[int, int]:
 
 
 class Pruner:
-    """For all apps. `cache_limit` is in bytes."""
+    """Prunes the images and logs of all apps. `cache_limit` is in bytes."""
 
     def __init__(self, store: Store, logs: Logs, builder: Builder, cache_limit: int) -> None:
         self._store = store
@@ -128,6 +128,6 @@ class Pruner:
 
 
 def _unfinished(build: Build) -> Image:
-    """The image of a build of which no end was recorded: known by its name alone, which nobody else uses."""
+    """The image of a build whose end was not recorded: known only by its name, which is unique."""
     name, _, tag = build.name.rpartition(":")
     return Image(name, tag, "")

@@ -23,7 +23,7 @@ class Recorded:
 
     @property
     def url(self) -> str:
-        """Where it is sent."""
+        """The URL of the request."""
         return self.path
 
 

@@ -23,7 +23,7 @@ class Recorder:
 
     @asynccontextmanager
     async def step(self, name: str) -> AsyncIterator[None]:
-        """Record a step around the block; its last words go to the log."""
+        """Record a step around the block, and log how it ended."""
         start = self.log.mark()
         self.log.write(f"==> {name}\n")
         position = self._running[name] = await self._store.begin_step(self.deploy, name, start)

@@ -1,4 +1,4 @@
-"""What an app prints, across its releases: when another release goes live, its output follows.
+"""The output of an app across its releases: when another release goes live, its output follows.
 
 Knows the client and nothing of containers. The output of pods comes from all of them at once, so there the one stream is enough.
 """
@@ -22,8 +22,8 @@ _PATIENCE_SECONDS = 60.0
 async def output_of_releases(
     client: Client, app: str, tail: int | None, since: datetime | None, tell: Tell
 ) -> AsyncGenerator[bytes]:
-    """The output of the live release, and of each later one from its first line, until the caller stops. `tell` hears which
-    release it is, and what is waited for."""
+    """The output of the live release, and of each later one from its first line, until the caller stops. `tell` is told which
+    release it is and what is waited for."""
     followed = _Followed(client, app, tell)
     work = asyncio.create_task(followed.run(tail, since))
     work.add_done_callback(lambda _: followed.blocks.put_nowait(None))
@@ -79,7 +79,7 @@ class _Followed:
             tasks.create_task(self._read_on(self._live, None))
 
     async def _read_first(self, tail: int | None, since: datetime | None) -> None:
-        """Only here is it an error that nothing runs."""
+        """Read the first output. Only here it is an error when nothing runs."""
         number = self._live
         await self._read_on(number, await self._read_once(tail, since))
 

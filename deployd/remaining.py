@@ -1,4 +1,4 @@
-"""What goes on serving when deployd is taken from this machine: containers of its own, and Deployments on a cluster."""
+"""What still serves after deployd is uninstalled: its containers, and Deployments on a cluster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from deployd.gateway.layout import gateway_name
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """What serves: `container` is its name on this machine's engine, empty for what runs on a cluster."""
+    """Something that still serves. `container` is its name on this machine's engine, empty on a cluster."""
 
     what: str
     container: str = ""

@@ -21,7 +21,7 @@ _RECORD_SECONDS = 0.1
 
 
 def is_watched(app: App, deploy: Deploy) -> bool:
-    """Whether a release is watched once it is live. A person who goes back knows why: nothing goes forward again by itself."""
+    """Whether a release is watched once it is live. A rollback by a person is not watched: they know why they went back."""
     return app.watch is not None and deploy.rollback_to is None
 
 

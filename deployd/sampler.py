@@ -23,7 +23,7 @@ from deployd.store.store import Store
 logger = logging.getLogger(__name__)
 
 Count = Callable[[Sequence[App]], Awaitable[Mapping[str, Counted]]]
-"""What has been counted for each of these apps; those that nobody counts for are left out."""
+"""Returns the counters of these apps; apps without counters are left out."""
 
 _RECENT = 6
 _UNWRITTEN = 6

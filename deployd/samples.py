@@ -12,7 +12,7 @@ from deployd.judge.latency import typical
 from deployd.judge.traffic import Histogram, Reading
 
 NO_RELEASE = 0
-"""The number of what reached no release: nothing served, or what served was not made by a deploy that is known."""
+"""The release number for requests that reached no release: nothing served, or no known deploy made it."""
 
 
 class Grain(Struct, frozen=True):
@@ -50,7 +50,7 @@ class Sample(Struct, frozen=True):
     latencies: Histogram = field(default_factory=dict)
 
     def plus(self, other: "Sample") -> "Sample":
-        """Both, in the stretch of this one."""
+        """The sum of both, in the stretch of this one."""
         return Sample(
             *(self.app, self.number, self.at, self.requests + other.requests, self.errors + other.errors),
             refused=self.refused + other.refused,
@@ -91,7 +91,7 @@ def merged(parts: Iterable[Histogram]) -> dict[int, int]:
 
 
 def summed(samples: Iterable[Sample], at: int) -> Sample:
-    """All of them as one sample; of whichever release."""
+    """The sum of samples as one sample, whichever release they are of."""
     requests = errors = refused = 0
     latencies: dict[int, int] = {}  # no class is looked up again: those of samples stay as they are
     for sample in samples:

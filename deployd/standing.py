@@ -1,4 +1,4 @@
-"""What serves and what is under way, in one line, as `systemctl status` shows it."""
+"""The state of all apps in one line, as `systemctl status` shows it."""
 
 from collections.abc import Mapping, Sequence
 

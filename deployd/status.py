@@ -1,4 +1,4 @@
-"""Where a deploy is on its way from commit to live, and the table of what it may become."""
+"""The status of a deploy on its way from commit to live, and the table of allowed transitions."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -21,17 +21,17 @@ class Status(StrEnum):
 
     @property
     def active(self) -> bool:
-        """A lane is working on it."""
+        """Whether a lane is working on it."""
         return self in ACTIVE
 
     @property
     def ended(self) -> bool:
-        """No lane will work on it any more. A live one may still be retired or reverted, a retired one live again."""
+        """Whether no lane will work on it any more. A live one may still be retired or reverted, a retired one live again."""
         return self is not Status.QUEUED and not self.active
 
     @property
     def predicate(self) -> str:
-        """The status as what is said of a deploy: `is live`, `failed`, `was cancelled`."""
+        """The status as a predicate, such as `is live`, `failed`, `was cancelled`."""
         if self is Status.FAILED:
             return "failed"
         verb = "was" if self in _PASSIVE else "is"

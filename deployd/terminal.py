@@ -1,4 +1,4 @@
-"""The terminal of a person at a command that runs elsewhere: what they type, and how large their window is."""
+"""A person's terminal for a command that runs elsewhere: their input and the size of their window."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ class Size:
 
 
 class Terminal:
-    """What has been typed and is not read yet, in order with the changes of the size. The size at the beginning comes first."""
+    """A queue of typed bytes and changes of the size, in order. The initial size comes first."""
 
     def __init__(self, size: Size) -> None:
         self._happened: asyncio.Queue[bytes | Size] = asyncio.Queue()
         self.put(size)
 
     def put(self, what: bytes | Size) -> None:
-        """Something was typed, or the window has another size."""
+        """Add typed bytes, or the window's new size."""
         self._happened.put_nowait(what)
 
     async def next(self) -> bytes | Size:
-        """What happened next."""
+        """Wait for the next typed bytes or change of the size."""
         return await self._happened.get()

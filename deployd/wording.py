@@ -8,7 +8,7 @@ _FORM = re.compile(r"Expected `str` matching regex '.*'(?: - at `(?P<where>[^`]*
 
 
 def plain(exc: msgspec.MsgspecError) -> str:
-    """Such as `object missing required field ref`, or `$.after has another form than expected`."""
+    """The error in plain words, such as `object missing required field ref` or `$.after has another form than expected`."""
     said = str(exc)
     if (match := _FORM.fullmatch(said)) is not None:
         return f"{match['where'] or 'the text'} has another form than expected"
@@ -17,10 +17,10 @@ def plain(exc: msgspec.MsgspecError) -> str:
 
 
 def by_hand(done: str, by: str | None) -> str:
-    """Such as `cancelled by hand by ada`; without the name where it is not known."""
+    """Text such as `cancelled by hand by ada`; without the name where it is not known."""
     return f"{done} by hand" + (f" by {by}" if by else "")
 
 
 def counted(number: int, noun: str) -> str:
-    """Such as `1 request` or `1,204 requests`."""
+    """A number with its noun, such as `1 request` or `1,204 requests`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

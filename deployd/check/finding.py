@@ -1,4 +1,4 @@
-"""What `deployd check` says of one thing that it tried."""
+"""The result of one check of `deployd check`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ Verdict = Literal["ok", "warning", "wrong"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tried, and the result. `in_config`: the config file has to change."""
+    """One check and its result. `in_config`: the config file has to change."""
 
     what: str
     verdict: Verdict

@@ -49,7 +49,7 @@ class Exporter:
         self._thread.join(wait)
 
     def send(self, spans: Sequence[Span]) -> None:
-        """Send them, some time. Does not wait."""
+        """Queue the spans for sending. Does not wait."""
         try:
             self._waiting.put_nowait(spans)
         except queue.Full:
@@ -73,7 +73,7 @@ class Exporter:
                 self._say_away(why)
 
     def _say_away(self, why: str) -> None:
-        """Log it once, until something is taken again."""
+        """Log once that the receiver is away, until it takes spans again."""
         if not self._away:
             logger.warning("Traces are lost, the receiver is away: %s", why)
         self._away = True
@@ -99,13 +99,13 @@ def _sender(instance: str) -> Send:
 
 
 def _given(named: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The name of the service, where the environment gives one."""
+    """The service's name from the environment, if it gives one."""
     name = str(named.get("service.name", ""))
     return {} if not name or name.startswith("unknown_service") else {"service.name": name}
 
 
 def _made(span: Span, resource: Any, version: str) -> Any:
-    """The span as OpenTelemetry has it."""
+    """The span as an object of OpenTelemetry."""
     from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415
     from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags  # noqa: PLC0415

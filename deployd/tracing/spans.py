@@ -37,7 +37,7 @@ class Span(Struct, frozen=True):
 
 
 def spans(deploy: Deploy, instance: str) -> list[Span]:
-    """Those of a deploy that has ended, or is live; none of any other."""
+    """The spans of a deploy that has ended or is live; none for any other."""
     end = deploy.live_at or deploy.finished_at
     if not deploy.status.ended or end is None:
         return []

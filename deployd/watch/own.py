@@ -11,7 +11,7 @@ _EVERY_SECONDS = 1.0
 
 
 class OwnVerdict:
-    """Of the release that is watched."""
+    """The verdict of one own gate on the watched release."""
 
     def __init__(self, name: str, ask: Callable[[], Awaitable[GateResult | None]]) -> None:
         """`ask` asks the gate; None while nothing of the release runs."""

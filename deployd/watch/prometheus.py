@@ -37,7 +37,7 @@ class Query:
     name = "prometheus"
 
     def __init__(self, settings: Prometheus, length: float) -> None:
-        """`length`: of the watch, in seconds."""
+        """`length` of the watch in seconds."""
         self.every = min(max(length / 10, 1.0), 15.0)
         self._settings = settings
         self._numbers: list[float] = []

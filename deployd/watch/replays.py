@@ -1,4 +1,5 @@
-"""The sign that the release answers its golden requests wrong: two failed replays running. And the same of what stands by."""
+"""The sign that the release answers its golden requests wrong: two failed replays in a row. Also tests the standby the same
+way."""
 
 import asyncio
 import time
@@ -17,7 +18,7 @@ _ENOUGH = 2
 
 
 class Replays:
-    """Of the release that is watched."""
+    """Replays the golden requests to the watched release."""
 
     name = "golden"
 
@@ -75,7 +76,7 @@ class Standby:
         self._trouble: str | None = None
 
     async def follow(self) -> None:
-        """Ask it again and again, until cancelled."""
+        """Ask the standby again and again, until cancelled."""
         while True:
             began = time.monotonic()
             try:
@@ -98,5 +99,5 @@ class Standby:
 
     @property
     def runs(self) -> bool:
-        """Whether it runs beside the one that is watched."""
+        """Whether the standby runs beside the watched release."""
         return self._trouble is not None

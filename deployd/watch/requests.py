@@ -16,14 +16,14 @@ from deployd.judge.traffic import Reading, Traffic, Window
 Ask = Callable[[], Awaitable[Reading]]
 
 LEAST_REQUESTS = 60
-"""From so many requests on a release is said to have passed: with none wrong, under 5 % go wrong."""
+"""The least requests for a release to pass: with no error among them, the error rate is under 5 %."""
 _LEAST_DURATIONS = 20
 _SETTLED_SECONDS = 1.0
 _WINDOW_SECONDS = 10.0
 
 
 class Baseline:
-    """What the live release was asked in the last minute or two, for the watch of the next one."""
+    """The requests to the live release in the last minute or two, as the baseline for the next watch."""
 
     def __init__(self) -> None:
         self._readings: deque[tuple[float, int, Reading]] = deque(maxlen=24)
@@ -35,7 +35,7 @@ class Baseline:
             self._readings.append((time.monotonic(), number, reading))
 
     def of(self, number: int, last: Reading) -> Traffic:
-        """What release `number` was asked until the `last` reading. One that stands by for another watch as well has got no more
+        """The traffic of release `number` until the `last` reading. A release that stands by for a second watch has had no
         requests since."""
         since, known, traffic = self._known
         readings = [reading for at, of, reading in self._readings if of == number and at > since]
@@ -50,7 +50,7 @@ class Baseline:
 
 
 class _Counted:
-    """What the release was asked since the first reading."""
+    """The traffic of the release since the first reading."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -58,7 +58,7 @@ class _Counted:
         self.seen = Traffic()
 
     async def grown(self) -> Traffic:
-        """What has come since the last call. A reading is empty while the container does not run."""
+        """The traffic since the last call. A reading is empty while the container does not run."""
         if not (reading := await self._ask()):
             return Traffic()
         if self._window is None:

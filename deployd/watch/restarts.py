@@ -7,7 +7,7 @@ from deployd.ports.watching import Life, Lives
 
 
 class Restarts:
-    """Compares what runs with what ran at the look before, so that each end is told once."""
+    """Compares what runs now with the last look, so that each end is reported once."""
 
     name = "restarts"
 
@@ -37,7 +37,8 @@ class Restarts:
 
 
 def ended_since(before: Lives, now: Lives) -> list[str]:
-    """What has ended between two looks, and how. What is gone is not among it: a target says so of one that should be there."""
+    """The containers or pods that ended between two looks, and how. Removed ones are left out: the target reports those that
+    should be there."""
     return [how for key, life in now.items() if (how := _ended(before.get(key), life))]
 
 

@@ -1,4 +1,4 @@
-"""What a watch looks at: one sign each, such as errors or restarts, on which a release can be sent away."""
+"""The interface of a sign of trouble, such as errors or restarts, for which a watch may revert a release."""
 
 from typing import Protocol
 
@@ -16,5 +16,5 @@ class Sign(Protocol):
         ...
 
     def result(self) -> GateResult:
-        """What was found so far, for the record."""
+        """The findings so far, for the record."""
         ...

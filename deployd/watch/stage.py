@@ -47,7 +47,7 @@ Tell = Callable[[str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A release that is watched: which stands by for it, and until when."""
+    """A watched release: which release stands by for it, and until when."""
 
     number: int
     standby: int
@@ -89,7 +89,7 @@ class Watch:
 
 
 class OneWatch:
-    """One watch. For one use."""
+    """One watch, to be used once."""
 
     def __init__(
         self, settings: Settings, live: Deploy, standby: Deploy, signs: Sequence[Sign], standing: Standby
@@ -105,7 +105,7 @@ class OneWatch:
         self.watched = Watched(live.number, standby.number, datetime.now(UTC) + timedelta(seconds=self._length))
 
     def look(self) -> None:
-        """Something happened outside: look at once."""
+        """Something changed outside deployd: look at once."""
         for event in self._happened.values():
             event.set()
 
@@ -114,7 +114,7 @@ class OneWatch:
         return not await self._standing.trouble() and self._standing.runs
 
     def order(self, why: str) -> None:
-        """Return, because a person says so."""
+        """Return the traffic, as a person asked."""
         if not self._ordered.done():
             self._ordered.set_result(why)
 
@@ -134,7 +134,7 @@ class OneWatch:
                         await sign.look()
 
     def results(self, log: Log) -> list[GateResult]:
-        """What each sign has shown so far, with secrets masked as in `log`. One that was bad while the release before failed as
+        """The result of each sign so far, with secrets masked as in `log`. One that was bad while the release before failed as
         well is a warning."""
         found = [structs.replace(one, detail=log.redact(one.detail)) for one in (sign.result() for sign in self._signs)]
         if not self._both:
@@ -200,7 +200,7 @@ class _Asking:
             return await self._golden.ask(candidate, await self._file(deploy), self._log)
 
     async def own(self, gate: Gate, live: Deploy, standby: Deploy, log: Log) -> GateResult | None:
-        """What the app's own gate says of a release beside the one that stands by; None when nothing of it runs."""
+        """The own gate's verdict on a release compared with the standby; None when nothing of it runs."""
         async with self._target.asked(self._app, live) as asked, self._target.asked(self._app, standby) as former:
             if asked is None:
                 return None
