@@ -82,12 +82,9 @@ class Connection:
 
     async def find(self, doing: str, path: str, method: str = "GET", *, timeout: ClientTimeout = _TIMEOUT) -> Any:
         """Like `ask`, but None when what is asked about does not exist."""
-        try:
+        with unless_gone():
             return await self.ask(doing, path, method, timeout=timeout)
-        except Refused as refused:
-            if not refused.gone:
-                raise
-            return None
+        return None
 
     @asynccontextmanager
     async def open(
@@ -141,6 +138,16 @@ def translated(doing: str) -> Iterator[None]:
         hint = _FORBIDDEN if "Permission denied" in str(exc) else ""
         why = str(exc).replace(" ssl:default", "") or type(exc).__name__
         raise Unavailable(f"{doing}: the engine does not answer: {why}", hint=hint) from exc
+
+
+@contextmanager
+def unless_gone() -> Iterator[None]:
+    """Leave the block when what it asks about does not exist."""
+    try:
+        yield
+    except Refused as refused:
+        if not refused.gone:
+            raise
 
 
 def _message(answer: ClientResponse, text: str) -> str:

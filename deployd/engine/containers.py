@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import Any
 
 from deployd.engine import podman
-from deployd.engine.connection import ENDLESS, Connection, Exec, Refused, Stream, translated
+from deployd.engine.connection import ENDLESS, Connection, Exec, Refused, Stream, translated, unless_gone
 from deployd.tasks import beside, uninterrupted
 from deployd.terminal import Size, Terminal
 
@@ -154,17 +154,17 @@ class EngineContainers:
     async def read(self, container: str, path: str) -> bytes | None:
         """A file in it; None when there is no file at that path."""
         doing, query = f"reading {path} in {container}", {"path": path}
-        try:
+        with unless_gone():
             async with self._connection.open(doing, f"containers/{container}/archive", query=query) as answer:
-                packed = await answer.read()
-        except Refused as refused:
-            if not refused.gone:
-                raise
-            return None
-        with tarfile.open(fileobj=BytesIO(packed)) as archive:
-            member = archive.next()
-            file = archive.extractfile(member) if member is not None and member.isfile() else None
-            return file.read() if file is not None else None
+                return _first_file(await answer.read())
+        return None
+
+
+def _first_file(packed: bytes) -> bytes | None:
+    with tarfile.open(fileobj=BytesIO(packed)) as archive:
+        member = archive.next()
+        file = archive.extractfile(member) if member is not None and member.isfile() else None
+        return file.read() if file is not None else None
 
 
 async def _pass_on(terminal: Terminal, command: Exec, stream: Stream) -> None:
