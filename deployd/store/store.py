@@ -1,4 +1,7 @@
-"""The store of deployd: deliveries, decisions, deploys, their steps and what they made, logins, acts; one module for each table.
+"""The store of deployd: deliveries, decisions, deploys, their steps and what they made, logins, acts; a module for each subject.
+
+Most subjects have tables of their own. `records`, `releases`, `reruns` and `proposals` have none: they write those of `deploys`
+and `apps`. A look has a table but no module: `apps` writes it, `deliveries` reads it and deletes what is old.
 
 Every method is one short transaction. `accept` fails at once when the disk refuses, so that the forge sees a failed delivery.
 """
