@@ -78,7 +78,7 @@ async def test_a_release_that_leaks_until_it_is_killed_is_returned(world: World)
         bad = await _becomes(world, bad, Status.REVERTED)
         sent = load.sent
         async with asyncio.timeout(30):
-            await load.reached(sent + 500)
+            await load.reached(sent + 100)
     assert re.search(r"its container was killed .*64 MiB|requests failed", bad.reason), bad.reason
     assert await _live(world) == 1
     assert len(load.failures) < 100, load.failures[:5]
@@ -100,7 +100,7 @@ async def test_a_release_that_errs_after_five_seconds_of_traffic_is_returned(wor
         bad = await _becomes(world, bad, Status.REVERTED)
         before, sent = len(load.failures), load.sent
         async with asyncio.timeout(30):
-            await load.reached(sent + 500)
+            await load.reached(sent + 100)
         assert len(load.failures) - before <= len(load.clients)  # those that were under way
     assert re.match(r"[\d,]+ of [\d,]+ requests failed \(", bad.reason), bad.reason
     errors = next(gate for gate in bad.gates if (gate.name, gate.moment) == ("errors", "after"))
@@ -117,13 +117,13 @@ async def test_a_rollback_in_the_watch_is_a_return_that_loses_no_request(world: 
         assert (await _watched(world)).standby == 1
         sent = load.sent
         async with asyncio.timeout(30):
-            await load.reached(sent + 500)
+            await load.reached(sent + 100)
         began = time.monotonic()
         back = await world.client.rollback(world.app)
         took = time.monotonic() - began
         sent = load.sent
         async with asyncio.timeout(30):
-            await load.reached(sent + 500)
+            await load.reached(sent + 100)
     print(f"the return took {took:.3f} s")
     assert (back.number, back.status) == (1, Status.LIVE)
     assert load.failures == []

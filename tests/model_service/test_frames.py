@@ -138,7 +138,7 @@ async def test_no_data_frame_is_answered_differently_than_in_process(directory: 
     """500 of them, by the client's JSON over HTTP; and each with a value that a column cannot hold."""
     asked: list[tuple[pd.DataFrame, Any]] = []
 
-    @settings(max_examples=250, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=500, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(frame=frames())
     def collect(frame: pd.DataFrame) -> None:
         asked.append((frame, _answers(pipeline, frame, with_probabilities=len(asked) % 4 == 0)))
