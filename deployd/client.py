@@ -139,7 +139,7 @@ class Client:
         return await self._asking.post(AppAnswer, _path(app, "scale"), {"replicas": replicas})
 
     async def describe(self, app: str) -> DescribeAnswer:
-        """The app and what runs of it."""
+        """The app with its containers or pods."""
         return await self._asking.get(DescribeAnswer, _path(app, "describe"))
 
     async def plan(self, app: str, commit: str | None = None) -> PlanAnswer:
@@ -151,7 +151,7 @@ class Client:
         return await self._asking.get(VersionAnswer, "/")
 
     async def delivery(self, guid: str) -> DeliveryAnswer:
-        """What came of a delivery, by its forge's GUID."""
+        """The outcome of a delivery, by its forge's GUID."""
         return await self._asking.get(DeliveryAnswer, f"/api/v1/deliveries/{quote(guid, safe='')}")
 
     async def deliveries(self, limit: int = 50, before: int | None = None) -> DeliveriesAnswer:
@@ -160,7 +160,7 @@ class Client:
         return await self._asking.get(DeliveriesAnswer, "/api/v1/deliveries", asked)
 
     async def answered(self, guid: str) -> DeliveryAnswer:
-        """What came of a delivery, once the looks that it owes have been taken."""
+        """The outcome of a delivery, after waiting for the looks that it asked for."""
 
         async def ask(event: Event) -> DeliveryAnswer | None:
             return await self.delivery(guid) if event["kind"] in {"open", "reset", "look"} else None
@@ -303,7 +303,7 @@ class Client:
         return await self.apps() if app is None else [await self.app(app)]
 
     async def _again(self, ask: Callable[[Event], Awaitable[T | None]], app: str | None = None) -> AsyncGenerator[T]:
-        """What `ask` answers to each event, of one app or all; across restarts of the daemon."""
+        """The answer of `ask` after each event of one app or all, across restarts of the daemon."""
         patience = Patience(self._patience, self._away)
         while True:
             try:

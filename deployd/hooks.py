@@ -1,4 +1,4 @@
-"""Runs an app's hooks: commands and URLs that are told of a switch. A hook informs, and cannot refuse anything.
+"""Runs an app's hooks: commands and URLs that are notified of a switch. A hook cannot refuse anything.
 
 A hook that fails, takes too long or is not there is recorded as a failed step with the reason, and the deploy goes on.
 """

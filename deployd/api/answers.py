@@ -59,7 +59,7 @@ class BaseAnswer(Answer):
 
 
 class RegisteredAnswer(Answer):
-    """A version of a registered model: where the registry has it, and when it was created, in milliseconds since 1970."""
+    """A version of a registered model: its location in the registry, and its time of creation in milliseconds since 1970."""
 
     name: str
     version: str
@@ -161,8 +161,8 @@ class DeliveryAnswer(Answer):
 
 
 class NotKeptAnswer(Answer):
-    """A webhook request that was answered and not stored: refused, or, with status 200, ignored. Of a refused one only the
-    address `peer` of its sender is said, of an ignored one the rest, as far as its event has it."""
+    """A webhook request that was answered and not stored: refused, or, with status 200, ignored. A refused one has only its
+    sender's address `peer`; an ignored one has the other fields, where its event has them."""
 
     at: datetime
     forge: str
@@ -224,8 +224,8 @@ class VersionAnswer(Answer):
 
 
 class PrunedAnswer(Answer):
-    """One thing that went, or would go. `gone`: of an image, the name that deployd gave it; without that a container uses it.
-    `note`: what uses it, or why the image is still there."""
+    """One thing that was removed, or would be. `gone`: the name that deployd gave an image is removed, unless a container uses
+    it. `note`: what uses it, or why the image is still there."""
 
     what: Literal["image", "logs", "build cache"]
     name: str = ""
@@ -250,7 +250,7 @@ class NotifiedAnswer(Answer):
 
 
 class NotifyTestAnswer(Answer):
-    """What became of the test message, for each URL."""
+    """The result of the test message, for each URL."""
 
     sent: list[NotifiedAnswer]
 

@@ -89,7 +89,7 @@ def _base64(text: str) -> str:
 
 
 class TypedAsked(Asked):
-    """What happened at the terminal of a command: bytes typed, as Base64, or a new size of the window."""
+    """An input to the terminal of a command: typed bytes as Base64, or a new size of the window."""
 
     typed: Annotated[str, AfterValidator(_base64), WithJsonSchema(_BASE64)] = ""
     size: SizeAsked | None = None

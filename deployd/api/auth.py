@@ -1,4 +1,4 @@
-"""Who sends a request, and what they may do.
+"""Authentication and authorisation: the sender of a request, and what they may do.
 
 Whoever may use the daemon's Unix socket may do everything, under the name of their account. Over TCP every request needs a bearer
 token, or the cookie of a browser that is logged in with one. A token has one of three roles; the config holds only its SHA-256. A
@@ -76,7 +76,7 @@ Deployer = Annotated[Caller, DEPLOYS]
 
 
 async def caller_of(scope: Scope, services: Services) -> Caller:
-    """Who sends a request. RequestRefused 401 when that is not known."""
+    """The sender of a request. RequestRefused 401 when they are not known."""
     if (user := local_user(scope)) is not None:
         return Caller(await asyncio.to_thread(_account, user), "admin")
     config, headers = services.config, Headers(scope=scope)
@@ -115,7 +115,7 @@ def token_of(given: str, config: Config) -> Token | None:
 
 
 async def _logged_in(method: str, headers: Headers, services: Services) -> Caller | None:
-    """Who is logged in with the cookie of a browser. What changes something must come from a page of ours."""
+    """The person logged in by a browser's cookie. A request that changes something must come from a page of ours."""
     given = cookie_of(headers)
     if given is None or (method not in SAFE and not sent_by_a_page(headers)):
         return None
@@ -133,11 +133,11 @@ async def _logged_in(method: str, headers: Headers, services: Services) -> Calle
 
 
 def cookie_of(headers: Headers) -> str | None:
-    """What the login's cookie holds, if there is one."""
+    """The value of the login's cookie, if there is one."""
     found = cookie_parser(headers.get("cookie", ""))
     return next((found[name] for name in COOKIES if found.get(name)), None)
 
 
 def session_key(given: str) -> str:
-    """What the store knows a login by."""
+    """The key of a login in the store."""
     return hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()

@@ -10,7 +10,7 @@ _GREEN, _BLUE, _RED, _GREY = "#2e7d32", "#1565c0", "#c62828", "#616161"
 
 
 def badge(app: str, state: AppState, newest: Deploy | None, health: Health | None = None) -> str:
-    """The commit that serves, or that it does not serve, or that a newer deploy is in flight or failed."""
+    """The badge's SVG. It shows the commit that serves, that none does, or that a newer deploy is in flight or failed."""
     words, colour = _words(state, newest, health)
     left, right = (len(text) * _CHARACTER_PX + _PADDING_PX for text in (app, words))
     label, text = escape(app), escape(words)

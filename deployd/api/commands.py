@@ -1,4 +1,4 @@
-"""Commands in the live release, streamed as they run, and the terminals at which they do."""
+"""Commands in the live release, with their streamed output, and the terminals for them."""
 
 import codecs
 import json

@@ -52,7 +52,7 @@ def _facts(deploy: Deploy) -> Iterator[tuple[str, Any]]:
 
 
 def _named(gate: GateResult) -> str:
-    """The same gate may be asked before the switch, in the canary's steps and in the watch."""
+    """A gate's name with its moment: the same gate may be asked before the switch, in the canary's steps and in the watch."""
     return f"{_ASKED[gate.moment]} {gate.name}"
 
 

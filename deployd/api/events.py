@@ -1,4 +1,4 @@
-"""What happens, as server-sent events: of one app or all, with the log of a deploy and the output of a release if asked for.
+"""Events of one app or all as server-sent events, with the log of a deploy and the output of a release on request.
 
 One stream carries all of it, since a browser opens only six connections to a host. The `id` of an event says how far a reader
 has come, also in the log, so that a connection that is opened again goes on where the former one ended.
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 class _Reader:
     """How far a reader has come: its last event, and the byte of the log that comes next, if it reads one.
 
-    Each is set only after what it counts was written: what is repeated does no harm, what is skipped would be missed.
+    Each position is set only after its data was written: a repeated event does no harm, a skipped one would be missed.
     """
 
     event: int
@@ -92,7 +92,7 @@ async def events(
 
 
 async def _tell_log(services: Services, name: str, reader: _Reader, write: Write) -> None:
-    """Send the log, also what is written after the deploy has ended: what was drained and removed."""
+    """Send the log, with the lines about draining and pruning that come after the deploy's end."""
     app, _, number = name.partition("/")
     cut = b""  # the beginning of a character
     while True:
@@ -122,7 +122,7 @@ def _log_text(app: str, number: int, start: int, block: bytes, times: tuple[Time
 
 
 def _unfinished(data: bytes) -> int:
-    """How many bytes at the end are the beginning of a character."""
+    """The number of bytes at the end that are an incomplete character."""
     for length in range(1, min(4, len(data) + 1)):
         byte = data[-length]
         if byte >= 0xC0:

@@ -23,7 +23,7 @@ class NotKeptList:
     """The last 100 refused and the last 100 ignored deliveries of all forges."""
 
     def __init__(self, peer: Callable[[Scope], str] | None = None) -> None:
-        """`peer`: the address of a request's sender, where the connection's is not it."""
+        """`peer`: gives the address of a request's sender, which behind a proxy is not that of the connection."""
         self._peer = peer or _connected
         self._refused: deque[NotKept] = deque(maxlen=_MOST)
         self._ignored: deque[NotKept] = deque(maxlen=_MOST)

@@ -74,7 +74,7 @@ async def readyz(services: Given) -> Response:
 
 
 async def _late(services: Given) -> str:
-    """What has waited long to be told outside; empty when nothing has."""
+    """The reports that have waited for too long; empty when there are none."""
     try:
         waiting = await services.reporting.waiting()
     except Unavailable:

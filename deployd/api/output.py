@@ -1,4 +1,4 @@
-"""What the live release of an app prints, as server-sent events: its last lines, and what comes, of the next release too."""
+"""The output of an app's live release as server-sent events: its last lines, then new ones, of later releases too."""
 
 import asyncio
 import codecs
@@ -18,7 +18,7 @@ _MOST = 256 * 1024
 
 
 class _Gathered:
-    """Sends text at most ten times a second, and lets nobody add more than a reader takes."""
+    """Sends text at most ten times a second, and makes the writer wait for a slow reader."""
 
     def __init__(self, app: str, write: Write) -> None:
         self._app = app
@@ -35,7 +35,7 @@ class _Gathered:
             self._room.clear()
 
     async def begin(self) -> None:
-        """Replace what was sent before."""
+        """Start again: the reader replaces the text sent so far."""
         await self._send({"begin": True, "text": ""})
 
     async def send_all(self) -> None:
@@ -52,7 +52,7 @@ class _Gathered:
 
 
 async def tell_output(services: Services, app: str, write: Write) -> None:
-    """Send the output for as long as the reader stays. What ends, as at a restart, is read again from there on."""
+    """Send the output for as long as the reader stays. A stream that ends, as at a restart, is continued."""
     gathered = _Gathered(app, write)
     await gathered.begin()
     since: datetime | None = None

@@ -1,4 +1,4 @@
-"""The whole record of a deploy as one page in Markdown, for a person who must sign it: facts, and no opinion. Pure."""
+"""The whole record of a deploy as one page in Markdown, for a person who must sign it off: facts only. Pure."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _MOMENTS = {"before": "before the switch", "canary": "in the canary's steps", "a
 
 
 def report(deploy: Deploy, former: Deploy | None, *, daemon: str, now: datetime) -> str:
-    """The page. `former` is the release that served when the deploy came; `daemon` names who wrote the page."""
+    """The page. `former` is the release that served when the deploy came; `daemon` names the daemon that wrote it."""
     parts = [
         f"# {deploy.name}: {deploy.status.value.replace('_', ' ')}",
         _outcome(deploy),
@@ -151,7 +151,7 @@ def _value(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text as it stands: no character of it is markup, and it stays on one line."""
+    """The text escaped, so that none of it is markup, on one line."""
     return _MARKUP.sub(r"\\\g<0>", printable(" ".join(text.split()), _LONGEST))
 
 

@@ -61,7 +61,7 @@ async def scrape(services: Services) -> bytes:
 
 
 def figures_of(gates: Iterable[GateResult]) -> Iterator[tuple[str, str, str, float]]:
-    """The numbers among the figures of gates: gate, moment, name, value. What an own gate says is bounded."""
+    """The numbers among the figures of gates: gate, moment, name, value. Those of an own gate are limited in number."""
     for gate in gates:
         numbers = ((name, value) for name, value in flat("", gate.figures) if _is_number(value))
         for (name, value), _ in zip(numbers, range(_MOST_FIGURES), strict=False):

@@ -54,15 +54,15 @@ class HeldAnswer(Answer):
 
 
 class OwedAnswer(Answer):
-    """Since when a look at the app's remote is owed, and why it has not happened."""
+    """A look at the app's remote that is still owed: since when, and why."""
 
     since: datetime
     reason: str
 
 
 class RatesAnswer(Answer):
-    """How the app was asked in the last `seconds`. `error_rate`: the share without an answer or with 5xx, null without requests;
-    `p95_ms` is null where no durations are counted, too."""
+    """The rates of requests to the app in the last `seconds`. `error_rate`: the share without an answer or with 5xx, null without
+    requests; `p95_ms` is null where no durations are counted, too."""
 
     seconds: float
     requests_per_second: float
@@ -163,7 +163,7 @@ class PointAnswer(Answer):
 
 
 class ServedAnswer(Answer):
-    """What one release was asked in the whole time; `number` is null for what reached none."""
+    """The totals of one release in the whole time; `number` is null for requests that reached no release."""
 
     number: int | None
     requests: int

@@ -25,7 +25,7 @@ _STILL_ALLOWED_SECONDS = 20.0
 
 
 class _ReadsNothing(Exception):
-    """The client has not taken what was written for it in time."""
+    """The client has not read the written data in time."""
 
 
 class Stream(Response):
@@ -69,7 +69,7 @@ class Stream(Response):
             raise _ReadsNothing from exc
 
     async def _refused(self, scope: Scope) -> None:
-        """Until its reader may not read any more: their token was removed, or their login has ended."""
+        """Wait until the reader loses access: their token was removed, or their login has ended."""
         while True:
             await asyncio.sleep(_STILL_ALLOWED_SECONDS)
             try:

@@ -1,4 +1,4 @@
-"""Slows down who guesses tokens: each address waits longer after each failure, and all together may fail so often an hour.
+"""Slows down the guessing of tokens: each address waits longer after each failure, and all together have a limit an hour.
 
 In memory, bounded; a restart forgets it. A token is too long to be guessed: this keeps the log readable and the machine free.
 """
@@ -20,7 +20,7 @@ class _Failures:
 
 
 class Throttle:
-    """Asked before a token is looked at, told when it was wrong or right."""
+    """The throttle. It is asked before a token is checked, and told the result."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

@@ -1,4 +1,4 @@
-"""The endpoint for an app's traffic: how much it was asked over time, by which release, and what each switch changed."""
+"""The endpoint for an app's traffic over time, for each release, with the switches between them."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -68,7 +68,7 @@ async def traffic_of(services: Services, app: str, last: float, step: int | None
 
 
 def points_of(step: int, since: int, until: int, samples: list[Sample], seen: dict[int, float]) -> list[PointAnswer]:
-    """One point for each stretch of `step` seconds that is over, also for those in which nobody counted."""
+    """One point for each past stretch of `step` seconds, including those without counts."""
     by_stretch: dict[int, list[Sample]] = {}
     for sample in samples:
         by_stretch.setdefault(sample.at // step * step, []).append(sample)
@@ -80,7 +80,7 @@ def points_of(step: int, since: int, until: int, samples: list[Sample], seen: di
 
 
 def releases_of(samples: list[Sample]) -> list[ServedAnswer]:
-    """What each release was asked, the newest first, at the end what reached none."""
+    """The totals of each release, the newest first; the requests that reached no release come last."""
     by_number: dict[int, list[Sample]] = {}
     for sample in samples:
         by_number.setdefault(sample.number, []).append(sample)

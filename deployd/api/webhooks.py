@@ -66,8 +66,7 @@ class WebhookDoor:
         bodies: Bodies | None = None,
         not_kept: NotKeptList | None = None,
     ) -> None:
-        """`bodies`: the limit that it shares with other doors, instead of one of its own; so is `not_kept`, which notes what it
-        refuses and ignores."""
+        """`bodies` is the limit and `not_kept` the list of refused and ignored requests; both can be shared with other doors."""
         self._accept = accept
         self._propose = propose
         self._max_body = max_body
@@ -190,7 +189,8 @@ class WebhookDoor:
         return JSONResponse({"delivery": delivery.guid, "apps": list(names)}, 202)
 
     def _followed(self, pushes: Sequence[Push]) -> list[tuple[Push, list[str]]]:
-        """For each push the apps that follow it, but each app once: its look reads all heads. What is there counts first."""
+        """For each push the apps that follow it, each app only once, since its look reads all heads. Existing refs come before
+        deleted ones."""
         found: list[tuple[Push, list[str]]] = []
         seen: set[str] = set()
         for push in sorted(pushes, key=lambda one: one.deleted):

@@ -41,7 +41,7 @@ def pip_conf(config: str) -> str:
 
 
 def _entries(config: str) -> Iterator[tuple[str, str]]:
-    """The settings, the strongest last: pip lists the environment first, and it overrides the rest."""
+    """The settings, those with the highest priority last: pip lists the environment first, and it overrides the rest."""
     for line in reversed(config.splitlines()):
         name, equals, value = line.partition("=")
         if equals:

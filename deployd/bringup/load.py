@@ -28,7 +28,7 @@ class Call:
 
 @dataclass(slots=True)
 class Answers:
-    """The record of one client. `turns`: the releases that answered, a new entry whenever it was another one than before."""
+    """The record of one client. `turns`: the releases that answered, with a new entry at each change."""
 
     sent: int = 0
     failures: list[str] = field(default_factory=list)

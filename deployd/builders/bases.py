@@ -11,7 +11,7 @@ from deployd.ports.log import Log
 
 
 async def pull_all(names: Iterable[str], pull: Callable[[str], Awaitable[object]], log: Log) -> None:
-    """Pull each base image that can be pulled. One that is named by its digest cannot change."""
+    """Pull each base image that can be pulled, except those named by digest: they cannot change."""
     for name in names:
         if "@" in name:
             continue

@@ -89,14 +89,14 @@ class BuildkitBuilder:
             return await images.find(engine, image)
 
     async def layers(self, image: Image) -> Mapping[str, int] | None:
-        """See ports.Builder. What BuildKit pushed takes nothing here."""
+        """See ports.Builder. An image that BuildKit pushed takes no space here."""
         if self._settings.address is not None and image.digest is not None:
             return {} if await self.find(image) is not None else None
         async with self._engine() as engine:
             return await images.layers(engine, image)
 
     async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
-        """See ports.Builder. What is in the registry is the registry's to clean up."""
+        """See ports.Builder. Images in the registry are left to the registry's own clean-up."""
         try:
             engine = EngineClient(self._url)
         except ConfigError:
@@ -198,7 +198,7 @@ class BuildkitBuilder:
         self._unnamed.add(images.brought(before, await self._inspect(client, name)))
 
     async def _trim_left(self, limit_bytes: int, *, dry_run: bool) -> int:
-        """Trim the base images that a later pull has replaced, and what builds of the other kind left."""
+        """Trim base images that a later pull has replaced, and layers that the classic builder left."""
         async with EngineClient(self._url) as engine:
             return await images.trim(engine, self._unnamed, limit_bytes, dry_run=dry_run)
 

@@ -63,7 +63,7 @@ async def remove(engine: EngineClient, image: Image, *, dry_run: bool = False) -
 
 
 async def trim(engine: EngineClient, unnamed: UnnamedImages, limit_bytes: int, *, dry_run: bool) -> int:
-    """Shrink what builds have left without a name to `limit_bytes`; the bytes freed, or with `dry_run` those that would be."""
+    """Shrink the unnamed images of builds to `limit_bytes`; the bytes freed, or with `dry_run` those that would be."""
     known, listed = unnamed.all(), await engine.images.all()
     going = to_trim(listed, set(known), limit_bytes)
     if dry_run:
@@ -97,7 +97,7 @@ async def left(engine: EngineClient, told: Iterable[str], cached: Collection[str
 
 
 async def left_by_cut(engine: EngineClient, told: Sequence[str], cached: Collection[str], began: float) -> list[str]:
-    """The same of a build that was cut off, with the layer that its present step still made."""
+    """The unnamed layers of a build that was cut off, including the layer that its last step still made."""
     made = await left(engine, told, cached, began)
     # Only the engine tells full ids, those of results: what a build can forge does no harm.
     listed = await engine.images.all()

@@ -1,7 +1,7 @@
 """Which unnamed layers of earlier builds go when the build cache is too large. Pure.
 
-The engine's classic builder keeps a layer for each step as an unnamed image. What a named image stands on is not cache: it takes
-no space of its own. The result of a build that never got its name is of no use as cache: it goes whatever the limit is.
+The engine's classic builder keeps a layer for each step as an unnamed image. The layers of a named image are not cache: they take
+no space of their own. The result of a build that never got its name is of no use as cache: it goes whatever the limit is.
 """
 
 import heapq

@@ -1,4 +1,4 @@
-"""How a build with any builder ends: with an image, at its time limit, or with a failure and its reason."""
+"""The endings of a build with any builder: its time limit, and the errors for its failures."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""What Podman's builder makes of a Dockerfile otherwise than a Docker Engine's. Pure."""
+"""The differences between Podman's builder and a Docker Engine's. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ _VARIABLE = re.compile(r"\$\{?(\w+)")  # also in the default of another one
 
 
 def check(dockerfile: Dockerfile) -> None:
-    """BuildFailed where a stage is not named as it is spelled: Podman takes `build` and `Build` for two."""
+    """BuildFailed where a reference to a stage differs from its name in case: for Podman, `build` and `Build` are two stages."""
     for instruction in dockerfile.instructions:
         spelled = {each.name: each.spelled for each in dockerfile.stages if each.line < instruction.line}
         for name in _stages_used(instruction):

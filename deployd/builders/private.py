@@ -1,6 +1,6 @@
 """A private directory for each build: its secrets, and the docker client's config with the registry's password.
 
-What a killed daemon left there is removed before the next build. Knows no build.
+Remains of a killed daemon are removed before the next build. Knows nothing of builds.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""A remote BuildKit that pushes its images to the registry itself: the commands for buildx, and what its answers mean.
+"""A remote BuildKit that pushes its images to the registry itself: the commands for buildx, and the meaning of its answers.
 
 Pure. No engine is used: the digest is in the build's metadata, and the registry is asked for an image that was built before.
 """

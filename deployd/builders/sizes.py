@@ -1,4 +1,4 @@
-"""What each layer of an image takes on the disk, so that what several images share is counted once. Pure.
+"""The disk space of each layer of an image, so that shared layers are counted once. Pure.
 
 An engine tells the size of a layer only in the history of an image, unpacked. The containerd store also keeps what it was packed
 as, and counts both in the size of the image: there each layer gets its share of that.

@@ -1,4 +1,4 @@
-"""What builds told of their layers, on disk until it is settled which layers they left: a kill in between loses none of them.
+"""A record on disk of the layers that running builds report, so that a kill does not lose track of the layers that they leave.
 
 One file per build: its start by the engine's clock, then the ids of its results and of its last layer, the container of its
 present step, and the layers that it took from the cache. Losing one only leaves layers behind, so an error of the disk is logged
@@ -32,7 +32,7 @@ class UnfinishedBuild:
         self.cached: Sequence[str] = ()
 
     def note(self, began: float, told: Sequence[str], container: str | None = None, cached: Sequence[str] = ()) -> None:
-        """Write what was told so far, unless it is written."""
+        """Write the reports so far, if they have changed."""
         if (told, container, cached) == (self.told, self.container, self.cached) or not told:
             return
         self.began, self.told, self.container, self.cached = began, told, container, cached
@@ -47,7 +47,7 @@ class UnfinishedBuild:
             _logger.warning("Cannot note which layers a build makes: %s", exc.strerror)
 
     def read(self) -> None:
-        """Read what was noted before; nothing of a file that cannot be read."""
+        """Read the earlier notes; a file that cannot be read counts as empty."""
         try:
             first, *lines = self._path.read_text(errors="replace").split("\n")
             self.began = float(first)
@@ -66,7 +66,7 @@ class UnfinishedBuild:
 
 
 def _ids(lines: Sequence[str], word: str) -> list[str]:
-    """The ids that stand after that word."""
+    """The ids in the lines that begin with that word."""
     found = [line.removeprefix(word) for line in lines if line.startswith(word)]
     return [each for each in found if _ID.fullmatch(each)]
 
@@ -78,11 +78,11 @@ class UnfinishedBuilds:
         self._directory = directory
 
     def new(self) -> UnfinishedBuild:
-        """One that begins now."""
+        """The record of a build that begins now."""
         return UnfinishedBuild(self._directory / uuid.uuid4().hex)
 
     def all(self) -> list[UnfinishedBuild]:
-        """Those that were noted. What a kill left half-written is removed."""
+        """The recorded builds. Half-written files from a kill are removed."""
         found: list[UnfinishedBuild] = []
         for path in sorted(self._directory.glob("*")):
             build = UnfinishedBuild(path)

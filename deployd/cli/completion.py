@@ -1,4 +1,4 @@
-"""What the shell offers for an app, a deploy, a release or a delivery when a person presses TAB: asked of the daemon, quickly.
+"""Shell completion of apps, deploys, releases and deliveries, with quick questions to the daemon.
 
 A daemon that is away or slow offers nothing, without a word. Shells evaluate what they are offered, so only plain words pass:
 nothing of a commit, such as its subject, ever does.
@@ -24,7 +24,7 @@ _MOST = 30
 _PLAIN = re.compile(r"[\w/.-]+", re.ASCII)
 
 Offer = tuple[str, str]
-"""A word, and what it stands for."""
+"""A word and its description."""
 
 
 def apps(incomplete: str) -> list[Offer]:

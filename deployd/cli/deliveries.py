@@ -1,4 +1,4 @@
-"""The command about deliveries: what became of a webhook."""
+"""The command that shows the outcome of a webhook delivery."""
 
 from typing import Annotated
 
@@ -69,7 +69,7 @@ def _row(one: DeliveryAnswer) -> tuple[str, ...]:
 
 
 def _not_kept(one: NotKeptAnswer) -> tuple[str, ...]:
-    """What was refused, and who sent it; or what was ignored."""
+    """The row of a request that was refused, with its sender, or ignored."""
     if one.status != 200:
         return f"refused with {one.status}", age(one.at), f"{one.forge}, from {one.peer}", one.reason
     what = f"{one.event} to {one.ref} of {one.repository}" if one.ref else f"{one.event} from {one.forge}"

@@ -20,7 +20,7 @@ _MOMENTS = {"before": "Gate", "canary": "Canary", "after": "Watch"}
 
 
 def print_app(answer: DescribeAnswer) -> None:
-    """The app, then what runs of it."""
+    """Print the app, then its containers or pods."""
     for name, value in _app(answer.app):
         _say(name, value)
     out().print("Running", style="bold")
@@ -29,7 +29,7 @@ def print_app(answer: DescribeAnswer) -> None:
 
 
 def print_deploy(deploy: DeployAnswer) -> None:
-    """The deploy, its steps, what its gates said, and its model."""
+    """Print the deploy, its steps, the results of its gates, and its model."""
     for name, value in _deploy(deploy):
         _say(name, value)
     if deploy.steps:

@@ -1,4 +1,4 @@
-"""`deployd init`: write a first config.toml, from what the repository shows.
+"""`deployd init`: write a first config.toml for a repository.
 
 Where deployd is a service of systemd, the secret is a credential of its unit, else a variable of the environment.
 """
@@ -21,7 +21,7 @@ _LISTEN = 8000
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """What the repository shows: its remote, its Dockerfile, the port that it listens on."""
+    """Facts about a repository: its remote, its Dockerfile, the port that the app listens on."""
 
     name: str
     repo: str
@@ -32,12 +32,12 @@ class Repository:
 
     @property
     def is_local(self) -> bool:
-        """It has no remote."""
+        """Whether it has no remote."""
         return self.repo.startswith((".", "/", "file:"))
 
     @property
     def forge(self) -> str:
-        """The section of the forge that the name of its host speaks of; GitHub's where it speaks of none."""
+        """The config section of its forge, guessed from the host's name; GitHub's by default."""
         return forge_section(self.repo)
 
 
@@ -123,7 +123,7 @@ path = "/v2/health/ready"                   # must answer 2xx before the contain
 
 
 def _next(path: Path, service: Service | None) -> str:
-    """What is left to do with the file."""
+    """The next steps after the file is written."""
     if service is None:
         return f"export DEPLOYD_WEBHOOK_SECRET=…, then: deployd check -c {path}, deployd run -c {path}"
     if service.config is None or service.config == path.absolute():

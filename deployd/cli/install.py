@@ -96,7 +96,7 @@ def _runs() -> bool:
 
 
 def _serving(site: Site) -> "Sequence[Remaining] | None":
-    """What serves; None, with a word about why, where that cannot be found out."""
+    """What still serves; None when that is unknown, after printing why."""
     from deployd.remaining import remaining  # noqa: PLC0415 - loads the engine's client
 
     service = installed()

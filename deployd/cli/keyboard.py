@@ -1,4 +1,4 @@
-"""This terminal at a command that runs elsewhere: each key is passed on as it is, Ctrl-C too, and each change of the size."""
+"""Connects this terminal to a command that runs elsewhere: passes on every key, also Ctrl-C, and every change of the size."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ def size() -> Size:
 
 @contextmanager
 def raw() -> Iterator[Terminal]:
-    """Let the keys of this terminal come as they are typed. RequestRefused when standard input is none."""
+    """Read the keys of this terminal unbuffered and unprocessed (raw mode). RequestRefused when standard input is none."""
     if not sys.stdin.isatty():
         raise RequestRefused(409, "standard input is not a terminal", hint="run it without -i and -t")
     descriptor, typed = sys.stdin.fileno(), Terminal(size())
@@ -43,7 +43,7 @@ def raw() -> Iterator[Terminal]:
 
 
 async def pass_on(typed: Terminal, client: Client, terminal: TerminalName) -> None:
-    """Send what is typed, until cancelled or until the command has ended."""
+    """Send the typed keys, until cancelled or until the command has ended."""
     while True:
         try:
             await client.type(terminal, await typed.next())

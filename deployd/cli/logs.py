@@ -1,4 +1,4 @@
-"""The commands that print logs: logs (of a deploy), applog (of what the live release prints)."""
+"""The commands that print logs: logs (of a deploy), applog (the output of the live release)."""
 
 import asyncio
 import codecs
@@ -168,7 +168,8 @@ class _Steps:
         return None
 
     async def _is(self, byte: int, places: set[int]) -> bool:
-        """A step is recorded a moment after its line was written."""
+        """Whether a recorded step begins or ends at that byte. Asks again, since a step is recorded a moment after its line was
+        written."""
         for _ in range(3):
             if byte in places or self._ended or self._misses >= _MISSES:
                 break

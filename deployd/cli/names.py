@@ -1,4 +1,4 @@
-"""What a person types for an app or a deploy, `iris` or `iris/42`, and which deploy they mean."""
+"""Parses names of apps and deploys, `iris` or `iris/42`, and finds the deploy that a person means."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""`deployd new`: a repository for a model, and what to do with it next."""
+"""`deployd new`: make a repository for a model, and print the next steps."""
 
 from pathlib import Path
 from typing import Annotated
@@ -43,7 +43,7 @@ def new(
 
 
 def _next(starter: Starter) -> str:
-    """What is left to do, in the order in which it works."""
+    """The next steps, in order."""
     address = starter.address or "ADDRESS"
     remote = [
         ("git remote add origin ADDRESS", "of an empty repository on your forge"),

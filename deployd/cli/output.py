@@ -1,4 +1,4 @@
-"""What the commands share: the daemon that they ask, and how they print for a person or a script."""
+"""Shared parts of the commands: the client for the daemon, and output for people and scripts."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""A deploy as it happens: on a terminal a bar of its steps with the end of its log below, elsewhere a line for each news."""
+"""Shows a running deploy: on a terminal a bar of its steps above the end of its log, elsewhere a line for each change."""
 
 import math
 import time

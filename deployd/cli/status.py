@@ -1,4 +1,4 @@
-"""`deployd status`: what each app serves, how that is, what is in flight and what keeps the newest commit away."""
+"""`deployd status`: each app's live release and its health, the deploy in flight, and why the newest commit does not serve."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -78,7 +78,7 @@ def listing(apps: Sequence[AppAnswer], *, wide: bool) -> Listing:
 
 
 def remarks(app: AppAnswer) -> Iterator[tuple[str, str]]:
-    """What a person should know beside the table, and its colour."""
+    """The remarks below the table, each with its colour."""
     if app.health is not None and app.health.state != "ok":
         yield _unwell(app, app.health), HEALTH_COLOURS[app.health.state]
     if app.failed is not None and not (app.held and app.held.reason.startswith(f"{app.name}/{app.failed.number} ")):

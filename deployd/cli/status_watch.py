@@ -27,7 +27,7 @@ class View(Protocol):
     """Shows the apps, again and again."""
 
     def show(self, apps: Sequence[AppAnswer]) -> None:
-        """Show them, or what is new of them."""
+        """Show the apps, or only what has changed."""
 
     def away(self, exc: Unavailable) -> None:
         """Say that the daemon is away, and that it is waited for."""
@@ -73,7 +73,7 @@ class _Json:
 
 
 class _Lines:
-    """The table once, then the row of each app that has changed, with what is to be said of it."""
+    """The table once, then the row of each app that has changed, with its remarks."""
 
     def __init__(self, listed: Listed, remarks: Remarks) -> None:
         self._listed = listed
@@ -106,7 +106,7 @@ class _Lines:
 
 
 class _Screen:
-    """The table and what is to be said of the apps, drawn again in place: ages grow without a change."""
+    """The table and the remarks, drawn again in place, also without a change, since ages grow."""
 
     def __init__(self, listed: Listed, remarks: Remarks) -> None:
         self._listed = listed
@@ -152,7 +152,7 @@ def _widest(apps: Sequence[AppAnswer], columns: Sequence[str]) -> list[int]:
 
 
 def _news(app: AppAnswer, listing: Listing, at: int) -> object:
-    """What of a row and its remarks is worth a new line when it changes: all but the ages."""
+    """The part of a row and its remarks whose change is worth a new line: all but the ages."""
     cells = [str(cell) for name, cell in zip(listing.columns, listing.rows[at], strict=True) if name != "AGE"]
     watched = app.watched.standby if app.watched is not None else None
     waits = app.waiting and (app.waiting.commit, app.waiting.reason)

@@ -84,7 +84,7 @@ def _cell(cell: str | Text) -> Text:
 
 
 def _under(cell: Text, room: int) -> list[Text]:
-    """What goes below a row, if there is something to say."""
+    """The lines below a row, if there are any."""
     if cell.plain in {"", "-"}:
         return []
     line = Text("  ") + cell

@@ -1,4 +1,4 @@
-"""The part of config.toml about one app: where its commits come from, how it is built, where it runs, what it must prove."""
+"""The part of config.toml about one app: its repository, its build, its target and its gates."""
 
 import re
 from typing import Annotated, Literal, Self

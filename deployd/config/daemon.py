@@ -272,7 +272,7 @@ class Config(Section):
             )
 
     def _claims(self) -> Iterator[tuple[str, str]]:
-        """What only one may have: names, the gateway's ports, hosts with their paths. Each with who wants it."""
+        """Claims to values that must be unique (names, the gateway's ports, hosts with their paths), each with its claimant."""
         for key in ("http_port", "https_port", "stats_port"):
             if (port := getattr(self.gateway, key)) is not None:
                 yield f"port {port}", f"gateway.{key}"

@@ -17,7 +17,7 @@ _NOT_IN_THE_POD = {"kubeconfig", "context", "progress_deadline", "patience", "ba
 
 
 def release_digest(app: App) -> str:
-    """A digest of what an app's container or Deployment is made from, beside its image."""
+    """A digest of all settings that an app's container or Deployment is made from, apart from its image."""
     if app.target == "docker":
         return _digest(
             [app.target, app.docker.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_IN_THE_CONTAINER)]

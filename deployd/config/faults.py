@@ -1,4 +1,4 @@
-"""What is wrong with a config, in our words: one line for each key, which begins with the key's path."""
+"""The faults of a config in plain words: one line for each wrong key, which begins with the key's path."""
 
 import difflib
 import typing
@@ -55,7 +55,7 @@ def faults(exc: ValidationError, data: Any) -> list[str]:
 
 
 def words(kind: str, context: _Context, message: str) -> str:
-    """What is wrong with a value, in our words; pydantic's where we have none."""
+    """The fault of a value in our words, or in pydantic's where we have none."""
     return _WORDS[kind](context) if kind in _WORDS else message
 
 

@@ -1,4 +1,4 @@
-"""The part of config.toml about what an app's candidate must prove: `[app.golden]`, `[app.evaluate]`, `[app.compare]`."""
+"""The part of config.toml about the gates for an app's candidate: `[app.golden]`, `[app.evaluate]`, `[app.compare]`."""
 
 from typing import Annotated, Literal, Self
 

@@ -60,7 +60,7 @@ OwnUrl = Annotated[str, AfterValidator(_url)]
 
 
 class OwnProgram(Section):
-    """What is asked: a command or a URL, bounded in time and memory."""
+    """The command or URL to ask, with limits of time and memory."""
 
     name: OwnName
     command: Command | None = None

@@ -17,7 +17,7 @@ _FORGES = {"gitlab": "gitlab", "gitea": "gitea", "forgejo": "gitea", "codeberg":
 
 
 def forge_section(url: str) -> str:
-    """The section of the forge that the host of a URL speaks of; GitHub's where it speaks of none."""
+    """The config section of the forge that the host of a URL suggests; GitHub's by default."""
     host = (repository_name(url) or "").partition("/")[0]
     return next((section for word, section in _FORGES.items() if word in host), "github")
 

@@ -12,7 +12,7 @@ _AT_ONCE = {"server.base_url", "server.allowed_hosts", "server.trusted_proxies",
 
 
 class Running:
-    """Holds the config, and tells those who have to act when it is replaced."""
+    """Holds the present config, and calls its listeners when it is replaced."""
 
     def __init__(self, config: Config) -> None:
         self._told: list[Callable[[Config], object]] = []
@@ -28,11 +28,11 @@ class Running:
         return self._by_name.get(name)
 
     def tell(self, act: Callable[[Config], object]) -> None:
-        """Call `act` with each config that comes, in the order in which they were added here."""
+        """Call `act` with each new config; listeners are called in the order in which they were added."""
         self._told.append(act)
 
     def replace(self, config: Config) -> None:
-        """From now on `config` counts."""
+        """Make `config` the present one, and tell the listeners."""
         self.config = config
         self._by_name = {app.name: app for app in config.app}
         for act in self._told:

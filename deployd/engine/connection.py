@@ -41,7 +41,7 @@ class Refused(Unavailable):
 
     @property
     def gone(self) -> bool:
-        """Whether it refused because what it was asked about does not exist. Podman answers 500 about some containers."""
+        """Whether it refused because the object in question does not exist. Podman answers 500 about some containers."""
         return self.status == 404 or bool(_GONE.search(self.said))
 
 

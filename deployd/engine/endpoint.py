@@ -1,4 +1,5 @@
-"""Which Docker Engine is used, by the docker client's own rule: deployd and the docker clients that it starts use the same one.
+"""Selects the Docker Engine by the docker client's own rule, so that deployd and the docker clients that it starts use the same
+one.
 
 DOCKER_HOST comes first, then DOCKER_CONTEXT, then the current context in the client's config (below DOCKER_CONFIG or
 ~/.docker), and without all of them the usual socket. Knows no engine's API.
@@ -61,7 +62,7 @@ def settle() -> None:
 
 
 def config_directory() -> Path:
-    """Where the docker client has its config."""
+    """The docker client's config directory."""
     return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
 
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 HEADER = "Libpod-Api-Version"
-"""What its answers to `_ping` have, and a Docker Engine's have not."""
+"""The header in Podman's answers to `_ping` that a Docker Engine's answers lack."""
 
 NO_PATH = "statfs "
-"""How Podman's words begin when it refuses a path of the host that is not there."""
+"""The beginning of Podman's message about a path that does not exist on the host."""
 
 IN_USE = "is already in use by "
-"""Its words, with status 500, when another container has the name."""
+"""A part of its message, with status 500, when another container has the name."""
 
 
 def heeded(spec: Mapping[str, Any]) -> dict[str, Any]:

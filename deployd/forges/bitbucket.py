@@ -30,7 +30,7 @@ class _Ref(Struct):
 
 
 class _CloudChange(Struct):
-    """A ref as it is now and as it was; null where there is or was none. `closed` says something else."""
+    """A ref after and before the push; null where it did not exist. `closed` is not read, as it means something else."""
 
     new: _Ref | None = None
     old: _Ref | None = None
@@ -45,7 +45,7 @@ class _CloudRepository(Struct):
 
 
 class _CloudPush(Struct):
-    """What is read of a push to Bitbucket Cloud."""
+    """The fields that are read of a push to Bitbucket Cloud."""
 
     push: _CloudChanges
     repository: _CloudRepository
@@ -69,7 +69,7 @@ class _Repository(Struct):
 
 
 class _DataCenterPush(Struct):
-    """What is read of a push to Bitbucket Data Center. Of very many refs it names none."""
+    """The fields that are read of a push to Bitbucket Data Center. Of very many refs it names none."""
 
     repository: _Repository
     changes: list[_Change] = []

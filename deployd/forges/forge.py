@@ -1,4 +1,4 @@
-"""What every forge can say of a webhook: where it arrives, whether it is genuine, and what it means.
+"""The interface of a forge: the paths of its webhooks, the check of their signature, and the parser of their events.
 
 Pure: bytes and headers in, values out. `headers` maps lower-case names to values, repeated ones joined by a comma, so that
 what must be there once fails its pattern when it comes twice.
@@ -18,11 +18,11 @@ class Forge(Protocol):
 
     name: ClassVar[str]
     paths: ClassVar[Sequence[str]]
-    """Where its deliveries arrive, ours first; without the slash that may be at the end."""
+    """The paths of its webhook, our own first, without a slash at the end."""
     forms: ClassVar[bool]
     """Whether the JSON may arrive in a form that is signed as a whole."""
     doubt: ClassVar[str]
-    """What to look at when a delivery is not genuine."""
+    """A hint for when a delivery is not genuine."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None: ...
 
@@ -35,5 +35,5 @@ class Forge(Protocol):
         ...
 
     def parse(self, event: str, text: bytes) -> Said:
-        """What the verified JSON of that event says; DeliveryRejected 400 when it says nothing."""
+        """The meaning of the verified JSON of that event; DeliveryRejected 400 when it has none."""
         ...

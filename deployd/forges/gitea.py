@@ -26,7 +26,7 @@ class _Repository(Struct):
 
 
 class _PushEvent(Struct):
-    """What is read of a push."""
+    """The fields that are read of a push."""
 
     ref: str
     after: Sha

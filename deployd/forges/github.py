@@ -25,7 +25,7 @@ class _Repository(Struct):
 
 
 class _PushEvent(Struct):
-    """What is read of a push."""
+    """The fields that are read of a push."""
 
     ref: str
     after: Sha
@@ -40,7 +40,7 @@ class _PingEvent(Struct):
 
 
 class _PullRequestEvent(Struct):
-    """What is read of any event of a pull request."""
+    """The fields that are read of any event of a pull request."""
 
     action: str = ""
 
@@ -70,7 +70,7 @@ class _PullRequest(Struct):
 
 
 class _ShownPullRequest(Struct):
-    """What is read of a pull request with a commit to look at."""
+    """The fields that are read of a pull request with a new commit."""
 
     pull_request: _PullRequest
     repository: _Repository

@@ -40,7 +40,8 @@ class _Project(Struct):
 
 
 class _PushEvent(Struct):
-    """What is read of a push. `after` may be the object of a tag; `checkout_sha` is its commit, and null for what was deleted."""
+    """The fields that are read of a push. `after` may be the object of a tag; `checkout_sha` is its commit, and null for what was
+    deleted."""
 
     object_kind: Literal["push", "tag_push"]
     ref: str
@@ -50,7 +51,7 @@ class _PushEvent(Struct):
 
 
 class _SomeEvent(Struct):
-    """Any other: one of its two names, where it has them."""
+    """Any other event: only its name is read, from either of the two keys."""
 
     object_kind: str = ""
     event_name: str = ""

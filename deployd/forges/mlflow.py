@@ -37,14 +37,14 @@ class _Data(Struct):
 
 
 class _Event(Struct):
-    """Of any event."""
+    """The fields of any event."""
 
     entity: Annotated[str, Meta(max_length=100)]
     action: Annotated[str, Meta(max_length=100)]
 
 
 class _AliasEvent(Struct):
-    """What is read of an alias that was set or removed."""
+    """The fields that are read of an alias that was set or removed."""
 
     data: _Data
 

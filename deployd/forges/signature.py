@@ -8,7 +8,7 @@ _FORM = re.compile(rb"sha256=[0-9a-f]{64}")
 
 
 def usable(secrets: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Without the empty ones: anybody could sign with those."""
+    """The secrets without empty ones, since anybody could sign with those."""
     return tuple(secret for secret in secrets if secret)
 
 

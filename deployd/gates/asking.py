@@ -23,7 +23,7 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class Request(Protocol):
-    """What is asked: a method, a path with its query, and JSON as the body (None: no body)."""
+    """A request: a method, a path with its query, and JSON as the body (None: no body)."""
 
     @property
     def method(self) -> str: ...
@@ -35,7 +35,7 @@ class Request(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `status`, the JSON in it (`value`) and how long it took. `fault` says why there is none: no answer
+    """The answer to a request: `status`, the JSON in it (`value`) and how long it took. `fault` says why there is none: no answer
     (`status` 0), or one that is not JSON. `lost`: the connection ended before the answer came."""
 
     status: int
@@ -46,7 +46,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """It is a 2xx."""
+        """Whether the status is 2xx."""
         return 200 <= self.status <= 299
 
 
@@ -113,7 +113,7 @@ def _read(request: Request, answer: httpx.Response, seconds: float) -> Answer:
 
 
 def refusal(url: str, answer: Answer) -> str:
-    """What is wrong with an answer that is no 2xx, or no JSON; empty when nothing is."""
+    """The fault of an answer that is not 2xx or not JSON; empty when there is none."""
     if answer.fault or answer.ok:
         return answer.fault
     text = json.dumps(answer.value, ensure_ascii=False)

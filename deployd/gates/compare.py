@@ -43,22 +43,22 @@ _TRAILER = re.compile(r"^Deployd-Expect:\s*new-predictions\s*$", re.IGNORECASE |
 _NOT_COMPARED = ("$.model", "$.model_name", "$.model_version", "$.id")
 
 Sampled = Callable[[str, int], Awaitable[Sequence[Recorded]]]
-"""At most so many of the recorded requests to an app, spread evenly over the hours."""
+"""Gives at most that many of the recorded requests to an app, spread evenly over the hours."""
 
 Facts = Callable[[App, Deploy], Awaitable[CommitFacts]]
-"""What the commit of a deploy says of itself."""
+"""The facts of a deploy's commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request, and what of its answer counts (None: everything)."""
+    """A request, and the part of its answer that counts (None: everything)."""
 
     request: Request
     counts: Any = None
     tensors: bool = False
 
     def read(self, answer: Answer) -> Any:
-        """The answer as it is compared."""
+        """The part of the answer that is compared."""
         return golden_file.tensors_of(answer.value) if self.tensors else answer.value
 
 
@@ -148,7 +148,7 @@ class CompareGate:
 
 
 class _Comparison:
-    """What the pairs of answers say. `count`: how many requests there are; further pairs only measure time."""
+    """The comparison of the pairs of answers. `count`: how many requests there are; further pairs only measure time."""
 
     def __init__(
         self, compare: Compare, app: App, live: Serving, pairs: Sequence[Pair], rules: Rules, count: int
@@ -204,7 +204,7 @@ class _Comparison:
 
 
 async def _pairs(asked: Sequence[Asked], candidate: Candidate, live: Serving) -> list[Pair]:
-    """Ask both, in turn who is first; once more from the beginning where too few answers would be timed."""
+    """Ask both releases, alternating which is first; begin again where too few answers would be timed."""
     rounds = [*asked]
     while asked and len(rounds) < _FEWEST_TIMED:
         rounds += asked
@@ -237,7 +237,8 @@ async def _pair(asked: Asked, old: Asker, new: Asker, *, new_first: bool) -> Pai
 
 
 def _differences(pair: Pair, rules: Rules) -> list[Difference | str]:
-    """How the candidate's answer differs from the live release's; what changes by itself is left out."""
+    """The differences of the candidate's answer from the live release's, without values that also change between two answers of
+    the live release."""
     live, candidate = pair.live, pair.candidate
     if live.status != candidate.status:
         said = refusal(pair.asked.request.url, candidate) or f"{pair.asked.request.url} answers {candidate.status}"
@@ -272,7 +273,7 @@ def _counts(wanted: Any, path: tuple[Step, ...]) -> bool:
 
 
 def _row(at: int, found: Sequence[Difference | str], *, private: bool) -> Mapping[str, Any]:
-    """The first difference of a request; what clients of the app are answered stays out of the record."""
+    """The first difference of a request, without values of answers to the app's clients: these must not be recorded."""
     first = found[0]
     if private:
         where = shown(first.path) if isinstance(first, Difference) else "the answer"

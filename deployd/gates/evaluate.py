@@ -35,11 +35,11 @@ class Recorded(Protocol):
     """The figures that this gate has recorded for the deploys of an app."""
 
     async def of(self, app: str, number: int) -> Mapping[str, Any] | None:
-        """Those of one deploy; None when there are none."""
+        """The figures of one deploy; None when there are none."""
         ...
 
     async def before(self, app: str, number: int) -> Sequence[Mapping[str, Any]]:
-        """Those of the last deploys before `number`, the newest first."""
+        """The figures of the last deploys before `number`, the newest first."""
         ...
 
 
@@ -95,7 +95,7 @@ class EvaluateGate:
 
 @dataclass
 class _Judgement:
-    """One evaluation: the figures, and what they say. `refusals` fail it, `doubts` warn."""
+    """One evaluation: the figures and the verdict. `refusals` fail it, `doubts` warn."""
 
     evaluate: Evaluate
     data: Labelled
@@ -143,7 +143,7 @@ class _Judgement:
             self.doubts.append(f"{self._name(serving)} cannot be compared: {exc.message}")
 
     async def count(self, recorded: Recorded) -> None:
-        """How often these rows have judged by now: who tries often enough finds a model that fits them by chance."""
+        """Count how often these rows were used so far: after many tries, a model can fit them by chance."""
         earlier = await recorded.before(self.candidate.app.name, self.candidate.deploy.number)
         same = next((one for one in earlier if one.get("data") == self.data.digest), None)
         self.judged = 1 + int(same.get("judged", 1)) if same is not None else 1

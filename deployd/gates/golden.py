@@ -28,7 +28,7 @@ _ROWS_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What is asked and how the answers are judged: a golden file as the app's config has it asked."""
+    """The requests and the rules for their answers: a golden file with the settings of the app's config."""
 
     asked: Sequence[Exchange]
     rules: Rules
@@ -106,12 +106,12 @@ async def _asked_again(asker: Asker, wanted: Proof, answers: list[Answer | None]
 
 
 def _is_empty(expected: Any) -> bool:
-    """It holds for any object, such as {} and {"a": {}}."""
+    """Whether any object satisfies it, as with {} and {"a": {}}."""
     return isinstance(expected, dict) and all(_is_empty(inner) for inner in expected.values())
 
 
 def _row(wanted: Proof, position: int, answer: Answer) -> dict[str, Any] | None:
-    """The first thing that is wrong with an answer; None when nothing is."""
+    """The first fault of an answer; None when there is none."""
     case = wanted.asked[position]
     row: dict[str, Any] = {"case": position + 1} | ({"name": case.name} if case.name else {})
     right_status = answer.ok if case.status is None else answer.status == case.status

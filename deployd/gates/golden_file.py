@@ -96,7 +96,7 @@ def schema() -> dict[str, Any]:
 
 
 def exchanges(document: Document, url: str) -> tuple[Exchange, ...]:
-    """What is sent for each case. `url`: where to, for a case that names no other route."""
+    """The exchange of each case. `url`: the route of cases that name none."""
     return tuple(_exchange(case, document, url) for case in document.cases)
 
 
@@ -149,7 +149,7 @@ def _incomplete(case: Case, document: Document) -> str:
 
 
 def _words(exc: Exception) -> str:
-    """What is wrong with the file: where it is no JSON, or what is missing."""
+    """The fault of the file: the place where it is not JSON, or what is missing."""
     if isinstance(exc, json.JSONDecodeError):
         return f"not JSON at line {exc.lineno}, column {exc.colno}"
     if isinstance(exc, msgspec.ValidationError):

@@ -1,4 +1,4 @@
-"""Labelled rows of a file, as JSON Lines or CSV: what is sent for each, and what is expected. Pure.
+"""Labelled rows from a file of JSON Lines or CSV: the request of each, and the expected label. Pure.
 
 The label's column is never sent.
 """
@@ -120,7 +120,7 @@ def _number(value: Any, where: str) -> float:
 
 
 def _digest(content: bytes, evaluate: Evaluate) -> str:
-    """What makes two evaluations comparable: the same rows, sent and read in the same way."""
+    """A digest that is equal for comparable evaluations: the same rows, sent and read in the same way."""
     how = evaluate.model_dump(
         mode="json", include={"target", "url", "request", "rows", "prediction", "probabilities", "drop", "by"}
     )

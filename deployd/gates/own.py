@@ -34,8 +34,8 @@ _PLAIN = {"Accept-Encoding": "identity"}  # a few bytes could unpack to very man
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a command or a URL is told. `candidate` and `live` are base URLs, empty where there is none; `headers` are those with
-    which both are to be asked."""
+    """The facts that a command or a URL is given. `candidate` and `live` are base URLs, empty where there is none; `headers` are
+    those with which both are to be asked."""
 
     app: App
     deploy: Deploy
@@ -46,19 +46,19 @@ class Facts:
 
     @classmethod
     def of(cls, candidate: Candidate) -> "Facts":
-        """Those of a candidate that is being proven."""
+        """The facts of a candidate that is being proven."""
         live = candidate.live.address if candidate.live is not None else ""
         return cls(candidate.app, candidate.deploy, candidate.image, candidate.address, live, dict(candidate.headers))
 
     @classmethod
     def of_release(cls, app: App, deploy: Deploy, asked: Candidate | None) -> "Facts":
-        """Those of a release that serves. `asked`: how it is asked; None when nothing of it runs."""
+        """The facts of a release that serves. `asked`: how it is asked; None when nothing of it runs."""
         if asked is None:
             return cls(app, deploy, deploy.image)
         return cls(app, deploy, deploy.image, live=asked.address, headers=dict(asked.headers))
 
     def environment(self) -> dict[str, str]:
-        """As variables for a command."""
+        """The facts as environment variables for a command."""
         return {
             "DEPLOYD_APP": self.app.name,
             "DEPLOYD_DEPLOY": str(self.deploy.number),
@@ -70,7 +70,7 @@ class Facts:
         }
 
     def body(self, name: str) -> dict[str, object]:
-        """As the body of a request to the gate or hook `name`."""
+        """The facts as the body of a request to the gate or hook `name`."""
         return {
             "name": name,
             "app": self.app.name,
@@ -100,7 +100,7 @@ class OwnGate:
 
 
 async def judged(asked: OwnProgram, facts: Facts, log: Log) -> GateResult:
-    """What a command or a URL says of these facts."""
+    """The verdict of a command or a URL on these facts."""
     if asked.command is None:
         return await _posted(asked, facts)
     try:

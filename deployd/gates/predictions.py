@@ -1,6 +1,6 @@
-"""What a release predicts for the rows of a file: asks it in batches, and reads labels, numbers and scores out of its answers.
+"""The predictions of a release for the rows of a file: asks it in batches, and reads labels, numbers and scores from its answers.
 
-An answer without a prediction for each of its rows, or with one that is no label or no number, is Unpredicted.
+Raises Unpredicted when an answer lacks a prediction for a row, or has one that is not a label or a number.
 """
 
 import math
@@ -27,7 +27,7 @@ class Unpredicted(RolloutFailed):
 async def predictions(
     evaluate: Evaluate, data: Labelled, address: str, headers: Mapping[str, str]
 ) -> dict[str, list[Any] | None]:
-    """What a release predicts for every row, and its scores where a metric needs them."""
+    """The predictions of a release for every row, and its scores where a metric needs them."""
     size = evaluate.batch
     rows = [row if evaluate.rows == "objects" else list(row.values()) for row in data.rows]
     batches = [rows[at : at + size] for at in range(0, len(rows), size)]

@@ -19,7 +19,7 @@ _AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to record: the route, what to send there, and which paths of the answers are not compared."""
+    """A recording to make: the route, the requests, and the paths of the answers that are not compared."""
 
     url: str
     method: str = "POST"
@@ -37,7 +37,7 @@ def split(url: str) -> tuple[str, str]:
 
 
 def requests_of(content: bytes, name: str, method: str, route: str) -> Sequence[Exchange]:
-    """What to send: the requests of a golden file, or a request body on each line."""
+    """The requests to send: those of a golden file, or a request body on each line."""
     try:
         lines = [json.loads(line) for line in content.splitlines() if line.strip()]
     except (ValueError, RecursionError):
@@ -86,7 +86,7 @@ def _case(case: Exchange, answer: Any, route: str) -> dict[str, Any]:
 
 
 async def tried(content: bytes, name: str, url: str) -> GateResult:
-    """What the gate would say of the service at `url`; a route in it takes precedence over the file's."""
+    """The gate's verdict on the service at `url`; a route in it takes precedence over the file's."""
     address, route = split(url)
     given = {"file": "golden.json"} | ({"url": route} if route else {})
     return await replay(proof(Golden.model_validate(given), parse(content, name)), address, {})

@@ -37,7 +37,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def wrong(self) -> str:
-        """What is wrong with it; empty when nothing is."""
+        """The fault of the rule; empty when there is none."""
         numbers = [value for value in (self.absolute, self.relative) if value is not None]
         if any(not 0 <= value < math.inf for value in numbers):
             return "absolute and relative must be finite and at least 0"
@@ -65,7 +65,7 @@ class Difference:
         return f"{shown(self.path)}: {self.what or f'{shortened(self.got)}, expected {shortened(self.expected)}'}"
 
     def row(self) -> dict[str, Any]:
-        """As a row of a gate's result."""
+        """The difference as a row of a gate's result."""
         found: dict[str, Any] = {"path": shown(self.path), "got": _kept(self.got), "expected": _kept(self.expected)}
         if self.what:
             found["what"] = self.what
@@ -88,7 +88,7 @@ class Rules:
         self._tolerance = tolerance
 
     def over(self, rules: Mapping[str, Rule], tolerance: float | None) -> "Rules":
-        """These rules, with others over them."""
+        """These rules, overridden by others."""
         return Rules(self._given | dict(rules), self._tolerance if tolerance is None else tolerance)
 
     def unused(self, expected: Sequence[Any]) -> str | None:
@@ -99,7 +99,7 @@ class Rules:
         return None
 
     def differences(self, given: Any, wanted: Any, path: tuple[Step, ...] = ()) -> Iterator[Difference]:
-        """What differs, in the order of the expected answer."""
+        """The differences, in the order of the expected answer."""
         rule = self._rule(path)
         if rule.ignore:
             return

@@ -1,4 +1,4 @@
-"""What an app's own gate says: its exit code, or a verdict as JSON. Pure."""
+"""The verdict of an app's own gate, from its exit code or its JSON. Pure."""
 
 import json
 from typing import Any
@@ -51,7 +51,7 @@ def of_exit(name: str, code: int, stdout: str, stderr: str) -> GateResult:
 
 
 def of_json(name: str, text: str) -> GateResult:
-    """The verdict in a JSON object; failed when it is none, since nobody knows what was meant."""
+    """The verdict in a JSON object; failed when it is not a verdict."""
     try:
         said = msgspec.convert(json.loads(text), _Said)
     except (ValueError, RecursionError) as exc:

@@ -46,7 +46,7 @@ class Certificate:
 
 
 def look(directory: Path) -> list[Certificate]:
-    """What the directory has, without a proof: a file that cannot be read has a fault already."""
+    """The certificates in the directory, not yet proven; an unreadable file already has a fault."""
     try:
         if _has(directory):
             return [_pair(directory, directory.resolve().name)]
@@ -129,7 +129,7 @@ def _unreadable(path: Path, name: str, exc: OSError) -> Certificate:
 
 
 def _fault(content: bytes, name: str) -> tuple[str, str]:
-    """What is wrong with the file, as far as its lines show it, and what to do."""
+    """The fault of the file, as far as its lines show it, and what to do."""
     if not content.strip():
         return "is empty", "write the certificate, its chain and its key into it"
     if b"-----BEGIN " not in content:
@@ -160,7 +160,7 @@ def _words(exc: ssl.SSLError) -> str:
 
 
 def _judged(certificate: Certificate, server: ssl.SSLContext, content: bytes) -> Certificate:
-    """What a client says that trusts just this certificate."""
+    """The certificate with the verdict of a client that trusts only it."""
     leaf = _LEAF.search(content)
     assert leaf is not None  # noqa: S101 - _fault looked for it
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -183,7 +183,7 @@ def _judged(certificate: Certificate, server: ssl.SSLContext, content: bytes) ->
 
 
 def _handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> Mapping[str, Any]:
-    """Let the two talk in memory; the certificate as the client understands it."""
+    """Do a TLS handshake in memory; the certificate as the client parsed it."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     asking = client.wrap_bio(down, up)
     answering = server.wrap_bio(up, down, server_side=True)

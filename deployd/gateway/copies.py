@@ -1,4 +1,4 @@
-"""Copies of the operator's certificates: what HAProxy opens is exactly what was proven.
+"""Copies of the operator's certificates, so that HAProxy opens exactly the files that were proven.
 
 The copies of one moment are a directory that never changes, named by the digest of its content. The config file names that
 directory, so a renewed certificate is a new config, and one that HAProxy refuses leaves the former config and its files as they

@@ -1,4 +1,4 @@
-"""What HAProxy counts for each server of an app: how its text is parsed, and the rules that count how long answers take. Pure.
+"""HAProxy's counters for each server of an app: the parser of its text, and the rules that count durations. Pure.
 
 HAProxy has no quantiles. So each answer is counted in a stick table, by its server, the number of digits of its duration in µs,
 and the first two of them: `s2:5:12` stands for 12,000 to 12,999 µs. The duration ends with the head of the answer; the time in

@@ -1,4 +1,4 @@
-"""What the engine says of a gateway's container: its mounts and its published ports. Pure, but for a look at the directory."""
+"""Reads a gateway's mounts and published ports from the engine's description. Pure, apart from a look at the directory."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ def sockets_of(found: Mapping[str, Any]) -> Path | None:
 
 
 def is_cut_off(found: Mapping[str, Any]) -> bool:
-    """Whether the state directory was moved or deleted since it was made: what it has mounted is not there any more."""
+    """Whether the state directory was moved or deleted since the container was made, so that its mounts are gone."""
     return (sockets := sockets_of(found)) is not None and not sockets.is_dir()
 
 

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Gateway(Switchboard):
-    """HAProxy as it should be: which apps it listens for, with which settings, and that it runs."""
+    """Keeps HAProxy running, listening for the right apps, with the right settings."""
 
     def __init__(self, engine: EngineClient, instance: str, section: GatewaySection, directory: Path) -> None:
         super().__init__(
@@ -73,7 +73,8 @@ class Gateway(Switchboard):
                 await self._change_routes(wanted)
 
     def _possible(self, route: Route) -> Route:
-        """`route` as it can be had: on a bridge, HAProxy may be on another machine and reaches no socket of deployd."""
+        """`route` without options that cannot work: on a bridge, HAProxy may be on another machine and cannot reach deployd's
+        socket."""
         if not self.container.bridge or not route.sampled:
             return route
         if route.app not in self._routes:

@@ -1,4 +1,4 @@
-"""The ports that an instance's gateway holds, as everybody can see who may ask the engine: without deployd, lock or socket."""
+"""The ports of an instance's gateway, read from the engine alone: this works without the daemon, its lock or its socket."""
 
 from deployd.engine.client import EngineClient
 from deployd.gateway.layout import gateway_name

@@ -1,4 +1,4 @@
-"""Another daemon that uses this engine under the same instance: the gateway shows whose it is.
+"""Detects another daemon with the same instance on this engine, by the owner of the gateway.
 
 Two such daemons would replace each other's gateway. One whose state directory was moved is the same daemon: where it was, nothing
 is left.
@@ -26,7 +26,8 @@ def require_ours(found: Mapping[str, Any], directory: Path, instance: str) -> No
 
 
 def _daemon_at(state_dir: Path) -> str | None:
-    """The daemon that has, or had, its state there; None when there is none, as after a move, or when it cannot be seen."""
+    """The daemon with its state in that directory, now or formerly; None when there is none, as after a move, or it cannot be
+    read."""
     try:
         with (state_dir / "lock").open() as file:
             try:

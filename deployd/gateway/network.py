@@ -84,7 +84,7 @@ class Network:
             await self._engine.networks.remove(self.name)
 
     async def _create_in_a_free_range(self) -> None:
-        """Between the engine's suggestion and its use, another instance may take the range: then ask again."""
+        """Create the network in a free range, and try again if another instance takes the range meanwhile."""
         for left in reversed(range(_TRIES)):
             subnet = await self._free_range()
             try:

@@ -1,7 +1,7 @@
-"""Where the gateway's container has what is mounted into it, and its control port."""
+"""The mount points in the gateway's container, and its control port."""
 
 CONFIG = "/etc/deployd"
-"""Where the directory of haproxy.cfg is mounted."""
+"""The mount point of the directory with haproxy.cfg."""
 SOCKETS = "/run/deployd"
 CERTIFICATES = "/etc/deployd-certificates"
 CONTROL_PORT = 9764

@@ -1,4 +1,4 @@
-"""Why the gateway does not use the settings in [gateway], if it does not. Said in the log once, and by each ping."""
+"""The reason why the gateway does not use the settings in [gateway], if there is one. Logged once, and reported by each ping."""
 
 import logging
 
@@ -8,7 +8,7 @@ logger = logging.getLogger(__name__)
 
 
 class Refusal:
-    """The present one. Not true when there is none."""
+    """The present refusal; false when there is none."""
 
     def __init__(self) -> None:
         self._words = ""
@@ -25,7 +25,7 @@ class Refusal:
         return Unavailable(self._words, hint=exc.hint)
 
     def over(self) -> None:
-        """The settings are used."""
+        """Forget the refusal: the settings are used."""
         self._words = ""
 
     def check(self) -> None:

@@ -26,7 +26,7 @@ def map_file(routes: Iterable[Route]) -> str:
 
 
 def share(route: Route, slot: int, thousandths: int, now: float) -> str:
-    """The command that sends so much of the requests to a slot (its index), until a loan after `now`."""
+    """The command that sends so many thousandths of the requests to a slot (by its index), for one loan from `now` on."""
     until = int(now) + LOAN_SECONDS
     return f"set map {_FILE} {route.app} {until * 100_000 + (slot + 1) * 10_000 + thousandths}"
 

@@ -1,4 +1,4 @@
-"""Where the traffic of each app goes: switches, shares of it, drains, and what HAProxy says of them.
+"""Moves the traffic of each app: switches, shares and drains, with what HAProxy reports about them.
 
 Every change is made under one lock, and every question waits for it: in the middle of a reload HAProxy does not answer, or
 answers as if nothing served.
@@ -87,7 +87,8 @@ class Switchboard:
                 self._write(self._routes)
 
     async def call_back(self, app: str) -> None:
-        """Send all requests of `app` to what serves, for every client at once. What had a share finishes its requests."""
+        """Send all requests of `app` to its live release, for every client at once. A release that had a share finishes its
+        requests."""
         async with self._lock:
             for runtime in [await self.container.runtime(), *await self.container.replaced()]:
                 await runtime.apply(no_share(self._routes[app]))
@@ -159,7 +160,7 @@ class Switchboard:
             await self.container.ensure(ports(self._listeners, self._routes))
 
     async def _end_shares(self) -> None:
-        """An earlier run of the daemon may have died in the middle of a canary."""
+        """End the shares that an earlier run of the daemon left if it died during a canary."""
         if lines := [line for route in self._routes.values() for line in no_share(route)]:
             await (await self.container.runtime()).apply(lines)
 

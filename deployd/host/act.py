@@ -1,4 +1,4 @@
-"""One thing that `deployd install` or `deployd uninstall` does on this machine, or finds as it should be."""
+"""One change that `deployd install` or `deployd uninstall` makes on this machine, or finds already made."""
 
 import subprocess
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from deployd.errors import DeploydError
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """`done` says it when it is done, such as `made`, and `what` to what. Without `do` there is nothing to do."""
+    """`done` is the verb once it is done, such as `made`, `what` its object. Without `do` there is nothing to do."""
 
     done: str
     what: str

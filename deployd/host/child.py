@@ -1,4 +1,4 @@
-"""A process of ours: started without copying the daemon's memory, read through pipes, waited for and closed.
+"""A child process: started without copying the daemon's memory, read through pipes, waited for and closed.
 
 uvloop forks the whole daemon for each process, which stops all else for 3 to 50 ms; `subprocess` does not.
 """
@@ -60,7 +60,7 @@ class Child:
         return self._ended.result() if self._ended.done() else None
 
     async def wait(self) -> int:
-        """Until it has ended; its exit code."""
+        """Wait until it has ended; its exit code."""
         return await asyncio.shield(self._ended)
 
     def kill(self, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""What deployd has on a machine besides its program: an account, directories, a first secret, the units, a link.
+"""The parts of deployd on a machine besides its program: an account, directories, a first secret, the units, a link.
 
 `install` says what is to be done, and changes nothing itself. The units come from this package: each new version brings its own.
 """
@@ -32,14 +32,14 @@ make an environment that every account can read, with a Python that every accoun
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The command `deployd` that runs, and where its parts lie."""
+    """The running command `deployd` and the location of its parts."""
 
     command: Path
     parts: tuple[Path, ...]
 
     @classmethod
     def running(cls) -> "Program":
-        """The one that runs now."""
+        """The program that runs now."""
         command = Path(sysconfig.get_path("scripts")) / "deployd"
         if not command.exists():
             raise DeploydError(f"there is no {command}", hint="install deployd by pip, pipx or uv")
@@ -103,7 +103,7 @@ class Site:
         return any(entry.pw_name == self.account for entry in pwd.getpwall())
 
     def install(self, program: Program) -> Iterator[Act]:
-        """What makes deployd a service here, or renews it. It starts nothing."""
+        """The acts that make deployd a service here, or renew it. They start nothing."""
         yield self._account()
         yield self._directory(self.config, 0o750, self.account)
         yield self._directory(self.credentials, 0o700)

@@ -1,4 +1,4 @@
-"""Takes back what `deployd install` made on a machine."""
+"""Undoes `deployd install` on a machine."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from deployd.host.installation import UNITS, Site
 
 
 def uninstall(site: Site, *, purge: bool) -> Iterator[Act]:
-    """What takes it back. Config, state and account stay, unless they are to be purged."""
+    """The acts that undo it. Config, state and account stay, unless they are to be purged."""
     units = [name for name in UNITS if (site.units / name).exists()]
     if units and site.systemd:
         yield Act("stopped", " and ".join(units), partial(run, "systemctl", "disable", "--now", *units))
@@ -25,7 +25,7 @@ def uninstall(site: Site, *, purge: bool) -> Iterator[Act]:
 
 
 def _own(site: Site, *, purge: bool) -> Iterator[Act]:
-    """What belongs to the person rather than to the program."""
+    """The acts that purge the person's own data."""
     holds = {site.units / f"{name}.d": "your own settings" for name in UNITS} | {
         site.config: "the config and the secrets",
         site.state: "the history, and what the gateway reads",

@@ -22,7 +22,7 @@ _NOT_TAKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What deployd.service and its drop-ins say in [Service], in their order."""
+    """The [Service] settings of deployd.service and its drop-ins, in order."""
 
     settings: tuple[tuple[str, str], ...]
 

@@ -74,7 +74,7 @@ def _reap(started: int) -> int | None:
 
 
 def _kill_all() -> None:
-    """Until nothing is left. What is started meanwhile is found in the next round."""
+    """Kill all descendants, in rounds until none is left: each round finds processes that were started meanwhile."""
     while found := _descendants():
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):

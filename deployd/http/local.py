@@ -1,4 +1,4 @@
-"""The Unix socket of the command line: whoever may connect to it may do everything, and the kernel says who that is.
+"""The Unix socket of the command line: whoever may connect to it may do everything, and the kernel tells who they are.
 
 The file's group is the permission, as with Docker's socket. The file is there only while the daemon runs.
 """

@@ -32,7 +32,7 @@ _HINTS = {
 
 
 class _Awaited(Enum):
-    """What the client sends next."""
+    """What the connection waits for."""
 
     REQUEST = auto()  # nothing is owed; between requests uvicorn's keep-alive clock runs
     HEAD = auto()
@@ -63,7 +63,7 @@ class Protocol(HttpToolsProtocol):
         self._wait(self.head_within)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Stop the clock."""
         super().connection_lost(exc)
         self._stop_waiting()
 
@@ -94,13 +94,13 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request is complete."""
         self._awaited = _Awaited.REQUEST
         self._stop_waiting()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls when the parser gives up."""
+        """Called by uvicorn when the parser fails."""
         self._refuse(400, msg)
 
     def shutdown(self) -> None:

@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none: signals are main()'s."""
+        """Do not handle signals: main() does."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

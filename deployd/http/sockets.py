@@ -13,7 +13,7 @@ from deployd.http.server import bind
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """What the daemon listens on: `public` is for webhooks, health and whoever has a token, `local` for the command line."""
+    """The daemon's listening sockets: `public` is for webhooks, health and whoever has a token, `local` for the command line."""
 
     public: list[socket.socket]
     local: list[socket.socket]

@@ -1,4 +1,5 @@
-"""The verdict on a release that gets a growing share of the traffic beside the old one. Pure: it is fed what both were asked.
+"""The verdict on a release that gets a growing share of the traffic beside the old one. Pure: the caller feeds it the counts of
+both.
 
 It is refused as soon as it is certain that it errs more often than the old one (an E value, see `evidence`), or that it is slower
 (bounds of quantiles, see `latency`). A step in which it got too few requests is not judged. More answers with 4xx are only told:
@@ -22,19 +23,19 @@ _ANY_TIME = 10**12
 
 @dataclass(frozen=True, slots=True)
 class Both:
-    """What the new and the old release were asked since the canary began, or in a part of it."""
+    """The traffic of the new and the old release since the canary began, or in a part of it."""
 
     new: Traffic = field(default_factory=Traffic)
     old: Traffic = field(default_factory=Traffic)
 
     def minus(self, before: "Both") -> "Both":
-        """What has come since `before`."""
+        """The traffic since `before`."""
         return Both(self.new.minus(before.new), self.old.minus(before.old))
 
 
 @dataclass(frozen=True, slots=True)
 class StepEnd:
-    """How a step of a canary went."""
+    """The result of a step of a canary."""
 
     percent: int
     seen: Both
@@ -66,7 +67,7 @@ class CanaryJudge:
         self._refusals.begin_step()
 
     def tick(self, seen: Both) -> str | None:
-        """What was asked since the canary began, without durations. The reason to refuse the new release, if there is one."""
+        """Take the traffic since the canary began, without durations. The reason to refuse the new release, if there is one."""
         self._seen = Both(_with(seen.new, self._seen.new), _with(seen.old, self._seen.old))
         share, new, old = self._percent / 100, seen.new, seen.old
         self._errors.tick(share, Count(new.requests, new.bad), Count(old.requests, old.bad))
@@ -76,7 +77,8 @@ class CanaryJudge:
         return None
 
     def look(self, seen: Both, now: float, *, settling: bool) -> str | None:
-        """The same with durations, about once a second, at `now`; `settling`: the step has just begun. The reason to refuse."""
+        """Like `tick`, but with durations, about once a second, at `now`; `settling`: the step has just begun. The reason to
+        refuse."""
         reason = self.tick(seen)
         self._seen = seen
         self._looks.append((now, seen))
@@ -88,25 +90,25 @@ class CanaryJudge:
         return f"it is slower: {found}" if found is not None else None
 
     def _durations_of_new(self, now: float) -> Histogram:
-        """Since the step has settled: a cold cache is no slow model."""
+        """The new release's durations since the step has settled: a cold cache must not count as a slow model."""
         new = self._seen.new
         came = [(int((now - at) * 1e6), new.requests - seen.new.requests) for at, seen in self._looks if at < now]
         return with_waiting(new.minus(self._settled.new).latencies, new.waiting, came)
 
     def _durations_of_old(self, now: float) -> Histogram:
-        """In the step. How long the requests that wait take in the end is not known: any time."""
+        """The old release's durations in this step. Waiting requests may still take any time."""
         old = self._seen.old
         came = [(_ANY_TIME, old.requests - seen.old.requests) for at, seen in self._looks if at < now]
         return with_waiting(old.minus(self._began.old).latencies, old.waiting, came[-1:])
 
     def end_step(self) -> StepEnd:
-        """The step is over, and there is no reason to refuse the new release."""
+        """End the step, which gave no reason to refuse the new release."""
         self.steps.append(StepEnd(self._percent, self.seen_in_step))
         return self.steps[-1]
 
     @property
     def seen_in_step(self) -> Both:
-        """What was asked in the present step."""
+        """The traffic in the present step."""
         return self._seen.minus(self._began)
 
     @property

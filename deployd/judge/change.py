@@ -1,4 +1,4 @@
-"""Whether the errors of a release have become ten times as frequent as they usually are: a cumulative sum (CUSUM). Pure.
+"""Detects that the errors of a release have become ten times as frequent as usual: a cumulative sum (CUSUM). Pure.
 
 After the switch nothing serves beside a release to compare it with. So each request moves a sum: an error up by what it says
 for ten times the usual rate, a good answer down, and never below 0. At 14 the change is certain. With a usual rate of 0.5 %, a
@@ -19,7 +19,7 @@ _UNSURE = 0.1
 
 
 class Change:
-    """Of one release. `usual`: the share of its requests that may fail."""
+    """The cumulative sum of one release. `usual`: the share of its requests that may fail."""
 
     def __init__(self, usual: float) -> None:
         self.usual = usual
@@ -29,7 +29,8 @@ class Change:
         self._down = math.log((1 - changed) / (1 - usual))
 
     def add(self, requests: int, bad: int) -> None:
-        """Count requests, of which so many were bad. Their order does not matter: this can only be slower than one by one."""
+        """Count requests, `bad` of which failed. Adding many at once can only detect a change later than adding them one by
+        one."""
         good = max(0, requests - bad)
         self.value = max(0.0, self.value + bad * self._up + good * self._down)
 
@@ -40,8 +41,8 @@ class Change:
 
 
 def usual_rate(before: Traffic, least: float) -> float:
-    """The share of requests that may fail, from those that the release before got last: twice the rate that it may have had; at
-    least `least`."""
+    """The share of requests that may fail: twice the error rate that the release before had in its last requests, at least
+    `least`."""
     if not before.requests:
         return least
     unsure = min(_UNSURE, 2 * wilson(before.bad, before.requests)[1])

@@ -1,4 +1,4 @@
-"""How much speaks for it that one of two releases errs more often than the other: an E value. Pure.
+"""The evidence that one of two releases errs more often than the other: an E value. Pure.
 
 While both serve, each request goes to the new release with the chance `share`. If both err equally often, so do the errors: then
 no rule, however often it looks, sees E reach 10,000 more often than once in 10,000 canaries. If the new one errs R times as
@@ -20,7 +20,7 @@ _RATIOS = (3.0, 10.0, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What one release was asked so far in a canary, and how much of it went wrong."""
+    """The requests to one release in a canary so far, and how many of them went wrong."""
 
     requests: int = 0
     events: int = 0
@@ -32,7 +32,7 @@ class Count:
 
 
 class Evidence:
-    """Of one kind of event. Fed once a tick with what both releases were asked since the canary began."""
+    """The evidence for one kind of event. Fed once a tick with what both releases were asked since the canary began."""
 
     def __init__(self) -> None:
         self._logs = dict.fromkeys(_RATIOS, 0.0)

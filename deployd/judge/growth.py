@@ -1,4 +1,4 @@
-"""What came between two readings of an app's gateway, by the address that it was sent to. Pure.
+"""The traffic between two readings of an app's gateway, by address. Pure.
 
 Unlike a `Window`, which judges a release and so rather counts too little, this counts all requests once: a slot that got another
 address between the readings counts for that one.
@@ -7,11 +7,11 @@ address between the readings counts for that one.
 from deployd.judge.traffic import Counters, Place, Reading, Traffic, Window
 
 NOWHERE = ""
-"""The address of the backend itself, and in what has grown: of the requests that reached no release."""
+"""The address of the backend itself; in the result of `grown`, that of requests that reached no release."""
 
 
 def grown(before: Reading, now: Reading) -> dict[str, Traffic]:
-    """What each address was asked from `before` to `now`; addresses that were asked nothing are left out."""
+    """The traffic of each address from `before` to `now`; addresses without any are left out."""
     window = Window({place: _base(before, place) for place in now if _is_known(before, place)})
     window.add(now)
     found = {address: window.of(address) for address in {place.address for place in now} - {NOWHERE}}

@@ -1,4 +1,4 @@
-"""Whether one release is slower than another: bounds of quantiles that hold whatever the distribution is. Pure, without scipy.
+"""Tests whether one release is slower than another, with bounds of quantiles for any distribution. Pure, without scipy.
 
 Of n durations in order, the quantile q lies above the l-th and below the u-th but for a chance of `ALPHA` each, where l and u
 come from the binomial distribution. A release is slower when the lower bound of its quantile is more than `RATIO` times the upper
@@ -57,14 +57,14 @@ def with_waiting(durations: Histogram, waiting: int, since: Sequence[tuple[int, 
 
 
 def lower_bound(durations: Histogram, quantile: float, alpha: float = ALPHA) -> int | None:
-    """What the quantile is at least, in µs; None when there are too few durations."""
+    """A lower bound of the quantile in µs; None when there are too few durations."""
     n = sum(durations.values())
     rank = ppf(alpha, n, quantile) if n >= _LEAST else 0
     return _at(durations, rank) if rank >= 1 else None
 
 
 def upper_bound(durations: Histogram, quantile: float, alpha: float = ALPHA) -> int | None:
-    """What the quantile is at most, in µs; None when there are too few durations."""
+    """An upper bound of the quantile in µs; None when there are too few durations."""
     n = sum(durations.values())
     rank = ppf(1 - alpha, n, quantile) + 1 if n >= _LEAST else n + 1
     return math.ceil(_at(durations, rank) * _WIDTH) if rank <= n else None

@@ -1,4 +1,4 @@
-"""What a share of a few says of the share of all: an interval, and the test of signs. Pure."""
+"""Statistics of proportions: Wilson's interval and the sign test. Pure."""
 
 import math
 
@@ -6,7 +6,7 @@ _Z = 1.96
 
 
 def wilson(events: int, count: int) -> tuple[float, float]:
-    """The limits of a share of which `events` of `count` were seen, by Wilson: the true one is in between 95 times in 100."""
+    """Wilson's 95 % interval of a proportion, when `events` of `count` were seen."""
     share, square = min(1.0, events / count), _Z * _Z
     middle = share + square / (2 * count)
     spread = _Z * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
@@ -15,5 +15,5 @@ def wilson(events: int, count: int) -> tuple[float, float]:
 
 
 def at_least_so_many(events: int, count: int) -> float:
-    """The test of signs: the probability of `events` or more of `count` where each is as likely as not."""
+    """The sign test: the probability of `events` or more of `count` when each has a chance of one half."""
     return float(sum(math.comb(count, one) for one in range(events, count + 1)) / 2**count)

@@ -1,4 +1,4 @@
-"""What a gateway has counted for each place where an app runs, and what that means for a stretch of time. Pure.
+"""A gateway's counters for each place where an app runs, and the traffic between two readings of them. Pure.
 
 A gateway counts from its own start, for each of its workers and each of a worker's slots, and a slot is used again for another
 container. So figures are only compared for the same worker, slot and address, and a `Window` adds up what they grew by.
@@ -22,9 +22,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What was counted at one place since its worker began. `attempts`: requests sent there, also those sent again after a
-    failure; `answered`: with any status; `errors`: of those, with 5xx; `refused`: with 4xx; `given_up`: the client went away;
-    `open`: in progress now."""
+    """The counters of one place since its worker began. `attempts`: requests sent there, also those sent again after a failure;
+    `answered`: with any status; `errors`: of those, with 5xx; `refused`: with 4xx; `given_up`: the client went away; `open`: in
+    progress now."""
 
     attempts: int = 0
     answered: int = 0
@@ -40,7 +40,7 @@ Reading = Mapping[Place, Counters]
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What one address was asked in a window. `bad`: attempts without an answer, or with 5xx; `refused`: with 4xx; `waiting`: how
+    """The traffic of one address in a window. `bad`: attempts without an answer, or with 5xx; `refused`: with 4xx; `waiting`: how
     many have no answer yet."""
 
     requests: int = 0
@@ -55,7 +55,7 @@ class Traffic:
         return self.bad / self.requests if self.requests else 0.0
 
     def minus(self, before: "Traffic") -> "Traffic":
-        """What has come since `before`, of the same window."""
+        """The traffic since `before`, of the same window."""
         return Traffic(
             self.requests - before.requests,
             self.bad - before.bad,
@@ -66,7 +66,7 @@ class Traffic:
 
 
 class Window:
-    """What every address was asked since the first reading."""
+    """The traffic of every address since the first reading."""
 
     def __init__(self, first: Reading) -> None:
         self._base = dict(first)
@@ -74,7 +74,7 @@ class Window:
         self._banked: dict[str, list[Traffic]] = {}
 
     def add(self, now: Reading) -> None:
-        """Count what has come until `now`.
+        """Count the traffic until `now`.
 
         A worker that is new has counted from zero. A place that is new in a known worker has the figures of the container before
         it, so what it is asked counts from here on. A worker that has ended takes its last moments along."""
@@ -91,12 +91,12 @@ class Window:
         self._last = dict(now)
 
     def of(self, address: str) -> Traffic:
-        """What `address` was asked so far."""
+        """The traffic of `address` so far."""
         now = [_grown(self._base[p], counters) for p, counters in self._last.items() if p.address == address]
         return _sum([*self._banked.get(address, ()), *now])
 
     def whole(self) -> Traffic:
-        """What all addresses of the readings were asked so far."""
+        """The traffic of all addresses so far."""
         addresses = {place.address for place in self._last} | self._banked.keys()
         return _sum([self.of(address) for address in addresses])
 
@@ -106,7 +106,7 @@ class Window:
 
 
 def _grown(base: Counters, now: Counters) -> Traffic:
-    """What has come between two readings of a place.
+    """The traffic between two readings of a place.
 
     What was in progress at the first may be answered by now, without having been counted as an attempt here: so attempts without
     an answer are rather counted too low. A client that goes away while it gets its answer lowers them, too."""

@@ -1,4 +1,4 @@
-"""The page of an app: what serves, what a person may do, and its deploys as a timeline of steps."""
+"""The page of an app: its live release, the buttons, and its deploys as a timeline of steps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ async def app_page(request: Request, services: Services, caller: Caller, name: s
 
 
 def timeline(deploys: Sequence[Deploy], steps: Mapping[int, Sequence[Step]], now: datetime) -> list[Line]:
-    """The deploys with their steps, all on the same scale, so that a slow one is seen; and who superseded whom."""
+    """The deploys with their steps, on one scale so that a slow one is seen, and the deploys that each superseded."""
     replaced: dict[int, list[int]] = {}
     for deploy in deploys:
         if deploy.superseded_by is not None:

@@ -17,7 +17,7 @@ HEIGHT, _WIDE, _GAP, _LEAST = 22, 6, 2, 4
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: where it is, its tone, and what it stands for."""
+    """One bar: its position, its tone, and its meaning."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class Bar:
 
 
 def last_deploys(deploys: Sequence[Brief]) -> list[Bar]:
-    """The last deploys, the oldest first: as high as they took long, in the tone of their end."""
+    """A bar for each of the last deploys, the oldest first: its height is the duration, its tone the outcome."""
     longest = max((one.seconds for one in deploys), default=0.0)
     found = []
     for at, one in enumerate(deploys):
@@ -71,7 +71,8 @@ class Progress:
 
 
 def progress(steps: Sequence[Step], usual: Mapping[str, float], now: datetime) -> Progress | None:
-    """How far, by what earlier deploys of the app took for each step; None where none is known, or nothing runs."""
+    """The progress, estimated from the durations of each step in the app's earlier deploys; None without those, or when nothing
+    runs."""
     running = next((step for step in reversed(steps) if step.status == "running"), None)
     if running is None or not usual:
         return None

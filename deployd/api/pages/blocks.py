@@ -1,4 +1,4 @@
-"""The blocks of an app's page below its deploys: plots, traffic, gates, what runs. Gathers what their templates show."""
+"""The data for the blocks of an app's page below its deploys: plots, traffic, gates, containers or pods."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -35,14 +35,14 @@ RANGES = (Range("1h", "hour", 3600, 60), Range("1d", "day", 86_400, 1200), Range
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a release was asked, beside the deploy that made it."""
+    """The traffic of a release, with the deploy that made it."""
 
     counted: ServedAnswer
     deploy: Deploy | None
 
 
 async def blocks(services: Services, state: AppState, now: datetime, wanted: str | None) -> dict[str, Any]:
-    """What the templates below `app/` show; `wanted` is the name of a range."""
+    """The data for the templates below `app/`; `wanted` is the name of a range."""
     chosen = next((one for one in RANGES if one.name == wanted), RANGES[0])
     app = state.app
     counted = await _traffic(services, app, chosen)
@@ -79,7 +79,7 @@ def _served(counted: TrafficAnswer, released: Sequence[Deploy]) -> list[Served]:
 
 
 async def _running(services: Services, name: str) -> Mapping[str, Any]:
-    """What runs, or why that cannot be said."""
+    """The running containers or pods, or the reason why the target cannot tell."""
     if (app := services.config.find(name)) is None:
         return {"running": {}, "not_described": "the app is no longer in the config"}
     try:

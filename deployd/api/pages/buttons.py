@@ -1,4 +1,4 @@
-"""What the buttons of the pages send: each does what the endpoint of the API does, and leads to where the outcome is seen."""
+"""The handlers of the buttons: each does the same as its endpoint of the API, then redirects to the page with the outcome."""
 
 from urllib.parse import quote
 

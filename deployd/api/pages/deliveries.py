@@ -1,5 +1,5 @@
-"""The page of deliveries: what the forges sent, what was answered, and what came of it, for each app in a sentence; and
-what was refused or ignored."""
+"""The page of deliveries: each delivery, its answer and its outcome for each app in a sentence, and the refused or ignored
+requests."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _SHOWN, _NOT_KEPT = 40, 20
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """What came of a delivery for one app."""
+    """The outcome of a delivery for one app."""
 
     app: str
     text: str
@@ -69,7 +69,7 @@ def _all(received: Received, services: Services, deploys: dict[tuple[str, int], 
 
 
 def came_of(outcome: Outcome, named: str, deploy: Deploy | None, trouble: str) -> Came:
-    """What came of a delivery for one app, as a sentence that says why a push was not deployed. `named`: the commit that the
+    """The outcome of a delivery for one app, as a sentence that says why a push was not deployed. `named`: the commit that the
     delivery named; `trouble`: why the remote cannot be looked at."""
     app = outcome.app
     if outcome.looked_at is None:

@@ -83,8 +83,8 @@ _COMES_LATER = ("gate ", "canary ", "watch ", "model ", "image", "digest", "base
 
 
 def changes(former: Deploy | None, deploy: Deploy) -> list[Difference]:
-    """What differs from the release before, but for what stands on top of the page already, and for what a deploy that did not
-    get so far has not."""
+    """The differences from the release before, without those that the top of the page shows already, and without values that a
+    deploy which ended early does not have."""
     if former is None:
         return []
     found = [one for one in differences(former, deploy) if one.what not in _TOLD_ELSEWHERE]

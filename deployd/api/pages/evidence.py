@@ -1,4 +1,4 @@
-"""What the gates found, as tables of what was measured beside what was wanted. Pure."""
+"""The results of the gates as tables of measured figures and their limits. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _APART = frozenset({"limits", "live", "slices"})
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One thing that was measured: what it is now, what was wanted, and what the live release had."""
+    """One measured figure: its value, its limit, and the live release's value."""
 
     what: str
     got: str
@@ -53,7 +53,7 @@ class Evidence:
 
 
 def evidence(gate: GateResult) -> Evidence:
-    """What one gate found."""
+    """The evidence of one gate."""
     keys = dict.fromkeys(key for row in gate.rows for key in row)
     columns = [key for key in _FIRST if key in keys] + [key for key in keys if key not in _FIRST]
     if "expected" in keys:
@@ -89,7 +89,7 @@ def _figures(figures: Mapping[str, Any]) -> Iterator[Figure]:
 
 
 def _wanted(name: str, limits: Any, figures: Mapping[str, Any]) -> str:
-    """The limit of a figure, as far as the gate's own figures say it."""
+    """The limit of a figure, if the gate's own figures contain it."""
     own = limits.get(name) if isinstance(limits, Mapping) else None
     if isinstance(own, Mapping):
         return ", ".join(f"{_named(kind)} {value(limit)}" for kind, limit in own.items())
@@ -106,6 +106,6 @@ def _wanted(name: str, limits: Any, figures: Mapping[str, Any]) -> str:
 
 
 def _named(path: str) -> str:
-    """A figure's name as words; its unit behind it."""
+    """A figure's name in words, followed by its unit."""
     plain = path.replace("_", " ")
     return f"{plain.removesuffix(' ms')} (ms)" if plain.endswith(" ms") else plain

@@ -1,4 +1,4 @@
-"""The first page: what needs a person, then each app, what it serves and what is on its way."""
+"""The first page: what needs a person's attention, then each app with its live release and its deploy in flight."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ async def home(request: Request, services: Services, caller: Caller) -> Response
 
 
 async def all_remarks(services: Services, app: AppAnswer, now: datetime) -> list[words.Remark]:
-    """What a person should know of an app, with why its newest deploy waits."""
+    """All remarks about an app, with the reason why its newest deploy waits."""
     found = list(words.remarks(app, now))
     newest = await services.store.newest_to_serve(app.name) if app.queued and not app.paused else None
     waits = words.waiting(newest) if newest is not None else None
@@ -67,7 +67,7 @@ def row(
     usual: Mapping[str, Mapping[str, float]],
     now: datetime,
 ) -> Row:
-    """What the page says of one app."""
+    """The row of one app."""
     since = state.behind_since()
     return Row(
         app,

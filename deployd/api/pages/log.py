@@ -1,4 +1,4 @@
-"""The log of a deploy as its page has it before a script shows all of it: the last lines."""
+"""The last lines of a deploy's log, as the page shows them before its script loads the whole log."""
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -33,6 +33,6 @@ async def last_lines(services: Services, deploy: Deploy) -> LastLines:
 
 
 def follows(deploy: Deploy, log: LastLines | None) -> str:
-    """The query of the event stream: what happens to the app, and what is added to the log."""
+    """The query of the event stream, for the app's events and the new lines of the log."""
     asked = {"app": deploy.app} | ({"log": deploy.name, "from": str(log.size)} if log is not None else {})
     return f"?{urlencode(asked, safe='/')}"

@@ -1,4 +1,4 @@
-"""Login by token, and logout. The cookie holds a random name; what it stands for is in the store, so that a logout ends it."""
+"""Login by token, and logout. The cookie holds a random key of a session in the store, so that a logout ends it."""
 
 import logging
 import secrets
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @router.get("/login", response_class=Response)
 async def ask(request: Request, services: Given, next: str = "/") -> Response:  # noqa: A002 - the parameter's name in the address
-    """The form; whoever is known already goes on."""
+    """The form; a person who is already logged in is redirected."""
     try:
         await caller_of(request.scope, services)
     except RequestRefused:
@@ -80,7 +80,7 @@ async def logout(request: Request, services: Given) -> Response:
 
 
 async def fields(request: Request) -> dict[str, str]:
-    """The fields of a form. The guard lets none pass that is not from a page of ours."""
+    """The fields of a form. The guard has already refused forms from other sites."""
     body = (await request.body()).decode("utf-8", "replace")
     try:
         return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS))

@@ -1,4 +1,4 @@
-"""What a page is: a list of parts, each a template of its own, in one layout.
+"""Pages: each is a list of parts, every part with its own template, in one layout.
 
 A browser that follows a page holds one stream of events. When something has changed, it asks for the same address once more, and
 gets the live parts only, which are merged into the page. So a page needs no route but its own, and a part no script.
@@ -37,8 +37,8 @@ _HEADERS = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
 class Part:
     """A part of a page: the template `templates/<name>.html`.
 
-    `live`: drawn anew when something has changed. A part that is not belongs to its `script`, a module among the static files,
-    which a new drawing would disturb.
+    `live`: drawn anew when something has changed. Any other part is managed by its `script`, a module among the static files, and
+    must not be replaced.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a browser's tab says: `title` and, by `tone`, the icon. `follows`: the query of the event stream."""
+    """The head of the page: `title` and, by `tone`, the icon. `follows`: the query of the event stream."""
 
     title: str
     tone: str = "idle"
@@ -90,7 +90,7 @@ def has_it(request: Request) -> bool:
 
 
 def plain_page(template: str, status: int = 200, **facts: Any) -> Response:
-    """A page that stands for itself: the login, an error."""
+    """A page without parts or events: the login, an error."""
     shown = {"now": datetime.now(UTC), "caller": None, **facts}
     return Response(
         _environment().get_template(template).render(shown), status, media_type="text/html", headers=_HEADERS
@@ -119,7 +119,7 @@ class PageRoute(APIRoute):
 
 
 async def error_page(request: Request, status: int, exc: DeploydError) -> Response:
-    """What went wrong, and what a person can do."""
+    """The page for an error: what went wrong, and what a person can do."""
     services: Services = request.app.state.services
     try:
         caller = await caller_of(request.scope, services)
@@ -151,7 +151,7 @@ def here(request: Request) -> str:
 
 @cache
 def _environment() -> Environment:
-    """The templates, with what they may use; made when the first page is drawn: many daemons show none."""
+    """The templates and their helper functions. Made when the first page is drawn, as many daemons never draw one."""
     made = Environment(
         loader=PackageLoader("deployd.api.pages"),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""What the plots of an app's page show, as tables: how long deploys took, what models measured, the traffic. Pure.
+"""The plots of an app's page as tables: durations of deploys, metrics of models, traffic. Pure.
 
 A plot is drawn from its table by static/plots.js, so a person without JavaScript or without sight has all of it.
 """
@@ -54,7 +54,7 @@ class Plot:
 
     @property
     def summary(self) -> str:
-        """The plot in a sentence, for who cannot see it."""
+        """The plot in a sentence, for people who cannot see it."""
         found = [f"{name} {span}" for at, name in enumerate(self.columns) if (span := self._span(at))]
         return f"{self.title}, {len(self.rows)} {self.of.lower()}s: {'; '.join(found) or 'no values'}"
 
@@ -86,8 +86,8 @@ def durations(deploys: Sequence[Deploy], now: datetime) -> Plot | None:
 
 
 def metrics(released: Sequence[Deploy]) -> list[Plot]:
-    """What was measured of the models of the releases, the newest first in `released`. Shares, which lie between 0 and 1, are in
-    one plot, each other metric has its own."""
+    """The metrics of the releases' models; `released` has the newest first. Shares, which lie between 0 and 1, are in one plot,
+    each other metric has its own."""
     releases = [deploy for deploy in reversed(released) if not deploy.prove]
     measured = [dict(measured_of(deploy)) for deploy in releases]
     names = list(dict.fromkeys(name for one in reversed(measured) for name in one))[:_MOST_METRICS]
@@ -110,7 +110,7 @@ def metrics(released: Sequence[Deploy]) -> list[Plot]:
 
 
 def measured_of(deploy: Deploy) -> Iterator[tuple[str, float]]:
-    """What was measured of the model of a release: by its `evaluate` gate, else as its manifest says."""
+    """The metrics of a release's model: from its `evaluate` gate, else from its manifest."""
     figures = next((gate.figures for gate in deploy.gates if gate.name == "evaluate" and gate.moment == "before"), {})
     evaluated = {name: one for name, one in figures.items() if name not in _OWN_FIGURES and _is_number(one)}
     yield from evaluated.items()

@@ -1,4 +1,4 @@
-"""What many browsers ask for at the same moment is drawn once: after an event, all who follow a page want the same parts."""
+"""Draws a part once for all browsers that ask for it at the same moment, as they do after an event."""
 
 import asyncio
 import time
@@ -26,7 +26,8 @@ class Shared:
         self._drawings: OrderedDict[Hashable, _Drawing] = OrderedDict()
 
     async def drawn(self, key: Hashable, event: int, draw: Callable[[], Awaitable[Response]]) -> Response:
-        """What `draw` makes, or has just made for somebody else. `event`: the newest one; `key`: what else it depends on."""
+        """The result of `draw`, or the shared one from another request. `event`: the newest one; `key`: all else that the result
+        depends on."""
         found, now = self._drawings.get(key), time.monotonic()
         if found is None or found.event != event or now - found.at > _FRESH_SECONDS or _failed(found.task):
             found = self._drawings[key] = _Drawing(event, now, asyncio.ensure_future(draw()))

@@ -43,7 +43,7 @@ _LONG_AGO = timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """One thing that a person should know of an app: a sentence, and where there is more."""
+    """One thing that a person should know about an app: a sentence, and a link to details."""
 
     tone: str
     app: str
@@ -110,7 +110,7 @@ def step_lasted(step: Step, now: datetime) -> float:
 
 
 def asked_by(deploy: Deploy) -> str:
-    """Who or what asked for a deploy, as the end of a sentence."""
+    """The person or event that asked for a deploy, as the end of a sentence."""
     trigger = deploy.trigger
     by = f" by {trigger.by}" if trigger.by else ""
     match trigger.kind:
@@ -129,7 +129,7 @@ def asked_by(deploy: Deploy) -> str:
 
 
 def app_state(app: AppAnswer) -> str:
-    """The one word for how an app is."""
+    """The state of an app in one word."""
     if not app.configured:
         return "not configured"
     if app.live is not None and app.health is not None and app.health.state != "ok":
@@ -149,7 +149,7 @@ _UNWELL = {
 
 
 def remarks(app: AppAnswer, now: datetime) -> Iterator[Remark]:
-    """What a person should know of an app, the worst first."""
+    """All that a person should know about an app, the worst first."""
     name, here = app.name, f"/apps/{app.name}"
     if app.health is not None and app.health.state != "ok":
         tone = TONES[app.health.state]
@@ -182,7 +182,7 @@ def remarks(app: AppAnswer, now: datetime) -> Iterator[Remark]:
 
 
 def _remote(app: AppAnswer, now: datetime) -> Iterator[Remark]:
-    """Why nothing is decided on now: the remote cannot be looked at, or its head waits."""
+    """The reason why nothing is decided now: the remote cannot be read, or its head waits."""
     name, here = app.name, f"/apps/{app.name}"
     if app.owed is not None and app.owed.reason and now - app.owed.since > timedelta(seconds=30):
         text = f"{name}: its remote could not be looked at for {lasted(now - app.owed.since)}: {app.owed.reason}"
