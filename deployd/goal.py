@@ -90,9 +90,18 @@ class Wanted(Struct, frozen=True):
 
 
 class Skip(Struct, frozen=True):
-    """A head that the app does not want, and why."""
+    """A head whose commit the app does not want, and why. `instead` is deployed: the commit before, with a new version of the
+    model."""
 
     reason: str
+    instead: Head | None = None
+
+
+class Wait(Struct, frozen=True):
+    """A head that is not decided upon yet, and why. `instead` is deployed meanwhile: see Skip."""
+
+    reason: str
+    instead: Head | None = None
 
 
 class Known(Struct, frozen=True):

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from deployd.config.app import App
 from deployd.domain import AppState, Deploy, Image
-from deployd.goal import Goal, Head, Known, ModelVersion, Skip
-from deployd.order.decide import decide, head_of, needs_diff, only_the_model_moved, wanted_of, why_no_head
+from deployd.goal import Goal, Head, Known, ModelVersion, Wait
+from deployd.order.decide import head_of, why_no_head
+from deployd.order.reading import Ask, read_and_decide
 from deployd.pipeline import Pipeline
 from deployd.ports.source import Source
 from deployd.store.store import Store
@@ -26,10 +29,10 @@ class Plan:
 
 
 async def plan(
-    app: App, name: str, registered: ModelVersion | None, source: Source, store: Store, pipeline: Pipeline
+    app: App, name: str, registered: ModelVersion | None, source: Source, store: Store, pipeline: Pipeline, ask: Ask
 ) -> Plan:
-    """What deploying `name` (a branch, tag or SHA) with that version of its model to `app` would do. Raises RequestRefused 404,
-    Unavailable."""
+    """What deploying `name` (a branch, tag or SHA) with that version of its model to `app` would do. `ask` asks for the checks of
+    its commit. Raises RequestRefused 404, Unavailable."""
     commit = await source.resolve(app, name)
     refs = await source.heads(app)
     head = head_of(app, refs)
@@ -39,28 +42,25 @@ async def plan(
     ref = next((ref for ref, one in refs.items() if one == commit), app.ref)
     remembered = (await store.known([app.name]))[app.name]
     planned = Head(ref, commit, registered)
-    steps = (await _decision(app, planned, remembered, source), *_steps(app, planned, image, state))
+    steps = (await _decision(app, planned, remembered, source, ask), *_steps(app, planned, image, state))
     return Plan(commit, head.commit if head else None, known, image, steps, registered)
 
 
-async def _decision(app: App, head: Head, known: Known, source: Source) -> str:
+async def _decision(app: App, head: Head, known: Known, source: Source, ask: Ask) -> str:
     """The decision of a look if the commit were the head now; a deploy by hand ignores it."""
     if head_of(app, {head.ref: head.commit}) is None:
         return f"it is never a head: {why_no_head(app, {head.ref: head.commit})}"
-    skip = None if only_the_model_moved(head, known) else await _skip(app, head, known, source)
-    if skip is None:
+    if known.decided != known.wanted:  # what was skipped is asked about anew, for the reason
+        known = structs.replace(known, decided=None)
+    decision = await read_and_decide(app, head, known, source, ask)
+    if decision is None:
+        return "as a head it would change nothing: it was wanted last"
+    if isinstance(decision, Head):
         return "as a head it would be deployed"
-    wanted = wanted_of(head, known, skip)
-    rest = "" if isinstance(wanted, Skip) else f"; {wanted.commit[:12]} would be deployed with {wanted.registered}"
-    return f"as a head it would be skipped: {skip.reason}{rest}"
-
-
-async def _skip(app: App, head: Head, known: Known, source: Source) -> Skip | None:
-    facts = await source.facts(app, head)
-    changed = None
-    if known.wanted is not None and needs_diff(app):
-        changed = await source.changed(app, known.wanted.commit, head.commit)
-    return decide(app, head, known.wanted_ref, facts.message, changed)
+    before = decision.instead
+    rest = "" if before is None else f"; {before.commit[:12]} would be deployed with {before.registered}"
+    what = "wait for its checks" if isinstance(decision, Wait) else "be skipped"
+    return f"as a head it would {what}: {decision.reason}{rest}"
 
 
 def _steps(app: App, planned: Head, image: Image | None, state: AppState) -> Iterator[str]:

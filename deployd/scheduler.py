@@ -275,7 +275,7 @@ class Scheduler:
         app = self._app(name)
         named = commit if commit is not None else (await self._present.head(app)).commit
         registered = await self._present.registered(app)
-        return await plan(app, named, registered, self._source, self._store, self._pipeline)
+        return await plan(app, named, registered, self._source, self._store, self._pipeline, self.looks.ask_checks)
 
     def _submit(self, deploy: Deploy) -> None:
         if (lane := self._lanes.get(deploy.app)) is not None:

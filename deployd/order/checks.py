@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from deployd.config.app import App
-from deployd.goal import Head, Skip
+from deployd.goal import Head
 from deployd.ports.checks import Checks
 
 logger = logging.getLogger(__name__)
@@ -49,20 +49,21 @@ class Waits:
         """The app has no head that would have to wait."""
         self._of.pop(app, None)
 
-    async def ask(self, app: App, head: Head) -> Waiting | Skip | None:
-        """Whether the head still waits, or has waited for too long; None when its checks are green, or need not be."""
-        before = self._of.pop(app.name, None)
+    async def ask(self, app: App, head: Head) -> Waiting | None:
+        """Why the head is to wait, and since when; None when its checks are green, or need not be. Changes nothing."""
         if app.require != "checks":
             return None
         assert self._checks is not None  # noqa: S101 - see __init__
         why = await self._checks.why_not_green(app, head.commit)
-        if not why:
-            return None
-        known = before if before is not None and before.commit == head.commit else None
-        now = Waiting(head.commit, known.since if known is not None else datetime.now(UTC), why)
-        if now.age >= app.checks.within:
-            return Skip(f"its checks were not green in time: {why}")
-        if known is None or known.reason != why:
-            logger.info("%s: %s waits for its checks: %s", app.name, head.commit[:12], why)
+        return Waiting(head.commit, self._since(app, head), why) if why else None
+
+    def keep(self, app: App, head: Head, reason: str) -> None:
+        """The head waits, and so does no other of the app."""
+        before, now = self._of.get(app.name), Waiting(head.commit, self._since(app, head), reason)
+        if now != before:
+            logger.info("%s: %s waits for its checks: %s", app.name, head.commit[:12], reason)
         self._of[app.name] = now
-        return now
+
+    def _since(self, app: App, head: Head) -> datetime:
+        before = self._of.get(app.name)
+        return before.since if before is not None and before.commit == head.commit else datetime.now(UTC)

@@ -1,14 +1,17 @@
 """Decides which ref of a remote is the head of an app, whether its commit is taken or skipped, and what is deployed then.
 
-Pure. This is the only place that decides it: looks, `plan` and `check` all call it.
+Pure. This is the only place that decides it: looks and `plan` call `decide` (see reading.py, which reads what it needs to know),
+and with `check` they find the head by `head_of`.
 """
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+from msgspec import Struct
+
 from deployd.config.app import App
 from deployd.config.globs import ref_matches, touches
-from deployd.goal import Head, Known, ModelVersion, Skip
+from deployd.goal import Head, Known, ModelVersion, Skip, Wait
 from deployd.logs.log import printable
 from deployd.order.marks import skip_mark
 from deployd.order.version import version_of
@@ -37,35 +40,60 @@ def why_no_head(app: App, refs: Mapping[str, str]) -> str:
     return f"no ref that matches {app.ref} is a version: {_shown(sorted(refs))}"
 
 
+class Seen(Struct, frozen=True):
+    """What was read of the commit of a head: its message; the files that differ from the commit that was wanted last, None when
+    that is unknown; why its checks are not green, empty when they are or need not be, and the seconds that it has waited."""
+
+    message: str = ""
+    changed: AbstractSet[str] | None = None
+    not_green: str = ""
+    waited: float = 0.0
+
+
+def decide(app: App, head: Head, known: Known, seen: Seen) -> Head | Skip | Wait | None:
+    """What becomes of a head: it is deployed, skipped, or waits for its checks. None when it is the one decided upon last."""
+    if head.goal == known.decided:
+        return None
+    if only_the_model_moved(head, known):
+        return head
+    reason = _why_skipped(app, head, known, seen)
+    if reason:
+        return Skip(reason, _with_the_commit_before(head, known))
+    if seen.not_green:
+        return Wait(seen.not_green, _with_the_commit_before(head, known))
+    return head
+
+
+def needs_commit(head: Head, known: Known) -> bool:
+    """Whether `decide` needs to know anything of the commit of the head."""
+    return head.goal != known.decided and not only_the_model_moved(head, known)
+
+
 def needs_diff(app: App) -> bool:
     """Whether `decide` needs to know the changed files."""
     return app.paths != _EVERYTHING
 
 
-def decide(app: App, head: Head, wanted_ref: str | None, message: str, changed: AbstractSet[str] | None) -> Skip | None:
-    """Why the app skips the commit of a head; None when the app wants it.
-
-    `wanted_ref` is the ref that was wanted last; it does not count when the app follows others by now. `message` is the message
-    of the head commit, `changed` the files that differ from the commit that was wanted last. When `changed` is None (unknown),
-    all files count as changed.
-    """
+def _why_skipped(app: App, head: Head, known: Known, seen: Seen) -> str:
+    """Why the commit of a head is not taken; empty when it is. The ref that was wanted last does not count when the app follows
+    others by now. When the changed files are unknown, all files count as changed."""
+    wanted_ref = known.wanted_ref
     if wanted_ref is not None and ref_matches(app.ref, wanted_ref) and is_lower(head.ref, wanted_ref):
-        return Skip(f"{printable(head.ref)} is a lower version than {wanted_ref}, which was wanted last")
-    if (mark := skip_mark(message)) is not None:
-        return Skip(f"the commit's message says {printable(mark)}")
-    if changed is not None and needs_diff(app) and not touches(app.paths, changed):
-        return Skip(f"no file under paths changed ({_shown(app.paths)})")
-    return None
+        return f"{printable(head.ref)} is a lower version than {wanted_ref}, which was wanted last"
+    if (mark := skip_mark(seen.message)) is not None:
+        return f"the commit's message says {printable(mark)}"
+    if seen.changed is not None and needs_diff(app) and not touches(app.paths, seen.changed):
+        return f"no file under paths changed ({_shown(app.paths)})"
+    if seen.not_green and seen.waited >= app.checks.within:
+        return f"its checks were not green in time: {seen.not_green}"
+    return ""
 
 
-def wanted_of(head: Head, known: Known, skip: Skip | None) -> Head | Skip:
-    """What is deployed of a head whose commit is taken, or skipped: then a new version of the model is deployed with the commit
-    that was wanted last."""
-    if skip is None:
-        return head
+def _with_the_commit_before(head: Head, known: Known) -> Head | None:
+    """The new version of the model with the commit that was wanted last; None when the version is not new."""
     before = known.wanted
     if before is None or before.registered == head.registered:
-        return skip
+        return None
     return Head(known.wanted_ref or head.ref, before.commit, head.registered)
 
 

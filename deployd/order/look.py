@@ -13,6 +13,7 @@ from functools import partial
 from deployd.config.app import App
 from deployd.config.running import Running
 from deployd.domain import Deploy
+from deployd.goal import Head
 from deployd.order.checks import Waiting
 from deployd.order.repository import Repository, Trouble
 from deployd.ports.checks import Checks
@@ -83,6 +84,11 @@ class Looks:
         configured = self._running.app(app)
         repository = self._repositories.get(_remote(configured)) if configured is not None else None
         return repository.waits.of(app) if repository is not None else None
+
+    async def ask_checks(self, app: App, head: Head) -> Waiting | None:
+        """Why the head would wait for its checks; None when it would not. Nothing is remembered of that."""
+        repository = self._repositories.get(_remote(app))
+        return await repository.waits.ask(app, head) if repository is not None else None
 
     def troubled(self) -> Mapping[str, Trouble]:
         """The apps that cannot be looked at now, and why."""

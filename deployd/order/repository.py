@@ -17,17 +17,10 @@ from deployd.config.app import App
 from deployd.delivery import Owed
 from deployd.domain import Deploy
 from deployd.errors import DeploydError, Unavailable
-from deployd.goal import Head, Known, ModelVersion, Skip, Trigger, Wanted
-from deployd.order.checks import Waiting, Waits
-from deployd.order.decide import (
-    decide,
-    head_of,
-    last_known,
-    needs_diff,
-    only_the_model_moved,
-    wanted_of,
-    why_no_head,
-)
+from deployd.goal import Head, Known, ModelVersion, Skip, Trigger, Wait, Wanted
+from deployd.order.checks import Waits
+from deployd.order.decide import head_of, last_known, only_the_model_moved, why_no_head
+from deployd.order.reading import read_and_decide
 from deployd.ports.checks import Checks
 from deployd.ports.models import Models
 from deployd.ports.source import Source
@@ -191,9 +184,10 @@ class Repository:
             head = structs.replace(head, registered=shown.version)
         self._tell_of_no_head(app, "" if head is not None else why_no_head(app, refs))
         upto = known.owed[-1].id if known.owed else None
-        if head is not None and head.goal != known.decided:
+        decision = await self._weigh(app, head, known) if head is not None else None
+        if head is not None and decision is not None:
             all_shown = all(one.of_model or one.commit == head.commit for one in known.owed)
-            decided = await self._decide(app, head, known, upto if all_shown else None)
+            decided = await self._carry_out(app, head, decision, known, upto if all_shown else None)
             if all_shown or not decided:
                 return False
         else:
@@ -215,42 +209,36 @@ class Repository:
             logger.warning("%s has nothing to deploy: %s", app.name, reason)
         self._without_head[app.name] = reason
 
-    async def _decide(self, app: App, head: Head, known: Known, upto: int | None) -> bool:
+    async def _weigh(self, app: App, head: Head, known: Known) -> Head | Skip | Wait | None:
+        """Decide on a head, and remember whether it waits."""
+        decision = await read_and_decide(app, head, known, self._source, self.waits.ask)
+        if isinstance(decision, Wait):
+            self.waits.keep(app, head, decision.reason)
+        else:
+            self.waits.over(app.name)
+        return decision
+
+    async def _carry_out(
+        self, app: App, head: Head, decision: Head | Skip | Wait, known: Known, upto: int | None
+    ) -> bool:
         """Deploy the head or skip it; False when its commit waits for its checks, so that this is still to be decided.
 
         A reload may cancel this, but a deploy that was queued is always passed to its lane.
         """
-        skip = await self._why_skipped(app, head, known)
-        waits = isinstance(skip, Waiting)
-        wanted = wanted_of(head, known, Skip(skip.reason) if isinstance(skip, Waiting) else skip)
-        if isinstance(wanted, Skip):
-            if waits:
-                await self._store.answer(app.name, head, None)  # an event, for those who watch
-                return False
-            await uninterrupted(self._record(app, head, wanted, upto))
-            logger.info("%s skips %s of %s: %s", app.name, head.commit[:12], head.ref, wanted.reason)
-            return True
-        facts = await self._source.facts(app, wanted)
-        verdict = _wanted(app, wanted, known, facts.subject, facts.author)
-        # What waits stays undecided.
-        decided, answered = (wanted, None) if waits else (head, upto)
-        await uninterrupted(self._record(app, decided, verdict, answered))
+        waits = isinstance(decision, Wait)
+        wanted = decision if isinstance(decision, Head) else decision.instead
+        if wanted is not None:
+            facts = await self._source.facts(app, wanted)
+            verdict = _wanted(app, wanted, known, facts.subject, facts.author)
+            # What waits stays undecided.
+            decided, answered = (wanted, None) if waits else (head, upto)
+            await uninterrupted(self._record(app, decided, verdict, answered))
+        elif isinstance(decision, Skip):
+            await uninterrupted(self._record(app, head, decision, upto))
+            logger.info("%s skips %s of %s: %s", app.name, head.commit[:12], head.ref, decision.reason)
+        else:
+            await self._store.answer(app.name, head, None)  # an event, for those who watch
         return not waits
-
-    async def _why_skipped(self, app: App, head: Head, known: Known) -> Skip | Waiting | None:
-        """Why the commit of a head is not taken, now or at all; None when it is."""
-        if only_the_model_moved(head, known):
-            self.waits.over(app.name)
-            return None
-        facts = await self._source.facts(app, head)
-        changed = None
-        if known.wanted is not None and needs_diff(app):
-            changed = await self._source.changed(app, known.wanted.commit, head.commit)
-        skip = decide(app, head, known.wanted_ref, facts.message, changed)
-        if skip is not None:
-            self.waits.over(app.name)
-            return skip
-        return await self.waits.ask(app, head)
 
     async def _record(self, app: App, head: Head, verdict: Wanted | Skip, upto: int | None) -> None:
         deploy = await self._store.decide(app.name, head, verdict, upto)

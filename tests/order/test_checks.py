@@ -1,5 +1,6 @@
 """A head that must wait for its checks: it is decided upon when they are green, or when it has waited for long enough."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from deployd.config.app import App
 from deployd.delivery import Delivery, Push
-from deployd.goal import Head, Skip
+from deployd.goal import Head
 from deployd.order.checks import Waiting, Waits
 from deployd.status import Status
 from tests.deliveries import AFTER, an_app
@@ -110,8 +111,9 @@ async def test_a_deleted_branch_ends_the_wait(strict: Works) -> None:
     await waits(strict, commit)
     strict.commit(branch="other")
     strict.delete()
-    await strict.polled()
-    assert strict.scheduler.looks.waiting("iris") is None
+    async with asyncio.timeout(30):
+        while strict.scheduler.looks.waiting("iris") is not None:  # the look for the delivery may still see the branch
+            await strict.polled()
 
 
 def required() -> App:
@@ -119,20 +121,46 @@ def required() -> App:
 
 
 async def test_the_time_counts_from_when_the_head_was_first_seen() -> None:
-    checks = FakeChecks()
+    app, checks = required(), FakeChecks()
     checks.red[AFTER] = "test is not finished"
     one = Waits(checks)
-    first = await one.ask(required(), HEAD)
+    one.keep(app, HEAD, "test is not finished")
+    first = one.of("iris")
     checks.red[AFTER] = "test failed"
-    second = await one.ask(required(), HEAD)
-    assert isinstance(first, Waiting)
-    assert isinstance(second, Waiting)
-    assert (second.since, second.reason) == (first.since, "test failed")
-    one._of["iris"] = second._replace(since=datetime.now(UTC) - timedelta(minutes=61))
-    assert await one.ask(required(), HEAD) == Skip("its checks were not green in time: test failed")
+    second = await one.ask(app, HEAD)
+    assert first is not None
+    assert second == Waiting(AFTER, first.since, "test failed")
+    assert one.of("iris") == first  # to ask changes nothing
+    one.keep(app, HEAD, "test failed")
+    assert one.of("iris") == second
+    one.keep(app, Head(MAIN, "1" * 40), "test failed")
+    newer = one.of("iris")
+    assert newer is not None
+    assert newer.since > first.since
+    one.over("iris")
     assert one.of("iris") is None
-    one._of["iris"] = second._replace(since=datetime.now(UTC) - timedelta(minutes=61), commit="1" * 40)
-    assert isinstance(await one.ask(required(), HEAD), Waiting)
+
+
+async def test_a_plan_tells_that_as_a_head_a_commit_would_wait_for_its_checks(strict: Works) -> None:
+    strict.commit()
+    commit = strict.commit(branch="other")
+    strict.checks.red[commit] = "test runs"
+    plan = await strict.scheduler.plan("iris", commit)
+    assert plan.steps[0] == "as a head it would wait for its checks: test runs"
+    waiting = strict.scheduler.looks.waiting("iris")
+    assert waiting is None or waiting.commit != commit
+    strict.checks.red.clear()
+    assert (await strict.scheduler.plan("iris", commit)).steps[0] == "as a head it would be deployed"
+
+
+async def test_a_plan_tells_why_a_head_was_skipped_and_that_one_is_wanted_already(strict: Works) -> None:
+    commit = strict.commit()
+    await strict.becomes(await strict.deployed(commit), Status.LIVE)
+    plan = await strict.scheduler.plan("iris", None)
+    assert plan.steps[0] == "as a head it would change nothing: it was wanted last"
+    await strict.told(strict.commit(subject="Fix a typo [skip ci]"))
+    plan = await strict.scheduler.plan("iris", None)
+    assert plan.steps[0] == "as a head it would be skipped: the commit's message says [skip ci]"
 
 
 @pytest.mark.parametrize(("age", "pause"), [(0, 5), (40, 5), (100, 10), (10_000, 60)])
