@@ -116,7 +116,7 @@ class Aftermath:
     async def prune_apps(
         self, names: Iterable[str], removed: Iterable[str], retention: Retention, *, dry_run: bool
     ) -> list[Pruned]:
-        """The same for several apps at a person's request, with all images of the `removed` ones; what went, or would go."""
+        """Prune several apps for a person, and all images of the `removed` ones. Returns what was removed, or would be."""
         found = [each for name in names for each in await self._pruner.images(name, retention, dry_run=dry_run)]
         found += [each for name in removed for each in await self._pruner.all_images(name, dry_run=dry_run)]
         return found + await self._pruner.rest(retention, dry_run=dry_run)

@@ -47,7 +47,7 @@ class _Followed:
         self.blocks: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def run(self, tail: int | None, since: datetime | None) -> None:
-        """Until cancelled, or until the daemon is away for too long."""
+        """Read the output until cancelled, or until the daemon is away for too long."""
         state = await self._client.app(self._app)
         self._live = state.live.number if state.live is not None else None
         try:

@@ -106,7 +106,7 @@ class Scheduler:
         return names
 
     async def propose(self, delivery: Delivery, shown: Proposal, apps: Sequence[str]) -> Sequence[str]:
-        """Prove a commit of a pull request for these apps, unless that is done or under way; returns their names.
+        """Prove a commit of a pull request for these apps, unless it is proven or being proven; returns their names.
 
         It takes the place of what the same pull request showed before, where that still waits. Raises Unavailable.
         """
@@ -271,7 +271,7 @@ class Scheduler:
         return app, self._targets[app.target]
 
     async def plan(self, name: str, commit: str | None) -> Plan:
-        """What deploying that commit, branch or tag (None: the head) would do. Raises RequestRefused 404."""
+        """A preview of deploying that commit, branch or tag (None: the head). Raises RequestRefused 404."""
         app = self._app(name)
         named = commit if commit is not None else (await self._present.head(app)).commit
         registered = await self._present.registered(app)
@@ -302,7 +302,7 @@ class Scheduler:
         return {name: health for name, health in found.items() if health is not None and health.state != "ok"}
 
     def _changed(self, target: str, app: str | None) -> None:
-        """What serves an app, or any app of the target, may have changed."""
+        """Compare soon: the serving release of an app, or of any app of the target, may have changed."""
         for name in self._lanes if app is None else self._lanes.keys() & {app}:
             if self._lanes[name].app.target == target:
                 self._lanes[name].behind.look()

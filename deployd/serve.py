@@ -45,6 +45,6 @@ def serve(arguments: Sequence[str]) -> int:
 
 
 def _end(exc: DeploydError) -> int:
-    """Say why the daemon ends, where a person will look for it."""
+    """Print why the daemon ends, in the place where a person will look for it."""
     systemd.notify(f"STATUS=not started: {printable(exc.message)}")
     return print_error(exc)

@@ -31,8 +31,8 @@ async def uninterrupted(work: _Work[T]) -> T:
 
 
 def raise_if_cancelled() -> None:
-    """Raise the cancellation of the current task if there was one. For whoever catches an error to try again: the error may have
-    been raised instead of the cancellation, as by `uninterrupted`."""
+    """Raise the cancellation of the current task if there was one. Call it before a retry: the caught error may have been raised
+    instead of the cancellation, as by `uninterrupted`."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

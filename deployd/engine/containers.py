@@ -127,7 +127,8 @@ class EngineContainers:
     async def printing(
         self, container: str, tail: int | None = None, since: datetime | None = None
     ) -> AsyncGenerator[str]:
-        """The same, and then new output as it comes, until the container ends. To stop earlier, close the engine's client."""
+        """Its output as in `printed`, then new output as it comes, until the container ends. To stop earlier, close the engine's
+        client."""
         doing, last, begin = f"following the output of {container}", _tail(tail), _since(since)
         with translated(doing):
             log = self._connection.client.containers.container(container).log

@@ -14,7 +14,7 @@ IN_USE = "is already in use by "
 
 
 def heeded(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The same container, with GPUs as Podman knows them: as CDI devices. A Docker Engine's request for them it leaves out."""
+    """The description with GPUs as CDI devices: Podman ignores a Docker Engine's kind of request for GPUs."""
     host = dict(spec.get("HostConfig", {}))
     if wanted := host.get("DeviceRequests"):
         host["DeviceRequests"] = [{"Driver": "cdi", "DeviceIDs": _gpus(one["Count"])} for one in wanted]

@@ -59,7 +59,7 @@ class CertificateCopies:
         return self._source is not None and _digest_of(look(self._source)) != self._seen
 
     async def follow(self, notify: Callable[[], None]) -> None:
-        """Until cancelled: call `notify` whenever the source has changed."""
+        """Call `notify` whenever the source has changed, until cancelled."""
         while self._source is not None:
             await asyncio.sleep(_LOOK_SECONDS)
             if await asyncio.to_thread(self.changed):

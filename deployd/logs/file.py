@@ -48,8 +48,8 @@ class LogFile:
         self._end_line()
 
     def write(self, text: str) -> None:
-        """Append `text` without secrets, and of its control sequences only colours, up to the limit. A disk error loses the log
-        but does not fail the deploy. ValueError once closed."""
+        """Append `text` up to the limit, without secrets, and without control sequences other than colours. A disk error loses
+        the log but does not fail the deploy. ValueError once closed."""
         if self._fd < 0:
             raise ValueError("the log is closed")
         self._put(self._stream.feed(text))
@@ -75,7 +75,7 @@ class LogFile:
         return "\n".join(known[-lines:]) if lines > 0 else ""
 
     def close(self) -> None:
-        """Write what was held back, and end the followers. Idempotent."""
+        """Write the buffered rest, and end the followers. Idempotent."""
         if self._fd < 0:
             return
         self._put(self._stream.end())
@@ -146,7 +146,7 @@ class LogFile:
             self._append(b"\n")
 
     def _append(self, data: bytes, at: float | None = None) -> None:
-        """Write at the end; what began there `at` a moment, or now."""
+        """Write data at the end, with the time `at` which it began, or now."""
         first = 0 if not self._inside_line else data.find(b"\n") + 1 or len(data)
         if first < len(data):
             self._times.add(self._size + first, at or time.time())
@@ -199,12 +199,12 @@ class Feed:
 
 
 def times_beside(path: Path) -> Path:
-    """Where the times of the log at `path` are."""
+    """The file with the times of the log at `path`."""
     return path.with_suffix(".times")
 
 
 def _beginning(data: bytes, room: int) -> bytes:
-    """As many whole lines as there is room for; of one line that is too long its beginning, without colours."""
+    """As many whole lines as fit; if the first is too long, its beginning without colours."""
     if (end := data.rfind(b"\n", 0, room)) >= 0:
         return data[: end + 1]
     return plain(data[:room].decode("utf-8", "ignore")).partition("\x1b")[0].encode()

@@ -1,4 +1,4 @@
-"""Where the lines of a log are: how many end in each block of 64 KiB. Enough to find any line by reading one block.
+"""An index of a log's lines: the number of line ends in each block of 64 KiB, so that any line is found by reading one block.
 
 Counts are kept for the logs that were asked for last, and go on where they ended when a log has grown.
 """
@@ -50,7 +50,7 @@ class Lines:
 
 
 class LineCounts:
-    """Counts, for whoever asks from any thread."""
+    """Counts lines. May be called from any thread."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[Path, Lines] = OrderedDict()

@@ -55,7 +55,7 @@ class Logs:
         return log
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Mask these too, in logs that are opened from now on."""
+        """Mask these secrets too, in logs that are opened from now on."""
         for secret in secrets:
             self._redactor = self._redactor.including(secret)
 

@@ -1,5 +1,5 @@
-"""Where the daemon's log goes: to systemd's journal where standard error is the journal, else to standard error; in colours on a
-terminal, unless NO_COLOR forbids them."""
+"""Selects the destination of the daemon's log: systemd's journal if standard error is the journal, else standard error, in
+colours on a terminal unless NO_COLOR is set."""
 
 import logging
 import os

@@ -82,7 +82,7 @@ class Redactor:
 
 
 class SafeStream:
-    """Takes one text in pieces, and returns it without secrets, and of its control sequences only colours and styles."""
+    """Takes one text in pieces, and returns it without secrets, and without control sequences other than colours and styles."""
 
     def __init__(self, redactor: Redactor) -> None:
         self.redactor = redactor
@@ -102,7 +102,7 @@ class SafeStream:
         return self._safe()
 
     def end(self) -> str:
-        """What was held back, masked when it is the beginning of a secret and not very short; its style ends too."""
+        """The buffered rest, masked when it is the beginning of a secret and not very short; ends its style too."""
         self._take(self._raw)
         safe = self._safe()
         if self._text:

@@ -57,7 +57,7 @@ async def without_colours(blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]
 
 
 def changed(style: Style, parameters: str) -> Style:
-    """`style` after a sequence with these parameters; what is unknown in them changes nothing."""
+    """`style` after a sequence with these parameters; unknown ones are ignored."""
     found = dict(style)
     numbers = iter(parameters.split(";"))
     for number in numbers:

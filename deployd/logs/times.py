@@ -1,4 +1,4 @@
-"""When the lines of a log were written: a file beside it, with an entry for what began at a byte of the log at a moment.
+"""The times of a log's lines, in a file beside it: each entry is a byte of the log and the time of the line that begins there.
 
 A line has the time of the last entry at or before its first byte. An entry is made at most every tenth of a second, so a busy
 log has few. The log itself stays text without times.
@@ -20,7 +20,7 @@ class LineTimes:
     """Adds the times of one log that is open. A disk that refuses them loses the times, not the log."""
 
     def __init__(self, path: Path, size: int) -> None:
-        """`size`: of the log. Entries beyond it are of text that a crash has lost."""
+        """`size` of the log. Entries beyond it belong to text that a crash has lost."""
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         known = times_in(path, end=size)
         os.ftruncate(self._fd, len(known) * _ENTRY.size)
@@ -37,7 +37,7 @@ class LineTimes:
             self.close()
 
     def close(self) -> None:
-        """No more follow. Idempotent."""
+        """Close the file. Idempotent."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -61,7 +61,7 @@ def times_in(path: Path, start: int = 0, end: int | None = None) -> list[Time]:
 
 
 def _place(fd: int, count: int, byte: int) -> int:
-    """The first of `count` entries that is of `byte` or later."""
+    """The first of `count` entries for `byte` or later."""
 
     def offset(place: int) -> int:
         found: int = _ENTRY.unpack(os.pread(fd, _ENTRY.size, place * _ENTRY.size))[0]

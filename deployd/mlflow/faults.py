@@ -1,4 +1,4 @@
-"""What an MLflow server answers when it refuses, in our words and with what to do. Pure."""
+"""The errors of an MLflow server in our words, with hints. Pure."""
 
 import json
 from typing import Any

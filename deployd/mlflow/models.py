@@ -132,7 +132,7 @@ class MlflowModels:
         return sorted(found)
 
     def _prune(self, most: int) -> None:
-        """Remove what was used longest ago beyond `most` versions."""
+        """Remove the least recently used versions beyond `most`."""
         used: dict[Path, float] = {}
         for path in self._directory.iterdir():
             with suppress(FileNotFoundError):  # another fetch has moved or removed it just now
@@ -143,7 +143,7 @@ class MlflowModels:
 
 
 def describe(model: Model, version: ModelVersion, hashes: Mapping[str, str]) -> bytes:
-    """What the build context says of its model."""
+    """The JSON file about the model in the build context."""
     source = version.source
     said = {
         "registry": model.registry,
@@ -159,7 +159,7 @@ def describe(model: Model, version: ModelVersion, hashes: Mapping[str, str]) -> 
 
 
 def changed(first: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The paths whose content is not what it was first; those that came or went are among them."""
+    """The paths whose content differs from the first time, including new and missing ones."""
     return sorted(path for path in first.keys() | now.keys() if first.get(path) != now.get(path))
 
 
@@ -182,7 +182,7 @@ def _overwritten(version: ModelVersion, differ: list[str]) -> BuildFailed:
 
 
 def _moved(scratch: Path, directory: Path) -> int:
-    """Move what was fetched to where it is kept; its size."""
+    """Move the fetched files to their final directory; their size."""
     size = sum(path.stat().st_size for path in scratch.rglob("*") if path.is_file())
     scratch.rename(directory)
     scratch.mkdir()  # for its removal
@@ -202,7 +202,7 @@ def _hash_of(path: Path) -> str:
 
 
 async def _written(path: Path, pieces: AsyncIterator[bytes], most: int) -> tuple[str, int]:
-    """The hash and the size of what was written; nothing more once it is larger than `most`."""
+    """Write the pieces to a file; its hash and size. Stops once it is larger than `most`."""
     digest, size = hashlib.sha256(), 0
     with path.open("xb") as file:
         async for piece in pieces:

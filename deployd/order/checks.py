@@ -1,4 +1,4 @@
-"""Which heads wait for their checks, since when, and for how much longer. Kept in memory: a restart lets a head wait anew."""
+"""The heads that wait for their checks, since when and until when. Kept in memory: after a restart a head waits anew."""
 
 import logging
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ _LATEST_S = 60.0
 
 
 class Waiting(NamedTuple):
-    """A head that is not decided upon before its checks are green: since when it waits, and what for."""
+    """A head that waits for its checks: since when, and for which."""
 
     commit: str
     since: datetime
@@ -29,7 +29,7 @@ class Waiting(NamedTuple):
 
 
 class Waits:
-    """The heads of some apps that wait."""
+    """The waiting heads of some apps."""
 
     def __init__(self, checks: Checks | None) -> None:
         """`checks` is there if any app requires them."""
@@ -46,7 +46,7 @@ class Waits:
         return min((min(max(one.age / 10, _SOONEST_S), _LATEST_S) for one in self._of.values()), default=None)
 
     def over(self, app: str) -> None:
-        """The app has no head that would have to wait."""
+        """Forget the app's waiting head."""
         self._of.pop(app, None)
 
     async def ask(self, app: App, head: Head) -> Waiting | None:

@@ -68,7 +68,7 @@ class Looks:
             repository.ask()
 
     def ask(self, apps: Iterable[str]) -> None:
-        """A delivery owes a look for these apps."""
+        """Ask for a look for these apps, after a delivery."""
         for app in map(self._running.app, apps):
             if app is not None and (repository := self._repositories.get(_remote(app))) is not None:
                 repository.ask()

@@ -1,4 +1,4 @@
-"""What makes an image of a commit."""
+"""The interface of a builder, which makes an image of a commit."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from deployd.ports.source import Context
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What is built: the image's name and tag, labels, and plain build args (COMMIT among them).
+    """The request to build an image: its name and tag, labels, and plain build args (COMMIT among them).
 
     `registered`: the version of the registered model in its context. `fresh`: without the build cache; `pull`: from base images
     that are pulled first.
@@ -64,7 +64,7 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What the removal of an image did. `done`: our name for it is gone; `rest`: why (some of) it stays, if it does."""
+    """The result of removing an image. `done`: our name for it is gone; `rest`: why (some of) it stays, if it does."""
 
     done: bool
     rest: str = ""
@@ -83,14 +83,13 @@ class Builder(Protocol):
         ...
 
     async def layers(self, image: Image) -> Mapping[str, int] | None:
-        """What each layer of an image takes on the disk of this machine, by a name that the layer has in every image; None when
-        the image does not exist any more."""
+        """The disk space of each layer of an image on this machine, by a name that the layer has in every image; None when the
+        image no longer exists."""
         ...
 
     async def remove(self, image: Image, *, dry_run: bool = False) -> Removal:
-        """Take the name away that was given to an image, and remove the image if nothing else names it, uses it or is built on
-        it. Nothing else is removed. A name that leads to another image by now is left alone. With `dry_run` only say what would
-        come of it."""
+        """Remove our name from an image, and the image itself if nothing else names it, uses it or is built on it. Nothing else
+        is removed. A name that leads to another image by now is left alone. With `dry_run` only say what would come of it."""
         ...
 
     async def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:

@@ -1,4 +1,4 @@
-"""What a forge's checks say of a commit."""
+"""The interface to a forge's checks of a commit."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""What a candidate has to prove before it gets traffic."""
+"""The interface of gates: the proofs that a candidate must give before it gets traffic."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

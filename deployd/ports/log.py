@@ -24,7 +24,7 @@ class Log(Protocol):
 
 
 class MarkedLog(Log, Protocol):
-    """A log in which places are remembered."""
+    """A log whose positions can be marked."""
 
     def mark(self) -> int:
         """End the line that is under way; the byte at which the next one begins."""

@@ -1,4 +1,4 @@
-"""Where the versions of registered models come from."""
+"""The interface to registries of models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from deployd.ports.log import Log
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The files of a version, by their paths below its directory: where each lies on this host, and what was made here."""
+    """The files of a version, by their paths below its directory: each is a path on this host, or content that deployd made."""
 
     files: Mapping[str, Path]
     made: Mapping[str, bytes]
@@ -27,6 +27,6 @@ class Models(Protocol):
         ...
 
     async def fetch(self, app: App, version: ModelVersion, log: Log) -> ModelFiles:
-        """The files of exactly that version, as they were when they were fetched first. BuildFailed when they are not there or
-        are others."""
+        """The files of exactly that version, unchanged since they were first fetched. BuildFailed when they are missing or have
+        changed."""
         ...

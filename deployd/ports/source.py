@@ -1,4 +1,4 @@
-"""Where commits come from, and what is built of them."""
+"""The interface to git: commits and their build contexts."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Context(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommitFacts:
-    """What a commit says of itself: its whole message; subject (200 characters) and author (100) on one line each."""
+    """The facts of a commit: its whole message; subject (200 characters) and author (100) on one line each."""
 
     message: str
     subject: str
@@ -50,7 +50,7 @@ class CommitFacts:
 
 
 class Source(Protocol):
-    """Where commits come from."""
+    """The source of commits."""
 
     async def heads(self, app: App) -> Mapping[str, str]:
         """The remote's refs that `app` watches, full ref -> commit (tags peeled). One `ls-remote` per repository and moment:
@@ -70,7 +70,7 @@ class Source(Protocol):
         ...
 
     async def facts(self, app: App, head: Head) -> CommitFacts:
-        """What the commit says of itself. It is fetched; Unavailable or BuildFailed when that cannot be done."""
+        """The facts of a commit, which is fetched for that; Unavailable or BuildFailed when that cannot be done."""
         ...
 
     async def contains(self, app: App, head: Head, commit: str) -> bool:

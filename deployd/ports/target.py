@@ -1,4 +1,4 @@
-"""Where an app runs, and what a target tells while it rolls out."""
+"""The interface of targets, on which apps run, and of the progress that a target reports."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +15,7 @@ from deployd.terminal import Terminal
 
 InFlight = Callable[[], int | None]
 Changed = Callable[[str | None], None]
-"""Called with the name of an app when what serves it may have changed outside; None: that of any app."""
+"""Called with the name of an app whose serving release may have changed outside deployd; None: that of any app."""
 
 
 def none_in_flight() -> int | None:
@@ -24,8 +24,8 @@ def none_in_flight() -> int | None:
 
 
 class Progress(Protocol):
-    """What a target calls while it rolls out, in this order: step, prove, cutting_over, serving; in a canary also prove_again and
-    judged. On a cluster, whose new pods get requests at once, prove and the canary come after cutting_over."""
+    """The calls that a target makes while it rolls out, in this order: step, prove, cutting_over, serving; in a canary also
+    prove_again and judged. On a cluster, whose new pods get requests at once, prove and the canary come after cutting_over."""
 
     @property
     def log(self) -> Log:
@@ -53,7 +53,7 @@ class Progress(Protocol):
         ...
 
     async def judged(self, result: GateResult) -> None:
-        """Record what the traffic showed."""
+        """Record the verdict from the canary's traffic."""
         ...
 
     async def pushed(self, image: Image) -> None:
@@ -115,7 +115,7 @@ class Target(Protocol):
         ...
 
     async def restore(self, app: App, deploy: Deploy) -> bool:
-        """Repair whatever makes the recorded live release `deploy` `down`: start its container, or make a new one from its image.
+        """Repair the recorded live release `deploy` when it is `down`: start its container, or make a new one from its image.
         Idempotent. RolloutFailed when that is not possible. May be cancelled at any await: a deploy then changes what serves.
 
         Returns whether something was made anew, with the present config.
@@ -123,7 +123,7 @@ class Target(Protocol):
         ...
 
     async def traffic(self, app: App, number: int) -> Reading:
-        """What has been counted of the requests to deploy `number` so far; empty where nobody counts, and when it gets none.
+        """The counters of the requests to deploy `number` so far; empty where nobody counts, or when it gets none.
 
         Two readings make a stretch of time: `window = Window(first)`, then `window.add(next)` as often as wished, and
         `window.whole()` says how many requests came since the first, how many went wrong, and how long answers took."""
@@ -155,7 +155,8 @@ class Target(Protocol):
         ...
 
     def asked(self, app: App, deploy: Deploy) -> AbstractAsyncContextManager[Candidate | None]:
-        """A release as its gates ask it, inside the block; None when nothing of it runs."""
+        """A running release in the form of a candidate, so that gates can ask it inside the block; None when nothing of it
+        runs."""
         ...
 
     async def give_back(self, app: App, deploy: Deploy) -> None:
@@ -175,7 +176,7 @@ class Target(Protocol):
         ...
 
     async def describe(self, app: App) -> Mapping[str, Any]:
-        """What runs: addresses, labels, state, last events. For a person, as JSON."""
+        """A description of the running release for a person, as JSON: addresses, labels, state, last events."""
         ...
 
     async def execute(
@@ -194,7 +195,7 @@ class Target(Protocol):
         ...
 
     async def watch(self, changed: Changed) -> None:
-        """Follow what happens outside (a release that dies, an engine that restarts) and call `changed`; repair what all apps
+        """Follow events outside deployd (a release that dies, an engine that restarts) and call `changed`; repair what all apps
         share, such as a gateway. Runs until it is cancelled; goes on when the outside is away."""
         ...
 

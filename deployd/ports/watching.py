@@ -1,4 +1,4 @@
-"""What the watch of a release learns from its target, beside what every target tells."""
+"""The data that a target gives to the watch of a release."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,4 +16,4 @@ class Life:
 
 
 Lives = Mapping[str, Life]
-"""By the engine's ids of the containers, or the uids of the pods."""
+"""Each life by the engine's id of the container, or the uid of the pod."""

@@ -37,7 +37,7 @@ class Recordings:
         self._thread: threading.Thread | None = None
 
     def expect(self, apps: Iterable[App]) -> None:
-        """Keep what these apps agree to, and remove what is there of others."""
+        """Record requests of the apps that agree to it, and remove recordings of all others."""
         wanted = {app.name: app.record for app in apps if app.record is not None and app.target == "docker"}
         self._wanted = {
             name: (Ring(self._directory / name, record.size), frozenset(record.remove))
@@ -64,7 +64,8 @@ class Recordings:
             self._socket_path.unlink(missing_ok=True)
 
     def _start(self) -> None:
-        """HAProxy runs as another user, so the socket is open to all who can reach it: who is in the gateway's container."""
+        """Start the thread. HAProxy runs as another user, so the socket is writable for all who can reach it: those in the
+        gateway's container."""
         self._socket_path.parent.mkdir(parents=True, exist_ok=True)
         self._socket_path.parent.chmod(0o711)
         self._socket_path.unlink(missing_ok=True)

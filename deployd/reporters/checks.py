@@ -1,4 +1,4 @@
-"""A check run of GitHub: what a proof of a commit has found, as Markdown within GitHub's limits. Pure."""
+"""A GitHub check run with the result of a proof, as Markdown within GitHub's limits. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

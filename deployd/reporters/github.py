@@ -109,7 +109,7 @@ class GitHubReporter:
         return Told(f"{repository}#{number}", f"{state} {said}")
 
     async def _deployment_of(self, repository: str, app: App, report: Report, deploy: Deploy) -> int | None:
-        """The number of the deployment for a deploy, created unless it is there. None where there need not be one."""
+        """The number of the deployment for a deploy, created if it is missing. None where none is needed."""
         environment = app.github.environment or app.name
         mark = {"instance": self._running.config.server.identity, "app": deploy.app, "number": deploy.number}
         if report.remote is not None:
@@ -134,12 +134,12 @@ class GitHubReporter:
         return made.id
 
     async def _says(self, repository: str, path: str, state: str, said: str) -> bool:
-        """Whether the newest status there is the one that was to be sent: then only the answer was lost."""
+        """Whether the newest status on GitHub is the one to send: then it had arrived, and only the answer was lost."""
         found = await self._api.ask(list[_State], "GET", repository, path, asked={"per_page": "1"})
         return [(one.state, one.description) for one in found] == [(state, said)]
 
     async def _status(self, repository: str, report: Report, deploy: Deploy) -> Told:
-        """Only the newest deploy of a commit speaks for it."""
+        """Set the commit's status, which only its newest deploy does."""
         newest = await self._store.latest_of(deploy.app, deploy.commit)
         if newest is not None and newest.number != deploy.number:
             return Told()
@@ -190,7 +190,7 @@ class GitHubReporter:
         return Told(f"{repository}#{number}", check.conclusion or check.title)
 
     async def _run_there(self, repository: str, check: Check) -> str:
-        """The number of the check run that was created for a check; empty when none is there."""
+        """The number of the check run that exists for a check; empty when there is none."""
         asked = {"check_name": check.name, "filter": "all", "per_page": "100"}
         found = await self._api.ask(_Runs, "GET", repository, f"/commits/{check.commit}/check-runs", asked=asked)
         return next((str(run.id) for run in found.check_runs if run.external_id == check.external_id), "")
@@ -217,19 +217,20 @@ def repository_on_github(config: Config, app: App) -> str | None:
 
 
 def _address(report: Report) -> tuple[str | None, str]:
-    """Where it was told before, as far as that is known: the repository, and the number of what was created there."""
+    """The address of an earlier report, if known: the repository, and the number of the deployment or check run."""
     repository, _, number = (report.remote or "").rpartition("#")
     return repository or None, number
 
 
 def _waits_again(report: Report, deploy: Deploy) -> bool:
-    """It was begun, and waits for something that is away, until it is tried again: perhaps for hours, while GitHub takes a
-    thousand statuses of a commit."""
+    """Whether the deploy is queued again after it had begun, since something is away. That can repeat for hours, and GitHub takes
+    only a thousand statuses of a commit."""
     return deploy.status is Status.QUEUED and report.said.startswith(("in_progress ", "pending "))
 
 
 def _never_begun(deploy: Deploy) -> bool:
-    """It ended while it waited. Unless somebody was told that it waits, that is no news: a flood of pushes has many such."""
+    """Whether the deploy ended while it was queued. That is reported only if its waiting was: a flood of pushes has many such
+    deploys."""
     return deploy.status.ended and deploy.started_at is None
 
 

@@ -35,7 +35,7 @@ _MOST_NAMED = 3
 
 
 class CheckRun(Struct):
-    """What is read of a check run. `conclusion` is None until it is completed."""
+    """The fields that are read of a check run. `conclusion` is None until it is completed."""
 
     name: str
     status: str
@@ -43,7 +43,7 @@ class CheckRun(Struct):
 
 
 class CommitStatus(Struct):
-    """What is read of a commit's status: the newest one of its context."""
+    """The fields that are read of a commit's status, the newest of its context."""
 
     context: str
     state: str
@@ -72,7 +72,7 @@ class GitHubChecks:
             self._api = None
 
     async def why_not_green(self, app: App, commit: str) -> str:
-        """See Checks. What cannot be asked is not green: the head waits until it can."""
+        """See Checks. Checks that cannot be asked for do not count as green: the head waits."""
         config = self._running.config
         repository = repository_on_github(config, app)
         if repository is None:
@@ -92,7 +92,7 @@ class GitHubChecks:
 
 
 async def asked_of(api: GitHubApi, repository: str, ref: str, names: Collection[str]) -> str:
-    """Why what a ref leads to is not green; empty when it is. Raises Later, Refused or Unavailable."""
+    """The reason why a ref's commit is not green; empty when it is. Raises Later, Refused or Unavailable."""
     return why_not_green(await _runs(api, repository, ref), await _statuses(api, repository, ref), names)
 
 
@@ -119,7 +119,8 @@ async def _statuses(api: GitHubApi, repository: str, commit: str) -> list[Commit
 
 
 def why_not_green(runs: Sequence[CheckRun], statuses: Sequence[CommitStatus], names: Collection[str]) -> str:
-    """What is not green, first what failed; empty when all are green, at least one is there, and those of `names` are too."""
+    """The checks that are not green, failed ones first; empty when all are green, there is at least one, and all of `names`
+    exist."""
     runs = [run for run in runs if not run.name.startswith(_OURS)]
     statuses = [status for status in statuses if not status.context.startswith(_OURS)]
     red = [*_failed(runs), *(f"{one.context} failed" for one in statuses if one.state in {"failure", "error"})]

@@ -1,4 +1,4 @@
-"""What an answer of GitHub means for what is sent next: its documented limits, and what a person has to mend. Pure."""
+"""The meaning of GitHub's error answers: its documented limits, and faults that a person has to fix. Pure."""
 
 import re
 import time
@@ -22,7 +22,7 @@ def masked(text: str) -> str:
 
 
 def fault_of(status: int, headers: Mapping[str, str], said: str, asked: str) -> Later | Refused | None:
-    """The error that an answer is, None when it is none. `said` is its message, `asked` what it answers: `POST /repos/…`."""
+    """The error in an answer, None when there is none. `said` is its message, `asked` the request: `POST /repos/…`."""
     if status < 400:
         return None
     what = printable(masked(f"{status} to {asked}" + (f": {said}" if said else "")), _LONGEST_SAID)
@@ -45,7 +45,8 @@ def _is_limit(headers: Mapping[str, str], said: str) -> bool:
 
 
 def _wait(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a limit lasts; None where it names none, as a secondary limit may: then longer at each time."""
+    """The seconds that a limit lasts; None where the answer names none, as for secondary limits: then the wait grows each
+    time."""
     if (told := _after(headers)) is not None:
         return told
     if headers.get("x-ratelimit-remaining") == "0" and (reset := headers.get("x-ratelimit-reset", "")).isdigit():

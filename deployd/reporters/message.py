@@ -47,8 +47,8 @@ No webhook told of this push, nor of the one before: only the poll found them. S
 
 
 class News(Struct, frozen=True):
-    """What a message is made from. `before`: the app's deploys before this one, newest first. `link`: to the page of the deploy,
-    `url`: where the app serves; empty where there is none. `unseen`: no delivery has named the commit."""
+    """The data of a message. `before`: the app's deploys before this one, newest first. `link`: to the page of the deploy, `url`:
+    where the app serves; empty where there is none. `unseen`: no delivery has named the commit."""
 
     deploy: Deploy
     state: AppState
@@ -68,7 +68,7 @@ class Message(Struct, frozen=True):
 
 
 def occasions(news: News) -> Sequence[Occasion]:
-    """What the end of a deploy is, the plainest word first; empty when it is no news."""
+    """The occasions that the end of a deploy is, the most important first; empty when it is no news."""
     deploy, found = news.deploy, list[Occasion]()
     if deploy.prove or deploy.status not in {Status.LIVE, Status.FAILED, Status.REVERTED}:
         return ()
@@ -84,8 +84,8 @@ def occasions(news: News) -> Sequence[Occasion]:
 
 
 def is_missed(deploy: Deploy, before: Sequence[Deploy]) -> bool:
-    """Whether the poll had to find this head and the one before, and not the one before that: it is told once. The first head of
-    an app does not count, since it is found without a push."""
+    """Whether webhooks fail to arrive: the poll found this head and the one before, but not the one before that, so that it is
+    told once. The first head of an app does not count, since it is found without a push."""
     heads: dict[str, str] = {}
     for one in (deploy, *before):
         if one.trigger.kind in {"push", "poll"}:

@@ -1,4 +1,4 @@
-"""Gathers what a message about a deploy is made from, as it is now."""
+"""Gathers the present data for a message about a deploy."""
 
 from datetime import UTC, datetime
 

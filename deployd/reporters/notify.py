@@ -127,7 +127,7 @@ class Service:
         return service
 
     def _said(self, result: Any) -> str:
-        """The words of Apprise, without anything of the URL."""
+        """Apprise's error text, without any part of the URL."""
         lines = [str(getattr(entry, "message", entry)) for entry in result.logs()]
         said = " ".join("; ".join(lines[-3:]).split()) or str(result.status.name).lower()
         return self._redactor.redact(said)[:_LONGEST_SAID]

@@ -1,4 +1,5 @@
-"""What a reporter is: something outside that is told how deploys go. It may fail in two ways, and knows nothing of the outbox."""
+"""The interface of a reporter, which tells a service outside how deploys go. It may fail in two ways, and knows nothing of the
+outbox."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -11,15 +12,15 @@ from deployd.store.outbox import Report
 
 
 class Told(Struct, frozen=True):
-    """What a reporter said of a report, and its address there. `said` is empty where nothing was to be told of it."""
+    """The outcome of a report: the text that was sent, and its address outside. `said` is empty where nothing had to be sent."""
 
     remote: str | None = None
     said: str | None = None
 
 
 class Later(DeploydError):
-    """The other side cannot take anything now: nothing is sent for `seconds`. Where that is None, for longer at each time, and
-    for `at_least` seconds at the first."""
+    """The other side cannot take anything now: send nothing for `seconds`. None: wait longer each time, at first `at_least`
+    seconds."""
 
     def __init__(
         self, message: str, *, seconds: float | None = None, at_least: float | None = None, hint: str = ""
@@ -56,5 +57,5 @@ class Reporter(Protocol):
         ...
 
     async def close(self) -> None:
-        """Nothing more will be told."""
+        """Close the connections."""
         ...

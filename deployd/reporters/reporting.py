@@ -39,7 +39,8 @@ async def _tried(reporter: NotifyReporter, message: Message) -> str:
 
 
 class Reporting:
-    """Has the outbox told. `prepare` and `use` may be called before `serve` has begun, and again at each reload."""
+    """Sends the outbox through the reporters. `prepare` and `use` may be called before `serve` has begun, and again at each
+    reload."""
 
     def __init__(self, running: Running, store: Store, events: Events, logs: Logs) -> None:
         self._running = running
@@ -56,7 +57,7 @@ class Reporting:
         return list(self._made(config))
 
     async def use(self, reporters: Sequence[Reporter]) -> None:
-        """From now on these tell what happens. A start or a reload does not wait for a disk that refuses to record that: `serve`
+        """Use these reporters from now on. A start or a reload does not wait for a disk that refuses to record that: `serve`
         tries again."""
         self._reporters = reporters
         self._changed.set()
@@ -80,7 +81,7 @@ class Reporting:
                 await stop(*running)
 
     async def _subscribed(self) -> bool:
-        """Whether the store knows who is to be told what."""
+        """Whether the store has recorded the subscriptions of the reporters."""
         try:
             await self._store.subscribe({reporter.name: reporter.statuses for reporter in self._reporters})
         except Unavailable as exc:
@@ -92,7 +93,7 @@ class Reporting:
         return not self._unsubscribed
 
     async def waiting(self) -> Sequence[tuple[Waiting, str]]:
-        """What was not told yet, by reporter, and why as far as that is known. Raises Unavailable."""
+        """The unsent reports of each reporter, and the reason if it is known. Raises Unavailable."""
         troubles: Mapping[str, str] = {one.reporter.name: one.trouble for one in self._senders}
         return [(one, troubles.get(one.reporter, "")) for one in await self._store.reports_waiting()]
 

@@ -1,4 +1,4 @@
-"""What is said of a deploy in a line: its state in GitHub's words, and a description of at most 140 characters. Pure."""
+"""A deploy in one line: its state in GitHub's terms, and a description of at most 140 characters. Pure."""
 
 from deployd.domain import Deploy
 from deployd.logs.log import printable

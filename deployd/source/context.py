@@ -142,7 +142,8 @@ async def open_context(
 
 
 def _dockerfile(build: Build) -> str:
-    """Its path from the repository's root, as with `docker build -f`; not configured, it is in the context, as without -f."""
+    """The Dockerfile's path from the repository's root, as with `docker build -f`; by default it is in the context, as without
+    -f."""
     configured = "dockerfile" in build.model_fields_set
     return str(PurePosixPath(build.dockerfile) if configured else PurePosixPath(build.context, build.dockerfile))
 

@@ -1,4 +1,4 @@
-"""What git's error output about a remote means: its cause, the message and hint for a person, and whether to try again.
+"""Explains git's error output about a remote: its cause, the message and hint for a person, and whether to try again.
 
 Pure. The patterns match the English messages of git, curl, OpenSSH and the forges (git runs with LC_ALL=C).
 """
@@ -29,7 +29,7 @@ class Diagnosis:
 
 
 def diagnose(error: str, owner: str) -> Diagnosis:
-    """What git's error output means. `error` must be free of secrets; `owner` is as in Remote."""
+    """The diagnosis of git's error output. `error` must be free of secrets; `owner` is as in Remote."""
     text = error.lower()
     for cause, pattern, message, hint in _PATTERNS:
         if re.search(pattern, text):

@@ -1,4 +1,4 @@
-"""Which files of a build context a .dockerignore excludes, by Docker's own rules (those of moby's patternmatcher).
+"""The files of a build context that a .dockerignore excludes, by Docker's own rules (those of moby's patternmatcher).
 
 Pure. The last pattern that matches a path or a directory above it decides; `!` includes again.
 """

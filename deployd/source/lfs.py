@@ -17,7 +17,7 @@ _SIZE = re.compile(rb"^size (\d{1,18})$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What git stores instead of a large file: the SHA-256 of its content and its size in bytes."""
+    """A pointer, which git stores instead of a large file: the SHA-256 of its content and its size in bytes."""
 
     id: str
     size: int

@@ -27,8 +27,8 @@ _STALL_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What one network command needs: a hardened Git (without a repository), a private directory that is removed afterwards, and
-    the secrets that must be masked in git's output."""
+    """The environment of one network command: a hardened Git (without a repository), a private directory that is removed
+    afterwards, and the secrets that must be masked in git's output."""
 
     git: Git
     private: Path
@@ -48,7 +48,8 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where commits are fetched from. `owner` is the path of its config keys (`app.iris`); secrets are still references."""
+    """The remote from which commits are fetched. `owner` is the path of its config keys (`app.iris`); secrets are still
+    references."""
 
     url: str
     owner: str = field(compare=False)
@@ -115,7 +116,8 @@ class Remote:
         return {key: f"Authorization: Basic {encoded}"}, (encoded, pair.partition(":")[2])
 
     def _trust(self, private: Path) -> Path:
-        """Mark a local remote as safe whoever owns it. Only this file reaches the process that git starts for the remote."""
+        """Mark a local remote as safe, whatever user owns it. Only this file reaches the process that git starts for the
+        remote."""
         trusted = private / "config"
         path = self.url.removeprefix("file://")
         directories = (path, f"{path.rstrip('/')}/.git") if self.protocol == "file" else ()

@@ -172,7 +172,7 @@ class _Silent:
 
 
 def _prepare(directory: Path) -> None:
-    """Remove what a killed daemon left, and mirrors that were not used for a month."""
+    """Remove the remains of a killed daemon, and mirrors that were not used for a month."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in directory.iterdir():
         unused = path.suffix == ".git" and time.time() - _used_at(path) > _UNUSED_S

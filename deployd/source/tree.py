@@ -47,7 +47,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Of a commit: subject and author, each cleaned and cut to one line, the committer's time in seconds, and the message."""
+    """The facts of a commit: subject and author, each cleaned and cut to one line, the committer's time in seconds, and the
+    message."""
 
     subject: str
     author: str

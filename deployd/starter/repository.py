@@ -36,7 +36,7 @@ _HIDDEN = {"gitignore": ".gitignore", "dockerignore": ".dockerignore"}
 
 @dataclass(frozen=True, slots=True)
 class Starter:
-    """What is asked for: the model's name, the template, and the address of the remote, if there is one yet."""
+    """The order for a repository: the model's name, the template, and the address of the remote, if there is one yet."""
 
     name: str
     template: Template
@@ -61,7 +61,7 @@ def make(starter: Starter, parent: Path) -> Path:
 
 
 def _instead_of(target: Path) -> str:
-    """What to do about a directory that exists. Who has cloned an empty repository wants that one to be filled."""
+    """A hint about a directory that exists: a person who has cloned an empty repository wants to fill that one."""
     if target.is_dir() and [path.name for path in target.iterdir()] == [".git"]:
         return "it is an empty clone: remove it, and name its address with --repo ADDRESS"
     return "choose another name, or remove it"

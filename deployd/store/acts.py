@@ -1,4 +1,4 @@
-"""What people did to each app beside its deploys: the last few, with who did it."""
+"""The last acts of people on each app besides deploys, with their names."""
 
 import logging
 import sqlite3
@@ -20,7 +20,7 @@ class Acts(Table):
     """One row for each act, the last 20 of an app."""
 
     async def record_act(self, apps: Iterable[str], done: Done, by: str | None, detail: str = "") -> None:
-        """Record what was done. When the disk refuses that, it is only logged: what was done stays done."""
+        """Record an act. When the disk refuses it, that is only logged: the act itself has been done."""
         names = list(apps)
 
         def work(connection: sqlite3.Connection) -> None:

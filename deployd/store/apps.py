@@ -30,7 +30,7 @@ class Apps(Table):
     """One row for each app. What the deploys table holds is not stored here again."""
 
     async def known(self, apps: Iterable[str]) -> dict[str, Known]:
-        """For each of `apps`, what a look needs to know."""
+        """The data that a look needs about each of `apps`."""
         names = list(apps)
         return await self._database.read(lambda connection: {name: _known(connection, name) for name in names})
 
@@ -79,8 +79,8 @@ class Apps(Table):
         return await self._database.read(lambda connection: [name for (name,) in connection.execute(query)])
 
     async def pause(self, app: str, *, paused: bool, by: str | None = None) -> None:
-        """Pause or resume the app. Deploys of a paused app stay queued. What it is already is not done
-        once more, and does not change who did it."""
+        """Pause or resume the app. Deploys of a paused app stay queued. Pausing a paused app changes nothing, not even the name
+        of who paused it."""
         query = (
             "INSERT INTO apps (name, paused, paused_by, paused_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE "
             "SET paused = ?2, paused_by = iif(paused AND ?2, paused_by, ?3), paused_at = iif(paused AND ?2, paused_at, ?4)"
@@ -106,7 +106,7 @@ class Apps(Table):
         self._events.publish("app", app, None, {"removed": True})
 
     def tell_of_health(self, live: Deploy, health: Health) -> None:
-        """Publish how a live release is. It is not stored: after a restart it is compared anew."""
+        """Publish the health of a live release. It is not stored: after a restart the release is compared anew."""
         self._events.publish("health", live.app, live.number, {"state": health.state, "detail": health.detail})
 
     def tell_of_trouble(self, app: str, reason: str) -> None:
@@ -210,14 +210,14 @@ def app_state(connection: sqlite3.Connection, app: str) -> AppState:
 
 
 def _since(connection: sqlite3.Connection, live: Deploy) -> datetime | None:
-    """Since when the live release serves: it may have returned after later ones."""
+    """The time since when the live release serves: it may have returned after later ones."""
     query = "SELECT max(finished_at) FROM deploys WHERE app = ? AND number > ? AND status = 'reverted'"
     returned = moment(connection.execute(query, (live.app, live.number)).fetchone()[0])
     return max(filter(None, (live.live_at, returned)), default=None)
 
 
 def _why_held(connection: sqlite3.Connection, row: sqlite3.Row, live: Deploy) -> str:
-    """Why `live` still serves although something else was wanted last; "" when the app is not held."""
+    """The reason why the app is held: `live` serves although something else was wanted last. "" when it is not held."""
     if goal_of(row["wanted"], row["wanted_registered"]) in {None, live.goal}:
         return ""
     origin = origin_of(connection, live)
@@ -231,7 +231,7 @@ def _why_held(connection: sqlite3.Connection, row: sqlite3.Row, live: Deploy) ->
 
 
 def origin_of(connection: sqlite3.Connection, live: Deploy) -> Deploy:
-    """The deploy that brought what is live: `live` itself, or the one before it when it is a restart."""
+    """The deploy that first brought the live commit: `live` itself, or an earlier one when that is a restart."""
     if live.trigger.kind != "restart":
         return live
     query = (

@@ -1,6 +1,6 @@
-"""The builds: which images this instance made, under which names; what is not recorded here is not ours to remove.
+"""The builds: the images that this instance made, with their names. Only images that are recorded here may be removed.
 
-A build is recorded before it begins, so that nothing that a crash leaves is a stranger.
+A build is recorded before it begins, so that even the remains of a crash are known.
 """
 
 import sqlite3
@@ -52,8 +52,8 @@ class Builds(Table):
         return await self._database.read(lambda connection: moment(connection.execute(query, (app,)).fetchone()[0]))
 
     async def let_go(self, build: Build, *, needed: bool = False) -> bool:
-        """Mark a build as going, so that no deploy takes it up from then on; False when a release or a deploy needs it, unless it
-        goes though it is `needed`, as with its app."""
+        """Mark a build for removal, so that no deploy reuses it from then on. False when a release or deploy needs it; with
+        `needed`, as when its app is removed, it is marked anyway."""
 
         def work(connection: sqlite3.Connection) -> bool:
             if not needed and kept_of(connection, build.app).holds(build):
@@ -63,7 +63,7 @@ class Builds(Table):
         return await self._write_until_done(work)
 
     async def keep(self, build: Build) -> None:
-        """A build that was let go stays after all."""
+        """Undo `let_go`: the build stays."""
         query = "UPDATE builds SET going = 0 WHERE id = ?"
         await self._write_until_done(lambda connection: connection.execute(query, (build.id,)).rowcount)
 

@@ -1,4 +1,4 @@
-"""The containers that this instance made, by the engine's ids: what is not recorded here is not ours to remove.
+"""The containers that this instance made, by the engine's ids. Only containers that are recorded here may be removed.
 
 A row stays after its container was removed, so that a container that a person makes under that name is not taken for ours.
 """

@@ -29,7 +29,7 @@ _WAITING = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 
 
 
 class Brief(NamedTuple):
-    """One deploy of a long list: its number, how it is, and the seconds until it was live or ended (0 while it has not)."""
+    """A summary of one deploy: its number, its status, and the seconds until it was live or ended (0 before that)."""
 
     number: int
     status: Status
@@ -189,7 +189,7 @@ def one_deploy(connection: sqlite3.Connection, app: str, number: int) -> Deploy 
 
 
 def last_number(connection: sqlite3.Connection, app: str) -> int:
-    """The highest number that a deploy of an app has had, and none may have again. Makes the row of an app that has none."""
+    """The highest number that a deploy of an app has had; it may not be used again. Creates the app's row if it is missing."""
     query = (
         "SELECT max(last_number, coalesce((SELECT number FROM deploys WHERE app = name ORDER BY number DESC LIMIT 1), 0)) "
         "FROM apps WHERE name = ?"

@@ -1,4 +1,4 @@
-"""The outbox: what is to be told outside, on GitHub or by a message, and what was told.
+"""The outbox: reports that are to be sent outside, to GitHub or as messages, and those that were sent.
 
 A row for each change of a deploy's status is written by triggers, in the transaction of the change, for each reporter that has
 subscribed to that status (`subscribe`). A newer state of a deploy replaces one that waits. A row goes when it was told, so that
@@ -18,7 +18,7 @@ from deployd.store.rows import moment
 from deployd.store.table import Table
 
 MOST_WAITING = 1000
-"""Of one reporter; the oldest beyond them are given up."""
+"""The most reports that wait for one reporter; the oldest beyond them are dropped."""
 
 _NEXT = (
     "SELECT * FROM outbox AS one WHERE reporter = ?1 AND not_before <= ?2 AND NOT EXISTS (SELECT 1 FROM outbox AS other "
@@ -41,7 +41,7 @@ class Check(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """One thing that a reporter has to tell. `number`: of the deploy that became `status`; None where it is a `check`.
+    """One report that a reporter has to send. `number`: of the deploy that became `status`; None where it is a `check`.
 
     `tries`: how often it was begun to be sent before. `remote` and `said`: its address there and what was told of it last; an
     empty `remote` says that it may or may not have been created, None that it was not."""
@@ -60,7 +60,7 @@ class Report(Struct, frozen=True):
 
 
 class Waiting(Struct, frozen=True):
-    """How much a reporter has not told yet, and since when the oldest of it waits."""
+    """The number of a reporter's unsent reports, and since when the oldest waits."""
 
     reporter: str
     count: int
@@ -71,8 +71,8 @@ class Outbox(Table):
     """Each method is one short transaction."""
 
     async def subscribe(self, wanted: Mapping[str, Iterable[Status]]) -> None:
-        """From now on tell these reporters of these statuses; what waits for others goes, and what waits is tried at once.
-        Raises Unavailable."""
+        """From now on write reports of these statuses for these reporters. Reports for other reporters are dropped, and waiting
+        ones are tried at once. Raises Unavailable."""
         rows = [(status.value, reporter) for reporter, statuses in wanted.items() for status in statuses]
 
         def known(connection: sqlite3.Connection) -> bool:
@@ -90,7 +90,7 @@ class Outbox(Table):
             await self._database.write(work)
 
     async def owe_check(self, reporter: str, app: str, check: Check) -> None:
-        """Have a check told; a newer state of the same `external_id` replaces one that waits. Raises Unavailable."""
+        """Queue a check to be sent; it replaces a waiting state with the same `external_id`. Raises Unavailable."""
         row = (reporter, app, check.external_id, msgspec.json.encode(check).decode(), time.time(), reporter)
         query = (
             "INSERT OR REPLACE INTO outbox (reporter, app, about, body, written_at) "
@@ -114,7 +114,7 @@ class Outbox(Table):
         return await self._database.read(work)
 
     async def begin_report(self, report: Report) -> None:
-        """Record that a report is about to be sent: if this is the last that is known of it, it may have arrived."""
+        """Record that a report is about to be sent: if the daemon dies now, it may have arrived."""
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE outbox SET tries = tries + 1 WHERE id = ?", (report.id,))
@@ -124,7 +124,7 @@ class Outbox(Table):
         await self._write_until_done(work)
 
     async def end_report(self, report: Report, remote: str | None = None, said: str | None = None) -> None:
-        """Record that a report was told, or is not to be. A newer state that was written meanwhile still waits."""
+        """Record that a report was sent, or needs no sending. A newer state that was written meanwhile still waits."""
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM outbox WHERE id = ?", (report.id,))
@@ -138,19 +138,19 @@ class Outbox(Table):
         await self._write_until_done(work)
 
     async def record_remote(self, report: Report, remote: str) -> None:
-        """Record the address of what was created for a report, before more is told of it."""
+        """Record the address of an object that was created for a report, before anything else is sent about it."""
         query = "UPDATE told SET remote = ? WHERE reporter = ? AND app = ? AND about = ?"
         values = (remote, report.reporter, report.app, report.about)
         await self._write_until_done(lambda connection: connection.execute(query, values).rowcount)
 
     async def postpone_reports(self, reporter: str, app: str, seconds: float) -> None:
-        """Tell nothing of an app for so long."""
+        """Send nothing about an app for that many seconds."""
         query = "UPDATE outbox SET not_before = ? WHERE reporter = ? AND app = ?"
         values = (time.time() + seconds, reporter, app)
         await self._write_until_done(lambda connection: connection.execute(query, values).rowcount)
 
     async def drop_reports(self, reporter: str, older_than: float, most: int = MOST_WAITING) -> int:
-        """Give up what has waited for longer than so many seconds, and the oldest beyond `most`; how many went."""
+        """Drop reports that have waited for longer than that many seconds, and the oldest beyond `most`; the number dropped."""
         query = (
             "DELETE FROM outbox WHERE reporter = ?1 AND (written_at < ?2 OR id IN "
             "(SELECT id FROM outbox WHERE reporter = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?3))"
@@ -159,7 +159,7 @@ class Outbox(Table):
         return await self._write_until_done(lambda connection: connection.execute(query, values).rowcount)
 
     async def reports_waiting(self) -> Sequence[Waiting]:
-        """What was not told yet, by reporter."""
+        """The unsent reports of each reporter."""
         query = "SELECT reporter, count(*) AS count, min(written_at) AS since FROM outbox GROUP BY reporter"
         return await self._database.read(
             lambda connection: [
@@ -168,7 +168,7 @@ class Outbox(Table):
         )
 
     async def forget_told(self, older_than: float) -> int:
-        """Forget what was told so many seconds ago of deploys that do not serve; returns of how many."""
+        """Forget the sent reports that are older than that many seconds, of deploys that do not serve; the number of deploys."""
         query = (
             "DELETE FROM told WHERE at < ? AND NOT EXISTS "
             "(SELECT 1 FROM deploys WHERE deploys.app = told.app AND status = 'live' AND CAST(number AS TEXT) = about)"

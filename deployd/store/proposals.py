@@ -15,7 +15,7 @@ _TO_BE_PROVEN_ANEW = frozenset({Status.FAILED, Status.CANCELLED, Status.SUPERSED
 
 
 class Proposals(Table):
-    """Proofs that a pull request asks for, not a person."""
+    """Proofs that are queued for pull requests."""
 
     async def propose(self, wanted: Sequence[Wanted]) -> list[Deploy]:
         """Queue proofs of the commit that a pull request shows, in one transaction; returns those that were queued. Raises

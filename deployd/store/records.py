@@ -1,4 +1,4 @@
-"""What is recorded of a deploy on its way, beside its status: commit, target, image, gates, model."""
+"""The data that a running deploy records besides its status: commit, target, image, gates, model."""
 
 from collections.abc import Sequence
 from typing import Any

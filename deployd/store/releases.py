@@ -1,4 +1,4 @@
-"""The releases of an app: what was live, what must be kept of it, and the return from one that fails its watch to the one before.
+"""The releases of an app: their history, the images that must be kept, and the return from a release that fails its watch.
 
 A return is begun before the traffic moves and recorded after it, so that a crash in between is finished and not forgotten.
 """
@@ -46,7 +46,7 @@ class Releases(Table):
         return await self._database.read(lambda connection: kept_of(connection, app))
 
     async def record_watch(self, deploy: Deploy, results: Sequence[GateResult]) -> None:
-        """Record what the watch of a release has found so far, beside what its gates said before."""
+        """Record the results of a release's watch so far, beside those of its gates."""
         gates = await self._write_until_done(lambda connection: _add_gates(connection, deploy, results))
         self._tell_gates(deploy, gates)
 
@@ -87,7 +87,7 @@ class Releases(Table):
 
 
 def _add_gates(connection: sqlite3.Connection, deploy: Deploy, results: Sequence[GateResult]) -> list[GateResult]:
-    """Record verdicts beside those of other gates and moments; all that are recorded then."""
+    """Add verdicts to those of other gates and moments; all recorded verdicts."""
     query = "SELECT * FROM deploys WHERE app = ? AND number = ?"
     known = {(result.name, result.moment) for result in results}
     row = connection.execute(query, (deploy.app, deploy.number)).fetchone()
@@ -98,8 +98,8 @@ def _add_gates(connection: sqlite3.Connection, deploy: Deploy, results: Sequence
 
 
 def retire(connection: sqlite3.Connection, deploy: Deploy, now: float) -> tuple[list[int], int | None]:
-    """Retire what is live, because `deploy` goes live. The numbers of what was, and of the release to go back to: that which
-    stood by, since what is retired in its watch has not passed it. None on another target."""
+    """Retire the live release, because `deploy` goes live. The numbers of the retired releases, and of the one to go back to: the
+    standby, since a release that is retired during its watch has not passed it. None on another target."""
     standing = connection.execute(
         "SELECT coalesce(standby, number) AS number FROM deploys WHERE app = ? AND status = 'live' AND number != ? "
         "AND target = (SELECT target FROM deploys WHERE app = ? AND number = ?)",
@@ -114,7 +114,7 @@ def retire(connection: sqlite3.Connection, deploy: Deploy, now: float) -> tuple[
 
 
 def _return(connection: sqlite3.Connection, deploy: Deploy, reason: str) -> tuple[Deploy, Deploy]:
-    """Both halves of a return; returns what is reverted and what is live then."""
+    """Do both halves of a return; the reverted deploy and the live one."""
     now, app = time.time(), deploy.app
     standby = connection.execute(
         "SELECT standby FROM deploys WHERE app = ? AND number = ? AND status = 'live'", (app, deploy.number)

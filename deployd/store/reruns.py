@@ -1,4 +1,5 @@
-"""Deploys of what is known already: the live release with the present config, or a head that failed for the config."""
+"""Deploys without a new commit: restarts of the live release with the present config, and retries of a head that failed for the
+config."""
 
 import sqlite3
 from collections.abc import Callable

@@ -72,7 +72,7 @@ def registered_of(text: str) -> ModelVersion | None:
 
 
 def goal_of(commit: str | None, registered: str) -> Goal | None:
-    """What two columns want; None without a commit."""
+    """The goal in the two columns for commit and model version; None without a commit."""
     return Goal(commit, registered_of(registered)) if commit is not None else None
 
 

@@ -12,7 +12,7 @@ class Sessions(Table):
     """One row for each login, until its end."""
 
     async def begin_session(self, key: str, token: str) -> None:
-        """Record a login under the hash of its cookie, and delete those that are over. Raises Unavailable."""
+        """Record a login under the hash of its cookie, and delete expired ones. Raises Unavailable."""
 
         def work(connection: sqlite3.Connection) -> None:
             now = time.time()
@@ -24,7 +24,7 @@ class Sessions(Table):
         await self._database.write(work)
 
     async def session(self, key: str) -> Session | None:
-        """The login of that hash."""
+        """The login with that hash."""
         query = "SELECT * FROM sessions WHERE id = ?"
         row = await self._database.read(lambda connection: connection.execute(query, (key,)).fetchone())
         if row is None:

@@ -80,7 +80,7 @@ class Steps(Table):
 
 
 def _usual(connection: sqlite3.Connection, app: str) -> dict[str, float]:
-    """Of the last ten releases. A rollback is left out, since it does not build."""
+    """The median seconds of each step in the last ten releases. Rollbacks are left out, since they do not build."""
     rows = connection.execute(
         "SELECT steps.name, finished_at - started_at AS seconds FROM steps JOIN (SELECT number, live_at FROM deploys "
         "WHERE app = ?1 AND live_at IS NOT NULL AND rollback_to IS NULL AND trigger_kind != 'restart' "

@@ -32,7 +32,7 @@ class Table:
         self._stopping = asyncio.Event()
 
     def stop_waiting(self) -> None:
-        """The daemon stops: from now on a refused write raises Unavailable. The next start recovers from the real state."""
+        """Prepare for shutdown: from now on a refused write raises Unavailable. The next start recovers from the real state."""
         self._stopping.set()
 
     async def _write_until_done(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -1,6 +1,6 @@
 """The samples of the traffic of apps: each is kept fine for a while, and coarse for longer.
 
-`traffic_seen` says for how much of each stretch anybody counted, so that nothing asked differs from nothing seen.
+`traffic_seen` holds for how many seconds of each stretch requests were counted, so that no requests differs from no counts.
 """
 
 import json
@@ -27,7 +27,7 @@ _SEEN = (
 
 
 class Traffic(Table):
-    """Bounded: what is older than its grain is kept for goes with each write."""
+    """The samples. Each write deletes those that are older than their grain is kept for."""
 
     async def record_traffic(self, samples: Iterable[Sample], seen: Mapping[int, float]) -> None:
         """Add samples of fine stretches; `seen`: for how many seconds of each stretch there was anybody to count. Raises

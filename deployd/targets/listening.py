@@ -1,4 +1,4 @@
-"""Why nothing answers at an app's port: what its container listens on instead, and what its image says with EXPOSE. Pure."""
+"""Explains why nothing answers at an app's port, from the container's listening sockets and the image's EXPOSE. Pure."""
 
 import ipaddress
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
-"""Where the kernel lists a container's sockets."""
+"""The files in which the kernel lists a container's sockets."""
 
 _LISTENS = "0A"
 _ENGINE_S_DNS = "127.0.0.11"

@@ -22,7 +22,7 @@ class FirstPage(PageRoute):
     """The first page, for browsers; a script that asks for `/` gets the version and the addresses of the API."""
 
     def matches(self, scope: Any) -> tuple[Match, Any]:
-        """Only a request that accepts HTML."""
+        """Match only requests that accept HTML."""
         accepted = next((value for name, value in scope.get("headers", ()) if name == b"accept"), b"")
         return super().matches(scope) if b"text/html" in accepted else (Match.NONE, {})
 

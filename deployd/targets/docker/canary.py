@@ -73,7 +73,7 @@ class Canary:
         return self._judge.tick(self._seen)
 
     async def _look(self, *, settling: bool) -> str | None:
-        """The same with durations; tell how far the step is."""
+        """Count with durations, and report the step's progress. The reason to refuse the candidate, if there is one."""
         await self._reach(self._read(latencies=True))
         reason = self._judge.look(self._seen, time.monotonic(), settling=settling)
         await self._progress.tell(NAME, self._judge.progress())
@@ -105,7 +105,7 @@ class Canary:
         await self._progress.judged(GateResult(NAME, "failed", detail, self._judge.figures(), moment="canary"))
 
     def _result(self) -> GateResult:
-        """What is recorded of a canary that refused nothing."""
+        """The recorded result of a canary that did not fail."""
         steps = self._judge.steps
         unjudged = [f"{step.percent} %" for step in steps if not step.judged]
         verdict: Verdict = "not_judged" if len(unjudged) == len(steps) else "passed"

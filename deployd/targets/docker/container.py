@@ -1,4 +1,4 @@
-"""One container of an app: where it is reached, what it is called, and what a refusal of the engine means for it."""
+"""One container of an app: its addresses, its name, and the errors that the engine's refusals become."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,8 +53,8 @@ def present() -> Iterator[None]:
 
 @contextmanager
 def failing(app: App) -> Iterator[None]:
-    """Turn a refusal of the engine into the fault of the config that it tells of, else into RolloutFailed: trying again would
-    not help."""
+    """Turn a refusal of the engine into a fault of the config if its message names one, else into RolloutFailed: trying again
+    would not help."""
     try:
         with present():
             yield
@@ -69,7 +69,7 @@ def name_of(found: Mapping[str, Any]) -> str:
 
 
 def not_made(name: str, deploy: Deploy, refused: Refused) -> Exception:
-    """Why a container was not created."""
+    """The error for a container that was not created."""
     if refused.status == 404:
         gone = f"the image of {deploy.name} is no longer on the engine"
         return RolloutFailed(gone, hint="deploy its commit again")

@@ -133,7 +133,7 @@ class Containers:
         return True
 
     def missing_networks(self, found: Mapping[str, Any], app: App, deploy: Deploy) -> list[str]:
-        """The networks that a release's container should be in and is not."""
+        """The networks that a release's container should be in, but is not."""
         if found["HostConfig"]["NetworkMode"] == _HOST:
             return []
         wanted = [self.network.name]
@@ -232,7 +232,7 @@ class Containers:
         ]
 
     async def _ours(self, listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """Those of the listed containers that this instance made: name, labels and recorded id agree.
+        """The listed containers that this instance made: name, labels and recorded id agree.
 
         One that has our name and no record is taken over: a former release made it, a crash came before its record, or the
         database was lost.
@@ -291,5 +291,5 @@ class Containers:
 
 
 def _likelihood(listed: Mapping[str, Any]) -> tuple[bool, int]:
-    """Which of several containers with the same address is meant, as in the host's network: the last in this order."""
+    """A sort key for containers with the same address, as in the host's network: the last one is meant."""
     return listed["State"] == "running", number_of(listed) or 0

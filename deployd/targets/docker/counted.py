@@ -1,4 +1,4 @@
-"""What the gateway has counted for each app so far, and which deploys' containers have the addresses there."""
+"""The gateway's counters for each app so far, with the deploys whose containers have the addresses."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,7 +9,7 @@ from deployd.targets.docker.containers import Containers
 
 
 async def counted(apps: Iterable[App], containers: Containers, gateway: Gateway) -> Mapping[str, Counted]:
-    """Of those `apps` that the gateway listens for; two questions, however many they are."""
+    """The counters of those `apps` that the gateway listens for, with two questions for any number of apps."""
     readings = await gateway.readings()
     wanted = {app.name: app for app in apps if app.name in readings}
     deploys = await containers.addresses(wanted) if wanted else {}

@@ -6,7 +6,7 @@ from deployd.gateway.gateway import Gateway
 
 
 class Frontends:
-    """Of the configured `apps`. `unheard`: the apps for which the gateway cannot listen, and why."""
+    """The listeners of the configured `apps`. `unheard`: the apps for which the gateway cannot listen, and why."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -14,7 +14,7 @@ class Frontends:
         self.unheard: dict[str, RolloutFailed] = {}
 
     async def listen(self) -> None:
-        """Listen for every app. One whose port another program holds does not keep the others from theirs."""
+        """Listen for every app. An app whose port is taken by another program does not affect the others."""
         try:
             await self._gateway.ensure(self.apps)
         except RolloutFailed:

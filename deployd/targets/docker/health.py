@@ -1,6 +1,6 @@
 """How a release is on the engine: whether its container runs as deployd made it, has the traffic, and answers.
 
-The last is only told, since a restart may not help; anything else is a difference that `restore` repairs.
+A release that does not answer is only reported, since a restart may not help; `restore` repairs any other difference.
 """
 
 from collections.abc import Mapping

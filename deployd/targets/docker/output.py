@@ -1,4 +1,4 @@
-"""What a person can ask about a running container: its output, a file in it, a description."""
+"""The output, files and description of a running container."""
 
 import posixpath
 from collections.abc import AsyncGenerator, Mapping

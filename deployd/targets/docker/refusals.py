@@ -1,4 +1,4 @@
-"""What the engine means when it refuses a container: the key of `[app.docker]` that is at fault, and what to write. Pure."""
+"""Explains the engine's refusals of a container: the key of `[app.docker]` that is at fault, and what to write instead. Pure."""
 
 import re
 from collections.abc import Callable
@@ -125,7 +125,7 @@ _MEANINGS: tuple[tuple[str, str, Callable[[_Said, DockerApp], str], str], ...] =
 
 
 def meaning(app: App, said: str) -> ConfigError | None:
-    """The fault in the app's config that the engine's words `said` tell of; None when they tell of something else."""
+    """The fault in the app's config that the engine's message `said` names; None when it is about something else."""
     for pattern, key, what, hint in _MEANINGS:
         found = re.search(pattern, said, re.IGNORECASE)
         if found is not None and _is_set(app.docker, key, found):
@@ -134,7 +134,7 @@ def meaning(app: App, said: str) -> ConfigError | None:
 
 
 def _is_set(docker: DockerApp, key: str, said: _Said) -> bool:
-    """Whether the config sets the key at all, or to what the engine speaks of: what it does not set is the image's, and no fault
+    """Whether the config sets the key, to the value in the engine's message if that names one: a value from the image is no fault
     of the config."""
     match key:
         case "cap_add" | "cap_drop":

@@ -123,7 +123,7 @@ class Rollout:
             raise exc if exc.hint else RolloutFailed(exc.message, hint=last_lines) from exc
 
     async def _live(self, candidate: Running) -> Serving | None:
-        """What has the traffic while the candidate is proven; None when that is nothing, or the candidate itself."""
+        """The release with the traffic while the candidate is proven; None when there is none, or it is the candidate itself."""
         endpoint = await self._served()
         if endpoint is None or endpoint == candidate.endpoint:
             return None
@@ -133,7 +133,7 @@ class Rollout:
         return None
 
     async def _served(self) -> Endpoint | None:
-        """What has the traffic. HAProxy may have ended since the roll-out began: then it is up again first."""
+        """The endpoint with the traffic. If HAProxy has ended since the roll-out began, it is started first."""
         await self._gateway.bring_up()
         return await self._gateway.serving(self._app.name)
 

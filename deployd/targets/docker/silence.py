@@ -41,7 +41,8 @@ async def _table(engine: EngineClient, container: Mapping[str, Any]) -> str | No
 
 
 def _from_proc(pid: int, container_id: str) -> str | None:
-    """The same from the host's /proc; None when the process cannot be seen, or is not this container's."""
+    """The container's table of sockets from the host's /proc; None when the process cannot be seen, or is not this
+    container's."""
     process = Path("/proc", str(pid))
     try:
         if not pid or container_id not in (process / "cgroup").read_text():

@@ -1,4 +1,4 @@
-"""An app's container as data: the description that the engine gets, and what its answers mean. Pure."""
+"""An app's container as data: the description for the engine, and the reading of the engine's own descriptions. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ PORT = "io.deployd.port"
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """What a container gets from the engine: its network, its address there, whether its port is published on loopback, and the
-    driver of its log."""
+    """The settings of a container that are not in its app's config: its network, its address there, whether its port is published
+    on loopback, and the driver of its log."""
 
     instance: str
     network: str
@@ -65,7 +65,7 @@ def container_spec(
 
 
 def host_config(docker: DockerApp, log_driver: str) -> dict[str, Any]:
-    """What `[app.docker]` asks of the engine, apart from networks. `log_driver` is the engine's own."""
+    """The settings of `[app.docker]` in the engine's form, apart from networks. `log_driver` is the engine's own."""
     wanted: dict[str, Any] = {
         "Binds": [volume for volume in docker.volumes if not _is_mount(volume)],
         "Mounts": [_mount(volume) for volume in docker.volumes if _is_mount(volume)],

@@ -51,7 +51,7 @@ def _how(found: Mapping[str, Any]) -> str:
 
 
 async def asked(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> Candidate | None:
-    """A release as its gates ask it; None when its container does not run."""
+    """A release in the form of a candidate, for its gates; None when its container does not run."""
     found = await containers.described(app, deploy.number)
     address = containers.address_of(found, app) if found is not None else ""
     if not address or deploy.image is None:

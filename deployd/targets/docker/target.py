@@ -114,7 +114,8 @@ class DockerTarget:
         return {place: counters for place, counters in counted.items() if place.address == str(found.endpoint)}
 
     async def counted(self, apps: Iterable[App]) -> Mapping[str, Counted]:
-        """What the gateway has counted for each of `apps` that it listens for; nothing until it was opened for another reason."""
+        """The gateway's counters for each of `apps` that it listens for; empty until the gateway was opened for another
+        reason."""
         return await counted(apps, self._containers, self._gateway) if self._opened else {}
 
     async def has(self, image: Image) -> bool:

@@ -41,7 +41,7 @@ class Trial:
     async def of(self, app: App) -> bool:
         """ConfigError when the engine does not take the options of the app. False when that cannot be tried without the image.
 
-        What has passed is not asked again.
+        Options that have passed are not asked again.
         """
         network = app.docker.network
         if network not in {None, _HOST} and await self._engine.networks.find(str(network)) is None:
@@ -90,7 +90,7 @@ class Trial:
                 await self._engine.containers.remove(container)
 
     async def _remove_forgotten(self) -> None:
-        """Remove what a trial left that was killed."""
+        """Remove the container of a trial that was killed."""
         for found in await self._engine.containers.list(self._labels):
             named = found["Names"][0].startswith(f"/{self._name}-")
             if named and time.time() - found["Created"] > self._forgotten_s:

@@ -1,4 +1,4 @@
-"""The options of `[app.docker]` that Podman takes without a word and does not heed: deployd refuses them in its place. Pure."""
+"""The options of `[app.docker]` that Podman silently ignores: deployd refuses them instead. Pure."""
 
 from deployd.config.app import App
 from deployd.errors import ConfigError
@@ -7,7 +7,7 @@ _LOG_OPTIONS = frozenset({"label", "max-file", "max-size", "path", "tag"})
 
 
 def unheeded(app: App, cpus: int) -> ConfigError | None:
-    """The first fault in the app's config that Podman, on a host with so many CPUs, would not tell."""
+    """The first option of the app that Podman, on a host with that many CPUs, would ignore."""
     docker, where = app.docker, f"app.{app.name}.docker"
     if docker.cpus is not None and docker.cpus > cpus:
         return ConfigError(f"{where}.cpus: this engine has {cpus} CPUs", hint="ask for at most as many")

@@ -48,7 +48,7 @@ class Watch:
         self._suspect = False  # something happened outside that every app may feel
 
     def notify(self) -> None:
-        """The gateway is to be another one: `correct` is called soon."""
+        """Call `correct` soon: the gateway's settings have changed."""
         self._notified.set()
 
     def _happened(self) -> None:
@@ -56,7 +56,7 @@ class Watch:
         self._notified.set()
 
     async def serve(self, changed: Changed) -> None:
-        """Until cancelled."""
+        """Follow the events until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._correct_on_changes(changed))
             tasks.create_task(self._follow_events(changed))
@@ -118,7 +118,7 @@ class Watch:
                     self._happened()
 
     async def _labels(self, event: Mapping[str, Any], engine: EngineClient) -> Mapping[str, str]:
-        """The labels of what an event is about; of a container that has left a network, those of the container."""
+        """The labels of an event's object; for a container that has left a network, those of the container."""
         about: Mapping[str, str] = event.get("Actor", {}).get("Attributes", {})
         if event.get("Type") == "container":
             return about

@@ -1,4 +1,4 @@
-"""What the cluster makes of a release before it takes it, asked before anything is changed.
+"""Asks the cluster, before anything is changed, how it would admit a release.
 
 Its policies may refuse it, and a webhook may write another image in its place, as that of a mirror. deployd names an image by its
 digest, proves that one, and knows by its name whether somebody else has set another: it does not deploy where it is rewritten.

@@ -68,7 +68,7 @@ def image_patch(deployment: Json, container: str, image: str, annotations: Mappi
 
 
 def warnings(deployment: Json, container: str) -> list[str]:
-    """What a person should know about a Deployment whose pod template deployd does not write."""
+    """Warnings about a Deployment whose pod template deployd does not write."""
     found = []
     spec = next(item for item in deployment["spec"]["template"]["spec"]["containers"] if item["name"] == container)
     if "readinessProbe" not in spec:

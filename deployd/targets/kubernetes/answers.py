@@ -1,4 +1,4 @@
-"""What the API server answers besides an object, in our words: why it refuses, and what it warns of.
+"""The API server's refusals and warnings, in our words.
 
 A refusal of a policy is told apart from a missing right, expired credentials and a busy server, whatever its status: a policy or
 an admission webhook chooses the status itself. Knows no request and no app.
@@ -54,7 +54,7 @@ class Expired(DeploydError):
 
 
 async def check(answer: aiohttp.ClientResponse) -> None:
-    """Raise what an answer says that is not the thing asked for."""
+    """Raise the error in an answer, if it is one."""
     if answer.status < 300:
         return
     text = (await _beginning(answer.content)).decode("utf-8", "replace")
@@ -68,7 +68,7 @@ async def check(answer: aiohttp.ClientResponse) -> None:
 
 
 async def _beginning(content: aiohttp.StreamReader) -> bytes:
-    """An answer, or as much of it as is of any use. It may come in pieces."""
+    """The beginning of an answer, as long as is useful. It may come in pieces."""
     found = bytearray()
     while len(found) < _MOST_BYTES and (piece := await content.read(_MOST_BYTES)):
         found += piece

@@ -1,4 +1,4 @@
-"""A canary on a cluster: a few new pods beside all the old ones, more with each step, judged by what a cluster shows.
+"""A canary on a cluster: a few new pods beside all the old ones, more with each step, judged by the state of the pods.
 
 The Service spreads connections over all ready pods, so the share is that of the pods. All old pods stay until the canary has
 ended well: the way back starts none. After a crash of deployd the rollout stays where it is held, until a restore takes it back.
@@ -90,8 +90,8 @@ class Canary:
 
     @asynccontextmanager
     async def recorded(self) -> AsyncIterator[None]:
-        """Record the verdict after the block, in which a bad release also goes back: a full disk delays the record. What ends
-        once a step has begun, the canary has refused."""
+        """Record the verdict after the block, in which a bad release also goes back: a full disk delays the record. A failure
+        after the first step has begun counts as refused by the canary."""
         try:
             yield
         except RolloutEnded as ended:

@@ -1,4 +1,4 @@
-"""The Service and the autoscaler that belong to an app's Deployment, and whose object is whose.
+"""The Service and the autoscaler that belong to an app's Deployment, and the check of who owns them.
 
 deployd changes and deletes only what carries the label of its own instance. Waits for nothing.
 """
@@ -96,7 +96,7 @@ async def difference(cluster: Cluster, path: str, manifest: Json) -> str:
 
 
 async def compared(cluster: Cluster, path: str, manifest: Json) -> tuple[Json | None, str]:
-    """What an object would be if `manifest` was applied; else None, and the field that somebody else has taken. Neither when a
+    """The object as it would be if `manifest` was applied; else None, and the field that somebody else has taken. Neither when a
     policy or a webhook does not let that be asked, which says nothing of the object: a release that runs is not down for it."""
     try:
         return await cluster.apply(path, manifest, force=False, only_tell=True), ""
@@ -114,7 +114,7 @@ def _selected_by_others(found: Json, manifest: Json) -> list[str]:
 
 
 async def features_of(cluster: Cluster) -> Features:
-    """What the cluster offers."""
+    """The features of the cluster's API server."""
     version: dict[str, Any] = await cluster.get("/version")
     group = await cluster.find("/apis/autoscaling") or {}
     served = {item["version"] for item in group.get("versions", [])}

@@ -160,7 +160,7 @@ class AppDeployment:
         return await races.raced(self.cluster, self.path, write)
 
     async def let_go(self) -> None:
-        """Give the Deployment its own pace back, whatever it asks for: it is somebody else's now."""
+        """Give the Deployment its own pace back, whatever its image: somebody else has taken it over."""
 
         async def write(found: Json | None) -> None:
             if found is not None and (operations := pace_patch(found, None)):

@@ -1,4 +1,4 @@
-"""What a person is shown of an app in the cluster: short JSON, made from API objects. Pure."""
+"""The description of an app in the cluster for a person: short JSON, made from API objects. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

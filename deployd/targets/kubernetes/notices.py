@@ -1,4 +1,4 @@
-"""What the cluster says besides its answers, for the log of the deploy that asked: warnings, and fields taken over from others.
+"""Notices from the cluster for the log of the deploy that caused them: warnings, and fields taken over from others.
 
 A warning of PodSecurity or of a deprecation says today what fails tomorrow. Each is told once in a deploy; outside of one, as in
 a repair, the daemon's log gets it.
@@ -37,5 +37,5 @@ def told_to(write: Callable[[str], None]) -> Iterator[None]:
 
 
 def tell(text: str) -> None:
-    """Tell what somebody should know of what was just written."""
+    """Give a notice about the last write."""
     _told.get()(text)

@@ -1,4 +1,4 @@
-"""What a Deployment says of changes that somebody else made. Pure."""
+"""Detects changes of a Deployment by somebody else. Pure."""
 
 from deployd.config.kubernetes import KubernetesApp
 from deployd.targets.kubernetes.manifests import DEPLOY, IMAGE, REPLICAS, SCALED, Json
@@ -21,7 +21,7 @@ def asks_for(found: Json, release: Release) -> bool:
 
 
 def other_release(found: Json, good: Release) -> str:
-    """How the Deployment asks for something else than `good`."""
+    """A description of how the Deployment's release differs from `good`."""
     image = image_of(found["spec"]["template"], good.container)
     if changed_by_others(found, good.container):
         return f"somebody else set the image of its Deployment to {image}"

@@ -49,7 +49,7 @@ async def printed(
 async def followed(
     cluster: Cluster, pods: str, selector: str, container: str, start: Mapping[str, str]
 ) -> AsyncGenerator[bytes]:
-    """The same, and then every line that any pod prints, until the caller stops."""
+    """The output as in `printed`, then every new line of any pod, until the caller stops."""
     queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED_LINES)
     followers = _Followers(cluster, pods, selector, container, start, queue)
     async with running(followers.informer):

@@ -31,7 +31,7 @@ def share_of(percent: int, replicas: int) -> int:
 
 
 def told(percent: int, new: int, pods: int) -> str:
-    """Such as `5 % asked, 1 of 4 pods is 25 %`."""
+    """The share in words, such as `5 % asked, 1 of 4 pods is 25 %`."""
     if not pods:
         return f"{percent} % asked, and no pods are wanted"
     return f"{percent} % asked, {new} of {pods} pods is {100 * new / pods:.0f} %"

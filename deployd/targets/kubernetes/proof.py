@@ -1,4 +1,4 @@
-"""A commit proven on Kubernetes: in one pod of its own, made from the template that its release would have.
+"""Proves a commit on Kubernetes in a separate pod, made from the template that its release would have.
 
 The pod has none of the labels by which a Service or a ReplicaSet of the app chooses its pods, so it gets no traffic and belongs
 to nobody. It ends for good with its container, and is removed however the proof ends; `sweep` removes what a crash left.
@@ -124,7 +124,7 @@ class Proof:
 
     @asynccontextmanager
     async def _serving(self, image: Image) -> AsyncIterator[Serving | None]:
-        """What serves meanwhile, reached inside the block; None when nothing does."""
+        """The release that serves meanwhile, reachable inside the block; None when nothing serves."""
         record = await asyncio.to_thread(self._releases.read, self._app.name)
         good = record.last if record is not None else None
         if good is None or good.number is None:
@@ -146,7 +146,7 @@ class Proof:
         return failed if failed.hint else RolloutFailed(failed.message, hint="\n".join(lines.splitlines()[-10:]))
 
     async def _remove(self, release: Release) -> None:
-        """Remove the pod, and the Secret that no release needs. What fails is left to the next sweep."""
+        """Remove the pod, and its Secret if no release needs it. After a failure, the next sweep does it."""
         try:
             pods = manifests.collection(self._app, "pods")
             found = await self._cluster.get(pods, labelSelector=selector(self._app.name, self._deploy.number))
@@ -172,7 +172,7 @@ class _Follower:
         self.pod: Json | None = None  # as it was seen last
 
     async def up(self, within: float) -> Json:
-        """The pod, once it runs and has an address; RolloutFailed when it does not `within` that many seconds."""
+        """Wait until the pod runs and has an address; RolloutFailed when that takes more than `within` seconds."""
         try:
             async with asyncio.timeout(within):
                 while True:

@@ -29,7 +29,8 @@ def same(found: Json | None, now: Json | None) -> bool:
 
 
 async def raced(cluster: Cluster, path: str, write: Callable[[Json | None], Awaitable[_T]]) -> _T:
-    """Write what depends on the Deployment as it is: again when it has changed meanwhile, most likely only its status."""
+    """Do a write that depends on the Deployment's present state; try again when that has changed meanwhile, most likely only its
+    status."""
     for _ in range(RACES):
         found = await cluster.find(path, within=PATIENT_S)
         try:

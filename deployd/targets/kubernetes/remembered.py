@@ -1,4 +1,4 @@
-"""The last good release as a Deployment itself remembers it, in its annotations. Pure."""
+"""The last good release, read from a Deployment's own annotations. Pure."""
 
 import copy
 

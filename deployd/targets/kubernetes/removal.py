@@ -1,4 +1,4 @@
-"""Take away what deployd made for an app on a cluster, and what it wrote into a Deployment of somebody else."""
+"""Removes deployd's objects of an app from a cluster, and its annotations from a Deployment of somebody else."""
 
 from deployd.targets.kubernetes import environment, manifests
 from deployd.targets.kubernetes.client import Cluster

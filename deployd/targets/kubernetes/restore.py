@@ -57,7 +57,7 @@ async def restore(deployment: AppDeployment, releases: Releases, deploy: Deploy)
 
 
 async def revert_to_former(deployment: AppDeployment, before: Release, log: Log) -> None:
-    """Write what ran before deployd took over again, if the Deployment asks for a release of ours."""
+    """Write the release from before deployd took over again, if the Deployment asks for one of ours."""
     app = deployment.app
     found = await deployment.cluster.find(deployment.path)
     if found is not None and not asks_for(found, before):

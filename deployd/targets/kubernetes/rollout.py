@@ -134,7 +134,7 @@ class Rollout:
 
     @asynccontextmanager
     async def _explaining(self, follower: Follower, aim: Aim) -> AsyncIterator[None]:
-        """When the block fails, say why with what the pods show."""
+        """When the block fails, add the reason that the pods show."""
         try:
             yield
         except RolloutEnded as ended:
@@ -146,7 +146,7 @@ class Rollout:
             raise await self._explained(why, f"{refused.message}; {symptom.reason}") from refused
 
     def _aim(self, release: Release, applied: Json, found: Json | None) -> Aim:
-        """What to wait for. When the patch changed nothing, this rollout began before, and a passed deadline counts."""
+        """The aim of the rollout. When the patch changed nothing, the rollout began earlier, and a passed deadline counts."""
         number = (found or {}).get("metadata", {}).get("annotations", {}).get(manifests.DEPLOY)
         continued = (
             found is not None
@@ -233,7 +233,7 @@ class Rollout:
             await self._remove_secrets()
 
     async def _remove_secrets(self) -> None:
-        """Remove the Secret that only the release needs that did not become good."""
+        """Remove the Secret of the failed release, if no other release needs it."""
         if self._release is not None:
             await self._deployment.remove_secrets([self._release], self._record.releases)
 
@@ -272,7 +272,7 @@ class Rollout:
 
 
 def aim_at(release: Release, applied: Json, stale: str | None, patience: float) -> Aim:
-    """What to wait for; `applied` is the Deployment in the answer to the write, the rest as in Aim."""
+    """The aim of a rollout; `applied` is the Deployment in the answer to the write, the rest as in Aim."""
     return Aim(
         container=release.container,
         image=release.image,

@@ -1,4 +1,4 @@
-"""What is wrong with the pods of a rollout, read from the JSON of pods, ReplicaSets and events. Pure.
+"""The symptoms of a rollout's pods, read from the JSON of pods, ReplicaSets and events. Pure.
 
 A PERMANENT symptom needs another image or spec, so waiting is pointless. A SUSPICIOUS one often goes away (a pull that backs
 off, a crash while a dependency is down, no capacity until a node is added), so it is fatal only after some time. A TRANSIENT one

@@ -248,7 +248,7 @@ class KubernetesTarget:
             return await access.missing_for_commands(await self._cluster(app), app)
 
     def expect(self, apps: Iterable[App]) -> None:
-        """Set the configured apps, whose Deployments `watch` follows."""
+        """Set the configured apps; `watch` follows their Deployments."""
         self._watch.expect(app for app in apps if app.target == "kubernetes")
 
     async def watch(self, changed: Changed) -> None:

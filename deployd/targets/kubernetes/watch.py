@@ -36,7 +36,7 @@ class Watch:
         self._expected.set()
 
     async def serve(self, changed: Changed) -> None:
-        """Until cancelled."""
+        """Follow all Deployments until cancelled."""
         following: dict[str, tuple[App, asyncio.Task[None]]] = {}
         async with asyncio.TaskGroup() as tasks:
             while True:
@@ -50,7 +50,8 @@ class Watch:
                     following[name] = wanted[name], task
 
     async def _follow(self, app: App, changed: Callable[[], None]) -> None:
-        """Until cancelled. Where the account may not watch, events are missed, and what runs is only compared periodically."""
+        """Follow one app's Deployment until cancelled. Where the account may not watch, the release is only compared
+        periodically."""
         backoff = Backoff(_DELAYS)
         _, name = manifests.names(app)
         while True:

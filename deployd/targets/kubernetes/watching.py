@@ -1,4 +1,5 @@
-"""The pods of the live release while it is watched: how they live, and the way to one of them. The release before has no pods."""
+"""The pods of the live release while it is watched: their state, and an address of one of them. The release before has no
+pods."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -30,7 +31,7 @@ async def lives(deployment: AppDeployment, record: Record | None, deploy: Deploy
 
 @asynccontextmanager
 async def asked(deployment: AppDeployment, record: Record | None, deploy: Deploy) -> AsyncIterator[Candidate | None]:
-    """A ready pod of a release, as its gates ask it, inside the block; None when it has none."""
+    """A ready pod of a release in the form of a candidate, for its gates, inside the block; None when it has none."""
     pods, container = await _pods(deployment, record, deploy)
     pod = next((pod for pod in pods if is_ready(pod)), None)
     if pod is None or deploy.image is None:
@@ -62,7 +63,7 @@ async def view_of(deployment: AppDeployment, found: Json) -> View:
 
 
 def life(pod: Json, container: str) -> Life:
-    """How a pod lives, by the state of the container of the app in it."""
+    """The life of a pod, from the state of the app's container in it."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
     ours: Json = next((status for status in statuses if status["name"] == container), {})
     ended = ours.get("state", {}).get("terminated") or ours.get("lastState", {}).get("terminated")

@@ -1,4 +1,4 @@
-"""How a cluster's programs put things: the text of conditions, events and refusals. Pure."""
+"""Reads the texts of a cluster's conditions, events and refusals. Pure."""
 
 import re
 
@@ -11,5 +11,5 @@ def plain(text: object) -> str:
 
 
 def by_a_policy(text: str) -> bool:
-    """Whether these are the words of a policy or an admission webhook that refuses, so that trying again is pointless."""
+    """Whether the text is the refusal of a policy or an admission webhook, so that trying again is pointless."""
     return _DENIED.search(text) is not None
