@@ -31,7 +31,7 @@ class Plan:
 async def plan(
     app: App, name: str, registered: ModelVersion | None, source: Source, store: Store, pipeline: Pipeline, ask: Ask
 ) -> Plan:
-    """What deploying `name` (a branch, tag or SHA) with that version of its model to `app` would do. `ask` asks for the checks of
+    """A preview of deploying `name` (a branch, tag or SHA) with that version of its model to `app`. `ask` asks for the checks of
     its commit. Raises RequestRefused 404, Unavailable."""
     commit = await source.resolve(app, name)
     refs = await source.heads(app)

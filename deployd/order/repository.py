@@ -43,7 +43,7 @@ class Trouble(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """The version that an alias points to; with a fault the one that was seen last, if any was."""
+    """The version that an alias points to. With a `fault`, it is the last one seen, if any."""
 
     version: ModelVersion | None = None
     fault: DeploydError | None = None
@@ -80,7 +80,7 @@ class Repository:
         ] = {}  # by app: a head, and an owed delivery whose commit it does not contain
 
     def ask(self) -> None:
-        """Something may have changed."""
+        """Ask for a look: something may have changed."""
         self._asked.set()
 
     async def serve(self) -> None:
@@ -124,7 +124,7 @@ class Repository:
         return min((one for one in (poll, self.waits.pause) if one is not None), default=None)
 
     def _see(self, failed: Mapping[str, DeploydError]) -> None:
-        """Remember why apps cannot be looked at, and that the others can, and tell when that changes."""
+        """Record for each app whether and why it cannot be looked at, and publish changes of that."""
         before, now = self.troubles, datetime.now(UTC)
         self.troubles = {
             app: Trouble(before[app].since if app in before else now, exc.message) for app, exc in failed.items()
