@@ -80,7 +80,7 @@ def why_unreachable(url: str, exc: httpx.RequestError) -> tuple[str, str]:
     """Why nobody answers, and what to do about it."""
     why, path = _WORDS.get(str(exc), str(exc)) or type(exc).__name__, _socket_of(url)
     if "WRONG_VERSION_NUMBER" in why:
-        return f"what listens at {url} speaks no TLS", "set DEPLOYD_URL to an address that begins with http://"
+        return f"the server at {url} does not use TLS", "set DEPLOYD_URL to an address that begins with http://"
     if path is None:
         return f"deployd at {url} does not answer: {why}", "start it, or set DEPLOYD_URL to its address"
     try:
@@ -91,9 +91,9 @@ def why_unreachable(url: str, exc: httpx.RequestError) -> tuple[str, str]:
         said = f"deployd does not run here: there is no {path}"
         return said, "systemctl start deployd.service starts it; DEPLOYD_URL names another daemon"
     if not os.access(path, os.W_OK):
-        said = f"this account may not use {path}: that takes membership of the group {group}"
+        said = f"this account may not use {path}: it must be in the group {group}"
         return said, f"use sudo, or: usermod -aG {group} USER, and log in again"
-    return f"deployd does not answer at {path}: {why}", "systemctl status deployd.service shows how it is"
+    return f"deployd does not answer at {path}: {why}", "systemctl status deployd.service shows its state"
 
 
 def _socket_of(url: str) -> str | None:

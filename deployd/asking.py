@@ -123,7 +123,7 @@ class Asking:
         except httpx.TimeoutException as exc:
             raise DaemonAway(
                 f"deployd at {self.url} did not answer within {_TIMEOUT_SECONDS:.0f} s",
-                hint="systemctl status deployd.service shows how it is",
+                hint="systemctl status deployd.service shows its state",
             ) from exc
         except httpx.RequestError as exc:
             message, hint = why_unreachable(self.url, exc)

@@ -107,7 +107,7 @@ class Owed(Struct, frozen=True):
 class Outcome(Struct, frozen=True):
     """The result of a delivery for one app: the deploy's number, or the reason why there is none.
 
-    `looked_at` is None while the look is owed.
+    `looked_at` is None while the remote has still to be asked.
     """
 
     app: str

@@ -73,7 +73,8 @@ def _stopped(deploy: Deploy, asked: Asker | None, newest_waiting: int) -> Ending
     if asked == "stop":
         return Ending(Status.QUEUED, "deployd was stopped")
     if deploy.prove:
-        return Ending(Status.QUEUED, f"{deploy.app}/{newest_waiting} goes first" if newest_waiting else "it made way")
+        first = f"{deploy.app}/{newest_waiting} goes first"
+        return Ending(Status.QUEUED, first if newest_waiting else "stopped to let another deploy go first")
     if newest_waiting > deploy.number:
         reason = f"a newer deploy came: {deploy.app}/{newest_waiting}"
         return Ending(Status.SUPERSEDED, reason, superseded_by=newest_waiting)

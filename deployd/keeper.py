@@ -198,7 +198,7 @@ class Keeper:
                         return (
                             f"`deployd rollback {app.name} --to {release.number}` can use an image that is still there"
                         )
-        return f"no image of an earlier release is left: `deployd deploy {app.name}` builds it anew"
+        return f"no image of an earlier release is left: `deployd deploy {app.name}` builds it again"
 
     def _see(self, live: Deploy, health: Health) -> Health:
         """Remember how the release is, and log it once when that changes."""
@@ -238,4 +238,4 @@ def _log(live: Deploy, health: Health) -> None:
         case "unready":
             logger.warning("%s is not ready: %s", live.name, health.detail)
         case "unknown":
-            logger.warning("It is not known how %s is: %s", live.name, health.detail)
+            logger.warning("Cannot tell whether %s serves: %s", live.name, health.detail)

@@ -136,7 +136,7 @@ class Lane:
         deploy = await self._store.try_again(app.name, app.target, app_digest(app))
         if deploy is not None:
             logger.info(
-                "%s: %s failed for the config; trying it again as %s", app.name, deploy.commit[:12], deploy.name
+                "%s: %s failed because of the config; trying it again as %s", app.name, deploy.commit[:12], deploy.name
             )
         elif app.on_config_change == "restart":
             deploy = await self._store.renew(app.name, app.target, release_digest(app))

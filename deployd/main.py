@@ -92,7 +92,7 @@ async def _reload_on(hangup: asyncio.Event, daemon: Daemon) -> None:
         try:
             await daemon.reload()
         except DeploydError as exc:
-            logger.error("The old config stays: %s", exc)
+            logger.error("The old config stays in use: %s", exc)
 
 
 async def _feed_the_watchdog() -> None:

@@ -113,7 +113,7 @@ class Pipeline:
     async def _fetch_if_read(self, app: App, passage: Passage, stack: AsyncExitStack) -> None:
         """Fetch the commit of a deploy that builds nothing, if its files are read; a rollback reads only its golden file.
 
-        A remote that is away keeps no release from coming back: the file may be in the image, too.
+        A rollback goes on though the remote does not answer: the file may be in the image, too.
         """
         if passage.deploy.rollback_to is None:
             if _reads_the_commit(app):
@@ -122,7 +122,7 @@ class Pipeline:
             try:
                 await self._fetch(app, passage, stack)
             except (Unavailable, BuildFailed) as exc:
-                passage.log.write(f"its commit is not there any more: {exc.message}\n")
+                passage.log.write(f"its commit cannot be fetched: {exc.message}\n")
 
     async def _build(self, app: App, passage: Passage, context: Context) -> Image:
         """The image, built unless one of the same commit and settings is there."""
@@ -177,7 +177,7 @@ class Pipeline:
         earlier = await self._parts.store.deploy(deploy.app, number)
         if earlier is None or earlier.image is None:
             hint = "deploy its commit again"
-            raise RequestRefused(409, f"{deploy.app}/{number} left no image to go back to", hint=hint)
+            raise RequestRefused(409, f"{deploy.app}/{number} has no image to go back to", hint=hint)
         if earlier.image_size is not None:
             await self._parts.store.record_size(deploy, earlier.image_size)
         await self._parts.store.advance(deploy, Status.CHECKING)

@@ -49,18 +49,18 @@ async def plan(
 async def _decision(app: App, head: Head, known: Known, source: Source, ask: Ask) -> str:
     """The decision of a look if the commit were the head now; a deploy by hand ignores it."""
     if head_of(app, {head.ref: head.commit}) is None:
-        return f"it is never a head: {why_no_head(app, {head.ref: head.commit})}"
+        return f"it cannot become the head: {why_no_head(app, {head.ref: head.commit})}"
     if known.decided != known.wanted:  # what was skipped is asked about anew, for the reason
         known = structs.replace(known, decided=None)
     decision = await read_and_decide(app, head, known, source, ask)
     if decision is None:
-        return "as a head it would change nothing: it was wanted last"
+        return "if it were the head, it would change nothing: it was wanted last"
     if isinstance(decision, Head):
-        return "as a head it would be deployed"
+        return "if it were the head, it would be deployed"
     before = decision.instead
     rest = "" if before is None else f"; {before.commit[:12]} would be deployed with {before.registered}"
     what = "wait for its checks" if isinstance(decision, Wait) else "be skipped"
-    return f"as a head it would {what}: {decision.reason}{rest}"
+    return f"if it were the head, it would {what}: {decision.reason}{rest}"
 
 
 def _steps(app: App, planned: Head, image: Image | None, state: AppState) -> Iterator[str]:

@@ -205,7 +205,7 @@ class Scheduler:
             raise RequestRefused(409, what, hint="kubectl rollout restart deployment")
         deploy = await self._store.restart(name, app.target, release_digest(app), by)
         if deploy is None:
-            what = f"a deploy of {name} is queued or in flight: it brings the present config too"
+            what = f"a deploy of {name} is queued or in flight: it brings the current config too"
             raise RequestRefused(409, what, hint=f"deployd status {name} shows it")
         self._submit(deploy)
         return deploy

@@ -45,7 +45,8 @@ def check(task: Task) -> None:
     """Checks the texts and the bar of a task; its data is checked when it is read. Raises TrainingFailed."""
     if not isinstance(task.name, str) or not _NAME.fullmatch(task.name):
         raise TrainingFailed(
-            f"{task.name!r} is no name for a model", hint="use letters, digits, '.', '_' and '-', at most 100 of them"
+            f"{task.name!r} is not a valid name for a model",
+            hint="use letters, digits, '.', '_' and '-', at most 100 of them",
         )
     if not isinstance(task.about, str):
         raise TrainingFailed(f"about is {task.about!r:.40}, expected a text")

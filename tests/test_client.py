@@ -289,7 +289,7 @@ async def _all(client: Client) -> list[bytes]:
 
 async def test_https_where_plain_http_is_spoken_is_told(daemon: Desk) -> None:
     async with daemon.listening_publicly() as url, Client(url.replace("http://", "https://")) as client:
-        with pytest.raises(Unavailable, match="speaks no TLS") as refused:
+        with pytest.raises(Unavailable, match="does not use TLS") as refused:
             await client.apps()
     assert "begins with http://" in refused.value.hint
 

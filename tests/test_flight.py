@@ -57,7 +57,9 @@ def test_the_end_of_its_task_says_what_a_deploy_becomes(
     assert can_become(status, expected.status)
 
 
-@pytest.mark.parametrize(("newest", "reason"), [(9, "iris/9 goes first"), (0, "it made way")])
+@pytest.mark.parametrize(
+    ("newest", "reason"), [(9, "iris/9 goes first"), (0, "stopped to let another deploy go first")]
+)
 def test_a_deploy_that_only_proves_its_commit_makes_way_and_waits(newest: int, reason: str) -> None:
     proof = structs.replace(_deploy(), prove=True)
     assert ending(proof, None, "newer", newest) == Ending(Status.QUEUED, reason)

@@ -220,7 +220,7 @@ async def test_a_difference_that_nobody_told_of_is_found_at_the_next_comparison(
     assert world.restored == [live.number]
 
 
-NOTHING_LEFT = "no image of an earlier release is left: `deployd deploy iris` builds it anew"
+NOTHING_LEFT = "no image of an earlier release is left: `deployd deploy iris` builds it again"
 
 
 async def test_a_difference_is_logged_once_and_so_is_its_end(

@@ -127,7 +127,7 @@ async def test_a_rollback_whose_image_is_not_known_any_more_fails_with_a_hint(da
     deploy = await daemon.store.queue(Wanted("iris", "a" * 40, MAIN, Trigger("rollback"), rollback_to=7))
     await daemon.scheduler.pause("iris", paused=False)
     failed = await daemon.becomes(deploy, Status.FAILED)
-    assert (failed.reason, failed.hint) == ("iris/7 left no image to go back to", "deploy its commit again")
+    assert (failed.reason, failed.hint) == ("iris/7 has no image to go back to", "deploy its commit again")
 
 
 @pytest.mark.slow

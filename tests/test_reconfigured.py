@@ -79,7 +79,7 @@ async def test_a_restart_is_refused_without_a_release_and_beside_another_deploy(
         await daemon.becomes("iris", 2, Status.BUILDING)
         answer = await browser.post(f"{APP}/restart")
         assert answer.status_code == 409
-        assert answer.json()["detail"] == "a deploy of iris is queued or in flight: it brings the present config too"
+        assert answer.json()["detail"] == "a deploy of iris is queued or in flight: it brings the current config too"
 
 
 async def _fails_for(daemon: Desk, browser: httpx.AsyncClient, trouble: Exception) -> Deploy:

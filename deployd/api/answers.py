@@ -136,7 +136,7 @@ class DeploysAnswer(Answer):
 class OutcomeAnswer(Answer):
     """The outcome of a delivery for one app: the number of its deploy, or the reason why there is none.
 
-    `looked_at` is null while the look is owed; `commit` is the head that the look found.
+    `looked_at` is null while the remote has still to be asked; `commit` is the head that the look found.
     """
 
     app: str

@@ -66,7 +66,7 @@ def _outcome(services: Services, outcome: Outcome) -> OutcomeAnswer:
         if waiting is not None:
             reason = f"{waiting.commit[:12]} waits for its checks: {waiting.reason}"
         else:
-            reason = f"the look is owed: {trouble.reason}" if trouble is not None else "the look is owed"
+            reason = "the remote has still to be asked" + (f": {trouble.reason}" if trouble is not None else "")
     return OutcomeAnswer(
         app=outcome.app, looked_at=outcome.looked_at, commit=outcome.commit, deploy=outcome.number, reason=reason
     )

@@ -104,7 +104,7 @@ async def rollback(app: str, services: Given, caller: Deployer, asked: RollbackA
 
 @router.post("/{app}/restart", status_code=202)
 async def restart(app: str, services: Given, caller: Deployer) -> DeployAnswer:
-    """Roll the present config out with the image of the live release."""
+    """Roll out the current config with the image of the live release."""
     return DeployAnswer.of(await services.scheduler.restart(app, caller.name))
 
 

@@ -76,7 +76,8 @@ async def deploy_log(
     await must_exist(services, app, number)
     if lines is not None:
         if follow or start or to is not None or limit is not None:
-            raise RequestRefused(400, "lines are a window of their own", hint="leave out follow, from, to and limit")
+            what = "lines cannot be combined with follow, from, to or limit"
+            raise RequestRefused(400, what, hint="leave out either lines or the others")
         start, to = await _bytes_of(services, app, number, lines)
     ends = [end for end in (to, None if limit is None else start + limit) if end is not None]
     end = min(ends, default=None)

@@ -75,7 +75,7 @@ def _facts(deploy: Deploy, former: Deploy | None) -> Iterator[tuple[str, str]]:
 
 def _model(deploy: Deploy) -> str:
     if not deploy.model:
-        return "Nothing is recorded of its model."
+        return "Nothing is recorded about its model."
     return _table(("what", "value"), ((_plain(what), _value(value)) for what, value in flat("", deploy.model)))
 
 

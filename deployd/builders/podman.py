@@ -15,7 +15,7 @@ def check(dockerfile: Dockerfile) -> None:
         for name in _stages_used(instruction):
             if spelled.get(name.lower(), name) != name:
                 known = spelled[name.lower()]
-                what = f"{name} is not the stage {known} for Podman, which minds upper and lower case"
+                what = f"{name} is not the stage {known} for Podman: upper and lower case differ"
                 raise dockerfile.problem(instruction.line, what, f"write {known}")
 
 
@@ -35,7 +35,7 @@ def why_not_cached(dockerfile: Dockerfile) -> str:
                 if name := next((name for name in _variables(instruction) if name in args), None):
                     where = f"the build arg {name} in line {instruction.line}"
                     wanted = f"every step runs again, unless a RUN stands between ARG {name} and that line"
-                    return f"Podman's cache does not heed {where}: {wanted}"
+                    return f"Podman's cache ignores {where}: {wanted}"
     return ""
 
 

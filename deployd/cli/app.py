@@ -54,7 +54,7 @@ class _Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that is named; where another tool's name is, what it is here."""
         if args[0] in _MEANT and args[0] not in self.commands:
-            ctx.fail(f"deployd has no command {args[0]}; what you mean may be: deployd {_MEANT[args[0]]}")
+            ctx.fail(f"deployd has no command {args[0]}; did you mean: deployd {_MEANT[args[0]]}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:

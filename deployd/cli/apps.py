@@ -45,7 +45,7 @@ def open_app(
     app: AppName,
     no_browser: Annotated[bool, typer.Option("--no-browser", "-n", help="Only print the address.")] = False,
 ) -> None:
-    """Open an app's address in the browser; print it where there is none, and behind a pipe."""
+    """Open an app's address in the browser; print it when there is no browser or the output is a pipe."""
     answer = with_daemon(lambda client: client.app(app))
     if not answer.urls:
         raise RequestRefused(
@@ -58,7 +58,7 @@ def open_app(
 
 
 def pause(app: AppName) -> None:
-    """Let an app's new deploys wait."""
+    """Make an app's new deploys wait."""
     with_daemon(lambda client: client.pause(app))
     out().print(f"{app} is paused: new deploys wait until `deployd resume {app}`")
 

@@ -55,7 +55,7 @@ def deploy(
     ],
     commit: Annotated[str | None, typer.Argument(metavar="COMMIT", help="A SHA, branch or tag.")] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Build the image anew: without the cache, from base images pulled first.")
+        bool, typer.Option("--rebuild", help="Build the image without the cache, from base images pulled first.")
     ] = False,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Other predictions are expected: [app.compare] only warns of them.")
@@ -84,7 +84,7 @@ def prove(
     ],
     commit: Annotated[str | None, typer.Argument(metavar="COMMIT", help="A SHA, branch or tag.")] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Build the image anew: without the cache, from base images pulled first.")
+        bool, typer.Option("--rebuild", help="Build the image without the cache, from base images pulled first.")
     ] = False,
     wait: Annotated[
         bool,
@@ -136,7 +136,7 @@ def rollback(
 
 
 def restart(app: AppName, wait: Wait = False, as_json: AsJson = False) -> None:
-    """Roll the present config out with the image of the live release."""
+    """Roll out the current config with the image of the live release."""
 
     async def ask(client: Client) -> DeployAnswer:
         return await _followed(client, await client.restart(app), wait=wait, as_json=as_json)
@@ -242,7 +242,7 @@ async def _followed(client: Client, asked: DeployAnswer, *, wait: bool, as_json:
     if asked.status is Status.LIVE:
         if not as_json:
             out().print(
-                f"{asked.name} {asked.status.predicate} again: {asked.commit[:12]}; it stood by", soft_wrap=True
+                f"{asked.name} {asked.status.predicate} again: {asked.commit[:12]}; it was kept running", soft_wrap=True
             )
         return asked
     if wait:

@@ -99,7 +99,7 @@ def _deploy(deploy: DeployAnswer) -> Iterator[tuple[str, str | Text | None]]:
     yield "Back to", f"{deploy.app}/{deploy.rollback_to}" if deploy.rollback_to else None
     yield "Created", f"{deploy.created_at:%Y-%m-%d %H:%M:%S} UTC, {age(deploy.created_at)} ago"
     yield "Took", _between(deploy.started_at, end) if deploy.started_at and end else None
-    yield "Only proven", "it was never to serve" if deploy.prove else None
+    yield "Only proven", "it was only to be proven" if deploy.prove else None
     yield "Rebuilt", "without the cache, from pulled base images" if deploy.rebuild else None
     yield "Accepts", "other predictions" if deploy.accept_changes else None
     yield "Image", deploy.image

@@ -45,7 +45,7 @@ class ForgeApi:
         if response.status_code in _REFUSALS:
             raise RequestRefused(
                 response.status_code,
-                f"{self._title} refuses this token the webhooks of {self._repository} ({response.status_code})",
+                f"{self._title} does not let this token manage the webhooks of {self._repository} ({response.status_code})",
                 hint=f"it needs {self._right}",
             )
         if not response.is_success:

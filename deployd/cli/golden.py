@@ -34,7 +34,7 @@ def record(
         Path,
         typer.Option(
             metavar="FILE",
-            help="What to send: a JSON body on each line, or a golden file to record anew; - for standard input.",
+            help="What to send: a JSON body on each line, or a golden file to record again; - for standard input.",
         ),
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; default: print it.")] = None,
@@ -64,9 +64,7 @@ def try_it(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A golden file.")],
     url: Annotated[
         str,
-        typer.Argument(
-            metavar="URL", help="The address of a service; with a route, that is asked instead of the file's."
-        ),
+        typer.Argument(metavar="URL", help="The address of a service; a route in it replaces that of the file."),
     ],
     as_json: AsJson = False,
 ) -> None:

@@ -109,7 +109,9 @@ def redeliver(
     place = _place(settings, app)
     if place.forge is not GitHub:
         hint = f"{place.title} shows what it sent on the webhook's page, and can send it again from there"
-        raise RequestRefused(409, f"{place.repository} is on {place.title}, which is not asked for that", hint=hint)
+        raise RequestRefused(
+            409, f"{place.repository} is on {place.title}; this command works only with GitHub", hint=hint
+        )
     if place.section.token is None:
         raise ConfigError("github.token: this needs a token for GitHub", hint='token = "env:GITHUB_TOKEN" in [github]')
     with place.open(place.section.token) as hooks:
@@ -134,7 +136,7 @@ def _place(config: Config, name: str) -> _Place:
         raise RequestRefused(404, f"there is no app {name} in the config", hint=f"configured apps: {known}")
     if app.webhook_name is None:
         hint = f'set webhook = "HOST/OWNER/NAME" in the app {name}: what the forge calls the repository'
-        raise RequestRefused(409, f"the repository of {name} is {app.repo}, which is on no forge", hint=hint)
+        raise RequestRefused(409, f"the repository of {name} is {app.repo}, which is not on a forge", hint=hint)
     host, known_hosts = app.webhook_name.partition("/")[0], []
     for forge in _HOOKS:
         section = sections(config)[forge.name]

@@ -65,7 +65,7 @@ def inspect(directory: Path) -> Repository:
     top = _git(directory, "rev-parse", "--show-toplevel")
     if top is None:
         raise RequestRefused(
-            409, f"{directory.absolute()} is in no git repository", hint="change to the repository, or run git init"
+            409, f"{directory.absolute()} is not in a git repository", hint="change to the repository, or run git init"
         )
     root = Path(top)
     remote = _without_password(_git(root, "config", "--get", "remote.origin.url") or "")

@@ -33,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def install(dry_run: _DRY = False) -> None:
-    """Make deployd a service of this machine, or renew it after an upgrade: account, directories, a secret, units.
+    """Install deployd as a service of this machine, or update it after an upgrade: account, directories, a secret, units.
 
     Starts and restarts nothing. What is there already stays as it is; a unit that differs is kept as UNIT.old.
     """
@@ -58,7 +58,7 @@ def uninstall(
 ) -> None:
     """Take back what `deployd install` made, and say what goes on serving.
 
-    Releases and gateway are not stopped. Config, secrets, history and account stay, unless they are to be purged.
+    Releases and gateway are not stopped. Config, secrets, history and account stay unless --purge is given.
     """
     _only_root(dry_run=dry_run)
     site = Site()
@@ -74,7 +74,7 @@ def uninstall(
 
 def _only_root(*, dry_run: bool) -> None:
     if os.geteuid() != 0 and not dry_run:
-        raise DeploydError("this takes root", hint="sudo, or --dry-run to see what it would do")
+        raise DeploydError("only root can do this", hint="run it with sudo, or see what it would do with --dry-run")
 
 
 def _carry_out(acts: Iterable[Act], *, dry_run: bool) -> None:
@@ -111,7 +111,7 @@ def _serving(site: Site) -> "Sequence[Remaining] | None":
     try:
         found = asyncio.run(remaining(config))
     except DeploydError as exc:
-        err().print(f"{exc.message}: what serves cannot be told", style="yellow", soft_wrap=True)
+        err().print(f"{exc.message}: deployd cannot find out what still serves", style="yellow", soft_wrap=True)
         return None
     return found if found or certain else None
 
@@ -120,7 +120,7 @@ def _refuse_to_purge(serving: "Sequence[Remaining] | None") -> None:
     if serving is None:
         raise DeploydError(
             "the gateway may still serve, and it reads its files from the state directory",
-            hint="mend the config or start the engine, or uninstall without --purge, and then remove what that keeps",
+            hint="correct the config or start the engine; or uninstall without --purge, and remove the rest by hand",
         )
     names = " ".join(one.container for one in serving if one.container)
     if names:

@@ -105,7 +105,7 @@ def init(
 def completion(
     shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
 ) -> None:
-    """Print what makes a shell complete commands, apps and numbers. `deployd --install-completion` installs it for this account.
+    """Print the script for completion in a shell. `deployd --install-completion` installs it for this account.
 
     \b
     bash: put `source <(deployd completion bash)` into ~/.bashrc

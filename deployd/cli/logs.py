@@ -25,7 +25,7 @@ _LONGEST = 4000
 _MISSES = 20  # so many lines that only look like steps are looked up
 _AGAIN_SECONDS = 0.05
 
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Print what comes, until the end.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Print new lines as they come, until the deploy ends.")]
 AsLines = Annotated[bool, typer.Option("--json", help="Print each line as a JSON object, for scripts.")]
 
 
@@ -61,7 +61,8 @@ def logs(
 def applog(
     app: AppName,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Print what comes, of the next releases too, until Ctrl-C.")
+        bool,
+        typer.Option("--follow", "-f", help="Print new lines as they come, those of later releases too, until Ctrl-C."),
     ] = False,
     tail: Annotated[int | None, typer.Option("--tail", "-n", metavar="N", min=0, help="Only the last N lines.")] = None,
     since: Annotated[

@@ -18,7 +18,7 @@ def add_to(app: Commands) -> None:
 
 
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The model's name, which is that of the directory, too.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the model and of its directory.")],
     template: Annotated[
         Template,
         typer.Option(
@@ -29,7 +29,7 @@ def new(
     ] = "iris",
     address: Annotated[
         str | None,
-        typer.Option("--repo", metavar="ADDRESS", help="The empty repository to push to; it can be named later."),
+        typer.Option("--repo", metavar="ADDRESS", help="The empty repository to push to; it can be set later."),
     ] = None,
 ) -> None:
     """Make a repository for a model of your own: `make try` in it trains and serves, the first push deploys."""
@@ -37,7 +37,7 @@ def new(
     made = make(starter, Path())
     outer = next((one for one in made.absolute().parents if (one / ".git").exists()), None)
     if outer is not None:
-        said = f"{made}/ is a repository of its own inside of that in {outer}, which does not take it in: better move it out."
+        said = f"{made}/ is a repository inside the one in {outer}, which does not track its files: move it elsewhere."
         err().print(said, style="yellow", soft_wrap=True)
     out().print(f"{made}/ is made, from {template}. Next:\n\n{_next(starter)}", soft_wrap=True, highlight=False)
 

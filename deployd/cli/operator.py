@@ -32,7 +32,7 @@ def version(as_json: AsJson = False) -> None:
 
 
 def reload() -> None:
-    """Let the daemon read its config again. A wrong config is refused, and the present one stays: exit code 78."""
+    """Let the daemon read its config again. A wrong config is refused, and the current one stays: exit code 78."""
     try:
         answer = with_daemon(lambda client: client.reload())
     except RequestRefused as exc:
@@ -43,7 +43,7 @@ def reload() -> None:
     if answer.needs_restart:
         out().print(f"these changes need a restart of deployd: {', '.join(answer.needs_restart)}")
     for name in answer.older_config:
-        out().print(f"{name} runs with an older config: `deployd restart {name}` rolls the new one out", style="yellow")
+        out().print(f"{name} runs with an older config: `deployd restart {name}` rolls out the new one", style="yellow")
     for name in answer.restarting:
         out().print(f"{name} is restarted with its new config")
 

@@ -26,7 +26,7 @@ def prune(
             autocompletion=completion.apps,
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove images and logs beyond [retention], and trim the build cache."""

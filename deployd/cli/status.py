@@ -28,7 +28,7 @@ from deployd.logs.log import printable
 from deployd.status import Status
 
 HEALTH_COLOURS = {"unready": "yellow", "down": "red", "unknown": "yellow"}
-_UNWELL = {"unready": "runs but is not ready", "down": "does not serve as it should", "unknown": "cannot be asked"}
+_UNWELL = {"unready": "runs but is not ready", "down": "does not serve as it should", "unknown": "cannot be checked"}
 
 COLUMNS = ("APP", "STATE", "LIVE", "COMMIT", "AGE", "IN FLIGHT", "URL")
 _WIDE = ("APP", "STATE", "LIVE", "COMMIT", "AGE", "IN FLIGHT", "HEALTH", "MODEL", "TARGET", "FOLLOWS", "URL", "IMAGE")
@@ -45,12 +45,12 @@ def status(
         typer.Argument(metavar="APP", help="Only this app.", callback=only_app, autocompletion=completion.apps),
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Go on, with each change; on a terminal in place. Ctrl-C ends it.")
+        bool, typer.Option("--watch", "-w", help="Show each change, in place on a terminal, until Ctrl-C.")
     ] = False,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what each app serves, how that is, and what is in flight."""
+    """Show what each app serves, its health, and what is in flight."""
     wide, as_json = output == "wide", as_json or output == "json"
 
     async def ask(client: Client) -> list[AppAnswer]:
@@ -87,7 +87,7 @@ def remarks(app: AppAnswer) -> Iterator[tuple[str, str]]:
     if app.watched is not None and app.live is not None:
         yield _watched(app.name, app.live.number, app.watched), "blue"
     if app.older_config:
-        yield f"{app.name} runs with an older config: `deployd restart {app.name}` rolls the present one out", "yellow"
+        yield f"{app.name} runs with an older config: `deployd restart {app.name}` rolls out the current one", "yellow"
     if app.held is not None:
         yield _held(app, app.held), "yellow"
     if app.owed is not None:

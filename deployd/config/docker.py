@@ -143,7 +143,7 @@ def _dotted(table: Any) -> Any:
 def _labels(table: dict[str, str]) -> dict[str, str]:
     for name in table:
         if not name or re.search(r"[\s=]", name):
-            raise ValueError(f'"{name}" is no name for a label: it must not be empty or hold a space or =')
+            raise ValueError(f'"{name}" is not a valid name for a label: it must not be empty or hold a space or =')
         if name.startswith(_OURS):
             raise ValueError(f"{name}: the labels that begin with {_OURS} are deployd's own")
     return table

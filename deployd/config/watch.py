@@ -42,7 +42,7 @@ class Prometheus(Section):
     @model_validator(mode="after")
     def _one_authorization(self) -> Self:
         if self.token is not None and any(name.lower() == "authorization" for name in self.headers):
-            raise ValueError("token and headers both say who asks; leave Authorization out of headers")
+            raise ValueError("token and headers both set Authorization; leave it out of headers")
         return self
 
 

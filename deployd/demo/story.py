@@ -78,7 +78,7 @@ async def _tell(console: Console, repository: Repository, daemon: DemoDaemon, *,
             try:
                 await story.tell()
             except (DeploydError, httpx.HTTPError, TimeoutError) as exc:
-                story.check(f"the demo broke off: {type(exc).__name__}: {exc}", holds=False)
+                story.check(f"the demo ended early: {type(exc).__name__}: {exc}", holds=False)
             await story.sum_up()
             if not once:
                 await story.wait()

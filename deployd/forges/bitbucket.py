@@ -16,7 +16,7 @@ _PING = "diagnostics:ping"
 _CLOUD = "bitbucket.org"
 _REFS = {"branch": "refs/heads/", "tag": "refs/tags/"}
 _NONE = "0" * 40
-_NOTHING = Ignored("the push moved no branch and no tag")
+_NOTHING = Ignored("the push changed no branch and no tag")
 
 
 class _Commit(Struct):

@@ -17,7 +17,7 @@ _MOST_REASONS = 5
 
 
 def follows(app: App, ref: str) -> bool:
-    """Whether `app` follows the full `ref`. Nobody follows one that is no name for a branch or tag."""
+    """Whether `app` follows the full `ref`. Nobody follows one that is not a valid name for a branch or tag."""
     return _why_not(app, ref) is None
 
 
@@ -63,7 +63,7 @@ def _fault(ref: str) -> str | None:
     if name.startswith("-"):
         return "the name starts with a dash"
     if not name or len(ref) > 1000 or _NEVER_IN_A_NAME.search(name):
-        return "that is no name for a branch or tag"
+        return "that is not a valid name for a branch or tag"
     return None
 
 

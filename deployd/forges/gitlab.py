@@ -124,7 +124,7 @@ def _key(token: bytes) -> bytes:
     except binascii.Error:
         key = b""
     if not key:
-        hint = "copy it from the webhook's page anew: whsec_, and what follows it"
+        hint = "copy it again from the webhook's page: whsec_, and what follows it"
         raise ConfigError("gitlab.secrets: the signing token is not complete", hint=hint)
     return key
 

@@ -99,7 +99,7 @@ class CompareGate:
         pairs = await _pairs(asked, candidate, live)
         if (unused := _unused_rule(compare, pairs)) is not None:
             return GateResult(
-                NAME, "failed", f'the rule for "{unused}" names nothing in any answer of the live release'
+                NAME, "failed", f'the rule for "{unused}" matches nothing in any answer of the live release'
             )
         found = _Comparison(compare, candidate.app, live, pairs, rules, len(asked))
         for row in found.rows:

@@ -69,10 +69,10 @@ def proof(golden: Golden, document: Document) -> Proof:
     rules, asked = Rules(document.rules | own, tolerance), exchanges(document, url)
     if (unused := unused_rule(rules, asked)) is not None:
         hint = "correct its path, or remove the rule"
-        raise RolloutFailed(f'the rule for "{unused}" names nothing in any expected answer', hint=hint)
+        raise RolloutFailed(f'the rule for "{unused}" matches nothing in any expected answer', hint=hint)
     if all(one.status is None and _is_empty(one.expected) for one in asked):
         hint = "an answer must have what its response has, and nothing more"
-        raise RolloutFailed(f"{golden.file} proves nothing: no response says anything", hint=hint)
+        raise RolloutFailed(f"{golden.file} proves nothing: all its responses are empty", hint=hint)
     return Proof(asked, rules, golden.concurrency, golden.latency)
 
 

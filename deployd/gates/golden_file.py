@@ -160,5 +160,5 @@ def _words(exc: Exception) -> str:
 
 
 def unused_rule(rules: Rules, asked: Sequence[Exchange]) -> str | None:
-    """The path of a rule that names nothing in any expected answer."""
+    """The path of a rule that matches nothing in any expected answer."""
     return rules.unused([one.expected for one in asked])

@@ -82,7 +82,7 @@ def _of_csv(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         columns = next(lines, [])
         if len(set(columns)) < len(columns):
-            raise RolloutFailed(f"{name} has two columns of one name")
+            raise RolloutFailed(f"{name} has two columns with the same name")
         for cells in lines:
             where = f"{name}, line {lines.line_num},"
             if cells and len(cells) != len(columns):
@@ -102,7 +102,7 @@ def _of_lines(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         except (ValueError, RecursionError) as exc:
             raise RolloutFailed(f"{name}, line {number}, is not JSON", hint="one JSON object on each line") from exc
         if not isinstance(row, dict):
-            raise RolloutFailed(f"{name}, line {number}, is no JSON object", hint="one JSON object on each line")
+            raise RolloutFailed(f"{name}, line {number}, is not a JSON object", hint="one JSON object on each line")
         yield f"{name}, line {number},", row
 
 

@@ -40,7 +40,7 @@ async def predictions(
     for at, (batch, answer) in enumerate(zip(batches, answers, strict=True)):
         where = f"rows {at * size + 1} to {at * size + len(batch)}"
         if answer is None or (why := refusal(evaluate.url, answer)):
-            raise Unpredicted(f"{where}: {why if answer is not None else 'not asked any more'}")
+            raise Unpredicted(f"{where}: {why if answer is not None else 'not asked: a request before it failed'}")
         if labelled_too:
             predicted += _found(answer.value, evaluate.predicted, len(batch), where)
         if scored:

@@ -63,7 +63,8 @@ async def record(wish: Wish, asked: Sequence[Exchange]) -> dict[str, Any]:
         first, second = await asker.ask_all(asked, _AT_ONCE), await asker.ask_all(asked, _AT_ONCE)
     for number, (case, one, two) in enumerate(zip(asked, first, second, strict=True), start=1):
         if one is None or two is None or (why := refusal(case.url, one) or refusal(case.url, two)):
-            raise DeploydError(f"request {number} of {len(asked)}: {why if one and two else 'not asked any more'}")
+            said = why if one and two else "not asked: a request before it failed"
+            raise DeploydError(f"request {number} of {len(asked)}: {said}")
         if (changed := next(rules.differences(two.value, one.value), None)) is not None:
             hint = "leave out what changes from answer to answer, such as with --ignore '$.id'"
             raise DeploydError(

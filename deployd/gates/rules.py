@@ -92,7 +92,7 @@ class Rules:
         return Rules(self._given | dict(rules), self._tolerance if tolerance is None else tolerance)
 
     def unused(self, expected: Sequence[Any]) -> str | None:
-        """The first path that names nothing in any expected answer; None when each names something."""
+        """The first path that matches nothing in any expected answer; None when each matches something."""
         for pattern, _ in self._rules:
             if not any(True for answer in expected for _ in pattern.found(answer)):
                 return pattern.text

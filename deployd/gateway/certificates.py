@@ -122,7 +122,7 @@ def _unreadable(path: Path, name: str, exc: OSError) -> Certificate:
     at = Path(exc.filename) if exc.filename else path
     if at.is_symlink() and isinstance(exc, FileNotFoundError):
         return Certificate(
-            at, name, fault=f"leads to {at.readlink()}, which does not exist", hint="mend the link, or remove it"
+            at, name, fault=f"leads to {at.readlink()}, which does not exist", hint="correct the link, or remove it"
         )
     hint = _READABLE if isinstance(exc, PermissionError) else "gateway.certificates must name a directory"
     return Certificate(at, name, fault=f"cannot be read: {exc.strerror}", hint=hint)

@@ -75,7 +75,9 @@ class GatewayContainer:
             await self.upgrade(ports)
             return True
         if found is not None and found["State"]["Running"] and is_cut_off(found):
-            logger.warning("The state directory was moved or deleted under the gateway: its container is made anew")
+            logger.warning(
+                "The state directory of the running gateway was moved or deleted: its container is created again"
+            )
             await self.upgrade(ports)
             return True
         if found is not None and found["State"]["Status"] in {"removing", "dead"}:  # somebody removes it: wait for that

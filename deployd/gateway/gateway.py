@@ -162,7 +162,7 @@ class Gateway(Switchboard):
             await self.container.reload()
         except RolloutFailed as exc:
             raise Unavailable(exc.message, hint=exc.hint) from exc
-        logger.info("The gateway has loaded its present config file")
+        logger.info("The gateway has loaded its current config file")
 
     async def _renew_certificates(self, *, first: bool = False) -> None:
         """Copy the certificates as they are now; the configured listeners name the copies."""
@@ -171,7 +171,7 @@ class Gateway(Switchboard):
         except Unavailable as exc:
             raise self._refusal.of(exc, first=first) from exc
         if self._section.tls and self._listeners.https_port is not None and not self.certificates.digest:
-            hint = "mend them: HAProxy goes on with those that it has read"
+            hint = "correct them: HAProxy goes on with those that it has read"
             unusable = Unavailable(f"gateway.certificates: {self.certificates.trouble()}", hint=hint)
             raise self._refusal.of(unusable, first=first)
 
@@ -195,7 +195,7 @@ class Gateway(Switchboard):
             raise self._refusal.of(exc) from exc
         self._refusal.over()
         renewed = replace(before, certificates=self._listeners.certificates) == self._listeners
-        logger.info("The gateway uses %s", "the present certificates" if renewed else "the settings in [gateway]")
+        logger.info("The gateway uses %s", "the current certificates" if renewed else "the settings in [gateway]")
         self.certificates.forget_others()
 
     @property

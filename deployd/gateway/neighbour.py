@@ -21,7 +21,7 @@ def require_ours(found: Mapping[str, Any], directory: Path, instance: str) -> No
     if (other := _daemon_at(its.parent)) is not None:
         raise Unavailable(
             f"another deployd ({other}) uses this engine as instance {instance}",
-            hint=f"give each daemon a [server] instance of its own, or remove {its.parent} if that deployd is no more",
+            hint=f"give each daemon a [server] instance of its own, or remove {its.parent} if that deployd no longer exists",
         )
 
 

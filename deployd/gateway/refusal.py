@@ -31,4 +31,4 @@ class Refusal:
     def check(self) -> None:
         """Unavailable while there is a refusal."""
         if self._words:
-            raise Unavailable(self._words, hint="mend what it names, or change [gateway] and restart deployd")
+            raise Unavailable(self._words, hint="correct what it names, or change [gateway] and restart deployd")

@@ -55,9 +55,10 @@ class Program:
                     raise DeploydError(f"{part} lies below {directory}, which the service does not see", hint=_FOR_ALL)
             for directory in part.parents:
                 if directory.exists() and not directory.stat().st_mode & 0o001:
-                    raise DeploydError(f"{directory} is closed to the account of the service", hint=_FOR_ALL)
+                    raise DeploydError(f"{directory} cannot be entered by the service's account", hint=_FOR_ALL)
         if re.fullmatch(r"[\w./+@:-]+", str(self.command)) is None:
-            raise DeploydError(f"{self.command} cannot stand in a unit: only letters, digits and . _ + @ : - may")
+            allowed = "its path may have only letters, digits and / . _ + @ : -"
+            raise DeploydError(f"{self.command} cannot be written into a systemd unit: {allowed}")
 
 
 @dataclass(frozen=True, slots=True)

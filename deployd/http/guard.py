@@ -54,7 +54,7 @@ class Guard:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not _allowed(_host(hosts[0]), scope, self._config()):
-            return 400, "this Host is not served here", "name it in allowed_hosts of [server]"
+            return 400, "this host name is not allowed", "add it to allowed_hosts in [server]"
         if scope["method"] in SAFE:
             return None
         if not self._own_page(headers, hosts[0]):

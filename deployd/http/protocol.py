@@ -25,8 +25,8 @@ ABORT = "deployd.abort"  # the key in a scope's extensions: to end the connectio
 _PIECE = 8 * 1024  # fed to the parser at once, so that a head is counted that arrives in one large piece
 
 _HINTS = {
-    400: "speak HTTP/1.1; where https is wanted, set tls in [server] or put a proxy in front",
-    408: "send the request whole, and at once",
+    400: "use HTTP/1.1; for https, set tls in [server] or put a proxy in front",
+    408: "send the whole request without pauses",
     431: "send fewer or smaller headers",
 }
 

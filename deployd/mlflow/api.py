@@ -122,7 +122,7 @@ class MlflowApi:
         try:
             return msgspec.json.decode(content, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise strange(model, plain(exc) if isinstance(exc, msgspec.DecodeError) else "no UTF-8") from exc
+            raise strange(model, plain(exc) if isinstance(exc, msgspec.DecodeError) else "not UTF-8") from exc
 
     @asynccontextmanager
     async def _asked(
@@ -166,7 +166,7 @@ def _version(model: Model, found: _Version) -> ModelVersion:
         what = (
             f"version {found.version} of {model.name} in {model.registry} is not ready: {printable(found.status, 50)}"
         )
-        raise Unavailable(what, hint="MLflow still registers it, or has failed to")
+        raise Unavailable(what, hint="MLflow is still registering it, or has failed to")
     if found.name != model.name or not found.version.isdigit() or len(found.version) > 18:
         raise strange(model, "it answers with another model")
     return ModelVersion(found.name, found.version, printable(found.source, 500), found.creation_timestamp)

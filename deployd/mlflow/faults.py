@@ -17,7 +17,7 @@ def fault_of(status: int, content: bytes, model: Model, what: str) -> DeploydErr
     match status:
         case 401 | 407:
             hint = "set app.model.username and password, or token, and see whether they are still valid"
-            return BuildFailed(f"{where} does not know who asks ({status})", hint=hint)
+            return BuildFailed(f"{where} needs a valid login ({status})", hint=hint)
         case 403:
             return _forbidden(content, model, where, what)
         case 400 | 404 if code:
@@ -28,10 +28,10 @@ def fault_of(status: int, content: bytes, model: Model, what: str) -> DeploydErr
             )
             return BuildFailed(f"{where} does not have {what}: {message}", hint=hint)
         case 301 | 302 | 303 | 307 | 308:
-            hint = "set app.model.registry to that one"
+            hint = "set app.model.registry to the new address"
             return BuildFailed(f"{where} redirects to another address ({status})", hint=hint)
         case 404:
-            return BuildFailed(f"{where} is not that of an MLflow server (404)", hint="see app.model.registry")
+            return BuildFailed(f"{where} is not an MLflow server (404)", hint="see app.model.registry")
         case _:
             said = f": {message}" if message else ""
             return Unavailable(f"{where} answers {status}{said}", hint="look at the log of the MLflow server")
@@ -46,8 +46,8 @@ def strange(model: Model, why: str) -> Unavailable:
 def _forbidden(content: bytes, model: Model, where: str, what: str) -> BuildFailed:
     if b"invalid host" in content.lower():
         host = model.registry.partition("://")[2].partition("/")[0]
-        hint = f"start MLflow with --allowed-hosts {host}, or ask it by the name that it knows in app.model.registry"
-        return BuildFailed(f"{where} refuses the name by which it is asked (403 Invalid Host)", hint=hint)
+        hint = f"start MLflow with --allowed-hosts {host}, or write a host name that it accepts into app.model.registry"
+        return BuildFailed(f"{where} does not accept requests by this host name (403 Invalid Host)", hint=hint)
     who = model.username or ("the token's owner" if model.token else "everybody")
     return BuildFailed(f"{where} does not let {who} read {what} (403)", hint="give the permission READ in MLflow")
 

@@ -96,7 +96,7 @@ class MlflowModels:
     async def _fetched(self, app: App, model: Model, version: ModelVersion, into: Path) -> Mapping[str, str]:
         """Fetch all files of a version; the hash of each."""
         if await self._api.version(app.name, model, version.version) != version:
-            what = f"{version} is another one by now: it was deleted, and registered again"
+            what = f"{version} has changed: it was deleted and registered again"
             raise BuildFailed(what, hint=f"deployd deploy {app.name} takes the one that {model.alias} points to now")
         hashes: dict[str, str] = {}
         left = model.max_size
@@ -121,14 +121,14 @@ class MlflowModels:
             for one in await self._api.listed(app.name, model, version, below):
                 if not harmless(one.path, below):
                     what = f"{version} contains the name {one.path[:200]!r}, which cannot go into a build context"
-                    raise BuildFailed(what, hint="MLflow itself makes no such name; log the model again")
+                    raise BuildFailed(what, hint="MLflow itself never creates such a name; log the model again")
                 if one.is_dir:
                     directories.append(one.path)
                 else:
                     found.add(one.path)
                 if len(found) + len(directories) > _MOST_FILES:
                     what = f"{version} has more than {_MOST_FILES} files and directories"
-                    raise BuildFailed(what, hint="log the model without them")
+                    raise BuildFailed(what, hint="log the model with fewer files")
         return sorted(found)
 
     def _prune(self, most: int) -> None:
@@ -177,7 +177,7 @@ def harmless(path: str, below: str) -> bool:
 
 def _overwritten(version: ModelVersion, differ: list[str]) -> BuildFailed:
     what = f"the files of {version} are not those that were fetched first: {', '.join(differ[:5])}"
-    hint = "somebody has overwritten them; register the model as a new version, whose files are then fetched anew"
+    hint = "somebody has overwritten them; register the model as a new version, whose files are then fetched"
     return BuildFailed(what, hint=hint)
 
 

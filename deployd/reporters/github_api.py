@@ -131,5 +131,5 @@ def answer_of(kind: type[T], response: httpx.Response, asked: str) -> T:
     try:
         return msgspec.convert(said, kind)
     except msgspec.ValidationError as exc:
-        what = f"the answer to {asked} is not that of a GitHub: {plain(exc)}"
+        what = f"the answer to {asked} is not from GitHub: {plain(exc)}"
         raise Unavailable(what, hint="see [github] api_url") from exc

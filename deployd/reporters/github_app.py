@@ -102,4 +102,4 @@ class AppTokens:
             return jwt.encode(claims, self._key, algorithm="RS256")
         except (ValueError, TypeError, jwt.PyJWTError) as exc:
             hint = "the file that GitHub gave for the App: it begins with -----BEGIN RSA PRIVATE KEY-----"
-            raise ConfigError("github.app.key: it is no private key for RS256", hint=hint) from exc
+            raise ConfigError("github.app.key: it is not a private key for RS256", hint=hint) from exc

@@ -96,7 +96,7 @@ class Sender:
         self._swept_at = time.monotonic()
         name = self.reporter.name
         if gone := await self._store.drop_reports(name, self.reporter.patience):
-            logger.warning("%s for %s waited too long, and will not be told", counted(gone, "report"), name)
+            logger.warning("Gave up %s for %s: too old, or too many", counted(gone, "report"), name)
             REPORTS.labels(name, "given_up").inc(gone)
 
     def _later(self, exc: Later) -> float:
@@ -115,7 +115,7 @@ class Sender:
         key = "" if exc.everything else report.app
         if exc.forever or key not in self._refused:
             hint = f" ({exc.hint})" if exc.hint else ""
-            end = "it is given up" if exc.forever else "it waits until that is mended"
+            end = "it is given up" if exc.forever else "it waits until that is corrected"
             logger.error("%s refuses the report of %s: %s%s; %s", self.reporter.name, report.app, exc, hint, end)
         if exc.forever:
             await self._store.end_report(report)

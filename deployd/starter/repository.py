@@ -63,7 +63,7 @@ def make(starter: Starter, parent: Path) -> Path:
 def _instead_of(target: Path) -> str:
     """A hint about a directory that exists: a person who has cloned an empty repository wants to fill that one."""
     if target.is_dir() and [path.name for path in target.iterdir()] == [".git"]:
-        return "it is an empty clone: remove it, and name its address with --repo ADDRESS"
+        return "it is an empty clone: remove it, and give its address with --repo ADDRESS"
     return "choose another name, or remove it"
 
 
@@ -73,7 +73,7 @@ def _check(starter: Starter) -> None:
     except ValidationError:
         raise RequestRefused(
             409,
-            f"{starter.name!r} is no name for a model",
+            f"{starter.name!r} is not a valid name for a model",
             hint="use lower-case letters, digits and hyphens, at most 40, with no hyphen at either end: it names the "
             "directory, the app and its images",
         ) from None
@@ -87,10 +87,10 @@ def _check_address(address: str) -> None:
         unfit = re.search(r"[\s\"\\]", address) is not None
     except ValidationError as exc:
         raise RequestRefused(
-            409, f"{address} is no address of a repository: {exc.errors()[0]['ctx']['error']}"
+            409, f"{address} is not the address of a repository: {exc.errors()[0]['ctx']['error']}"
         ) from None
     if unfit or address.startswith("."):
-        raise RequestRefused(409, f"{address} is no address of a repository", hint="name an https or ssh address")
+        raise RequestRefused(409, f"{address} is not the address of a repository", hint="name an https or ssh address")
 
 
 def _write(starter: Starter, made: Path) -> None:

@@ -282,6 +282,8 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to this version, each migration in its own transaction."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
-        raise sqlite3.DatabaseError(f"the database has version {version}, this deployd knows {len(MIGRATIONS)}")
+        raise sqlite3.DatabaseError(
+            f"the database has version {version}, this deployd knows versions up to {len(MIGRATIONS)}"
+        )
     for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {statements} PRAGMA user_version = {number}; COMMIT;")

@@ -152,7 +152,7 @@ class Registry:
         said = dict(_CHALLENGE.findall(challenge))
         realm = said.pop("realm", "")
         if not realm.startswith("https://") and not self._settings.insecure:
-            raise Unavailable(f"the registry {self.prefix} sends its callers to {realm}, which is not https")
+            raise Unavailable(f"the registry {self.prefix} asks for a login at {realm}, which is not https")
         query = {key: value for key, value in said.items() if key == "service"} | ({"scope": scope} if scope else {})
         answer = await http.get(realm, params=query, auth=credentials)
         try:

@@ -64,7 +64,7 @@ class Exporter:
             return
         while (spans := self._waiting.get()) is not None:
             try:
-                taken, why = send(spans), "it does not take them"
+                taken, why = send(spans), "it refuses them"
             except Exception as exc:  # noqa: BLE001 - whatever it is, traces are not worth more than a line in the log
                 taken, why = False, repr(exc)
             if taken:
@@ -75,7 +75,7 @@ class Exporter:
     def _say_away(self, why: str) -> None:
         """Log once that the receiver is away, until it takes spans again."""
         if not self._away:
-            logger.warning("Traces are lost, the receiver is away: %s", why)
+            logger.warning("Traces are lost, the receiver does not take them: %s", why)
         self._away = True
 
 

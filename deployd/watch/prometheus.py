@@ -58,14 +58,14 @@ class Query:
         """See Sign."""
         figures: dict[str, Any] = {"answers": len(self._numbers), "at_most": self._settings.at_most}
         if not self._numbers:
-            detail = f"no number came of the query: {self._trouble}"
+            detail = f"the query gave no number: {self._trouble}"
             return GateResult(self.name, "warned", detail, figures, moment="after")
         figures |= {"last": self._numbers[-1], "highest": max(self._numbers)}
         if self._running >= _ENOUGH:
             return GateResult(self.name, "failed", self._said, figures, moment="after")
         above = sum(number > self._settings.at_most for number in self._numbers)
         if above:
-            detail = f"{above} of {len(self._numbers)} answers above {self._settings.at_most:g}, but no two running"
+            detail = f"{above} of {len(self._numbers)} answers above {self._settings.at_most:g}, but never two in a row"
             return GateResult(self.name, "warned", detail, figures, moment="after")
         detail = (
             f"at most {max(self._numbers):g} in {len(self._numbers)} answers, {self._settings.at_most:g} is allowed"
@@ -75,7 +75,7 @@ class Query:
     @property
     def _said(self) -> str:
         last = " and ".join(f"{number:g}" for number in self._numbers[-_ENOUGH:])
-        return f"Prometheus says {last} to the query, at most {self._settings.at_most:g} is allowed"
+        return f"Prometheus answers {last} to the query, at most {self._settings.at_most:g} is allowed"
 
     async def _ask(self) -> Answer:
         url, form = self._settings.url, {"query": self._settings.query, "timeout": f"{_TIMEOUT_SECONDS:g}s"}
@@ -104,9 +104,9 @@ def read(status: int, content: bytes) -> Answer:
     except ValueError:
         said = None
     if status in _REFUSED:
-        return Answer(trouble=f"it answers {status}: it wants to know who asks, so set token or headers")
+        return Answer(trouble=f"it answers {status}: it needs a valid login: set token or headers")
     if not isinstance(said, dict):
-        return Answer(trouble=f"the answer ({status}) is not that of a Prometheus")
+        return Answer(trouble=f"the answer ({status}) is not from Prometheus")
     if said.get("status") != "success" or status != 200:
         what = f"{said.get('errorType', 'error')}: {said.get('error', '')}"[:_LONGEST_SAID]
         return Answer(trouble=f"the query fails ({status}): {what}".removesuffix(": "))
@@ -115,7 +115,7 @@ def read(status: int, content: bytes) -> Answer:
     try:
         return _sample(kind, result)
     except (TypeError, ValueError, LookupError):
-        return Answer(trouble=f"the answer is not that of a Prometheus: a {kind}")
+        return Answer(trouble=f"the answer is not from Prometheus: a {kind}")
 
 
 def _sample(kind: Any, result: Any) -> Answer:
@@ -132,4 +132,6 @@ def _sample(kind: Any, result: Any) -> Answer:
 
 def _number(pair: Any) -> Answer:
     number = float(pair[1])  # numbers come as text, also "NaN" and "+Inf"
-    return Answer(number) if math.isfinite(number) else Answer(trouble=f"the query gives {pair[1]}, which is no number")
+    return (
+        Answer(number) if math.isfinite(number) else Answer(trouble=f"the query gives {pair[1]}, which is not a number")
+    )

@@ -52,7 +52,7 @@ class Replays:
         if self._running >= _ENOUGH and self._last is not None:
             return GateResult(self.name, "failed", self._said, figures, self._last.rows, moment="after")
         if self._failed and self._last is not None:
-            detail = f"{self._failed} of {self._asked} replays failed, but no two running: {self._last.detail}"
+            detail = f"{self._failed} of {self._asked} replays failed, but never two in a row: {self._last.detail}"
             return GateResult(self.name, "warned", detail, figures, self._last.rows, moment="after")
         return GateResult(
             self.name, "passed", f"{self._asked} of {self._asked} replays passed", figures, moment="after"
@@ -61,7 +61,7 @@ class Replays:
     @property
     def _said(self) -> str:
         detail = self._last.detail if self._last is not None else ""
-        return f"its golden answers were wrong {self._running} times running: {detail}"
+        return f"its golden answers were wrong {self._running} times in a row: {detail}"
 
 
 class Standby:

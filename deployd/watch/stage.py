@@ -162,7 +162,7 @@ class OneWatch:
                 reason = await sign.look()
             except DeploydError as exc:
                 if not blind:
-                    logger.warning("The watch of %s cannot see %s: %s", self._live.name, sign.name, exc)
+                    logger.warning("The watch of %s cannot check %s: %s", self._live.name, sign.name, exc)
                 reason, blind = "", True
             if reason:
                 if not (trouble := await self._standing.trouble()):
@@ -242,6 +242,7 @@ class _Asking:
                 async with await self._source.fetch(self._app, deploy.commit, deploy.ref, self._log) as context:
                     content = await context.read(path)
             except (Unavailable, BuildFailed) as exc:
-                logger.warning("The golden file of %s is looked for in its image: %s", deploy.name, exc)
+                said = "Cannot fetch the commit of %s, so its golden file is read from its image: %s"
+                logger.warning(said, deploy.name, exc)
             self._files[deploy.number] = KeptFile(deploy.commit, path, content)
         return self._files[deploy.number]

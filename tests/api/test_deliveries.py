@@ -68,7 +68,7 @@ async def test_a_delivery_whose_remote_is_unavailable_shows_that_a_look_is_owed_
         await troubled(daemon)
     (iris,) = (await browser.get(f"{DELIVERIES}/g")).json()["apps"]
     assert (iris["looked_at"], iris["deploy"]) == (None, None)
-    assert iris["reason"] == f"the look is owed: {REPO} is away"
+    assert iris["reason"] == f"the remote has still to be asked: {REPO} is away"
 
 
 async def test_a_look_that_was_not_tried_yet_is_owed_without_a_reason(daemon: Desk, browser: httpx.AsyncClient) -> None:
@@ -76,7 +76,7 @@ async def test_a_look_that_was_not_tried_yet_is_owed_without_a_reason(daemon: De
     daemon.source.heads = lambda _: hanging.wait()  # type: ignore[assignment,method-assign,return-value]
     await told(daemon, A)
     (iris,) = (await browser.get(f"{DELIVERIES}/g")).json()["apps"]
-    assert iris["reason"] == "the look is owed"
+    assert iris["reason"] == "the remote has still to be asked"
 
 
 async def test_deliveries_come_in_pages_newest_first(daemon: Desk, browser: httpx.AsyncClient) -> None:

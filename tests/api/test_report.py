@@ -78,7 +78,7 @@ def test_a_record_of_an_older_deployd_reads_well() -> None:
     for line in (
         "It was retired.",
         "| Served before | nothing |",
-        "Nothing is recorded of its model.",
+        "Nothing is recorded about its model.",
         "No gate is recorded.",
         "No step is recorded.",
     ):

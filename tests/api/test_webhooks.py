@@ -180,7 +180,7 @@ async def test_the_deletion_of_a_branch_is_stored_too(webhooks: WebhookClient) -
     [
         ("refs/tags/x", "tag x is not what lily follows (tag v*)"),
         ("refs/heads/dev", "branch dev is not what lily follows (tag v*)"),
-        ("refs/tags/v\x07", "tag v\\u0007 is refused: that is no name for a branch or tag"),
+        ("refs/tags/v\x07", "tag v\\u0007 is refused: that is not a valid name for a branch or tag"),
     ],
 )
 async def test_a_push_on_a_ref_that_nobody_follows_is_answered_with_the_reason(

@@ -76,7 +76,7 @@ def test_the_group_of_the_socket_is_the_permission(host: Host) -> None:
         "id ada >/dev/null 2>&1 || useradd ada; id eve >/dev/null 2>&1 || useradd eve; usermod -aG deployd ada"
     )
     code, said = host.as_user("eve", "deployd", "status")
-    assert (code, "membership of the group deployd" in said) == (69, True), said
+    assert (code, "it must be in the group deployd" in said) == (69, True), said
     assert (
         host.as_user("eve", "curl", "-sS", "http://127.0.0.1:8081/api/v1/apps")[1].count("a valid token is needed") == 1
     )
@@ -136,7 +136,7 @@ def test_a_container_that_was_removed_by_hand_serves_again(host: Host) -> None:
 def test_a_stopped_engine_leaves_no_release_live_in_the_status_until_it_is_back(host: Host) -> None:
     host.machine.run("systemctl", "stop", "docker.socket", "docker.service")
     host.machine.until(["bash", "-c", "deployd status iris | grep -q unknown"], within=60)
-    assert "iris cannot be asked" in host.machine.run("deployd", "status")
+    assert "iris cannot be checked" in host.machine.run("deployd", "status")
     host.machine.run("systemctl", "start", "docker.service")
     host.machine.until(["curl", "-fsS", "http://127.0.0.1:8000/"], within=60)
     host.machine.until(["bash", "-c", "deployd status iris | grep -q live"], within=60)

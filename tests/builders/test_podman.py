@@ -29,7 +29,7 @@ def test_podman_needs_the_spelling_of_a_stage(line: str) -> None:
 )
 def test_the_cache_is_not_used_where_podman_would_not_heed_a_build_arg(text: str, line: int) -> None:
     why = why_not_cached(parse(text.encode()))
-    assert why.startswith(f"Podman's cache does not heed the build arg COMMIT in line {line}: every step runs again")
+    assert why.startswith(f"Podman's cache ignores the build arg COMMIT in line {line}: every step runs again")
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ async def test_a_key_that_is_none_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("no key")
     app = {"id": 123, "key": f"file:{tmp_path}/key"}
     assert await _found(github={"report": "statuses", "app": app}) == [
-        ("wrong", "github.app.key: it is no private key for RS256")
+        ("wrong", "github.app.key: it is not a private key for RS256")
     ]
 
 

@@ -142,7 +142,7 @@ def test_the_command_of_another_tool_is_told_by_its_name_here(command: Callable[
     for name, meant in _MEANT.items():
         assert (name not in there, meant.split()[0] in there) == (True, True), name
     told = command("ps")
-    assert (told.exit_code, "what you mean may be: deployd status\n" in told.stderr) == (2, True)
+    assert (told.exit_code, "did you mean: deployd status\n" in told.stderr) == (2, True)
     assert "Did you mean 'status'" in command("statsu").stderr
 
 

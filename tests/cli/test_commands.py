@@ -204,9 +204,9 @@ def test_an_app_with_an_older_config_is_told_until_it_is_restarted(daemon: Neigh
     changed = settings("iris")
     changed["app"][0]["docker"] = {"env": {"MODE": "fast"}}
     daemon.desk.next_config = config_of(changed)
-    older = "iris runs with an older config: `deployd restart iris` rolls the "
-    assert command("reload").stdout == f"reloaded: iris\n{older}new one out\n"
-    assert f"{older}present one out" in command("status").stdout
+    older = "iris runs with an older config: `deployd restart iris` rolls out the "
+    assert command("reload").stdout == f"reloaded: iris\n{older}new one\n"
+    assert f"{older}current one" in command("status").stdout
     assert command("restart", "iris", "--wait").exit_code == 0
     assert "older config" not in command("status").stdout
     assert "restart" not in command("reload").stdout

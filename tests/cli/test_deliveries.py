@@ -98,7 +98,7 @@ def test_while_the_remote_is_away_the_delivery_and_the_status_say_what_is_owed(
     daemon.desk.source.away = True
     daemon.do(pushed(daemon.desk, A))
     daemon.do(asyncio.wait_for(troubled(daemon.desk), 20))
-    assert f"the look is owed: {REPO} is away" in command("delivery", "g").stdout
+    assert f"the remote has still to be asked: {REPO} is away" in command("delivery", "g").stdout
     status = command("status", "iris").stdout
     assert "iris: no look at its remote for " in status
     assert status.rstrip().endswith(f"s: {REPO} is away")

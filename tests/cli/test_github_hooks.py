@@ -63,7 +63,7 @@ def test_a_token_without_the_right_is_refused_with_the_right_that_it_needs(hub: 
     for token, repository in (("wrong", "acme/iris"), ("token", "acme/other")):
         with (
             GitHubHooks(hub.url, token, repository) as hooks,
-            pytest.raises(RequestRefused, match="refuses this token") as no,
+            pytest.raises(RequestRefused, match="does not let this token") as no,
         ):
             hooks.install(URL, "secret")
         assert "Webhooks: read and write" in no.value.hint

@@ -143,7 +143,7 @@ def test_without_a_token_the_fields_of_the_forges_own_form_are_printed(
 def test_redelivery_is_asked_of_github_alone(config: Path, command: Command) -> None:
     _on(config, "gitlab", "gitlab.com/acme/iris")
     refused = command("hook", "redeliver", "iris", "-c", str(config))
-    assert (refused.exit_code, "is on GitLab, which is not asked for that" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "is on GitLab; this command works only with GitHub" in refused.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,6 @@ def test_install_makes_the_webhook_on_every_forge_and_then_updates_it(
         assert len(forge.hooks) == 1
         monkeypatch.setenv("FORGE_TOKEN", "wrong")
         refused = command("hook", "install", "iris", "-c", str(config))
-        assert (refused.exit_code, "refuses this token the webhooks of" in refused.stderr) == (1, True)
+        assert (refused.exit_code, "does not let this token manage the webhooks of" in refused.stderr) == (1, True)
     gone = command("hook", "install", "iris", "-c", str(config))
     assert (gone.exit_code, "does not answer" in gone.stderr) == (1, True)

@@ -101,7 +101,7 @@ def test_init_outside_of_a_repository_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "is in no git repository" in command("init").stderr
+    assert "is not in a git repository" in command("init").stderr
 
 
 def test_a_new_token_is_printed_with_its_lines_for_the_config(command: Command) -> None:

@@ -68,7 +68,7 @@ def test_an_installation_says_what_it_made_and_what_comes_next(site: Site) -> No
 def test_only_root_may(command: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     said = run(command)
-    assert (said.exit_code, "this takes root" in said.output) == (1, True)
+    assert (said.exit_code, "only root can do this" in said.output) == (1, True)
     assert list(site.root.iterdir()) == []
 
 
@@ -106,7 +106,7 @@ def test_nothing_is_said_to_serve_or_not_by_an_engine_that_does_not_answer(
     run("install")
     serve(monkeypatch, None)
     said = run("uninstall")
-    assert (said.exit_code, "what serves cannot be told" in said.output) == (0, True)
+    assert (said.exit_code, "deployd cannot find out what still serves" in said.output) == (0, True)
     assert "Nothing of deployd serves" not in said.output
 
 

@@ -59,11 +59,11 @@ def test_a_registered_model_needs_the_address_of_its_registry_too(command: Comma
     assert app.model.registry == "http://127.0.0.1:5000"
 
 
-def test_inside_of_another_repository_it_is_said_that_this_does_not_take_it_in(command: Command, here: Path) -> None:
+def test_a_warning_says_that_the_repository_around_it_does_not_track_its_files(command: Command, here: Path) -> None:
     assert command("new", "apart").stderr == ""
     subprocess.run(["git", "init", "-q", "."], cwd=here, check=True)
     told = command("new", "churn")
-    assert (told.exit_code, f"inside of that in {here}" in told.stderr) == (0, True)
+    assert (told.exit_code, f"is a repository inside the one in {here}" in told.stderr) == (0, True)
 
 
 def test_new_refuses_an_unknown_template_a_bad_name_and_what_exists(command: Command, here: Path) -> None:

@@ -79,7 +79,7 @@ def test_an_app_whose_head_waits_for_its_checks_says_for_how_long_and_for_what()
     [
         ("down", "iris does not serve as it should (seen 5m ago): its container was removed"),
         ("unready", "iris runs but is not ready (seen 5m ago): its container was removed"),
-        ("unknown", "iris cannot be asked (seen 5m ago): its container was removed"),
+        ("unknown", "iris cannot be checked (seen 5m ago): its container was removed"),
     ],
 )
 def test_an_app_that_is_not_well_says_how_it_is_since_when_and_why(state: HealthState, words: str) -> None:

@@ -75,7 +75,7 @@ def test_a_volume_is_what_docker_run_takes(volume: str, parts: tuple[str, str, s
         ("sysctls", {"net.core.somaxconn": 1}, 'sysctls.net.core.somaxconn: write it in quotes: "1"'),
         ("labels", {"traefik": {"enable": "true"}}, 'labels: a name with dots needs quotes: "traefik.enable"'),
         ("labels", {"io.deployd.app": "x"}, "labels: io.deployd.app: the labels that begin with io.deployd."),
-        ("labels", {"": "x"}, 'labels: "" is no name for a label'),
+        ("labels", {"": "x"}, 'labels: "" is not a valid name for a label'),
         ("command", "python -m x", "command: expected a list in brackets"),
         ("user", 1000, "user: expected text in quotes"),
         ("pids_limit", -1, "pids_limit: must be at least 0"),

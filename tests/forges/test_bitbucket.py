@@ -106,7 +106,7 @@ def test_a_closed_branch_that_is_still_there_is_not_deleted() -> None:
 
 @pytest.mark.parametrize("changes", [[{"new": None, "old": None}], [{}], [cloud_change("default", "named_branch")]])
 def test_a_push_that_moves_no_branch_and_no_tag_is_ignored(changes: list[dict[str, Any]]) -> None:
-    moved = Ignored("the push moved no branch and no tag")
+    moved = Ignored("the push changed no branch and no tag")
     assert BITBUCKET.parse("repo:push", raw_of(cloud_push(*changes))) == moved
     assert BITBUCKET.parse("repo:refs_changed", raw_of(data_center_push() | {"changes": []})) == moved
 

@@ -166,7 +166,7 @@ async def test_a_live_release_that_does_not_answer_gives_no_verdict() -> None:
 
 async def test_a_rule_that_names_nothing_fails() -> None:
     result = await compared(half(), half(), rules={"$.q": {"ignore": True}})
-    assert result.detail == 'the rule for "$.q" names nothing in any answer of the live release'
+    assert result.detail == 'the rule for "$.q" matches nothing in any answer of the live release'
 
 
 def test_golden_requests_need_a_golden_table() -> None:

@@ -199,7 +199,7 @@ async def test_a_rule_that_names_nothing_fails() -> None:
     result = await ask(rules={"$.z": {"ignore": True}})
     assert (
         result.detail
-        == 'the rule for "$.z" names nothing in any expected answer (correct its path, or remove the rule)'
+        == 'the rule for "$.z" matches nothing in any expected answer (correct its path, or remove the rule)'
     )
 
 
@@ -229,4 +229,4 @@ async def test_a_file_whose_responses_say_nothing_proves_nothing() -> None:
     result = await ask(
         content=as_json({"cases": [{"request": 1, "response": {}}, {"request": 2, "response": {"a": {}}}]})
     )
-    assert result.detail.startswith("golden.json proves nothing: no response says anything")
+    assert result.detail.startswith("golden.json proves nothing: all its responses are empty")

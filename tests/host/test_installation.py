@@ -90,16 +90,16 @@ def test_a_program_in_a_directory_that_others_may_not_enter_is_refused(
     monkeypatch.setattr("deployd.host.installation._HIDDEN", ())
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    with pytest.raises(DeploydError, match="is closed to the account of the service"):
+    with pytest.raises(DeploydError, match="cannot be entered by the service's account"):
         Program(COMMAND, (closed / "deployd",)).check()
 
 
 def test_a_program_whose_path_a_unit_would_read_otherwise_is_refused() -> None:
-    with pytest.raises(DeploydError, match="cannot stand in a unit"):
+    with pytest.raises(DeploydError, match="cannot be written into a systemd unit"):
         Program(Path("/opt/50% off/bin/deployd"), ()).check()
 
 
-def test_an_uninstallation_takes_back_units_and_command_and_keeps_what_is_the_users(site: Site) -> None:
+def test_an_uninstallation_removes_units_and_command_and_keeps_what_is_the_users(site: Site) -> None:
     install(site)
     (site.units / "deployd.service").write_text("edited\n")
     install(site)

@@ -30,8 +30,8 @@ def _said(code: str, message: str) -> bytes:
             "does not have",
             "app.model.name",
         ),
-        (404, b"<html>", "is not that of an MLflow server", "app.model.registry"),
-        (401, b"", "does not know who asks", "username and password"),
+        (404, b"<html>", "is not an MLflow server", "app.model.registry"),
+        (401, b"", "needs a valid login", "username and password"),
         (
             403,
             b"Invalid Host header - possible DNS rebinding attack",

@@ -41,7 +41,7 @@ def train_task(task: Task, out: Path) -> None:
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
-    "a name with a space": ({"name": "my iris"}, "'my iris' is no name for a model"),
+    "a name with a space": ({"name": "my iris"}, "'my iris' is not a valid name for a model"),
     "duplicate features": ({"features": ("a", "b", "c", "a")}, "2 features have the name 'a'"),
     "an empty feature": ({"features": ("a", "b", "c", "")}, "the feature '' needs a name"),
     "features that are numbers": ({"features": (0, 1, 2, 3)}, "the feature 0 is no text"),

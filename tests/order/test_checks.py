@@ -146,21 +146,21 @@ async def test_a_plan_tells_that_as_a_head_a_commit_would_wait_for_its_checks(st
     commit = strict.commit(branch="other")
     strict.checks.red[commit] = "test runs"
     plan = await strict.scheduler.plan("iris", commit)
-    assert plan.steps[0] == "as a head it would wait for its checks: test runs"
+    assert plan.steps[0] == "if it were the head, it would wait for its checks: test runs"
     waiting = strict.scheduler.looks.waiting("iris")
     assert waiting is None or waiting.commit != commit
     strict.checks.red.clear()
-    assert (await strict.scheduler.plan("iris", commit)).steps[0] == "as a head it would be deployed"
+    assert (await strict.scheduler.plan("iris", commit)).steps[0] == "if it were the head, it would be deployed"
 
 
 async def test_a_plan_tells_why_a_head_was_skipped_and_that_one_is_wanted_already(strict: Works) -> None:
     commit = strict.commit()
     await strict.becomes(await strict.deployed(commit), Status.LIVE)
     plan = await strict.scheduler.plan("iris", None)
-    assert plan.steps[0] == "as a head it would change nothing: it was wanted last"
+    assert plan.steps[0] == "if it were the head, it would change nothing: it was wanted last"
     await strict.told(strict.commit(subject="Fix a typo [skip ci]"))
     plan = await strict.scheduler.plan("iris", None)
-    assert plan.steps[0] == "as a head it would be skipped: the commit's message says [skip ci]"
+    assert plan.steps[0] == "if it were the head, it would be skipped: the commit's message says [skip ci]"
 
 
 @pytest.mark.parametrize(("age", "pause"), [(0, 5), (40, 5), (100, 10), (10_000, 60)])

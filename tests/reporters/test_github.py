@@ -204,7 +204,7 @@ async def test_a_repository_that_is_refused_waits_for_a_person_and_is_told_once(
         assert said == (
             "github refuses the report of iris: GitHub answered 404 to POST /repos/acme/iris/deployments: Not Found (the token "
             "or the App must have access to this repository, with the rights that docs/github.md names); it waits until that "
-            "is mended"
+            "is corrected"
         )
         hub.repositories.add("acme/iris")
         await store.subscribe({"github": list(Status)})

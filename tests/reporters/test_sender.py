@@ -87,4 +87,4 @@ async def test_what_is_too_old_is_not_told(store: Store, events: Events, caplog:
     with suppress(TimeoutError):
         await send_all(sender)
     assert reporter.taken == []
-    assert "1 report for scripted waited too long" in caplog.text
+    assert "Gave up 1 report for scripted" in caplog.text

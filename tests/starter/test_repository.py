@@ -117,7 +117,7 @@ def test_both_dockerfiles_begin_alike_so_that_what_is_installed_is_built_once() 
 
 @pytest.mark.parametrize("name", ["", "My Model", "..", "a/b", "-a", "a-", "a" * 41, "größe", "a\n"])
 def test_a_name_that_an_app_cannot_have_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RequestRefused, match="is no name for a model") as refused:
+    with pytest.raises(RequestRefused, match="is not a valid name for a model") as refused:
         make(Starter(name, "iris"), tmp_path)
     assert "lower-case letters" in refused.value.hint
     assert not list(tmp_path.iterdir())
@@ -127,7 +127,7 @@ def test_a_name_that_an_app_cannot_have_is_refused(tmp_path: Path, name: str) ->
     "address", ["https://ada:token@github.com/acme/x.git", "acme", "./x.git", "https://a/b c", '/srv/"x".git', ""]
 )
 def test_an_address_that_a_config_cannot_have_is_refused(tmp_path: Path, address: str) -> None:
-    with pytest.raises(RequestRefused, match="is no address of a repository"):
+    with pytest.raises(RequestRefused, match="is not the address of a repository"):
         make(Starter("churn", "iris", address), tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -78,7 +78,7 @@ def _wheels() -> bytes:
 def ensure(engine: Engine, progress: Progress) -> str:
     """Make the image if it is missing; its name. Unavailable where such a container cannot be had."""
     if not can_install():
-        raise Unavailable("a container with systemd takes root on Debian")
+        raise Unavailable("a container with systemd needs root on Debian")
     api, name = engine.api(timeout=600), image()
     if not images.present(api, name):
         with progress.step("making a Debian with systemd as process 1"):

@@ -72,7 +72,7 @@ def root(suite: str, progress: Progress) -> Root:
     """The root of `suite`, made if it is missing; Unavailable, with the reason, where that is not possible."""
     path = directory() / "roots" / suite
     if not can_install():
-        raise Unavailable(f"an engine of Debian {suite} takes root on Debian")
+        raise Unavailable(f"an engine of Debian {suite} needs root on Debian")
     with locked(f"root-{suite}"):
         if not path.exists():
             ensure_packages("debootstrap", progress=progress)

@@ -92,7 +92,7 @@ def test_a_receiver_that_is_away_costs_nothing_but_one_warning(
     assert time.monotonic() - began < 0.5, "the end of the daemon waits for no receiver"
     exporter._thread.join(20)
     (warned,) = [record.getMessage() for record in caplog.records]
-    assert warned.startswith("Traces are lost, the receiver is away: ")
+    assert warned.startswith("Traces are lost, the receiver does not take them: ")
 
 
 def test_without_the_extra_a_warning_says_what_to_install(

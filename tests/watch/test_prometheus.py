@@ -35,8 +35,8 @@ def test_one_finite_number_is_read(content: bytes, number: float) -> None:
     ("status", "content", "trouble"),
     [
         (200, _vector(), "the query gives nothing: no series matches it"),
-        (200, _vector("NaN"), "the query gives NaN, which is no number"),
-        (200, _vector("+Inf"), "the query gives +Inf, which is no number"),
+        (200, _vector("NaN"), "the query gives NaN, which is not a number"),
+        (200, _vector("+Inf"), "the query gives +Inf, which is not a number"),
         (200, _vector("NaN", "2"), "the query gives 2 series, and must give one: sum(...) makes one of them"),
         (200, _vector("1", "2"), "the query gives 2 series, and must give one: sum(...) makes one of them"),
         (
@@ -49,14 +49,14 @@ def test_one_finite_number_is_read(content: bytes, number: float) -> None:
             b'{"status":"error","errorType":"bad_data","error":"1:5: parse error"}',
             "the query fails (400): bad_data: 1:5: parse error",
         ),
-        (401, b"<html>", "it answers 401: it wants to know who asks, so set token or headers"),
-        (502, b"<html>Bad Gateway</html>", "the answer (502) is not that of a Prometheus"),
-        (200, b"[]", "the answer (200) is not that of a Prometheus"),
+        (401, b"<html>", "it answers 401: it needs a valid login: set token or headers"),
+        (502, b"<html>Bad Gateway</html>", "the answer (502) is not from Prometheus"),
+        (200, b"[]", "the answer (200) is not from Prometheus"),
         (200, b'{"status":"success"}', "the query gives a None, and must give one number"),
         (
             200,
             b'{"status":"success","data":{"resultType":"vector","result":[{}]}}',
-            "the answer is not that of a Prometheus: a vector",
+            "the answer is not from Prometheus: a vector",
         ),
     ],
 )
@@ -106,7 +106,7 @@ async def _asked(*answers: tuple[int, bytes], looks: int) -> tuple[list[str], Qu
 
 async def test_two_answers_above_the_limit_running_are_enough() -> None:
     said, query = await _asked((200, _vector("0.1")), (200, _vector("0.7")), (200, _vector("0.9")), looks=3)
-    assert said == ["", "", "Prometheus says 0.7 and 0.9 to the query, at most 0.5 is allowed"]
+    assert said == ["", "", "Prometheus answers 0.7 and 0.9 to the query, at most 0.5 is allowed"]
     result = query.result()
     assert (result.verdict, result.moment) == ("failed", "after")
     assert result.figures == {"answers": 3, "at_most": 0.5, "last": 0.9, "highest": 0.9}
@@ -115,7 +115,10 @@ async def test_two_answers_above_the_limit_running_are_enough() -> None:
 async def test_one_answer_above_the_limit_is_a_warning() -> None:
     said, query = await _asked((200, _vector("0.7")), (200, _vector("0.1")), looks=3)
     assert said == [""] * 3
-    assert (query.result().verdict, query.result().detail) == ("warned", "1 of 3 answers above 0.5, but no two running")
+    assert (query.result().verdict, query.result().detail) == (
+        "warned",
+        "1 of 3 answers above 0.5, but never two in a row",
+    )
 
 
 async def test_a_token_and_headers_go_with_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,11 +139,11 @@ async def test_a_token_that_cannot_be_read_or_sent_is_the_cause_of_a_warning(
         monkeypatch.setenv("SOMEWHERE", token)
     query = Query(Prometheus(url="http://127.0.0.1:9", query="up", at_most=1, token="env:SOMEWHERE"), 30.0)
     assert await query.look() == ""
-    assert query.result().detail.startswith("no number came of the query: watch.prometheus.token: ")
+    assert query.result().detail.startswith("the query gave no number: watch.prometheus.token: ")
 
 
 def test_who_asks_is_said_once() -> None:
-    with pytest.raises(ValidationError, match="token and headers both say who asks"):
+    with pytest.raises(ValidationError, match="token and headers both set Authorization"):
         Prometheus(url="http://127.0.0.1:9", query="up", at_most=1, token="env:A", headers={"authorization": "Basic x"})
 
 
@@ -160,13 +163,13 @@ async def test_a_query_that_never_gives_a_number_is_a_warning_with_the_cause() -
     said, query = await _asked((200, _vector()), looks=2)
     assert said == ["", ""]
     assert query.result().verdict == "warned"
-    assert query.result().detail == "no number came of the query: the query gives nothing: no series matches it"
+    assert query.result().detail == "the query gave no number: the query gives nothing: no series matches it"
 
 
 async def test_a_prometheus_that_does_not_answer_is_a_warning() -> None:
     query = Query(Prometheus(url="http://127.0.0.1:9", query="up", at_most=1), 30.0)
     assert await query.look() == ""
-    assert query.result().detail.startswith("no number came of the query: http://127.0.0.1:9 does not answer: ")
+    assert query.result().detail.startswith("the query gave no number: http://127.0.0.1:9 does not answer: ")
 
 
 @pytest.mark.slow
@@ -177,14 +180,14 @@ async def test_a_real_prometheus_gives_numbers_and_says_what_is_none() -> None:
         for text in ("up", "scalar(vector(3))", "vector(1/3)", "absent_metric", "vector(0)/0", two, "up[5s]", "up["):
             query = Query(Prometheus(url=url, query=text, at_most=0.5), 30.0)
             looks = [await query.look() for _ in range(2)]
-            said[text] = looks[1] or query.result().detail.removeprefix("no number came of the query: ")
+            said[text] = looks[1] or query.result().detail.removeprefix("the query gave no number: ")
     assert said.pop("up[").startswith("the query fails (400): bad_data: ")
     assert said == {
-        "up": "Prometheus says 1 and 1 to the query, at most 0.5 is allowed",
-        "scalar(vector(3))": "Prometheus says 3 and 3 to the query, at most 0.5 is allowed",
+        "up": "Prometheus answers 1 and 1 to the query, at most 0.5 is allowed",
+        "scalar(vector(3))": "Prometheus answers 3 and 3 to the query, at most 0.5 is allowed",
         "vector(1/3)": "at most 0.333333 in 2 answers, 0.5 is allowed",
         "absent_metric": "the query gives nothing: no series matches it",
-        "vector(0)/0": "the query gives NaN, which is no number",
+        "vector(0)/0": "the query gives NaN, which is not a number",
         two: "the query gives 2 series, and must give one: sum(...) makes one of them",
         "up[5s]": "the query gives a matrix, and must give one number",
     }

@@ -27,7 +27,7 @@ async def _looks(sign: Replays, count: int) -> list[str]:
 async def test_two_failed_replays_running_are_enough() -> None:
     sign = Replays(Answers(GOOD, BAD, BAD))
     said = await _looks(sign, 3)
-    assert said == ["", "", f"its golden answers were wrong 2 times running: {BAD.detail}"]
+    assert said == ["", "", f"its golden answers were wrong 2 times in a row: {BAD.detail}"]
     result = sign.result()
     assert (result.verdict, result.moment, result.rows) == ("failed", "after", BAD.rows)
     assert result.figures == {"replays": 3, "failed": 2}
@@ -39,7 +39,7 @@ async def test_failed_replays_with_a_good_one_between_are_only_told() -> None:
     result = sign.result()
     assert (result.verdict, result.detail) == (
         "warned",
-        f"2 of 4 replays failed, but no two running: {BAD.detail}",
+        f"2 of 4 replays failed, but never two in a row: {BAD.detail}",
     )
 
 

@@ -183,7 +183,7 @@ def _running() -> FakeTarget:
 async def test_each_release_is_asked_the_golden_file_of_its_own_commit_without_a_line_in_the_log() -> None:
     golden, log = Golden(2), FakeLog()
     reason = await (await _begun(_running(), golden, log)).run(Told())
-    assert reason == "its golden answers were wrong 2 times running: case 1 differs"
+    assert reason == "its golden answers were wrong 2 times in a row: case 1 differs"
     assert golden.commits == {1: OLD.commit, 2: LIVE.commit}
     assert log.text == ""
 

@@ -28,7 +28,7 @@ async def deploy(app: str, request: Request, services: Given, caller: Deployer) 
             **{name: name in given for name in ("rebuild", "prove", "accept_changes")},
         )
     except ValidationError as exc:
-        what = "a commit is named by its SHA, a branch or a tag: no space in it, and no hyphen in front"
+        what = "expected a SHA, branch or tag: no space in it, and no hyphen in front"
         raise RequestRefused(422, what) from exc
     wishes = asked.model_dump(exclude={"commit"})
     return _to(await services.scheduler.deploy(app, asked.commit, caller.name, **wishes))
@@ -41,7 +41,7 @@ async def rollback(app: str, request: Request, services: Given, caller: Deployer
     try:
         asked = RollbackAsked.model_validate({"to": to or None})
     except ValidationError as exc:
-        raise RequestRefused(422, "a release is named by its number") from exc
+        raise RequestRefused(422, "expected the number of a release") from exc
     return _to(await services.scheduler.rollback(app, asked.to, caller.name))
 
 

@@ -28,7 +28,7 @@ _POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancest
 # What a page says after a button whose outcome is not seen on it.
 _NOTES = {
     "scaled": "The number of pods was changed.",
-    "redelivered": "The delivery was taken once more: deployd looks at the remote.",
+    "redelivered": "The delivery is processed again: deployd looks at the remote.",
 }
 _HEADERS = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
 

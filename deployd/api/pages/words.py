@@ -144,7 +144,7 @@ def app_state(app: AppAnswer) -> str:
 _UNWELL = {
     "unready": "runs but is not ready",
     "down": "does not serve as it should",
-    "unknown": "cannot be asked how it is",
+    "unknown": "cannot be checked",
 }
 
 
@@ -174,7 +174,7 @@ def remarks(app: AppAnswer, now: datetime) -> Iterator[Remark]:
         yield Remark("wait", name, f"{name} was paused{by}: {waits} until it is resumed.", here)
     yield from _remote(app, now)
     if app.older_config:
-        yield Remark("wait", name, f"{name} runs with an older config. A restart rolls the present one out.", here)
+        yield Remark("wait", name, f"{name} runs with an older config. A restart rolls out the current one.", here)
     if app.watched is not None and app.live is not None:
         until = f"{app.watched.until.astimezone(UTC):%H:%M:%S} UTC"
         text = f"{name}/{app.live.number} is watched until {until}; {name}/{app.watched.standby} stands by."

@@ -18,7 +18,7 @@ from deployd.tasks import uninterrupted
 
 logger = logging.getLogger(__name__)
 
-# A container that somebody is just removing is made anew.
+# A container that somebody is removing is made again.
 _TRIES = 3
 
 

@@ -28,6 +28,6 @@ async def require_admission(
     if image != release.image:
         raise RolloutFailed(
             f"the cluster replaces the image {release.image} by {image}",
-            hint="let its webhook or policy spare this Deployment: deployd proves the image that it names",
+            hint="exclude this Deployment from that webhook or policy: only the image that deployd proved may run",
         )
     return would

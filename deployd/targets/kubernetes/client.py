@@ -161,7 +161,7 @@ class Cluster:
                     await self._renew(known)
                     raise Unavailable(expired.message, hint="try again") from expired
                 except aiohttp.WSServerHandshakeError as exc:
-                    raise Refused(exc.status, exc.message, f"{path}: the API server opens no WebSocket") from exc
+                    raise Refused(exc.status, exc.message, f"{path}: the API server does not open a WebSocket") from exc
                 async with opened:
                     yield opened
 

@@ -37,7 +37,7 @@ def patched(template: Json, content: bytes, file: str, container: str) -> Json:
         raise RolloutFailed(f"{file} changes the image of container {container}", hint="deployd sets the image")
     labels = (result.get("metadata") or {}).get("labels") or {}
     if changed := [key for key, value in template["metadata"]["labels"].items() if labels.get(key) != value]:
-        raise RolloutFailed(f"{file} changes the label {changed[0]}", hint="it is deployd's")
+        raise RolloutFailed(f"{file} changes the label {changed[0]}", hint="deployd sets it itself")
     return result
 
 
@@ -46,12 +46,12 @@ def _read(content: bytes, file: str) -> Json:
     shape = "expected a part of a Deployment, as in `spec: {template: {spec: {…}}}`"
     try:
         if len(content) > _LONGEST or any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content)):
-            raise RolloutFailed(f"{file} is longer than 256 KiB or has aliases (*name)", hint="write it out")
+            raise RolloutFailed(f"{file} is longer than 256 KiB or has aliases (*name)", hint="write out each value")
         patch = yaml.safe_load(content)
     except (yaml.YAMLError, RecursionError, ValueError) as exc:
         raise RolloutFailed(f"{file} is not YAML: {' '.join(str(exc).split())[:300]}", hint=shape) from exc
     if not isinstance(patch, dict) or not isinstance(patch.get("spec"), dict):
-        raise RolloutFailed(f"{file} is no patch", hint=shape)
+        raise RolloutFailed(f"{file} is not a patch", hint=shape)
     if patch.get("kind", "Deployment") != "Deployment":
         raise RolloutFailed(f"{file} patches a {patch['kind']}", hint=shape)
     beyond = [f"spec.{key}" for key in patch["spec"] if key != "template"]
@@ -76,7 +76,9 @@ def _merged_table(base: Json, patch: Json, file: str) -> Json:
     for key, value in patch.items():
         if str(key).startswith("$"):
             if key != _DIRECTIVE or value not in {"replace", "merge", "delete"}:
-                raise RolloutFailed(f"{file}: unknown directive {key}: {value}", hint="$patch: replace, or delete")
+                raise RolloutFailed(
+                    f"{file}: unknown directive {key}: {value}", hint="write $patch: replace, or $patch: delete"
+                )
         elif value is None or (isinstance(value, dict) and value.get(_DIRECTIVE) == "delete"):
             result.pop(key, None)
         else:

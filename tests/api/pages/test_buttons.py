@@ -111,14 +111,14 @@ async def test_a_redelivery_decides_a_head_again_whose_deploy_failed(tmp_path: P
         daemon.builder.broken.clear()
         answer = await client.post("/deliveries/guid%201/redeliver")
         assert answer.headers["location"] == "/deliveries?done=redelivered"
-        assert "taken once more" in (await client.get(answer.headers["location"])).text
+        assert "processed again" in (await client.get(answer.headers["location"])).text
 
 
 @pytest.mark.parametrize(
     ("path", "data", "status", "said"),
     [
         ("/apps/iris/rollback", {"to": ""}, 409, "Iris has no live release to go back from."),
-        ("/apps/iris/rollback", {"to": "x"}, 422, "A release is named by its number."),
+        ("/apps/iris/rollback", {"to": "x"}, 422, "Expected the number of a release."),
         ("/apps/iris/deploy", {"commit": "-x"}, 422, "no hyphen in front"),
         ("/apps/iris/scale", {"replicas": "-1"}, 422, "The number of pods is between 0 and 1000."),
         ("/apps/iris/scale", {"replicas": "2"}, 409, "Iris runs on Docker, which has no replicas."),

@@ -115,7 +115,7 @@ def test_what_a_person_should_know_of_an_app_is_said_with_the_worst_first() -> N
         ("wait", "iris was paused by ada: 2 deploys wait until it is resumed."),
         ("wait", "iris: its remote could not be looked at for 5 min: the remote is away"),
         ("wait", "iris: bbbbbbbb has waited for its checks for 5 min: test is not finished"),
-        ("wait", "iris runs with an older config. A restart rolls the present one out."),
+        ("wait", "iris runs with an older config. A restart rolls out the current one."),
         ("run", "iris/41 is watched until 12:00:30 UTC; iris/40 stands by."),
     ]
 

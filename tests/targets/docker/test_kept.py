@@ -202,7 +202,7 @@ async def test_an_image_that_is_gone_with_its_container_is_told_with_what_can_be
     assert health.detail.startswith(
         f"its container was removed; it cannot be restored: the image of {NAME}/1 is no longer"
     )
-    assert health.detail.endswith(f"no image of an earlier release is left: `deployd deploy {NAME}` builds it anew")
+    assert health.detail.endswith(f"no image of an earlier release is left: `deployd deploy {NAME}` builds it again")
 
 
 async def test_a_switch_at_haproxy_that_is_not_ours_is_undone(kept: Kept) -> None:

@@ -81,9 +81,9 @@ def test_the_given_template_is_not_changed() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is no patch"),
-        ("[1]", "is no patch"),
-        ("spec: 5", "is no patch"),
+        ("", "is not a patch"),
+        ("[1]", "is not a patch"),
+        ("spec: 5", "is not a patch"),
         ("a: [", "is not YAML"),
         ("a: &x [1]\nspec: *x", "has aliases"),
         ("kind: Service\nspec: {template: {}}", "patches a Service"),
