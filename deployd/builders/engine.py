@@ -89,7 +89,7 @@ class EngineBuilder:
 
     async def trim(self, limit_bytes: int, *, dry_run: bool = False) -> int:
         """See ports.Builder. The classic builder's cache is the unnamed layers of builds; only those that our builds made go, the
-        oldest first. BuildKit's cache is not touched. While a build runs, nothing goes: it may stand on any layer."""
+        oldest first. BuildKit's cache is not touched. While a build runs, nothing goes: it may build on any layer."""
         async with self._trimming, self._engine() as engine:
             if self._building:
                 return 0

@@ -86,7 +86,7 @@ async def trim(engine: EngineClient, unnamed: UnnamedImages, limit_bytes: int, *
 async def left(engine: EngineClient, told: Iterable[str], cached: Collection[str], began: float) -> list[str]:
     """The unnamed layers that a build made, by the ids that it told, those of them that it took from the cache, and its start.
 
-    What came from the cache, or is older than the build, another program may have made, and may stand on."""
+    What came from the cache, or is older than the build, another program may have made, and may build on."""
     if await engine.is_podman():
         made = made_on_the_way(await engine.images.all(), told, began)
     else:

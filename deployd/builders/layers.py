@@ -19,7 +19,7 @@ def to_trim(listed: Sequence[Mapping[str, Any]], ours: Collection[str], limit_by
     """The ids of the layers to remove, in order, and the bytes that each takes, so that at most `limit_bytes` of cache are left.
 
     `listed` is the engine's list of all images, `ours` are the ids of the layers that our builds made. A layer goes after those
-    that stand on it, and otherwise the oldest goes first.
+    that build on it, and otherwise the oldest goes first.
     """
     results = _results(listed)
     cache = list(_cache(listed, ours, results))
@@ -58,7 +58,7 @@ def made_last(listed: Sequence[Mapping[str, Any]], below: Collection[str], began
 
 
 def _results(listed: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """The images whose own step set our labels, as only the last steps of a build do: what stands on an image has its labels."""
+    """The images whose own step set our labels, as only the last steps of a build do: an image has the labels of its base."""
     labels = {image["Id"]: _labels(image) for image in listed}
     return frozenset(image["Id"] for image in listed if labels[image["Id"]] not in ({}, labels.get(image["ParentId"])))
 

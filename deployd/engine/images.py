@@ -106,7 +106,7 @@ class EngineImages:
     async def remove(self, image: str) -> frozenset[str]:
         """Remove a name, or an image by its id; the ids of what is gone with it. Refused with 409 when something needs it.
 
-        The unnamed layers below it stay (noprune): a build that runs now, ours or not, may stand on one of them.
+        The unnamed layers below it stay (noprune): a build that runs now, ours or not, may build on one of them.
         """
         query = f"images/{image}?noprune=1"
         done = await self._connection.find(f"removing {image}", query, "DELETE") or []

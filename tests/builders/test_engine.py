@@ -223,7 +223,7 @@ async def test_the_layers_of_a_build_that_was_cut_off_are_settled_once_its_prese
 async def test_a_layer_that_another_made_meanwhile_stays_when_a_build_took_it_from_the_cache(
     base_images: Engine, leaks: Leaks, tmp_path: Path
 ) -> None:
-    """The other build may stand on it between two of its steps."""
+    """The other build may build on it between two of its steps."""
     leaks.expect("image deployd/*/iris:*")
     builder, log, began = a_builder(base_images, tmp_path), TellingLog("started\n"), int(time.time())
     ours = f"RUN echo {leaks.instance}; echo started; until [ -s /go ]; do sleep 0.1; done"

@@ -21,12 +21,12 @@ def test_within_the_limit_nothing_goes() -> None:
     assert to_trim(CHAIN, OURS, 60 * MB) == []
 
 
-def test_a_layer_goes_after_those_that_stand_on_it_and_counts_only_for_its_own_bytes() -> None:
+def test_a_layer_goes_after_those_that_build_on_it_and_counts_only_for_its_own_bytes() -> None:
     assert to_trim(CHAIN, OURS, 0) == [("model", 9 * MB), ("copy", 1 * MB), ("pip", 50 * MB)]
     assert to_trim(CHAIN, OURS, 55 * MB) == [("model", 9 * MB)]
 
 
-def test_what_a_named_image_stands_on_is_no_cache() -> None:
+def test_the_layers_that_a_named_image_builds_on_are_no_cache() -> None:
     named = layer("image", "copy", 4, 152, "deployd/here/iris:1")
     assert to_trim([*CHAIN, named], OURS, 0) == [("model", 9 * MB)]
 
@@ -67,13 +67,13 @@ def test_a_result_without_a_name_goes_also_within_the_limit() -> None:
     assert [name for name, _ in going] == ["other", "result"]
 
 
-def test_a_layer_that_has_the_label_from_what_it_stands_on_is_cache() -> None:
+def test_a_layer_that_has_the_label_from_its_base_layer_is_cache() -> None:
     base = labelled(layer("base", "", 0, 100, "deployd/here/base:1"), "a")
     chain = [base, labelled(layer("pip", "base", 1, 150), "a"), labelled(layer("result", "pip", 2, 150), "b")]
     assert [name for name, _ in to_trim(chain, {"pip", "result"}, 99 * MB)] == ["result"]
 
 
-def test_what_was_made_last_is_young_unnamed_and_stands_on_what_the_build_made() -> None:
+def test_what_was_made_last_is_young_unnamed_and_builds_on_what_the_build_made() -> None:
     others = [layer("named", "model", 5, 1, "mine:1"), layer("far", "last", 5, 1), layer("theirs", "base", 5, 1)]
     listed = [*CHAIN, layer("old", "model", 3, 1), layer("last", "model", 4, 1), *others]
     assert made_last(listed, {"model"}, 3.5) == ["last"]

@@ -32,7 +32,7 @@ _USERS = {
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What the cluster stands on: its state directory, the programs, the engine, docker0's address, the host's resolvers."""
+    """What the cluster needs: its state directory, the programs, the engine, docker0's address, the host's resolvers."""
 
     state: Path
     binaries: Path

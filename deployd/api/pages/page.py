@@ -53,7 +53,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One kind of page. `parts` in the order in which they stand on it."""
+    """One kind of page. `parts` in the order in which they are on it."""
 
     parts: Sequence[Part]
 

@@ -1,4 +1,4 @@
-"""The pages as HTML: what stands on each, what a role does not see, and how they answer when something is wrong."""
+"""The pages as HTML: what each shows, what a role does not see, and how they answer when something is wrong."""
 
 import asyncio
 from collections.abc import AsyncIterator
