@@ -26,7 +26,7 @@ from deployd.watch.requests import Baseline
 from deployd.watch.stage import OneWatch, Watch
 
 Began = Callable[[OneWatch], None]
-GiveBack = Callable[[str, Sequence[GateResult]], Awaitable[float]]
+ReturnTraffic = Callable[[str, Sequence[GateResult]], Awaitable[float]]
 """Returns the traffic of a release for a reason and what its watch has found; the seconds until it had moved."""
 
 
@@ -49,9 +49,15 @@ class Aftermath:
         self._pruner = Pruner(store, logs, builder, cache_limit)
 
     async def watch(
-        self, app: App, live: Deploy, in_flight: InFlight, baseline: Baseline, began: Began, give_back: GiveBack
+        self,
+        app: App,
+        live: Deploy,
+        in_flight: InFlight,
+        baseline: Baseline,
+        began: Began,
+        return_traffic: ReturnTraffic,
     ) -> None:
-        """Watch `live` beside the release that stands by for it, and return the traffic by `give_back` if it turns bad.
+        """Watch `live` beside the release that stands by for it, and return the traffic by `return_traffic` if it turns bad.
 
         `began` gets the watch, once it has begun. Meanwhile other containers of the app are drained, and its hooks run.
         """
@@ -68,7 +74,7 @@ class Aftermath:
                 await recorder.tell("watch", f"watched until {until}; {standby.name} stands by")
                 if reason := log.redact(await watching.run(partial(recorder.tell, "watch"))):
                     log.write(f"the traffic returns: {reason}\n")
-                    took = await give_back(reason, watching.results(log))
+                    took = await return_traffic(reason, watching.results(log))
                     log.write(f"the traffic was back at {standby.name} {took:.3f} s after the verdict\n")
                     await watching.look_again()
                     await self._record(live, watching.results(log))

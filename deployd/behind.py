@@ -17,7 +17,7 @@ from deployd.domain import Deploy, GateResult
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.keeper import Keeper
 from deployd.ports.target import InFlight, Target
-from deployd.returning import give_back
+from deployd.returning import return_traffic
 from deployd.store.store import Store
 from deployd.tasks import stop, uninterrupted
 from deployd.watch.requests import Baseline
@@ -95,7 +95,7 @@ class Behind:
         if self._interrupted:
             await self.follow()
 
-    async def go_back(self, to: int | None, why: str) -> Deploy | None:
+    async def return_by_hand(self, to: int | None, why: str) -> Deploy | None:
         """Return the traffic of a watched release at once, for a person. The deploy that is live then.
 
         None when nothing is watched, when another release than the one that stands by is meant (`to`), or when that one is not
@@ -137,9 +137,9 @@ class Behind:
         self._in_watch = True
         try:
             if live.returning:  # the target was away when it was to return
-                await self._give_back(app, live, live.returning)
+                await self._return_traffic(app, live, live.returning)
             else:
-                returning = partial(self._give_back, app, live)
+                returning = partial(self._return_traffic, app, live)
                 await self._aftermath.watch(app, live, self._in_flight, self._baseline, self._begun, returning)
         except RolloutFailed as exc:
             logger.error("%s stays live though it has failed its watch: %s", live.name, exc)
@@ -157,13 +157,13 @@ class Behind:
         if asked is not None and not asked.done():
             asked.set_result(back)
 
-    async def _give_back(self, app: App, live: Deploy, reason: str, results: Sequence[GateResult] = ()) -> float:
+    async def _return_traffic(self, app: App, live: Deploy, reason: str, results: Sequence[GateResult] = ()) -> float:
         return await uninterrupted(self._returned(app, live, reason, results))
 
     async def _returned(self, app: App, live: Deploy, reason: str, results: Sequence[GateResult]) -> float:
         await self._keeper.step_back()
         try:
-            back, took = await give_back(self._store, self._target_of(app), app, live, reason, results)
+            back, took = await return_traffic(self._store, self._target_of(app), app, live, reason, results)
         finally:
             self._keeper.resume()
         self._answer(back)

@@ -21,7 +21,7 @@ from deployd.domain import Deploy, Health
 from deployd.errors import DeploydError, RolloutFailed, Unavailable
 from deployd.logs.log import DaemonLog
 from deployd.ports.target import Target
-from deployd.returning import give_back, is_watched
+from deployd.returning import is_watched, return_traffic
 from deployd.status import Status
 from deployd.store.store import Store
 from deployd.tasks import stop, uninterrupted
@@ -132,7 +132,7 @@ class Keeper:
                 await self._store.advance(deploy, Status.QUEUED, reason="interrupted by a restart")
         if (live := await self._live()) is not None and live.returning:
             with suppress(RolloutFailed):  # what stands by cannot serve: the live release stays
-                await uninterrupted(give_back(self._store, target, app, live, live.returning))
+                await uninterrupted(return_traffic(self._store, target, app, live, live.returning))
         await self.settle()
         return await self._live()
 

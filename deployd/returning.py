@@ -25,7 +25,7 @@ def is_watched(app: App, deploy: Deploy) -> bool:
     return app.watch is not None and deploy.rollback_to is None
 
 
-async def give_back(
+async def return_traffic(
     store: Store, target: Target, app: App, live: Deploy, reason: str, results: Sequence[GateResult] = ()
 ) -> tuple[Deploy, float]:
     """Return the traffic of `live` for what its watch has found; the release that is live then, and the seconds until the
@@ -40,7 +40,7 @@ async def give_back(
     intent = asyncio.ensure_future(store.begin_return(live, reason, results))
     await asyncio.wait({intent}, timeout=_RECORD_SECONDS)
     try:
-        await target.give_back(app, standby)
+        await target.return_traffic(app, standby)
         took = time.monotonic() - began
     except RolloutFailed:
         await intent

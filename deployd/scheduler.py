@@ -171,7 +171,7 @@ class Scheduler:
             to = state.live.standby
         if state.at_rest and (lane := self._lanes.get(name)) is not None:
             why = by_hand("rolled back", by)
-            if (back := await lane.behind.go_back(to, why)) is not None:
+            if (back := await lane.behind.return_by_hand(to, why)) is not None:
                 return back
         if to is None:
             assert state.live is not None  # noqa: S101 - see above

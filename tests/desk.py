@@ -194,7 +194,7 @@ class FakeTarget:
     async def asked(self, app: App, deploy: Deploy) -> AsyncIterator[Candidate | None]:
         yield None
 
-    async def give_back(self, app: App, deploy: Deploy) -> None:
+    async def return_traffic(self, app: App, deploy: Deploy) -> None:
         self.live[app.name] = deploy.number
 
     async def sweep(

@@ -314,7 +314,7 @@ class FakeTarget:
         runs = deploy.number in self.containers.get(app.name, set()) and deploy.image is not None
         yield Candidate(app, deploy, "http://192.0.2.1", cast("Image", deploy.image)) if runs else None
 
-    async def give_back(self, app: App, deploy: Deploy) -> None:
+    async def return_traffic(self, app: App, deploy: Deploy) -> None:
         if deploy.number not in self.containers.get(app.name, set()):
             raise RolloutFailed(f"{deploy.name} does not start")
         self._serving[app.name] = deploy.number

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from deployd.aftermath import Aftermath, Began, GiveBack
+from deployd.aftermath import Aftermath, Began, ReturnTraffic
 from deployd.backoff import Backoff
 from deployd.config.app import App
 from deployd.config.daemon import Config, Retention
@@ -118,11 +118,17 @@ class ScriptedAftermath(Aftermath):
         self.verdicts: asyncio.Queue[str] = asyncio.Queue()  # a test puts them in: an empty one is good
 
     async def watch(
-        self, app: App, live: Deploy, in_flight: InFlight, baseline: Baseline, began: Began, give_back: GiveBack
+        self,
+        app: App,
+        live: Deploy,
+        in_flight: InFlight,
+        baseline: Baseline,
+        began: Began,
+        return_traffic: ReturnTraffic,
     ) -> None:
         self.watched.put_nowait(live.number)
         if reason := await self.verdicts.get():
-            await give_back(reason, ())
+            await return_traffic(reason, ())
 
     async def follow(self, app: App, deploy: Deploy, retention: Retention, in_flight: InFlight) -> None:
         self.in_flight = in_flight
@@ -141,7 +147,7 @@ class World:
     def __init__(self) -> None:
         self.numbers: dict[str, int | None] = {}  # by app
         self.restored: list[int] = []
-        self.giving_back = asyncio.Event()
+        self.returning = asyncio.Event()
         self.removed: list[str] = []
         self.trouble: list[DeploydError] = []  # what the next questions are answered with
         self.refused: list[DeploydError] = []  # what the next restores end with
@@ -191,8 +197,8 @@ class World:
         self.numbers[app.name] = deploy.number
         return self.made_anew
 
-    async def give_back(self, app: App, deploy: Deploy) -> None:
-        self.giving_back.set()
+    async def return_traffic(self, app: App, deploy: Deploy) -> None:
+        self.returning.set()
         if self.slow is not None:
             await self.slow.wait()
         if self.refused:

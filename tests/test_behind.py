@@ -70,7 +70,7 @@ async def test_the_keeper_does_not_repair_what_returns(bench: Bench) -> None:
     await _watched(bench)
     bench.world.slow = asyncio.Event()
     bench.aftermath.verdicts.put_nowait("bad")
-    await bench.world.giving_back.wait()
+    await bench.world.returning.wait()
     bench.world.number = None
     bench.lane.keeper.look()
     await asyncio.sleep(0.05)
@@ -117,7 +117,7 @@ async def test_a_cut_over_waits_for_a_return_that_has_begun(bench: Bench) -> Non
     newer = await bench.begins(C)
     bench.world.slow = asyncio.Event()
     bench.aftermath.verdicts.put_nowait("bad")
-    await bench.world.giving_back.wait()
+    await bench.world.returning.wait()
     held.go_on.set()
     await asyncio.sleep(0.05)
     assert await _served(bench) == (2, 2)

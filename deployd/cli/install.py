@@ -1,4 +1,4 @@
-"""The commands that make deployd a service of this machine, and take it back."""
+"""The commands that install deployd as a service of this machine, and uninstall it."""
 
 import asyncio
 import importlib.metadata
@@ -56,7 +56,7 @@ def uninstall(
         bool, typer.Option("--purge", help="Also remove the config, the secrets, the history and the account.")
     ] = False,
 ) -> None:
-    """Take back what `deployd install` made, and say what goes on serving.
+    """Remove what `deployd install` made, and print what goes on serving.
 
     Releases and gateway are not stopped. Config, secrets, history and account stay unless --purge is given.
     """

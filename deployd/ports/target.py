@@ -159,7 +159,7 @@ class Target(Protocol):
         runs."""
         ...
 
-    async def give_back(self, app: App, deploy: Deploy) -> None:
+    async def return_traffic(self, app: App, deploy: Deploy) -> None:
         """Send the traffic back to the release `deploy`, which stands by: at once where it runs. Idempotent. RolloutFailed when
         it cannot serve."""
         ...

@@ -180,7 +180,7 @@ async def test_a_release_that_stands_by_has_the_traffic_again_though_the_rest_wa
     await world.target.sweep(world.app, 2, FakeLog(), standby=1)
     assert await world.serving() == 2
     for _ in range(2):
-        await world.target.give_back(world.app, world.deploy(1))
+        await world.target.return_traffic(world.app, world.deploy(1))
     assert (await world.serving(), await world.health(1)) == (1, "ok")
 
 

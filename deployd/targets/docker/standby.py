@@ -59,7 +59,7 @@ async def asked(app: App, deploy: Deploy, containers: Containers, gateway: Gatew
     return Candidate(app, deploy, address, deploy.image, headers_of(app, secure=gateway.secure))
 
 
-async def give_back(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> None:
+async def return_traffic(app: App, deploy: Deploy, containers: Containers, gateway: Gateway) -> None:
     """Send all traffic to the container of a release that stands by. One that does not run is started first."""
     found = await containers.find(app, deploy.number)
     if found is None or found.endpoint is None:

@@ -139,10 +139,10 @@ class DockerTarget:
         await self._open()
         yield await standbys.asked(app, deploy, self._containers, self._gateway)
 
-    async def give_back(self, app: App, deploy: Deploy) -> None:
+    async def return_traffic(self, app: App, deploy: Deploy) -> None:
         """See ports.Target. It takes one command of HAProxy."""
         await self._open()
-        await standbys.give_back(app, deploy, self._containers, self._gateway)
+        await standbys.return_traffic(app, deploy, self._containers, self._gateway)
 
     async def sweep(
         self,

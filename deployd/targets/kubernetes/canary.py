@@ -1,7 +1,7 @@
 """A canary on a cluster: a few new pods beside all the old ones, more with each step, judged by the state of the pods.
 
 The Service spreads connections over all ready pods, so the share is that of the pods. All old pods stay until the canary has
-ended well: the way back starts none. After a crash of deployd the rollout stays where it is held, until a restore takes it back.
+ended well: the way back starts none. After a crash of deployd the rollout stays where it is held, until a restore undoes it.
 """
 
 import math

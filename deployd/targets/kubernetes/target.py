@@ -130,7 +130,7 @@ class KubernetesTarget:
         async with watching.asked(await self._app_deployment(app), record, deploy) as candidate:
             yield candidate
 
-    async def give_back(self, app: App, deploy: Deploy) -> None:
+    async def return_traffic(self, app: App, deploy: Deploy) -> None:
         """See ports.Target. It is a rollout of the stored template, which takes as long as its pods."""
         await self.restore(app, deploy)
 

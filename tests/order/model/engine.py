@@ -168,7 +168,7 @@ class Target(_Hands):
     def asked(self, app: App, deploy: Deploy) -> AbstractAsyncContextManager[Candidate | None]:
         raise AssertionError("nothing is watched")
 
-    async def give_back(self, app: App, deploy: Deploy) -> None:
+    async def return_traffic(self, app: App, deploy: Deploy) -> None:
         raise AssertionError("nothing is watched")
 
     async def sweep(
