@@ -296,7 +296,7 @@ class Scheduler:
         found = lane.behind.watched if (lane := self._lanes.get(name)) is not None else None
         return found if found is not None and found.number == number else None
 
-    def troubled(self) -> Mapping[str, Health]:
+    def unhealthy(self) -> Mapping[str, Health]:
         """The apps whose live release is not `ok`, and how it is."""
         found = {name: lane.keeper.latest for name, lane in self._lanes.items()}
         return {name: health for name, health in found.items() if health is not None and health.state != "ok"}

@@ -7,14 +7,14 @@ from deployd.domain import AppState, Health
 _NAMED = 5
 
 
-def standing(states: Sequence[AppState], unwell: Mapping[str, Health]) -> str:
+def standing(states: Sequence[AppState], unhealthy: Mapping[str, Health]) -> str:
     """`1 of 2 apps served: iris/42; under way: rose/7 building`, short however many apps there are.
 
-    `unwell`: the apps whose live release does not serve as it should.
+    `unhealthy`: the apps whose live release does not serve as it should.
     """
     if not states:
         return "no apps are configured"
-    serving = [state.live.name for state in states if state.live is not None and state.app not in unwell]
+    serving = [state.live.name for state in states if state.live is not None and state.app not in unhealthy]
     moving = [
         f"{state.in_flight.name} {state.in_flight.status.replace('_', ' ')}"
         for state in states
@@ -23,7 +23,9 @@ def standing(states: Sequence[AppState], unwell: Mapping[str, Health]) -> str:
     waiting = sum(state.queued for state in states)
     held = [state.app for state in states if state.held_commit]
     parts = [f"{len(serving)} of {len(states)} app{'' if len(states) == 1 else 's'} served: {_some(serving)}"]
-    parts += [f"not well: {_some([f'{app} {health.state}' for app, health in unwell.items()])}"] if unwell else []
+    parts += (
+        [f"unhealthy: {_some([f'{app} {health.state}' for app, health in unhealthy.items()])}"] if unhealthy else []
+    )
     parts += [f"under way: {_some(moving)}"] if moving else []
     parts += [f"waiting: {waiting}"] if waiting else []
     parts += [f"held: {_some(held)}"] if held else []

@@ -41,7 +41,7 @@ def test_it_says_what_serves_and_what_is_under_way(states: list[AppState], said:
 
 
 def test_a_release_that_does_not_serve_is_told() -> None:
-    assert standing([LIVE], {"iris": Health("down")}) == "0 of 1 app served: none; not well: iris down"
+    assert standing([LIVE], {"iris": Health("down")}) == "0 of 1 app served: none; unhealthy: iris down"
 
 
 def test_it_stays_short_however_many_apps_there_are() -> None:

@@ -66,8 +66,8 @@ async def readyz(services: Given) -> Response:
         parts["git"] = (
             f"{WARNING}no look at the remote of {names} since {since:%Y-%m-%d %H:%M:%S} UTC; see deployd status"
         )
-    if broken := [f"{name} ({health.detail})" for name, health in sorted(services.scheduler.troubled().items())]:
-        parts["apps"] = f"{WARNING}not as they should be: {'; '.join(broken)}"
+    if broken := [f"{name} ({health.detail})" for name, health in sorted(services.scheduler.unhealthy().items())]:
+        parts["apps"] = f"{WARNING}unhealthy: {'; '.join(broken)}"
     if late := await _late(services):
         parts["reports"] = f"{WARNING}{late}"
     return JSONResponse(parts, 200 if is_well(parts) else 503, {"Cache-Control": "no-store"})

@@ -27,7 +27,7 @@ from deployd.forges.configured import references_of
 from deployd.gates.own import INSTALL, missing, programs_of
 from deployd.gates.scoring import unable
 from deployd.gateway.certificates import Certificate, look, prove
-from deployd.gateway.held import held_ports
+from deployd.gateway.held_ports import held_ports
 from deployd.gateway.layout import gateway_name
 from deployd.gateway.neighbour import require_ours
 from deployd.order.decide import head_of, why_no_head

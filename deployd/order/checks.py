@@ -28,7 +28,7 @@ class Waiting(NamedTuple):
         return (datetime.now(UTC) - self.since).total_seconds()
 
 
-class Waits:
+class WaitingHeads:
     """The waiting heads of some apps."""
 
     def __init__(self, checks: Checks | None) -> None:

@@ -83,12 +83,12 @@ class Looks:
         """The head of the app that waits for its checks; None when none does."""
         configured = self._running.app(app)
         repository = self._repositories.get(_remote(configured)) if configured is not None else None
-        return repository.waits.of(app) if repository is not None else None
+        return repository.waiting.of(app) if repository is not None else None
 
     async def ask_checks(self, app: App, head: Head) -> Waiting | None:
         """Why the head would wait for its checks; None when it would not. Nothing is remembered of that."""
         repository = self._repositories.get(_remote(app))
-        return await repository.waits.ask(app, head) if repository is not None else None
+        return await repository.waiting.ask(app, head) if repository is not None else None
 
     def troubled(self) -> Mapping[str, Trouble]:
         """The apps that cannot be looked at now, and why."""

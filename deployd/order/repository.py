@@ -18,7 +18,7 @@ from deployd.delivery import Owed
 from deployd.domain import Deploy
 from deployd.errors import DeploydError, Unavailable
 from deployd.goal import Head, Known, ModelVersion, Skip, Trigger, Wait, Wanted
-from deployd.order.checks import Waits
+from deployd.order.checks import WaitingHeads
 from deployd.order.decide import head_of, last_known, only_the_model_moved, why_no_head
 from deployd.order.reading import read_and_decide
 from deployd.ports.checks import Checks
@@ -65,7 +65,7 @@ class Repository:
         self.every = 0.0
         self.troubles: dict[str, Trouble] = {}
         self._models = models
-        self.waits = Waits(checks)
+        self.waiting = WaitingHeads(checks)
         self._store = store
         self._source = source
         self._submit = submit
@@ -121,7 +121,7 @@ class Repository:
             return waits.pop(0)
         spread = self.every * _JITTER  # so that many daemons do not ask at once
         poll = self.every + random.uniform(-spread, spread) if self.every else None  # noqa: S311 - no secret
-        return min((one for one in (poll, self.waits.pause) if one is not None), default=None)
+        return min((one for one in (poll, self.waiting.pause) if one is not None), default=None)
 
     def _see(self, failed: Mapping[str, DeploydError]) -> None:
         """Record for each app whether and why it cannot be looked at, and publish changes of that."""
@@ -191,7 +191,7 @@ class Repository:
             if all_shown or not decided:
                 return False
         else:
-            self.waits.over(app.name)
+            self.waiting.over(app.name)
         absent = await self._first_absent(app, head, refs, known)
         if absent is not None and not final:
             return True
@@ -211,11 +211,11 @@ class Repository:
 
     async def _weigh(self, app: App, head: Head, known: Known) -> Head | Skip | Wait | None:
         """Decide on a head, and remember whether it waits."""
-        decision = await read_and_decide(app, head, known, self._source, self.waits.ask)
+        decision = await read_and_decide(app, head, known, self._source, self.waiting.ask)
         if isinstance(decision, Wait):
-            self.waits.keep(app, head, decision.reason)
+            self.waiting.keep(app, head, decision.reason)
         else:
-            self.waits.over(app.name)
+            self.waiting.over(app.name)
         return decision
 
     async def _carry_out(
@@ -225,20 +225,20 @@ class Repository:
 
         A reload may cancel this, but a deploy that was queued is always passed to its lane.
         """
-        waits = isinstance(decision, Wait)
+        waiting = isinstance(decision, Wait)
         wanted = decision if isinstance(decision, Head) else decision.instead
         if wanted is not None:
             facts = await self._source.facts(app, wanted)
             verdict = _wanted(app, wanted, known, facts.subject, facts.author)
             # What waits stays undecided.
-            decided, answered = (wanted, None) if waits else (head, upto)
+            decided, answered = (wanted, None) if waiting else (head, upto)
             await uninterrupted(self._record(app, decided, verdict, answered))
         elif isinstance(decision, Skip):
             await uninterrupted(self._record(app, head, decision, upto))
             logger.info("%s skips %s of %s: %s", app.name, head.commit[:12], head.ref, decision.reason)
         else:
             await self._store.answer(app.name, head, None)  # an event, for those who watch
-        return not waits
+        return not waiting
 
     async def _record(self, app: App, head: Head, verdict: Wanted | Skip, upto: int | None) -> None:
         deploy = await self._store.decide(app.name, head, verdict, upto)

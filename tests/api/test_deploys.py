@@ -128,7 +128,7 @@ async def test_an_app_tells_that_its_release_does_not_serve_and_why(daemon: Desk
     ready = await browser.get("/readyz")
     assert (ready.status_code, ready.json()["apps"][:46]) == (
         200,
-        "warning: not as they should be: iris (its container was re",
+        "warning: unhealthy: iris (its container was re",
     )
     assert f'deployd_live_info{{app="iris",commit="{A}"}} 0.0' in (await browser.get("/metrics")).text
     assert ">down<" in (await browser.get("/apps/iris/badge.svg")).text

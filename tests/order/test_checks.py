@@ -11,7 +11,7 @@ import pytest
 from deployd.config.app import App
 from deployd.delivery import Delivery, Push
 from deployd.goal import Head
-from deployd.order.checks import Waiting, Waits
+from deployd.order.checks import Waiting, WaitingHeads
 from deployd.status import Status
 from tests.deliveries import AFTER, an_app
 from tests.desk import MAIN
@@ -123,7 +123,7 @@ def required() -> App:
 async def test_the_time_counts_from_when_the_head_was_first_seen() -> None:
     app, checks = required(), FakeChecks()
     checks.red[AFTER] = "test is not finished"
-    one = Waits(checks)
+    one = WaitingHeads(checks)
     one.keep(app, HEAD, "test is not finished")
     first = one.of("iris")
     checks.red[AFTER] = "test failed"
@@ -165,7 +165,7 @@ async def test_a_plan_tells_why_a_head_was_skipped_and_that_one_is_wanted_alread
 
 @pytest.mark.parametrize(("age", "pause"), [(0, 5), (40, 5), (100, 10), (10_000, 60)])
 async def test_a_head_that_has_waited_for_long_is_asked_about_more_seldom(age: float, pause: float) -> None:
-    one = Waits(FakeChecks())
+    one = WaitingHeads(FakeChecks())
     assert one.pause is None
     one._of["iris"] = Waiting(AFTER, datetime.now(UTC) - timedelta(seconds=age), "")
     assert one.pause == pytest.approx(pause, abs=0.1)
