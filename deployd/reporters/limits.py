@@ -8,7 +8,6 @@ from email.utils import parsedate_to_datetime
 from deployd.logs.log import printable
 from deployd.reporters.reporter import Later, Refused
 
-_SECONDARY_SECONDS = 60.0
 _LONGEST_SECONDS = 2 * 3600.0  # what a wrong clock could make of it
 _LONGEST_SAID = 300
 
@@ -27,7 +26,7 @@ def fault_of(status: int, headers: Mapping[str, str], said: str, asked: str) -> 
         return None
     what = printable(masked(f"{status} to {asked}" + (f": {said}" if said else "")), _LONGEST_SAID)
     if status == 429 or (status == 403 and _is_limit(headers, said)):
-        return Later(f"GitHub's rate limit is reached: {what}", seconds=_wait(headers), at_least=_SECONDARY_SECONDS)
+        return Later(f"GitHub's rate limit is reached: {what}", seconds=_wait(headers), limited=True)
     if status >= 500 or status == 408:
         return Later(f"GitHub answered {what}", seconds=_after(headers))
     if status == 401:

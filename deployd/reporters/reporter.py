@@ -19,15 +19,13 @@ class Told(Struct, frozen=True):
 
 
 class Later(DeploydError):
-    """The other side cannot take anything now: send nothing for `seconds`. None: wait longer each time, at first `at_least`
-    seconds."""
+    """The other side cannot take anything now: send nothing for `seconds`. None: wait longer each time; at first a minute, when
+    deployd is `limited`."""
 
-    def __init__(
-        self, message: str, *, seconds: float | None = None, at_least: float | None = None, hint: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, seconds: float | None = None, limited: bool = False, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.seconds = seconds
-        self.at_least = at_least
+        self.limited = limited
 
 
 class Refused(DeploydError):

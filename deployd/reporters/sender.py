@@ -21,7 +21,7 @@ from deployd.wording import counted
 logger = logging.getLogger(__name__)
 
 _DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
-_LONGEST_SECONDS = 3600.0
+_LIMITED_DELAYS = (60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0)  # as GitHub asks for
 _REFUSED_SECONDS = 900.0
 _SWEEP_SECONDS = 60.0
 _JITTER = 0.1
@@ -37,6 +37,7 @@ class Sender:
         self._store = store
         self._events = events
         self._backoff = Backoff(_DELAYS, jitter=_JITTER)
+        self._limited = Backoff(_LIMITED_DELAYS)
         self._refused: dict[str, str] = {}  # by app, or "" for all: why
         self._swept_at = float("-inf")
         for outcome in ("told", "given_up"):  # a series that is born at 1 shows no increase
@@ -87,6 +88,7 @@ class Sender:
         self._refused.pop("", None)
         self._away = ""
         self._backoff.reset()
+        self._limited.reset()
         return 0.0, True
 
     async def _sweep(self) -> None:
@@ -100,11 +102,9 @@ class Sender:
             REPORTS.labels(name, "given_up").inc(gone)
 
     def _later(self, exc: Later) -> float:
-        pause = self._backoff.fail()
+        pause = (self._limited if exc.limited else self._backoff).fail()
         if exc.seconds is not None:
             pause = exc.seconds
-        elif exc.at_least is not None:
-            pause = min(exc.at_least * 2 ** (self._backoff.failures - 1), _LONGEST_SECONDS)
         if exc.message != self._away:
             hint = f" ({exc.hint})" if exc.hint else ""
             logger.warning("Cannot report to %s: %s%s; trying again in %.0f s", self.reporter.name, exc, hint, pause)

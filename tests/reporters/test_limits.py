@@ -17,27 +17,27 @@ def test_no_error(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "said", "seconds", "at_least"),
+    ("status", "headers", "said", "seconds", "limited"),
     [
-        (429, {"retry-after": "30"}, "", 30.0, 60.0),
-        (403, {"retry-after": "30"}, "secondary rate limit", 30.0, 60.0),
-        (403, {}, "You have exceeded a secondary rate limit", None, 60.0),
-        (403, {}, "You have triggered an abuse detection mechanism", None, 60.0),
-        (429, {}, "", None, 60.0),
-        (429, {"retry-after": "soon"}, "", None, 60.0),
-        (429, {"retry-after": "999999"}, "", 7200.0, 60.0),
-        (403, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "0"}, "", 1.0, 60.0),
-        (403, {"x-ratelimit-remaining": "0"}, "API rate limit exceeded", None, 60.0),
-        (502, {}, "", None, None),
-        (503, {"retry-after": "5"}, "", 5.0, None),
+        (429, {"retry-after": "30"}, "", 30.0, True),
+        (403, {"retry-after": "30"}, "secondary rate limit", 30.0, True),
+        (403, {}, "You have exceeded a secondary rate limit", None, True),
+        (403, {}, "You have triggered an abuse detection mechanism", None, True),
+        (429, {}, "", None, True),
+        (429, {"retry-after": "soon"}, "", None, True),
+        (429, {"retry-after": "999999"}, "", 7200.0, True),
+        (403, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "0"}, "", 1.0, True),
+        (403, {"x-ratelimit-remaining": "0"}, "API rate limit exceeded", None, True),
+        (502, {}, "", None, False),
+        (503, {"retry-after": "5"}, "", 5.0, False),
     ],
 )
 def test_what_passes_by_itself(
-    status: int, headers: dict[str, str], said: str, seconds: float | None, at_least: float | None
+    status: int, headers: dict[str, str], said: str, seconds: float | None, limited: bool
 ) -> None:
     fault = fault_of(status, headers, said, ASKED)
     assert isinstance(fault, Later)
-    assert (fault.seconds, fault.at_least) == (seconds, at_least)
+    assert (fault.seconds, fault.limited) == (seconds, limited)
 
 
 def test_a_spent_limit_lasts_until_its_reset() -> None:

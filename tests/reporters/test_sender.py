@@ -43,7 +43,7 @@ async def _sender(store: Store, events: Events, *answers: Exception) -> tuple[Se
 
 
 async def test_a_limit_without_a_time_lasts_a_minute_then_twice_as_long(store: Store, events: Events) -> None:
-    sender, reporter = await _sender(store, events, *(Later("limit", at_least=60) for _ in range(8)))
+    sender, reporter = await _sender(store, events, *(Later("limit", limited=True) for _ in range(8)))
     await queued(store, A)
     assert [await send_all(sender) for _ in range(8)] == [60, 120, 240, 480, 960, 1920, 3600, 3600]
     await send_all(sender)
