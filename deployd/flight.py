@@ -40,13 +40,15 @@ class Flight:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The final status of a deploy. `config_fault`: it failed for the config, not for its commit."""
+    """What a deploy becomes. `config_fault`: it failed for the config, not for its commit. `retry`: it is tried again after a
+    while."""
 
     status: Status
     reason: str = ""
     hint: str = ""
     superseded_by: int | None = None
     config_fault: bool = False
+    retry: bool = False
 
 
 def ending(
@@ -61,9 +63,10 @@ def ending(
         return None
     if asked == "hand" and (error is None or isinstance(error, Unavailable)):
         return Ending(Status.CANCELLED, by_hand("cancelled", by))
+    if isinstance(error, Unavailable):
+        return Ending(Status.QUEUED, error.message, error.hint, retry=True)
     if isinstance(error, DeploydError):
-        status = Status.QUEUED if isinstance(error, Unavailable) else Status.FAILED
-        return Ending(status, error.message, error.hint, config_fault=isinstance(error, ConfigError))
+        return Ending(Status.FAILED, error.message, error.hint, config_fault=isinstance(error, ConfigError))
     if error is not None:
         return Ending(Status.FAILED, f"a bug in deployd: {error!r}", "the daemon's log has the traceback")
     return _stopped(deploy, asked, newest_waiting)

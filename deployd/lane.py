@@ -63,10 +63,8 @@ class Lane:
         self._reconfigured = False
         self._flight: Flight | None = None
         self._backoff = Backoff()
-        self._retry: tuple[int, float] = (
-            0,
-            0.0,
-        )  # the number of the deploy that waits for something unavailable, and until when
+        # The number of the deploy that waits for something unavailable, and until when.
+        self._retry: tuple[int, float] = (0, 0.0)
         self._busy_since = 0.0  # when the present chain of superseded deploys began, 0 without one
 
     @property
@@ -171,12 +169,12 @@ class Lane:
         error, waiting = flight.error(), await self._store.newest_waiting(deploy.app)
         end = ending(deploy, error, flight.asked, waiting, flight.by)
         status = deploy.status if end is None else end.status
-        if end is not None and end.status is Status.QUEUED and isinstance(error, Unavailable):
-            await self._queue_again(deploy, error)
-        elif end is not None:
+        if end is not None:
+            again = f"; trying again in {self._retry_later(deploy):.0f} s" if end.retry else ""
             await self._store.advance(
-                *(deploy, end.status),
-                reason=end.reason,
+                deploy,
+                end.status,
+                reason=end.reason + again,
                 hint=end.hint,
                 superseded_by=end.superseded_by,
                 config_fault=end.config_fault,
@@ -203,15 +201,13 @@ class Lane:
             await self._until_done(self.keeper.settle)
         await self.behind.resume()
 
-    async def _queue_again(self, deploy: Deploy, error: Unavailable) -> None:
+    def _retry_later(self, deploy: Deploy) -> float:
+        """Wake up when the deploy may be tried again; in how many seconds."""
         delay = self._backoff.fail()
-        self._retry = (
-            deploy.number,
-            time.monotonic() + 0.9 * delay,
-        )  # less than the delay, so that the wake-up is never too early
-        reason = f"{error.message}; trying again in {delay:.0f} s"
-        await self._store.advance(deploy, Status.QUEUED, reason=reason, hint=error.hint)
+        # Less than the delay, so that the wake-up is never too early.
+        self._retry = (deploy.number, time.monotonic() + 0.9 * delay)
         asyncio.get_running_loop().call_later(delay, self._wake.set)
+        return delay
 
     def _too_early(self, deploy: Deploy) -> bool:
         number, until = self._retry

@@ -30,8 +30,13 @@ def _deploy(status: Status = Status.BUILDING) -> Deploy:
     [
         (BuildFailed("no base", hint="last lines"), None, 0, Ending(Status.FAILED, "no base", "last lines")),
         (RolloutFailed("not ready"), "newer", 9, Ending(Status.FAILED, "not ready")),
-        (Unavailable("no engine", hint="start it"), None, 0, Ending(Status.QUEUED, "no engine", "start it")),
-        (Unavailable("no engine"), "newer", 9, Ending(Status.QUEUED, "no engine")),
+        (
+            Unavailable("no engine", hint="start it"),
+            None,
+            0,
+            Ending(Status.QUEUED, "no engine", "start it", retry=True),
+        ),
+        (Unavailable("no engine"), "newer", 9, Ending(Status.QUEUED, "no engine", retry=True)),
         (Unavailable("no engine"), "hand", 0, CANCELLED),
         (BuildFailed("no base"), "hand", 0, Ending(Status.FAILED, "no base")),
         (
