@@ -37,6 +37,7 @@ class Behind:
 
     def __init__(
         self,
+        *,
         store: Store,
         aftermath: Aftermath,
         keeper: Keeper,

@@ -104,7 +104,9 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
         scheduler = _scheduler(opened)
         not_kept = NotKeptList(lambda scope: peer_of(scope, running.config))
         webhooks = Doors(
-            *(secrets, scheduler.accept, DELIVERIES),
+            secrets=secrets,
+            accept=scheduler.accept,
+            deliveries=DELIVERIES,
             propose=scheduler.propose,
             apps=config.app,
             max_body=config.server.max_body,
@@ -120,7 +122,16 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
             return await daemon.reload()
 
         services = Services(
-            *(running, scheduler, store, events, logs, opened.targets, sampler, reporting, reload), not_kept=not_kept
+            running=running,
+            scheduler=scheduler,
+            store=store,
+            events=events,
+            logs=logs,
+            targets=opened.targets,
+            sampler=sampler,
+            reporting=reporting,
+            reload=reload,
+            not_kept=not_kept,
         )
         servers = _servers(config, services, webhooks)
         daemon = Daemon(config_path, services, webhooks, *servers, opened.docker, reporting)
@@ -177,7 +188,14 @@ def _scheduler(opened: _Opened) -> Scheduler:
     watch = Watch(targets, source, opened.gates)
     aftermath = Aftermath(store, opened.logs, targets, builder, config.builder.cache_bytes, watch)
     return Scheduler(
-        *(opened.running, store, source, pipeline, aftermath, targets), checks=opened.checks, models=opened.models
+        running=opened.running,
+        store=store,
+        source=source,
+        pipeline=pipeline,
+        aftermath=aftermath,
+        targets=targets,
+        checks=opened.checks,
+        models=opened.models,
     )
 
 

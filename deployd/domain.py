@@ -11,7 +11,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from deployd.act import Act
-from deployd.goal import Goal, ModelVersion, Trigger
+from deployd.goal import Goal, ModelVersion, Trigger, Wanted
 from deployd.status import Status
 
 
@@ -166,6 +166,20 @@ class Deploy(Struct, frozen=True):
     def goal(self) -> Goal:
         """The deploy's goal: its commit and its version of the registered model."""
         return Goal(self.commit, self.registered)
+
+    def again(self, *, trigger: Trigger, target: str, rollback_to: int | None = None) -> Wanted:
+        """The same goal, wanted once more."""
+        return Wanted(
+            app=self.app,
+            commit=self.commit,
+            ref=self.ref,
+            trigger=trigger,
+            subject=self.subject,
+            author=self.author,
+            target=target,
+            rollback_to=rollback_to,
+            registered=self.registered,
+        )
 
 
 def model_version(model: Mapping[str, Any]) -> str:

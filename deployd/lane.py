@@ -54,7 +54,11 @@ class Lane:
         self._pipeline = pipeline
         self.keeper = Keeper(store, target, lambda: self.app, self._compare_every)
         self.behind = Behind(
-            *(store, aftermath, self.keeper, target, lambda: self.app),
+            store=store,
+            aftermath=aftermath,
+            keeper=self.keeper,
+            target=target,
+            app=lambda: self.app,
             retention=lambda: self._running.config.retention,
             in_flight=lambda: self._flight.deploy.number if self._flight is not None else None,
         )

@@ -52,7 +52,11 @@ class Sample(Struct, frozen=True):
     def plus(self, other: "Sample") -> "Sample":
         """The sum of both, in the stretch of this one."""
         return Sample(
-            *(self.app, self.number, self.at, self.requests + other.requests, self.errors + other.errors),
+            app=self.app,
+            number=self.number,
+            at=self.at,
+            requests=self.requests + other.requests,
+            errors=self.errors + other.errors,
             refused=self.refused + other.refused,
             latencies=merged([self.latencies, other.latencies]),
         )

@@ -116,7 +116,12 @@ class Scheduler:
         seen = await self._store.known(app.name for app in known)
         wanted = [
             Wanted(
-                *(app.name, shown.commit, ref, trigger, subject, author),
+                app=app.name,
+                commit=shown.commit,
+                ref=ref,
+                trigger=trigger,
+                subject=subject,
+                author=author,
                 target=app.target,
                 prove=True,
                 registered=last_known(app, seen[app.name]),
@@ -148,7 +153,10 @@ class Scheduler:
         )
         registered = await self._present.registered(app)
         wanted = Wanted(
-            *(name, head.commit, head.ref, Trigger("manual", by=by)),
+            app=name,
+            commit=head.commit,
+            ref=head.ref,
+            trigger=Trigger("manual", by=by),
             target=app.target,
             rebuild=rebuild,
             prove=prove,
@@ -181,12 +189,7 @@ class Scheduler:
         if goal is None or goal.live_at is None or goal.image is None:
             what = f"{name}/{to} was never live" if to is not None else f"{name} has no earlier release"
             raise RequestRefused(409, what, hint=f"deployd history {name} shows the deploys")
-        wanted = Wanted(
-            *(name, goal.commit, goal.ref, Trigger("rollback", by=by), goal.subject, goal.author),
-            target=app.target,
-            rollback_to=goal.number,
-            registered=goal.registered,
-        )
+        wanted = goal.again(trigger=Trigger("rollback", by=by), target=app.target, rollback_to=goal.number)
         deploy = await self._store.queue(wanted)
         await self._store.record_image(deploy, goal.image)
         self._submit(deploy)

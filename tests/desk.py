@@ -275,12 +275,27 @@ class Desk:
         running = Running(config)
         self.checks = FakeChecks()
         self.scheduler = Scheduler(
-            *(running, store, self.source, pipeline, aftermath, targets), checks=self.checks, models=self.models
+            running=running,
+            store=store,
+            source=self.source,
+            pipeline=pipeline,
+            aftermath=aftermath,
+            targets=targets,
+            checks=self.checks,
+            models=self.models,
         )
         self.sampler = Sampler(running, store, self.target.counted)
         reporting = Reporting(running, store, events, self.logs)
         self.services = Services(
-            *(running, self.scheduler, store, events, self.logs, targets, self.sampler, reporting, self._reload)
+            running=running,
+            scheduler=self.scheduler,
+            store=store,
+            events=events,
+            logs=self.logs,
+            targets=targets,
+            sampler=self.sampler,
+            reporting=reporting,
+            reload=self._reload,
         )
         self.app = create_app(self.services, doors={})
 

@@ -4,7 +4,7 @@ import pytest
 
 from deployd.delivery import Owed
 from deployd.domain import AppState, Deploy, Image, labels, model_version
-from deployd.goal import Goal, Trigger
+from deployd.goal import Goal, ModelVersion, Trigger, Wanted
 from deployd.status import ACTIVE, RETURN, TRANSITIONS, Status, can_become
 
 
@@ -157,3 +157,33 @@ def test_labels_say_whose_a_thing_is() -> None:
         "io.deployd.commit": "abc",
     }
     assert set(labels("one", "iris")) == {"io.deployd.instance", "io.deployd.app"}
+
+
+def test_what_is_wanted_again_is_the_same_goal_for_another_reason() -> None:
+    at, one = datetime(2026, 1, 1, tzinfo=UTC), ModelVersion("iris", "1", "models:/m-1", 1)
+    push, restart = Trigger("push", "guid"), Trigger("restart", by="ada")
+    deploy = Deploy(
+        app="iris",
+        number=7,
+        commit="a" * 40,
+        ref="refs/heads/main",
+        trigger=push,
+        status=Status.LIVE,
+        created_at=at,
+        subject="Fix",
+        author="Ada",
+        rebuild=True,
+        registered=one,
+    )
+    wanted = deploy.again(trigger=restart, target="kubernetes", rollback_to=7)
+    assert wanted == Wanted(
+        app="iris",
+        commit="a" * 40,
+        ref="refs/heads/main",
+        trigger=restart,
+        subject="Fix",
+        author="Ada",
+        target="kubernetes",
+        rollback_to=7,
+        registered=one,
+    )

@@ -90,7 +90,12 @@ class Works:
         aftermath = Aftermath(store, self.logs, targets, self.builder, self.config.builder.cache_bytes, watch)
         self.checks = FakeChecks()
         self.scheduler = Scheduler(
-            *(self.running, store, self.source, self.pipeline, aftermath, targets),
+            running=self.running,
+            store=store,
+            source=self.source,
+            pipeline=self.pipeline,
+            aftermath=aftermath,
+            targets=targets,
             waits=(0.01, 0.01),
             checks=self.checks,
             models=made,

@@ -28,7 +28,9 @@ class Doors:
         bodies, not_kept = bodies_of(max_body), not_kept or NotKeptList()
         self._doors = {
             forge.name: WebhookDoor(
-                *(forge, accept, deliveries),
+                forge=forge,
+                accept=accept,
+                deliveries=deliveries,
                 propose=propose,
                 apps=apps,
                 max_body=max_body,

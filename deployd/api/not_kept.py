@@ -44,7 +44,10 @@ class NotKeptList:
         reason = printable(reason, _LONGEST_REASON)
         self._ignored.append(
             NotKept(
-                *(datetime.now(UTC), delivery.forge, 200, reason),
+                at=datetime.now(UTC),
+                forge=delivery.forge,
+                status=200,
+                reason=reason,
                 event=event,
                 guid=guid,
                 repository=repository,

@@ -63,7 +63,10 @@ class Route:
         gateway = app.gateway
         canary = bool(gateway.weights)
         return cls(
-            *(app.name, gateway.listen, gateway.hosts, gateway.path_prefix),
+            app=app.name,
+            listen=gateway.listen,
+            hosts=gateway.hosts,
+            path_prefix=gateway.path_prefix,
             strip_prefix=gateway.strip_prefix,
             canary=canary,
             sticky=canary and gateway.sticky,

@@ -266,7 +266,14 @@ class Repository:
 def _wanted(app: App, head: Head, known: Known, subject: str, author: str) -> Wanted:
     trigger = _trigger(head, known)
     return Wanted(
-        *(app.name, head.commit, head.ref, trigger, subject, author), target=app.target, registered=head.registered
+        app=app.name,
+        commit=head.commit,
+        ref=head.ref,
+        trigger=trigger,
+        subject=subject,
+        author=author,
+        target=app.target,
+        registered=head.registered,
     )
 
 

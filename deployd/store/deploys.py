@@ -77,7 +77,9 @@ class Deploys(Table):
 
         def work(connection: sqlite3.Connection) -> tuple[Deploy, list[int]]:
             return advance(
-                *(connection, deploy, to),
+                connection,
+                deploy,
+                to,
                 reason=reason,
                 hint=hint,
                 superseded_by=superseded_by,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec import structs
 
 from deployd.domain import Deploy
-from deployd.goal import Trigger, Wanted
+from deployd.goal import Trigger
 from deployd.store.apps import app_state, origin_of
 from deployd.store.deploys import one_deploy, queue
 from deployd.store.rows import image_json
@@ -52,11 +52,7 @@ def _restart(connection: sqlite3.Connection, app: str, target: str, config: str,
     live = state.live
     if live is None or live.image is None or not state.at_rest:
         return None
-    trigger = Trigger("restart", by=by)
-    wanted = Wanted(
-        *(app, live.commit, live.ref, trigger, live.subject, live.author), target=target, registered=live.registered
-    )
-    deploy = queue(connection, wanted)
+    deploy = queue(connection, live.again(trigger=Trigger("restart", by=by), target=target))
     change = "UPDATE deploys SET image = ?, config = ? WHERE app = ? AND number = ?"
     connection.execute(change, (image_json(live.image), config, app, deploy.number))
     return structs.replace(deploy, image=live.image, config=config)
@@ -83,11 +79,6 @@ def _try_again(connection: sqlite3.Connection, app: str, target: str, settings: 
         return None
     if not failed.config_fault and failed.settings in {None, settings}:
         return None
-    wanted = Wanted(
-        *(app, failed.commit, failed.ref, failed.trigger, failed.subject, failed.author),
-        target=target,
-        registered=failed.registered,
-    )
-    deploy = queue(connection, wanted)
+    deploy = queue(connection, failed.again(trigger=failed.trigger, target=target))
     connection.execute("UPDATE apps SET wanted_number = ? WHERE name = ?", (deploy.number, app))
     return deploy

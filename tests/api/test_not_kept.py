@@ -29,7 +29,9 @@ class Door:
         self.noted = NotKeptList()
         deliveries = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=CollectorRegistry())
         door = WebhookDoor(
-            *(GitHub([SECRET.encode()]), accept, deliveries),
+            forge=GitHub([SECRET.encode()]),
+            accept=accept,
+            deliveries=deliveries,
             propose=proven,
             apps=[an_app()],
             max_body=65536,

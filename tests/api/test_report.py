@@ -11,7 +11,13 @@ from deployd.status import Status
 
 AT = datetime(2026, 11, 26, 20, 0, tzinfo=UTC)
 FORMER = Deploy(
-    *("iris", 41, "a" * 40, "refs/heads/main", Trigger("push", "guid-1"), Status.RETIRED, AT),
+    app="iris",
+    number=41,
+    commit="a" * 40,
+    ref="refs/heads/main",
+    trigger=Trigger("push", "guid-1"),
+    status=Status.RETIRED,
+    created_at=AT,
     model={"name": "iris", "version": "1f00", "metrics": {"accuracy": 0.91}},
 )
 GATES = (
@@ -21,7 +27,13 @@ GATES = (
     GateResult("watch", "not_judged", "no traffic", moment="after"),
 )
 LIVE = Deploy(
-    *("iris", 42, "b" * 40, "refs/heads/main", Trigger("manual", by="ada"), Status.LIVE, AT),
+    app="iris",
+    number=42,
+    commit="b" * 40,
+    ref="refs/heads/main",
+    trigger=Trigger("manual", by="ada"),
+    status=Status.LIVE,
+    created_at=AT,
     subject="Grow a deeper tree",
     author="Ada",
     started_at=AT + timedelta(seconds=1),

@@ -24,7 +24,12 @@ def deploy_of(status: Status = Status.LIVE, **more: Any) -> Deploy:
         "finished_at": None if status is Status.LIVE else _at(7),
     }
     return Deploy(
-        *("iris", 42, "a" * 40, "refs/heads/main", Trigger("push"), status),
+        app="iris",
+        number=42,
+        commit="a" * 40,
+        ref="refs/heads/main",
+        trigger=Trigger("push"),
+        status=status,
         **{"created_at": BEGAN, "steps": steps, **given, **more},
     )
 

@@ -99,14 +99,12 @@ async def _history(daemon: Desk) -> None:
     )
     failed = GateResult(failed.name, "failed", failed.detail, {"cases": 24, "wrong": 3, "slowest_ms": 7.2}, rows)
     await ended(
-        *(
-            daemon.store,
-            "pricing",
-            _commit("pricing", 6),
-            "Predict the price in thousands",
-            Status.BUILDING,
-            Status.FAILED,
-        ),
+        daemon.store,
+        "pricing",
+        _commit("pricing", 6),
+        "Predict the price in thousands",
+        Status.BUILDING,
+        Status.FAILED,
         steps=_STEPS[:5],
         gates=[failed],
         reason="the golden gate failed: case 2 of 24: $.predictions[0].price: 39.0, expected 412.5 (2 more of 24 are wrong)",

@@ -42,7 +42,12 @@ async def world(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> 
             daemon.store, "rose", A, "First model", *WAY, steps=["fetch", "build", "ready"], model={"version": "1"}
         )
         await ended(
-            *(daemon.store, "rose", B, "Train on May", Status.BUILDING, Status.FAILED),
+            daemon.store,
+            "rose",
+            B,
+            "Train on May",
+            Status.BUILDING,
+            Status.FAILED,
             steps=["fetch", "build", "golden"],
             gates=[golden],
             reason="the golden gate failed: case 2 of 12",

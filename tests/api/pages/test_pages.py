@@ -109,7 +109,12 @@ async def test_a_deploy_shows_why_it_failed_on_top_and_what_its_gates_found(
     gates = [GateResult("golden", "failed", "1 of 12 is wrong", {"cases": 12, "wrong": 1}, rows)]
     await ended(daemon.store, "rose", A, "First", *WAY, steps=["fetch", "build"], model={"version": "1"})
     await ended(
-        *(daemon.store, "rose", B, "Second", Status.BUILDING, Status.FAILED),
+        daemon.store,
+        "rose",
+        B,
+        "Second",
+        Status.BUILDING,
+        Status.FAILED,
         reason="the golden gate failed",
         hint="case 2 of 12",
         steps=["fetch", "build", "golden"],
