@@ -34,6 +34,13 @@ class Pushes(Struct, frozen=True):
     pushes: tuple[Push, ...]
 
 
+class Followed(Struct, frozen=True):
+    """A push, and the names of the apps that follow its ref."""
+
+    push: Push
+    apps: tuple[str, ...]
+
+
 class Proposal(Struct, frozen=True):
     """The commit of a pull request into `ref`. `fork` is the commit's repository, where it is not that of the pull request."""
 
@@ -118,12 +125,14 @@ class Outcome(Struct, frozen=True):
 
 
 class Received(Struct, frozen=True):
-    """An accepted delivery with its outcomes."""
+    """An accepted delivery with its outcomes. `followed`, never empty: the pushes that it tells of, each app in one of them."""
 
     id: int
     delivery: Delivery
     received_at: datetime
-    repository: str
-    ref: str
-    commit: str
+    followed: tuple[Followed, ...]
     outcomes: tuple[Outcome, ...] = ()
+
+    def push_for(self, app: str) -> Push:
+        """What it tells of the ref that one of its apps follows."""
+        return next((one.push for one in self.followed if app in one.apps), self.followed[0].push)

@@ -12,7 +12,7 @@ from deployd.aftermath import Aftermath
 from deployd.config.app import App
 from deployd.config.digest import made_with, release_digest
 from deployd.config.running import Running
-from deployd.delivery import Delivery, Proposal, Push
+from deployd.delivery import Delivery, Followed, Proposal
 from deployd.domain import AppState, Deploy, Health
 from deployd.errors import RequestRefused
 from deployd.goal import Head, Trigger, Wanted
@@ -99,9 +99,9 @@ class Scheduler:
                 self._serving[app.name] = self._tasks.create_task(_serve_after(before, lane), name=f"lane {app.name}")
             lane.look()
 
-    async def accept(self, delivery: Delivery, push: Push, apps: Sequence[str]) -> list[str]:
-        """Store a delivery and ask for a look for the apps that follow its ref; returns their names. Raises Unavailable."""
-        names = await self._store.accept(delivery, push, apps)
+    async def accept(self, delivery: Delivery, followed: Sequence[Followed]) -> list[str]:
+        """Store a delivery and ask for a look for the apps that follow its refs; returns their names. Raises Unavailable."""
+        names = await self._store.accept(delivery, followed)
         self.looks.ask(names)
         return names
 
@@ -256,8 +256,7 @@ class Scheduler:
             raise RequestRefused(
                 404, f"there is no delivery {guid}", hint="old deliveries are forgotten; see [retention]"
             )
-        push = Push(received.repository, received.ref, received.commit)
-        names = await self.accept(received.delivery, push, [outcome.app for outcome in received.outcomes])
+        names = await self.accept(received.delivery, received.followed)
         await self._store.record_act(names, "redelivered", by, guid)
 
     async def remove(self, name: str) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 from githubkit.webhooks import sign
 
 from deployd.config.app import App
-from deployd.delivery import Delivery, Proposal, Push
+from deployd.delivery import Delivery, Followed, Proposal
 
 SECRET = "It's a Secret to Everybody"
 ZEROS = "0" * 40
@@ -23,9 +23,9 @@ def an_app(name: str = "iris", repo: str = "https://github.com/acme/iris.git", *
     return App.model_validate({"name": name, "repo": repo, "gateway": {"listen": 8000}} | follows | keys)
 
 
-async def taken(_delivery: Delivery, _push: Push, apps: Sequence[str]) -> Sequence[str]:
+async def taken(_delivery: Delivery, followed: Sequence[Followed]) -> Sequence[str]:
     """Takes every push, as a scheduler with a store would."""
-    return apps
+    return [name for one in followed for name in one.apps]
 
 
 async def proven(_delivery: Delivery, _shown: Proposal, apps: Sequence[str]) -> Sequence[str]:

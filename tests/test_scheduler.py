@@ -12,7 +12,7 @@ import pytest
 from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Followed, Push
 from deployd.domain import Deploy, Image
 from deployd.errors import RequestRefused, Unavailable
 from deployd.events import Events
@@ -53,7 +53,7 @@ class Desk:
     async def pushed(self, commit: str, *apps: str) -> list[str]:
         """The remote has a new head, and the forge tells of it; the names that are answered."""
         self.source.remotes[REPO][MAIN] = commit
-        return await self.scheduler.accept(*_delivery(commit), apps or ("iris",))
+        return await self.scheduler.accept(*_delivery(commit, *apps))
 
     async def deployed(self, commit: str) -> Deploy:
         """A deploy by hand of a new head, which is live."""
@@ -75,8 +75,9 @@ class Desk:
         assert task.cancelled(), task.exception()
 
 
-def _delivery(commit: str) -> tuple[Delivery, Push]:
-    return Delivery("github", str(next(_GUIDS)), "push"), Push("example.com/acme/iris", MAIN, commit)
+def _delivery(commit: str, *apps: str) -> tuple[Delivery, list[Followed]]:
+    push = Push("example.com/acme/iris", MAIN, commit)
+    return Delivery("github", str(next(_GUIDS)), "push"), [Followed(push, apps or ("iris",))]
 
 
 @pytest.fixture
@@ -103,8 +104,8 @@ async def test_what_was_queued_before_a_restart_is_taken_up(desk: Desk) -> None:
 
 
 async def test_a_look_that_was_owed_before_a_restart_is_taken(desk: Desk) -> None:
-    delivery, push = _delivery(A)
-    await desk.store.accept(delivery, push, ["iris"])
+    delivery, followed = _delivery(A)
+    await desk.store.accept(delivery, followed)
     desk.source.remotes[REPO][MAIN] = A
     async with desk.serving():
         live = await desk.becomes("iris/1", Status.LIVE)

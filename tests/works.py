@@ -12,7 +12,7 @@ from deployd.config.app import App
 from deployd.config.daemon import Git
 from deployd.config.file import parse
 from deployd.config.running import Running
-from deployd.delivery import Delivery, Outcome, Push
+from deployd.delivery import Delivery, Followed, Outcome, Push
 from deployd.domain import Deploy
 from deployd.events import Events
 from deployd.goal import Goal, ModelVersion
@@ -146,7 +146,7 @@ class Works:
         """The forge tells of a push; what came of it for the (first) app, once that was looked at."""
         guid = guid or str(next(_GUIDS))
         push = Push("example.com/acme/iris", ref, commit)
-        await self.scheduler.accept(Delivery("github", guid, "push"), push, apps or ("iris",))
+        await self.scheduler.accept(Delivery("github", guid, "push"), [Followed(push, apps or ("iris",))])
         return await self.answered(guid)
 
     async def deployed(self, commit: str, *apps: str, ref: str = MAIN) -> Deploy:
@@ -162,7 +162,7 @@ class Works:
         """MLflow tells that an alias has moved; the GUID of its delivery."""
         guid = guid or str(next(_GUIDS))
         await self.scheduler.accept(
-            Delivery("mlflow", guid, "webhook"), Push("iris", "@champion", ""), apps or ("iris",)
+            Delivery("mlflow", guid, "webhook"), [Followed(Push("iris", "@champion", ""), apps or ("iris",))]
         )
         return guid
 

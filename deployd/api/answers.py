@@ -136,10 +136,13 @@ class DeploysAnswer(Answer):
 class OutcomeAnswer(Answer):
     """The outcome of a delivery for one app: the number of its deploy, or the reason why there is none.
 
-    `looked_at` is null while the remote has still to be asked; `commit` is the head that the look found.
+    `ref` and `named` are the ref that the app follows and the commit that the delivery named as its head. `looked_at` is null
+    while the remote has still to be asked; `commit` is the head that the look found.
     """
 
     app: str
+    ref: str = ""
+    named: str = ""
     looked_at: datetime | None = None
     commit: str | None = None
     deploy: int | None = None
@@ -147,7 +150,8 @@ class OutcomeAnswer(Answer):
 
 
 class DeliveryAnswer(Answer):
-    """One accepted delivery. `commit` is the commit that it named as the head of `ref` in `repository`."""
+    """One accepted delivery. `commit` is the commit that it named as the head of `ref` in `repository`. Where it told of several
+    refs, these are the first; each app says its own."""
 
     id: int
     guid: str

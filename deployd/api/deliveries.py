@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from deployd.api.answers import DeliveriesAnswer, DeliveryAnswer, NotKeptAnswer, OutcomeAnswer
 from deployd.api.auth import READS
 from deployd.api.services import Given, Services
-from deployd.delivery import Outcome, Received
+from deployd.delivery import Outcome, Push, Received
 from deployd.errors import RequestRefused
 from deployd.http.problems import PROBLEMS
 
@@ -46,20 +46,21 @@ async def one_delivery(
 
 
 def _answer(services: Services, received: Received) -> DeliveryAnswer:
+    push = received.followed[0].push
     return DeliveryAnswer(
         id=received.id,
         guid=received.delivery.guid,
         forge=received.delivery.forge,
         event=received.delivery.event,
         received_at=received.received_at,
-        repository=received.repository,
-        ref=received.ref,
-        commit=received.commit,
-        apps=[_outcome(services, one) for one in received.outcomes],
+        repository=push.repository,
+        ref=push.ref,
+        commit=push.commit,
+        apps=[_outcome(services, one, received.push_for(one.app)) for one in received.outcomes],
     )
 
 
-def _outcome(services: Services, outcome: Outcome) -> OutcomeAnswer:
+def _outcome(services: Services, outcome: Outcome, push: Push) -> OutcomeAnswer:
     reason = outcome.reason
     if outcome.looked_at is None:
         trouble, waiting = services.scheduler.looks.trouble(outcome.app), services.scheduler.looks.waiting(outcome.app)
@@ -68,5 +69,11 @@ def _outcome(services: Services, outcome: Outcome) -> OutcomeAnswer:
         else:
             reason = "the remote has still to be asked" + (f": {trouble.reason}" if trouble is not None else "")
     return OutcomeAnswer(
-        app=outcome.app, looked_at=outcome.looked_at, commit=outcome.commit, deploy=outcome.number, reason=reason
+        app=outcome.app,
+        ref=push.ref,
+        named=push.commit,
+        looked_at=outcome.looked_at,
+        commit=outcome.commit,
+        deploy=outcome.number,
+        reason=reason,
     )

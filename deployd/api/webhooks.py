@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployd.api.not_kept import NotKeptList
 from deployd.config.app import App
-from deployd.delivery import Delivery, Ignored, Moved, Ping, Proposal, Push, Pushes
+from deployd.delivery import Delivery, Followed, Ignored, Moved, Ping, Proposal, Push, Pushes
 from deployd.errors import DeliveryRejected, Unavailable
 from deployd.forges.filters import follows, why_ignored, why_not_proven
 from deployd.forges.forge import Forge, Headers, Said
@@ -25,9 +25,9 @@ from deployd.logs.log import printable
 
 _log = logging.getLogger(__name__)
 
-Accept = Callable[[Delivery, Push, Sequence[str]], Awaitable[Sequence[str]]]
-"""Takes a push and the names of the apps that follow its ref, stores both and returns the names to answer. For a repeated
-delivery those are the names of the first time. Raises Unavailable."""
+Accept = Callable[[Delivery, Sequence[Followed]], Awaitable[Sequence[str]]]
+"""Takes all pushes of a delivery that apps follow, stores them at once and returns the names of the apps to answer. For a
+repeated delivery those are the names of the first time. Raises Unavailable."""
 
 Propose = Callable[[Delivery, Proposal, Sequence[str]], Awaitable[Sequence[str]]]
 """Takes a commit of a pull request and the names of the apps that are to prove it; returns those names. Raises Unavailable."""
@@ -158,12 +158,7 @@ class WebhookDoor:
             reason = why_ignored([(push, self._of(push)) for push in pushes])
             _log.info("Delivery %s ignored: %s", delivery.guid, reason)
             return self._ignored(delivery, found, reason)
-        names: list[str] = []
-        for at, (push, apps) in enumerate(followed, start=1):
-            each = delivery if at == 1 else Delivery(delivery.forge, f"{delivery.guid}.{at}", delivery.event)
-            names += await self._accept(each, push, apps)
-        self._counts["accepted"].inc()
-        return JSONResponse({"delivery": delivery.guid, "apps": names}, 202)
+        return await self._accepted(delivery, followed)
 
     async def _take_model(self, delivery: Delivery, found: Moved) -> Response:
         apps = self._of_model.get((found.model, found.alias), ())
@@ -171,7 +166,10 @@ class WebhookDoor:
             reason = f"no app takes {printable(found.model)}@{printable(found.alias)}"
             _log.info("Delivery %s ignored: %s", delivery.guid, reason)
             return self._ignored(delivery, found, reason)
-        names = await self._accept(delivery, Push(found.model, f"@{found.alias}", ""), apps)
+        return await self._accepted(delivery, [Followed(Push(found.model, f"@{found.alias}", ""), tuple(apps))])
+
+    async def _accepted(self, delivery: Delivery, followed: Sequence[Followed]) -> Response:
+        names = await self._accept(delivery, followed)
         self._counts["accepted"].inc()
         return JSONResponse({"delivery": delivery.guid, "apps": list(names)}, 202)
 
@@ -188,16 +186,16 @@ class WebhookDoor:
         self._counts["accepted"].inc()
         return JSONResponse({"delivery": delivery.guid, "apps": list(names)}, 202)
 
-    def _followed(self, pushes: Sequence[Push]) -> list[tuple[Push, list[str]]]:
+    def _followed(self, pushes: Sequence[Push]) -> list[Followed]:
         """For each push the apps that follow it, each app only once, since its look reads all heads. Existing refs come before
         deleted ones."""
-        found: list[tuple[Push, list[str]]] = []
+        found: list[Followed] = []
         seen: set[str] = set()
         for push in sorted(pushes, key=lambda one: one.deleted):
-            apps = [app.name for app in self._of(push) if app.name not in seen and follows(app, push.ref)]
+            apps = tuple(app.name for app in self._of(push) if app.name not in seen and follows(app, push.ref))
             if apps:
                 seen.update(apps)
-                found.append((push, apps))
+                found.append(Followed(push, apps))
         return found
 
     def _of(self, push: Push) -> Sequence[App]:

@@ -57,15 +57,23 @@ def delivery(
 def _print(one: DeliveryAnswer) -> None:
     what = one.event
     if one.ref:  # of a delivery from before an upgrade only the GUID is known
-        at = f" at {one.commit[:12]}" if one.commit else ""  # what tells of a model names none
-        what += f" of {printable(one.ref)}{at} in {printable(one.repository)}"
+        # What tells of a model names no commit.
+        told = [f"{printable(ref)} at {commit[:12]}" if commit else printable(ref) for ref, commit in _told(one)]
+        what += f" of {', '.join(told)} in {printable(one.repository)}"
     out().print(f"{what}, received {age(one.received_at)} ago", soft_wrap=True)
-    print_table(("APP", "RESULT"), [(outcome.app, _result(outcome, one.commit)) for outcome in one.apps])
+    print_table(("APP", "RESULT"), [(outcome.app, _result(outcome)) for outcome in one.apps])
 
 
 def _row(one: DeliveryAnswer) -> tuple[str, ...]:
-    results = "; ".join(f"{outcome.app}: {_result(outcome, one.commit)}" for outcome in one.apps)
-    return one.guid, age(one.received_at), printable(one.ref), one.commit[:12], results
+    results = "; ".join(f"{outcome.app}: {_result(outcome)}" for outcome in one.apps)
+    refs, commits = zip(*_told(one), strict=True)
+    at = ", ".join(commit[:12] for commit in dict.fromkeys(commits))
+    return one.guid, age(one.received_at), printable(", ".join(refs)), at, results
+
+
+def _told(one: DeliveryAnswer) -> list[tuple[str, str]]:
+    """The refs that the delivery told of, and the commit of each."""
+    return list(dict.fromkeys([(one.ref, one.commit), *((its.ref, its.named) for its in one.apps if its.ref)]))
 
 
 def _not_kept(one: NotKeptAnswer) -> tuple[str, ...]:
@@ -76,9 +84,9 @@ def _not_kept(one: NotKeptAnswer) -> tuple[str, ...]:
     return "ignored", age(one.at), what, one.reason
 
 
-def _result(outcome: OutcomeAnswer, named: str) -> str:
+def _result(outcome: OutcomeAnswer) -> str:
     """The deploy, `iris/42`; the head, where it was another commit than the delivery named; the reason."""
     said = f"{outcome.app}/{outcome.deploy}" if outcome.deploy is not None else ""
-    if outcome.looked_at is not None and outcome.commit and named and outcome.commit != named:
+    if outcome.looked_at is not None and outcome.commit and outcome.named and outcome.commit != outcome.named:
         said += f"{', ' if said else ''}the head was {outcome.commit[:12]}"
     return ": ".join(part for part in (said, outcome.reason) if part) or "nothing"

@@ -11,7 +11,7 @@ from deployd.domain import AppState, Deploy, Health
 from deployd.goal import Head, Known, Skip, Wanted
 from deployd.store.acts import last_acts, write_act
 from deployd.store.deploys import queue
-from deployd.store.rows import deploy_of, goal_of, moment, registered_json, registered_of
+from deployd.store.rows import deploy_of, goal_of, moment, named_for, registered_json, registered_of
 from deployd.store.schema import IN_FLIGHT
 from deployd.store.table import Table
 from deployd.wording import by_hand
@@ -127,9 +127,12 @@ def _known(connection: sqlite3.Connection, app: str) -> Known:
         return Known()
     owed: list[Owed] = []
     if row["owed"] > row["looked"]:
-        query = "SELECT id, guid, sha, apps FROM deliveries WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT ?"
+        query = (
+            "SELECT id, guid, ref, sha, apps, others FROM deliveries WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT ?"
+        )
         found = connection.execute(query, (row["looked"], row["owed"], _MOST_OWED)).fetchall()
-        owed = [Owed(one["id"], one["guid"], one["sha"]) for one in reversed(found) if app in json.loads(one["apps"])]
+        its = [one for one in reversed(found) if app in json.loads(one["apps"])]
+        owed = [Owed(one["id"], one["guid"], named_for(app, one)[1]) for one in its]
     decided, wanted = (goal_of(row[name], row[f"{name}_registered"]) for name in ("decided", "wanted"))
     return Known(decided, wanted, row["wanted_ref"], tuple(owed), registered_of(row["decided_registered"]))
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from deployd.delivery import Delivery, Outcome, Push, Received
+from deployd.delivery import Delivery, Followed, Outcome, Push, Received
 from deployd.status import Status
-from deployd.store.rows import as_json, moment
+from deployd.store.rows import as_json, moment, named_for
 from deployd.store.table import Table
 
 _FORGOTTEN_AT_ONCE = 500  # one transaction, which blocks the event loop
@@ -27,13 +27,13 @@ _OWED = (
 class Deliveries(Table):
     """One row for each delivery, by its forge and GUID."""
 
-    def accept(self, delivery: Delivery, push: Push, apps: Sequence[str]) -> asyncio.Future[list[str]]:
-        """Store a delivery and that a look is owed for `apps`. The future gets the names to answer, or Unavailable.
+    def accept(self, delivery: Delivery, followed: Sequence[Followed]) -> asyncio.Future[list[str]]:
+        """Store a delivery and that a look is owed for each of its apps. The future gets the names to answer, or Unavailable.
 
-        A repeated GUID gets the same answer as the first time and owes no look, unless its deploy failed and its commit is
-        still the last decided head: then that head is decided again.
+        A repeated GUID gets the same answer as the first time and owes no look, unless the deploy of an app failed and the
+        commit is still its last decided head: then that head is decided again.
         """
-        return self._database.write(lambda connection: _accept(connection, delivery, push, apps))
+        return self._database.write(lambda connection: _accept(connection, delivery, followed))
 
     async def deliveries(self, limit: int = 50, before: int | None = None) -> list[Received]:
         """The newest deliveries first, with ids below `before` if given."""
@@ -55,7 +55,7 @@ class Deliveries(Table):
 
     async def was_delivered(self, commit: str) -> bool:
         """Whether a delivery has named that commit, from any forge."""
-        query = "SELECT 1 FROM deliveries WHERE sha = ? LIMIT 1"
+        query = "SELECT 1 FROM deliveries WHERE sha = ?1 OR instr(others, ?1) LIMIT 1"
         return await self._database.read(lambda connection: connection.execute(query, (commit,)).fetchone()) is not None
 
     async def forget_deliveries(self, older_than: float) -> int:
@@ -71,21 +71,23 @@ class Deliveries(Table):
                 return gone
 
 
-def _accept(connection: sqlite3.Connection, delivery: Delivery, push: Push, apps: Sequence[str]) -> list[str]:
+def _accept(connection: sqlite3.Connection, delivery: Delivery, followed: Sequence[Followed]) -> list[str]:
     first = connection.execute(
-        "SELECT apps FROM deliveries WHERE forge = ? AND guid = ?", (delivery.forge, delivery.guid)
+        "SELECT * FROM deliveries WHERE forge = ? AND guid = ?", (delivery.forge, delivery.guid)
     ).fetchone()
-    names: list[str] = list(apps)
     if first is not None:
-        names = json.loads(first["apps"])
-        if not sum(_decide_anew(connection, name, push.commit) for name in names):
-            return names
-    now = time.time()
-    row = (delivery.forge, delivery.guid, delivery.event, now, push.repository, push.ref, push.commit, as_json(names))
+        followed = _as_stored(first, followed)
+    named = {name: one.push for one in followed for name in one.apps}
+    names = list(named)
+    if first is not None and not sum(_decide_anew(connection, name, push.commit) for name, push in named.items()):
+        return names
+    now, push = time.time(), followed[0].push
+    others = {name: (one.push.ref, one.push.commit) for one in followed[1:] for name in one.apps}
+    row = (delivery.forge, delivery.guid, delivery.event, now, push.repository, push.ref, push.commit)
     (number,) = connection.execute(
-        "INSERT OR REPLACE INTO deliveries (forge, guid, event, received_at, repository, ref, sha, apps) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-        row,
+        "INSERT OR REPLACE INTO deliveries (forge, guid, event, received_at, repository, ref, sha, apps, others) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        (*row, as_json(names), as_json(others) if others else ""),
     ).fetchone()
     for name in names:
         connection.execute(_OWED, (name, number, now))
@@ -130,11 +132,22 @@ def _received(connection: sqlite3.Connection, row: sqlite3.Row) -> Received:
         id=row["id"],
         delivery=Delivery(row["forge"], row["guid"], row["event"]),
         received_at=at,
-        repository=row["repository"],
-        ref=row["ref"],
-        commit=row["sha"],
+        followed=tuple(_followed(row)),
         outcomes=tuple(_outcome(connection, name, row["id"]) for name in json.loads(row["apps"])),
     )
+
+
+def _followed(row: sqlite3.Row) -> list[Followed]:
+    """The pushes of a stored delivery, the one of `ref` first."""
+    apps: dict[tuple[str, str], list[str]] = {(row["ref"], row["sha"]): []}
+    for name in json.loads(row["apps"]):
+        apps.setdefault(named_for(name, row), []).append(name)
+    return [Followed(Push(row["repository"], *named), tuple(names)) for named, names in apps.items()]
+
+
+def _as_stored(row: sqlite3.Row, followed: Sequence[Followed]) -> Sequence[Followed]:
+    """What a repeated delivery told of the first time. Of one from before an upgrade only the apps are known."""
+    return _followed(row) if row["ref"] else [Followed(followed[0].push, tuple(json.loads(row["apps"])))]
 
 
 def _outcome(connection: sqlite3.Connection, app: str, delivery: int) -> Outcome:

@@ -119,6 +119,13 @@ def gates_json(gates: Iterable[GateResult]) -> str:
     return msgspec.json.encode(list(gates)).decode()
 
 
+def named_for(app: str, row: sqlite3.Row) -> tuple[str, str]:
+    """The ref and the commit that a stored delivery names for one of its apps."""
+    others = json.loads(row["others"]) if row["others"] else {}
+    ref, commit = others.get(app, (row["ref"], row["sha"]))
+    return ref, commit
+
+
 def as_json(value: Any) -> str:
     """Any JSON value in compact form for a column."""
     return _ENCODER.encode(value)

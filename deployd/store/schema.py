@@ -275,6 +275,10 @@ MIGRATIONS = (
         fetched_at REAL NOT NULL
     ) STRICT;
     """,
+    # A delivery may tell of several refs: JSON {"rose": [ref, sha], ...} of the apps that follow another one than `ref`.
+    """
+    ALTER TABLE deliveries ADD COLUMN others TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 

@@ -1,6 +1,6 @@
 """Pushes to the remote of the daemon under test, and their deliveries."""
 
-from deployd.delivery import Delivery, Push, Received
+from deployd.delivery import Delivery, Followed, Push, Received
 from tests.desk import MAIN, REPO, Desk
 
 
@@ -13,7 +13,7 @@ async def pushed(daemon: Desk, commit: str, guid: str = "g", *apps: str) -> None
 async def told(daemon: Desk, commit: str, guid: str = "g", *apps: str) -> None:
     """Deliver a push of `commit`."""
     push = Push("example.com/acme/iris", MAIN, commit)
-    await daemon.scheduler.accept(Delivery("github", guid, "push"), push, apps or ("iris",))
+    await daemon.scheduler.accept(Delivery("github", guid, "push"), [Followed(push, apps or ("iris",))])
 
 
 async def answered(daemon: Desk, guid: str = "g") -> Received:

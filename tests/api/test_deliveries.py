@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deployd.delivery import Delivery, Followed, Push
 from deployd.status import Status
 from tests.api.pushes import answered, pushed, told, troubled
 from tests.desk import MAIN, REPO, A, B, Desk, desk, settings
@@ -23,6 +24,7 @@ async def test_a_delivery_shows_its_commit_and_the_deploys_that_it_caused(
     looked_at = [
         outcome.looked_at.isoformat().replace("+00:00", "Z") for outcome in received.outcomes if outcome.looked_at
     ]
+    named = {"ref": MAIN, "named": A}
     assert told == {
         "id": received.id,
         "guid": "g",
@@ -33,11 +35,28 @@ async def test_a_delivery_shows_its_commit_and_the_deploys_that_it_caused(
         "ref": MAIN,
         "commit": A,
         "apps": [
-            {"app": "iris", "looked_at": looked_at[0], "commit": A, "deploy": 1, "reason": ""},
-            {"app": "rose", "looked_at": looked_at[1], "commit": A, "deploy": 1, "reason": ""},
+            {"app": "iris", "looked_at": looked_at[0], "commit": A, "deploy": 1, "reason": ""} | named,
+            {"app": "rose", "looked_at": looked_at[1], "commit": A, "deploy": 1, "reason": ""} | named,
         ],
     }
     assert (await daemon.becomes("iris", 1, Status.LIVE)).trigger.delivery == "g"
+
+
+async def test_a_delivery_of_several_refs_shows_all_its_apps_each_with_what_it_named_for_it(
+    daemon: Desk, browser: httpx.AsyncClient
+) -> None:
+    daemon.source.remotes[REPO][MAIN] = A
+    daemon.source.ancestors[A] = {B}
+    repository, dev = "example.com/acme/iris", "refs/heads/dev"
+    followed = [Followed(Push(repository, dev, B), ("rose",)), Followed(Push(repository, MAIN, A), ("iris",))]
+    assert await daemon.scheduler.accept(Delivery("bitbucket", "g", "push"), followed) == ["rose", "iris"]
+    await answered(daemon)
+    told = (await browser.get(f"{DELIVERIES}/g")).json()
+    assert (told["ref"], told["commit"]) == (dev, B)
+    assert [(one["app"], one["ref"], one["named"], one["deploy"]) for one in told["apps"]] == [
+        ("rose", dev, B, 1),
+        ("iris", MAIN, A, 1),
+    ]
 
 
 async def test_a_delivery_of_a_skipped_head_shows_the_reason(daemon: Desk, browser: httpx.AsyncClient) -> None:

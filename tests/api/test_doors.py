@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.types import Receive, Scope, Send
 
 from deployd.api.doors import Doors
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Followed, Push
 from deployd.errors import ConfigError
 from deployd.forges.configured import FORGES
 from tests.deliveries import AFTER, GUID, SECRET, ZEROS, a_push, an_app, headers_of, proven, raw_of
@@ -72,16 +72,16 @@ class Caller:
     """An HTTP client of all doors, and what they took."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[Delivery, Push, Sequence[str]]] = []
+        self.taken: list[tuple[Delivery, Sequence[Followed]]] = []
         self.registry = CollectorRegistry()
         counter = Counter("deliveries", "as in deployd.metrics", ["forge", "outcome"], registry=self.registry)
         self.doors = Doors(SECRETS, self.accept, counter, propose=proven, apps=APPS, max_body=1024 * 1024)
         transport = httpx.ASGITransport(self.route)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://deployd.example.com")
 
-    async def accept(self, delivery: Delivery, push: Push, apps: Sequence[str]) -> Sequence[str]:
-        self.taken.append((delivery, push, apps))
-        return apps
+    async def accept(self, delivery: Delivery, followed: Sequence[Followed]) -> Sequence[str]:
+        self.taken.append((delivery, followed))
+        return [name for one in followed for name in one.apps]
 
     async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.doors.by_path[scope["path"]](scope, receive, send)
@@ -104,8 +104,8 @@ async def caller() -> AsyncIterator[Caller]:
 async def test_an_alias_that_has_moved_owes_a_look_for_the_apps_that_take_it(caller: Caller) -> None:
     answer = await caller.post("mlflow", mlflow_moved(), mlflow_headers)
     assert (answer.status_code, answer.json()["apps"]) == (202, ["scored"])
-    ((delivery, push, apps),) = caller.taken
-    assert (delivery.forge, push, list(apps)) == ("mlflow", Push("iris", "@champion", ""), ["scored"])
+    ((delivery, followed),) = caller.taken
+    assert (delivery.forge, followed) == ("mlflow", [Followed(Push("iris", "@champion", ""), ("scored",))])
     assert caller.count("mlflow", "accepted") == 1
 
 
@@ -136,8 +136,8 @@ async def test_a_push_is_accepted_for_the_app_that_follows_its_ref(caller: Calle
     sent = PUSHES[kind]
     answer = await caller.post(sent.path, sent.body, sent.headers)
     assert (answer.status_code, answer.json()) == (202, {"delivery": GUID, "apps": [sent.app]})
-    [(delivery, push, _)] = caller.taken
-    assert (delivery.guid, push.commit) == (GUID, AFTER)
+    [(delivery, [followed])] = caller.taken
+    assert (delivery.guid, followed.push.commit) == (GUID, AFTER)
     assert caller.count(delivery.forge, "accepted") == 1
 
 
@@ -181,7 +181,7 @@ async def test_the_connection_test_of_data_center_is_answered(caller: Caller) ->
     assert caller.count("bitbucket", "ping") == 1
 
 
-async def test_one_push_of_many_refs_is_stored_once_for_each_ref_that_is_followed(caller: Caller) -> None:
+async def test_a_delivery_of_many_refs_is_stored_in_one_call_with_each_ref_that_is_followed(caller: Caller) -> None:
     changes = (
         cloud_change("gone", now=None),
         cloud_change("other"),
@@ -191,9 +191,11 @@ async def test_one_push_of_many_refs_is_stored_once_for_each_ref_that_is_followe
     )
     answer = await caller.post("bitbucket", cloud_push(*changes), bitbucket_headers)
     assert (answer.status_code, answer.json()) == (202, {"delivery": GUID, "apps": ["cloud-tags", "cloud"]})
-    assert [(delivery.guid, push.ref, apps) for delivery, push, apps in caller.taken] == [
-        (GUID, "refs/tags/v2", ["cloud-tags"]),
-        (f"{GUID}.2", "refs/heads/main", ["cloud"]),
+    [(delivery, followed)] = caller.taken
+    assert delivery.guid == GUID
+    assert [(one.push.ref, one.apps) for one in followed] == [
+        ("refs/tags/v2", ("cloud-tags",)),
+        ("refs/heads/main", ("cloud",)),
     ]
     assert caller.count("bitbucket", "accepted") == 1
 
@@ -202,7 +204,8 @@ async def test_a_ref_that_is_there_counts_before_one_that_was_deleted(caller: Ca
     gone, there = data_center_change("refs/heads/dev", ZEROS), data_center_change("refs/heads/dev")
     body = data_center_push(gone, there)
     await caller.post("bitbucket", body, lambda raw: bitbucket_headers(raw, "repo:refs_changed"))
-    assert [(push.commit, apps) for _, push, apps in caller.taken] == [(AFTER, ["center-ssh"])]
+    [(_, followed)] = caller.taken
+    assert [(one.push.commit, one.apps) for one in followed] == [(AFTER, ("center-ssh",))]
 
 
 async def test_a_push_of_many_refs_that_nobody_follows_gives_a_few_reasons(caller: Caller) -> None:

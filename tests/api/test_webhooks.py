@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from deployd.api.webhooks import WebhookDoor
 from deployd.config.app import App
-from deployd.delivery import Delivery, Proposal, Push
+from deployd.delivery import Delivery, Followed, Proposal, Push
 from deployd.errors import Unavailable
 from deployd.forges.github import GitHub
 from tests.deliveries import (
@@ -44,16 +44,16 @@ class Scheduler:
     """Accepts and records every push. `first` is its answer to a repeated delivery, if set."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[Delivery, Push, Sequence[str]]] = []
+        self.taken: list[tuple[Delivery, Sequence[Followed]]] = []
         self.shown: list[tuple[Delivery, Proposal, Sequence[str]]] = []
         self.first: Sequence[str] | None = None
         self.fails: Exception | None = None
 
-    async def accept(self, delivery: Delivery, push: Push, apps: Sequence[str]) -> Sequence[str]:
+    async def accept(self, delivery: Delivery, followed: Sequence[Followed]) -> Sequence[str]:
         if self.fails is not None:
             raise self.fails
-        self.taken.append((delivery, push, apps))
-        return apps if self.first is None else self.first
+        self.taken.append((delivery, followed))
+        return [name for one in followed for name in one.apps] if self.first is None else self.first
 
     async def propose(self, delivery: Delivery, shown: Proposal, apps: Sequence[str]) -> Sequence[str]:
         if self.fails is not None:
@@ -122,7 +122,7 @@ async def test_a_push_is_stored_and_answered_with_the_apps_that_follow_its_branc
     answer = await webhooks.deliver(a_push())
     assert (answer.status_code, answer.json()) == (202, {"delivery": GUID, "apps": ["iris"]})
     push = Push("github.com/acme/iris", "refs/heads/main", AFTER)
-    assert webhooks.scheduler.taken == [(Delivery("github", GUID, "push"), push, ["iris"])]
+    assert webhooks.scheduler.taken == [(Delivery("github", GUID, "push"), [Followed(push, ("iris",))])]
     assert webhooks.count("accepted") == 1
 
 
@@ -172,7 +172,8 @@ async def test_a_repository_of_the_same_name_on_another_host_does_not_match(
 async def test_the_deletion_of_a_branch_is_stored_too(webhooks: WebhookClient) -> None:
     answer = await webhooks.deliver(a_deletion())
     assert (answer.status_code, answer.json()["apps"]) == (202, ["iris"])
-    assert webhooks.scheduler.taken[0][1] == Push("github.com/acme/iris", "refs/heads/main", ZEROS, deleted=True)
+    [(_, [followed])] = webhooks.scheduler.taken
+    assert followed.push == Push("github.com/acme/iris", "refs/heads/main", ZEROS, deleted=True)
 
 
 @pytest.mark.parametrize(
@@ -218,8 +219,8 @@ async def test_a_hostile_ref_is_ignored_with_a_printable_reason(
 async def test_unicode_in_a_ref_is_kept(webhooks: WebhookClient) -> None:
     webhooks.reload(apps=[an_app(branch="Größe/*")])
     await webhooks.deliver(a_push("refs/heads/Größe/模型"))
-    [(_, push, _)] = webhooks.scheduler.taken
-    assert push.ref == "refs/heads/Größe/模型"
+    [(_, [followed])] = webhooks.scheduler.taken
+    assert followed.push.ref == "refs/heads/Größe/模型"
 
 
 @pytest.mark.parametrize("event", ["create", "delete", "pull_request", "workflow_run", "invented_in_2031"])

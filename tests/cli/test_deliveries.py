@@ -9,11 +9,11 @@ from typer.testing import Result
 
 from deployd.api.answers import OutcomeAnswer
 from deployd.cli.deliveries import _result
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Followed, Push
 from deployd.status import Status
 from tests.api.pushes import answered, pushed, told, troubled
 from tests.cli.conftest import Neighbour
-from tests.desk import REPO, A, B
+from tests.desk import MAIN, REPO, A, B
 
 Command = Callable[..., Result]
 
@@ -31,6 +31,21 @@ def test_a_delivery_says_what_it_named_and_what_result_for_each_app(daemon: Neig
     assert first.startswith(f"push of refs/heads/main at {A[:12]} in example.com/acme/iris, received ")
     assert header.split() == ["APP", "RESULT"]
     assert [iris.split(), rose.split()] == [["iris", "iris/1"], ["rose", "rose/1"]]
+
+
+@pytest.mark.slow
+def test_a_delivery_of_several_refs_names_each(daemon: Neighbour, command: Command) -> None:
+    daemon.do(pushed(daemon.desk, A, "g-0", "iris"))
+    tag = Followed(Push("example.com/acme/iris", "refs/tags/v1", B), ("rose",))
+    main = Followed(Push("example.com/acme/iris", MAIN, A), ("iris",))
+    daemon.desk.source.ancestors[A] = {B}
+    daemon.do(daemon.desk.scheduler.accept(Delivery("bitbucket", "g", "push"), [tag, main]))
+    daemon.do(answered(daemon.desk, "g"))
+    first, _, rose, iris = command("delivery", "g").stdout.splitlines()
+    assert first.startswith(f"push of refs/tags/v1 at {B[:12]}, refs/heads/main at {A[:12]} in example.com/acme/iris, ")
+    assert rose.split(maxsplit=1) == ["rose", f"rose/1, the head was {A[:12]}"]
+    assert iris.split() == ["iris", "iris/1"]
+    assert f"{B[:12]}, {A[:12]}" in command("delivery").stdout
 
 
 @pytest.mark.slow
@@ -131,6 +146,13 @@ def test_what_came_of_a_delivery_is_said_in_one_line(
     deploy: int | None, head: str | None, reason: str, words: str
 ) -> None:
     outcome = OutcomeAnswer.model_validate(
-        {"app": "iris", "looked_at": "2026-01-01T00:00:00Z", "commit": head, "deploy": deploy, "reason": reason}
+        {
+            "app": "iris",
+            "named": A,
+            "looked_at": "2026-01-01T00:00:00Z",
+            "commit": head,
+            "deploy": deploy,
+            "reason": reason,
+        }
     )
-    assert _result(outcome, A) == words
+    assert _result(outcome) == words

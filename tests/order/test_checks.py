@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deployd.config.app import App
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Followed, Push
 from deployd.goal import Head
 from deployd.order.checks import Waiting, WaitingHeads
 from deployd.status import Status
@@ -32,7 +32,7 @@ async def strict(tmp_path: Path) -> AsyncIterator[Works]:
 
 async def waits(daemon: Works, commit: str, guid: str = "g") -> None:
     """The forge tells of a push; it waits for its checks from now on."""
-    await daemon.scheduler.accept(Delivery("github", guid, "push"), Push("x", MAIN, commit), ["iris"])
+    await daemon.scheduler.accept(Delivery("github", guid, "push"), [Followed(Push("x", MAIN, commit), ("iris",))])
     await daemon.polled()
     assert daemon.scheduler.looks.waiting("iris") is not None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deployd.config.app import App
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Followed, Push
 from deployd.status import Status
 from tests.desk import MAIN
 from tests.order.conftest import numbers
@@ -74,7 +74,7 @@ async def test_a_delivery_that_comes_again_answers_as_the_first_time(daemon: Wor
     first = await daemon.told(daemon.commit(), guid="g")
     newer = await daemon.deployed(daemon.commit())
     await daemon.becomes(newer, Status.LIVE)
-    names = await daemon.scheduler.accept(Delivery("github", "g", "push"), Push("x", MAIN, "f" * 40), [])
+    names = await daemon.scheduler.accept(Delivery("github", "g", "push"), [Followed(Push("x", MAIN, "f" * 40), ())])
     assert names == ["iris"]
     again = await daemon.answered("g")
     assert (again.number, again.commit) == (1, first.commit)

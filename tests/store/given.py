@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Followed, Push
 from deployd.domain import Deploy
 from deployd.events import Events
 from deployd.goal import Head, Skip, Trigger, Wanted
@@ -25,7 +25,7 @@ def wanted(commit: str = A, app: str = "iris", *, by_hand: bool = False) -> Want
 async def accepted(store: Store, guid: str, commit: str = A, *apps: str) -> list[str]:
     """Store a delivery of `commit`; returns the names of the apps that are answered."""
     push = Push("example.com/acme/iris", MAIN, commit)
-    return await store.accept(Delivery("github", guid, "push"), push, apps or ("iris",))
+    return await store.accept(Delivery("github", guid, "push"), [Followed(push, apps or ("iris",))])
 
 
 async def decided(store: Store, commit: str, app: str = "iris", *, skip: str = "") -> Deploy | None:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from deployd.delivery import Delivery, Owed, Push, Received
+from deployd.delivery import Delivery, Followed, Owed, Push, Received
 from deployd.errors import Unavailable
 from deployd.goal import Goal, Head
 from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.store.given import MAIN, A, B, C, accepted, decided, explained, gone, live, queued, statements_of, wanted
+
+DEV = "refs/heads/dev"
 
 
 async def _received(store: Store, guid: str) -> Received:
@@ -35,7 +37,7 @@ async def test_a_delivery_is_stored_and_owes_each_of_its_apps_a_look(store: Stor
     assert await accepted(store, "1", A, "iris", "rose") == ["iris", "rose"]
     received = await _received(store, "1")
     assert received.delivery == Delivery("github", "1", "push")
-    assert (received.repository, received.ref, received.commit) == ("example.com/acme/iris", MAIN, A)
+    assert received.followed == (Followed(Push("example.com/acme/iris", MAIN, A), ("iris", "rose")),)
     assert await _came_of(store, "1") == [("iris", None, "owed"), ("rose", None, "owed")]
     known = await store.known(["iris", "rose", "lily"])
     assert [owed.commit for owed in known["iris"].owed] == [owed.commit for owed in known["rose"].owed] == [A]
@@ -137,9 +139,45 @@ async def test_a_repeated_guid_is_answered_as_the_first_time_and_owes_no_look(st
     assert len(await store.deliveries()) == 1
 
 
+async def _told_of_two(store: Store) -> list[str]:
+    """A delivery of two refs, each with an app that follows it."""
+    followed = [
+        Followed(Push("example.com/acme/iris", MAIN, A), ("iris",)),
+        Followed(Push("example.com/acme/iris", DEV, B), ("rose", "lily")),
+    ]
+    return await store.accept(Delivery("bitbucket", "1", "push"), followed)
+
+
+async def test_a_delivery_of_several_refs_is_one_row_that_owes_each_app_a_look_for_its_own_commit(store: Store) -> None:
+    assert await _told_of_two(store) == ["iris", "rose", "lily"]
+    (received,) = await store.deliveries()
+    assert [(one.push.ref, one.push.commit, one.apps) for one in received.followed] == [
+        (MAIN, A, ("iris",)),
+        (DEV, B, ("rose", "lily")),
+    ]
+    known = await store.known(["iris", "rose", "lily"])
+    assert [[owed.commit for owed in known[app].owed] for app in ("iris", "rose", "lily")] == [[A], [B], [B]]
+    assert [await store.was_delivered(commit) for commit in (A, B, C)] == [True, True, False]
+    await decided(store, A)
+    await decided(store, B, "rose")
+    assert await _came_of(store, "1") == [("iris", 1, ""), ("rose", 1, ""), ("lily", None, "owed")]
+
+
+async def test_a_repeated_delivery_of_several_refs_lets_only_what_failed_be_decided_again(store: Store) -> None:
+    names = await _told_of_two(store)
+    assert await _told_of_two(store) == names
+    await queued(store, A)
+    await gone(store, await queued(store, B, "rose"), Status.FAILED, reason="no")
+    assert await _told_of_two(store) == names
+    known = await store.known(["iris", "rose"])
+    assert (known["iris"].decided, known["rose"].decided) == (Goal(A), None)
+    assert [(one.guid, one.commit) for one in known["rose"].owed] == [("1", B)]
+    assert len(await store.deliveries()) == 1
+
+
 async def test_the_same_guid_from_another_forge_is_another_delivery(store: Store) -> None:
     await accepted(store, "1", A)
-    await store.accept(Delivery("gitlab", "1", "push"), Push("example.com/acme/iris", MAIN, B), ["iris"])
+    await store.accept(Delivery("gitlab", "1", "push"), [Followed(Push("example.com/acme/iris", MAIN, B), ("iris",))])
     assert [one.delivery.forge for one in await store.deliveries()] == ["gitlab", "github"]
     assert (await _received(store, "1")).delivery.forge == "gitlab"
 

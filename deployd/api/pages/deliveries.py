@@ -65,12 +65,14 @@ def _all(received: Received, services: Services, deploys: dict[tuple[str, int], 
             what = f"not deployed yet: {waiting.commit[:8]} waits for its checks: {waiting.reason}"
             yield Came(outcome.app, what)
         else:
-            yield came_of(outcome, received.commit, deploy, trouble.reason if trouble is not None else "")
+            yield came_of(
+                outcome, received.push_for(outcome.app).commit, deploy, trouble.reason if trouble is not None else ""
+            )
 
 
 def came_of(outcome: Outcome, named: str, deploy: Deploy | None, trouble: str) -> Came:
     """The outcome of a delivery for one app, as a sentence that says why a push was not deployed. `named`: the commit that the
-    delivery named; `trouble`: why the remote cannot be looked at."""
+    delivery named for it; `trouble`: why the remote cannot be looked at."""
     app = outcome.app
     if outcome.looked_at is None:
         why = f": {trouble}" if trouble else ", and soon will be"

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Followed, Push
 from deployd.domain import Deploy, GateResult, Image
 from deployd.goal import Head, Skip, Trigger, Wanted
 from deployd.status import Status
@@ -75,7 +75,9 @@ async def _steps(store: Store, deploy: Deploy, names: Sequence[str], *, failed: 
 
 async def delivered(store: Store, guid: str, commit: str, *, app: str = "iris", skip: str = "") -> None:
     """A delivery, and the look that answers it."""
-    await store.accept(Delivery("github", guid, "push"), Push("example.com/acme/iris", MAIN, commit), [app])
+    await store.accept(
+        Delivery("github", guid, "push"), [Followed(Push("example.com/acme/iris", MAIN, commit), (app,))]
+    )
     owed = (await store.known([app]))[app].owed
     verdict = Skip(skip) if skip else Wanted(app, commit, MAIN, Trigger("push", guid), "Retrain", "Grace Hopper")
     await store.decide(app, Head(MAIN, commit), verdict, owed[-1].id)

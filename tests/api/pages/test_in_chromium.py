@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Followed, Push
 from deployd.domain import GateResult
 from deployd.errors import DeliveryRejected
 from deployd.status import Status
@@ -29,7 +29,9 @@ class World:
     async def push(self, commit: str) -> None:
         """A push to main, and its delivery."""
         self.daemon.source.remotes[REPO][MAIN] = commit
-        await self.daemon.scheduler.accept(Delivery("github", commit, "push"), Push("x", MAIN, commit), ["iris"])
+        await self.daemon.scheduler.accept(
+            Delivery("github", commit, "push"), [Followed(Push("x", MAIN, commit), ("iris",))]
+        )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

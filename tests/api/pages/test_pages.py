@@ -10,7 +10,7 @@ import pytest
 
 from deployd.api.pages.apps import timeline
 from deployd.api.pages.deliveries import came_of
-from deployd.delivery import Outcome
+from deployd.delivery import Delivery, Followed, Outcome, Push
 from deployd.domain import Deploy, GateResult
 from deployd.errors import Unavailable
 from deployd.goal import Trigger
@@ -170,6 +170,17 @@ async def test_deliveries_say_why_a_push_was_not_deployed(daemon: Desk, reader: 
     assert "not deployed: no file below paths has changed" in page
     assert '<a href="/apps/iris/deploys/1">iris/1 is queued' in page or "iris/1" in page
     assert page.index("second") < page.index("first")
+
+
+async def test_a_delivery_of_several_refs_names_each_of_them(daemon: Desk, reader: httpx.AsyncClient) -> None:
+    followed = [
+        Followed(Push("x", ref, commit), (app,))
+        for ref, commit, app in ((MAIN, A, "iris"), ("refs/heads/dev", B, "rose"))
+    ]
+    await daemon.store.accept(Delivery("bitbucket", "g", "push"), followed)
+    page = (await reader.get("/deliveries")).text
+    assert f"<code>{A[:8]}</code> to main, <code>{B[:8]}</code> to dev\n" in page
+    assert "taken for iris, rose" in page
 
 
 def _deploy(number: int, status: Status, **values: object) -> Deploy:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deployd.config.file import parse
-from deployd.delivery import Delivery, Push
+from deployd.delivery import Delivery, Followed, Push
 from deployd.status import Status
 from tests.order.model.clock import Clock
 from tests.order.model.daemon import Daemon
@@ -122,7 +122,9 @@ class World:
                     failed.append((app, app.renewed + app.decisions))
         began = self.clock.time()
         push = Push("example.com/acme/iris", MAIN, commit, deleted=not commit.strip("0"))
-        names = await self.daemon.scheduler.accept(Delivery("github", guid, "push"), push, sorted(PATHS))
+        names = await self.daemon.scheduler.accept(
+            Delivery("github", guid, "push"), [Followed(push, tuple(sorted(PATHS)))]
+        )
         assert names == sorted(PATHS)
         self.delivered[guid] = commit
         for app, before in failed:
