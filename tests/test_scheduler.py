@@ -113,6 +113,22 @@ async def test_a_look_that_was_owed_before_a_restart_is_taken(desk: Desk) -> Non
     assert (await desk.store.state("iris")).owed_since is None
 
 
+async def test_a_redelivery_reaches_the_apps_of_all_refs_of_the_delivery(desk: Desk) -> None:
+    dev = "refs/heads/dev"
+    followed = [Followed(Push("x", MAIN, A), ("iris",)), Followed(Push("x", dev, B), ("rose",))]
+    await desk.store.accept(Delivery("bitbucket", "g", "push"), followed)
+    for one in followed:
+        (app,) = one.apps
+        (owed,) = (await desk.store.known([app]))[app].owed
+        wanted = Wanted(app, one.push.commit, one.push.ref, Trigger("push", "g"))
+        deploy = await desk.store.decide(app, Head(one.push.ref, one.push.commit), wanted, owed.id)
+        assert deploy is not None
+        await desk.store.advance(deploy, Status.FAILED)
+    await desk.scheduler.redeliver("g", "ada")
+    known = await desk.store.known(["iris", "rose"])
+    assert [[owed.commit for owed in known[app].owed] for app in ("iris", "rose")] == [[A], [B]]
+
+
 async def test_a_push_that_no_hook_told_of_is_found_at_the_start(desk: Desk) -> None:
     desk.source.remotes[REPO][MAIN] = A
     async with desk.serving():

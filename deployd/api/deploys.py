@@ -227,7 +227,7 @@ def app_answer(services: Services, state: AppState) -> AppAnswer:
     held = HeldAnswer(**structs.asdict(state.held), reason=state.held_reason) if state.held is not None else None
     trouble, waiting = services.scheduler.looks.trouble(state.app), services.scheduler.looks.waiting(state.app)
     owed_since = (state.owed_since if waiting is None else None) or (trouble.since if trouble is not None else None)
-    why = trouble.reason if trouble is not None else "the remote is being looked at"
+    why, what = (trouble.reason, trouble.what) if trouble is not None else ("the remote is being looked at", "remote")
     return AppAnswer(
         name=state.app,
         configured=app is not None,
@@ -239,7 +239,7 @@ def app_answer(services: Services, state: AppState) -> AppAnswer:
         paused_by=state.paused_by,
         paused_at=state.paused_at,
         held=held,
-        owed=OwedAnswer(since=owed_since, reason=why) if owed_since is not None else None,
+        owed=OwedAnswer(since=owed_since, reason=why, what=what) if owed_since is not None else None,
         waiting=WaitingAnswer(**waiting._asdict()) if waiting is not None else None,
         live=live_of(state),
         older_config=services.scheduler.older_config(state),

@@ -3,6 +3,7 @@
 import importlib.metadata
 import shutil
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from deployd.api.services import Given
 from deployd.api.streams import Stream, Write
 from deployd.errors import RequestRefused, Unavailable
 from deployd.http.problems import PROBLEMS
+from deployd.order.repository import Trouble
 from deployd.reporters.message import Message
 from deployd.wording import counted
 
@@ -60,17 +62,27 @@ async def readyz(services: Given) -> Response:
     webhooks must still be accepted.
     """
     parts = dict(await services.readiness.parts(services.config, services.store, services.targets))
-    if troubled := services.scheduler.looks.troubled():
-        since = min(trouble.since for trouble in troubled.values())
-        names = ", ".join(sorted(troubled))
-        parts["git"] = (
-            f"{WARNING}no look at the remote of {names} since {since:%Y-%m-%d %H:%M:%S} UTC; see deployd status"
-        )
+    parts |= _unseen(services.scheduler.looks.troubled())
     if broken := [f"{name} ({health.detail})" for name, health in sorted(services.scheduler.unhealthy().items())]:
         parts["apps"] = f"{WARNING}unhealthy: {'; '.join(broken)}"
     if late := await _late(services):
         parts["reports"] = f"{WARNING}{late}"
     return JSONResponse(parts, 200 if is_well(parts) else 503, {"Cache-Control": "no-store"})
+
+
+def _unseen(troubled: Mapping[str, Trouble]) -> dict[str, str]:
+    """The parts that cannot be looked at: the remotes and the registries, each with its apps and since when."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for app, trouble in sorted(troubled.items()):
+        part = "git" if trouble.what == "remote" else "registry"
+        found.setdefault(part, {}).setdefault(f"{trouble.since:%Y-%m-%d %H:%M:%S} UTC", []).append(app)
+    what = {"git": "the remote", "registry": "the model registry"}
+    return {
+        part: f"{WARNING}no look at {what[part]} of "
+        + "; of ".join(f"{', '.join(apps)} since {since}" for since, apps in its.items())
+        + "; see deployd status"
+        for part, its in found.items()
+    }
 
 
 async def _late(services: Given) -> str:

@@ -1,7 +1,7 @@
 """How an app is, as the API answers it: what serves, how that is, what waits, and what keeps the newest commit from serving."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from deployd.api.answers import Answer, BaseAnswer, DeployAnswer, RegisteredAnswer, bases_of
 from deployd.domain import AppState, HealthState
@@ -54,10 +54,12 @@ class HeldAnswer(Answer):
 
 
 class OwedAnswer(Answer):
-    """A look at the app's remote that is still owed: since when, and why."""
+    """A look at the app that is owed, by a delivery or else by the timer: since when, and why. `what` cannot be looked at:
+    the remote, or only the registry of the app's model."""
 
     since: datetime
     reason: str
+    what: Literal["remote", "registry"] = "remote"
 
 
 class RatesAnswer(Answer):

@@ -113,7 +113,8 @@ def _held(app: AppAnswer, held: HeldAnswer) -> str:
 
 def _owed(app: AppAnswer, owed: OwedAnswer) -> str:
     since = took((datetime.now(UTC) - owed.since).total_seconds())
-    return f"{app.name}: no look at its remote for {since}: {printable(owed.reason)}"
+    what = "its remote" if owed.what == "remote" else "the registry of its model"
+    return f"{app.name}: no look at {what} for {since}: {printable(owed.reason)}"
 
 
 def _waiting(app: AppAnswer, waiting: WaitingAnswer) -> str:

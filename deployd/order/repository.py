@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec import structs
 
@@ -36,10 +36,11 @@ _OFTEN = 10
 
 
 class Trouble(NamedTuple):
-    """Why the last looks for an app failed, and since when."""
+    """Why the last looks for an app failed, and since when. `what`: its remote, or only the registry of its model."""
 
     since: datetime
     reason: str
+    what: Literal["remote", "registry"] = "remote"
 
 
 class _Shown(NamedTuple):
@@ -73,6 +74,7 @@ class Repository:
         self._asked = asyncio.Event()
         self._owed = False
         self._failed: dict[str, DeploydError] = {}  # by app: what the last look could not decide
+        self._of_registry: set[str] = set()  # of these apps those whose registry did not answer
         self._backoff = Backoff()
         self._without_head: dict[str, str] = {}  # by app: why it has none
         self._absent: dict[
@@ -126,12 +128,15 @@ class Repository:
     def _see(self, failed: Mapping[str, DeploydError]) -> None:
         """Record for each app whether and why it cannot be looked at, and publish changes of that."""
         before, now = self.troubles, datetime.now(UTC)
-        self.troubles = {
-            app: Trouble(before[app].since if app in before else now, exc.message) for app, exc in failed.items()
-        }
-        for app in self.apps:
-            if (trouble := self.troubles.get(app.name)) != before.get(app.name):
-                self._store.tell_of_trouble(app.name, trouble.reason if trouble is not None else "")
+        self.troubles = {}
+        for app, exc in failed.items():
+            what: Literal["remote", "registry"] = "registry" if app in self._of_registry else "remote"
+            known = before.get(app)
+            since = known.since if known is not None and known.what == what else now
+            self.troubles[app] = Trouble(since, exc.message, what)
+        for one in self.apps:
+            if (trouble := self.troubles.get(one.name)) != before.get(one.name):
+                self._store.tell_of_trouble(one.name, trouble.reason if trouble is not None else "")
 
     async def look(self, *, final: bool) -> bool:
         """Ask the remote for its heads, and the registries for their versions, and decide on the new ones.
@@ -140,6 +145,7 @@ class Repository:
         decision for one app fails, the other apps still get theirs, then the error is raised.
         """
         self._failed.clear()
+        self._of_registry.clear()
         apps = list(self.apps)
         known = await self._store.known(app.name for app in apps)
         self._owed = any(one.owed for one in known.values())
@@ -152,6 +158,8 @@ class Repository:
             except DeploydError as exc:
                 raise_if_cancelled()
                 self._failed[app.name] = exc
+                if exc is version.fault:
+                    self._of_registry.add(app.name)
         if self._failed:
             raise next(reversed(self._failed.values()))
         return late

@@ -349,7 +349,7 @@ async def test_an_app_whose_remote_is_unavailable_shows_since_when_a_look_is_owe
     received = await daemon.store.delivery("g")
     assert received is not None
     since = received.received_at.isoformat().replace("+00:00", "Z")
-    assert (await browser.get(APP)).json()["owed"] == {"since": since, "reason": f"{REPO} is away"}
+    assert (await browser.get(APP)).json()["owed"] == {"since": since, "reason": f"{REPO} is away", "what": "remote"}
     rose = (await browser.get("/api/v1/apps/rose")).json()["owed"]  # no delivery, but no look either
     assert rose["reason"] == f"{REPO} is away"
 

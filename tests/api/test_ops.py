@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +15,11 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from deployd.api.ops import sweep_backups
+from deployd.api.ops import _unseen, sweep_backups
 from deployd.api.scrape import expect, figures_of
 from deployd.domain import GateResult
 from deployd.errors import ConfigError
+from deployd.order.repository import Trouble
 from deployd.status import Status
 from tests.api.pushes import answered, pushed, troubled
 from tests.desk import MAIN, REPO, A, B, Desk, config_of, settings
@@ -34,6 +36,22 @@ async def test_health_and_readiness(browser: httpx.AsyncClient) -> None:
     assert (await browser.head("/healthz")).status_code == 200
     ready = await browser.get("/readyz")
     assert (ready.status_code, set(ready.json())) == (200, {"store", "engine", "gateway", "disk"})
+
+
+def test_what_cannot_be_looked_at_is_told_with_its_apps_and_since_when() -> None:
+    nine, ten = (datetime(2026, 11, 27, hour, tzinfo=UTC) for hour in (9, 10))
+    troubled = {
+        "rose": Trouble(nine, "away"),
+        "lily": Trouble(ten, "no answer", "registry"),
+        "iris": Trouble(nine, "away"),
+        "moss": Trouble(ten, "refused"),
+    }
+    assert _unseen(troubled) == {
+        "git": "warning: no look at the remote of iris, rose since 2026-11-27 09:00:00 UTC; "
+        "of moss since 2026-11-27 10:00:00 UTC; see deployd status",
+        "registry": "warning: no look at the model registry of lily since 2026-11-27 10:00:00 UTC; see deployd status",
+    }
+    assert _unseen({}) == {}
 
 
 async def test_an_unavailable_part_makes_the_daemon_unready(daemon: Desk, browser: httpx.AsyncClient) -> None:

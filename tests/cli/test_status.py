@@ -64,6 +64,10 @@ def test_an_app_that_owes_a_look_says_for_how_long_and_why() -> None:
     owed = OwedAnswer(since=datetime.now(UTC) - timedelta(minutes=5), reason="the remote is away\x1b[31m")
     said = _owed(AppAnswer(name="iris", owed=owed), owed)
     assert said == "iris: no look at its remote for 5m: the remote is away\\u001b[31m"
+    owed = OwedAnswer(since=owed.since, reason="it does not answer", what="registry")
+    assert (
+        _owed(AppAnswer(name="iris"), owed) == "iris: no look at the registry of its model for 5m: it does not answer"
+    )
 
 
 def test_an_app_whose_head_waits_for_its_checks_says_for_how_long_and_for_what() -> None:

@@ -245,3 +245,4 @@ async def test_trouble_of_one_app_is_not_told_of_another_of_the_same_repository(
         troubled = daemon.scheduler.looks.troubled()
         assert set(troubled) == {"iris"}
         assert troubled["iris"].since <= before
+        assert troubled["iris"].what == "registry"

@@ -72,11 +72,11 @@ def _all(received: Received, services: Services, deploys: dict[tuple[str, int], 
 
 def came_of(outcome: Outcome, named: str, deploy: Deploy | None, trouble: str) -> Came:
     """The outcome of a delivery for one app, as a sentence that says why a push was not deployed. `named`: the commit that the
-    delivery named for it; `trouble`: why the remote cannot be looked at."""
+    delivery named for it; `trouble`: why the remote or the model's registry cannot be looked at."""
     app = outcome.app
     if outcome.looked_at is None:
         why = f": {trouble}" if trouble else ", and soon will be"
-        return Came(app, f"the remote has not been looked at yet{why}")
+        return Came(app, f"not looked at yet{why}")
     other = outcome.commit is not None and outcome.commit != named and named.strip("0")
     newer = f" (the remote showed {outcome.commit[:8]} by then)" if other and outcome.commit else ""
     if deploy is None:

@@ -185,7 +185,8 @@ def _remote(app: AppAnswer, now: datetime) -> Iterator[Remark]:
     """The reason why nothing is decided now: the remote cannot be read, or its head waits."""
     name, here = app.name, f"/apps/{app.name}"
     if app.owed is not None and app.owed.reason and now - app.owed.since > timedelta(seconds=30):
-        text = f"{name}: its remote could not be looked at for {lasted(now - app.owed.since)}: {app.owed.reason}"
+        what = "its remote" if app.owed.what == "remote" else "the registry of its model"
+        text = f"{name}: {what} could not be looked at for {lasted(now - app.owed.since)}: {app.owed.reason}"
         yield Remark("wait", name, text, here)
     if (waiting := app.waiting) is not None:
         text = f"{name}: {waiting.commit[:8]} has waited for its checks for {lasted(now - waiting.since)}: {waiting.reason}"

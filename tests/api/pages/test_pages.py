@@ -191,8 +191,8 @@ def _deploy(number: int, status: Status, **values: object) -> Deploy:
 @pytest.mark.parametrize(
     ("outcome", "deploy", "trouble", "said"),
     [
-        (Outcome("iris"), None, "", "the remote has not been looked at yet, and soon will be"),
-        (Outcome("iris"), None, "no route to host", "the remote has not been looked at yet: no route to host"),
+        (Outcome("iris"), None, "", "not looked at yet, and soon will be"),
+        (Outcome("iris"), None, "no route to host", "not looked at yet: no route to host"),
         (
             Outcome("iris", _deploy(1, Status.LIVE).created_at, A, None, "a docs-only push"),
             None,
