@@ -1,16 +1,29 @@
-"""One deploy from commit to live, as an outline: the file to read first.
+"""One deploy from commit to live, as an outline: the file to read first. `Pipeline.run` is the story.
 
-    fetch -> build -> candidate -> gates -> cut-over -> live, and then the aftermath: drain, prune
+    fetch       read exactly this commit, and the version of its model        here, by source/ and mlflow/
+    build       make the image, or use one that was built before              here, by builders/
+    candidate   start it beside what serves                                   targets/
+    gates       may it have the traffic? Each gate says its verdict           Passage.prove, by gates/
+    canary      where the app wants one: may it keep a share of it?           targets/, Passage.judged
+    cut-over    does nothing newer wait? Then the traffic moves: it is live   Passage.cutting_over and .serving
 
-`Pipeline.run` is the story. The target starts the candidate and moves the traffic; it calls back for what is decided here:
-`prove` (may it have traffic?), `cutting_over` (may it still?), `serving` (it has). Every step is recorded and can be cancelled;
-from the cut-over on the target finishes what it began. What went wrong leaves here as an exception; the lane decides what it
-means for the deploy.
+    And then the aftermath, beside the next deploy; lane.py begins it, behind.py keeps it going:
+
+    watch       is it good? If not, the traffic goes back (returning.py)      Aftermath.watch, by watch/
+    drain       let what served before finish its requests, and stop it       Aftermath.watch and .follow, by targets/
+    prune       remove images and logs that are past their limits             Aftermath.follow, by pruning.py
+    report      tell outside how it went, from the first stage on             reporters/, from the store's outbox
+
+A target starts the candidate and moves the traffic; it calls the deploy's Passage for what is decided there. (On Kubernetes the
+new pods have traffic as they come: there the cut-over begins before the gates.) An app's hooks run after the gates and beside the
+drain. Every step is recorded and can be cancelled; from the cut-over on the target finishes what it began. What went wrong leaves
+`run` as an exception; the lane decides what it means for the deploy.
 """
 
 import asyncio
 import secrets
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +35,7 @@ from deployd.errors import BuildFailed, DeploydError, RequestRefused, RolloutFai
 from deployd.goal import Goal, Head
 from deployd.passage import MayCutOver, Parts, Passage
 from deployd.ports.builder import BuildRequest
+from deployd.ports.log import Log
 from deployd.ports.source import Context
 from deployd.status import Status
 
@@ -48,40 +62,34 @@ class Pipeline:
         with self._parts.logs.open(app.name, deploy.number) as log:
             passage = Passage(self._parts, app, deploy, log, may_cut_over)
             await self._record_config(app, deploy)
-            try:
-                async with AsyncExitStack() as stack:
-                    stack.push_async_callback(passage.let_gates_go)
-                    if deploy.prove and (why := why_unprovable(app)):
-                        raise RolloutFailed(why)
-                    await self._parts.targets[app.target].require(app)
-                    if not _has_its_image(deploy):
-                        _require_its_model(app, deploy)
-                        context = await self._fetch(app, passage, stack)
-                        image = await self._build(app, passage, context)
-                    else:
-                        await self._fetch_if_read(app, passage, stack)
-                        await passage.let_gates_get_ready()
-                        image = await self._built_before(deploy)
-                    if deploy.prove:
-                        await self._prove(app, deploy, image, passage)
-                    else:
-                        await self._parts.targets[app.target].roll_out(app, deploy, image, passage)
-            except DeploydError as exc:
-                exc.mask(log.redact)
-                told = set(exc.hint.splitlines()) <= set(
-                    log.tail(_LAST_LINES).splitlines()
-                )  # as that of a failed build
-                log.write(f"{deploy.name} failed: {exc}\n" + ("" if told else f"  {exc.hint}\n"))
-                raise
-            except asyncio.CancelledError:
-                log.write(f"{deploy.name} was stopped\n")
-                raise
+            async with _log_early_end(deploy, log), AsyncExitStack() as stack:
+                target = self._parts.targets[app.target]
+                if deploy.prove and (why := why_unprovable(app)):
+                    raise RolloutFailed(why)
+                await target.require(app)
+                image = await self._fetch_and_build(app, passage, stack)
+                if deploy.prove:
+                    await target.prove(app, deploy, image, passage)  # candidate, gates: it never serves
+                    await self._record_proof(passage)
+                else:
+                    await target.roll_out(app, deploy, image, passage)  # candidate, gates, canary, cut-over: it is live
 
-    async def _prove(self, app: App, deploy: Deploy, image: Image, passage: Passage) -> None:
-        """Ask all gates of a candidate that never serves."""
-        await self._parts.targets[app.target].prove(app, deploy, image, passage)
-        await self._parts.store.advance(deploy, Status.PROVEN)
-        passage.log.write(f"{deploy.name} is proven, and was not switched to\n")
+    async def _fetch_and_build(self, app: App, passage: Passage, stack: AsyncExitStack) -> Image:
+        """The image to roll out; a rollback and a restart have theirs. What is fetched stays until `stack` ends, as do the gates
+        that have got ready."""
+        deploy = passage.deploy
+        stack.push_async_callback(passage.let_gates_go)
+        if _has_its_image(deploy):
+            await self._fetch_if_read(app, passage, stack)
+            await passage.let_gates_get_ready()
+            return await self._built_before(deploy)
+        _require_its_model(app, deploy)
+        context = await self._fetch(app, passage, stack)
+        return await self._build(app, passage, context)
+
+    async def _record_proof(self, passage: Passage) -> None:
+        await self._parts.store.advance(passage.deploy, Status.PROVEN)
+        passage.log.write(f"{passage.deploy.name} is proven, and was not switched to\n")
 
     async def built(self, app: App, goal: Goal) -> Image | None:
         """The image that was built before for this commit and model with the app's present config, if any."""
@@ -195,6 +203,21 @@ class Pipeline:
             labels=labels(self._instance, app.name, goal=goal),
             args={"COMMIT": goal.commit, **app.build.args},
         )
+
+
+@asynccontextmanager
+async def _log_early_end(deploy: Deploy, log: Log) -> AsyncIterator[None]:
+    """Write into the log why the deploy ended early, and leave no secret in the error."""
+    try:
+        yield
+    except DeploydError as exc:
+        exc.mask(log.redact)
+        told = set(exc.hint.splitlines()) <= set(log.tail(_LAST_LINES).splitlines())  # as that of a failed build
+        log.write(f"{deploy.name} failed: {exc}\n" + ("" if told else f"  {exc.hint}\n"))
+        raise
+    except asyncio.CancelledError:
+        log.write(f"{deploy.name} was stopped\n")
+        raise
 
 
 def why_unprovable(app: App) -> str:
