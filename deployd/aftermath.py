@@ -1,6 +1,7 @@
-"""The work after the switch: watch the new release, drain the old one, then prune old images and logs.
+"""The work after the switch: watch the new release, run its hooks, drain the old one, then prune old images and logs.
 
-It runs at the same time as the app's next deploy and does not touch it. Reports about a release belong here too.
+Here is what to do; `behind.py` decides when, and runs it at the same time as the app's next deploy, which stays untouched.
+`returning.py` moves the traffic back if the watch fails. `reporters/` tell people about a release, from the store's outbox.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

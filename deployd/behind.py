@@ -1,4 +1,6 @@
-"""The background work for one app's live release: watch and return, drain, prune. It runs beside the next deploy.
+"""When the work after a switch runs, for one app: start it, stop it for the next deploy, start it again.
+
+`aftermath.py` does the work; this holds the one task that it runs in, and lets a person go back during a watch.
 
 While a deploy changes what serves, nothing is watched here, and a return that has begun ends first: so one thing at a time moves
 the traffic. A watch that was stopped for a deploy that failed begins anew.

@@ -1,4 +1,5 @@
-"""The return from a watched release to the one that stands by: the intent is recorded, the traffic moves, both are recorded.
+"""How the traffic goes back from a watched release to its standby: the intent is recorded, the traffic moves, both are recorded.
+`behind.py` asks for it, after a failed watch or for a person.
 
 A crash before the intent is recorded leaves a watched release, one after it a return that the next start finishes: whatever the
 traffic does by then, the store ends with one of the two live.
