@@ -23,7 +23,7 @@ from deployd.config.file import load
 from deployd.config.running import Running, taken_up
 from deployd.errors import ConfigError
 from deployd.events import Events
-from deployd.forges.configured import secrets_of
+from deployd.forges.configured import forges, secrets_of
 from deployd.gates.files import ImageReader
 from deployd.gateway.sampling import SOCKET
 from deployd.http.server import Server
@@ -70,19 +70,14 @@ class Daemon:
     async def reload(self) -> Sequence[str]:
         """Read the config file again and use it; returns the changed keys that need a restart.
 
-        Raises ConfigError when the file is broken; then the old config stays.
+        Raises ConfigError when the file is broken, or somebody refuses the config; then the old one stays.
         """
         config, waiting = taken_up(self.services.running.config, await asyncio.to_thread(load, self.config_path))
-        secrets = webhook_secrets(config)
         if missing := {app.target for app in config.app} - self.services.targets.keys():
             raise ConfigError(f"the first app with target = {missing.pop()} needs a restart", hint="restart deployd")
-        reporters = self.reporting.prepare(config)
-        self.webhooks.trust(secrets)
+        self.services.running.replace(config)
         for key in waiting:
             logger.warning("%s has changed: that takes effect at the next restart", key)
-        self.services.logs.hide(_all(secrets))
-        self.services.running.replace(config)
-        await self.reporting.use(reporters)
         logger.info("Reloaded %s", self.config_path)
         return waiting
 
@@ -95,7 +90,11 @@ class Daemon:
 
 @asynccontextmanager
 async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
-    """Open everything that `config` needs, and close it in reverse order."""
+    """Open everything that `config` needs, and close it in reverse order.
+
+    Who acts on a config that comes later is told in this order: the targets and the recordings, the doors, the reporters, those
+    who follow the events; then the lanes and the looks, which ask for it as they begin.
+    """
     secrets = webhook_secrets(config)
     sweep_backups(config.server.state_dir)
     async with AsyncExitStack() as stack:
@@ -112,9 +111,16 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
             max_body=config.server.max_body,
             not_kept=not_kept,
         )
+
+        def trust(now: Mapping[str, Sequence[str]]) -> None:
+            logs.hide(_all(now))
+            webhooks.trust(now)
+
+        running.tell_prepared(webhook_secrets, trust)
         running.tell(lambda new: webhooks.follow(new.app))
         reporting = Reporting(running, store, events, logs)
-        await reporting.use(reporting.prepare(config))
+        await reporting.begin()
+        running.tell_prepared(reporting.prepare, reporting.use)
         running.tell(lambda _: events.publish("config", "", None, {}))
         sampler = Sampler(running, store, opened.docker.counted)
 
@@ -200,8 +206,10 @@ def _scheduler(opened: _Opened) -> Scheduler:
 
 
 def webhook_secrets(config: Config) -> Mapping[str, Sequence[str]]:
-    """The secrets that the deliveries of each forge may be signed with. Without any, commits are found only by polling."""
+    """The secrets that the deliveries of each forge may be signed with. Without any, commits are found only by polling.
+    ConfigError when one of them cannot be read, or can be none."""
     secrets = secrets_of(config)
+    forges(secrets)
     if not _all(secrets):
         logger.warning("No secrets of any forge: webhooks are refused, commits are found only by polling")
     return secrets

@@ -375,8 +375,7 @@ async def desk(directory: Path, data: Mapping[str, Any] | None = None) -> AsyncI
         given = dict(data or settings())
         given["server"] = {"state_dir": str(directory), **given.get("server", {})}
         made = Desk(directory, Store(database, events), events, given)
-        reporting = made.services.reporting
-        await reporting.use(reporting.prepare(made.services.config))
+        await made.services.reporting.begin()
         task = asyncio.create_task(made.scheduler.serve())
         if made.services.config.app:
             async with asyncio.timeout(20):

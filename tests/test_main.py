@@ -14,8 +14,9 @@ import pytest
 from deployd.bringup.daemon import CONFIG, DemoDaemon, Process
 from deployd.config.daemon import Config
 from deployd.config.file import parse
-from deployd.daemon import assemble
+from deployd.daemon import Daemon, assemble
 from deployd.errors import ConfigError
+from tests.deliveries import SECRET, headers_of
 
 KUBERNETES = """
 [registry]
@@ -64,7 +65,7 @@ async def test_a_reload_takes_the_file_as_it_is_now_and_a_broken_one_changes_not
     async with assemble(_config(server={"state_dir": str(tmp_path)}), path) as daemon:
         running = daemon.services.running
         told: list[Config] = []
-        running._told = [told.append]
+        running.tell(told.append)
         path.write_text(f'[server]\nstate_dir = "{tmp_path}"\nport = 9\n[git]\npoll_every = "1h"\n')
         assert await daemon.reload() == ["server.port"]
         assert running.config.git.poll_every == 3600
@@ -74,6 +75,40 @@ async def test_a_reload_takes_the_file_as_it_is_now_and_a_broken_one_changes_not
             with pytest.raises(ConfigError, match=words):
                 await daemon.reload()
         assert told == [running.config]
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [('[gitlab]\nsecrets = ["env:CUT"]\n', "signing token"), ('[notify]\nurls = ["env:GONE"]\n', "GONE is not set")],
+)
+async def test_a_config_that_somebody_refuses_changes_nothing_for_anybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, words: str
+) -> None:
+    for name, secret in (("OLD", SECRET), ("NEW", "another"), ("CUT", "whsec_")):
+        monkeypatch.setenv(name, secret)
+    path, server = tmp_path / "config.toml", {"state_dir": str(tmp_path)}
+    new = f'[server]\nstate_dir = "{tmp_path}"\n[github]\nsecrets = ["env:NEW"]\n'
+    async with assemble(_config(server=server, github={"secrets": ["env:OLD"]}), path) as daemon:
+        running = daemon.services.running
+        before, told = running.config, list[Config]()
+        running.tell(told.append)
+        path.write_text(new + broken)
+        with pytest.raises(ConfigError, match=words):
+            await daemon.reload()
+        assert (running.config, told) == (before, [])
+        assert await _pinged(daemon) == 200
+        path.write_text(new)
+        await daemon.reload()
+        assert told == [running.config]
+        assert await _pinged(daemon) == 401
+
+
+async def _pinged(daemon: Daemon) -> int:
+    """The answer to a ping that is signed with SECRET."""
+    body, transport = b'{"zen": "x", "hook_id": 1}', httpx.ASGITransport(daemon.webhooks.by_path["/webhooks/github"])
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.post("/webhooks/github", content=body, headers=headers_of(body, "ping"))
+    return answer.status_code
 
 
 async def test_what_a_webhook_door_refuses_is_noted_with_the_address_that_a_trusted_proxy_reports(

@@ -39,8 +39,7 @@ async def _tried(reporter: NotifyReporter, message: Message) -> str:
 
 
 class Reporting:
-    """Sends the outbox through the reporters. `prepare` and `use` may be called before `serve` has begun, and again at each
-    reload."""
+    """Sends the outbox through the reporters. Call `begin` before `serve`, and `prepare` and `use` at each reload."""
 
     def __init__(self, running: Running, store: Store, events: Events, logs: Logs) -> None:
         self._running = running
@@ -56,11 +55,15 @@ class Reporting:
         """The reporters that a config asks for. Raises ConfigError where a secret of theirs cannot be read."""
         return list(self._made(config))
 
-    async def use(self, reporters: Sequence[Reporter]) -> None:
-        """Use these reporters from now on. A start or a reload does not wait for a disk that refuses to record that: `serve`
-        tries again."""
+    def use(self, reporters: Sequence[Reporter]) -> None:
+        """Use these reporters from now on; `serve` records at once what they are to tell."""
         self._reporters = reporters
         self._changed.set()
+
+    async def begin(self) -> None:
+        """Use the reporters of the present config, and record what they are to tell. A start does not wait for a disk that
+        refuses to record that: `serve` tries again. Raises ConfigError."""
+        self.use(self.prepare(self._running.config))
         await self._subscribed()
 
     async def serve(self) -> None:
@@ -78,6 +81,7 @@ class Reporting:
                     tasks.create_task(one.serve(), name=f"reports to {one.reporter.name}") for one in self._senders
                 ]
                 await self._changed.wait()
+                await self._subscribed()  # before the senders have stopped: what happens meanwhile is for the new ones
                 await stop(*running)
 
     async def _subscribed(self) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from deployd.config.daemon import Config
 from deployd.config.file import parse
 from deployd.config.running import Running, taken_up
+from deployd.errors import ConfigError
 from tests.desk import settings
 
 REGISTRY = {"url": "registry.example.com"}
@@ -47,6 +48,33 @@ def test_who_has_to_act_is_told_of_each_config_that_comes_in_the_order_of_asking
         running.replace(config)
         assert told[-2:] == [("first", config), ("second", config)]
     assert len(told) == 4
+
+
+def test_what_may_fail_is_prepared_before_a_config_counts_and_used_in_its_turn() -> None:
+    running = Running(_config("iris"))
+    told: list[str] = []
+    running.tell(lambda _: told.append("first"))
+    running.tell_prepared(lambda new: f"{new.app[0].name}, prepared beside {running.apps[0].name}", told.append)
+    running.tell(lambda _: told.append("last"))
+    running.replace(_config("rose"))
+    assert told == ["first", "rose, prepared beside iris", "last"]
+
+
+def test_a_config_that_somebody_refuses_changes_nothing() -> None:
+    def refuse(new: Config) -> None:
+        raise ConfigError(f"no {new.app[0].name} here")
+
+    before = _config("iris")
+    running = Running(before)
+    told: list[object] = []
+    running.tell(told.append)
+    running.tell_prepared(lambda new: new, told.append)
+    running.tell_prepared(refuse, told.append)
+    with pytest.raises(ConfigError, match="no rose here"):
+        running.replace(_config("rose"))
+    assert running.config is before
+    assert running.app("rose") is None
+    assert told == []
 
 
 def test_a_config_that_is_the_same_takes_no_restart() -> None:

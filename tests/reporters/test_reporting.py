@@ -55,7 +55,7 @@ async def test_a_start_does_not_wait_for_a_disk_that_refuses_the_subscriptions_a
             recorded.set()
 
         monkeypatch.setattr(daemon.store, "subscribe", full)
-        await reporting.use(reporting.prepare(daemon.services.config))
+        await reporting.begin()
         serving = asyncio.create_task(reporting.serve())
         try:
             async with asyncio.timeout(10):
@@ -80,10 +80,8 @@ async def test_a_deploy_is_shown_and_what_waited_for_a_right_token_is_told_after
             await hub.refused.wait()
         assert hub.deployments == {}
         assert [one.reporter for one, _ in await reporting.waiting()] == ["github"]
-        config = config_of(_settings(hub, "RIGHT"))
-        reporters = reporting.prepare(config)
-        daemon.services.running.replace(config)
-        await reporting.use(reporters)
+        daemon.services.running.tell_prepared(reporting.prepare, reporting.use)
+        daemon.services.running.replace(config_of(_settings(hub, "RIGHT")))
         await hub.until("iris: success")
         await daemon.deployed(B)
         await hub.until("iris: inactive", "iris: success")
