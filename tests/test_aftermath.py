@@ -102,7 +102,7 @@ def _app(target: str = "docker") -> App:
     return App.model_validate({"name": "iris", "repo": REPO, "branch": "main", "target": target, **section})
 
 
-async def test_what_served_before_is_drained_and_then_what_is_too_old_is_pruned(world: World) -> None:
+async def test_the_old_release_is_drained_and_then_old_images_are_pruned(world: World) -> None:
     deploy = await world.released()
     await world.aftermath.follow(_app(), deploy, RETENTION, lambda: 7)
     assert world.said == [
@@ -137,7 +137,7 @@ async def test_each_image_that_is_removed_is_named_in_the_log_of_the_deploy(worl
     assert f"removed the image deployd/here/iris:{A}-1\n" in await world.log(deploy)
 
 
-async def test_what_was_freed_is_written_to_the_log_of_the_deploy(world: World) -> None:
+async def test_freed_bytes_are_written_to_the_log_of_the_deploy(world: World) -> None:
     world.builder.freed = 1_000_000
     deploy = await world.released()
     await world.aftermath.follow(_app(), deploy, RETENTION, none_in_flight)
@@ -157,7 +157,7 @@ async def test_nothing_is_written_about_freed_bytes_when_nothing_was_freed(world
     assert "freed" not in await world.log(deploy)
 
 
-async def test_what_is_freed_after_no_release_is_written_to_the_daemons_log(
+async def test_bytes_freed_without_a_release_are_written_to_the_daemons_log(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.builder.freed = 1_000_000

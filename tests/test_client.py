@@ -122,7 +122,7 @@ async def test_every_other_call(daemon: Desk, client: Client, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-async def test_what_came_of_deliveries_is_told(daemon: Desk, client: Client) -> None:
+async def test_the_outcomes_of_deliveries_are_answered(daemon: Desk, client: Client) -> None:
     for guid, commit in (("a:b.c", A), ("2", B)):
         await pushed(daemon, commit, guid)
         await answered(daemon, guid)

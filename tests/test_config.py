@@ -76,7 +76,7 @@ def _paths(table: Any, model: type[BaseModel], path: str = "") -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_what_is_commented_out_is_the_default_or_a_valid_example() -> None:
+def test_a_commented_key_has_its_default_or_a_valid_example() -> None:
     running = tomllib.loads(MANUAL.read_text())
     for path, field, inner in _fields(Config):
         if inner is not None or path in NO_DEFAULT:

@@ -13,5 +13,5 @@ def test_a_test_whose_engine_cannot_be_had_is_skipped_with_what_is_missing() -> 
         conftest.needed(missing)
 
 
-def test_what_can_be_had_is_handed_on() -> None:
+def test_an_available_part_is_handed_to_the_test() -> None:
     assert conftest.needed(lambda: "an engine") == "an engine"

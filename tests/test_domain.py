@@ -36,11 +36,11 @@ def test_no_lane_works_on_a_deploy_that_has_ended() -> None:
     assert {status for status in Status if not status.ended} == {Status.QUEUED, *ACTIVE}
 
 
-def test_what_a_return_changes_is_in_the_table_of_transitions() -> None:
+def test_the_changes_of_a_return_are_in_the_table_of_transitions() -> None:
     assert all(can_become(now, then) for now, then in RETURN.items())
 
 
-def test_what_was_live_ends_as_retired_or_reverted() -> None:
+def test_a_live_deploy_ends_as_retired_or_reverted() -> None:
     assert TRANSITIONS[Status.LIVE] == {Status.RETIRED, Status.REVERTED}
 
 
@@ -53,7 +53,7 @@ def test_what_was_live_ends_as_retired_or_reverted() -> None:
         (Trigger("rollback", by="ada"), False),
     ],
 )
-def test_what_no_person_asked_for_is_automatic(trigger: Trigger, automatic: bool) -> None:
+def test_a_trigger_without_a_person_is_automatic(trigger: Trigger, automatic: bool) -> None:
     assert trigger.automatic is automatic
 
 

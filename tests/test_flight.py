@@ -125,7 +125,7 @@ async def test_a_second_request_to_stop_does_not_disturb_the_clean_up_of_the_fir
     assert cleaned.is_set()
 
 
-async def test_what_the_task_raised_is_its_error_and_a_cancellation_is_none() -> None:
+async def test_the_exception_of_the_task_is_its_error_but_a_cancellation_is_not() -> None:
     async def fail() -> None:
         raise failure
 

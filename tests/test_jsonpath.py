@@ -26,7 +26,7 @@ def test_a_path_finds_every_value_that_it_names(path: str, found: list[Any]) -> 
 
 
 @pytest.mark.parametrize("text", ["", "p", "$p", "$.", "$[", "$[x]", "$..a", "$.a[?(@.b)]", "$.a[-1]"])
-def test_what_is_no_path_is_refused_in_words(text: str) -> None:
+def test_an_invalid_path_is_refused_with_a_message(text: str) -> None:
     with pytest.raises(ValueError, match="is not a path"):
         Pattern(text)
 

@@ -239,7 +239,7 @@ async def test_a_difference_is_logged_once_and_so_is_its_end(
     ]
 
 
-async def test_what_a_rollback_could_still_use_is_said_when_the_image_is_gone(
+async def test_when_the_image_is_gone_the_hint_names_a_usable_rollback(
     store: Store, world: World, keeper: Keeper, impatient: None
 ) -> None:
     for commit, number in ((A, 1), (B, 2), (A, 3)):
@@ -293,7 +293,7 @@ async def test_a_deploy_that_changes_what_serves_ends_a_repair_and_none_begins_u
     assert world.restored == [live.number]
 
 
-async def test_what_deployd_knows_of_another_release_is_not_told_of_this_one(
+async def test_the_health_of_another_release_is_not_reported_for_this_one(
     store: Store, world: World, keeper: Keeper
 ) -> None:
     live = await _at(store, *LIVE)

@@ -100,7 +100,7 @@ async def test_a_newer_deploy_that_comes_after_the_cut_over_comes_too_late_to_ca
         assert (await bench.becomes(first, Status.RETIRED)).superseded_by is None
 
 
-async def test_what_waits_in_the_store_at_the_cut_over_outruns_the_deploy_in_flight(bench: Bench) -> None:
+async def test_a_deploy_that_is_queued_at_the_cut_over_supersedes_the_one_in_flight(bench: Bench) -> None:
     async def meanwhile(_: Deploy) -> None:
         await bench.queued(B)  # durable, but not yet handed to the lane: the cut-over itself has to look
 

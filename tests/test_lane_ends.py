@@ -35,16 +35,14 @@ async def test_a_failure_ends_the_deploy_with_its_reason_and_the_lane_goes_on(
         await bench.becomes(await bench.push(B), Status.LIVE)
 
 
-async def test_what_is_away_is_waited_for(bench: Bench) -> None:
+async def test_the_lane_waits_for_something_unavailable(bench: Bench) -> None:
     bench.pipeline.scripts[A] = failing(*away(3))
     async with bench.serving():
         await bench.becomes(await bench.push(A), Status.LIVE)
     assert bench.pipeline.began.qsize() == 4
 
 
-async def test_what_is_away_is_not_asked_again_at_once_but_a_newer_deploy_does_not_wait(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_retry_waits_but_a_newer_deploy_begins_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: asyncio.Queue[Deploy | None] = asyncio.Queue()
     take_newest = bench.store.take_newest
 

@@ -68,7 +68,7 @@ async def test_a_proof_that_was_interrupted_waits_for_what_is_to_serve_and_is_ta
         assert (await bench.pipeline.began.get()).number == proof.number
 
 
-async def test_what_waits_after_a_loss_of_the_state_is_numbered_above_what_serves(bench: Bench) -> None:
+async def test_after_a_loss_of_the_state_queued_deploys_get_numbers_above_the_live_one(bench: Bench) -> None:
     bench.world.number = 7
     await bench.push(A)
     async with bench.serving():
@@ -99,7 +99,9 @@ async def test_an_app_whose_target_refuses_waits_alone_until_that_is_mended(
     assert bench.world.restored == [1]
 
 
-async def test_what_a_failed_rollout_could_not_restore_is_restored_before_anything_newer(bench: Bench) -> None:
+async def test_a_release_that_a_failed_rollout_could_not_restore_is_restored_before_anything_newer(
+    bench: Bench,
+) -> None:
     live = await bench.left_at(*LIVE)
     bench.world.number = live.number
     bench.world.refused = away(3)

@@ -111,7 +111,7 @@ async def _pinged(daemon: Daemon) -> int:
     return answer.status_code
 
 
-async def test_what_a_webhook_door_refuses_is_noted_with_the_address_that_a_trusted_proxy_reports(
+async def test_a_refused_delivery_is_noted_with_the_address_from_a_trusted_proxy(
     tmp_path: Path,
 ) -> None:
     async with assemble(_config(server={"state_dir": str(tmp_path)}), tmp_path / "config.toml") as daemon:

@@ -95,7 +95,7 @@ def _proving(address: str) -> Rollout:
     return prove
 
 
-async def test_what_the_gates_say_is_recorded_and_a_warning_does_not_stop_the_deploy(daemon: Works) -> None:
+async def test_verdicts_are_recorded_and_a_warning_does_not_stop_the_deploy(daemon: Works) -> None:
     daemon.gates = [FakeGate("ready", "passed", "after 0.1 s"), FakeGate("golden", "warned", "slow")]
     deploy = await _run(daemon)
     assert deploy.status is Status.LIVE
@@ -149,7 +149,7 @@ async def test_a_gate_that_got_ready_is_let_go_when_the_rollout_fails_before_it_
     assert slow.life == "ready gone "
 
 
-async def test_what_a_candidate_says_of_its_model_is_recorded(daemon: Works) -> None:
+async def test_the_candidates_report_on_its_model_is_recorded(daemon: Works) -> None:
     said: dict[str, Any] = {"commit": "c0ffee", "model": {"name": "iris", "accuracy": 0.97}}
     async with serving(lambda path, body: (200, as_json(said))) as address:
         deploy = await _run(daemon, _proving(address))
@@ -184,7 +184,7 @@ async def test_the_cut_over_is_recorded_before_it_begins_and_live_at_the_switch(
     assert (await _log(daemon)).endswith("iris/1 is live\n")
 
 
-async def test_what_something_newer_outran_does_not_cut_over(daemon: Works) -> None:
+async def test_a_deploy_that_a_newer_one_supersedes_does_not_cut_over(daemon: Works) -> None:
     with pytest.raises(asyncio.CancelledError):
         await _run(daemon, outrun=True)
     assert (await _now(daemon)).status is Status.CHECKING

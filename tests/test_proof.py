@@ -45,7 +45,7 @@ def test_every_stage_runs_once_when_all_is_well(tmp_path: Path) -> None:
     assert run.asked == [["-m", "fast"], ["-m", "real"]]
 
 
-def test_what_fails_runs_once_more_alone_before_the_next_stage(tmp_path: Path) -> None:
+def test_a_failed_test_runs_once_more_alone_before_the_next_stage(tmp_path: Path) -> None:
     run = Pytest((1, {"test_a": FAILS, "test_c": ""}), (0, {"test_a": ""}), (0, {"test_b": ""}))
     tally, proven = proof(run, tmp_path)
     assert proven
@@ -53,7 +53,7 @@ def test_what_fails_runs_once_more_alone_before_the_next_stage(tmp_path: Path) -
     assert [str(test) for test in tally.mended] == ["tests/test_x.py::test_a"]
 
 
-def test_what_fails_twice_ends_the_proof(tmp_path: Path) -> None:
+def test_a_test_that_fails_twice_ends_the_proof(tmp_path: Path) -> None:
     run = Pytest((1, {"test_a": FAILS}), (1, {"test_a": FAILS}))
     tally, proven = proof(run, tmp_path)
     assert not proven

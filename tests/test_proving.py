@@ -90,7 +90,7 @@ async def test_a_commit_that_a_gate_refuses_fails_with_the_reason_and_the_app_do
 
 
 @pytest.mark.slow
-async def test_what_is_decided_wanted_and_held_is_not_touched(daemon: Works) -> None:
+async def test_a_proof_does_not_change_the_decided_wanted_and_held_heads(daemon: Works) -> None:
     live = await _live(daemon)
     await daemon.becomes(await daemon.scheduler.deploy("iris", live.commit, "ada"), Status.LIVE)
     other = daemon.commit("next")

@@ -159,7 +159,7 @@ async def test_nobody_takes_up_an_image_that_is_going_and_no_image_goes_that_was
     assert not await world.store.let_go(build)
 
 
-async def test_what_a_build_left_that_was_cut_short_goes_by_its_name(world: World) -> None:
+async def test_the_image_of_a_build_that_was_cut_short_is_removed_by_its_name(world: World) -> None:
     deploy = await world.store.queue(Wanted("iris", A, MAIN, Trigger("push")))
     await world.store.begin_build(deploy, f"deployd/here/iris:{A}-1", "settings")
     image = Image("deployd/here/iris", f"{A}-1", "sha256:1")

@@ -48,7 +48,7 @@ def test_each_of_these_words_would_be_found(word: str) -> None:
     assert WORDS.search(f"see https://{word}/simple") or WORDS.search(f"in {word}me")
 
 
-def test_what_traces_need_is_locked_beside_all_that_the_daemon_needs() -> None:
+def test_the_lock_for_traces_adds_only_their_packages_to_the_daemons() -> None:
     def pins(lock: str) -> set[str]:
         return set(re.findall(r"^[a-z][^ ]*==[^ ]+", (ROOT / lock).read_text(), re.MULTILINE))
 

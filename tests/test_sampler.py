@@ -75,7 +75,7 @@ async def test_each_release_gets_what_came_to_its_address(store: Store) -> None:
     assert seen == {at: 10.0}
 
 
-async def test_what_the_gateway_counted_before_the_start_is_nobody_s(store: Store) -> None:
+async def test_counts_from_before_the_start_are_left_out(store: Store) -> None:
     gateway = FakeGateway()
     gateway.has_counted(1000)
     sampler = sampler_of(store, gateway)
@@ -97,7 +97,7 @@ async def test_an_unknown_address_is_told_as_no_release(store: Store) -> None:
     assert [(sample.number, sample.requests) for sample in samples] == [(0, 4)]
 
 
-async def test_what_a_release_was_asked_last_is_its_own_though_its_container_is_gone_by_then(store: Store) -> None:
+async def test_the_last_requests_to_a_release_count_for_it_though_its_container_is_gone(store: Store) -> None:
     gateway = FakeGateway()
     gateway.has_counted(100)
     sampler = sampler_of(store, gateway)
@@ -143,7 +143,7 @@ async def test_while_the_gateway_does_not_answer_nothing_is_said_and_it_is_logge
     ]
 
 
-async def test_what_came_while_the_gateway_did_not_answer_is_told_with_its_time(store: Store) -> None:
+async def test_requests_from_while_the_gateway_did_not_answer_are_counted_with_their_time(store: Store) -> None:
     gateway = FakeGateway()
     sampler = sampler_of(store, gateway)
     gateway.has_counted(0)

@@ -97,7 +97,7 @@ async def test_a_delivery_deploys_every_app_that_follows_its_ref(desk: Desk) -> 
         await desk.becomes("rose/2", Status.LIVE)
 
 
-async def test_what_was_queued_before_a_restart_is_taken_up(desk: Desk) -> None:
+async def test_deploys_queued_before_a_restart_are_taken_up(desk: Desk) -> None:
     await desk.store.queue(Wanted("iris", A, MAIN, Trigger("manual")))
     async with desk.serving():
         await desk.becomes("iris/1", Status.LIVE)
@@ -296,7 +296,7 @@ async def test_old_deliveries_that_cannot_be_forgotten_now_stay_for_another_day(
         await desk.becomes("iris/1", Status.LIVE)
 
 
-async def test_what_a_look_decided_is_deployed_though_a_reload_stops_the_look(
+async def test_a_decided_commit_is_deployed_though_a_reload_stops_the_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with works(tmp_path) as daemon:

@@ -47,7 +47,7 @@ async def test_an_error_of_the_work_goes_before_a_cancellation() -> None:
         await task
 
 
-async def test_who_catches_an_error_to_try_again_can_ask_whether_it_hid_a_cancellation() -> None:
+async def test_a_cancellation_that_an_error_hid_can_be_raised_before_a_retry() -> None:
     begun = asyncio.Event()
 
     async def failing() -> None:
@@ -105,7 +105,7 @@ async def test_the_first_to_end_gives_its_place_and_result_and_the_others_have_c
     assert slow.ended.is_set()
 
 
-async def test_of_several_that_end_at_once_the_first_named_counts() -> None:
+async def test_when_several_end_at_once_the_first_argument_counts() -> None:
     assert await first(asyncio.sleep(0, "one"), asyncio.sleep(0, "two")) == (0, "one")
 
 
@@ -153,7 +153,7 @@ async def test_together_the_first_error_ends_the_others() -> None:
     assert slow.ended.is_set()
 
 
-async def test_what_runs_beside_a_block_has_ended_after_it() -> None:
+async def test_work_beside_a_block_has_ended_after_it() -> None:
     work = Work()
     async with beside(work.run()):
         await work.begun.wait()

@@ -22,7 +22,7 @@ class Event(Struct):
         (b"{", Event, "input data was truncated"),
     ],
 )
-def test_what_is_wrong_is_said_without_marks_and_regular_expressions(raw: bytes, kind: Any, words: str) -> None:
+def test_a_decoding_error_is_told_without_marks_and_regular_expressions(raw: bytes, kind: Any, words: str) -> None:
     with pytest.raises(msgspec.DecodeError) as wrong:
         msgspec.json.decode(raw, type=kind)
     assert plain(wrong.value) == words

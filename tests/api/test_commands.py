@@ -15,7 +15,7 @@ async def test_a_command_streams_its_output_and_its_exit_code(daemon: Desk, clie
     assert (await client.post("/api/v1/apps/iris/exec", json={"command": []})).status_code == 422
 
 
-async def test_what_is_typed_at_the_terminal_of_a_command_reaches_it(daemon: Desk, client: httpx.AsyncClient) -> None:
+async def test_typed_input_reaches_the_command_at_the_terminal(daemon: Desk, client: httpx.AsyncClient) -> None:
     asked = {"command": ["sh"], "terminal": {"rows": 33, "columns": 99}}
     async with client.stream("POST", "/api/v1/apps/iris/exec", json=asked) as response:
         lines = response.aiter_lines()

@@ -82,7 +82,7 @@ async def test_a_log_in_the_event_stream_goes_on_where_the_connection_broke(
             assert (again["from"], again["text"]) == (told["to"], "missed\n")
 
 
-async def test_what_is_logged_after_the_end_of_a_deploy_comes_too(daemon: Desk, client: httpx.AsyncClient) -> None:
+async def test_log_lines_from_after_the_end_of_a_deploy_are_sent_too(daemon: Desk, client: httpx.AsyncClient) -> None:
     await deployed(daemon, A)
     with daemon.logs.open("iris", 1) as log:
         size = log.mark()
@@ -119,7 +119,7 @@ def test_only_the_beginning_of_a_character_waits_for_its_rest() -> None:
     assert _unfinished(b"") == 0
 
 
-async def test_what_a_release_prints_is_sent_and_so_is_what_the_next_one_prints(
+async def test_the_output_of_the_live_release_and_of_the_next_one_is_sent(
     daemon: Desk, client: httpx.AsyncClient
 ) -> None:
     daemon.target.printed = [b"\x1b[31mone\x1b[0m\x1b[2K\n", b"two\n"]

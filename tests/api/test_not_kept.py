@@ -94,7 +94,7 @@ async def test_a_pull_request_that_nobody_proves_is_noted_with_its_branch() -> N
         ({"x-github-delivery": "secret!"}, 400, "X-GitHub-Delivery is missing or malformed"),
     ],
 )
-async def test_of_a_refused_request_only_its_sender_and_our_own_words_are_held(
+async def test_a_refused_request_is_noted_with_its_sender_and_our_reason_only(
     changes: dict[str, str], status: int, reason: str
 ) -> None:
     raw = raw_of(a_push("refs/heads/secret"))
@@ -128,7 +128,7 @@ def test_a_flood_of_refused_requests_pushes_out_no_ignored_push_and_both_lists_a
     assert [one.guid for one in noted.latest(2)] == ["999", "998", "", ""]
 
 
-def test_what_is_held_of_a_genuine_push_is_short_and_on_one_line() -> None:
+def test_the_noted_fields_of_a_genuine_push_are_short_and_on_one_line() -> None:
     noted = NotKeptList()
     push = Push("github.com/acme/iris\n", "refs/heads/" + "x" * 100_000, "a" * 40)
     noted.ignored(Delivery("github", "g", "push"), Pushes((push,)), "y" * 100_000)

@@ -186,7 +186,7 @@ async def test_metrics_show_the_figures_of_the_live_release_s_gates(daemon: Desk
     ]
 
 
-def test_what_an_own_gate_says_is_bounded() -> None:
+def test_the_figures_of_an_own_gate_are_limited() -> None:
     many = {f"figure {at} {'x' * 500}": at for at in range(1000)} | {"none": math.nan}
     found = list(figures_of([GateResult("own", "passed", "", many)]))
     assert len(found) == 100
@@ -226,7 +226,7 @@ async def _lag(browser: httpx.AsyncClient, app: str) -> float | None:
     return REGISTRY.get_sample_value("deployd_head_lag_seconds", {"app": app})
 
 
-async def test_what_was_not_told_for_a_minute_is_a_warning_and_a_metric(
+async def test_a_report_that_waits_for_a_minute_is_a_warning_and_a_metric(
     daemon: Desk, browser: httpx.AsyncClient
 ) -> None:
     await daemon.store.subscribe({"github": [Status.LIVE]})

@@ -155,7 +155,7 @@ def test_podmans_words_are_read_too() -> None:
     assert output.cached == ["f9c2e6d9f837"]
 
 
-def test_of_podman_the_last_layer_of_each_stage_is_known() -> None:
+def test_the_last_layer_of_each_stage_of_podman_is_known() -> None:
     last, result = "0" * 12, f"sha256:{'1' * 64}"
     output, _ = read(*PODMAN[:4], {"stream": "[2/2] STEP 1/1: FROM scratch\n"}, {"stream": f"--> {last}\n"})
     assert output.told == ["f9c2e6d9f837", last]

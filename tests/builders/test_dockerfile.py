@@ -64,7 +64,7 @@ def test_continuation_lines_with_comments_are_one_instruction() -> None:
     assert run.rest.split() == ["pip", "install", "--no-cache-dir", "numpy"]
 
 
-def test_what_the_classic_builder_can_do_passes() -> None:
+def test_a_dockerfile_for_the_classic_builder_passes() -> None:
     check_classic(parse(TWO_STAGES), Build(), {})
     check_classic(
         parse(b'FROM scratch\nRUN echo $((1<<2)) && cat <<<here && echo \'<<EOF\'\nADD ["<<EOF", "/"]\n'), Build(), {}
@@ -88,7 +88,7 @@ def test_what_the_classic_builder_can_do_passes() -> None:
         ("# escape=`\nFROM a\nRUN `\n --mount=type=ssh true\n", "line 3: RUN --mount "),
     ],
 )  # fmt: skip
-def test_what_only_buildkit_can_do_is_named_with_its_line(text: str, expected: str) -> None:
+def test_an_instruction_that_needs_buildkit_is_named_with_its_line(text: str, expected: str) -> None:
     with pytest.raises(BuildFailed) as failed:
         check_classic(parse(text.encode(), "svc/Dockerfile"), Build(), {})
     assert failed.value.message == f'svc/Dockerfile, {expected}needs builder.kind = "buildkit"'

@@ -58,7 +58,7 @@ async def test_memory_and_processor_limits_hold_for_the_build(
 
 
 @pytest.mark.engine
-async def test_what_only_buildkit_can_do_is_refused_before_the_engine_is_asked(tmp_path: Path) -> None:
+async def test_an_instruction_that_needs_buildkit_is_refused_before_the_engine_is_asked(tmp_path: Path) -> None:
     builder = EngineBuilder(BuilderSection(), tmp_path, url="unix:///nowhere.sock")
     async with a_context("RUN --mount=type=cache,target=/x true") as context:
         with pytest.raises(BuildFailed, match=r'Dockerfile, line 2: RUN --mount needs builder\.kind = "buildkit"'):

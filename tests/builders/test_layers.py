@@ -48,7 +48,7 @@ def test_a_layer_that_got_a_name_stays() -> None:
     assert to_trim(kept, OURS, 0) == []
 
 
-def test_what_a_build_made_is_found_from_the_ids_that_it_told() -> None:
+def test_the_layers_of_a_build_are_found_from_its_reported_ids() -> None:
     named = layer("sha256:4d", "copy", 4, 152, "deployd/here/iris:1")
     listed = [*CHAIN, layer("sha256:5e", "pip", 3, 151), named]
     assert made_on_the_way(listed, ["sha256:4d"], 2) == ["copy"]

@@ -39,7 +39,7 @@ def test_each_layer_has_its_bytes_in_the_engines_own_store(own: list[tuple[int, 
     assert list(found.values()) == made
 
 
-def test_what_the_containerd_store_keeps_packed_belongs_to_the_layers() -> None:
+def test_the_packed_copies_of_the_containerd_store_count_for_their_layers() -> None:
     found = layer_sizes(image("base", "workdir", "copy", "run"), history(*CONTAINERD), 355_599_285)
     assert sum(found.values()) == pytest.approx(355_599_285, abs=4)
     assert list(found.values())[3] == pytest.approx(20_004_864 * 355_599_285 / 184_201_216, abs=1)

@@ -9,7 +9,7 @@ from deployd.builders.unfinished import UnfinishedBuilds
 RESULT, LAYER, CONTAINER = f"sha256:{'1' * 64}", "2" * 12, "3" * 12
 
 
-def test_what_was_told_last_is_known_after_a_kill_until_it_is_settled(tmp_path: Path) -> None:
+def test_the_last_reported_layers_survive_a_kill_until_the_build_is_settled(tmp_path: Path) -> None:
     build = UnfinishedBuilds(tmp_path / "builds").new()
     build.note(1764237600.0, [LAYER])
     build.note(1764237600.0, [RESULT, LAYER])
@@ -34,7 +34,7 @@ def test_a_build_that_told_nothing_is_not_noted(tmp_path: Path) -> None:
     assert builds.all() == []
 
 
-def test_what_is_no_id_is_not_read_and_a_half_written_file_is_removed(tmp_path: Path) -> None:
+def test_lines_without_an_id_are_ignored_and_a_half_written_file_is_removed(tmp_path: Path) -> None:
     (tmp_path / "one").write_text(f"1.5\n../../etc\n{LAYER}\nsha256:22\nrunning in ../x\nfrom the cache x")
     (tmp_path / "two.new").write_text("1")
     (found,) = UnfinishedBuilds(tmp_path).all()
@@ -48,7 +48,7 @@ def test_an_error_of_the_disk_is_logged_and_raises_nothing(tmp_path: Path, caplo
     assert "Cannot note which layers a build makes" in caplog.text
 
 
-def test_of_a_file_with_an_error_nothing_is_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_counts_as_empty(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "wrong").write_text(f"yesterday\n{LAYER}")
     (found,) = UnfinishedBuilds(tmp_path).all()
     assert found.began is None

@@ -142,9 +142,7 @@ def test_while_the_remote_is_away_the_delivery_and_the_status_say_what_is_owed(
         (None, None, "", "nothing"),
     ],
 )
-def test_what_came_of_a_delivery_is_said_in_one_line(
-    deploy: int | None, head: str | None, reason: str, words: str
-) -> None:
+def test_the_outcome_of_a_delivery_is_one_line(deploy: int | None, head: str | None, reason: str, words: str) -> None:
     outcome = OutcomeAnswer.model_validate(
         {
             "app": "iris",

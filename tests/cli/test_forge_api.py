@@ -43,7 +43,7 @@ def test_a_page_instead_of_an_answer_is_told_with_what_to_look_at(page: str) -> 
     assert "api_url" in failed.value.hint
 
 
-def test_what_a_remote_says_changes_no_terminal(page: str) -> None:
+def test_text_from_a_forge_has_no_control_sequences(page: str) -> None:
     with ForgeApi("GitLab", page, {}, "acme/iris", "api") as api, pytest.raises(Unavailable) as failed:
         api.ask("GET", "/broken")
     assert "Sign in" in failed.value.hint

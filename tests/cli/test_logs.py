@@ -7,7 +7,7 @@ import pytest
 from deployd.cli import logs
 
 
-async def test_what_is_printed_is_closed_when_nobody_reads_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_stream_is_closed_when_nobody_reads_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[bool] = []
 
     async def blocks() -> AsyncGenerator[bytes]:

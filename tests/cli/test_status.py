@@ -146,7 +146,7 @@ def test_a_row_is_news_when_anything_but_an_age_changes() -> None:
         assert news(**changed) != news(), changed
 
 
-def test_what_a_watch_prints_behind_a_pipe_stays_in_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lines_of_a_watch_behind_a_pipe_stay_in_their_columns(capsys: pytest.CaptureFixture[str]) -> None:
     url = "http://127.0.0.1:8000"
     trigger = TriggerAnswer(kind="push")
     moving = DeployAnswer(

@@ -61,7 +61,7 @@ def test_later_rows_can_be_given_the_widths_of_earlier_ones() -> None:
 
 
 @pytest.mark.parametrize("printed", [(True, 160), (False, 60)], indirect=True)
-def test_where_there_is_room_or_a_pipe_each_row_is_one_whole_line(printed: io.StringIO) -> None:
+def test_with_enough_room_or_behind_a_pipe_each_row_is_one_whole_line(printed: io.StringIO) -> None:
     print_table(COLUMNS, ROWS, cut="SUBJECT", below="REASON")
     lines = printed.getvalue().splitlines()
     assert lines[0].split() == list(COLUMNS)

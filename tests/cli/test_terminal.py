@@ -67,7 +67,7 @@ def test_deploy_wait_shows_the_usual_time_and_the_end_of_the_log_below_the_bar(d
 
 
 @pytest.mark.slow
-def test_who_stops_waiting_is_told_that_the_deploy_goes_on(daemon: Neighbour) -> None:
+def test_after_ctrl_c_a_person_is_told_that_the_deploy_goes_on(daemon: Neighbour) -> None:
     daemon.desk.source.remotes[REPO][MAIN] = A
     daemon.desk.builder.held[A] = asyncio.Event()
     with _terminal(daemon.url, "deploy", "iris", "--wait") as (process, screen):

@@ -28,7 +28,7 @@ def _deploy(number: int, status: Status = Status.LIVE, steps: Sequence[StepAnswe
     )
 
 
-def test_what_is_usual_is_the_median_of_each_step_in_the_order_of_the_newest_deploy() -> None:
+def test_usual_seconds_are_medians_in_the_order_of_the_newest_deploys_steps() -> None:
     earlier = [
         _deploy(3, steps=[_step("fetch", 1), _step("build", 50), _step("drain", 9)]),
         _deploy(2, steps=[_step("fetch", 3), _step("build", 10)]),
@@ -78,7 +78,7 @@ def test_without_an_earlier_deploy_nothing_is_estimated() -> None:
     assert estimate([_step("fetch", None)], {}, 3.0) is None
 
 
-def test_what_comes_after_the_switch_is_no_step_on_the_way() -> None:
+def test_steps_after_the_switch_are_left_out() -> None:
     assert [step.name for step in steps_of(_deploy(1, steps=[_step("build"), _step("watch"), _step("prune")]))] == [
         "build"
     ]

@@ -23,7 +23,7 @@ def an_app(**more: Any) -> App:
         KUBERNETES,
     ],
 )
-def test_what_a_container_is_made_from_counts(changed: dict[str, Any]) -> None:
+def test_settings_of_the_container_change_the_digest(changed: dict[str, Any]) -> None:
     assert release_digest(an_app(**changed)) != release_digest(an_app())
 
 
@@ -38,11 +38,11 @@ def test_what_a_container_is_made_from_counts(changed: dict[str, Any]) -> None:
         {"golden": {"file": "golden.json"}},
     ],
 )
-def test_what_is_no_part_of_a_container_and_a_default_that_is_written_out_do_not_count(changed: dict[str, Any]) -> None:
+def test_other_settings_and_explicit_defaults_do_not_change_the_digest(changed: dict[str, Any]) -> None:
     assert release_digest(an_app(**changed)) == release_digest(an_app())
 
 
-def test_of_a_deployment_that_somebody_else_wrote_nothing_counts() -> None:
+def test_settings_of_a_foreign_deployment_do_not_change_the_digest() -> None:
     theirs = {"namespace": "ml", "create": False}
     changed = {**theirs, "env": {"MODE": "fast"}}
     assert release_digest(an_app(target="kubernetes", kubernetes=theirs)) == release_digest(
@@ -50,7 +50,7 @@ def test_of_a_deployment_that_somebody_else_wrote_nothing_counts() -> None:
     )
 
 
-def test_of_a_deployment_that_deployd_writes_the_pod_template_counts() -> None:
+def test_settings_of_the_pod_template_change_the_digest() -> None:
     before = an_app(**KUBERNETES)
     for settings in ({"env": {"MODE": "fast"}}, {"resources": {"limits": {"memory": "1Gi"}}}):
         after = an_app(target="kubernetes", kubernetes={"namespace": "ml", **settings})

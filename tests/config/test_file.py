@@ -181,7 +181,7 @@ def test_a_mirror_or_a_path_can_say_what_webhooks_call_it() -> None:
         "/acme/iris",
     ],
 )
-def test_what_webhooks_call_a_repository_is_its_host_and_full_path(name: str) -> None:
+def test_a_webhook_name_must_be_host_and_full_path(name: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse(_app(webhook=name))
     words = "app.iris.webhook: expected the repository's host and full path, such as github.com/acme/iris"

@@ -50,6 +50,6 @@ def test_a_wrong_option_is_refused_in_our_words(settings: dict[str, Any], words:
     assert f"app.iris.kubernetes.{words}" in fault(**settings)
 
 
-def test_what_deployd_writes_into_a_template_needs_a_template_of_its_own() -> None:
+def test_keys_of_the_pod_template_are_refused_for_a_foreign_deployment() -> None:
     said = fault(create=False, gpus=1, env_secrets={"A": "env:A"})
     assert "app.iris.kubernetes: env_secrets, gpus: with create = false deployd only sets the image" in said

@@ -45,7 +45,7 @@ def test_a_hook_runs_after_the_switch_unless_it_says_otherwise() -> None:
         ({"name": "a", "command": "x", "comand": "y"}, "app.iris.gate.a.comand: unknown key (did you mean command?)"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(gate: dict[str, Any], said: str) -> None:
+def test_a_fault_of_a_gate_is_named_with_its_path(gate: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as refused:
         _app(gate=[gate])
     assert said in refused.value.message

@@ -38,7 +38,7 @@ def test_the_config_that_came_last_counts() -> None:
     assert running.app("rose") is not None
 
 
-def test_who_has_to_act_is_told_of_each_config_that_comes_in_the_order_of_asking() -> None:
+def test_listeners_get_each_new_config_in_the_order_in_which_they_were_added() -> None:
     running = Running(_config("iris"))
     told: list[tuple[str, Config]] = []
     running.tell(lambda config: told.append(("first", config)))
@@ -93,7 +93,7 @@ def test_a_config_that_is_the_same_takes_no_restart() -> None:
         ("registry", "insecure", True),
     ],
 )
-def test_what_was_handed_out_at_the_start_is_named_and_stays_as_it_was(section: str, key: str, value: Any) -> None:
+def test_a_changed_key_that_needs_a_restart_is_named_and_keeps_its_value(section: str, key: str, value: Any) -> None:
     old = _parsed(registry=REGISTRY)
     more = REGISTRY if section == "registry" else {}
     new = _parsed(**{"registry": REGISTRY, section: {**more, key: value}})
@@ -102,13 +102,13 @@ def test_what_was_handed_out_at_the_start_is_named_and_stays_as_it_was(section: 
     assert now == old
 
 
-def test_what_is_looked_up_when_it_is_needed_takes_no_restart() -> None:
+def test_a_changed_key_that_is_read_on_use_needs_no_restart() -> None:
     server = {"base_url": "https://d.example.com", "allowed_hosts": ["d.example.com"], "trusted_proxies": ["10.0.0.1"]}
     new = _parsed(server=server, git={"poll_every": "1h"}, retention={"images": 9})
     assert taken_up(_parsed(), new) == (new, [])
 
 
-def test_what_takes_no_restart_is_taken_up_beside_what_does() -> None:
+def test_keys_without_restart_are_taken_up_though_others_need_one() -> None:
     now, waiting = taken_up(_parsed(), _parsed(git={"poll_every": "1h", "timeout": "1s"}, server={"port": 99}))
     assert waiting == ["server.port", "git.timeout"]
     assert (now.git.poll_every, now.git.timeout, now.server.port) == (3600, _parsed().git.timeout, 8081)

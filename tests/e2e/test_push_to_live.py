@@ -59,7 +59,7 @@ async def test_a_push_during_a_build_removes_everything_of_the_old_build(world: 
     assert not [one for one in running if "sleep 60" in one["Command"]]
 
 
-async def test_of_twenty_pushes_in_ten_seconds_the_last_goes_live_and_few_are_built(world: World) -> None:
+async def test_the_last_of_twenty_pushes_in_ten_seconds_goes_live_and_few_are_built(world: World) -> None:
     deploys = []
     for _ in range(20):
         deploys.append(await world.push(dockerfile=DOCKERFILE + "RUN sleep 2\n"))

@@ -92,7 +92,7 @@ async def test_a_refusal_that_is_not_json_is_shown_unchanged(
         await engine.containers.inspect("iris")
 
 
-async def test_what_does_not_exist_is_none_or_counts_as_removed(engine: EngineClient, replies: Replies) -> None:
+async def test_a_missing_object_is_none_or_counts_as_removed(engine: EngineClient, replies: Replies) -> None:
     missing = reply(404, {"message": "no such thing"})
     paths = ("/containers/iris/json", "/containers/iris/archive", "/containers/iris/stop", "/containers/iris/wait")
     for path in (*paths, "/containers/iris", "/images/iris/json", "/images/iris", "/networks/iris"):
@@ -107,7 +107,7 @@ async def test_what_does_not_exist_is_none_or_counts_as_removed(engine: EngineCl
     assert await engine.networks.remove("iris")
 
 
-async def test_what_is_in_use_is_not_removed(engine: EngineClient, replies: Replies) -> None:
+async def test_an_object_in_use_is_not_removed(engine: EngineClient, replies: Replies) -> None:
     replies.on("/images/iris", reply(409, {"message": "a container uses it"}))
     replies.on("/networks/iris", reply(403, {"message": "it has active endpoints"}))
     with pytest.raises(Refused) as refused:

@@ -36,7 +36,7 @@ def pushed(event: str, body: Any) -> tuple[Push, ...]:
     return found.pushes
 
 
-def test_what_bitbucket_signs_is_genuine() -> None:
+def test_a_delivery_signed_as_by_bitbucket_is_genuine() -> None:
     headers = lowered(bitbucket_headers(RAW))
     assert BITBUCKET.verify(RAW, headers)
     assert Bitbucket([b"new", SECRET.encode()]).verify(RAW, headers)

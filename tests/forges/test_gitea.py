@@ -25,7 +25,7 @@ def pushed(ref: str = "refs/heads/main", **changes: Any) -> Push:
 
 
 @pytest.mark.parametrize("forgejo", [False, True])
-def test_what_gitea_and_forgejo_sign_is_genuine(forgejo: bool) -> None:
+def test_a_delivery_signed_as_by_gitea_or_forgejo_is_genuine(forgejo: bool) -> None:
     headers = lowered(gitea_headers(RAW, forgejo=forgejo))
     assert GITEA.verify(RAW, headers)
     assert Gitea([b"new", SECRET.encode()]).verify(RAW, headers)

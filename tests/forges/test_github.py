@@ -33,7 +33,7 @@ def test_the_published_example_is_genuine() -> None:
 
 @given(st.binary(max_size=300), st.text(min_size=1, max_size=40))
 @pytest.mark.slow
-def test_what_the_independent_signer_signs_is_genuine(raw: bytes, secret: str) -> None:
+def test_a_delivery_signed_by_an_independent_signer_is_genuine(raw: bytes, secret: str) -> None:
     headers = {b"x-hub-signature-256": headers_of(raw)["X-Hub-Signature-256"].encode()}
     assert GitHub([SECRET.encode()]).verify(raw, headers)
     assert GitHub([secret.encode()]).verify(raw, headers) is (secret == SECRET)

@@ -119,7 +119,7 @@ async def test_requests_of_a_file_are_compared_whole_but_for_what_names_the_mode
     assert ignored.verdict == "passed"
 
 
-async def test_what_the_live_release_itself_answers_differently_the_second_time_is_no_difference() -> None:
+async def test_a_value_that_the_live_release_itself_changes_is_no_difference() -> None:
     count = 0
 
     def random(path: str, body: bytes) -> Answer:

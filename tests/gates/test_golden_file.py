@@ -44,7 +44,7 @@ from deployd.gates.golden_file import exchanges, parse, schema, tensors_of
         (b"[" * 100_000, "is not a golden file: nested too deeply"),
     ],
 )
-def test_what_is_wrong_with_a_golden_file_is_said_in_plain_words(content: bytes, words: str) -> None:
+def test_a_fault_of_a_golden_file_is_told_in_plain_words(content: bytes, words: str) -> None:
     with pytest.raises(RolloutFailed) as refused:
         parse(content, "golden.json")
     assert refused.value.message.removeprefix("golden.json").lstrip(" ,") == words

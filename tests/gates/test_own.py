@@ -53,7 +53,7 @@ async def test_a_command_is_told_what_is_deployed() -> None:
     ]
 
 
-async def test_where_nothing_serves_the_live_url_is_empty() -> None:
+async def test_without_a_live_release_the_live_url_is_empty() -> None:
     assert (await _asked(command='echo "[$DEPLOYD_LIVE_URL]"')).detail == "[]"
 
 

@@ -22,7 +22,7 @@ async def recorded(answer: Callable[[str, bytes], Answer], content: bytes = LINE
         return await record(Wish(f"{address}/double", **wish), asked)
 
 
-async def test_what_is_recorded_is_a_golden_file_that_the_service_passes() -> None:
+async def test_the_recorded_golden_file_passes_against_its_service() -> None:
     document = await recorded(double)
     assert (document["url"], document["method"], document["tolerance"]) == ("/double", "POST", 1e-6)
     assert [case["response"]["y"] for case in document["cases"]] == [2, 5.0]
@@ -92,7 +92,7 @@ def test_a_url_is_split_into_address_and_route(url: str, parts: tuple[str, str])
 
 
 @pytest.mark.parametrize("url", ["iris:8000/predict", "/predict", "ftp://iris", "http://"])
-def test_what_is_no_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(DeploydError, match="is not a URL"):
         split(url)
 

@@ -54,7 +54,7 @@ def test_a_key_may_stand_beside_its_certificate(directory: Path, pair: tuple[byt
     assert (one.fault, one.hosts) == ("", (HOST,))
 
 
-def test_what_haproxy_reads_beside_a_certificate_goes_with_it(directory: Path, pair: tuple[bytes, bytes]) -> None:
+def test_a_file_that_haproxy_reads_with_a_certificate_belongs_to_it(directory: Path, pair: tuple[bytes, bytes]) -> None:
     (directory / "a.pem").write_bytes(pair[0] + pair[1])
     (directory / "a.pem.ocsp").write_bytes(b"staple")
     assert [sorted(one.files) for one in found(directory)] == [["a.pem", "a.pem.ocsp"]]
@@ -137,7 +137,9 @@ def test_a_file_of_somebody_else_says_who_must_read_it(directory: Path, monkeypa
     ("days", "usage", "warning"),
     [(-1, "serverAuth", "has expired"), (5, "serverAuth", "expires on"), (90, "clientAuth", "is refused by clients:")],
 )
-def test_what_clients_refuse_is_a_warning(directory: Path, tmp_path: Path, days: int, usage: str, warning: str) -> None:
+def test_a_certificate_that_clients_refuse_gets_a_warning(
+    directory: Path, tmp_path: Path, days: int, usage: str, warning: str
+) -> None:
     (directory / "a.pem").write_bytes(b"".join(made(tmp_path, HOST, days, usage=usage)))
     [one] = found(directory)
     assert one.fault == ""

@@ -14,7 +14,7 @@ TABLE = """# table: app-iris, type: string, size:4096, used:2
 """
 
 
-def test_what_a_worker_counted_is_read_by_slot_and_address() -> None:
+def test_the_counters_of_a_worker_are_parsed_by_slot_and_address() -> None:
     found = parse_counters(17, STAT, TABLE)
     assert found[Place(17, "s1", "172.20.0.2:5000")] == Counters(110, 103, 4, 7, 3, 2, {12_000: 41, 9800: 3})
 
@@ -56,5 +56,5 @@ def test_a_backend_counts_the_requests_that_reached_no_server_too() -> None:
     assert (whole.attempts, whole.errors) == (115, 9)
 
 
-def test_of_a_worker_that_has_ended_there_is_no_backend() -> None:
+def test_a_worker_that_has_ended_has_no_counters() -> None:
     assert parse_all(17, "Can't find the target PID matching the prefix '@!17'\n", "") == {}

@@ -19,7 +19,7 @@ def test_it_is_cut_off_once_the_directory_that_it_has_mounted_was_moved_or_delet
     assert is_cut_off(found)
 
 
-def test_what_has_nothing_mounted_is_not_cut_off() -> None:
+def test_a_container_without_mounts_is_not_cut_off() -> None:
     assert not is_cut_off({"HostConfig": {"Binds": None}})
 
 

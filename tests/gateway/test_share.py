@@ -19,7 +19,7 @@ def test_haproxy_starts_without_any_share() -> None:
     assert no_share(wine) == []
 
 
-def test_what_gets_a_share_drains_and_what_serves_stays() -> None:
+def test_the_slot_with_a_share_drains_and_the_serving_one_stays_ready() -> None:
     after = beside(CANARY, B, {})
     assert after.slots[:2] == (Slot(A, Use.READY), Slot(B, Use.DRAIN))
     assert beside(after, B, {}) == after

@@ -39,7 +39,7 @@ def test_the_frontend_of_an_app_s_port_uses_its_backend() -> None:
     ]
 
 
-def test_it_is_counted_for_every_app_how_long_answers_take() -> None:
+def test_durations_are_counted_for_every_app() -> None:
     assert set(LATENCY_RULES) <= set(text(IRIS).splitlines())
 
 
@@ -92,7 +92,7 @@ def test_the_certificates_of_a_digest_are_a_directory_of_their_own() -> None:
     assert read_listeners(render(told[0], [WINE])) == told[0]
 
 
-def test_what_a_client_says_of_itself_counts_only_from_a_trusted_proxy() -> None:
+def test_forwarded_headers_count_only_from_a_trusted_proxy() -> None:
     for written in (text(IRIS), text(WINE, http_port=80)):
         assert "  acl from_proxy always_false\n" in written
         assert " -m reg unless from_proxy\n" in written

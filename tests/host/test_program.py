@@ -70,7 +70,7 @@ async def test_its_exit_code_is_told_as_a_shell_tells_it(command: tuple[str, ...
     assert code not in {NOT_FOUND, NOT_RUN} or ended.stderr.startswith(f"cannot run {command[0]}: ")
 
 
-async def test_what_detached_itself_is_killed_when_the_program_has_ended() -> None:
+async def test_a_detached_process_is_killed_when_the_program_has_ended() -> None:
     ended = await _sh(f"{DETACHED} & sleep 0.3; echo done", timeout=20)
     pid, done = ended.stdout.split()
     assert (ended.code, done) == (0, "done")

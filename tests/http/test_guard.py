@@ -76,7 +76,7 @@ async def test_our_own_page_can_change_things_behind_a_proxy_that_changes_the_ho
             assert (await client.post(PAUSE, headers=JSON | {"Origin": origin})).status_code == code
 
 
-async def test_what_the_browser_says_of_a_page_of_ours_counts_whatever_host_a_proxy_sends(
+async def test_a_browsers_fetch_metadata_counts_whatever_host_a_proxy_sends(
     browser: httpx.AsyncClient,
 ) -> None:
     headers = JSON | {"Sec-Fetch-Site": "same-origin", "Origin": "https://deployd.example.com"}

@@ -16,7 +16,7 @@ def seen(first: Reading, *later: Reading) -> Traffic:
     return window.of(A)
 
 
-def test_what_came_before_the_window_does_not_count() -> None:
+def test_requests_from_before_the_window_do_not_count() -> None:
     before, after = reading(attempts=100, answered=100, errors=7), reading(attempts=150, answered=150, errors=9)
     assert seen(before, after) == Traffic(requests=50, bad=2)
 

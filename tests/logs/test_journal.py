@@ -76,7 +76,7 @@ def test_a_traceback_is_one_entry(tmp_path: Path, there: socket.socket) -> None:
     assert told.endswith("ValueError: two\nlines")
 
 
-def test_what_the_journal_does_not_take_goes_to_standard_error_with_its_priority(
+def test_a_record_that_the_journal_refuses_goes_to_standard_error_with_its_priority(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler = journal.JournalHandler(str(tmp_path / "nobody"))

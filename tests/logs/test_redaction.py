@@ -128,7 +128,7 @@ sequences = st.sampled_from(["\x1b[31m", "\x1b[0m", "\x1b[1;4m", "\x1b[39m", "\x
 
 
 @given(st.lists(sequences, max_size=12), st.text("ab", min_size=4, max_size=5), st.integers(0, 60))
-def test_what_is_masked_does_not_depend_on_colours_nor_on_cuts(parts: list[str], secret: str, cut: int) -> None:
+def test_masking_does_not_depend_on_colours_or_on_cuts(parts: list[str], secret: str, cut: int) -> None:
     text = "".join(parts)
     redactor = Redactor([secret])
     shown = through(redactor, text)

@@ -51,7 +51,7 @@ OFF = {
 
 
 @pytest.mark.parametrize(("off", "left"), OFF.items(), ids=OFF)
-def test_what_is_switched_off_alone_leaves_the_rest(off: str, left: str) -> None:
+def test_switching_one_style_off_leaves_the_others(off: str, left: str) -> None:
     assert spelled(changed(changed({}, "1;2;3;4;7;9;31;42"), off)) == f"\x1b[0;{left}m"
 
 

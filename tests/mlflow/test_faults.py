@@ -42,7 +42,7 @@ def _said(code: str, message: str) -> bytes:
         (302, b"", "redirects", "app.model.registry"),
     ],
 )
-def test_what_will_not_change_by_itself_says_what_to_do(status: int, content: bytes, message: str, hint: str) -> None:
+def test_a_lasting_fault_says_what_to_do(status: int, content: bytes, message: str, hint: str) -> None:
     fault = fault_of(status, content, MODEL, "the alias champion of iris")
     assert isinstance(fault, BuildFailed)
     assert message in fault.message
@@ -50,7 +50,7 @@ def test_what_will_not_change_by_itself_says_what_to_do(status: int, content: by
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_what_may_pass_is_tried_again(status: int) -> None:
+def test_a_passing_fault_is_unavailable_and_so_tried_again(status: int) -> None:
     fault = fault_of(status, _said("INTERNAL_ERROR", "\x1b[31mdatabase is locked"), MODEL, "the alias")
     assert isinstance(fault, Unavailable)
     assert fault.message.isprintable()

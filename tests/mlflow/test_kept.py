@@ -92,7 +92,7 @@ async def test_a_full_disk_is_told_and_leaves_nothing(
     assert set((await models.fetch(app, ONE, Lines())).files) == {"MLmodel"}
 
 
-async def test_what_a_killed_daemon_had_half_fetched_is_removed(tmp_path: Path) -> None:
+async def test_half_fetched_files_of_a_killed_daemon_are_removed(tmp_path: Path) -> None:
     kept = tmp_path / "models" / "0123"
     for directory in (kept, tmp_path / "models" / "new-4567"):
         directory.mkdir(parents=True)
@@ -102,7 +102,7 @@ async def test_what_a_killed_daemon_had_half_fetched_is_removed(tmp_path: Path) 
     assert list((tmp_path / "models").iterdir()) == [kept]
 
 
-async def test_what_another_fetch_moves_away_meanwhile_does_not_end_a_fetch(
+async def test_a_directory_that_another_fetch_moves_away_does_not_end_a_fetch(
     models: MlflowModels, tmp_path: Path
 ) -> None:
     (tmp_path / "models").mkdir()

@@ -72,7 +72,7 @@ def squared(answers: Any, given: Any) -> Any:
         (LGBMRegressor(n_estimators=2, verbose=-1, objective=squared), "an objective of its own"),
     ],
 )
-def test_what_the_file_would_not_hold_is_refused_at_training(estimator: Any, words: str, tmp_path: Path) -> None:
+def test_a_model_that_its_file_cannot_hold_is_refused_at_training(estimator: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match=words) as refused:
         write(values(estimator), tmp_path)
     assert refused.value.hint

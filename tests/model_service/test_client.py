@@ -52,7 +52,7 @@ def test_rows_of_every_kind_are_sent_as_json(sent: list[Any]) -> None:
     ]
 
 
-def test_what_json_cannot_say_is_refused_before_it_is_sent(sent: list[Any]) -> None:
+def test_a_value_that_json_cannot_hold_is_refused_before_it_is_sent(sent: list[Any]) -> None:
     with pytest.raises(ValueError, match="infinite"):
         Client().predict([[math.inf]])
     with pytest.raises(TypeError, match="cannot send object"):

@@ -79,7 +79,7 @@ def test_types_that_are_not_trusted_are_named_and_load_when_the_user_trusts_them
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_served_is_refused_at_training(name: str) -> None:
+def test_a_model_that_cannot_be_served_is_refused_at_training(name: str) -> None:
     make, words = REFUSED[name]
     with pytest.raises(TrainingFailed, match=words):
         fit(make(0), seed=0)

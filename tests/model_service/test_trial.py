@@ -50,7 +50,7 @@ def test_a_task_and_a_logged_model_exclude_each_other(capsys: pytest.CaptureFixt
     assert "not allowed with argument --task" in capsys.readouterr().err
 
 
-def test_what_was_just_trained_here_is_trusted(iris_dir: Path, tmp_path: Path) -> None:
+def test_a_model_that_was_just_trained_here_is_trusted(iris_dir: Path, tmp_path: Path) -> None:
     assert trial._trust(iris_dir) == []
     fitted = fit(slow.task(0), seed=0)
     train.write(fitted, tmp_path / "skops", form="skops", metrics=measure(fitted))

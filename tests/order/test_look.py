@@ -205,7 +205,7 @@ async def test_two_apps_on_one_repository_each_follow_their_own_branch(tmp_path:
 
 
 @pytest.mark.slow
-async def test_what_fails_for_one_app_of_a_repository_does_not_hold_the_other(tmp_path: Path) -> None:
+async def test_a_failure_for_one_app_of_a_repository_does_not_hold_the_other(tmp_path: Path) -> None:
     async with works(tmp_path, {"name": "iris"}, {"name": "rose"}) as daemon:
         commit = daemon.commit()
         daemon.builder.broken.add(commit)

@@ -37,7 +37,7 @@ async def test_a_push_to_docs_lets_the_one_before_it_finish(filtered: Works) -> 
 
 
 @pytest.mark.slow
-async def test_what_waits_is_deployed_though_a_push_to_docs_came_after_it(filtered: Works) -> None:
+async def test_a_waiting_commit_is_deployed_though_a_push_to_docs_came_after_it(filtered: Works) -> None:
     await filtered.scheduler.pause("iris", paused=True)
     wanted = filtered.commit()
     await filtered.told(wanted)

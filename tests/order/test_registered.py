@@ -171,7 +171,7 @@ async def test_a_deploy_that_failed_is_redelivered_with_the_version_seen_last(da
     await daemon.serves(commit, model=ONE)
 
 
-async def test_what_the_registry_tells_stays_owed_until_it_can_be_asked(daemon: Works) -> None:
+async def test_a_look_for_a_model_stays_owed_until_the_registry_can_be_asked(daemon: Works) -> None:
     commit = await _first(daemon)
     daemon.registry.fault = AWAY
     guid = await daemon.moved()

@@ -33,7 +33,7 @@ def test_a_pre_release_that_only_semver_knows_comes_before_its_release() -> None
 
 
 @pytest.mark.parametrize("name", ["vnext", "latest", "v1.x", "2024-01-05", "v1..2", "release"])
-def test_what_is_neither_is_no_version(name: str) -> None:
+def test_a_tag_that_is_neither_pep440_nor_semver_is_no_version(name: str) -> None:
     assert version_of(f"refs/tags/{name}") is None
 
 

@@ -38,7 +38,7 @@ def kept(recordings: Recordings, count: int) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_what_haproxy_sends_is_kept_without_the_removed_fields(recordings: Recordings, tmp_path: Path) -> None:
+def test_a_sampled_request_is_kept_without_the_removed_fields(recordings: Recordings, tmp_path: Path) -> None:
     recordings.expect([an_app(record={"remove": ["email"]})])
     send(tmp_path, {"email": "a@b", "x": 1})
     send(tmp_path, {"x": 2}, app="wine")

@@ -33,7 +33,7 @@ def test_a_datagram_names_the_app_and_its_request() -> None:
         b"",
     ],
 )
-def test_what_was_answered_badly_or_is_no_json_is_not_kept(other: bytes) -> None:
+def test_a_request_that_failed_or_is_not_json_is_not_kept(other: bytes) -> None:
     assert parse_datagram(other) is None
 
 

@@ -18,7 +18,7 @@ def size(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.iterdir())
 
 
-def test_what_is_kept_can_be_read_again_in_its_order(tmp_path: Path) -> None:
+def test_recorded_requests_are_read_in_order(tmp_path: Path) -> None:
     ring = Ring(tmp_path / "iris", 24 * 1000)
     assert all(add(ring, 500_000 + number / 4, number) for number in range(8))
     assert numbers(ring) == numbers(Ring(tmp_path / "iris", 24 * 1000)) == list(range(8))

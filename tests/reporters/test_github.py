@@ -133,7 +133,7 @@ async def test_a_deploy_that_is_tried_again_and_again_is_told_once(
     assert said == ["iris/1 is on its way"]
 
 
-async def test_what_is_too_long_is_cut_as_a_whole(hub: FakeGitHub, store: Store, events: Events) -> None:
+async def test_a_description_that_is_too_long_is_cut(hub: FakeGitHub, store: Store, events: Events) -> None:
     async with sender_to(hub, store, events) as sender:
         deploy = await store.queue(wanted(A))
         await store.record_subject(deploy, "x" * 500, "ada")
@@ -222,7 +222,7 @@ async def test_a_wrong_token_pauses_everything(hub: FakeGitHub, store: Store, ev
     assert waiting.since <= datetime.now(UTC)
 
 
-async def test_what_github_will_never_take_is_given_up(hub: FakeGitHub, store: Store, events: Events) -> None:
+async def test_a_report_that_github_will_never_take_is_given_up(hub: FakeGitHub, store: Store, events: Events) -> None:
     async with sender_to(hub, store, events) as sender:
         await live(store, A)
         hub.faults.append(Fault(422, "No ref found for: aaaa"))

@@ -48,7 +48,7 @@ def run(conclusion: str | None, name: str = "test") -> CheckRun:
         ([run("failure", "a\x1b[2J")], [], [], "a\\u001b[2J failed"),
     ],
 )
-def test_what_is_not_green_is_said(
+def test_the_checks_that_are_not_green_are_named(
     runs: Sequence[CheckRun], statuses: Sequence[CommitStatus], names: Sequence[str], why: str
 ) -> None:
     assert why_not_green(runs, statuses, names) == why
@@ -113,7 +113,7 @@ async def test_every_page_counts(asker: Asker) -> None:
     assert await asker.why() == "the last one failed"
 
 
-async def test_what_cannot_be_asked_is_not_green(asker: Asker) -> None:
+async def test_checks_that_cannot_be_asked_for_are_not_green(asker: Asker) -> None:
     asker.run("success")
     asker.hub.faults.append(Fault(403, "Resource not accessible by personal access token"))
     assert "Resource not accessible" in await asker.why()

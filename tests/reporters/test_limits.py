@@ -32,7 +32,7 @@ def test_no_error(status: int) -> None:
         (503, {"retry-after": "5"}, "", 5.0, False),
     ],
 )
-def test_what_passes_by_itself(
+def test_limits_and_outages_are_retried_later(
     status: int, headers: dict[str, str], said: str, seconds: float | None, limited: bool
 ) -> None:
     fault = fault_of(status, headers, said, ASKED)
@@ -63,7 +63,7 @@ def test_retry_after_may_be_a_time() -> None:
         (422, "Validation Failed", False, True),
     ],
 )
-def test_what_a_person_must_mend(status: int, said: str, *, everything: bool, forever: bool) -> None:
+def test_faults_that_a_person_must_fix_are_refusals(status: int, said: str, *, everything: bool, forever: bool) -> None:
     fault = fault_of(status, {}, said, ASKED)
     assert isinstance(fault, Refused)
     assert (fault.everything, fault.forever) == (everything, forever)

@@ -69,7 +69,7 @@ async def test_a_refused_app_waits_and_the_others_go_on(store: Store, events: Ev
     assert sender.trouble == "no access"
 
 
-async def test_what_is_given_up_does_not_wait(store: Store, events: Events) -> None:
+async def test_a_report_that_is_given_up_no_longer_waits(store: Store, events: Events) -> None:
     sender, reporter = await _sender(store, events, Refused("never", forever=True))
     await queued(store, A)
     await queued(store, B)
@@ -78,7 +78,9 @@ async def test_what_is_given_up_does_not_wait(store: Store, events: Events) -> N
     assert sender.trouble == ""
 
 
-async def test_what_is_too_old_is_not_told(store: Store, events: Events, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_report_that_is_too_old_is_not_sent(
+    store: Store, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
     sender, reporter = await _sender(store, events)
     await queued(store, A)
     await store._database.write(

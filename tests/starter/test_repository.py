@@ -132,7 +132,7 @@ def test_an_address_that_a_config_cannot_have_is_refused(tmp_path: Path, address
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_there_is_not_touched(tmp_path: Path) -> None:
+def test_an_existing_directory_or_link_is_refused_and_not_touched(tmp_path: Path) -> None:
     (tmp_path / "churn").mkdir()
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     for name in ("churn", "gone"):
@@ -171,7 +171,7 @@ def test_without_git_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.iterdir())
 
 
-def test_who_has_cloned_the_empty_repository_first_is_told_how_it_is_filled(tmp_path: Path) -> None:
+def test_an_empty_clone_is_refused_with_a_hint_how_to_fill_it(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", "churn"], cwd=tmp_path, check=True)
     with pytest.raises(RequestRefused, match="churn exists") as refused:
         make(Starter("churn", "iris"), tmp_path)

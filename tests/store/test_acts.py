@@ -22,7 +22,7 @@ async def test_a_pause_and_a_resume_say_who_did_them_and_when(store: Store) -> N
     assert datetime.now(UTC) - newest.at < timedelta(minutes=1)
 
 
-async def test_what_an_app_is_already_is_not_done_once_more(store: Store) -> None:
+async def test_pausing_a_paused_app_is_no_new_act(store: Store) -> None:
     await store.pause("iris", paused=False, by="bob")
     await store.pause("iris", paused=True, by="ada")
     await store.pause("iris", paused=True, by="bob")

@@ -30,7 +30,7 @@ async def test_the_image_is_recorded_for_the_build_and_its_deploy(store: Store) 
     assert await store.last_pull("rose") is None
 
 
-async def test_of_two_builds_of_a_commit_the_newer_comes_first(store: Store) -> None:
+async def test_the_newer_of_two_builds_of_a_commit_comes_first(store: Store) -> None:
     deploy = await queued(store, A)
     for _ in range(2):
         build = await store.begin_build(deploy, IMAGE.full_name, "settings")

@@ -68,7 +68,7 @@ async def test_proofs_wait_for_what_is_to_serve_and_are_taken_oldest_first(store
     assert [one.superseded_by for one in await store.deploys("iris")] == [None] * 4
 
 
-async def test_what_served_before_a_deploy_is_found_though_it_serves_still(store: Store) -> None:
+async def test_the_release_before_a_deploy_is_found_even_while_it_serves(store: Store) -> None:
     first = await live(store, A, by_hand=True)
     second = await gone(store, await store.queue(wanted(B, by_hand=True)), *SUCCESS[:-1])
     second = await store.advance(second, Status.LIVE, watched=True)

@@ -128,7 +128,7 @@ async def test_an_app_that_is_refused_waits_and_holds_up_no_other(store: Store) 
     assert await _told(store) == ["iris/1 queued", "iris/2 queued"]
 
 
-async def test_what_waits_for_a_reporter_that_is_gone_goes(store: Store) -> None:
+async def test_waiting_reports_of_a_removed_reporter_are_dropped(store: Store) -> None:
     await store.subscribe({"github": list(Status), "notify a": list(Status)})
     await queued(store, A)
     await store.subscribe({"notify a": list(Status)})
@@ -146,7 +146,7 @@ async def test_the_outbox_is_bounded_in_number_and_age(store: Store) -> None:
     assert await store.drop_reports("github", 0) == 1
 
 
-async def test_what_was_told_of_a_live_release_is_not_forgotten(store: Store) -> None:
+async def test_sent_reports_of_a_live_release_are_not_forgotten(store: Store) -> None:
     await store.subscribe(ALL)
     await live(store, A)
     await live(store, B)
@@ -179,7 +179,7 @@ async def test_a_deploy_with_another_number_is_told_under_it(store: Store) -> No
     assert await _told(store) == ["iris/11 queued"]
 
 
-async def test_what_was_not_told_is_told_after_a_kill(tmp_path: Path) -> None:
+async def test_an_unsent_report_is_sent_after_a_kill(tmp_path: Path) -> None:
     async def changed(path: Path) -> None:
         async with Database(path) as database:
             store = Store(database, Events())
@@ -214,7 +214,7 @@ async def test_the_same_subscriptions_again_write_nothing_so_that_a_daemon_start
                 await store.subscribe(ALL)
 
 
-async def test_what_waits_for_later_does_not_make_a_start_wait_for_a_disk_that_takes_nothing(tmp_path: Path) -> None:
+async def test_a_start_with_postponed_reports_does_not_wait_for_a_disk_that_refuses_writes(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         store = Store(database, Events())
         await store.subscribe(ALL)

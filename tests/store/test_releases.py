@@ -171,7 +171,7 @@ async def test_a_return_that_was_begun_is_known_until_it_is_recorded(store: Stor
     assert state.live.returning == ""
 
 
-async def test_what_a_watch_has_found_stands_beside_what_the_gates_said(store: Store) -> None:
+async def test_the_results_of_a_watch_are_kept_beside_those_of_the_gates(store: Store) -> None:
     deploy = await live(store, A)
     golden = GateResult("golden", "passed", "3 of 3")
     await store.record_gates(deploy, [golden])

@@ -121,7 +121,7 @@ async def test_a_head_that_did_not_fail_is_not_tried_again(store: Store, status:
     assert await store.try_again("iris", "docker", "new") is None
 
 
-async def test_what_a_person_chose_after_the_failure_stays(store: Store) -> None:
+async def test_a_deploy_by_a_person_after_the_failure_stays(store: Store) -> None:
     await _live(store)
     await _failed(store, config_fault=True)
     deploy = await live(store, A, by_hand=True)

@@ -35,7 +35,7 @@ async def test_only_the_app_and_the_time_that_are_asked_for_are_answered(store: 
     assert list(seen) == [NOW]
 
 
-async def test_what_is_too_old_for_its_grain_goes_with_the_next_write(store: Store) -> None:
+async def test_samples_too_old_for_their_grain_are_deleted_with_the_next_write(store: Store) -> None:
     hours, weeks = NOW - 2 * FINE.kept, NOW - 2 * COARSE.kept
     for at in (weeks, hours, NOW):
         await store.record_traffic([Sample("iris", 1, at, 1)], {at: 10.0})

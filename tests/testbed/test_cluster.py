@@ -137,7 +137,7 @@ def test_a_namespace_goes_with_its_test(cluster: Cluster) -> None:
     until(lambda: cluster.try_kubectl("get", "namespace", name).returncode != 0, within=90)
 
 
-def test_what_belongs_to_nothing_is_found(cluster: Cluster, namespace: str, apply: Callable[..., None]) -> None:
+def test_an_object_without_an_owner_is_found(cluster: Cluster, namespace: str, apply: Callable[..., None]) -> None:
     labels = {"app.kubernetes.io/managed-by": "deployd"}
     named, stray = (
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": labels}} for name in "ab"

@@ -23,7 +23,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return brought_up
 
 
-def test_what_is_missing_is_told_and_the_rest_brought_up(
+def test_a_missing_part_is_reported_and_the_rest_brought_up(
     parts: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["testbed"])

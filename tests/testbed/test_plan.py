@@ -29,6 +29,6 @@ def test_a_bare_machine_is_told_all_that_will_be_installed_and_built(monkeypatch
     assert start == "start Kubernetes: about 20 s"
 
 
-def test_where_nothing_can_be_installed_one_hears_what_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_right_to_install_the_skipped_tests_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     (engine,) = told(monkeypatch, can_install=False)
     assert "its tests are skipped" in engine

@@ -29,7 +29,7 @@ class Asked:
         return self.answers.pop(0)
 
 
-async def test_it_is_asked_once_there_is_something_to_ask_and_its_verdict_stands() -> None:
+async def test_the_gate_is_asked_until_its_first_verdict_which_stands() -> None:
     ask = Asked(None, GateResult("fairness", "failed", "gap 0.2", {"gap": 0.2}))
     sign = OwnVerdict("fairness", ask)
     assert [await sign.look() for _ in range(3)] == ["", *["the fairness gate refused it: gap 0.2"] * 2]
@@ -38,7 +38,7 @@ async def test_it_is_asked_once_there_is_something_to_ask_and_its_verdict_stands
 
 
 @pytest.mark.parametrize("verdict", ["passed", "warned", "not_judged"])
-async def test_what_is_no_refusal_returns_nothing_and_is_recorded(verdict: Any) -> None:
+async def test_a_verdict_that_is_no_refusal_is_recorded_and_returns_no_traffic(verdict: Any) -> None:
     sign = OwnVerdict("fairness", Asked(GateResult("fairness", verdict)))
     assert await sign.look() == ""
     assert sign.result() == GateResult("fairness", verdict, moment="after")

@@ -142,7 +142,7 @@ async def test_a_token_that_cannot_be_read_or_sent_is_the_cause_of_a_warning(
     assert query.result().detail.startswith("the query gave no number: watch.prometheus.token: ")
 
 
-def test_who_asks_is_said_once() -> None:
+def test_a_token_and_an_authorization_header_exclude_each_other() -> None:
     with pytest.raises(ValidationError, match="token and headers both set Authorization"):
         Prometheus(url="http://127.0.0.1:9", query="up", at_most=1, token="env:A", headers={"authorization": "Basic x"})
 

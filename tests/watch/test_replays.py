@@ -24,7 +24,7 @@ async def _looks(sign: Replays, count: int) -> list[str]:
     return [await sign.look() for _ in range(count)]
 
 
-async def test_two_failed_replays_running_are_enough() -> None:
+async def test_two_failed_replays_in_a_row_fail_the_watch() -> None:
     sign = Replays(Answers(GOOD, BAD, BAD))
     said = await _looks(sign, 3)
     assert said == ["", "", f"its golden answers were wrong 2 times in a row: {BAD.detail}"]
@@ -59,7 +59,7 @@ async def not_ended() -> str:
     return ""
 
 
-async def test_what_stands_by_is_known_good_once_it_was_asked() -> None:
+async def test_a_standby_is_known_to_be_good_once_it_was_asked() -> None:
     async def ask() -> str:
         return ""
 
@@ -71,7 +71,7 @@ async def test_what_stands_by_is_known_good_once_it_was_asked() -> None:
     await asyncio.wait({following})
 
 
-async def test_what_cannot_be_asked_cannot_take_over() -> None:
+async def test_a_standby_that_cannot_be_asked_cannot_take_over() -> None:
     async def ask() -> str:
         raise Unavailable("the engine is away")
 
@@ -82,7 +82,7 @@ async def test_what_cannot_be_asked_cannot_take_over() -> None:
     await asyncio.wait({following})
 
 
-async def test_what_does_not_run_by_design_is_no_trouble() -> None:
+async def test_a_standby_that_does_not_run_by_design_has_no_trouble() -> None:
     async def ask() -> None:
         return None
 
@@ -94,7 +94,7 @@ async def test_what_does_not_run_by_design_is_no_trouble() -> None:
     await asyncio.wait({following})
 
 
-async def test_what_has_just_ended_cannot_take_over_though_it_was_good_when_it_was_asked_last() -> None:
+async def test_a_standby_that_has_just_ended_cannot_take_over_though_its_last_answer_was_good() -> None:
     async def ask() -> str:
         return ""
 

@@ -46,7 +46,7 @@ async def test_errors_that_became_frequent_are_told_with_the_figures() -> None:
     }
 
 
-async def test_what_was_counted_before_the_watch_is_not_the_releases_own() -> None:
+async def test_counts_from_before_the_watch_are_left_out() -> None:
     sign = Errors(Counted(_reading(9000, 9000), _reading(9100, 9000)), BEFORE, 0.005)
     assert [await sign.look() for _ in range(2)] == ["", ""]
     assert (sign.result().verdict, sign.result().figures["errors"]) == ("passed", 0)
@@ -64,7 +64,7 @@ async def test_too_few_requests_are_not_judged() -> None:
     assert sign.result().verdict == "not_judged"
 
 
-async def test_where_nobody_counts_nothing_is_judged() -> None:
+async def test_without_counts_errors_and_latency_are_not_judged() -> None:
     errors, latency = Errors(Counted({}), Traffic(), 0.005), Latency(Counted({}), Traffic(), 3.0)
     assert (await errors.look(), await latency.look()) == ("", "")
     assert (errors.result().verdict, errors.result().detail) == ("not_judged", "no requests were counted")
@@ -128,7 +128,7 @@ def test_the_release_before_is_known_by_its_last_readings() -> None:
     assert baseline.of(1, _reading(3000, 9)) == Traffic(2000, 4)
 
 
-def test_what_stands_by_for_a_second_watch_is_known_as_it_was() -> None:
+def test_the_baseline_of_a_release_that_stands_by_again_stays_the_same() -> None:
     baseline = Baseline()
     baseline.add(1, _reading(1000))
     known = baseline.of(1, _reading(3000))
@@ -136,7 +136,7 @@ def test_what_stands_by_for_a_second_watch_is_known_as_it_was() -> None:
     assert baseline.of(1, _reading(3000)) == known
 
 
-def test_what_serves_again_is_known_anew() -> None:
+def test_the_baseline_of_a_release_that_serves_again_is_new() -> None:
     baseline = Baseline()
     baseline.add(1, _reading(1000))
     baseline.of(1, _reading(3000))

@@ -74,5 +74,5 @@ async def test_one_end_is_enough_and_is_in_the_figures() -> None:
     assert result.figures == {"ends": 1, "running": 0}
 
 
-async def test_what_nobody_could_see_is_not_judged() -> None:
+async def test_a_release_that_was_never_seen_is_not_judged() -> None:
     assert Restarts(Lived()).result().verdict == "not_judged"

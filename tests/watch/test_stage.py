@@ -96,7 +96,7 @@ async def test_a_watch_without_a_bad_sign_ends_after_its_time() -> None:
     await asyncio.wait_for(sign.looks.acquire(), 1)
 
 
-async def test_what_cannot_be_seen_is_looked_at_again() -> None:
+async def test_a_sign_that_cannot_be_read_is_looked_at_again() -> None:
     assert await _one(Scripted("away", "away", "bad")).run(Told()) == "bad"
 
 

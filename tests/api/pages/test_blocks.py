@@ -88,7 +88,7 @@ async def test_a_target_that_does_not_answer_keeps_no_page_from_being_drawn(
     assert "What runs cannot be said: no answer within 0 s" in await _text(reader)
 
 
-async def test_what_a_page_shows_is_gathered_once_for_many_who_look_and_anew_after_a_deploy(
+async def test_the_data_of_a_page_is_gathered_once_for_many_readers_and_again_after_a_deploy(
     daemon: Desk, reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []

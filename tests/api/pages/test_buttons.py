@@ -94,7 +94,7 @@ async def test_the_page_of_the_app_and_the_api_show_who_resumed_scaled_and_redel
         ]
 
 
-async def test_what_was_refused_was_not_done(tmp_path: Path) -> None:
+async def test_a_refused_act_is_not_recorded(tmp_path: Path) -> None:
     async with secured_desk(tmp_path) as daemon, _as(daemon, "ada") as client:
         assert (await client.post("/apps/iris/scale", data={"replicas": "2"})).status_code == 409
         assert (await daemon.store.state("iris")).acts == ()
@@ -126,7 +126,7 @@ async def test_a_redelivery_decides_a_head_again_whose_deploy_failed(tmp_path: P
         ("/deliveries/none/redeliver", {}, 404, "There is no delivery none."),
     ],
 )
-async def test_what_cannot_be_done_is_answered_with_a_page_that_says_why(
+async def test_a_refused_act_gets_a_page_with_the_reason(
     tmp_path: Path, path: str, data: dict[str, str], status: int, said: str
 ) -> None:
     async with secured_desk(tmp_path) as daemon, _as(daemon, "ada") as client:

@@ -27,7 +27,7 @@ async def test_nothing_but_the_static_files_is_served_there(daemon: Desk) -> Non
             assert (await client.get(f"/static/{files.digest()}/{name}")).status_code == 404, name
 
 
-def test_what_others_wrote_is_listed_with_its_licence() -> None:
+def test_vendored_files_are_listed_with_their_licence() -> None:
     said = (STATIC / "VENDORED.md").read_text()
     listed = set(re.findall(r"^\| `([^`]+)`", said, re.MULTILINE))
     assert {file.name for file in STATIC.glob("*.min.*")} <= listed

@@ -110,7 +110,7 @@ async def test_a_button_asks_first_and_the_page_says_who_did_it(world: World) ->
         await expect(one.page.get_by_role("button", name="Pause…")).to_be_visible()
 
 
-async def test_what_is_typed_into_a_dialog_stays_when_the_page_changes(world: World) -> None:
+async def test_text_typed_into_a_dialog_stays_when_the_page_changes(world: World) -> None:
     async with tab(world.browser, world.url) as one:
         await _log_in(one, path="/apps/rose")
         await one.following()

@@ -194,7 +194,7 @@ async def test_a_log_can_be_read_without_scripts(world: World) -> None:
         await expect(one.page.get_by_role("link", name="All of it, as text")).to_be_visible()
 
 
-async def test_what_a_release_prints_is_seen_as_it_comes(world: World) -> None:
+async def test_the_output_of_a_release_is_shown_as_it_comes(world: World) -> None:
     async with tab(world.browser, world.url) as one:
         await one.open("/login")
         await one.page.get_by_label("Token").fill("reader-token")

@@ -30,7 +30,7 @@ async def _log_in(client: httpx.AsyncClient, given: str = "ada-token", **fields:
     return await client.post("/login", data={"token": given, **fields}, headers=FORM)
 
 
-async def test_who_is_not_logged_in_is_led_to_the_login_and_back(client: httpx.AsyncClient) -> None:
+async def test_a_person_who_is_not_logged_in_is_led_to_the_login_and_back(client: httpx.AsyncClient) -> None:
     answer = await client.get("/apps/iris?before=7")
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=%2Fapps%2Firis%3Fbefore%3D7")
     form = await client.get(answer.headers["location"])
@@ -66,9 +66,7 @@ async def test_a_wrong_token_says_so_and_gives_no_cookie(client: httpx.AsyncClie
     assert "This is not a token of deployd." in answer.text
 
 
-async def test_who_guesses_has_to_wait_and_a_right_token_does_not_help_meanwhile(
-    client: httpx.AsyncClient, daemon: Desk
-) -> None:
+async def test_after_wrong_tokens_even_a_right_one_has_to_wait(client: httpx.AsyncClient, daemon: Desk) -> None:
     for _ in range(5):
         assert (await _log_in(client, "guess")).status_code == 401
     answer = await _log_in(client)

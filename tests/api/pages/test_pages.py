@@ -208,7 +208,7 @@ def _deploy(number: int, status: Status, **values: object) -> Deploy:
         (Outcome("iris", _deploy(1, Status.LIVE).created_at, A, 2), _deploy(2, Status.LIVE), "", "iris/2 is live"),
     ],
 )
-def test_what_came_of_a_delivery_is_a_sentence(
+def test_the_outcome_of_a_delivery_is_a_sentence(
     outcome: Outcome, deploy: Deploy | None, trouble: str, said: str
 ) -> None:
     assert came_of(outcome, A, deploy, trouble).text == said
@@ -238,13 +238,13 @@ async def test_older_deploys_are_a_page_further(daemon: Desk, reader: httpx.Asyn
 @pytest.mark.parametrize(
     "path", ["/nothing", "/apps/none", "/apps/iris/deploys/77", "/apps/iris/deploys/x", "/apps/iris?before=x"]
 )
-async def test_what_is_not_there_is_answered_with_a_page(reader: httpx.AsyncClient, path: str) -> None:
+async def test_a_missing_address_gets_a_page(reader: httpx.AsyncClient, path: str) -> None:
     answer = await reader.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert "<h1>Not found</h1>" in answer.text
 
 
-async def test_what_a_commit_says_is_never_markup(daemon: Desk, reader: httpx.AsyncClient) -> None:
+async def test_text_from_a_commit_is_never_markup(daemon: Desk, reader: httpx.AsyncClient) -> None:
     evil = "<script>alert(1)</script>"
     await ended(daemon.store, "rose", C, evil, Status.BUILDING, Status.FAILED, reason=evil, hint=evil)
     for path in ("/", "/apps/rose", "/apps/rose/deploys/1"):

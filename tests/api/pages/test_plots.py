@@ -62,7 +62,7 @@ def test_a_release_without_a_metric_leaves_a_gap_and_one_without_any_is_left_out
     ]
 
 
-def test_what_the_evaluate_gate_measured_goes_before_what_the_model_says_of_itself() -> None:
+def test_metrics_of_the_evaluate_gate_override_those_of_the_manifest() -> None:
     deploy = structs.replace(measured(1, accuracy=0.9), model={"metrics": {"accuracy": 0.99, "loss": 0.1, "ok": True}})
     assert dict(measured_of(deploy)) == {"accuracy": 0.9, "loss": 0.1}
 

@@ -89,12 +89,12 @@ def test_every_status_has_its_words() -> None:
         (Trigger("restart"), "restarted for a changed config"),
     ],
 )
-def test_who_asked_for_a_deploy_is_said(trigger: Trigger, said: str) -> None:
+def test_the_trigger_of_a_deploy_in_words(trigger: Trigger, said: str) -> None:
     deploy = Deploy("iris", 9, "a" * 40, "refs/heads/main", trigger, Status.QUEUED, NOW, rollback_to=7)
     assert words.asked_by(deploy) == said
 
 
-def test_what_a_person_should_know_of_an_app_is_said_with_the_worst_first() -> None:
+def test_the_remarks_about_an_app_begin_with_the_worst() -> None:
     app = AppAnswer(
         name="iris",
         live=LIVE,

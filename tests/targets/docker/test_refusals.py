@@ -119,5 +119,5 @@ def test_a_refusal_names_the_key_at_fault(docker: dict[str, Any], said: str, fau
         "",
     ],
 )
-def test_what_the_config_does_not_say_is_no_fault_of_the_config(said: str) -> None:
+def test_a_refusal_of_a_value_from_the_image_is_no_fault_of_the_config(said: str) -> None:
     assert meaning(an_app(1), said) is None

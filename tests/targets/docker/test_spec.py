@@ -72,7 +72,7 @@ def test_a_path_of_the_host_is_mounted_and_never_made() -> None:
     assert host["Binds"] == ["/srv/c:/c:Z"]  # only a bind can be labelled for SELinux
 
 
-def test_what_docker_run_can_say_can_be_said() -> None:
+def test_the_options_of_docker_run_reach_the_container() -> None:
     made = spec(
         command=["serve"], entrypoint=["/init"], user="1000:1000", group_add=["video"], init=True, read_only=True,
         tmpfs=["/run", "/tmp:size=64m"], shm_size="1GiB", ipc="host", ulimits={"nofile": "1024:2048", "memlock": -1},

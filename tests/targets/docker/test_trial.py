@@ -39,7 +39,7 @@ pytestmark = pytest.mark.engine
         ),
     ],
 )
-async def test_what_the_engine_cannot_do_is_a_fault_of_the_config(
+async def test_an_option_that_the_engine_refuses_is_a_fault_of_the_config(
     target: DockerTarget, leaks: Leaks, docker: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ConfigError) as refused:
@@ -49,7 +49,7 @@ async def test_what_the_engine_cannot_do_is_a_fault_of_the_config(
     assert leaks.present() == []
 
 
-async def test_what_the_engine_can_do_leaves_nothing_behind(target: DockerTarget, leaks: Leaks) -> None:
+async def test_options_that_the_engine_takes_leave_no_container_behind(target: DockerTarget, leaks: Leaks) -> None:
     await target.require(an_app(1))
     await target.require(
         an_app(

@@ -89,7 +89,7 @@ async def test_a_deployment_of_ours_goes_back_with_its_whole_pace_in_one_request
     assert HELD not in manifest["metadata"]["annotations"]
 
 
-async def test_who_sets_another_image_in_a_canary_has_the_deployments_own_pace(server: ApiServer, api: Cluster) -> None:
+async def test_another_image_set_during_a_canary_ends_the_hold(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, says(held("theirs:1", asked=NEW)))
     server.on("PATCH", PATH, says(marked("theirs:1", asked=NEW)))
     assert await placed(api).reapply(GOOD, a_deploy(6)) is None
@@ -167,7 +167,7 @@ async def test_there_is_a_canary_where_a_webhook_does_not_support_dry_runs(
         (RolloutEnded("somebody changed it", ours=False), [], "^somebody changed it$"),
     ],
 )
-async def test_what_ends_a_canary_is_recorded_with_the_share_unless_it_is_somebody_else(
+async def test_a_failed_canary_is_recorded_with_its_share_unless_somebody_else_ended_it(
     api: Cluster, failure: RolloutFailed, verdicts: list[str], message: str
 ) -> None:
     progress = RecordedProgress(a_deploy(7))

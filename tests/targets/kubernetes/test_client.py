@@ -187,7 +187,9 @@ async def test_a_websocket_goes_through_the_proxy_of_the_kubeconfig(server: ApiS
         assert await channels.receive_bytes() == b"hello"
 
 
-async def test_what_the_server_warns_of_is_told_once_to_the_deploy_that_asked(server: ApiServer, api: Cluster) -> None:
+async def test_a_warning_of_the_server_is_given_once_to_the_deploy_that_caused_it(
+    server: ApiServer, api: Cluster
+) -> None:
     header = r'299 - "would violate PodSecurity \"restricted:latest\": runAsNonRoot != true"'
     server.on("PATCH", PATH, says({}, headers={"Warning": header}))
     told: list[str] = []
@@ -197,7 +199,7 @@ async def test_what_the_server_warns_of_is_told_once_to_the_deploy_that_asked(se
     assert told == ['warning: would violate PodSecurity "restricted:latest": runAsNonRoot != true\n']
 
 
-async def test_what_a_dry_run_warns_of_is_not_told(server: ApiServer, api: Cluster) -> None:
+async def test_a_warning_of_a_dry_run_is_dropped(server: ApiServer, api: Cluster) -> None:
     server.on("PATCH", PATH, says({}, headers={"Warning": '299 - "deprecated"'}))
     told: list[str] = []
     with told_to(told.append):

@@ -48,7 +48,9 @@ async def follower_of(api: Cluster) -> AsyncIterator[Follower]:
         yield follower
 
 
-async def test_what_is_told_is_what_changes_until_it_is_complete(server: ApiServer, api: Cluster) -> None:
+async def test_progress_is_reported_at_each_change_until_the_rollout_is_complete(
+    server: ApiServer, api: Cluster
+) -> None:
     half_told = asyncio.Event()
     shows(server, a_deployment(**HALF), then=(later(half_told, lines(("MODIFIED", a_deployment()), hold=True)),))
     told: list[str] = []

@@ -108,7 +108,7 @@ def test_the_given_template_is_not_changed() -> None:
         ("spec: {template: {spec: null}}", "changes the image of container iris"),
     ],
 )
-def test_what_is_no_patch_or_changes_what_deployd_decides_is_refused(text: str, words: str) -> None:
+def test_an_invalid_patch_or_one_that_changes_deployds_own_fields_is_refused(text: str, words: str) -> None:
     with pytest.raises(RolloutFailed) as refused:
         merged(text)
     assert words in refused.value.message

@@ -94,7 +94,7 @@ async def webhook(world: World, tmp_path: Path) -> AsyncIterator[Webhook]:
         await runner.cleanup()
 
 
-async def test_what_an_admission_webhook_says_is_told_and_what_it_refuses_changes_nothing(
+async def test_a_warning_of_an_admission_webhook_is_logged_and_its_refusal_changes_nothing(
     world: World, webhook: Webhook
 ) -> None:
     app = world.app()

@@ -76,7 +76,7 @@ def _left(world: World) -> list[str]:
     return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 
-async def test_what_the_cluster_warns_of_is_in_the_log_of_the_proof(server: ApiServer, api: Cluster) -> None:
+async def test_a_warning_of_the_cluster_is_in_the_log_of_the_proof(server: ApiServer, api: Cluster) -> None:
     pods, events = "/api/v1/namespaces/ml/pods", "/api/v1/namespaces/ml/events"
     meta = {"uid": "u", "name": "iris-proof-7-x", "resourceVersion": "2"}
     ended = {"metadata": meta, "status": {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}}

@@ -110,7 +110,7 @@ async def test_a_restore_asks_for_the_good_template_over_an_unproven_patch(
     assert sent["metadata"]["annotations"]["io.deployd.deploy"] == "6"
 
 
-async def test_what_somebody_else_took_over_in_mid_rollout_is_theirs_until_the_next_deploy(
+async def test_a_deployment_taken_over_during_a_rollout_is_left_alone_until_the_next_deploy(
     server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path
 ) -> None:
     remember(tmp_path, GOOD, theirs="somebody else changed the pod template")
@@ -129,7 +129,7 @@ async def test_a_first_deploy_that_somebody_took_over_is_not_swept_away(
     assert [request.method for request in server.asked] == ["GET"]
 
 
-async def test_what_ran_before_the_first_deploy_of_an_adopted_app_comes_back(
+async def test_the_release_from_before_an_adopted_apps_first_deploy_comes_back(
     server: ApiServer, target: KubernetesTarget, tmp_path: Path
 ) -> None:
     app = an_app(kubeconfig=str(server.kubeconfig), create=False)
@@ -171,7 +171,7 @@ async def test_a_deleted_deployment_is_down(
     assert await target.health(app, a_deploy(6)) == Health("down", "its Deployment ml/iris was deleted")
 
 
-async def test_what_the_api_server_would_change_shows_an_edit_by_hand(
+async def test_a_dry_run_of_the_api_server_reveals_an_edit_by_hand(
     server: ApiServer, target: KubernetesTarget, app: App, tmp_path: Path
 ) -> None:
     remember(tmp_path, GOOD)

@@ -124,7 +124,7 @@ def test_a_pod_that_a_queue_holds_is_told_with_the_gate_and_waits() -> None:
 
 
 @pytest.mark.parametrize("reason", ["FailedPrepareDynamicResources", "ImageVolumeMountFailed"])
-def test_what_only_events_tell_of_a_pod_that_does_not_start_is_told(reason: str) -> None:
+def test_the_reason_of_a_pod_that_does_not_start_is_found_in_its_events(reason: str) -> None:
     pod = a_pod(state=waiting("ContainerCreating"))
     assert worst(pod, an_event("iris-new-1", reason, "no driver")).reason == f"{reason}: no driver"
 
