@@ -4,10 +4,9 @@ import importlib.util
 import re
 import shutil
 import subprocess
-import textwrap
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -24,19 +23,13 @@ from deployd.cli import deliveries, deploys, status
 from deployd.cli.app import app
 from deployd.config.daemon import Config
 from deployd.config.file import parse
+from tests.typed import PAGES, README, ROOT, arguments, blocks, lines, parts
 
-ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "kubernetes/README.md", ROOT / "model_service/README.md"]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
+_ROUTE = re.compile(r"^(GET|POST|PUT|DELETE) (/[^\s?]*)")
+
 every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
-
-
-def _fences(page: Path) -> Iterator[tuple[str, str]]:
-    """The language and the text of each fenced block, without its indentation."""
-    for _, language, block in re.findall(r"^( *)```(\w*)\n(.*?)^\1```", page.read_text(), re.MULTILINE | re.DOTALL):
-        yield language, textwrap.dedent(block)
 
 
 def _inline(page: Path) -> list[str]:
@@ -46,24 +39,12 @@ def _inline(page: Path) -> list[str]:
 
 
 def _typed(page: Path) -> Iterator[str]:
-    """Every line that a reader is told to type: no remark behind it, and one line where a backslash goes on to the next."""
-    for language, block in _fences(page):
-        if not language:
-            for line in re.sub(r"\\\n\s*", "", block).splitlines():
-                yield from (part.strip() for part in re.sub(r"\s{2,}\S.*|#.*", "", line).split("&&"))
+    """Every command that a reader is told to type."""
+    return (part for _, line in lines(page) for part in parts(line))
 
 
-def _arguments(line: str) -> tuple[str, ...]:
-    """What follows `deployd` in a line that starts it, by itself or by systemd-run or docker exec; empty in any other."""
-    words = line.split()
-    places = [at for at, word in enumerate(words) if PurePosixPath(word).name == "deployd"]
-    if places and (words[0] in {"deployd", "systemd-run"} or words[:2] == ["docker", "exec"]):
-        return tuple(words[places[-1] + 1 :])
-    return ()
-
-
-TYPED = sorted({_arguments(line) for page in PAGES for line in _typed(page)} - {()})
-NAMED = sorted({_arguments(text) for page in PAGES for text in _inline(page)} - {(), ("COMMAND", "--help")})
+TYPED = sorted({arguments(line) for page in PAGES for line in _typed(page)} - {()})
+NAMED = sorted({arguments(text) for page in PAGES for text in _inline(page)} - {(), ("COMMAND", "--help")})
 
 
 @pytest.mark.parametrize("words", sorted({*TYPED, *(words for words in NAMED if len(words) > 1)}), ids=" ".join)
@@ -82,6 +63,9 @@ def _parse(command: Any, words: list[str], context: typer.Context | None = None)
         command.parse_args(context, words)
     else:
         assert words, "the name of a command is missing"
+        known = [name for option in command.get_params(context) for name in option.opts]
+        if words[0] in known:
+            return
         assert words[0] in command.commands, f"deployd has no command {words[0]}"
         _parse(command.commands[words[0]], words[1:], context)
 
@@ -94,9 +78,9 @@ def test_the_pages_show_the_commands_that_one_needs() -> None:
 
 def test_the_page_of_the_command_line_shows_every_command_and_the_columns_that_are_printed() -> None:
     page = ROOT / "docs/cli.md"
-    typed = {words[:length] for words in map(_arguments, _typed(page)) for length in (1, 2)}
+    typed = {words[:length] for words in map(arguments, _typed(page)) for length in (1, 2)}
     assert [words for words in _commands(get_command(app)) if words not in typed] == []
-    heads = [block.split("\n", 1)[0].split() for language, block in _fences(page) if language == "text"]
+    heads = [block.split("\n", 1)[0].split() for _, language, block in blocks(page) if language == "text"]
     for columns in (status.COLUMNS, deploys.COLUMNS, deliveries.COLUMNS):
         assert " ".join(columns).split() in heads
 
@@ -116,15 +100,16 @@ def test_every_target_of_make_is_there(page: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["docs/operations.md", "docs/pushes.md"])
-def test_every_route_of_the_api_that_is_named_is_there(page: str) -> None:
+def test_every_route_of_the_api_that_is_named_is_there() -> None:
     routes = create_api(cast("Services", None)).openapi()["paths"]
     there = [(method.upper(), re.sub(r"\{\w+\}", "[^/]+", path)) for path, of in routes.items() for method in of]
-    for text in _inline(ROOT / page):
-        if (named := re.fullmatch(r"(GET|POST|DELETE) (/\S*)", text)) is not None:
-            assert any(
-                named[1] == method and re.fullmatch(path, named[2].partition("?")[0]) for method, path in there
-            ), text
+    of_the_daemon = [
+        page for page in PAGES if "model-service.md" not in str(page) and page.parent.name != "model_service"
+    ]
+    named = [(page, *found) for page in of_the_daemon for text in _inline(page) for found in _ROUTE.findall(text)]
+    assert len({page for page, *_ in named}) > 3
+    for page, method, path in named:
+        assert any(method == known and re.fullmatch(where, path) for known, where in there), (page, method, path)
 
 
 @every_page
@@ -180,7 +165,7 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
 def test_every_file_and_directory_that_is_named_is_there(page: str) -> None:
     name = re.compile(r"(?:[\w.-]+/)*(?:[A-Z]\w+\.\w+|[\w-]+\.(?:py|toml|lock|md|service|socket)|[\w-]+/)")
-    drawn = [word for _, block in _fences(ROOT / page) for word in block.split()]
+    drawn = [word for _, _, block in blocks(ROOT / page) for word in block.split()]
     for found in filter(name.fullmatch, [*_inline(ROOT / page), *drawn]):
         assert any((ROOT / place / found).exists() for place in ("", "systemd", "deployd")), found
 
@@ -194,7 +179,7 @@ def test_every_unit_and_manifest_that_is_used_is_there(page: Path) -> None:
 
 @every_page
 def test_every_config_that_is_shown_can_be_used(page: Path) -> None:
-    for language, block in _fences(page):
+    for _, language, block in blocks(page):
         if language == "toml":
             data = tomllib.loads(block)
             assert [path for path in _paths(data) if path not in KEYS] == []

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -21,8 +22,8 @@ from deployd.targets.kubernetes.client import Cluster as Client
 from deployd.targets.kubernetes.target import KubernetesTarget
 from tests.targets.kubernetes.world import PORT, World, a_config, forget_dead_registries
 from tests.testbed.cluster import Cluster
-from tests.testbed.programs import program
 from tests.testbed.registry import Registry
+from tests.typed import changed, under
 
 BASE = Path(__file__).parent.parent / "kubernetes"
 
@@ -99,20 +100,31 @@ async def world(
     """The base's account in a namespace of its own, and a target that acts as it."""
     monkeypatch.setenv("DOCKER_HOST", base_images.url)
     forget_dead_registries(base_images)
-    rendered(cluster, namespace, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    install(cluster, namespace, tmp_path)
     async with KubernetesTarget(a_config(registry, tmp_path), tmp_path / "kubernetes") as target:
         kubeconfig = as_account(cluster, namespace, tmp_path)
         yield World(cluster, base_images, registry, namespace, tmp_path, target, kubeconfig=kubeconfig)
 
 
-def rendered(cluster: Cluster, namespace: str, directory: Path) -> None:
-    """Apply the whole base in the test's namespace; its daemon has no image there and stays away."""
-    base = shutil.copytree(BASE, directory / "base")
+def install(cluster: Cluster, namespace: str, directory: Path) -> None:
+    """Do as the README of the base says, in the test's namespace; its daemon has no image there and stays away."""
+    base = shutil.copytree(BASE, directory / "kubernetes")
     settings = base / "kustomization.yaml"
     settings.write_text(settings.read_text().replace("namespace: deployd", f"namespace: {namespace}"))
-    command = [str(program("kubectl", "kubernetes-client")), "kustomize", str(base)]
-    manifests = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    cluster.kubectl("apply", "--filename=-", given=manifests)
+    for secret in ("webhook-secret", "registry-password"):
+        (directory / secret).write_text("a secret")
+    _build, _push, create, keep, apply, _logs = under("kubernetes/README.md", "deployd inside a cluster")
+    typed(cluster, changed(create, {"namespace deployd": f"namespace {namespace}-2 --dry-run=server"}))
+    typed(cluster, changed(keep, {"-n deployd": f"-n {namespace}"}))
+    typed(cluster, apply)
+
+
+def typed(cluster: Cluster, line: str) -> None:
+    """Run a line that starts kubectl."""
+    kubectl, *words = shlex.split(line)
+    assert kubectl == "kubectl"
+    cluster.kubectl(*words)
 
 
 def as_account(cluster: Cluster, namespace: str, directory: Path) -> Path:
@@ -190,7 +202,7 @@ FORBIDDEN = [
 
 
 @pytest.mark.cluster
-async def test_the_account_can_do_nothing_else(world: World) -> None:
+async def test_the_account_can_do_nothing_else_until_the_role_is_bound_in_another_namespace(world: World) -> None:
     for question in FORBIDDEN:
         where = () if "namespace" in question else (f"--namespace={world.namespace}",)
         command = [
@@ -203,3 +215,10 @@ async def test_the_account_can_do_nothing_else(world: World) -> None:
         ]
         answer = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
         assert answer.stdout.strip() == "no", question
+    with world.cluster.namespace() as models:
+        role, bind = under("kubernetes/README.md", "What it may do")
+        typed(world.cluster, changed(role, {"-n models": f"-n {models}"}))
+        account = {"-n models": f"-n {models}", "=deployd:": f"={world.namespace}:"}
+        typed(world.cluster, changed(bind, account))
+        command = [str(world.cluster.client), f"--kubeconfig={world.kubeconfig}", f"--namespace={models}"]
+        await asyncio.to_thread(subprocess.run, [*command, "auth", "can-i", "patch", "deployments"], check=True)

@@ -1,19 +1,16 @@
 """A host with deployd as an administrator has it: installed by the README, a private repository, one app."""
 
 import json
-import re
-import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.testbed.booted import PACKAGES, Booted, base_images, pip_settings
 from tests.testbed.images import BUSYBOX
+from tests.typed import README, blocks, under
 
-_README = (Path(__file__).parents[2] / "README.md").read_text()
-_STEPS = re.findall(r"^   ```(?:toml)?\n(.*?)^   ```", _README, re.MULTILINE | re.DOTALL)
-INSTALL, _CONFIG, START = (textwrap.dedent(step).strip() for step in _STEPS)
+INSTALL, START = under("README.md", "Five minutes to a first deploy")
 """The commands of the README that install and start deployd."""
+(_CONFIG,) = (block.strip() for _, language, block in blocks(README) if language == "toml")
 
 _REPOSITORY_OF_DEPLOYD = "/srv/deployd"
 CONFIG = f"""\
@@ -70,7 +67,7 @@ class Host:
     def install(self) -> None:
         """Install, configure and start as the README says, and wait until the app serves."""
         machine = self.machine
-        assert PACKAGES in _README
+        assert PACKAGES in README.read_text()
         machine.shell(f"DEBIAN_FRONTEND=noninteractive apt-get install -qq -y {PACKAGES} < /dev/null", within=400)
         machine.take_checkout(_REPOSITORY_OF_DEPLOYD)
         machine.shell(f"cd {_REPOSITORY_OF_DEPLOYD} && git init --quiet -b main && {self.commit}")

@@ -9,6 +9,7 @@ import pytest
 from tests.booted.host import Host
 from tests.deliveries import a_push, raw_of
 from tests.testbed.booted import pip_settings
+from tests.typed import under
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("booted")]
 
@@ -85,6 +86,8 @@ def test_the_installation_says_what_it_made_and_what_is_next(host: Host) -> None
     assert host.secret not in host.said
     again = host.machine.run("deployd", "install", "--dry-run")
     assert {line[:9].rstrip() for line in again.splitlines()[1:]} == {"as it is", "read"}
+    (completion, *_) = under("docs/cli.md", "Completion")
+    host.machine.shell(f"{completion} && grep -q deployd ~/.bashrc")
 
 
 def test_the_units_hold_no_fault_and_expose_little(host: Host) -> None:
@@ -97,22 +100,30 @@ def test_the_units_hold_no_fault_and_expose_little(host: Host) -> None:
 
 def test_restarts_and_an_upgrade_under_webhooks_refuse_none_and_the_next_push_goes_live(host: Host) -> None:
     number = host.live_number()
+    backup, upgrade, restart = under("docs/operations.md", "Upgrade")
     with forge_that_pushes(host) as said:
         for _ in range(3):
             host.machine.run("systemctl", "restart", "deployd.service")
         host.machine.run("systemctl", "reload", "deployd.service")
-        host.machine.run("deployd", "backup", "/var/backups/deployd.db")
+        host.machine.shell(backup)
         host.release("99.0.0")
-        told = host.machine.shell(
-            f"export {pip_settings()}; cd /opt/deployd && git pull --quiet && make install", within=400
-        )
-        assert "It runs as it was. Next: systemctl restart deployd.service" in told
-        host.machine.run("systemctl", "restart", "deployd.service")
+        told = host.machine.shell(f"export {pip_settings()}; {upgrade}", within=400)
+        assert f"It runs as it was. Next: {restart}" in told
+        host.machine.shell(restart)
         assert host.machine.run("deployd", "version").split() == ["command", "99.0.0", "daemon", "99.0.0"]
     assert said[:-1] == []
     assert int(said[-1].split()[1]) > 20
     assert host.live_number() == number, "the head was live: nothing is deployed anew"
     serves(host, push(host))
+
+
+def test_a_backup_is_restored_with_the_commands_of_the_page(host: Host) -> None:
+    number, (backup, *restore) = host.live_number(), under("docs/operations.md", "Backup and restore")
+    host.machine.shell(backup)
+    host.machine.shell("\n".join(restore))
+    host.machine.until(["curl", "-fsS", "http://127.0.0.1:8081/readyz"])
+    assert host.live_number() == number
+    serves(host, head(host))
 
 
 def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_started_again(host: Host) -> None:

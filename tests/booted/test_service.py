@@ -3,6 +3,7 @@
 import pytest
 
 from tests.booted.host import CONFIG, Host
+from tests.typed import under
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("booted")]
 
@@ -41,7 +42,8 @@ def test_a_config_fault_at_the_start_closes_the_socket_and_says_why(host: Host) 
 
 @pytest.mark.parametrize("waiting", [1, 20])
 def test_connections_that_wait_do_not_start_a_service_with_a_wrong_config_again(host: Host, waiting: int) -> None:
-    host.machine.run("systemctl", "stop", "deployd.socket", "deployd.service")
+    (stop,) = under("docs/operations.md", "Reload, restart, stop")
+    host.machine.shell(stop)
     host.configure(BROKEN)
     since = host.since_now()
     host.machine.run("systemctl", "start", "deployd.socket")
@@ -72,9 +74,9 @@ def test_a_reload_of_a_wrong_config_fails_and_the_present_one_stays(host: Host) 
 
 
 def test_the_group_of_the_socket_is_the_permission(host: Host) -> None:
-    host.machine.shell(
-        "id ada >/dev/null 2>&1 || useradd ada; id eve >/dev/null 2>&1 || useradd eve; usermod -aG deployd ada"
-    )
+    join, *token = under("docs/operations.md", "Who may do what")
+    host.machine.shell(f"id ada >/dev/null 2>&1 || useradd ada; id eve >/dev/null 2>&1 || useradd eve; {join}")
+    assert "sha256 = " in host.machine.shell("\n".join(token))
     code, said = host.as_user("eve", "deployd", "status")
     assert (code, "it must be in the group deployd" in said) == (69, True), said
     assert (
@@ -100,20 +102,28 @@ def test_errors_have_their_priority_and_lines_their_app_and_deploy(host: Host) -
     host.machine.until(["systemctl", "is-failed", "deployd.service"])
     errors = host.journal(since, "--priority=err", "_COMM=deployd")
     assert any("brunch" in one["MESSAGE"] for one in errors)
+    for ask in under("docs/operations.md", "The log of the daemon"):
+        assert "No entries" not in host.machine.shell(ask.replace("=42", f"={number}")), ask
 
 
 def test_check_as_root_sees_what_the_service_sees(host: Host) -> None:
     done = host.machine.try_("deployd", "check")
     assert (done.returncode, "credential:webhook_secret can be read" in done.stdout) == (0, True), done.stdout
+    (check,) = under("docs/operations.md", "Check")
+    assert "credential:webhook_secret can be read" in host.machine.shell(
+        f"cd $(mktemp -d) && cp /etc/deployd/config.toml . && {check}"
+    )
     host.configure(CONFIG, mode="0600")
     done = host.machine.try_("deployd", "check")
     assert (done.returncode, "Permission denied" in done.stdout, "chmod 0640" in done.stdout) == (78, True, True), (
         done.stdout
     )
-    host.configure(CONFIG.replace("credential:webhook_secret", "credential:other_secret"))
-    host.machine.write("/etc/deployd/credentials/other_secret", "x", mode="0600")
+    host.configure(CONFIG.replace("credential:webhook_secret", "credential:iris_token"))
+    (keep,) = under("docs/private-repositories.md", "Private repositories")
+    host.machine.run("bash", "-euc", keep, given="x")
+    assert host.machine.run("stat", "-c", "%a %U", "/etc/deployd/credentials/iris_token") == "600 root\n"
     done = host.machine.try_("deployd", "check")
-    assert (done.returncode, "LoadCredential=other_secret" in done.stdout) == (78, True), done.stdout
+    assert (done.returncode, "LoadCredential=iris_token" in done.stdout) == (78, True), done.stdout
     host.machine.run("rm", "/etc/deployd/credentials/webhook_secret")
     done = host.machine.try_("deployd", "check")
     assert (done.returncode, "the service cannot start" in done.stdout) == (78, True), done.stdout

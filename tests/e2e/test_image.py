@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import secrets
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from deployd.bringup.repository import Repository
 from deployd.client import Client
 from deployd.status import Status
 from tests.e2e.world import CONFIG, World
+from tests.typed import changed, under
 
 pytestmark = [
     pytest.mark.engine,
@@ -30,6 +32,7 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 SOCKET = Path("/var/run/docker.sock")
 USER = 10001
+BUILD, STATE, CONFIGS, SECRET, RUN, *ASK = under("docs/container.md", "deployd in a container")
 LARGEST = 250 * 1000 * 1000  # bytes: Python, git, a docker client and the daemon's libraries
 
 
@@ -41,17 +44,16 @@ class Container(DemoDaemon):
 
     @property
     def command(self) -> list[str]:
-        """The command of docs/container.md, with the repository mounted too."""
+        """The commands of docs/container.md, with the repository mounted too, and in the foreground."""
         state = self.directory / "state"
-        return [
-            *("docker", "run", "--name", self.name, "--network", "host", "--read-only", "--tmpfs", "/tmp"),
-            *("--label", f"io.deployd.instance={self.instance}"),
-            *("--group-add", str(SOCKET.stat().st_gid), "--volume", f"{SOCKET}:{SOCKET}"),
-            *("--volume", f"{state}:{state}", "--volume", f"{self.directory}/config.toml:/etc/deployd/config.toml:ro"),
-            *("--volume", f"{self.remote}:{self.remote}:ro"),
-            *("--env", f"DEPLOYD_URL=unix://{state}/deployd.sock"),
-            *("--env", "DEPLOYD_DEMO_SECRET", self.image),
-        ]
+        more = f"-v {self.remote}:{self.remote}:ro -e DEPLOYD_URL=unix://{state}/deployd.sock -e DEPLOYD_DEMO_SECRET"
+        here = {
+            "-d --name deployd": f"--name {self.name} --label io.deployd.instance={self.instance}",
+            "/var/lib/deployd": str(state),
+            "/etc/deployd:/": f"{self.directory}/etc:/",
+            "-e DEPLOYD_WEBHOOK_SECRET deployd": f"-e DEPLOYD_WEBHOOK_SECRET {more} {self.image}",
+        }
+        return ["bash", "-euc", f"{SECRET}\nexec {changed(RUN, here)}"]
 
     async def start(self) -> None:
         """`docker run` in the foreground, so that its output is the daemon's log."""
@@ -76,8 +78,8 @@ def image(docker_engine: Engine, base_images: object) -> Iterator[str]:
     """The image, built from this checkout by the classic builder."""
     name = f"deployd-test/{secrets.token_hex(4)}:latest"
     environment = os.environ | {"DOCKER_BUILDKIT": "0", "DOCKER_HOST": docker_engine.url}
-    command = ["docker", "build", "--quiet", "--file", "Dockerfile.deployd", "--tag", name, "."]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    command = changed(BUILD, {"-t deployd": f"-t {name}"})
+    subprocess.run(command.split(), cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
     yield name
     _docker("rmi", "--force", name)
 
@@ -89,13 +91,12 @@ async def inside(tmp_path: Path, image: str, docker_engine: Engine) -> AsyncIter
         pytest.skip("the state directory of another user, and the usual socket: needs root and a local engine")
     for directory in (tmp_path, *list(tmp_path.parents)[:2]):
         directory.chmod(0o755)
-    state = tmp_path / "state"
-    state.mkdir()
-    os.chown(state, USER, USER)
+    _make_directories(tmp_path)
     repository = Repository(tmp_path)
     repository.create()
     daemon = Container.prepare(tmp_path, repository.remote, CONFIG, app=f"iris-{secrets.token_hex(3)}")
     assert isinstance(daemon, Container)
+    shutil.copy(tmp_path / "config.toml", tmp_path / "etc")
     daemon.image, daemon.name = image, f"{daemon.instance}-daemon"
     try:
         async with daemon.running(), Client(daemon.api) as client:
@@ -103,6 +104,11 @@ async def inside(tmp_path: Path, image: str, docker_engine: Engine) -> AsyncIter
     finally:
         print(daemon.log.read_text())
         remove(docker_engine.api(), daemon.instance)
+
+
+def _make_directories(below: Path) -> None:
+    for command, (place, here) in {STATE: ("/var/lib/deployd", "state"), CONFIGS: ("/etc/deployd", "etc")}.items():
+        subprocess.run(changed(command, {place: str(below / here)}).split(), check=True)
 
 
 def test_it_is_small_and_has_what_it_needs(image: str) -> None:
@@ -138,6 +144,8 @@ async def test_a_push_goes_live_and_serves_after_the_container_is_gone(inside: W
     assert isinstance(inside.daemon, Container)
     _, *asks = json.loads(_docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", inside.daemon.name))
     assert _docker("exec", inside.daemon.name, *asks).splitlines()[-1].startswith("daemon")
+    for ask in ASK:
+        assert _docker(*changed(ask, {"docker exec deployd": f"exec {inside.daemon.name}"}).split()), ask
     owner = (inside.daemon.directory / "state" / "deployd.db").stat().st_uid
     assert owner == USER
     await inside.daemon.stop()

@@ -27,6 +27,7 @@ from deployd.status import Status
 from tests.e2e.world import APP, DOCKERFILE
 from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry, pushed
+from tests.typed import changed, under
 
 # Builds the image of which tests/e2e/test_image.py builds and removes one: not both at once.
 pytestmark = [
@@ -111,15 +112,18 @@ async def api(
     manifests = rendered(cluster, namespace, config, tmp_path)
     lend(daemon_of(manifests), image, port, base_images, repository)
     here = f"--namespace={namespace}"
+    *_, logs = under("kubernetes/README.md", "deployd inside a cluster")
+    logs = changed(logs, {"-n deployd": f"-n {namespace}", "logs -f": "logs --tail=100"})  # -f would not end
     cluster.kubectl(
         "create", "secret", "generic", "deployd-credentials", f"--from-literal=webhook-secret={SECRET}", here
     )
     cluster.kubectl("apply", "--filename=-", given=json.dumps(manifests))
     try:
         await asyncio.to_thread(cluster.kubectl, "rollout", "status", "deployment/deployd", "--timeout=90s", here)
+        cluster.kubectl(*logs.split()[1:])
         yield f"http://127.0.0.1:{port}"
     finally:
-        print(cluster.try_kubectl("logs", "deployment/deployd", "--tail=100", here).stdout)
+        print(cluster.try_kubectl(*logs.split()[1:]).stdout)
         print(cluster.try_kubectl("describe", "pods", "--selector=app.kubernetes.io/name=deployd", here).stdout)
         # First the daemon, with its pod: while it runs it would find the head and deploy it again.
         gone = ("delete", "deployment", "deployd", "--cascade=foreground", "--ignore-not-found", "--timeout=90s", here)

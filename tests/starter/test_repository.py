@@ -11,6 +11,7 @@ from deployd.config.file import load
 from deployd.errors import DeploydError, RequestRefused, Unavailable
 from deployd.starter import repository
 from deployd.starter.repository import EXAMPLE_REGISTRY, TEMPLATES, Starter, Template, make
+from tests.typed import under
 
 pytestmark = pytest.mark.usefixtures("small_wheel")
 EVERY = {
@@ -189,3 +190,16 @@ def test_an_old_python_is_told_before_anything_is_installed(tmp_path: Path) -> N
     assert done.returncode != 0
     assert "Python 3.11 or newer is needed" in done.stderr
     assert not (made / ".venv").exists()
+
+
+def test_the_first_push_goes_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"NAME": "Ada", "EMAIL": "ada@example.com"}.items():
+        monkeypatch.setenv(f"GIT_AUTHOR_{name}", value)
+        monkeypatch.setenv(f"GIT_COMMITTER_{name}", value)
+    remote = tmp_path / "remote.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
+    made = make(Starter("churn", "iris", str(remote)), tmp_path)
+    commit, push, secret, *_ = under("docs/new.md", "The first push")
+    script = f"{commit}\n{push}\n{secret}\ntest ${{#DEPLOYD_WEBHOOK_SECRET}} = 64"
+    subprocess.run(["bash", "-euc", script], cwd=made, check=True)
+    subprocess.run(["git", "rev-parse", "--quiet", "--verify", "main"], cwd=remote, check=True)
