@@ -1,4 +1,4 @@
-"""What people have done to an app apart from its deploys. Plain frozen data, as in domain.py."""
+"""The acts of people on an app, apart from its deploys. Plain frozen data, as in domain.py."""
 
 from datetime import datetime
 from typing import Literal

@@ -19,7 +19,7 @@ _SCHEME = "unix://"
 KEEPS_S = 2.0
 """How long an idle connection is kept: less long than the daemon keeps it."""
 
-# What httpx says, in plain words.
+# The messages of httpx in plain words.
 _CLOSED = "it closed the connection"
 _WORDS = {
     "All connection attempts failed": "nothing listens there",

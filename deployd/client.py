@@ -84,7 +84,7 @@ class Client:
         return await self._asking.get(AppAnswer, _path(app))
 
     async def traffic(self, app: str, last: str = "1h") -> TrafficAnswer:
-        """What the gateway counted for an app."""
+        """The traffic that the gateway counted for an app."""
         return await self._asking.get(TrafficAnswer, _path(app, "traffic"), {"last": last})
 
     async def history(self, app: str, limit: int = 50, before: int | None = None) -> DeploysAnswer:
@@ -237,7 +237,7 @@ class Client:
     async def app_log(
         self, app: str, *, follow: bool = False, tail: int | None = None, since: datetime | None = None
     ) -> AsyncGenerator[bytes]:
-        """What the running release prints."""
+        """The output of the live release."""
         asked: dict[str, int | str] = {"follow": int(follow)}
         if tail is not None:
             asked["tail"] = tail
@@ -316,8 +316,8 @@ class Client:
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def events(self, app: str | None = None) -> AsyncIterator[Event]:
-        """What happens, as it happens: `kind`, `app`, `number` and more. First `{"kind": "open"}`, when nothing is missed any
-        more; ends when the daemon does."""
+        """The events as they happen: `kind`, `app`, `number` and more. First `{"kind": "open"}`, when nothing is missed any more;
+        ends when the daemon does."""
         asked = {"app": app} if app is not None else {}
         async with self._asking.stream("GET", "/api/v1/events", _EVENTS, asked, silence=_SILENCE_SECONDS) as response:
             async for event in events_of(response):

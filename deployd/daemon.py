@@ -146,7 +146,7 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What the scheduler works with, and what has to be closed."""
+    """The parts that the scheduler needs and that have to be closed."""
 
     running: Running
     events: Events

@@ -10,7 +10,7 @@ TriggerKind = Literal["push", "poll", "model", "manual", "rollback", "restart"]
 
 
 class Trigger(Struct, frozen=True):
-    """Who asked for a deploy: a delivery's GUID, the poll, or a person by name. `model`: another version of the registered model,
+    """The origin of a deploy: a delivery's GUID, the poll, or a person's name. `model`: another version of the registered model,
     whether a delivery told of it or not. A restart that nobody asked for follows a changed config."""
 
     kind: TriggerKind
@@ -105,7 +105,7 @@ class Wait(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """What an app remembers of what it follows: the head that was decided upon last, what was wanted last and its ref, the
+    """The memory of an app's earlier looks: the head that was decided upon last, the goal that was wanted last and its ref, the
     deliveries that owe it a look: the newest of them, oldest first; and the version of its model that was `seen` last, also when
     the head is to be decided upon anew."""
 

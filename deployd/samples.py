@@ -31,14 +31,14 @@ COARSE = Grain(600, 7 * 86400)
 
 
 class Counted(Struct, frozen=True):
-    """What a gateway has counted for an app so far, and which deploys have the addresses in it."""
+    """A gateway's counters for an app so far, and the deploys that have the addresses in them."""
 
     reading: Reading
     deploys: Mapping[str, int]
 
 
 class Sample(Struct, frozen=True):
-    """What release `number` of an app was asked in the stretch that begins `at`. `errors`: without an answer, or with 5xx;
+    """The requests to release `number` of an app in the stretch that begins `at`. `errors`: without an answer, or with 5xx;
     `refused`: with 4xx. `latencies`: how many answers took how long, in classes that are at most a third wide."""
 
     app: str

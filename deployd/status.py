@@ -58,7 +58,7 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.PROVEN: frozenset(),
 }
 
-# What a return changes: the release that failed its watch, and the one before it. Both at once, or neither.
+# The two changes of a return: the release that failed its watch, and the one before it. Both at once, or neither.
 RETURN: Mapping[Status, Status] = {Status.LIVE: Status.REVERTED, Status.RETIRED: Status.LIVE}
 
 

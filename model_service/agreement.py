@@ -40,7 +40,7 @@ def _compare(fitted: Fitted, loaded: Model, rows: Any, cells: Sequence[Any]) -> 
 
 
 def _values(fitted: Fitted, predictions: Sequence[Prediction]) -> Any:
-    """What `predict` of the estimator gives for these predictions."""
+    """The result of the estimator's `predict` for these predictions."""
     if fitted.kind == "classifier":
         return np.asarray(fitted.estimator.classes_)[[prediction.class_index for prediction in predictions]]
     if fitted.kind != "multi_output":

@@ -24,7 +24,7 @@ LEAST_SLICE, MOST_SLICE = 16, 1 << 16  # rows
 
 @dataclass(slots=True)
 class _Request:
-    """What is being asked, and the predictions so far."""
+    """A request in progress, with its predictions so far."""
 
     rows: Sequence[Row]
     result: asyncio.Future[list[Prediction]]

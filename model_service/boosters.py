@@ -88,7 +88,7 @@ def read_booster(manifest: Manifest, content: bytes, first: Any) -> Booster:
 
 
 def load(package: str, content: bytes, *, is_classifier: bool, classes: list[Any]) -> Any:
-    """What predicts, of the content of a package's own file. LightGBM's has no classes, so they are given."""
+    """The predictor in a package's own file. LightGBM's file has no classes, so they are passed in."""
     return _LOADERS[package](_import(package), content, is_classifier, classes)
 
 

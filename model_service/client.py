@@ -68,7 +68,7 @@ def _rows(rows: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can say: scalars of NumPy and pandas as their values, arrays as lists, missing values as null."""
+    """The value in JSON types: scalars of NumPy and pandas as their values, arrays as lists, missing values as null."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
@@ -79,7 +79,7 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_object(value: Any) -> Any:
-    """What JSON can say of an object that is no type of Python's own."""
+    """The JSON form of an object that is not of a built-in type."""
     if hasattr(value, "isoformat"):  # a date, or pandas' missing date, which is not equal to itself
         return value.isoformat() if value == value else None  # noqa: PLR0124
     if hasattr(value, "tolist"):  # of NumPy

@@ -41,7 +41,7 @@ def reader(feature: Feature) -> Reader:
 
 
 def missing_value(feature: Feature) -> float | None:
-    """What stands for a missing value in the rows of a request."""
+    """The value that replaces a missing one in the rows of a request."""
     return math.nan if feature.type in ("number", "integer", "boolean") else None
 
 

@@ -186,7 +186,7 @@ def _object_type(column: Any, given: dict[str, Any]) -> Feature:
 
 
 def _null(column: Any) -> str:
-    """What stands for a missing value in a column of objects. Raises TrainingFailed if there are several."""
+    """The value that marks missing ones in a column of objects. Raises TrainingFailed if there are several."""
     import pandas as pd  # noqa: PLC0415  # it is there, since there is a DataFrame
 
     if str(column.dtype) != "object":

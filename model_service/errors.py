@@ -17,7 +17,7 @@ class ServiceError(Exception):
 
 
 def explain(failure: BaseException) -> str:
-    """What a command prints of an expected failure: the message, and the hint if there is one."""
+    """The text that a command prints for an expected failure: the message, and the hint if there is one."""
     hint = getattr(failure, "hint", "")
     return f"error: {failure}\nhint: {hint}" if hint else f"error: {failure}"
 

@@ -68,7 +68,7 @@ class EstimatorModel:
         return first
 
     def _refusal(self, rows: Sequence[Row]) -> Exception | None:
-        """What the estimator raises for these rows; None if it answers."""
+        """The exception that the estimator raises for these rows; None if it answers."""
         try:
             with np.errstate(all="ignore"):
                 self._answer(self._input(rows))
@@ -91,7 +91,7 @@ def _seconds(predict: Callable[[Sequence[Row]], Any], rows: Sequence[Row]) -> fl
 
 
 def _input_maker(manifest: Manifest) -> Callable[[Sequence[Row]], Any]:
-    """What makes the estimator's input of rows."""
+    """A function that makes the estimator's input from rows."""
     if not manifest.takes_frame:
         return lambda rows: np.asarray(rows, dtype=np.float64)
     from model_service.frames import FrameMaker  # noqa: PLC0415  # pandas is large, and few models need it
@@ -100,7 +100,8 @@ def _input_maker(manifest: Manifest) -> Callable[[Sequence[Row]], Any]:
 
 
 def _split(estimator: Any) -> tuple[Callable[[Any], Any], Any]:
-    """What transforms a matrix, and the estimator that predicts it. A whole pipeline would transform it for each method."""
+    """The function that transforms a matrix, and the estimator that predicts from it. A whole pipeline would transform it for
+    each method."""
     steps = [step for _, step in estimator.steps] if type(estimator) is Pipeline else [estimator]
     transformers = [step for step in steps[:-1] if step is not None and step != "passthrough"]
 
@@ -121,7 +122,7 @@ def _few_rows_model(manifest: Manifest, estimator: Any) -> TreeModel | None:
 
 
 def _answers(manifest: Manifest, estimator: Any) -> Callable[[Any], list[Prediction]]:
-    """What predicts a matrix, for the manifest's kind of model."""
+    """A function that predicts from a matrix, for the manifest's kind of model."""
     match manifest.kind:
         case "classifier":
             return _class_answers(manifest, estimator)

@@ -161,7 +161,7 @@ class Manifest(_Part):
 
     @property
     def platform(self) -> str:
-        """What predicts, as the Open Inference Protocol names it."""
+        """The platform of the model in the Open Inference Protocol."""
         return f"sklearn_{self.format}" if self.format in ("trees", "skops", "pickle") else self.format
 
     @classmethod
@@ -185,7 +185,7 @@ class Manifest(_Part):
         return content
 
     def summary(self) -> dict[str, Any]:
-        """What /version shows of the model."""
+        """The summary of the model that /version shows."""
         return {
             "name": self.name,
             "version": self.version,

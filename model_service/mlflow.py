@@ -199,7 +199,7 @@ def _read(feature: Feature, value: Any) -> Any:
 
 
 def _kind(estimator: Any, rows: Any) -> tuple[Kind, int]:
-    """What the estimator is, and its number of outputs."""
+    """The estimator's kind, and its number of outputs."""
     if is_outlier_detector(estimator) or is_clusterer(estimator):
         return ("outlier_detector" if is_outlier_detector(estimator) else "clusterer"), 1
     name = type(estimator).__name__
@@ -228,7 +228,7 @@ def _name(given: str | None, logged: Logged) -> str:
 
 
 def _origin(logged: Logged, fitted: Fitted) -> dict[str, Any]:
-    """What the manifest says of a model that was not trained here."""
+    """The manifest's fields about the origin of a model that was not trained here."""
     about, origin = logged.about, logged.origin
     given = {key: origin.get(key) for key in ("registry", "name", "version", "alias", "model_id")}
     given["model_id"] = given["model_id"] or about.get("model_id")

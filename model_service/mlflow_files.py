@@ -32,7 +32,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Logged:
-    """What the files say. `columns` is None without a signature; of a matrix of numbers, they have no names."""
+    """The content of a logged model's files. `columns` is None without a signature; of a matrix of numbers, they have no
+    names."""
 
     directory: Path
     flavor: str
@@ -94,7 +95,7 @@ def _own_version(flavor: str, given: dict[str, Any]) -> dict[str, str]:
 
 
 def _origin(directory: Path) -> dict[str, Any]:
-    """What deployd has written about a model that it fetched; empty if there is nothing."""
+    """The facts that deployd wrote about a fetched model; empty if there are none."""
     file = directory / ORIGIN_FILE
     if not file.exists():
         return {}

@@ -70,7 +70,7 @@ def _predict(fitted: Fitted) -> Any:
 
 
 def _hint(fitted: Fitted) -> str:
-    """What the rows held back have that the training rows have not."""
+    """A hint about the values that only the held-back rows have."""
     training, held_back = (_missing(rows) for rows in (fitted.training_rows, fitted.held_back_rows))
     only = [f.name for f, a, b in zip(fitted.features, training, held_back, strict=True) if b and not a]
     if only:

@@ -1,4 +1,4 @@
-"""What each prediction route reads from a request and writes into its answer. Knows nothing of ASGI."""
+"""The request and answer formats of each prediction route. Knows nothing of ASGI."""
 
 import json
 from collections.abc import Sequence

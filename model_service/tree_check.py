@@ -90,7 +90,7 @@ def _check_histogram_boosting(held: Any) -> None:
 
 
 def _check_preprocessor(held: Any) -> None:
-    """What comes before the trees where columns are categories: one code for each category, and the numbers as they are."""
+    """Check the preprocessor before trees with categories: it gives each category one code, and leaves numbers as they are."""
     used = [part for part in held._preprocessor.transformers_ if part[1] != "drop"]  # noqa: SLF001
     (_, encoder, coded), (_, plain, rest), *more = used
     is_fitted = type(held._preprocessor) is ColumnTransformer and not more and type(encoder) is OrdinalEncoder  # noqa: SLF001

@@ -32,7 +32,7 @@ from deployd.exits import UNREACHABLE, print_error
 _INTERRUPTED, _NO_READER = 130, 141  # as a shell tells the end by SIGINT and by SIGPIPE
 
 
-# What people type who know another tool, and what it is here.
+# Commands of other tools that people may type, and our own commands for them.
 _MEANT = {
     **dict.fromkeys(("ps", "ls", "list", "get", "apps"), "status"),
     **dict.fromkeys(("undo", "back", "revert"), "rollback"),

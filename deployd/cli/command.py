@@ -13,7 +13,7 @@ class Commands(typer.Typer):
     """A group of such commands."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
-        """As typer's own."""
+        """Overrides typer's own decorator."""
         return super().command(name, **{"cls": _Command, **settings})
 
 

@@ -13,7 +13,7 @@ NAMES = (
     *("app", "author", "by", "commit", "deploy", "duration", "event", "held", "hint", "late", "link", "live", "missed"),
     *("number", "reason", "ref", "short", "subject", "trigger", "url"),
 )
-"""What a template may use."""
+"""The names that a template may use."""
 
 
 def rendered(text: str, values: Mapping[str, Any], finalize: Any = None) -> str:

@@ -9,7 +9,7 @@ from deployd.delivery import Proposal, Push
 from deployd.logs.log import printable
 from deployd.wording import counted
 
-# What git itself refuses in a ref name, and the direction marks that can make one read as another.
+# Patterns that git itself refuses in a ref name, and the direction marks that can make one read as another.
 _NEVER_IN_A_NAME = re.compile(
     r"[\x00-\x20\x7f-\x9f~^:?*\[\\\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]|\.\.|@\{|//|/\.|^[./]|[./]$|\.lock(?:/|$)"
 )

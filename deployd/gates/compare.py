@@ -39,7 +39,7 @@ _SURE = 1e-3
 _MOST_UNANSWERED = 10
 _FLOOR_SECONDS = 0.005  # a slowdown of so little is none
 _TRAILER = re.compile(r"^Deployd-Expect:\s*new-predictions\s*$", re.IGNORECASE | re.MULTILINE)
-# What names the model in the answers of model_service and of the Open Inference Protocol: another model has another one.
+# Fields that name the model in answers of model_service and of the Open Inference Protocol: each model has its own.
 _NOT_COMPARED = ("$.model", "$.model_name", "$.model_version", "$.id")
 
 Sampled = Callable[[str, int], Awaitable[Sequence[Recorded]]]

@@ -66,7 +66,7 @@ class CertificateCopies:
                 notify()
 
     def trouble(self) -> str:
-        """What is wrong with the certificates, in one line; empty when all is well."""
+        """The faults of the certificates in one line; empty when there are none."""
         now = datetime.now(UTC)
         found = [
             f"{one.path} {one.fault or one.warning or 'has expired'}"

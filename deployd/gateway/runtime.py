@@ -55,7 +55,7 @@ class Runtime:
         return total
 
     async def counters(self, backend: str, *, latencies: bool) -> Reading:
-        """What each worker has counted for each slot of a backend; with `latencies` also how long answers took."""
+        """The counters of each worker for each slot of a backend; with `latencies` also the durations of answers."""
         workers, found = await self.workers(), dict[Place, Counters]()
         for worker in (workers.current, *workers.leaving):
             if worker is not None:
@@ -65,7 +65,7 @@ class Runtime:
         return found
 
     async def all_counters(self, backends: Sequence[str]) -> Mapping[str, Reading]:
-        """What each worker has counted for each backend and its slots, and how long the answers of `backends` took."""
+        """The counters of each worker for each backend and its slots, and the durations of answers for `backends`."""
         workers, found = await self.workers(), dict[str, dict[Place, Counters]]()
         for worker in (workers.current, *workers.leaving):
             if worker is None:
@@ -74,7 +74,7 @@ class Runtime:
             for first in range(0, len(backends), _ASKED_AT_ONCE):
                 asked = backends[first : first + _ASKED_AT_ONCE]
                 tables += await self._ask("; ".join(f"{_to(worker)}show table {backend}" for backend in asked))
-            # Of many apps this takes longer than the event loop may stand still.
+            # With many apps, this takes longer than the event loop may be blocked.
             for backend, reading in (await asyncio.to_thread(parse_all, worker, stat, tables)).items():
                 found.setdefault(backend, {}).update(reading)
         return found

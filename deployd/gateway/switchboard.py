@@ -94,15 +94,15 @@ class Switchboard:
                 await runtime.apply(no_share(self._routes[app]))
 
     async def reading(self, app: str, *, latencies: bool = True) -> Reading:
-        """What HAProxy has counted for each endpoint of `app`; without `latencies` it is a cheaper question."""
+        """HAProxy's counters for each endpoint of `app`; without `latencies` it is a cheaper question."""
         async with self._lock:
             if app not in self._routes:
                 return {}
             return await (await self.container.runtime()).counters(self._routes[app].backend, latencies=latencies)
 
     async def readings(self) -> Mapping[str, Reading]:
-        """What HAProxy has counted for each app that it listens for, in one question: for each endpoint, and for the app as a
-        whole, at a place without an address."""
+        """HAProxy's counters for each app that it listens for, in one question: for each endpoint, and for the app as a whole, at
+        a place without an address."""
         async with self._lock:
             if not self._routes:
                 return {}

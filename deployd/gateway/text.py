@@ -124,7 +124,7 @@ _DEFAULTS = f"""defaults
   http-error {_problem(503, "no release of this app is serving")} hdr Retry-After {_RETRY_AFTER_SECONDS}
 """
 
-# What a proxy says of the client: only a trusted one is believed. With an underscore, some frameworks read the same.
+# Headers about the client: they count only from a trusted proxy. Some frameworks also read them with underscores.
 _SAID_BY_PROXIES = "^(forwarded|x[-_]real[-_]ip|x[-_]forwarded[-_].*)$"
 
 

@@ -13,7 +13,7 @@ from deployd.errors import ConfigError
 UNIT = "deployd.service"
 
 _SYSTEMD = Path("/run/systemd/system")
-# What says how the daemon itself is started, watched and stopped, and what would be removed with the command.
+# Settings for starting, watching and stopping the daemon itself, and its runtime directory: it would go with the command.
 _NOT_TAKEN = re.compile(
     r"Type|Exec\w+|Restart\w*|WatchdogSec|Timeout\w+|Kill\w+|NotifyAccess|Standard\w+|RuntimeDirectory\w*|Sockets|"
     r"FileDescriptorStoreMax|Success\w+|RemainAfterExit|PIDFile|GuessMainPID"

@@ -121,7 +121,7 @@ class CanaryJudge:
         return f"{self._percent} %: {_figures(self.seen_in_step.new)}"
 
     def figures(self) -> Mapping[str, Any]:
-        """What was measured, for the record."""
+        """The measured figures, for the record."""
         new, old = self._seen.new, self._seen.old
         return {
             "percent": self._percent,

@@ -204,7 +204,7 @@ def times_beside(path: Path) -> Path:
 
 
 def _beginning(data: bytes, room: int) -> bytes:
-    """As many whole lines as fit; if the first is too long, its beginning without colours."""
+    """The beginning of the data: as many whole lines as fit; if the first is too long, its beginning without colours."""
     if (end := data.rfind(b"\n", 0, room)) >= 0:
         return data[: end + 1]
     return plain(data[:room].decode("utf-8", "ignore")).partition("\x1b")[0].encode()

@@ -14,7 +14,7 @@ RESET = "\x1b[0m"
 _SPELLED = re.compile(rb"\x1b\[[0-9;]*m")
 _CUT = re.compile(rb"\x1b(?:\[[0-9;]*)?\Z")
 
-# What a style can have, in the order in which it is spelled.
+# The attributes of a style, in the order in which they are written.
 _PARTS = ("bold", "faint", "italic", "underline", "reverse", "strike", "colour", "background")
 # Hidden text (8) and blinking (5, 6) are left out: a log shows all that it holds, and it holds still.
 _ON = {1: "bold", 2: "faint", 3: "italic", 4: "underline", 7: "reverse", 9: "strike", 21: "underline"}

@@ -70,7 +70,7 @@ def _pattern(line: str) -> _Pattern | None:
 
 
 def _clean(glob: str) -> str:
-    """As Go's filepath.Clean, then without the leading slash, which means the root of the context."""
+    """The pattern cleaned as by Go's filepath.Clean, then without the leading slash, which means the root of the context."""
     cleaned = posixpath.normpath(glob)
     cleaned = "/" + cleaned.lstrip("/") if cleaned.startswith("/") else cleaned
     return cleaned[1:] if len(cleaned) > 1 and cleaned.startswith("/") else cleaned

@@ -100,8 +100,8 @@ class Outbox(Table):
         self._events.publish("report", app, None, {"check": check.external_id})
 
     async def next_report(self, reporter: str) -> tuple[Report | None, float | None]:
-        """What to tell next, the oldest first and never past an older one of the same app; when there is none now, the seconds
-        until there may be one."""
+        """The next report to send, the oldest first and never past an older one of the same app; when there is none now, the
+        seconds until there may be one."""
 
         def work(connection: sqlite3.Connection) -> tuple[Report | None, float | None]:
             now = time.time()

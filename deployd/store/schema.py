@@ -204,7 +204,7 @@ MIGRATIONS = (
     """,
     # The bytes of the log at which a step begins and ends.
     "ALTER TABLE steps ADD COLUMN log_start INTEGER; ALTER TABLE steps ADD COLUMN log_end INTEGER;",
-    # What is to be told outside. Triggers write it, so that no change of a status can forget it.
+    # The reports to send outside. Triggers write them, so that no change of a status can forget one.
     f"""
     CREATE TABLE subscriptions (
         status   TEXT NOT NULL,                    -- a deploy that becomes this is told
@@ -250,7 +250,7 @@ MIGRATIONS = (
     ALTER TABLE apps ADD COLUMN paused_by TEXT;
     ALTER TABLE apps ADD COLUMN paused_at REAL;
     """,
-    # What people did to an app beside deploys.
+    # The acts of people on an app, apart from deploys.
     """
     CREATE TABLE acts (
         id     INTEGER PRIMARY KEY AUTOINCREMENT,

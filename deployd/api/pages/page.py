@@ -25,7 +25,7 @@ from deployd.api.services import Services
 from deployd.errors import DeploydError, RequestRefused, Unavailable
 
 _POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
-# What a page says after a button whose outcome is not seen on it.
+# Messages after a button whose outcome the page does not show.
 _NOTES = {
     "scaled": "The number of pods was changed.",
     "redelivered": "The delivery is processed again: deployd looks at the remote.",

@@ -62,7 +62,7 @@ def ago(moment: datetime | None, now: datetime) -> Markup:
 
 
 def since(moment: datetime, now: datetime) -> str:
-    """As `ago`, in words alone. static/page.js says the same, as time goes on."""
+    """The same time as `ago`, in words alone. static/page.js updates it in the same words."""
     passed = now - moment
     if passed >= _LONG_AGO:
         day = f"{moment.astimezone(UTC):%d %b}" if moment.year == now.year else f"{moment.astimezone(UTC):%d %b %Y}"

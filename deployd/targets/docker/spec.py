@@ -59,7 +59,7 @@ def container_spec(
             "RestartPolicy": {"Name": "no"},
         },
     }
-    # What is not set is the image's.
+    # Options that are not set come from the image.
     own = {"Cmd": list(docker.command), "Entrypoint": list(docker.entrypoint), "User": docker.user}
     return described | {key: value for key, value in own.items() if value}
 
@@ -89,7 +89,7 @@ def host_config(docker: DockerApp, log_driver: str) -> dict[str, Any]:
         "Dns": list(docker.dns),
         "LogConfig": _log(docker, log_driver),
     }
-    # What is not set is the engine's own default.
+    # Options that are not set keep the engine's own default.
     found = {key: value for key, value in wanted.items() if value}
     return found if docker.init is None else found | {"Init": docker.init}
 

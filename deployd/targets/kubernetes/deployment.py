@@ -36,7 +36,7 @@ from deployd.targets.kubernetes.patch import patched
 from deployd.targets.kubernetes.releases import Place, Release
 from deployd.targets.kubernetes.remembered import remembered
 
-# What nobody else may have changed between two writes of a canary: which Deployment it is, and its pods.
+# The parts that nobody else may change between two writes of a canary: the Deployment's identity, and its pods.
 _SAME = (("metadata", "uid"), ("spec", "template"))
 
 

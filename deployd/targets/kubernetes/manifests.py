@@ -38,7 +38,7 @@ _GPU = "nvidia.com/gpu"
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the API server supports: the minor number of its version, and whether it serves autoscaling/v2."""
+    """The features that the API server supports: the minor number of its version, and whether it serves autoscaling/v2."""
 
     minor: int
     autoscaling_v2: bool

@@ -26,7 +26,7 @@ REVISION = "deployment.kubernetes.io/revision"
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What a rollout should reach: `container` of the Deployment runs `image`.
+    """The aim of a rollout: `container` of the Deployment runs `image`.
 
     `generation`, `uid` and `template` are from the answer to the patch. `stale` is the lastUpdateTime of a
     ProgressDeadlineExceeded from before the patch: with that time, it belongs to an older rollout. `patience` is in seconds.
