@@ -184,9 +184,7 @@ BAD: dict[str, tuple[str | None, dict[str, Any], str, float]] = {
 
 
 @pytest.mark.parametrize("trouble", BAD)
-async def test_a_release_that_cannot_run_fails_with_its_cause_and_the_old_one_serves(
-    world: World, trouble: str
-) -> None:
+async def test_what_cannot_run_is_told_with_its_cause_and_the_old_release_serves(world: World, trouble: str) -> None:
     command, settings, words, within = BAD[trouble]
     settings = dict(settings)
     quota, root = settings.pop("quota", None), settings.pop("root", False)
