@@ -83,5 +83,5 @@ def test_a_key_with_written_line_ends_is_a_key_and_other_text_is_none() -> None:
     wire = Wire("http://127.0.0.1:1")
     AppTokens(wire, "Iv23li", PEM.replace("\n", "\\n"), None, RIGHTS)
     for wrong in ("no key", PEM[:300]):
-        with pytest.raises(ConfigError, match="no private key"):
+        with pytest.raises(ConfigError, match="not a private key"):
             AppTokens(wire, "Iv23li", wrong, None, RIGHTS)
