@@ -39,8 +39,8 @@ STAGES = (
     Stage("the tests that need no engine", 90, ("-m", FAST, f"--numprocesses={_WORKERS}", "--dist=worksteal")),
     Stage(
         "the tests on real engines and clusters, and the slow ones",
-        1_100,
-        ("-m", f"not ({FAST})", "--numprocesses=6", "--dist=loadgroup", "--no-loadscope-reorder"),
+        1_250,
+        ("-m", f"not ({FAST})", "--numprocesses=5", "--dist=loadgroup", "--no-loadscope-reorder"),
     ),
 )
 

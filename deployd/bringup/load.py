@@ -85,6 +85,12 @@ class Load:
             self._at_goal.clear()
         await self._at_goal.wait()
 
+    async def all_asked_again(self) -> None:
+        """Wait until each client has had an answer to a request that it sent from now on."""
+        counts = [len(client.latencies) + 2 for client in self.clients]  # the next answer may be to an earlier request
+        while any(len(client.latencies) < count for client, count in zip(self.clients, counts, strict=True)):
+            await self.reached(self.sent + 1)
+
     @asynccontextmanager
     async def running(self, call: Call, *, kept: int = 2, fresh: int = 2) -> AsyncIterator["Load"]:
         """Send requests until the block ends: `kept` clients keep one connection, `fresh` clients open one for each request."""

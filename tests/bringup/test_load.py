@@ -31,6 +31,17 @@ async def test_the_clients_count_what_they_sent_and_who_answered() -> None:
     assert [client.turns for client in load.clients] == [["one"]] * 2
 
 
+async def test_each_client_can_be_waited_for_until_it_has_asked_again() -> None:
+    async with await asyncio.start_server(_answer, "127.0.0.1", 0) as server:
+        load = Load(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", rest=0.01)
+        async with load.running(Call("GET", "/"), kept=2, fresh=2):
+            await load.reached(20)
+            before = [client.sent for client in load.clients]
+            await load.all_asked_again()
+            answered = [len(client.latencies) for client in load.clients]
+    assert all(count > sent for count, sent in zip(answered, before, strict=True))
+
+
 async def test_a_block_that_fails_leaves_no_connection_open() -> None:
     """A connection that is left to the garbage collector warns, and a warning fails the test that comes next."""
     async with await asyncio.start_server(_answer, "127.0.0.1", 0) as server:

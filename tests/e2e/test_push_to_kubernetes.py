@@ -113,6 +113,7 @@ async def test_pushes_roll_out_on_the_cluster_and_no_request_is_lost(world: Worl
         bad = await world.ended(await world.push(behaviour="crash", dockerfile=NON_ROOT))
         back = await world.client.rollback(world.app, 1)
         again = await world.ended(back)
+        await load.all_asked_again()
     assert bad.status is Status.FAILED
     assert "exited with code 3" in bad.reason
     assert "the model file is broken" in bad.hint

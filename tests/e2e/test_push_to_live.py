@@ -78,6 +78,7 @@ async def test_a_rollback_uses_the_kept_image_without_a_build(world: World) -> N
     load = Load(world.daemon.public_url, rest=REST)
     async with load.running(WHO):
         back = await world.ended(await world.client.rollback(world.app))
+        await load.all_asked_again()
     assert (back.status, back.commit) == (Status.LIVE, first.commit)
     assert "build" not in [step.name for step in back.steps]
     assert load.failures == []

@@ -186,7 +186,10 @@ class World:
             if pod["spec"]["containers"][0]["image"] == progress.image.reference
             and "deletionTimestamp" not in pod["metadata"]
         )
-        await asyncio.to_thread(self.kubectl, "exec", pod, "--", "kill", "1")
+        # The container may end before the command in it has.
+        await asyncio.to_thread(
+            self.cluster.try_kubectl, f"--namespace={self.namespace}", "exec", pod, "--", "kill", "1"
+        )
 
     async def fails(self, app: App, number: int, image: Image) -> tuple[RolloutFailed, RecordedProgress]:
         """Roll out what must fail; return the error and the reports."""
