@@ -26,6 +26,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "says_what"
 
 
+@pytest.mark.slow
 async def test_it_has_its_own_arguments_environment_session_and_exit_code(program: str, tmp_path: Path) -> None:
     process = Forked(program, ["3", "more"], {"WHO": "a test"}, tmp_path / "log")
 
@@ -36,6 +37,7 @@ async def test_it_has_its_own_arguments_environment_session_and_exit_code(progra
     assert loaded, "the fork had to load the daemon's code anew"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_a_signal_ends_it(program: str, tmp_path: Path, number: signal.Signals) -> None:
     process = Forked(program, ["waits"], {}, tmp_path / "log")
