@@ -90,11 +90,7 @@ class Daemon:
 
 @asynccontextmanager
 async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
-    """Open everything that `config` needs, and close it in reverse order.
-
-    Who acts on a config that comes later is told in this order: the targets and the recordings, the doors, the reporters, those
-    who follow the events; then the lanes and the looks, which ask for it as they begin.
-    """
+    """Open everything that `config` needs, and close it in reverse order."""
     secrets = webhook_secrets(config)
     sweep_backups(config.server.state_dir)
     async with AsyncExitStack() as stack:
@@ -111,17 +107,9 @@ async def assemble(config: Config, config_path: Path) -> AsyncIterator[Daemon]:
             max_body=config.server.max_body,
             not_kept=not_kept,
         )
-
-        def trust(now: Mapping[str, Sequence[str]]) -> None:
-            logs.hide(_all(now))
-            webhooks.trust(now)
-
-        running.tell_prepared(webhook_secrets, trust)
-        running.tell(lambda new: webhooks.follow(new.app))
         reporting = Reporting(running, store, events, logs)
         await reporting.begin()
-        running.tell_prepared(reporting.prepare, reporting.use)
-        running.tell(lambda _: events.publish("config", "", None, {}))
+        _listen(opened, webhooks, reporting)
         sampler = Sampler(running, store, opened.docker.counted)
 
         async def reload() -> Sequence[str]:
@@ -205,9 +193,23 @@ def _scheduler(opened: _Opened) -> Scheduler:
     )
 
 
+def _listen(opened: _Opened, webhooks: Doors, reporting: Reporting) -> None:
+    """Have those who act on a new config told of it, in this order. Before them come the targets and the recordings, which listen
+    as they are opened; after them the lanes and the looks, which listen as they begin to serve."""
+
+    def trust(secrets: Mapping[str, Sequence[str]]) -> None:
+        opened.logs.hide(_all(secrets))
+        webhooks.trust(secrets)
+
+    opened.running.tell_prepared(webhook_secrets, trust)
+    opened.running.tell(lambda config: webhooks.follow(config.app))
+    opened.running.tell_prepared(reporting.prepare, reporting.use)
+    opened.running.tell(lambda _: opened.events.publish("config", "", None, {}))
+
+
 def webhook_secrets(config: Config) -> Mapping[str, Sequence[str]]:
     """The secrets that the deliveries of each forge may be signed with. Without any, commits are found only by polling.
-    ConfigError when one of them cannot be read, or can be none."""
+    ConfigError when one of them cannot be read or used."""
     secrets = secrets_of(config)
     forges(secrets)
     if not _all(secrets):

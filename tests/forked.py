@@ -1,6 +1,6 @@
 """Daemons that are forked from a process which has loaded their code. An exec would load it anew each time, for two thirds of a
-second of a core, and the tests start hundreds. `python -m deployd` itself is what the demo, the manual's and the booted machine's
-tests start.
+second of a core, and the tests start hundreds. The tests of the demo, of the manual, of a new repository and of the booted
+machine start `python -m deployd` itself.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Forked:
 
 
 class ForkedDaemon(DemoDaemon):
-    """A daemon of a test. What the loader brings into a process takes an exec: that daemon has one."""
+    """A daemon of a test. With LD_PRELOAD it is started by an exec, since only that loads a library."""
 
     async def start(self) -> None:
         """Fork the process, without waiting until it answers."""
@@ -65,7 +65,7 @@ class ForkedDaemon(DemoDaemon):
             await super().start()
             return
         _, module = self.program
-        self.process = await asyncio.to_thread(Forked, module, self.arguments, self.whole_environment, self.log)
+        self.process = Forked(module, self.arguments, self.whole_environment, self.log)
 
 
 def _run(program: str, arguments: Sequence[str], environment: Mapping[str, str], log: str) -> None:

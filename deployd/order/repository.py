@@ -35,12 +35,15 @@ _APART_S = 0.2  # a flood of deliveries is no reason to flood the remote
 _OFTEN = 10
 
 
+Away = Literal["remote", "registry"]
+
+
 class Trouble(NamedTuple):
     """Why the last looks for an app failed, and since when. `what`: its remote, or only the registry of its model."""
 
     since: datetime
     reason: str
-    what: Literal["remote", "registry"] = "remote"
+    what: Away = "remote"
 
 
 class _Shown(NamedTuple):
@@ -130,7 +133,7 @@ class Repository:
         before, now = self.troubles, datetime.now(UTC)
         self.troubles = {}
         for app, exc in failed.items():
-            what: Literal["remote", "registry"] = "registry" if app in self._of_registry else "remote"
+            what: Away = "registry" if app in self._of_registry else "remote"
             known = before.get(app)
             since = known.since if known is not None and known.what == what else now
             self.troubles[app] = Trouble(since, exc.message, what)
