@@ -74,9 +74,10 @@ class GitSource:
         kept = await self._mirror(app.repo, 40).commits()
         matching = {commit for commit in (*refs.values(), *kept) if commit.startswith(name.lower())}
         if not _SHORT.fullmatch(name.lower()) or len(matching) != 1:
-            what = f"{len(matching)} commits" if len(matching) > 1 else "no branch, tag or recent commit"
+            none = "no branch, tag or recent commit"
+            what, match = (f"{len(matching)} commits", "match") if len(matching) > 1 else (none, "matches")
             raise RequestRefused(
-                404, f"{what} of {app.name}'s repository match {name[:100]!r}", hint="give the full SHA of the commit"
+                404, f"{what} of {app.name}'s repository {match} {name[:100]!r}", hint="give the full SHA of the commit"
             )
         return matching.pop()
 
