@@ -5,24 +5,23 @@ It changes nothing: it makes no file but a temporary mirror, and no container bu
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from deployd.check import builder
 from deployd.check.finding import Finding, Verdict
+from deployd.check.head import head_found
 from deployd.check.models import registered
 from deployd.check.podman import limits
 from deployd.check.ports import held_by_deployd, usable, wanted
 from deployd.check.reports import reported
-from deployd.check.repository import example, found_in, is_example
+from deployd.check.repository import found_in
 from deployd.check.secrets import readable
 from deployd.config.app import App
 from deployd.config.daemon import Config
 from deployd.config.file import load
-from deployd.config.urls import public_urls
 from deployd.engine.client import EngineClient
-from deployd.errors import ConfigError, DeploydError, RequestRefused, Unavailable
+from deployd.errors import ConfigError, DeploydError, Unavailable
 from deployd.forges.configured import references_of
 from deployd.gates.own import INSTALL, missing, programs_of
 from deployd.gates.scoring import unable
@@ -30,8 +29,6 @@ from deployd.gateway.certificates import Certificate, look, prove
 from deployd.gateway.held_ports import held_ports
 from deployd.gateway.layout import gateway_name
 from deployd.gateway.neighbour import require_ours
-from deployd.order.decide import head_of, why_no_head
-from deployd.source.source import GitSource
 from deployd.targets.docker.trial import Trial
 from deployd.targets.kubernetes.pace import share_of, told
 
@@ -61,7 +58,7 @@ async def check(path: Path) -> list[Finding]:
     ]
     found += await registered(config)
     async with asyncio.TaskGroup() as tasks:
-        looking = [tasks.create_task(_app(config, app)) for app in config.app]
+        looking = [tasks.create_task(head_found(config, app)) for app in config.app]
     found += [finding for app in config.app for finding in (*_programs(app), *_shares(app))]
     return found + [finding for task in looking for finding in task.result()]
 
@@ -256,27 +253,3 @@ async def _cluster(config: Config) -> AsyncIterator[Finding]:
                     yield Finding(f"app {app.name}", "warning", lacking, _ROLE_EXEC)
     except DeploydError as exc:
         yield Finding.fault("cluster", exc)
-
-
-async def _app(config: Config, app: App) -> list[Finding]:
-    what = f"app {app.name}"
-    if is_example(app):
-        return [example(app)]
-    with tempfile.TemporaryDirectory(prefix="deployd-check-") as scratch:
-        try:
-            async with GitSource(config.git, Path(scratch)) as source:
-                await source.ping(app)
-                refs = await source.heads(app)
-                head = head_of(app, refs)
-        except RequestRefused as exc:
-            return [Finding(what, "wrong", exc.message, exc.hint)]
-        except DeploydError as exc:
-            return [Finding.fault(what, exc)]
-    if head is None:
-        return [
-            Finding(
-                what, "wrong", f"{app.repo}: {why_no_head(app, refs)}", "push it, or change the app's branch or tag"
-            )
-        ]
-    where = ", ".join(public_urls(config, app)) or app.target
-    return [Finding(what, "ok", f"{head.ref} of {app.repo} is at {head.commit[:12]}: it would serve on {where}")]

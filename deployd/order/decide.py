@@ -1,7 +1,7 @@
 """Decides which ref of a remote is the head of an app, whether its commit is taken or skipped, and what is deployed then.
 
-Pure. This is the only place that decides it: looks and `plan` call `decide` (see reading.py, which reads what it needs to know),
-and with `check` they find the head by `head_of`.
+Pure. This is the only place that decides it: looks, `plan` and `check` find the head by `head_of`, and call `decide` with what
+reading.py reads for it.
 """
 
 from collections.abc import Mapping, Sequence

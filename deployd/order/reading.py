@@ -1,4 +1,4 @@
-"""Reads what a decision needs to know of a head, no more than that, and decides: the same for a look and for `plan`."""
+"""Reads what a decision needs to know of a head, no more than that, and decides: the same for a look, `plan` and `check`."""
 
 from collections.abc import Awaitable, Callable
 

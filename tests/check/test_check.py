@@ -29,6 +29,7 @@ from tests.targets.kubernetes.apps import an_app
 from tests.testbed.images import BUSYBOX
 from tests.testbed.registry import Registry
 
+IDENTITY = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
 NO_ENGINE = "unix:///nowhere/docker.sock"
 
 
@@ -36,10 +37,14 @@ NO_ENGINE = "unix:///nowhere/docker.sock"
 def repository(tmp_path: Path) -> Path:
     """A repository with one commit on main."""
     path = tmp_path / "iris.git"
-    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
     subprocess.run(["git", "init", "-q", "-b", "main", str(path)], check=True)
-    subprocess.run(["git", *who, "commit", "-q", "--allow-empty", "-m", "first"], cwd=path, check=True)
+    _commit(path, "first")
     return path
+
+
+def _commit(repository: Path, message: str) -> None:
+    command = ["git", *IDENTITY, "commit", "-q", "--allow-empty", "-m", message]
+    subprocess.run(command, cwd=repository, check=True)
 
 
 def _config(
@@ -94,6 +99,14 @@ async def test_the_head_of_every_app_is_shown(tmp_path: Path, repository: Path) 
     assert found.verdict == "ok"
     assert f"refs/heads/main of {repository} is at {head[:12]}" in found.detail
     assert found.detail.endswith("it would serve on http://127.0.0.1:8000")
+
+
+async def test_a_head_that_the_first_look_would_skip_is_told_with_the_reason(tmp_path: Path, repository: Path) -> None:
+    await asyncio.to_thread(_commit, repository, "[skip ci]")
+    (found,) = await _found(_config(tmp_path, repository), "app iris")
+    assert found.verdict == "warning"
+    assert found.detail.endswith("the first look would skip it: the commit's message says [skip ci]")
+    assert found.hint == "push a commit without it, or deploy this one yourself: deployd deploy iris"
 
 
 @pytest.mark.parametrize(("branch", "repo"), [("nope", ""), ("main", "/gone")])
