@@ -1,8 +1,8 @@
-"""A client of one Kubernetes API server as one user; the only module that uses kubernetes_asyncio.
+"""A client of one Kubernetes API server as one user.
 
-The library provides credentials (kubeconfig, exec plugins, a pod's token) and TLS. Requests and answers are plain JSON here,
-since its models reject unusual server data and its watch and exec lose errors. Every call has a time limit, temporary failures
-are retried, expired credentials are read again once, and no error of a library leaves this file. Knows nothing of apps.
+Requests and answers are plain JSON here, since the library's models reject unusual server data and its watch and exec lose
+errors. Every call has a time limit, temporary failures are retried, expired credentials are read again once, and no error of a
+library leaves this file. Knows nothing of apps.
 """
 
 import asyncio
@@ -10,16 +10,15 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http.client import SWITCHING_PROTOCOLS
-from pathlib import Path
 from typing import Any, Self, cast
 
 import aiohttp
-from kubernetes_asyncio import client, config
 
 from deployd.backoff import Backoff
-from deployd.errors import ConfigError, Unavailable
+from deployd.errors import Unavailable
 from deployd.targets.kubernetes import notices
 from deployd.targets.kubernetes.answers import Expired, Refused, check, translated, warnings_in
+from deployd.targets.kubernetes.credentials import Credentials
 
 Json = dict[str, Any]
 
@@ -27,7 +26,6 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
-_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _REQUEST = aiohttp.ClientTimeout(total=30, sock_connect=5)
 _DELAYS = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 # A WebSocket that is closed ends within this time, or is broken off.
@@ -38,27 +36,19 @@ class Cluster:
     """Use it as an async context manager; several tasks may share it."""
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
-        self.kubeconfig = str(Path(kubeconfig).expanduser()) if kubeconfig else None
-        self.context = context
-        self._api: client.ApiClient | None = None
-        self._former: list[client.ApiClient] = []
-        self._times_read = 0
-        self._reading = asyncio.Lock()
+        self._credentials = Credentials(kubeconfig, context)
 
     @property
     def inside(self) -> bool:
         """Whether deployd itself runs in this cluster, where it can use pod addresses."""
-        return self.kubeconfig is None and _TOKEN.exists()
+        return self._credentials.inside
 
     async def __aenter__(self) -> Self:
-        await self._ready()
+        await self._credentials.ready()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for api in (*self._former, self._api):
-            if api is not None:
-                await api.close()
-        self._api, self._former = None, []
+        await self._credentials.close()
 
     async def get(self, path: str, **query: str) -> Json:
         """The object or list at `path`. Refused 404 when there is none."""
@@ -116,13 +106,13 @@ class Cluster:
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """A long answer (watch, log) as it comes; Unavailable when nothing comes for `silence` seconds (None: no limit)."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
-        known = self._times_read
+        known = self._credentials.times_read
         with translated():
             async with await self._request("GET", path, query, None, "", timeout) as answer:
                 try:
                     await check(answer)
                 except Expired as expired:
-                    await self._renew(known)
+                    await self._credentials.renew(known)
                     raise Unavailable(expired.message) from expired
                 try:
                     yield answer.content
@@ -136,7 +126,7 @@ class Cluster:
         self, path: str, query: Sequence[tuple[str, str]]
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """A WebSocket with channels (exec, portforward): the first byte of each message is the channel."""
-        api, known = await self._ready(), self._times_read
+        api, known = await self._credentials.ready(), self._credentials.times_read
         headers: dict[str, str] = {}
         await api.update_params_for_auth(headers, [], ["BearerToken"])
         handshake = _Handshake()
@@ -158,7 +148,7 @@ class Cluster:
                         server_hostname=api.configuration.tls_server_name,
                     )
                 except Expired as expired:
-                    await self._renew(known)
+                    await self._credentials.renew(known)
                     raise Unavailable(expired.message, hint="try again") from expired
                 except aiohttp.WSServerHandshakeError as exc:
                     raise Refused(exc.status, exc.message, f"{path}: the API server does not open a WebSocket") from exc
@@ -173,7 +163,7 @@ class Cluster:
         backoff = Backoff(_DELAYS, jitter=0.5)
         renewed = False
         while True:
-            known = self._times_read
+            known = self._credentials.times_read
             try:
                 with translated():
                     async with await self._request(method, path, query, body, kind, _REQUEST) as answer:
@@ -189,7 +179,7 @@ class Cluster:
                         expired.message, hint="the cluster does not accept these credentials"
                     ) from expired
                 renewed = True
-                await self._renew(known)
+                await self._credentials.renew(known)
             except Unavailable:
                 pause = backoff.fail()
                 if loop.time() + pause > until:
@@ -199,7 +189,7 @@ class Cluster:
     async def _request(
         self, method: str, path: str, query: Mapping[str, str], body: Any, kind: str, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        api = await self._ready()
+        api = await self._credentials.ready()
         headers = {"Accept": "application/json", "User-Agent": "deployd"}
         if kind:
             headers["Content-Type"] = kind
@@ -215,44 +205,6 @@ class Cluster:
             proxy=api.configuration.proxy,
             server_hostname=api.configuration.tls_server_name,
         )
-
-    async def _ready(self) -> client.ApiClient:
-        return self._api or await self._renew(0)
-
-    async def _renew(self, known: int) -> client.ApiClient:
-        """Read the credentials, unless they were read again since `known`, the count that the caller saw."""
-        async with self._reading:
-            if self._api is not None and self._times_read != known:
-                return self._api
-            try:
-                settings = await self._settings()
-            except ConfigError as exc:
-                if self._api is None:
-                    raise
-                # They worked before: a plugin that fails once, or a file that is being written, is a temporary failure.
-                raise Unavailable(exc.message, hint=exc.hint) from exc
-            self._times_read += 1
-            if self._api is None or _tls(settings) != _tls(self._api.configuration):
-                # Requests in flight still use the former client, so it is closed only with the cluster.
-                self._former += [self._api] if self._api is not None else []
-                self._api = client.ApiClient(settings)
-            self._api.configuration = settings
-            return self._api
-
-    async def _settings(self) -> client.Configuration:
-        settings = client.Configuration()
-        settings.connection_pool_maxsize = 0  # no limit: every watch and every followed log keeps a connection open
-        try:
-            if self.inside:
-                config.load_incluster_config(client_configuration=settings)
-            else:
-                await config.load_kube_config(self.kubeconfig, self.context, settings, persist_config=False)
-        except Exception as exc:  # the library raises errors of any type for an unusual or half-written file
-            raise ConfigError(
-                f"the cluster's credentials cannot be read: {exc}",
-                hint="see kubeconfig and context in [app.kubernetes]",
-            ) from exc
-        return settings
 
 
 class _Handshake:
@@ -289,15 +241,3 @@ async def _break_off(closed: asyncio.Future[None] | None, transport: asyncio.Bas
         cast("asyncio.Transport", transport).abort()  # uvloop's are none by their class
     await asyncio.wait({closed})
     closed.exception()  # how it ended is of no interest any more
-
-
-def _tls(settings: client.Configuration) -> tuple[object, ...]:
-    """The settings of the client's connections; a new token needs no new client."""
-    return (
-        settings.host,
-        settings.ssl_ca_cert,
-        settings.cert_file,
-        settings.key_file,
-        settings.verify_ssl,
-        settings.proxy,
-    )

@@ -9,7 +9,6 @@ import pytest
 import uvloop
 from aiohttp import web
 
-from deployd.errors import ConfigError, Unavailable
 from deployd.targets.kubernetes.answers import Gone, Refused
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.notices import told_to
@@ -79,47 +78,6 @@ async def test_a_refusal_that_comes_in_pieces_is_read_whole(server: ApiServer, a
     assert (caught.value.message, caught.value.reason) == (words, "Invalid")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_temporary_error_is_tried_again(server: ApiServer, api: Cluster, status: int) -> None:
-    server.on("GET", PATH, refuses(status, "Busy", "later"), refuses(status, "Busy", "later"), says({"kind": "x"}))
-    assert await api.get(PATH) == {"kind": "x"}
-    assert len(server.asked) == 3
-
-
-async def test_a_lasting_error_raises_unavailable(server: ApiServer, api: Cluster) -> None:
-    server.on("PATCH", PATH, refuses(503, "ServiceUnavailable", "etcd is away"))
-    with pytest.raises(Unavailable, match="etcd is away"):
-        await api.merge(PATH, {}, within=0.5)
-
-
-async def test_an_html_page_of_a_proxy_raises_unavailable(server: ApiServer, api: Cluster) -> None:
-    async def page(_: web.Request) -> web.StreamResponse:
-        return web.Response(text="<html>sign in</html>", content_type="text/html")
-
-    server.on("PATCH", PATH, page)
-    with pytest.raises(Unavailable):
-        await api.merge(PATH, {}, within=0.1)
-
-
-async def test_expired_credentials_are_read_again(server: ApiServer, api: Cluster) -> None:
-    async def only_second(request: web.Request) -> web.StreamResponse:
-        if request.headers["Authorization"] != "Bearer second":
-            return web.json_response({"message": "Unauthorized"}, status=401)
-        return web.json_response({"kind": "x"})
-
-    server.on("GET", PATH, only_second)
-    server.give_token("second")
-    assert await api.get(PATH) == {"kind": "x"}
-
-
-async def test_credentials_that_stay_wrong_raise_unavailable(server: ApiServer, api: Cluster) -> None:
-    server.on("GET", PATH, refuses(401, "Unauthorized", "no"))
-    with pytest.raises(Unavailable, match="401"):
-        await api.get(PATH)
-    assert len(server.asked) == 2
-
-
 async def test_an_expired_watch_version_has_its_own_error(server: ApiServer, api: Cluster) -> None:
     server.on("GET", PATH, refuses(410, "Expired", "too old"))
     with pytest.raises(Gone):
@@ -130,34 +88,6 @@ async def test_deleting_a_missing_object_is_no_error(server: ApiServer, api: Clu
     server.on("DELETE", PATH, refuses(404, "NotFound", "not found"))
     await api.delete(PATH)
     assert server.asked[0].query["propagationPolicy"] == "Background"
-
-
-async def test_a_missing_kubeconfig_is_a_config_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="credentials cannot be read"):
-        async with Cluster(str(tmp_path / "nothing")):
-            pass
-
-
-async def test_many_requests_survive_a_renewal_of_the_credentials(server: ApiServer, api: Cluster) -> None:
-    async def only_second(request: web.Request) -> web.StreamResponse:
-        if request.headers["Authorization"] != "Bearer second":
-            return web.json_response({"message": "Unauthorized"}, status=401)
-        return web.json_response({"kind": "x"})
-
-    server.on("GET", PATH, only_second)
-    server.give_token("second")
-    answers = await asyncio.gather(*(api.get(PATH) for _ in range(20)))
-    assert answers == [{"kind": "x"}] * 20
-
-
-async def test_a_single_failed_renewal_of_the_credentials_is_temporary(server: ApiServer, api: Cluster) -> None:
-    server.on("GET", PATH, refuses(401, "Unauthorized", "expired"), says({"kind": "x"}))
-    good = server.kubeconfig.read_text()
-    server.kubeconfig.write_text("")
-    with pytest.raises(Unavailable, match="credentials cannot be read"):
-        await api.get(PATH)
-    server.kubeconfig.write_text(good)
-    assert await api.get(PATH) == {"kind": "x"}
 
 
 async def test_followed_logs_leave_connections_for_a_rollout(server: ApiServer, api: Cluster) -> None:
@@ -225,13 +155,6 @@ async def test_a_refused_websocket_keeps_what_the_server_says(server: ApiServer,
             pass
     assert (caught.value.status, caught.value.message) == (403, words)
     assert "Role" in caught.value.hint
-
-
-async def test_expired_credentials_of_a_websocket_are_read_again(server: ApiServer, api: Cluster) -> None:
-    server.on("GET", PATH, refuses(401, "Unauthorized", "Unauthorized"))
-    with pytest.raises(Unavailable, match="401"):
-        async with api.socket(PATH, []):
-            pass
 
 
 @pytest.fixture
