@@ -9,6 +9,7 @@ import pytest
 import uvloop
 from aiohttp import web
 
+from deployd.errors import Unavailable
 from deployd.targets.kubernetes.answers import Gone, Refused
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.notices import told_to
@@ -76,6 +77,29 @@ async def test_a_refusal_that_comes_in_pieces_is_read_whole(server: ApiServer, a
     with pytest.raises(Refused) as caught:
         await api.get(PATH)
     assert (caught.value.message, caught.value.reason) == (words, "Invalid")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_temporary_error_is_tried_again(server: ApiServer, api: Cluster, status: int) -> None:
+    server.on("GET", PATH, refuses(status, "Busy", "later"), refuses(status, "Busy", "later"), says({"kind": "x"}))
+    assert await api.get(PATH) == {"kind": "x"}
+    assert len(server.asked) == 3
+
+
+async def test_a_lasting_error_raises_unavailable(server: ApiServer, api: Cluster) -> None:
+    server.on("PATCH", PATH, refuses(503, "ServiceUnavailable", "etcd is away"))
+    with pytest.raises(Unavailable, match="etcd is away"):
+        await api.merge(PATH, {}, within=0.5)
+
+
+async def test_an_html_page_of_a_proxy_raises_unavailable(server: ApiServer, api: Cluster) -> None:
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>sign in</html>", content_type="text/html")
+
+    server.on("PATCH", PATH, page)
+    with pytest.raises(Unavailable):
+        await api.merge(PATH, {}, within=0.1)
 
 
 async def test_an_expired_watch_version_has_its_own_error(server: ApiServer, api: Cluster) -> None:

@@ -11,29 +11,6 @@ from tests.targets.kubernetes.api_server import ApiServer, refuses, says
 PATH = "/apis/apps/v1/namespaces/ml/deployments/iris"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_temporary_error_is_tried_again(server: ApiServer, api: Cluster, status: int) -> None:
-    server.on("GET", PATH, refuses(status, "Busy", "later"), refuses(status, "Busy", "later"), says({"kind": "x"}))
-    assert await api.get(PATH) == {"kind": "x"}
-    assert len(server.asked) == 3
-
-
-async def test_a_lasting_error_raises_unavailable(server: ApiServer, api: Cluster) -> None:
-    server.on("PATCH", PATH, refuses(503, "ServiceUnavailable", "etcd is away"))
-    with pytest.raises(Unavailable, match="etcd is away"):
-        await api.merge(PATH, {}, within=0.5)
-
-
-async def test_an_html_page_of_a_proxy_raises_unavailable(server: ApiServer, api: Cluster) -> None:
-    async def page(_: web.Request) -> web.StreamResponse:
-        return web.Response(text="<html>sign in</html>", content_type="text/html")
-
-    server.on("PATCH", PATH, page)
-    with pytest.raises(Unavailable):
-        await api.merge(PATH, {}, within=0.1)
-
-
 async def test_expired_credentials_are_read_again(server: ApiServer, api: Cluster) -> None:
     async def only_second(request: web.Request) -> web.StreamResponse:
         if request.headers["Authorization"] != "Bearer second":
