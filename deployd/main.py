@@ -111,7 +111,7 @@ async def _tell_systemd(services: Services) -> None:
         seen = services.events.latest
         try:
             states = await services.store.states([app.name for app in services.config.app])
-            systemd.notify(f"STATUS={standing(states, services.scheduler.unhealthy())}")
+            systemd.notify(f"STATUS={standing(states, services.scheduler.lanes.unhealthy())}")
         except DeploydError as exc:
             systemd.notify(f"STATUS={exc.message}")
         with suppress(TimeoutError):  # no event tells how a release is

@@ -4,7 +4,6 @@ The scheduler owns the lanes and the looks.
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -13,11 +12,11 @@ from deployd.config.app import App
 from deployd.config.digest import made_with, release_digest
 from deployd.config.running import Running
 from deployd.delivery import Delivery, Followed, Proposal
-from deployd.domain import AppState, Deploy, Health
+from deployd.domain import AppState, Deploy
 from deployd.errors import RequestRefused
 from deployd.goal import Head, Trigger, Wanted
 from deployd.housekeeping import Housekeeping
-from deployd.lane import Lane
+from deployd.lanes import Lanes
 from deployd.logs.log import printable
 from deployd.order.decide import last_known
 from deployd.order.look import WAITS, Looks
@@ -31,10 +30,7 @@ from deployd.present import Present
 from deployd.pruning import Pruned
 from deployd.status import Status
 from deployd.store.store import Store
-from deployd.watch.stage import Watched
 from deployd.wording import by_hand
-
-logger = logging.getLogger(__name__)
 
 _LONGEST_TITLE = 200
 
@@ -61,43 +57,20 @@ class Scheduler:
         self._source = source
         self._present = Present(source, store, models)
         self._pipeline = pipeline
-        self._aftermath = aftermath
         self._housekeeping = Housekeeping(running, store, aftermath, targets)
         self._targets = targets
-        self._lanes: dict[str, Lane] = {}
-        self._serving: dict[str, asyncio.Task[None]] = {}
-        self.looks = Looks(running, store, source, self._submit, waits, checks, models)
+        self.lanes = Lanes(running, store, pipeline, aftermath, targets)
+        self.looks = Looks(running, store, source, self.lanes.submit, waits, checks, models)
 
     async def serve(self) -> None:
         """Run the lanes and the looks."""
         await self._store.end_interrupted_steps()
-        async with asyncio.TaskGroup() as self._tasks:
-            self._running.tell(lambda _: self._open_lanes())  # a reload before this point changes no lane
-            self._open_lanes()
-            self._tasks.create_task(self.looks.serve())
-            self._tasks.create_task(self._housekeeping.forget())
+        async with asyncio.TaskGroup() as tasks:
+            self.lanes.open(tasks)
+            tasks.create_task(self.looks.serve())
+            tasks.create_task(self._housekeeping.forget())
             for name, target in self._targets.items():
-                self._tasks.create_task(target.watch(partial(self._changed, name)), name=f"watch {name}")
-
-    def _open_lanes(self) -> None:
-        """Open and close lanes so that they match the config. An app that left the config keeps serving without a lane."""
-        for name in self._lanes.keys() - {app.name for app in self._running.apps}:
-            del self._lanes[name]
-            self._serving[name].cancel()
-            logger.info("App %s is no longer in the config: it keeps serving until `deployd remove %s`", name, name)
-        for app in self._running.apps:
-            if (lane := self._lanes.get(app.name)) is None:
-                lane = self._lanes[app.name] = Lane(
-                    app,
-                    self._running,
-                    self._store,
-                    self._pipeline,
-                    self._aftermath,
-                    lambda one: self._targets[one.target],
-                )
-                before = self._serving.get(app.name)
-                self._serving[app.name] = self._tasks.create_task(_serve_after(before, lane), name=f"lane {app.name}")
-            lane.look()
+                tasks.create_task(target.watch(partial(self.lanes.changed, name)), name=f"watch {name}")
 
     async def accept(self, delivery: Delivery, followed: Sequence[Followed]) -> list[str]:
         """Store a delivery and ask for a look for the apps that follow its refs; returns their names. Raises Unavailable."""
@@ -129,7 +102,7 @@ class Scheduler:
             for app in known
         ]
         for deploy in await self._store.propose(wanted):
-            self._submit(deploy)
+            self.lanes.submit(deploy)
         return apps
 
     async def deploy(
@@ -164,7 +137,7 @@ class Scheduler:
             registered=registered,
         )
         deploy = await self._store.queue(wanted)
-        self._submit(deploy)
+        self.lanes.submit(deploy)
         return deploy
 
     async def rollback(self, name: str, to: int | None, by: str | None) -> Deploy:
@@ -177,7 +150,7 @@ class Scheduler:
                 hint = f"deployd deploy {name} makes one"
                 raise RequestRefused(409, f"{name} has no live release to go back from", hint=hint)
             to = state.live.standby
-        if state.at_rest and (lane := self._lanes.get(name)) is not None:
+        if state.at_rest and (lane := self.lanes.get(name)) is not None:
             why = by_hand("rolled back", by)
             if (back := await lane.behind.return_by_hand(to, why)) is not None:
                 return back
@@ -192,7 +165,7 @@ class Scheduler:
         wanted = goal.again(trigger=Trigger("rollback", by=by), target=app.target, rollback_to=goal.number)
         deploy = await self._store.queue(wanted)
         await self._store.record_image(deploy, goal.image)
-        self._submit(deploy)
+        self.lanes.submit(deploy)
         return deploy
 
     async def restart(self, name: str, by: str | None) -> Deploy:
@@ -210,7 +183,7 @@ class Scheduler:
         if deploy is None:
             what = f"a deploy of {name} is queued or in flight: it brings the current config too"
             raise RequestRefused(409, what, hint=f"deployd status {name} shows it")
-        self._submit(deploy)
+        self.lanes.submit(deploy)
         return deploy
 
     def older_config(self, state: AppState) -> bool:
@@ -223,7 +196,7 @@ class Scheduler:
         deploy = await self._store.deploy(name, number)
         if deploy is None:
             raise RequestRefused(404, f"there is no deploy {name}/{number}", hint=f"deployd history {name} shows them")
-        lane = self._lanes.get(name)
+        lane = self.lanes.get(name)
         if lane is not None and lane.cancel(number, by):
             return deploy
         if deploy.status is Status.QUEUED:
@@ -241,7 +214,7 @@ class Scheduler:
         """Keep deploys queued, or resume: then the newest one runs."""
         self._app(name)
         await self._store.pause(name, paused=paused, by=by)
-        if (lane := self._lanes.get(name)) is not None:
+        if (lane := self.lanes.get(name)) is not None:
             lane.pause(paused=paused)
 
     async def scale(self, name: str, replicas: int, by: str | None) -> None:
@@ -261,7 +234,7 @@ class Scheduler:
 
     async def remove(self, name: str) -> None:
         """Remove an app that is no longer in the config from its targets."""
-        await self._housekeeping.remove(name, self._serving.get(name))
+        await self._housekeeping.remove(name, self.lanes.serving(name))
 
     async def prune(self, name: str | None, *, dry_run: bool) -> Sequence[Pruned]:
         """Remove what is beyond `[retention]` now, of one app or of all, or say what would go. Raises RequestRefused 404."""
@@ -279,40 +252,8 @@ class Scheduler:
         registered = await self._present.registered(app)
         return await plan(app, named, registered, self._source, self._store, self._pipeline, self.looks.ask_checks)
 
-    def _submit(self, deploy: Deploy) -> None:
-        if (lane := self._lanes.get(deploy.app)) is not None:
-            lane.submit(deploy)
-
     def _app(self, name: str) -> App:
         if (app := self._running.app(name)) is None:
             known = ", ".join(sorted(app.name for app in self._running.apps)) or "none"
             raise RequestRefused(404, f"there is no app {name}", hint=f"configured apps: {known}")
         return app
-
-    def health(self, name: str, number: int) -> Health | None:
-        """How the live release `number` of an app was when it was last compared with what serves; None when it never was."""
-        return lane.keeper.health(number) if (lane := self._lanes.get(name)) is not None else None
-
-    def watched(self, name: str, number: int) -> Watched | None:
-        """The watch of the live release `number` of an app, while it goes on."""
-        found = lane.behind.watched if (lane := self._lanes.get(name)) is not None else None
-        return found if found is not None and found.number == number else None
-
-    def unhealthy(self) -> Mapping[str, Health]:
-        """The apps whose live release is not `ok`, and how it is."""
-        found = {name: lane.keeper.latest for name, lane in self._lanes.items()}
-        return {name: health for name, health in found.items() if health is not None and health.state != "ok"}
-
-    def _changed(self, target: str, app: str | None) -> None:
-        """Compare soon: the serving release of an app, or of any app of the target, may have changed."""
-        for name in self._lanes if app is None else self._lanes.keys() & {app}:
-            if self._lanes[name].app.target == target:
-                self._lanes[name].behind.look()
-                self._lanes[name].keeper.look()
-
-
-async def _serve_after(before: asyncio.Task[None] | None, lane: Lane) -> None:
-    """Serve a lane after an earlier lane of the same app has ended."""
-    if before is not None:
-        await asyncio.wait({before})
-    await lane.serve()

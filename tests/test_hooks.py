@@ -76,7 +76,7 @@ async def test_a_hook_after_the_switch_runs_once_though_a_daemon_that_starts_fol
     state = await daemon.store.state("iris")
     assert state.live is not None
     assert state.live.number == live.number
-    await daemon.scheduler._aftermath.follow(daemon.config.app[0], state.live, daemon.config.retention, none_in_flight)
+    await daemon.aftermath.follow(daemon.config.app[0], state.live, daemon.config.retention, none_in_flight)
     assert (tmp_path / "told").read_text().count("after") == 1
 
 

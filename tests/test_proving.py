@@ -184,7 +184,7 @@ async def test_an_app_that_cannot_run_twice_cannot_be_proven(tmp_path: Path) -> 
         assert refused.value.status == 409
         wanted = Wanted("iris", commit, MAIN, Trigger("manual"), prove=True)  # it was queued before the config changed
         queued = await daemon.store.queue(wanted)
-        daemon.scheduler._submit(queued)
+        daemon.scheduler.lanes.submit(queued)
         failed = await daemon.becomes(queued, Status.FAILED)
         assert "it cannot run twice" in failed.reason
         assert failed.steps == ()

@@ -1,90 +1,26 @@
-"""The scheduler over a real store and real lanes; deploys go live at once unless a test holds them."""
+"""What is asked of the scheduler, over a real store and real lanes."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from itertools import count
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from deployd.config.daemon import Config
-from deployd.config.file import parse
-from deployd.config.running import Running
 from deployd.delivery import Delivery, Followed, Push
-from deployd.domain import Deploy, Image
-from deployd.errors import RequestRefused, Unavailable
-from deployd.events import Events
+from deployd.domain import Deploy
+from deployd.errors import RequestRefused
 from deployd.goal import Head, Skip, Trigger, Wanted
-from deployd.ports.target import Target
-from deployd.scheduler import Scheduler
 from deployd.status import Status
-from deployd.store.database import Database
-from deployd.store.store import Store
-from tests.desk import MAIN, REPO, settings
-from tests.fakes import FakeSource
-from tests.lanes import A, B, C, Cleaning, ScriptedAftermath, ScriptedPipeline, World, becomes, for_ever
+from tests.desk import MAIN, REPO
+from tests.lanes import A, B, C, for_ever
+from tests.scheduling import Desk, a_desk, delivery_of
 from tests.works import works
-
-_GUIDS = count(1)
-
-
-def _config(*names: str) -> Config:
-    return parse(settings(*names))
-
-
-class Desk:
-    """A scheduler and what it works with: the apps iris and rose of one repository."""
-
-    def __init__(self, store: Store, events: Events) -> None:
-        self.store, self.events = store, events
-        self.running = Running(_config("iris", "rose"))
-        self.source = FakeSource({REPO: {}})
-        self.world = World()
-        self.pipeline = ScriptedPipeline(store, self.world)
-        targets = {"docker": cast("Target", self.world)}
-        aftermath = ScriptedAftermath()
-        self.scheduler = Scheduler(self.running, store, self.source, self.pipeline, aftermath, targets)
-
-    async def becomes(self, deploy: Deploy | str, *statuses: Status) -> Deploy:
-        return await becomes(self.store, self.events, deploy, *statuses)
-
-    async def pushed(self, commit: str, *apps: str) -> list[str]:
-        """The remote has a new head, and the forge tells of it; the names that are answered."""
-        self.source.remotes[REPO][MAIN] = commit
-        return await self.scheduler.accept(*_delivery(commit, *apps))
-
-    async def deployed(self, commit: str) -> Deploy:
-        """A deploy by hand of a new head, which is live."""
-        self.source.remotes[REPO][MAIN] = commit
-        deploy = await self.becomes(await self.scheduler.deploy("iris", commit, "ada"), Status.LIVE)
-        await self.store.record_image(deploy, Image("deployd/iris", commit, f"sha256:{commit}"))
-        return deploy
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Scheduler]:
-        task = asyncio.create_task(self.scheduler.serve())
-        async with asyncio.timeout(20):
-            await self.source.asked.get()  # the first look: all lanes stand
-        try:
-            yield self.scheduler
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-        assert task.cancelled(), task.exception()
-
-
-def _delivery(commit: str, *apps: str) -> tuple[Delivery, list[Followed]]:
-    push = Push("example.com/acme/iris", MAIN, commit)
-    return Delivery("github", str(next(_GUIDS)), "push"), [Followed(push, apps or ("iris",))]
 
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    events = Events()
-    async with Database(tmp_path / "db") as database:
-        yield Desk(Store(database, events), events)
+    async with a_desk(tmp_path) as made:
+        yield made
 
 
 async def test_a_delivery_deploys_every_app_that_follows_its_ref(desk: Desk) -> None:
@@ -97,14 +33,8 @@ async def test_a_delivery_deploys_every_app_that_follows_its_ref(desk: Desk) -> 
         await desk.becomes("rose/2", Status.LIVE)
 
 
-async def test_deploys_queued_before_a_restart_are_taken_up(desk: Desk) -> None:
-    await desk.store.queue(Wanted("iris", A, MAIN, Trigger("manual")))
-    async with desk.serving():
-        await desk.becomes("iris/1", Status.LIVE)
-
-
 async def test_a_look_that_was_owed_before_a_restart_is_taken(desk: Desk) -> None:
-    delivery, followed = _delivery(A)
+    delivery, followed = delivery_of(A)
     await desk.store.accept(delivery, followed)
     desk.source.remotes[REPO][MAIN] = A
     async with desk.serving():
@@ -113,7 +43,7 @@ async def test_a_look_that_was_owed_before_a_restart_is_taken(desk: Desk) -> Non
     assert (await desk.store.state("iris")).owed_since is None
 
 
-async def test_a_redelivery_reaches_the_apps_of_all_refs_of_the_delivery(desk: Desk) -> None:
+async def test_a_redelivery_reaches_the_apps_of_all_refs_of_thedelivery_of(desk: Desk) -> None:
     dev = "refs/heads/dev"
     followed = [Followed(Push("x", MAIN, A), ("iris",)), Followed(Push("x", dev, B), ("rose",))]
     await desk.store.accept(Delivery("bitbucket", "g", "push"), followed)
@@ -214,86 +144,6 @@ async def test_a_queued_deploy_and_one_in_flight_can_be_cancelled(desk: Desk) ->
         await desk.pipeline.began.get()
         await scheduler.cancel("iris", 2)
         await desk.becomes("iris/2", Status.CANCELLED)
-
-
-async def test_an_app_that_is_gone_from_the_config_serves_on_until_it_is_removed(desk: Desk) -> None:
-    async with desk.serving() as scheduler:
-        await desk.deployed(A)
-        with pytest.raises(RequestRefused, match="still in the config"):
-            await scheduler.remove("iris")
-        desk.running.replace(_config("rose"))
-        assert (await desk.store.state("iris")).live is not None
-        assert desk.world.removed == []
-        await scheduler.remove("iris")
-        assert desk.world.removed == ["iris"]
-        assert (await desk.store.state("iris")).live is None
-        with pytest.raises(RequestRefused, match="no app lily"):
-            await scheduler.remove("lily")
-
-
-async def test_a_reload_takes_up_a_new_app(desk: Desk) -> None:
-    async with desk.serving():
-        desk.running.replace(_config("iris", "rose", "lily"))
-        await desk.pushed(A, "lily")
-        await desk.becomes("lily/1", Status.LIVE)
-
-
-async def test_an_app_that_comes_back_waits_until_its_former_lane_is_done(desk: Desk) -> None:
-    cleaning = Cleaning()
-    async with desk.serving():
-        desk.pipeline.scripts[A] = cleaning
-        await desk.pushed(A)
-        await desk.pipeline.began.get()
-        desk.running.replace(_config("rose"))
-        desk.running.replace(_config("iris", "rose"))
-        await cleaning.begun.wait()
-        del desk.pipeline.scripts[A]
-        cleaning.let_end.set()
-        await desk.becomes("iris/1", Status.LIVE)
-
-
-async def test_an_app_is_removed_after_the_clean_up_of_its_lane(desk: Desk) -> None:
-    cleaning = Cleaning()
-    async with desk.serving() as scheduler:
-        desk.pipeline.scripts[A] = cleaning
-        await desk.pushed(A)
-        await desk.pipeline.began.get()
-        desk.running.replace(_config("rose"))
-        await cleaning.begun.wait()
-        removing = asyncio.create_task(scheduler.remove("iris"))
-        await desk.store.known_apps()
-        assert desk.world.removed == []
-        cleaning.let_end.set()
-        await removing
-        assert desk.world.removed == ["iris"]
-
-
-async def test_an_app_that_runs_where_this_daemon_reaches_nothing_is_not_forgotten(desk: Desk) -> None:
-    async with desk.serving() as scheduler:
-        live = await desk.deployed(A)
-        await desk.store.record_target(live, "kubernetes")
-        desk.running.replace(_config("rose"))
-        with pytest.raises(RequestRefused, match="ran on kubernetes"):
-            await scheduler.remove("iris")
-        assert (await desk.store.state("iris")).live is not None
-        assert desk.world.removed == []
-
-
-async def test_old_deliveries_that_cannot_be_forgotten_now_stay_for_another_day(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = asyncio.Event()
-
-    async def refusing(older_than: float) -> int:
-        assert older_than == desk.running.config.retention.deliveries
-        asked.set()
-        raise Unavailable("the database is locked")
-
-    monkeypatch.setattr(desk.store, "forget_deliveries", refusing)
-    async with desk.serving():
-        await asked.wait()
-        await desk.pushed(A)
-        await desk.becomes("iris/1", Status.LIVE)
 
 
 async def test_a_decided_commit_is_deployed_though_a_reload_stops_the_look(

@@ -87,14 +87,14 @@ class Works:
         parts = Parts(store, self.logs, self.source, self.builder, targets, lambda _app: self.gates, made)
         self.pipeline = Pipeline(parts, instance="test", builder=self.config.builder, registry=None)
         watch = Watch(targets, self.source, parts.gates)
-        aftermath = Aftermath(store, self.logs, targets, self.builder, self.config.builder.cache_bytes, watch)
+        self.aftermath = Aftermath(store, self.logs, targets, self.builder, self.config.builder.cache_bytes, watch)
         self.checks = FakeChecks()
         self.scheduler = Scheduler(
             running=self.running,
             store=store,
             source=self.source,
             pipeline=self.pipeline,
-            aftermath=aftermath,
+            aftermath=self.aftermath,
             targets=targets,
             waits=(0.01, 0.01),
             checks=self.checks,

@@ -173,12 +173,12 @@ async def remove(app: str, services: Given) -> None:
 
 
 def _watched(services: Services, state: AppState) -> WatchedAnswer | None:
-    found = services.scheduler.watched(state.app, state.live.number) if state.live is not None else None
+    found = services.scheduler.lanes.watched(state.app, state.live.number) if state.live is not None else None
     return WatchedAnswer.model_validate(found) if found is not None else None
 
 
 def _health(services: Services, state: AppState) -> HealthAnswer | None:
-    if state.live is None or (health := services.scheduler.health(state.app, state.live.number)) is None:
+    if state.live is None or (health := services.scheduler.lanes.health(state.app, state.live.number)) is None:
         return None
     return HealthAnswer.model_validate(health)
 

@@ -63,7 +63,7 @@ async def readyz(services: Given) -> Response:
     """
     parts = dict(await services.readiness.parts(services.config, services.store, services.targets))
     parts |= _unseen(services.scheduler.looks.troubled())
-    if broken := [f"{name} ({health.detail})" for name, health in sorted(services.scheduler.unhealthy().items())]:
+    if broken := [f"{name} ({health.detail})" for name, health in sorted(services.scheduler.lanes.unhealthy().items())]:
         parts["apps"] = f"{WARNING}unhealthy: {'; '.join(broken)}"
     if late := await _late(services):
         parts["reports"] = f"{WARNING}{late}"
@@ -112,7 +112,7 @@ async def app_badge(app: str, services: Given) -> Response:
     if services.config.find(app) is None:
         raise RequestRefused(404, f"there is no app {app}")
     newest, state = await services.store.newest_to_serve(app), await services.store.state(app)
-    health = services.scheduler.health(app, state.live.number) if state.live is not None else None
+    health = services.scheduler.lanes.health(app, state.live.number) if state.live is not None else None
     picture = badge(app, state, newest, health)
     headers = {"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
     return Response(picture, media_type="image/svg+xml", headers=headers)

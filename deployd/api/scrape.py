@@ -80,7 +80,7 @@ def _show(services: Services, state: AppState) -> None:
 
 
 def _show_live(services: Services, state: AppState, live: Deploy) -> None:
-    health = services.scheduler.health(state.app, live.number)
+    health = services.scheduler.lanes.health(state.app, live.number)
     serves = health is None or health.state in {"ok", "unready"}
     metrics.LIVE_INFO.labels(state.app, live.commit).set(int(serves))
     if state.live_since is not None:

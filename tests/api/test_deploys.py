@@ -78,7 +78,7 @@ async def compared(daemon: Desk, number: int, state: str = "ok") -> Health:
     """How the live release of iris is, once it was found to be in that state."""
     async with asyncio.timeout(20):
         while True:
-            health = daemon.scheduler.health("iris", number)
+            health = daemon.scheduler.lanes.health("iris", number)
             if health is not None and health.state == state:
                 return health
             await asyncio.sleep(0.01)
