@@ -1,7 +1,7 @@
-"""The HTTP API as typed calls: for the command line, the demo, tests, and whoever scripts deployd in Python.
+"""The client of deployd: for the command line, the demo, tests, and whoever scripts deployd in Python.
 
-Knows the API's answers and nothing of what is behind them. A refusal is a RequestRefused with the daemon's own words; a daemon
-that cannot be reached is Unavailable. What follows something over time survives a restart of the daemon.
+To the calls it adds what goes on for a while: logs, commands, and what follows something over time, which survives a restart of
+the daemon. Knows the API's answers and nothing of what is behind them.
 """
 
 import asyncio
@@ -11,31 +11,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any, BinaryIO, Self, TypeVar
-from urllib.parse import quote
+from typing import Any, TypeVar
 
-from deployd.address import default_url
-from deployd.api.answers import (
-    DeliveriesAnswer,
-    DeliveryAnswer,
-    DeployAnswer,
-    DeploysAnswer,
-    DiffAnswer,
-    NotifyTestAnswer,
-    PruneAnswer,
-    ReloadAnswer,
-    VersionAnswer,
-)
-from deployd.api.states import AppAnswer, AppsAnswer, DescribeAnswer, PlanAnswer, TrafficAnswer
-from deployd.asking import Asking
+from deployd.api.answers import DeliveryAnswer, DeployAnswer
+from deployd.api.states import AppAnswer
+from deployd.calls import Calls, path_of
 from deployd.errors import RequestRefused, Unavailable
 from deployd.following import Patience, events_of
 from deployd.logs.sgr import without_colours
 from deployd.terminal import Size
 
 _TEXT, _LINES, _EVENTS = "text/plain", "application/x-ndjson", "text/event-stream"
-_MARKDOWN = "text/markdown"
 _SILENCE_SECONDS = 45.0  # three heartbeats
 _AGAIN_SECONDS = 0.5
 _OF_ONE_APP = frozenset({"deploy.status", "step", "gate", "look", "trouble", "health"})
@@ -51,7 +37,7 @@ class TerminalName:
     name: str
 
 
-class Client:
+class Client(Calls):
     """Speaks to the daemon at `url` (`unix://PATH`, http or https); use as an async context manager.
 
     `patience`: seconds that a follower waits for a daemon that has gone away to come back; `away` is told when that begins.
@@ -65,99 +51,9 @@ class Client:
         patience: float = 60.0,
         away: Callable[[Unavailable], object] | None = None,
     ) -> None:
-        self._asking = Asking(default_url() if url is None else url, token)
+        super().__init__(url, token)
         self._patience = patience
         self._away = away
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._asking.close()
-
-    async def apps(self) -> list[AppAnswer]:
-        """Every app."""
-        return (await self._asking.get(AppsAnswer, "/api/v1/apps")).apps
-
-    async def app(self, app: str) -> AppAnswer:
-        """One app."""
-        return await self._asking.get(AppAnswer, _path(app))
-
-    async def traffic(self, app: str, last: str = "1h") -> TrafficAnswer:
-        """The traffic that the gateway counted for an app."""
-        return await self._asking.get(TrafficAnswer, _path(app, "traffic"), {"last": last})
-
-    async def history(self, app: str, limit: int = 50, before: int | None = None) -> DeploysAnswer:
-        """The app's deploys, newest first."""
-        asked = {"limit": limit} | ({"before": before} if before is not None else {})
-        return await self._asking.get(DeploysAnswer, _path(app, "deploys"), asked)
-
-    async def show(self, app: str, number: int) -> DeployAnswer:
-        """One deploy with its steps."""
-        return await self._asking.get(DeployAnswer, _path(app, "deploys", number))
-
-    async def report(self, app: str, number: int) -> str:
-        """The whole record of a deploy, as one page in Markdown."""
-        async with self._asking.stream("GET", _path(app, "deploys", number, "report"), _MARKDOWN) as response:
-            return b"".join([block async for block in response.aiter_bytes()]).decode()
-
-    async def deploy(
-        self, app: str, commit: str | None = None, *, rebuild: bool = False, accept_changes: bool = False
-    ) -> DeployAnswer:
-        """Ask for a deploy of a SHA, branch or tag; None means the head of what the app watches. `rebuild`: build it anew;
-        `accept_changes`: other predictions are expected."""
-        asked = {"commit": commit, "rebuild": rebuild} | ({"accept_changes": True} if accept_changes else {})
-        return await self._asking.post(DeployAnswer, _path(app, "deploys"), asked)
-
-    async def prove(self, app: str, commit: str | None = None, *, rebuild: bool = False) -> DeployAnswer:
-        """Ask that all gates are asked of a SHA, branch or tag, and that it is never switched to."""
-        body = {"commit": commit, "rebuild": rebuild, "prove": True}
-        return await self._asking.post(DeployAnswer, _path(app, "deploys"), body)
-
-    async def rollback(self, app: str, to: int | None = None) -> DeployAnswer:
-        """Ask to go back to release `to`, or to the one before."""
-        return await self._asking.post(DeployAnswer, _path(app, "rollback"), {"to": to})
-
-    async def restart(self, app: str) -> DeployAnswer:
-        """Ask to roll the present config out with the image of the live release."""
-        return await self._asking.post(DeployAnswer, _path(app, "restart"))
-
-    async def cancel(self, app: str, number: int) -> DeployAnswer:
-        """Stop a deploy."""
-        return await self._asking.post(DeployAnswer, _path(app, "deploys", number, "cancel"))
-
-    async def pause(self, app: str) -> AppAnswer:
-        """Let the app's deploys wait."""
-        return await self._asking.post(AppAnswer, _path(app, "pause"))
-
-    async def resume(self, app: str) -> AppAnswer:
-        """Take them up again."""
-        return await self._asking.post(AppAnswer, _path(app, "resume"))
-
-    async def scale(self, app: str, replicas: int) -> AppAnswer:
-        """Let so many copies run."""
-        return await self._asking.post(AppAnswer, _path(app, "scale"), {"replicas": replicas})
-
-    async def describe(self, app: str) -> DescribeAnswer:
-        """The app with its containers or pods."""
-        return await self._asking.get(DescribeAnswer, _path(app, "describe"))
-
-    async def plan(self, app: str, commit: str | None = None) -> PlanAnswer:
-        """What deploying `commit` would do; None means the head of what the app follows."""
-        return await self._asking.get(PlanAnswer, _path(app, "plan"), {"commit": commit} if commit else {})
-
-    async def version(self) -> VersionAnswer:
-        """The version of the daemon."""
-        return await self._asking.get(VersionAnswer, "/")
-
-    async def delivery(self, guid: str) -> DeliveryAnswer:
-        """The outcome of a delivery, by its forge's GUID."""
-        return await self._asking.get(DeliveryAnswer, f"/api/v1/deliveries/{quote(guid, safe='')}")
-
-    async def deliveries(self, limit: int = 50, before: int | None = None) -> DeliveriesAnswer:
-        """The accepted deliveries, newest first."""
-        asked = {"limit": limit} | ({"before": before} if before is not None else {})
-        return await self._asking.get(DeliveriesAnswer, "/api/v1/deliveries", asked)
 
     async def answered(self, guid: str) -> DeliveryAnswer:
         """The outcome of a delivery, after waiting for the looks that it asked for."""
@@ -171,41 +67,6 @@ class Client:
                     return delivery
         raise AssertionError  # it goes on until then
 
-    async def diff(self, app: str, before: int, after: int) -> DiffAnswer:
-        """What differs between two deploys."""
-        return await self._asking.get(DiffAnswer, _path(app, "diff"), {"before": before, "after": after})
-
-    async def remove(self, app: str) -> None:
-        """Remove an app that is no longer in the config from its target."""
-        await self._asking.ask("DELETE", _path(app))
-
-    async def prune(self, app: str | None = None, *, dry_run: bool = False) -> PruneAnswer:
-        """Remove what is beyond the retention, or say what would go."""
-        return await self._asking.post(PruneAnswer, "/api/v1/prune", {"app": app, "dry_run": dry_run})
-
-    async def notify_test(self) -> NotifyTestAnswer:
-        """Let the daemon send a message to every URL of its [notify]; what became of each."""
-        return await self._asking.post(NotifyTestAnswer, "/api/v1/notify/test")
-
-    async def reload(self) -> ReloadAnswer:
-        """Let the daemon read its config again; the names of its apps, and what takes a restart."""
-        return await self._asking.post(ReloadAnswer, "/api/v1/reload")
-
-    async def ready(self) -> Mapping[str, str]:
-        """Part -> `ok`, `warning: ...`, or what is wrong with it."""
-        return await self._asking.parts()
-
-    async def backup(self, to: Path) -> int:
-        """Write a copy of the daemon's state to `to`; its size in bytes. An existing file is replaced when all has come."""
-        part = to.with_name(f"{to.name}.part")
-        size = 0
-        async with self._asking.stream("GET", "/api/v1/backup", "application/vnd.sqlite3") as response:
-            with _opened(part, to) as file:
-                async for block in response.aiter_bytes():
-                    size += file.write(block)
-        part.replace(to)
-        return size
-
     def log(
         self, app: str, number: int, *, follow: bool = False, start: int = 0, colours: bool = False
     ) -> AsyncGenerator[bytes]:
@@ -214,7 +75,7 @@ class Client:
         return blocks if colours else without_colours(blocks)
 
     async def _log(self, app: str, number: int, *, follow: bool, start: int) -> AsyncGenerator[bytes]:
-        path, position = _path(app, "deploys", number, "log"), start
+        path, position = path_of(app, "deploys", number, "log"), start
         patience = Patience(self._patience if follow else 0, self._away)
         while True:
             try:
@@ -243,7 +104,7 @@ class Client:
             asked["tail"] = tail
         if since is not None:
             asked["since"] = since.isoformat()
-        async with self._asking.stream("GET", _path(app, "log"), _TEXT, asked) as response:
+        async with self._asking.stream("GET", path_of(app, "log"), _TEXT, asked) as response:
             async for block in response.aiter_bytes():
                 yield block
 
@@ -253,7 +114,7 @@ class Client:
         """Run a command in the live release: its output as it comes, at last its exit code. With `size` it runs at a terminal of
         that size, whose name comes first."""
         body = {"command": list(command)} | ({"terminal": asdict(size)} if size is not None else {})
-        async with self._asking.stream("POST", _path(app, "exec"), _LINES, body=body) as response:
+        async with self._asking.stream("POST", path_of(app, "exec"), _LINES, body=body) as response:
             async for line in response.aiter_lines():
                 said = json.loads(line)
                 if "terminal" in said:
@@ -322,16 +183,3 @@ class Client:
         async with self._asking.stream("GET", "/api/v1/events", _EVENTS, asked, silence=_SILENCE_SECONDS) as response:
             async for event in events_of(response):
                 yield event
-
-
-def _opened(part: Path, to: Path) -> BinaryIO:
-    """The file `part`, which becomes `to` when it is complete; an error names the latter."""
-    try:
-        return part.open("wb")
-    except OSError as exc:
-        exc.filename = str(to)
-        raise
-
-
-def _path(app: str, *more: str | int) -> str:
-    return "/".join(["/api/v1/apps", quote(app, safe=""), *map(str, more)])
