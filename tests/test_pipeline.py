@@ -16,7 +16,8 @@ from deployd.ports.builder import BuildRequest
 from deployd.ports.log import Log
 from deployd.ports.source import Context
 from deployd.status import Status
-from tests.desk import MAIN, FakeBuilder
+from tests.adapters import FakeBuilder
+from tests.desk import MAIN
 from tests.works import Works, works
 
 

@@ -17,7 +17,8 @@ from deployd.pruning import Pruned, Pruner, freed, to_prune
 from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
-from tests.desk import MAIN, FakeBuilder
+from tests.adapters import FakeBuilder
+from tests.desk import MAIN
 
 A, B, C, D = "a" * 40, "b" * 40, "c" * 40, "d" * 40
 NONE = Retention.model_validate({"images": 0})

@@ -27,7 +27,8 @@ from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.watch.stage import Watch
-from tests.desk import MAIN, FakeBuilder, FakeTarget
+from tests.adapters import FakeBuilder, FakeTarget
+from tests.desk import MAIN
 from tests.fakes import FakeChecks, FakeModels
 from tests.source.repositories import Repository
 

@@ -18,7 +18,8 @@ from deployd.ports.gate import Candidate, Gate
 from deployd.ports.source import CommitFacts
 from deployd.recorded import Recorded
 from tests.contract.worlds import CLUSTER, ENGINE, World, world_on
-from tests.fakes import FakeContext, FakeProgress
+from tests.fake_target import FakeProgress
+from tests.fakes import FakeContext
 
 _URL = "/cgi-bin/predict"
 _ROWS = [(x, "FR" if x % 2 == 0 else "DE") for x in range(80)]

@@ -15,7 +15,8 @@ from deployd.goal import Trigger
 from deployd.ports.gate import Candidate
 from deployd.ports.target import Target
 from tests.contract.worlds import CLUSTER, ENGINE, World, world_on
-from tests.fakes import FakeLog, FakeProgress
+from tests.fake_target import FakeProgress
+from tests.fakes import FakeLog
 
 
 @pytest.fixture(params=["fake", ENGINE, CLUSTER])

@@ -23,7 +23,8 @@ from deployd.ports.target import Target
 from deployd.status import Status
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
-from tests.fakes import FakeMade, FakeProgress, FakeTarget
+from tests.fake_target import FakeProgress, FakeTarget
+from tests.fakes import FakeMade
 from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry
 

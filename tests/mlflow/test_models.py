@@ -23,7 +23,7 @@ from deployd.ports.builder import BuildRequest
 from deployd.ports.log import Log
 from deployd.ports.source import Context
 from deployd.status import Status
-from tests.desk import FakeBuilder
+from tests.adapters import FakeBuilder
 from tests.mlflow.receiver import receiver
 from tests.mlflow.relay import Relay, relay
 from tests.source.repositories import tar_of

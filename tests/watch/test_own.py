@@ -13,7 +13,8 @@ from deployd.watch.own import OwnVerdict
 from deployd.watch.requests import Baseline
 from deployd.watch.stage import OneWatch, Watch
 from tests.desk import REPO
-from tests.fakes import FakeLog, FakeSource, FakeTarget
+from tests.fake_target import FakeTarget
+from tests.fakes import FakeLog, FakeSource
 from tests.watch.test_stage import LIVE, OLD, Golden, Told
 
 

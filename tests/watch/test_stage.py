@@ -20,7 +20,8 @@ from deployd.watch.replays import Standby
 from deployd.watch.requests import Baseline
 from deployd.watch.stage import OneWatch, Watch
 from tests.desk import REPO
-from tests.fakes import FakeLog, FakeSource, FakeTarget
+from tests.fake_target import FakeTarget
+from tests.fakes import FakeLog, FakeSource
 
 LONG = Settings.model_validate({"for": "1h"})
 

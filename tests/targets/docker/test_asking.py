@@ -16,7 +16,8 @@ from deployd.ports.gate import Candidate
 from deployd.targets.docker.target import DockerTarget
 from deployd.terminal import Size, Terminal
 from tests.conftest import Leaks
-from tests.fakes import FakeMade, FakeProgress
+from tests.fake_target import FakeProgress
+from tests.fakes import FakeMade
 from tests.targets.docker.test_rollout import roll_out
 from tests.targets.docker.world import NAME, WEB, a_deploy, an_app, commit
 

@@ -21,7 +21,8 @@ from deployd.judge.traffic import Window
 from deployd.ports.gate import Candidate
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
-from tests.fakes import FakeMade, FakeProgress
+from tests.fake_target import FakeProgress
+from tests.fakes import FakeMade
 from tests.targets.docker.load import Load
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 

@@ -27,7 +27,8 @@ from deployd.ports.source import Context
 from deployd.targets.docker.target import DockerTarget
 from deployd.tasks import beside
 from tests.conftest import Leaks
-from tests.fakes import FakeLog, FakeMade, FakeProgress
+from tests.fake_target import FakeProgress
+from tests.fakes import FakeLog, FakeMade
 from tests.targets.docker.load import Load
 from tests.targets.docker.test_rollout import answer, roll_out
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit

@@ -15,7 +15,8 @@ from deployd.domain import Image
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
-from tests.fakes import FakeLog, FakeMade, FakeProgress
+from tests.fake_target import FakeProgress
+from tests.fakes import FakeLog, FakeMade
 from tests.gateway.certificate import made
 from tests.targets.docker.load import Load
 from tests.targets.docker.test_faults import answered_503, watched

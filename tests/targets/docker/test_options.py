@@ -9,7 +9,7 @@ from deployd.domain import Image
 from deployd.errors import ConfigError, RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
-from tests.fakes import FakeProgress
+from tests.fake_target import FakeProgress
 from tests.targets.docker.test_asking import execute
 from tests.targets.docker.world import NAME, a_deploy, an_app
 

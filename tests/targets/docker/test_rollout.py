@@ -14,7 +14,8 @@ from deployd.gates.ready import ReadyGate
 from deployd.ports.gate import Candidate
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
-from tests.fakes import FakeLog, FakeProgress
+from tests.fake_target import FakeProgress
+from tests.fakes import FakeLog
 from tests.targets.docker.load import Load
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 

@@ -16,7 +16,7 @@ from deployd.gates.ready import ReadyGate
 from deployd.gateway.sampling import LARGEST, SOCKET
 from deployd.recording.recordings import Recordings
 from deployd.targets.docker.target import DockerTarget
-from tests.fakes import FakeProgress
+from tests.fake_target import FakeProgress
 from tests.targets.docker.world import NAME, a_deploy, an_app
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

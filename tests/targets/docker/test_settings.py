@@ -20,7 +20,8 @@ from deployd.gates.ready import ReadyGate
 from deployd.gateway.text import Listeners, read, render
 from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
-from tests.fakes import FakeMade, FakeProgress
+from tests.fake_target import FakeProgress
+from tests.fakes import FakeMade
 from tests.targets.docker.load import Load
 from tests.targets.docker.test_faults import answered, watched
 from tests.targets.docker.test_frontends import certificate

@@ -8,7 +8,7 @@ from deployd.domain import Image
 from deployd.errors import RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
-from tests.fakes import FakeProgress
+from tests.fake_target import FakeProgress
 from tests.targets.docker import world
 
 

@@ -14,7 +14,8 @@ from deployd.domain import Image
 from deployd.errors import RolloutFailed
 from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
-from tests.fakes import FakeLog, FakeMade, FakeProgress
+from tests.fake_target import FakeProgress
+from tests.fakes import FakeLog, FakeMade
 from tests.targets.docker.test_rollout import answer
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 

@@ -12,7 +12,8 @@ from deployd.ports.gate import Candidate
 from deployd.targets.kubernetes.client import Cluster, Json
 from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.proof import PROOF, Proof, pod_of
-from tests.fakes import FakeLog, FakeProgress
+from tests.fake_target import FakeProgress
+from tests.fakes import FakeLog
 from tests.targets.kubernetes.api_server import ApiServer, a_list, lines, refuses, says
 from tests.targets.kubernetes.apps import IMAGE, a_deploy, an_app
 from tests.targets.kubernetes.test_deployment import PATH as DEPLOYMENT

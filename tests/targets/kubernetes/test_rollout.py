@@ -17,7 +17,7 @@ from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.manifests import MODEL
 from deployd.targets.kubernetes.releases import Record, Release, Releases
 from deployd.targets.kubernetes.rollout import Rollout
-from tests.fakes import FakeProgress
+from tests.fake_target import FakeProgress
 from tests.targets.kubernetes.api_server import ApiServer, refuses, says
 from tests.targets.kubernetes.apps import IMAGE, a_deploy, an_app
 from tests.targets.kubernetes.objects import NEW, OLD, a_condition, a_template
