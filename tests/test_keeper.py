@@ -5,27 +5,20 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
 
 import pytest
-from msgspec import structs
 
 from deployd.config.digest import release_digest
-from deployd.domain import Deploy, Health, Image
-from deployd.errors import RolloutFailed, Unavailable
+from deployd.domain import Health, Image
+from deployd.errors import RolloutFailed
 from deployd.events import Events
-from deployd.goal import Trigger, Wanted
 from deployd.keeper import Keeper
-from deployd.ports.target import Target
-from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
 from tests.desk import REPO
+from tests.keeping import LIVE, a_deploy_at, as_recorded, keeper_of
 from tests.lanes import A, B, World, away
 from tests.source.repositories import an_app
-
-ROLLING_OUT = (Status.BUILDING, Status.CHECKING, Status.ROLLING_OUT)
-LIVE = (*ROLLING_OUT, Status.LIVE)
 
 
 @pytest.fixture
@@ -41,147 +34,7 @@ def world() -> World:
 
 @pytest.fixture
 def keeper(store: Store, world: World) -> Keeper:
-    return Keeper(store, lambda _: cast("Target", world), lambda: an_app(REPO), lambda: 3600.0)
-
-
-async def _at(store: Store, *statuses: Status, commit: str = A, target: str = "docker") -> Deploy:
-    deploy = await store.queue(Wanted("iris", commit, "refs/heads/main", Trigger("push"), target=target))
-    for status in statuses:
-        deploy = await store.advance(deploy, status)
-    return deploy
-
-
-async def _now(store: Store, deploy: Deploy) -> Deploy:
-    found = await store.deploy(deploy.app, deploy.number)
-    assert found is not None
-    return structs.replace(found, steps=())
-
-
-async def test_a_switch_that_happened_is_recorded(store: Store, world: World, keeper: Keeper) -> None:
-    before = await _at(store, *LIVE)
-    deploy = await _at(store, *ROLLING_OUT, commit=B)
-    world.number = deploy.number
-    assert await keeper.recover() == await _now(store, deploy)
-    now = await _now(store, deploy)
-    assert (now.status, now.reason) == (Status.LIVE, "the switch was found done after a restart")
-    assert (await _now(store, before)).status is Status.RETIRED
-    assert world.restored == []
-
-
-@pytest.mark.parametrize("statuses", [(Status.BUILDING,), (Status.BUILDING, Status.CHECKING), ROLLING_OUT])
-async def test_a_deploy_that_was_cut_off_before_its_switch_is_queued_again(
-    store: Store, world: World, keeper: Keeper, statuses: tuple[Status, ...]
-) -> None:
-    live = await _at(store, *LIVE)
-    deploy = await _at(store, *statuses, commit=B)
-    world.number = live.number
-    assert await keeper.recover() == await _now(store, live)
-    now = await _now(store, deploy)
-    assert (now.status, now.reason) == (Status.QUEUED, "interrupted by a restart")
-    assert world.restored == []
-
-
-async def test_a_deploy_that_was_checked_is_not_taken_for_live_though_its_candidate_answers(
-    store: Store, world: World, keeper: Keeper
-) -> None:
-    deploy = await _at(store, Status.BUILDING, Status.CHECKING)
-    await store.begin_step(deploy, "candidate")
-    world.number = deploy.number
-    assert await keeper.recover() is None
-    assert (await _now(store, deploy)).status is Status.QUEUED
-
-
-async def _watched(store: Store) -> Deploy:
-    """A release that is live and watched; iris/1 stands by for it."""
-    await _at(store, *LIVE)
-    return await store.advance(await _at(store, *ROLLING_OUT, commit=B), Status.LIVE, watched=True)
-
-
-@pytest.mark.parametrize("serves", [1, 2])
-async def test_a_return_that_was_begun_is_finished_wherever_the_traffic_goes(
-    store: Store, world: World, keeper: Keeper, serves: int
-) -> None:
-    bad = await _watched(store)
-    await store.begin_return(bad, "5 of 9 requests failed")
-    world.number = serves
-    live = await keeper.recover()
-    assert live is not None
-    assert (live.number, world.number, world.restored) == (1, 1, [])
-    now = await _now(store, bad)
-    assert (now.status, now.reason) == (Status.REVERTED, "5 of 9 requests failed")
-
-
-async def test_a_return_that_was_begun_ends_where_what_stands_by_cannot_serve(
-    store: Store, world: World, keeper: Keeper
-) -> None:
-    bad = await _watched(store)
-    await store.begin_return(bad, "5 of 9 requests failed")
-    world.number, world.refused = 2, [RolloutFailed("iris/1 does not start")]
-    live = await keeper.recover()
-    assert live is not None
-    assert (live.number, live.returning, world.number) == (2, "", 2)
-
-
-async def test_traffic_that_no_return_has_moved_is_a_difference_like_any_other(
-    store: Store, world: World, keeper: Keeper
-) -> None:
-    bad = await _watched(store)
-    world.number = 1
-    live = await keeper.recover()
-    assert live is not None
-    assert (live.number, live.standby, world.restored) == (bad.number, 1, [bad.number])
-
-
-@pytest.mark.parametrize("serves", [None, 7])
-async def test_the_recorded_release_is_restored_where_it_does_not_serve(
-    store: Store, world: World, keeper: Keeper, serves: int | None
-) -> None:
-    live = await _at(store, *LIVE)
-    world.number = serves
-    await keeper.settle()
-    assert (world.restored, world.number) == ([live.number], live.number)
-
-
-async def test_a_release_that_cannot_be_restored_leaves_what_serves_instead(
-    store: Store, world: World, keeper: Keeper
-) -> None:
-    await _at(store, *LIVE)
-    world.number, world.refused = 7, [RolloutFailed("its image is gone")]
-    await keeper.settle()
-    assert (world.restored, world.number) == ([], 7)
-    assert not world.swept.is_set()
-
-
-async def test_a_target_that_is_away_while_a_release_is_restored_is_told(
-    store: Store, world: World, keeper: Keeper
-) -> None:
-    await _at(store, *LIVE)
-    world.refused = away()
-    with pytest.raises(Unavailable, match="the engine is away"):
-        await keeper.settle()
-
-
-async def test_a_release_on_a_former_target_is_left_to_the_deploy_that_follows_it(
-    store: Store, world: World, keeper: Keeper
-) -> None:
-    await _at(store, *LIVE, target="kubernetes")
-    await keeper.settle()
-    assert world.restored == []
-    assert not world.swept.is_set()
-
-
-async def test_without_a_release_what_a_deploy_left_half_made_goes(store: Store, world: World, keeper: Keeper) -> None:
-    await _at(store, Status.FAILED)
-    await keeper.settle()
-    assert world.swept.is_set()
-
-
-async def test_after_a_loss_of_the_state_no_deploy_gets_the_number_of_what_serves(
-    store: Store, world: World, keeper: Keeper
-) -> None:
-    world.number = 7
-    assert await keeper.recover() is None
-    assert (await _at(store)).number == 8
+    return keeper_of(store, world)
 
 
 @asynccontextmanager
@@ -210,9 +63,9 @@ async def _until(world: World, keeper: Keeper, number: int, state: str) -> Healt
 
 
 async def test_a_difference_that_nobody_told_of_is_found_at_the_next_comparison(store: Store, world: World) -> None:
-    live = await _at(store, *LIVE)
+    live = await a_deploy_at(store, *LIVE)
     world.number = live.number
-    keeper = Keeper(store, lambda _: cast("Target", world), lambda: an_app(REPO), lambda: 0.01)
+    keeper = keeper_of(store, world, 0.01)
     async with _kept(keeper):
         await world.compared.get()
         world.number = None
@@ -227,7 +80,7 @@ async def test_a_difference_is_logged_once_and_so_is_its_end(
     store: Store, world: World, keeper: Keeper, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    live = await _at(store, *LIVE)
+    live = await a_deploy_at(store, *LIVE)
     world.refused = [RolloutFailed("no space left")] * 3
     async with _kept(keeper):
         await _until(world, keeper, live.number, "ok")
@@ -243,7 +96,7 @@ async def test_when_the_image_is_gone_the_hint_names_a_usable_rollback(
     store: Store, world: World, keeper: Keeper, impatient: None
 ) -> None:
     for commit, number in ((A, 1), (B, 2), (A, 3)):
-        deploy = await _at(store, *LIVE, commit=commit)
+        deploy = await a_deploy_at(store, *LIVE, commit=commit)
         await store.record_image(deploy, Image("deployd/iris", str(number), f"sha256:{number}"))
     world.lost, world.refused = {"2"}, [RolloutFailed("the image of iris/3 is no longer on the engine")]
     await keeper.settle()
@@ -255,7 +108,7 @@ async def test_when_the_image_is_gone_the_hint_names_a_usable_rollback(
 async def test_a_target_that_is_away_makes_the_health_unknown_until_it_is_back(
     store: Store, world: World, keeper: Keeper, impatient: None
 ) -> None:
-    live = await _at(store, *LIVE)
+    live = await a_deploy_at(store, *LIVE)
     world.number, world.trouble = live.number, away(2)
     seen: list[str] = []
     async with _kept(keeper):
@@ -266,7 +119,7 @@ async def test_a_target_that_is_away_makes_the_health_unknown_until_it_is_back(
 
 
 async def test_a_release_that_is_not_ready_is_told_and_not_restored(store: Store, world: World, keeper: Keeper) -> None:
-    live = await _at(store, *LIVE)
+    live = await a_deploy_at(store, *LIVE)
     world.number, world.well = live.number, Health("unready", "/ready: 503")
     await keeper.settle()
     health = keeper.health(live.number)
@@ -278,7 +131,7 @@ async def test_a_release_that_is_not_ready_is_told_and_not_restored(store: Store
 async def test_a_deploy_that_changes_what_serves_ends_a_repair_and_none_begins_until_it_has_ended(
     store: Store, world: World, keeper: Keeper
 ) -> None:
-    live = await _at(store, *LIVE)
+    live = await a_deploy_at(store, *LIVE)
     world.slow = asyncio.Event()
     async with _kept(keeper):
         await world.restoring.wait()
@@ -296,7 +149,7 @@ async def test_a_deploy_that_changes_what_serves_ends_a_repair_and_none_begins_u
 async def test_the_health_of_another_release_is_not_reported_for_this_one(
     store: Store, world: World, keeper: Keeper
 ) -> None:
-    live = await _at(store, *LIVE)
+    live = await a_deploy_at(store, *LIVE)
     world.number = live.number
     await keeper.settle()
     assert keeper.health(live.number) == Health()
@@ -307,19 +160,19 @@ async def test_the_health_of_another_release_is_not_reported_for_this_one(
 async def test_a_release_that_was_made_anew_runs_with_the_present_config(
     store: Store, world: World, keeper: Keeper, anew: bool
 ) -> None:
-    live = await _at(store, *LIVE)
+    live = await a_deploy_at(store, *LIVE)
     await store.record_config(live, "old")
     world.made_anew = anew
     await keeper.settle()
-    assert (await _now(store, live)).config == (release_digest(an_app(REPO)) if anew else "old")
+    assert (await as_recorded(store, live)).config == (release_digest(an_app(REPO)) if anew else "old")
 
 
 async def test_a_difference_that_somebody_makes_again_and_again_is_repaired_less_often(
     store: Store, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deployd.keeper._IN_A_ROW", (0.0, 0.0, 3600.0))
-    live = await _at(store, *LIVE)
-    keeper = Keeper(store, lambda _: cast("Target", world), lambda: an_app(REPO), lambda: 0.001)
+    live = await a_deploy_at(store, *LIVE)
+    keeper = keeper_of(store, world, 0.001)
     async with _kept(keeper):
         for _ in range(3):
             world.number = None
@@ -336,12 +189,12 @@ async def test_the_release_of_a_deploy_that_ended_is_compared_at_once_though_the
     store: Store, world: World, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deployd.keeper._PAUSES", (3600.0,))
-    await _at(store, *LIVE)
+    await a_deploy_at(store, *LIVE)
     world.refused = [RolloutFailed("no space left")]
     async with _kept(keeper):
         await world.restoring.wait()
         await keeper.step_back()
-        live = await _at(store, *LIVE, commit=B)
+        live = await a_deploy_at(store, *LIVE, commit=B)
         world.number = live.number
         keeper.resume()
         await _until(world, keeper, live.number, "ok")
@@ -351,8 +204,8 @@ async def test_how_a_release_is_is_told_once_when_it_changes(tmp_path: Path, wor
     events = Events()
     async with Database(tmp_path / "db") as database:
         store = Store(database, events)
-        keeper = Keeper(store, lambda _: cast("Target", world), lambda: an_app(REPO), lambda: 3600.0)
-        live = await _at(store, *LIVE)
+        keeper = keeper_of(store, world)
+        live = await a_deploy_at(store, *LIVE)
         after = events.latest
         for well in (Health(), Health(), Health("unready", "/ready: 503"), Health("unready", "/ready: 503"), Health()):
             world.number, world.well = live.number, well
