@@ -13,9 +13,9 @@ from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.terminal import Size, Terminal
 from tests.targets.kubernetes.api_server import Answer, ApiServer, a_list, refuses, says
 from tests.targets.kubernetes.apps import a_deploy, an_app
+from tests.targets.kubernetes.follower import APPS, CORE
 from tests.targets.kubernetes.objects import OLD, a_deployment, a_pod, a_replica_set
 from tests.targets.kubernetes.test_deployment import PATH
-from tests.targets.kubernetes.test_follow import APPS, CORE
 
 POD = "/api/v1/namespaces/ml/pods/iris-1"
 
