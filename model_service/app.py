@@ -78,7 +78,7 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
     manifest = service.manifest
     version = version_of("fastapi")
 
-    @app.get("/v2", response_model=schemas.Server, tags=["open inference protocol"])
+    @app.get("/v2", response_model=schemas.ServerMetadata, tags=["open inference protocol"])
     @app.get("/v2/", include_in_schema=False)
     async def server() -> Response:
         """The server, and the extensions that it supports."""

@@ -54,7 +54,7 @@ class ModelReady(BaseModel):
     ready: bool
 
 
-class Server(BaseModel):
+class ServerMetadata(BaseModel):
     """The protocol's server metadata."""
 
     name: str

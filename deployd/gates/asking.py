@@ -34,7 +34,7 @@ class Request(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """The answer to a request: `status`, the JSON in it (`value`) and how long it took. `fault` says why there is none: no answer
     (`status` 0), or one that is not JSON. `lost`: the connection ended before the answer came."""
 
@@ -56,7 +56,7 @@ class Asker:
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
-    async def ask(self, request: Request) -> Answer:
+    async def ask(self, request: Request) -> Response:
         """Send one request and read its answer whole."""
         content = None if request.body is None else json.dumps(request.body).encode()
         headers = _JSON if content is not None else None
@@ -65,19 +65,19 @@ class Asker:
             async with asyncio.timeout(ONE_ANSWER_SECONDS):
                 answer = await self._http.request(request.method, request.url, content=content, headers=headers)
         except TimeoutError:
-            return Answer(
+            return Response(
                 0, None, time.monotonic() - began, f"{request.url} gives no answer in {ONE_ANSWER_SECONDS:g} s"
             )
         except httpx.HTTPError as exc:
             why = str(exc) or type(exc).__name__
             lost = not isinstance(exc, httpx.ConnectError)
-            return Answer(0, None, time.monotonic() - began, f"{request.url} does not answer: {why}", lost)
+            return Response(0, None, time.monotonic() - began, f"{request.url} does not answer: {why}", lost)
         return _read(request, answer, time.monotonic() - began)
 
-    async def ask_all(self, requests: Sequence[Request], concurrency: int) -> list[Answer | None]:
+    async def ask_all(self, requests: Sequence[Request], concurrency: int) -> list[Response | None]:
         """The answers in the order of the requests, at most `concurrency` at once. None for those that were not sent any more,
         since too many before them got no answer."""
-        answers: list[Answer | None] = [None] * len(requests)
+        answers: list[Response | None] = [None] * len(requests)
         waiting, unanswered = iter(range(len(requests))), 0
 
         async def work() -> None:
@@ -100,19 +100,19 @@ async def asking(address: str, headers: Mapping[str, str]) -> AsyncIterator[Aske
         yield Asker(http)
 
 
-def _read(request: Request, answer: httpx.Response, seconds: float) -> Answer:
+def _read(request: Request, answer: httpx.Response, seconds: float) -> Response:
     try:
-        return Answer(answer.status_code, answer.json(), seconds)
+        return Response(answer.status_code, answer.json(), seconds)
     except ValueError:
         fault = f"the answer is not JSON: {answer.text[:80]!r}"
     except RecursionError:
         fault = "the answer is nested too deeply"
     if not answer.is_success:
         fault = f"{request.url} answers {answer.status_code}: {answer.text[:_LONGEST_SHOWN]}".rstrip(": \n")
-    return Answer(answer.status_code, None, seconds, fault)
+    return Response(answer.status_code, None, seconds, fault)
 
 
-def refusal(url: str, answer: Answer) -> str:
+def refusal(url: str, answer: Response) -> str:
     """The fault of an answer that is not 2xx or not JSON; empty when there is none."""
     if answer.fault or answer.ok:
         return answer.fault

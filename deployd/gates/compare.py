@@ -19,7 +19,7 @@ from deployd.config.gates import Compare
 from deployd.domain import Deploy, GateResult
 from deployd.errors import RolloutFailed
 from deployd.gates import files, golden_file
-from deployd.gates.asking import Answer, Asker, Request, asking, refusal
+from deployd.gates.asking import Asker, Request, Response, asking, refusal
 from deployd.gates.files import ImageReader
 from deployd.gates.golden import proof
 from deployd.gates.rules import Difference, Rule, Rules
@@ -57,7 +57,7 @@ class Asked:
     counts: Any = None
     tensors: bool = False
 
-    def read(self, answer: Answer) -> Any:
+    def read(self, answer: Response) -> Any:
         """The part of the answer that is compared."""
         return golden_file.tensors_of(answer.value) if self.tensors else answer.value
 
@@ -67,9 +67,9 @@ class Pair:
     """The answers of both to one request; `again` is the second one of the live release."""
 
     asked: Asked
-    live: Answer
-    again: Answer
-    candidate: Answer
+    live: Response
+    again: Response
+    candidate: Response
 
 
 class CompareGate:

@@ -14,7 +14,7 @@ from deployd.config.gates import Golden
 from deployd.domain import GateResult
 from deployd.errors import RolloutFailed
 from deployd.gates import files
-from deployd.gates.asking import Answer, Asker, asking, refusal
+from deployd.gates.asking import Asker, Response, asking, refusal
 from deployd.gates.files import ImageReader
 from deployd.gates.golden_file import Document, Exchange, exchanges, parse, tensors_of, unused_rule
 from deployd.gates.rules import Rule, Rules
@@ -95,7 +95,7 @@ def told(row: Mapping[str, Any], count: int) -> str:
     return f"case {row['case']} of {count}{name}: {row['text']}"
 
 
-async def _asked_again(asker: Asker, wanted: Proof, answers: list[Answer | None]) -> list[Answer | None]:
+async def _asked_again(asker: Asker, wanted: Proof, answers: list[Response | None]) -> list[Response | None]:
     """Cases that took too long beside others are asked once more, alone."""
     if wanted.latency is None:
         return answers
@@ -110,7 +110,7 @@ def _is_empty(expected: Any) -> bool:
     return isinstance(expected, dict) and all(_is_empty(inner) for inner in expected.values())
 
 
-def _row(wanted: Proof, position: int, answer: Answer) -> dict[str, Any] | None:
+def _row(wanted: Proof, position: int, answer: Response) -> dict[str, Any] | None:
     """The first fault of an answer; None when there is none."""
     case = wanted.asked[position]
     row: dict[str, Any] = {"case": position + 1} | ({"name": case.name} if case.name else {})
@@ -132,7 +132,7 @@ def _row(wanted: Proof, position: int, answer: Answer) -> dict[str, Any] | None:
     return None
 
 
-def _result(wanted: Proof, answers: Sequence[Answer | None], rows: list[dict[str, Any]]) -> GateResult:
+def _result(wanted: Proof, answers: Sequence[Response | None], rows: list[dict[str, Any]]) -> GateResult:
     count = len(answers)
     slowest = max(answer.seconds for answer in answers if answer is not None) * 1000
     figures: dict[str, Any] = {"cases": count, "wrong": len(rows), "slowest_ms": round(slowest, 1)}

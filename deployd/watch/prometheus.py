@@ -24,8 +24,8 @@ _REFUSED = frozenset({401, 403})
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer of a Prometheus: a number, or why there is none."""
+class QueryResult:
+    """What a query gave: a number, or why there is none."""
 
     number: float | None = None
     trouble: str = ""
@@ -77,7 +77,7 @@ class Query:
         last = " and ".join(f"{number:g}" for number in self._numbers[-_ENOUGH:])
         return f"Prometheus answers {last} to the query, at most {self._settings.at_most:g} is allowed"
 
-    async def _ask(self) -> Answer:
+    async def _ask(self) -> QueryResult:
         url, form = self._settings.url, {"query": self._settings.query, "timeout": f"{_TIMEOUT_SECONDS:g}s"}
         secure = url.startswith("https:")  # else no certificates are loaded, which takes 25 ms
         try:
@@ -85,9 +85,9 @@ class Query:
             async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS, verify=secure) as http:
                 answer = await http.post(f"{url}/api/v1/query", data=form, headers=headers)
         except ConfigError as exc:
-            return Answer(trouble=exc.message)
+            return QueryResult(trouble=exc.message)
         except httpx.HTTPError as exc:
-            return Answer(trouble=f"{url} does not answer: {str(exc) or type(exc).__name__}")
+            return QueryResult(trouble=f"{url} does not answer: {str(exc) or type(exc).__name__}")
         return read(answer.status_code, answer.content)
 
     def _headers(self) -> Mapping[str, str]:
@@ -97,41 +97,45 @@ class Query:
         return {**self._settings.headers, "Authorization": f"Bearer {token}"}
 
 
-def read(status: int, content: bytes) -> Answer:
+def read(status: int, content: bytes) -> QueryResult:
     """The number in an answer to `/api/v1/query`: exactly one finite sample."""
     try:
         said = json.loads(content)
     except ValueError:
         said = None
     if status in _REFUSED:
-        return Answer(trouble=f"it answers {status}: it needs a valid login: set token or headers")
+        return QueryResult(trouble=f"it answers {status}: it needs a valid login: set token or headers")
     if not isinstance(said, dict):
-        return Answer(trouble=f"the answer ({status}) is not from Prometheus")
+        return QueryResult(trouble=f"the answer ({status}) is not from Prometheus")
     if said.get("status") != "success" or status != 200:
         what = f"{said.get('errorType', 'error')}: {said.get('error', '')}"[:_LONGEST_SAID]
-        return Answer(trouble=f"the query fails ({status}): {what}".removesuffix(": "))
+        return QueryResult(trouble=f"the query fails ({status}): {what}".removesuffix(": "))
     data: Any = said.get("data")
     kind, result = (data.get("resultType"), data.get("result")) if isinstance(data, dict) else (None, None)
     try:
         return _sample(kind, result)
     except (TypeError, ValueError, LookupError):
-        return Answer(trouble=f"the answer is not from Prometheus: a {kind}")
+        return QueryResult(trouble=f"the answer is not from Prometheus: a {kind}")
 
 
-def _sample(kind: Any, result: Any) -> Answer:
+def _sample(kind: Any, result: Any) -> QueryResult:
     if kind == "scalar":
         return _number(result)
     if kind != "vector":
-        return Answer(trouble=f"the query gives a {kind}, and must give one number")
+        return QueryResult(trouble=f"the query gives a {kind}, and must give one number")
     if not result:
-        return Answer(trouble="the query gives nothing: no series matches it")
+        return QueryResult(trouble="the query gives nothing: no series matches it")
     if len(result) > 1:
-        return Answer(trouble=f"the query gives {len(result)} series, and must give one: sum(...) makes one of them")
+        return QueryResult(
+            trouble=f"the query gives {len(result)} series, and must give one: sum(...) makes one of them"
+        )
     return _number(result[0]["value"])
 
 
-def _number(pair: Any) -> Answer:
+def _number(pair: Any) -> QueryResult:
     number = float(pair[1])  # numbers come as text, also "NaN" and "+Inf"
     return (
-        Answer(number) if math.isfinite(number) else Answer(trouble=f"the query gives {pair[1]}, which is not a number")
+        QueryResult(number)
+        if math.isfinite(number)
+        else QueryResult(trouble=f"the query gives {pair[1]}, which is not a number")
     )
