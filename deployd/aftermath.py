@@ -77,7 +77,7 @@ class Aftermath:
                     log.write(f"the traffic returns: {reason}\n")
                     took = await return_traffic(reason, watching.results(log))
                     log.write(f"the traffic was back at {standby.name} {took:.3f} s after the verdict\n")
-                    await watching.look_again()
+                    await watching.measure_again()
                     await self._record(live, watching.results(log))
                     raise _Returned
                 await self._record(live, watching.results(log))

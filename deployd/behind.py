@@ -82,10 +82,10 @@ class Behind:
         if self._task is None or self._task.done():
             self._start(partial(self._aftermath.prune, self._app_now(), self._retention()))
 
-    def look(self) -> None:
-        """Something changed outside deployd: make a running watch check at once."""
+    def wake(self) -> None:
+        """Something changed outside deployd: let a running watch measure at once."""
         if self._watching is not None:
-            self._watching.look()
+            self._watching.wake()
 
     async def step_back(self) -> None:
         """A deploy is about to change what serves: end a watch. A return that has begun is done before this returns."""

@@ -65,7 +65,7 @@ class Keeper:
         """How the release was that was compared last; None when there was none."""
         return self._health[1] if self._health is not None else None
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """The serving release may have changed: compare soon."""
         self._asked.set()
 

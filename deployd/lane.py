@@ -83,7 +83,7 @@ class Lane:
         if (flight := self._flight) is not None and self._goes_first(deploy, flight.deploy):
             flight.stop("newer")
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """The config may have changed (a reload, the start): read the queue again, and see what the config asks for."""
         self._reconfigured = True
         self._wake.set()

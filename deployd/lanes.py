@@ -76,8 +76,8 @@ class Lanes:
         """Compare soon: the serving release of an app, or of any app of the target, may have changed."""
         for name in self._lanes if app is None else self._lanes.keys() & {app}:
             if self._lanes[name].app.target == target:
-                self._lanes[name].behind.look()
-                self._lanes[name].keeper.look()
+                self._lanes[name].behind.wake()
+                self._lanes[name].keeper.wake()
 
     def _match(self, tasks: asyncio.TaskGroup) -> None:
         """Open and close lanes so that they match the config. An app that left the config keeps serving without a lane."""
@@ -90,7 +90,7 @@ class Lanes:
                 lane = self._lanes[app.name] = self._lane(app)
                 before = self._serving.get(app.name)
                 self._serving[app.name] = tasks.create_task(_serve_after(before, lane), name=f"lane {app.name}")
-            lane.look()
+            lane.wake()
 
     def _lane(self, app: App) -> Lane:
         return Lane(

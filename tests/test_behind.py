@@ -72,7 +72,7 @@ async def test_the_keeper_does_not_repair_what_returns(bench: Bench) -> None:
     bench.aftermath.verdicts.put_nowait("bad")
     await bench.world.returning.wait()
     bench.world.number = None
-    bench.lane.keeper.look()
+    bench.lane.keeper.wake()
     await asyncio.sleep(0.05)
     assert bench.world.restored == []
     bench.world.slow.set()
@@ -153,6 +153,6 @@ async def test_a_reverted_head_is_not_tried_again_and_the_next_one_is(bench: Ben
     await _watched(bench)
     bench.aftermath.verdicts.put_nowait("bad")
     assert await bench.aftermath.followed.get() == 1
-    bench.lane.look()
+    bench.lane.wake()
     await bench.becomes(await bench.push(C), Status.LIVE)
     assert [deploy.status.value for deploy in await bench.store.deploys("iris")] == ["live", "reverted", "retired"]

@@ -138,7 +138,7 @@ async def test_a_deploy_that_changes_what_serves_ends_a_repair_and_none_begins_u
         world.restoring.clear()
         await keeper.step_back()
         world.slow.set()
-        keeper.look()
+        keeper.wake()
         await asyncio.sleep(0.05)
         assert (world.restored, world.restoring.is_set()) == ([], False)
         keeper.resume()

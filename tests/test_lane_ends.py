@@ -61,7 +61,7 @@ async def test_a_retry_waits_but_a_newer_deploy_begins_at_once(bench: Bench, mon
         while not taken.empty():
             taken.get_nowait()
         for _ in range(2):
-            bench.lane.look()
+            bench.lane.wake()
             assert await taken.get() == await bench.becomes(first, Status.QUEUED)
         second = await bench.push(B)
         await bench.becomes(second, Status.LIVE)

@@ -165,7 +165,7 @@ async def test_a_release_that_dies_is_restored_while_the_next_one_is_built(bench
         deploy = await bench.begins(B)
         bench.world.number = None
         bench.world.restoring.clear()
-        bench.lane.keeper.look()
+        bench.lane.keeper.wake()
         await bench.world.restoring.wait()
         held.go_on.set()
         await bench.becomes(deploy, Status.LIVE)
@@ -179,7 +179,7 @@ async def test_a_repair_under_way_does_not_outlive_the_cut_over_of_a_newer_relea
     async with bench.serving():
         deploy = await bench.begins(B)
         bench.world.number, bench.world.slow = None, asyncio.Event()
-        bench.lane.keeper.look()
+        bench.lane.keeper.wake()
         await bench.world.restoring.wait()
         held.go_on.set()
         await bench.becomes(deploy, Status.LIVE)
@@ -198,6 +198,6 @@ async def test_the_release_of_a_paused_app_is_kept_serving(bench: Bench) -> None
     async with bench.serving():
         await bench.aftermath.followed.get()
         bench.world.number = None
-        bench.lane.keeper.look()
+        bench.lane.keeper.wake()
         await bench.world.restoring.wait()
     assert bench.world.restored == [live.number]

@@ -25,7 +25,7 @@ from deployd.errors import ConfigError, DeploydError, Unavailable
 from deployd.forges.configured import references_of
 from deployd.gates.own import INSTALL, missing, programs_of
 from deployd.gates.scoring import unable
-from deployd.gateway.certificates import Certificate, look, prove
+from deployd.gateway.certificates import Certificate, prove, read
 from deployd.gateway.held_ports import held_ports
 from deployd.gateway.layout import gateway_name
 from deployd.gateway.neighbour import require_ours
@@ -175,7 +175,7 @@ def _certificates(config: Config) -> Iterator[Finding]:
     """What HAProxy would find in `gateway.certificates`, and the hosts that no certificate names."""
     if not config.gateway.tls or config.gateway.certificates is None:
         return
-    found = [prove(certificate) for certificate in look(config.gateway.certificates)]
+    found = [prove(certificate) for certificate in read(config.gateway.certificates)]
     yield from (_certificate(certificate) for certificate in found)
     for app in config.app:
         for host in app.gateway.hosts:

@@ -45,7 +45,7 @@ class Certificate:
         return host in self.hosts or f"*.{host.partition('.')[2]}" in self.hosts
 
 
-def look(directory: Path) -> list[Certificate]:
+def read(directory: Path) -> list[Certificate]:
     """The certificates in the directory, not yet proven; an unreadable file already has a fault."""
     try:
         if _has(directory):

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deployd.errors import Unavailable
-from deployd.gateway.certificates import Certificate, look, prove
+from deployd.gateway.certificates import Certificate, prove, read
 
 logger = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 10.0
+_READ_EVERY_SECONDS = 10.0
 
 
 class CertificateCopies:
@@ -42,9 +42,9 @@ class CertificateCopies:
         if self._source is None:
             self.digest = ""
             return
-        looked = look(self._source)
-        self._seen, before = _digest_of(looked), self._found
-        self._found = [prove(certificate) for certificate in looked]
+        present = read(self._source)
+        self._seen, before = _digest_of(present), self._found
+        self._found = [prove(certificate) for certificate in present]
         former, files = self._files(), dict[str, bytes]()
         for one in self._found:
             kept = _kept(former, one.name)
@@ -56,12 +56,12 @@ class CertificateCopies:
 
     def changed(self) -> bool:
         """Whether the source differs from what `refresh` found."""
-        return self._source is not None and _digest_of(look(self._source)) != self._seen
+        return self._source is not None and _digest_of(read(self._source)) != self._seen
 
     async def follow(self, notify: Callable[[], None]) -> None:
         """Call `notify` whenever the source has changed, until cancelled."""
         while self._source is not None:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_READ_EVERY_SECONDS)
             if await asyncio.to_thread(self.changed):
                 notify()
 

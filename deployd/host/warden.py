@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36  # of prctl
-_LOOK_S = 0.5
+_MEASURE_S = 0.5
 _AWAIT = {signal.SIGCHLD, signal.SIGTERM}
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _NOT_FOUND, _NOT_RUN, _KILLED = 127, 126, 137  # as a shell says it
@@ -39,7 +39,7 @@ def main(parent: int, limit: int, command: list[str]) -> int:
 
 def _become(command: list[str], limit: int) -> None:
     """Replace this process by the command."""
-    with suppress(OSError, ValueError):  # where that is forbidden, the memory is still looked at
+    with suppress(OSError, ValueError):  # where that is forbidden, the memory is still measured
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -56,7 +56,7 @@ def _until_it_ends(started: int, limit: int) -> int:
         while (status := _reap(started)) is not None:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
-        told = signal.sigtimedwait(_AWAIT, _LOOK_S)
+        told = signal.sigtimedwait(_AWAIT, _MEASURE_S)
         if told is not None and told.si_signo == signal.SIGTERM:
             return 128 + signal.SIGTERM
         if told is None and (used := sum(map(_memory, _descendants()))) > limit:

@@ -57,12 +57,12 @@ class CanaryJudge:
         self.steps: list[StepEnd] = []
         self._errors, self._refusals = Evidence(), Evidence()
         self._percent, self._began, self._settled = 0, Both(), Both()
-        self._looks: list[tuple[float, Both]] = []  # of this step
+        self._measured: list[tuple[float, Both]] = []  # of this step
         self._seen = Both()
 
     def begin_step(self, percent: int) -> None:
         """From now on `percent` of the requests are to go to the new release."""
-        self._percent, self._began, self._settled, self._looks = percent, self._seen, self._seen, []
+        self._percent, self._began, self._settled, self._measured = percent, self._seen, self._seen, []
         self._errors.begin_step()
         self._refusals.begin_step()
 
@@ -76,12 +76,12 @@ class CanaryJudge:
             return f"it errs more often than the old release: {_share(new)} against {_share(old)}"
         return None
 
-    def look(self, seen: Both, now: float, *, settling: bool) -> str | None:
+    def measure(self, seen: Both, now: float, *, settling: bool) -> str | None:
         """Like `tick`, but with durations, about once a second, at `now`; `settling`: the step has just begun. The reason to
         refuse."""
         reason = self.tick(seen)
         self._seen = seen
-        self._looks.append((now, seen))
+        self._measured.append((now, seen))
         if settling:
             self._settled = seen
         if reason is not None:
@@ -92,13 +92,13 @@ class CanaryJudge:
     def _durations_of_new(self, now: float) -> Histogram:
         """The new release's durations since the step has settled: a cold cache must not count as a slow model."""
         new = self._seen.new
-        came = [(int((now - at) * 1e6), new.requests - seen.new.requests) for at, seen in self._looks if at < now]
+        came = [(int((now - at) * 1e6), new.requests - seen.new.requests) for at, seen in self._measured if at < now]
         return with_waiting(new.minus(self._settled.new).latencies, new.waiting, came)
 
     def _durations_of_old(self, now: float) -> Histogram:
         """The old release's durations in this step. Waiting requests may still take any time."""
         old = self._seen.old
-        came = [(_ANY_TIME, old.requests - seen.old.requests) for at, seen in self._looks if at < now]
+        came = [(_ANY_TIME, old.requests - seen.old.requests) for at, seen in self._measured if at < now]
         return with_waiting(old.minus(self._began.old).latencies, old.waiting, came[-1:])
 
     def end_step(self) -> StepEnd:

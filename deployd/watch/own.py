@@ -21,7 +21,7 @@ class OwnVerdict:
         self._found: GateResult | None = None
         self._why = "the watch was over before its verdict"
 
-    async def look(self) -> str:
+    async def measure(self) -> str:
         """See Sign."""
         if self._found is None:
             try:

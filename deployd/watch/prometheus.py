@@ -44,7 +44,7 @@ class Query:
         self._running = 0
         self._trouble = "it was not asked"
 
-    async def look(self) -> str:
+    async def measure(self) -> str:
         """See Sign."""
         answer = await self._ask()
         if answer.number is None:

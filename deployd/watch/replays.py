@@ -28,7 +28,7 @@ class Replays:
         self._asked = self._failed = self._running = 0
         self._last: GateResult | None = None
 
-    async def look(self) -> str:
+    async def measure(self) -> str:
         """See Sign."""
         began = time.monotonic()
         result = await self._ask()

@@ -80,7 +80,7 @@ class Errors:
         self._before = before
         self._change = Change(usual_rate(before, max_error_rate))
 
-    async def look(self) -> str:
+    async def measure(self) -> str:
         """See Sign."""
         grown = await self._counted.grown()
         self._change.add(grown.requests, grown.bad)
@@ -117,7 +117,7 @@ class Errors:
 
 
 class Latency:
-    """Answers that take certainly longer than those of the release before: looked at in windows of ten seconds."""
+    """Answers that take certainly longer than those of the release before: measured in windows of ten seconds."""
 
     name = "latency"
 
@@ -132,7 +132,7 @@ class Latency:
         self._start = Traffic()
         self._found: Slower | None = None
 
-    async def look(self) -> str:
+    async def measure(self) -> str:
         """See Sign."""
         await self._counted.grown()
         now, seen = time.monotonic(), self._counted.seen

@@ -7,7 +7,7 @@ from deployd.ports.watching import Life, Lives
 
 
 class Restarts:
-    """Compares what runs now with the last look, so that each end is reported once."""
+    """Compares what runs now with the last measurement, so that each end is reported once."""
 
     name = "restarts"
 
@@ -16,14 +16,14 @@ class Restarts:
         self._ask = ask
         self._before: Lives = {}
         self._ends: list[str] = []
-        self._looks = 0
+        self._measured = False
 
-    async def look(self) -> str:
+    async def measure(self) -> str:
         """See Sign."""
         now = await self._ask()
         ends, self._before = ended_since(self._before, now), now
         self._ends += ends
-        self._looks += 1
+        self._measured = True
         return "; ".join(ends)
 
     def result(self) -> GateResult:
@@ -31,14 +31,14 @@ class Restarts:
         figures = {"ends": len(self._ends), "running": sum(not life.ended for life in self._before.values())}
         if self._ends:
             return GateResult(self.name, "failed", "; ".join(self._ends[:3]), figures, moment="after")
-        if not self._looks:
+        if not self._measured:
             return GateResult(self.name, "not_judged", "nothing could be seen", figures, moment="after")
         return GateResult(self.name, "passed", "nothing of it has ended", figures, moment="after")
 
 
 def ended_since(before: Lives, now: Lives) -> list[str]:
-    """The containers or pods that ended between two looks, and how. Removed ones are left out: the target reports those that
-    should be there."""
+    """The containers or pods that ended between two measurements, and how. Removed ones are left out: the target reports those
+    that should be there."""
     return [how for key, life in now.items() if (how := _ended(before.get(key), life))]
 
 

@@ -6,12 +6,12 @@ from deployd.domain import GateResult
 
 
 class Sign(Protocol):
-    """Looks at a release again and again, every `every` seconds. Each look may raise DeploydError: it is tried again."""
+    """Measures a release again and again, every `every` seconds. Each measurement may raise DeploydError: it is tried again."""
 
     name: str
     every: float
 
-    async def look(self) -> str:
+    async def measure(self) -> str:
         """Why the release cannot stay, with the figures; empty when nothing speaks against it."""
         ...
 

@@ -1,4 +1,4 @@
-"""The watch of a release after the switch, beside the one that stands by: signs are looked at until one is bad or time is over.
+"""The watch of a release after the switch, beside the one that stands by: signs are measured until one is bad or time is over.
 
 A bad sign returns the traffic, unless the release before fails as well: then the cause is not the release, and that is only told.
 What measures may fail (an engine that is away, a Prometheus that does not answer): then nothing is known, and it is asked again.
@@ -38,7 +38,7 @@ from deployd.watch.sign import Sign
 
 logger = logging.getLogger(__name__)
 
-_LAST_LOOK_SECONDS = 2.0
+_LAST_MEASUREMENT_SECONDS = 2.0
 # What ended so short a time before is taken to have ended for the same cause.
 _RECENT_SECONDS = 10.0
 
@@ -104,8 +104,8 @@ class OneWatch:
         self._both = ""  # why the release should have gone, when the one before failed as well
         self.watched = Watched(live.number, standby.number, datetime.now(UTC) + timedelta(seconds=self._length))
 
-    def look(self) -> None:
-        """Something changed outside deployd: look at once."""
+    def wake(self) -> None:
+        """Something changed outside deployd: measure at once."""
         for event in self._happened.values():
             event.set()
 
@@ -121,17 +121,17 @@ class OneWatch:
     async def run(self, tell: Tell) -> str:
         """Watch until the time is over or a sign is bad: why the release cannot stay, or empty."""
         async with beside(self._standing.follow()):
-            looking = (self._follow(sign, tell) for sign in self._signs)
-            _, reason = await first(self._over(), self._until_ordered(), *looking)
+            measuring = (self._follow(sign, tell) for sign in self._signs)
+            _, reason = await first(self._over(), self._until_ordered(), *measuring)
             return reason
 
-    async def look_again(self) -> None:
-        """Look at every sign once more: a container that ended shows first in the requests that failed."""
+    async def measure_again(self) -> None:
+        """Measure every sign once more: a container that ended shows first in the requests that failed."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_LOOK_SECONDS):
+            async with asyncio.timeout(_LAST_MEASUREMENT_SECONDS):
                 for sign in self._signs:
                     with suppress(DeploydError):
-                        await sign.look()
+                        await sign.measure()
 
     def results(self, log: Log) -> list[GateResult]:
         """The result of each sign so far, with secrets masked as in `log`. One that was bad while the release before failed as
@@ -154,12 +154,12 @@ class OneWatch:
         return await asyncio.shield(self._ordered)
 
     async def _follow(self, sign: Sign, tell: Tell) -> str:
-        """Look at one sign until it is bad and the release before is good."""
+        """Measure one sign until it is bad and the release before is good."""
         happened, blind = self._happened[sign.name], False
         while True:
             happened.clear()
             try:
-                reason = await sign.look()
+                reason = await sign.measure()
             except DeploydError as exc:
                 if not blind:
                     logger.warning("The watch of %s cannot check %s: %s", self._live.name, sign.name, exc)

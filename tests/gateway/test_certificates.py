@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from deployd.gateway.certificates import Certificate, look, prove
+from deployd.gateway.certificates import Certificate, prove, read
 from tests.gateway.certificate import made
 
 HOST = "a.example.com"
 
 
 def found(directory: Path) -> list[Certificate]:
-    return [prove(certificate) for certificate in look(directory)]
+    return [prove(certificate) for certificate in read(directory)]
 
 
 @pytest.fixture

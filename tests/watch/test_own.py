@@ -33,7 +33,7 @@ class Asked:
 async def test_the_gate_is_asked_until_its_first_verdict_which_stands() -> None:
     ask = Asked(None, GateResult("fairness", "failed", "gap 0.2", {"gap": 0.2}))
     sign = OwnVerdict("fairness", ask)
-    assert [await sign.look() for _ in range(3)] == ["", *["the fairness gate refused it: gap 0.2"] * 2]
+    assert [await sign.measure() for _ in range(3)] == ["", *["the fairness gate refused it: gap 0.2"] * 2]
     assert ask.times == 2
     assert sign.result() == GateResult("fairness", "failed", "gap 0.2", {"gap": 0.2}, moment="after")
 
@@ -41,7 +41,7 @@ async def test_the_gate_is_asked_until_its_first_verdict_which_stands() -> None:
 @pytest.mark.parametrize("verdict", ["passed", "warned", "not_judged"])
 async def test_a_verdict_that_is_no_refusal_is_recorded_and_returns_no_traffic(verdict: Any) -> None:
     sign = OwnVerdict("fairness", Asked(GateResult("fairness", verdict)))
-    assert await sign.look() == ""
+    assert await sign.measure() == ""
     assert sign.result() == GateResult("fairness", verdict, moment="after")
 
 
@@ -56,7 +56,7 @@ async def test_a_gate_that_cannot_be_run_is_not_judged_for_that_reason() -> None
 
     sign = OwnVerdict("fairness", ask)
     with pytest.raises(ConfigError):
-        await sign.look()
+        await sign.measure()
     assert sign.result().detail == "there is no command /nowhere"
 
 

@@ -97,15 +97,15 @@ class Server:
         writer.close()
 
 
-async def _asked(*answers: tuple[int, bytes], looks: int) -> tuple[list[str], Query]:
+async def _asked(*answers: tuple[int, bytes], times: int) -> tuple[list[str], Query]:
     async with Server(*answers).running() as server:
         settings = Prometheus(url=server.url, query="errors > bool 0", at_most=0.5)
         query = Query(settings, 30.0)
-        return [await query.look() for _ in range(looks)], query
+        return [await query.measure() for _ in range(times)], query
 
 
 async def test_two_answers_above_the_limit_running_are_enough() -> None:
-    said, query = await _asked((200, _vector("0.1")), (200, _vector("0.7")), (200, _vector("0.9")), looks=3)
+    said, query = await _asked((200, _vector("0.1")), (200, _vector("0.7")), (200, _vector("0.9")), times=3)
     assert said == ["", "", "Prometheus answers 0.7 and 0.9 to the query, at most 0.5 is allowed"]
     result = query.result()
     assert (result.verdict, result.moment) == ("failed", "after")
@@ -113,7 +113,7 @@ async def test_two_answers_above_the_limit_running_are_enough() -> None:
 
 
 async def test_one_answer_above_the_limit_is_a_warning() -> None:
-    said, query = await _asked((200, _vector("0.7")), (200, _vector("0.1")), looks=3)
+    said, query = await _asked((200, _vector("0.7")), (200, _vector("0.1")), times=3)
     assert said == [""] * 3
     assert (query.result().verdict, query.result().detail) == (
         "warned",
@@ -126,7 +126,7 @@ async def test_a_token_and_headers_go_with_the_query(monkeypatch: pytest.MonkeyP
     async with Server((200, _vector("0.1"))).running() as server:
         who = {"token": "env:PROMETHEUS_TOKEN", "headers": {"X-Scope-OrgID": "ml"}}
         query = Query(Prometheus(url=server.url, query="errors > bool 0", at_most=0.5, **who), 30.0)
-        await query.look()
+        await query.measure()
     assert {"authorization: bearer s3cret", "x-scope-orgid: ml"} <= set(server.heads[0].splitlines())
     assert query.result().verdict == "passed"
 
@@ -138,7 +138,7 @@ async def test_a_token_that_cannot_be_read_or_sent_is_the_cause_of_a_warning(
     if token is not None:
         monkeypatch.setenv("SOMEWHERE", token)
     query = Query(Prometheus(url="http://127.0.0.1:9", query="up", at_most=1, token="env:SOMEWHERE"), 30.0)
-    assert await query.look() == ""
+    assert await query.measure() == ""
     assert query.result().detail.startswith("the query gave no number: watch.prometheus.token: ")
 
 
@@ -148,19 +148,19 @@ def test_a_token_and_an_authorization_header_exclude_each_other() -> None:
 
 
 async def test_answers_at_the_limit_are_good() -> None:
-    said, query = await _asked((200, _vector("0.5")), looks=2)
+    said, query = await _asked((200, _vector("0.5")), times=2)
     assert said == ["", ""]
     assert query.result().verdict == "passed"
 
 
 async def test_an_error_between_two_high_answers_neither_counts_nor_clears() -> None:
-    said, _ = await _asked((200, _vector("0.7")), (503, b"busy"), (200, _vector("0.8")), looks=3)
+    said, _ = await _asked((200, _vector("0.7")), (503, b"busy"), (200, _vector("0.8")), times=3)
     assert said[:2] == ["", ""]
     assert said[2]
 
 
 async def test_a_query_that_never_gives_a_number_is_a_warning_with_the_cause() -> None:
-    said, query = await _asked((200, _vector()), looks=2)
+    said, query = await _asked((200, _vector()), times=2)
     assert said == ["", ""]
     assert query.result().verdict == "warned"
     assert query.result().detail == "the query gave no number: the query gives nothing: no series matches it"
@@ -168,7 +168,7 @@ async def test_a_query_that_never_gives_a_number_is_a_warning_with_the_cause() -
 
 async def test_a_prometheus_that_does_not_answer_is_a_warning() -> None:
     query = Query(Prometheus(url="http://127.0.0.1:9", query="up", at_most=1), 30.0)
-    assert await query.look() == ""
+    assert await query.measure() == ""
     assert query.result().detail.startswith("the query gave no number: http://127.0.0.1:9 does not answer: ")
 
 
@@ -179,8 +179,8 @@ async def test_a_real_prometheus_gives_numbers_and_says_what_is_none() -> None:
     with prometheus() as url:
         for text in ("up", "scalar(vector(3))", "vector(1/3)", "absent_metric", "vector(0)/0", two, "up[5s]", "up["):
             query = Query(Prometheus(url=url, query=text, at_most=0.5), 30.0)
-            looks = [await query.look() for _ in range(2)]
-            said[text] = looks[1] or query.result().detail.removeprefix("the query gave no number: ")
+            said_then = [await query.measure() for _ in range(2)]
+            said[text] = said_then[1] or query.result().detail.removeprefix("the query gave no number: ")
     assert said.pop("up[").startswith("the query fails (400): bad_data: ")
     assert said == {
         "up": "Prometheus answers 1 and 1 to the query, at most 0.5 is allowed",

@@ -20,13 +20,13 @@ class Answers:
         return self._results.pop(0) if len(self._results) > 1 else self._results[0]
 
 
-async def _looks(sign: Replays, count: int) -> list[str]:
-    return [await sign.look() for _ in range(count)]
+async def _measured(sign: Replays, count: int) -> list[str]:
+    return [await sign.measure() for _ in range(count)]
 
 
 async def test_two_failed_replays_in_a_row_fail_the_watch() -> None:
     sign = Replays(Answers(GOOD, BAD, BAD))
-    said = await _looks(sign, 3)
+    said = await _measured(sign, 3)
     assert said == ["", "", f"its golden answers were wrong 2 times in a row: {BAD.detail}"]
     result = sign.result()
     assert (result.verdict, result.moment, result.rows) == ("failed", "after", BAD.rows)
@@ -35,7 +35,7 @@ async def test_two_failed_replays_in_a_row_fail_the_watch() -> None:
 
 async def test_failed_replays_with_a_good_one_between_are_only_told() -> None:
     sign = Replays(Answers(BAD, GOOD, BAD, GOOD))
-    assert await _looks(sign, 4) == [""] * 4
+    assert await _measured(sign, 4) == [""] * 4
     result = sign.result()
     assert (result.verdict, result.detail) == (
         "warned",
@@ -45,13 +45,13 @@ async def test_failed_replays_with_a_good_one_between_are_only_told() -> None:
 
 async def test_good_replays_are_counted() -> None:
     sign = Replays(Answers(GOOD))
-    assert await _looks(sign, 5) == [""] * 5
+    assert await _measured(sign, 5) == [""] * 5
     assert (sign.result().verdict, sign.result().detail) == ("passed", "5 of 5 replays passed")
 
 
 async def test_a_release_that_is_not_asked_is_not_judged() -> None:
     sign = Replays(Answers(None))
-    assert await _looks(sign, 2) == ["", ""]
+    assert await _measured(sign, 2) == ["", ""]
     assert sign.result().verdict == "not_judged"
 
 

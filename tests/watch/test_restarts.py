@@ -1,4 +1,4 @@
-"""What ends of a release between two looks."""
+"""What ends of a release between two measurements."""
 
 from collections.abc import Sequence
 
@@ -50,25 +50,25 @@ def test_a_second_end_is_told_again() -> None:
 
 
 class Lived:
-    """What a target would say at each look."""
+    """What a target would say at each measurement."""
 
-    def __init__(self, *looks: Lives) -> None:
-        self._looks = list(looks)
+    def __init__(self, *lives: Lives) -> None:
+        self._lives = list(lives)
 
     async def __call__(self) -> Lives:
-        return self._looks.pop(0)
+        return self._lives.pop(0)
 
 
 async def test_a_release_whose_container_runs_on_has_passed() -> None:
     sign = Restarts(Lived(RUNS, RUNS))
-    assert [await sign.look(), await sign.look()] == ["", ""]
+    assert [await sign.measure(), await sign.measure()] == ["", ""]
     assert (sign.result().verdict, sign.result().moment) == ("passed", "after")
 
 
 async def test_one_end_is_enough_and_is_in_the_figures() -> None:
     sign = Restarts(Lived(RUNS, {"c1": Life("its container", "0 10:00", OOM)}))
-    assert await sign.look() == ""
-    assert await sign.look() == f"its container {OOM}"
+    assert await sign.measure() == ""
+    assert await sign.measure() == f"its container {OOM}"
     result = sign.result()
     assert (result.verdict, result.detail) == ("failed", f"its container {OOM}")
     assert result.figures == {"ends": 1, "running": 0}

@@ -42,17 +42,17 @@ async def not_ended() -> str:
 
 
 class Scripted:
-    """A sign that says at each look what the test has put in."""
+    """A sign that says at each measurement what the test has put in."""
 
     name = "scripted"
 
     def __init__(self, *said: str) -> None:
         self.every = 0.001
         self._said = list(said)
-        self.looks = asyncio.Semaphore(0)
+        self.measured = asyncio.Semaphore(0)
 
-    async def look(self) -> str:
-        self.looks.release()
+    async def measure(self) -> str:
+        self.measured.release()
         said = self._said.pop(0) if self._said else ""
         if said == "away":
             raise Unavailable("the engine is away")
@@ -93,11 +93,11 @@ async def test_a_watch_without_a_bad_sign_ends_after_its_time() -> None:
     settings = LONG.model_copy(update={"length": 0.05})
     sign = Scripted()
     assert await _one(sign, settings=settings).run(Told()) == ""
-    await asyncio.wait_for(sign.looks.acquire(), 1)
-    await asyncio.wait_for(sign.looks.acquire(), 1)
+    await asyncio.wait_for(sign.measured.acquire(), 1)
+    await asyncio.wait_for(sign.measured.acquire(), 1)
 
 
-async def test_a_sign_that_cannot_be_read_is_looked_at_again() -> None:
+async def test_a_sign_that_cannot_be_read_is_measured_again() -> None:
     assert await _one(Scripted("away", "away", "bad")).run(Told()) == "bad"
 
 
@@ -107,7 +107,7 @@ async def test_a_release_stays_while_the_one_before_fails_too_and_that_is_told_o
     run = asyncio.create_task(watching.run(told))
     await told.first.wait()
     for _ in range(5):
-        await sign.looks.acquire()
+        await sign.measured.acquire()
     assert not run.done()
     assert told.lines == ["its database is away; no return, since iris/1 fails too: answers 500"]
     (result,) = watching.results(FakeLog())
@@ -134,13 +134,13 @@ async def test_nobody_returns_at_once_to_what_does_not_run() -> None:
     await asyncio.wait({run})
 
 
-async def test_an_event_outside_lets_every_sign_look_at_once() -> None:
+async def test_an_event_outside_lets_every_sign_measure_at_once() -> None:
     sign = Scripted("", "exited with code 1")
     sign.every = 3600.0
     watching = _one(sign)
     run = asyncio.create_task(watching.run(Told()))
-    await sign.looks.acquire()
-    watching.look()
+    await sign.measured.acquire()
+    watching.wake()
     assert await run == "exited with code 1"
 
 
@@ -195,7 +195,7 @@ async def test_a_container_that_ends_returns_the_traffic() -> None:
     run = asyncio.create_task(watching.run(Told()))
     assert await watching.can_return()
     target.restart("iris", 2)
-    watching.look()
+    watching.wake()
     assert await run == "its container ended and was started again"
 
 
@@ -216,7 +216,7 @@ async def test_nothing_returns_when_both_ended_as_where_the_engine_is_started_an
     assert await watching.can_return()
     target.restart("iris", 1)
     target.restart("iris", 2)
-    watching.look()
+    watching.wake()
     await told.first.wait()
     again = "its container ended and was started again"
     assert told.lines == [f"{again}; no return, since iris/1 fails too: {again}"]

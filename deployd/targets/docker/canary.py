@@ -24,7 +24,7 @@ from deployd.tasks import uninterrupted
 
 NAME = "canary"
 
-_LOOK_EVERY = round(1 / TICK_SECONDS)  # ticks
+_MEASURE_EVERY = round(1 / TICK_SECONDS)  # ticks
 
 
 class Canary:
@@ -59,23 +59,27 @@ class Canary:
         self._heard = began = time.monotonic()
         tick = 0
         while time.monotonic() - began < self._app.gateway.step:
-            if tick % _LOOK_EVERY == 0:
+            if tick % _MEASURE_EVERY == 0:
                 await self._reach(self._gateway.lend(self._app.name, self._new, percent * 10))
             tick += 1
             await asyncio.sleep(max(0.0, began + tick * TICK_SECONDS - time.monotonic()))
-            reason = await self._look(settling=tick <= _LOOK_EVERY) if tick % _LOOK_EVERY == 0 else await self._glance()
+            reason = (
+                await self._measure(settling=tick <= _MEASURE_EVERY)
+                if tick % _MEASURE_EVERY == 0
+                else await self._count()
+            )
             if reason is not None:
                 await self._refuse(percent, reason)
 
-    async def _glance(self) -> str | None:
+    async def _count(self) -> str | None:
         """Count requests and errors. The reason to refuse the candidate, if there is one."""
         await self._reach(self._read(latencies=False))
         return self._judge.tick(self._seen)
 
-    async def _look(self, *, settling: bool) -> str | None:
+    async def _measure(self, *, settling: bool) -> str | None:
         """Count with durations, and report the step's progress. The reason to refuse the candidate, if there is one."""
         await self._reach(self._read(latencies=True))
-        reason = self._judge.look(self._seen, time.monotonic(), settling=settling)
+        reason = self._judge.measure(self._seen, time.monotonic(), settling=settling)
         await self._progress.tell(NAME, self._judge.progress())
         return reason
 

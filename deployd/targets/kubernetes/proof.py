@@ -176,7 +176,7 @@ class _Follower:
         try:
             async with asyncio.timeout(within):
                 while True:
-                    news, pod = self._news, self._look()
+                    news, pod = self._news, self._pod_now()
                     if pod is not None and _runs(pod):
                         return pod
                     await news.wait()
@@ -189,7 +189,7 @@ class _Follower:
         """RolloutFailed once the pod has ended or is gone, cannot start, or has failed to for `patience` seconds."""
         loop, since = asyncio.get_running_loop(), dict[tuple[str, str], float]()
         while True:
-            news, pod = self._news, self._look()
+            news, pod = self._news, self._pod_now()
             if pod is None and self.pod is not None and self._pods.fresh:
                 raise RolloutFailed("somebody removed its pod", hint="prove it again")
             symptoms, left = self._symptoms(), None
@@ -205,7 +205,7 @@ class _Follower:
                 async with asyncio.timeout(left):
                     await news.wait()
 
-    def _look(self) -> Json | None:
+    def _pod_now(self) -> Json | None:
         for informer in self.informers:
             if informer.failure is not None:
                 raise informer.failure

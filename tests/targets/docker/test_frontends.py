@@ -173,7 +173,7 @@ async def test_tls_ends_at_the_gateway(engine: str, instance: str, web: Image, t
 async def test_without_a_usable_certificate_only_https_is_closed_until_there_is_one(
     engine: str, instance: str, web: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployd.gateway.copies._LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("deployd.gateway.copies._READ_EVERY_SECONDS", 0.05)
     port, tls, directory = free_port(), free_port(), tmp_path / "certificates"
     directory.mkdir()
     (directory / "a.pem").write_text("notes")
@@ -194,7 +194,7 @@ async def test_a_renewed_certificate_is_taken_up_under_load_without_a_failed_req
     engine: str, instance: str, web: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As certbot renews: new files in an archive, then its links are turned to them."""
-    monkeypatch.setattr("deployd.gateway.copies._LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("deployd.gateway.copies._READ_EVERY_SECONDS", 0.05)
     port, tls, live, archive = free_port(), free_port(), tmp_path / "live" / HOST, tmp_path / "archive"
     archive.mkdir()
     live.mkdir(parents=True)

@@ -142,7 +142,7 @@ async def kept(
 @asynccontextmanager
 async def _running(keeper: Keeper, target: DockerTarget) -> AsyncIterator[None]:
     """As the daemon does it."""
-    tasks = [asyncio.create_task(target.watch(lambda _app: keeper.look())), asyncio.create_task(keeper.serve())]
+    tasks = [asyncio.create_task(target.watch(lambda _app: keeper.wake())), asyncio.create_task(keeper.serve())]
     try:
         yield
     finally:
@@ -212,7 +212,7 @@ async def test_a_switch_at_haproxy_that_is_not_ours_is_undone(kept: Kept) -> Non
         [f"set server {route.backend}/s{number} state maint" for number in range(1, len(route.slots) + 1)]
     )
     async with asyncio.timeout(30):
-        kept.keeper.look()
+        kept.keeper.wake()
         await answered(kept.port, commit(1))
 
 
@@ -220,7 +220,7 @@ async def test_a_release_that_does_not_get_ready_is_told_and_left_alone(kept: Ke
     before = kept.container["Id"]
     await kept.target.execute(kept.app, ["touch", "/tmp/unready"], _ignore)
     async with asyncio.timeout(30):
-        kept.keeper.look()
+        kept.keeper.wake()
         await until(lambda: kept.keeper.health(1) not in {None, Health()})
     health = kept.keeper.health(1)
     assert health is not None

@@ -95,7 +95,7 @@ async def kept(world: World, tmp_path: Path) -> AsyncIterator[Kept]:
 @asynccontextmanager
 async def _running(kept: Kept) -> AsyncIterator[None]:
     """As the daemon does it."""
-    watch = kept.world.target.watch(lambda _app: kept.keeper.look())
+    watch = kept.world.target.watch(lambda _app: kept.keeper.wake())
     tasks = [asyncio.create_task(watch), asyncio.create_task(kept.keeper.serve())]
     try:
         yield
@@ -149,7 +149,7 @@ async def test_a_scale_by_deployd_and_a_restart_do_what_they_say(kept: Kept) -> 
     await kept.world.target.scale(kept.app, 0)
     async with asyncio.timeout(60):
         await until(lambda: kept.world.deployment()["status"].get("replicas", 0) == 0)
-    kept.keeper.look()
+    kept.keeper.wake()
     await kept.well(1)
     assert kept.world.deployment()["spec"]["replicas"] == 0
     await kept.world.target.scale(kept.app, 1)
