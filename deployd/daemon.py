@@ -72,14 +72,14 @@ class Daemon:
 
         Raises ConfigError when the file is broken, or somebody refuses the config; then the old one stays.
         """
-        config, waiting = taken_up(self.services.running.config, await asyncio.to_thread(load, self.config_path))
+        config, needs_restart = taken_up(self.services.running.config, await asyncio.to_thread(load, self.config_path))
         if missing := {app.target for app in config.app} - self.services.targets.keys():
             raise ConfigError(f"the first app with target = {missing.pop()} needs a restart", hint="restart deployd")
         self.services.running.replace(config)
-        for key in waiting:
+        for key in needs_restart:
             logger.warning("%s has changed: that takes effect at the next restart", key)
         logger.info("Reloaded %s", self.config_path)
-        return waiting
+        return needs_restart
 
     def stop_taking(self) -> None:
         """Accept no more connections and end the streams. Requests in flight finish, so a delivery is still stored."""

@@ -52,11 +52,11 @@ class Ending:
 
 
 def ending(
-    deploy: Deploy, error: BaseException | None, asked: Asker | None, newest_waiting: int, by: str | None = None
+    deploy: Deploy, error: BaseException | None, asked: Asker | None, newest_queued: int, by: str | None = None
 ) -> Ending | None:
     """How `deploy` (as it is recorded now) ends; None when nothing is to be recorded any more.
 
-    `error` is what its task raised (None: nothing, or it was cancelled), `newest_waiting` the highest number that waits, or 0;
+    `error` is what its task raised (None: nothing, or it was cancelled), `newest_queued` the highest number that waits, or 0;
     `by` the person who asked to stop it.
     """
     if deploy.status.ended:
@@ -69,16 +69,16 @@ def ending(
         return Ending(Status.FAILED, error.message, error.hint, config_fault=isinstance(error, ConfigError))
     if error is not None:
         return Ending(Status.FAILED, f"a bug in deployd: {error!r}", "the daemon's log has the traceback")
-    return _stopped(deploy, asked, newest_waiting)
+    return _stopped(deploy, asked, newest_queued)
 
 
-def _stopped(deploy: Deploy, asked: Asker | None, newest_waiting: int) -> Ending:
+def _stopped(deploy: Deploy, asked: Asker | None, newest_queued: int) -> Ending:
     if asked == "stop":
         return Ending(Status.QUEUED, "deployd was stopped")
     if deploy.prove:
-        first = f"{deploy.app}/{newest_waiting} goes first"
-        return Ending(Status.QUEUED, first if newest_waiting else "stopped to let another deploy go first")
-    if newest_waiting > deploy.number:
-        reason = f"a newer deploy came: {deploy.app}/{newest_waiting}"
-        return Ending(Status.SUPERSEDED, reason, superseded_by=newest_waiting)
+        first = f"{deploy.app}/{newest_queued} goes first"
+        return Ending(Status.QUEUED, first if newest_queued else "stopped to let another deploy go first")
+    if newest_queued > deploy.number:
+        reason = f"a newer deploy came: {deploy.app}/{newest_queued}"
+        return Ending(Status.SUPERSEDED, reason, superseded_by=newest_queued)
     return Ending(Status.QUEUED, "the newer deploy was cancelled")

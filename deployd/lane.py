@@ -170,8 +170,8 @@ class Lane:
     async def _land(self, flight: Flight, *, stopping: bool = False) -> None:
         """Record how a flight ended, then do what follows; when stopping, the next start does that."""
         deploy = await self._store.deploy(flight.deploy.app, flight.deploy.number) or flight.deploy
-        error, waiting = flight.error(), await self._store.newest_waiting(deploy.app)
-        end = ending(deploy, error, flight.asked, waiting, flight.by)
+        error, queued = flight.error(), await self._store.newest_queued(deploy.app)
+        end = ending(deploy, error, flight.asked, queued, flight.by)
         status = deploy.status if end is None else end.status
         if end is not None:
             again = f"; trying again in {self._retry_later(deploy):.0f} s" if end.retry else ""
@@ -230,7 +230,7 @@ class Lane:
         flight = self._flight
         if flight is None or self._paused or self._starving():
             return False
-        return await self._store.newest_waiting(flight.deploy.app) > flight.deploy.number
+        return await self._store.newest_queued(flight.deploy.app) > flight.deploy.number
 
     def _compare_every(self) -> float:
         return max(_COMPARE_EVERY_S, len(self._running.apps) * _COMPARE_APART_S)

@@ -229,15 +229,15 @@ async def test_a_disk_that_is_full_does_not_keep_the_lane_from_stopping(
 async def test_a_database_that_is_held_while_a_deploy_ends_is_waited_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newest_waiting, refused = bench.store.newest_waiting, [Unavailable("the database is locked")]
+    newest_queued, refused = bench.store.newest_queued, [Unavailable("the database is locked")]
 
     async def refusing(app: str) -> int:
         if refused:
             raise refused.pop()
-        return await newest_waiting(app)
+        return await newest_queued(app)
 
     bench.pipeline.scripts[A] = failing(BuildFailed("no such base"))
-    monkeypatch.setattr(bench.store, "newest_waiting", refusing)
+    monkeypatch.setattr(bench.store, "newest_queued", refusing)
     async with bench.serving():
         await bench.becomes(await bench.push(A), Status.FAILED)
     assert refused == []

@@ -88,13 +88,13 @@ def _unseen(troubled: Mapping[str, Trouble]) -> dict[str, str]:
 async def _late(services: Given) -> str:
     """The reports that have waited for too long; empty when there are none."""
     try:
-        waiting = await services.reporting.waiting()
+        unsent = await services.reporting.unsent()
     except Unavailable:
         return ""  # the part `store` says so
     late = [
         f"{counted(one.count, 'report')} to {one.reporter} since {one.since:%Y-%m-%d %H:%M:%S} UTC"
         + (f": {why}" if why else "")
-        for one, why in waiting
+        for one, why in unsent
         if datetime.now(UTC) - one.since > _LATE
     ]
     return f"not told yet: {'; '.join(late)}" if late else ""
@@ -121,13 +121,13 @@ async def app_badge(app: str, services: Given) -> Response:
 @router.post("/api/v1/reload", dependencies=[RULES])
 async def reload(services: Given) -> ReloadAnswer:
     """Read the config file again; a wrong one is refused and the old config stays."""
-    waiting = await services.reload()
+    needs_restart = await services.reload()
     names = [app.name for app in services.config.app]
     older = [state.app for state in await services.store.states(names) if services.scheduler.older_config(state)]
     restarting = [app.name for app in services.config.app if app.name in older and app.on_config_change == "restart"]
     return ReloadAnswer(
         apps=names,
-        needs_restart=list(waiting),
+        needs_restart=list(needs_restart),
         older_config=[name for name in older if name not in restarting],
         restarting=restarting,
     )

@@ -54,9 +54,9 @@ async def scrape(services: Services) -> bytes:
     metrics.INFO.labels(importlib.metadata.version("deployd")).set(1)
     for state in states:
         _show(services, state)
-    for waiting, _ in await services.reporting.waiting():
-        metrics.REPORTS_WAITING.labels(waiting.reporter).set(waiting.count)
-        metrics.REPORTS_OLDEST.labels(waiting.reporter).set(_seconds(waiting.since, datetime.now(UTC)))
+    for unsent, _ in await services.reporting.unsent():
+        metrics.REPORTS_WAITING.labels(unsent.reporter).set(unsent.count)
+        metrics.REPORTS_OLDEST.labels(unsent.reporter).set(_seconds(unsent.since, datetime.now(UTC)))
     return generate_latest()
 
 

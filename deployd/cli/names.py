@@ -35,10 +35,10 @@ async def moving(client: Client, value: str) -> tuple[str, int]:
         return app, number
     if (in_flight := (await client.app(app)).in_flight) is not None:
         return app, in_flight.number
-    waiting = [one.number for one in (await client.history(app)).deploys if one.status is Status.QUEUED]
-    if not waiting:
+    queued = [one.number for one in (await client.history(app)).deploys if one.status is Status.QUEUED]
+    if not queued:
         raise RequestRefused(409, f"no deploy of {app} waits or is in flight", hint=f"deployd history {app} shows them")
-    return app, waiting[0]
+    return app, queued[0]
 
 
 async def commit_of(client: Client, value: str, commit: str | None) -> tuple[str, str | None]:

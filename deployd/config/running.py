@@ -54,15 +54,15 @@ class Running:
 def taken_up(old: Config, new: Config) -> tuple[Config, list[str]]:
     """The config to use after a reload, and the changed keys of `new` that need a restart and keep their old values."""
     sections: dict[str, Any] = {}
-    waiting: list[str] = []
+    needs_restart: list[str] = []
     for name in _AT_START:
         was, now = getattr(old, name), getattr(new, name)
         if was is None or now is None:
             sections[name] = was
-            waiting += [name] if was != now else []
+            needs_restart += [name] if was != now else []
             continue
         changed = [key for key in type(now).model_fields if getattr(was, key) != getattr(now, key)]
-        waiting += [f"{name}.{key}" for key in changed if f"{name}.{key}" not in _AT_ONCE]
+        needs_restart += [f"{name}.{key}" for key in changed if f"{name}.{key}" not in _AT_ONCE]
         at_once = {key: getattr(now, key) for key in changed if f"{name}.{key}" in _AT_ONCE}
         sections[name] = was.model_copy(update=at_once)
-    return new.model_copy(update=sections), waiting
+    return new.model_copy(update=sections), needs_restart

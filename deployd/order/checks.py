@@ -15,7 +15,7 @@ _SOONEST_S = 5.0
 _LATEST_S = 60.0
 
 
-class Waiting(NamedTuple):
+class WaitingHead(NamedTuple):
     """A head that waits for its checks: since when, and for which."""
 
     commit: str
@@ -34,9 +34,9 @@ class WaitingHeads:
     def __init__(self, checks: Checks | None) -> None:
         """`checks` is there if any app requires them."""
         self._checks = checks
-        self._of: dict[str, Waiting] = {}
+        self._of: dict[str, WaitingHead] = {}
 
-    def of(self, app: str) -> Waiting | None:
+    def of(self, app: str) -> WaitingHead | None:
         """The head of the app that waits; None when none does."""
         return self._of.get(app)
 
@@ -49,17 +49,17 @@ class WaitingHeads:
         """Forget the app's waiting head."""
         self._of.pop(app, None)
 
-    async def ask(self, app: App, head: Head) -> Waiting | None:
+    async def ask(self, app: App, head: Head) -> WaitingHead | None:
         """Why the head is to wait, and since when; None when its checks are green, or need not be. Changes nothing."""
         if app.require != "checks":
             return None
         assert self._checks is not None  # noqa: S101 - see __init__
         why = await self._checks.why_not_green(app, head.commit)
-        return Waiting(head.commit, self._since(app, head), why) if why else None
+        return WaitingHead(head.commit, self._since(app, head), why) if why else None
 
     def keep(self, app: App, head: Head, reason: str) -> None:
         """The head waits, and so does no other of the app."""
-        before, now = self._of.get(app.name), Waiting(head.commit, self._since(app, head), reason)
+        before, now = self._of.get(app.name), WaitingHead(head.commit, self._since(app, head), reason)
         if now != before:
             logger.info("%s: %s waits for its checks: %s", app.name, head.commit[:12], reason)
         self._of[app.name] = now

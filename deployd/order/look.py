@@ -14,7 +14,7 @@ from deployd.config.app import App
 from deployd.config.running import Running
 from deployd.domain import Deploy
 from deployd.goal import Head
-from deployd.order.checks import Waiting
+from deployd.order.checks import WaitingHead
 from deployd.order.repository import Repository, Trouble
 from deployd.ports.checks import Checks
 from deployd.ports.models import Models
@@ -79,13 +79,13 @@ class Looks:
         repository = self._repositories.get(_remote(configured)) if configured is not None else None
         return repository.troubles.get(app) if repository is not None else None
 
-    def waiting(self, app: str) -> Waiting | None:
+    def waiting(self, app: str) -> WaitingHead | None:
         """The head of the app that waits for its checks; None when none does."""
         configured = self._running.app(app)
         repository = self._repositories.get(_remote(configured)) if configured is not None else None
         return repository.waiting.of(app) if repository is not None else None
 
-    async def ask_checks(self, app: App, head: Head) -> Waiting | None:
+    async def ask_checks(self, app: App, head: Head) -> WaitingHead | None:
         """Why the head would wait for its checks; None when it would not. Nothing is remembered of that."""
         repository = self._repositories.get(_remote(app))
         return await repository.waiting.ask(app, head) if repository is not None else None

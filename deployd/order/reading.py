@@ -6,11 +6,11 @@ from msgspec import structs
 
 from deployd.config.app import App
 from deployd.goal import Head, Known, Skip, Wait
-from deployd.order.checks import Waiting
+from deployd.order.checks import WaitingHead
 from deployd.order.decide import Seen, decide, needs_commit, needs_diff
 from deployd.ports.source import Source
 
-Ask = Callable[[App, Head], Awaitable[Waiting | None]]
+Ask = Callable[[App, Head], Awaitable[WaitingHead | None]]
 """Asks for the checks of a head: since when it waits for them, None when they are green, or need not be."""
 
 

@@ -21,7 +21,7 @@ from deployd.reporters.news import Newsroom
 from deployd.reporters.notify import NotifyReporter
 from deployd.reporters.reporter import Refused, Reporter
 from deployd.reporters.sender import Sender
-from deployd.store.outbox import Waiting
+from deployd.store.outbox import Unsent
 from deployd.store.store import Store
 from deployd.tasks import stop, together
 
@@ -96,10 +96,10 @@ class Reporting:
             self._unsubscribed = False
         return not self._unsubscribed
 
-    async def waiting(self) -> Sequence[tuple[Waiting, str]]:
+    async def unsent(self) -> Sequence[tuple[Unsent, str]]:
         """The unsent reports of each reporter, and the reason if it is known. Raises Unavailable."""
         troubles: Mapping[str, str] = {one.reporter.name: one.trouble for one in self._senders}
-        return [(one, troubles.get(one.reporter, "")) for one in await self._store.reports_waiting()]
+        return [(one, troubles.get(one.reporter, "")) for one in await self._store.unsent_reports()]
 
     async def test(self, message: Message) -> Mapping[str, str]:
         """Send a message to every URL of [notify]; by its reference, why that failed, or nothing."""

@@ -256,10 +256,10 @@ def _number_above(connection: sqlite3.Connection, app: str, number: int) -> None
         "SET last_number = excluded.last_number",
         (app, number),
     )
-    waiting = "(SELECT number FROM deploys INDEXED BY waiting WHERE app = ?2 AND status = 'queued')"
+    queued = "(SELECT number FROM deploys INDEXED BY waiting WHERE app = ?2 AND status = 'queued')"
     for moved in (
-        f"UPDATE apps SET wanted_number = wanted_number + ?1 WHERE name = ?2 AND wanted_number IN {waiting}",
-        f"UPDATE looks SET number = number + ?1 WHERE app = ?2 AND number IN {waiting}",
+        f"UPDATE apps SET wanted_number = wanted_number + ?1 WHERE name = ?2 AND wanted_number IN {queued}",
+        f"UPDATE looks SET number = number + ?1 WHERE app = ?2 AND number IN {queued}",
         "UPDATE deploys SET number = number + ?1 WHERE app = ?2 AND status = 'queued'",
     ):
         connection.execute(moved, (number, app))

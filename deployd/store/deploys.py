@@ -20,12 +20,12 @@ from deployd.wording import by_hand
 
 logger = logging.getLogger(__name__)
 
-_QUEUED = (
+_QUEUE = (
     "INSERT INTO deploys (app, number, sha, ref, subject, author, trigger_kind, trigger_delivery, trigger_by, status, "
     "target, rollback_to, rebuild, prove, accept_changes, registered, created_at) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)"
 )
-_WAITING = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'"
+_QUEUED = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND status = 'queued'"
 
 
 class Brief(NamedTuple):
@@ -135,13 +135,13 @@ class Deploys(Table):
     async def latest_of(self, app: str, commit: str) -> Deploy | None:
         """The newest deploy of that commit, leaving out those that were superseded while queued."""
         begun = "SELECT * FROM deploys INDEXED BY by_commit WHERE app = ? AND sha = ? AND started_at IS NOT NULL"
-        waiting = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND sha = ? AND status = 'queued'"
-        query = f"{begun} UNION ALL {waiting} ORDER BY number DESC LIMIT 1"
+        queued = "SELECT * FROM deploys INDEXED BY waiting WHERE app = ? AND sha = ? AND status = 'queued'"
+        query = f"{begun} UNION ALL {queued} ORDER BY number DESC LIMIT 1"
         return next(iter(await self._all(query, (app, commit, app, commit))), None)
 
-    async def newest_waiting(self, app: str) -> int:
+    async def newest_queued(self, app: str) -> int:
         """The number of the newest queued deploy that is to serve, 0 when there is none."""
-        newest = f"{_WAITING} AND NOT prove ORDER BY number DESC LIMIT 1"
+        newest = f"{_QUEUED} AND NOT prove ORDER BY number DESC LIMIT 1"
         row = await self._database.read(lambda connection: connection.execute(newest, (app,)).fetchone())
         return row["number"] if row is not None else 0
 
@@ -155,7 +155,7 @@ def queue(connection: sqlite3.Connection, wanted: Wanted) -> Deploy:
     """Queue a deploy under the app's next number. The row is not read back, which saves time in a flood."""
     trigger, now, number = wanted.trigger, time.time(), last_number(connection, wanted.app) + 1
     connection.execute(
-        _QUEUED,
+        _QUEUE,
         (
             *(wanted.app, number, wanted.commit, wanted.ref, wanted.subject, wanted.author),
             *(trigger.kind, trigger.delivery, trigger.by, wanted.target, wanted.rollback_to),
@@ -207,9 +207,9 @@ def _take_newest(connection: sqlite3.Connection, app: str) -> tuple[Deploy | Non
     paused = connection.execute("SELECT paused FROM apps WHERE name = ?", (app,)).fetchone()
     if paused and paused[0]:
         return None, []
-    row = connection.execute(f"{_WAITING} AND NOT prove ORDER BY number DESC LIMIT 1", (app,)).fetchone()
+    row = connection.execute(f"{_QUEUED} AND NOT prove ORDER BY number DESC LIMIT 1", (app,)).fetchone()
     if row is None:
-        proof = connection.execute(f"{_WAITING} ORDER BY number LIMIT 1", (app,)).fetchone()
+        proof = connection.execute(f"{_QUEUED} ORDER BY number LIMIT 1", (app,)).fetchone()
         return (deploy_of(proof), []) if proof is not None else (None, [])
     older = connection.execute(
         "UPDATE deploys INDEXED BY waiting SET status = 'superseded', superseded_by = ?, finished_at = ?, reason = ? "

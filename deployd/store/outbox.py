@@ -17,7 +17,7 @@ from deployd.status import Status
 from deployd.store.rows import moment
 from deployd.store.table import Table
 
-MOST_WAITING = 1000
+MOST_UNSENT = 1000
 """The most reports that wait for one reporter; the oldest beyond them are dropped."""
 
 _NEXT = (
@@ -59,7 +59,7 @@ class Report(Struct, frozen=True):
     said: str = ""
 
 
-class Waiting(Struct, frozen=True):
+class Unsent(Struct, frozen=True):
     """The number of a reporter's unsent reports, and since when the oldest waits."""
 
     reporter: str
@@ -71,7 +71,7 @@ class Outbox(Table):
     """Each method is one short transaction."""
 
     async def subscribe(self, wanted: Mapping[str, Iterable[Status]]) -> None:
-        """From now on write reports of these statuses for these reporters. Reports for other reporters are dropped, and waiting
+        """From now on write reports of these statuses for these reporters. Reports for other reporters are dropped, and unsent
         ones are tried at once. Raises Unavailable."""
         rows = [(status.value, reporter) for reporter, statuses in wanted.items() for status in statuses]
 
@@ -90,7 +90,7 @@ class Outbox(Table):
             await self._database.write(work)
 
     async def owe_check(self, reporter: str, app: str, check: Check) -> None:
-        """Queue a check to be sent; it replaces a waiting state with the same `external_id`. Raises Unavailable."""
+        """Queue a check to be sent; it replaces an unsent one with the same `external_id`. Raises Unavailable."""
         row = (reporter, app, check.external_id, msgspec.json.encode(check).decode(), time.time(), reporter)
         query = (
             "INSERT OR REPLACE INTO outbox (reporter, app, about, body, written_at) "
@@ -149,7 +149,7 @@ class Outbox(Table):
         values = (time.time() + seconds, reporter, app)
         await self._write_until_done(lambda connection: connection.execute(query, values).rowcount)
 
-    async def drop_reports(self, reporter: str, older_than: float, most: int = MOST_WAITING) -> int:
+    async def drop_reports(self, reporter: str, older_than: float, most: int = MOST_UNSENT) -> int:
         """Drop reports that have waited for longer than that many seconds, and the oldest beyond `most`; the number dropped."""
         query = (
             "DELETE FROM outbox WHERE reporter = ?1 AND (written_at < ?2 OR id IN "
@@ -158,12 +158,12 @@ class Outbox(Table):
         values = (reporter, time.time() - older_than, most)
         return await self._write_until_done(lambda connection: connection.execute(query, values).rowcount)
 
-    async def reports_waiting(self) -> Sequence[Waiting]:
+    async def unsent_reports(self) -> Sequence[Unsent]:
         """The unsent reports of each reporter."""
         query = "SELECT reporter, count(*) AS count, min(written_at) AS since FROM outbox GROUP BY reporter"
         return await self._database.read(
             lambda connection: [
-                Waiting(row["reporter"], row["count"], _moment(row["since"])) for row in connection.execute(query)
+                Unsent(row["reporter"], row["count"], _moment(row["since"])) for row in connection.execute(query)
             ]
         )
 

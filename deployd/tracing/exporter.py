@@ -18,7 +18,7 @@ from deployd.tracing.spans import Span
 logger = logging.getLogger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_MOST_WAITING = 200
+_MOST_UNSENT = 200
 _THEIR_LOGGER = "opentelemetry"
 Send = Callable[[Sequence[Span]], bool]
 
@@ -35,7 +35,7 @@ class Exporter:
 
     def __init__(self, instance: str) -> None:
         self._instance = instance
-        self._waiting: queue.Queue[Sequence[Span] | None] = queue.Queue(_MOST_WAITING)
+        self._unsent: queue.Queue[Sequence[Span] | None] = queue.Queue(_MOST_UNSENT)
         self._away = False
         self._thread = threading.Thread(target=self._serve, name="traces", daemon=True)
         self._thread.start()
@@ -44,14 +44,14 @@ class Exporter:
         """Drop what waits, and let the thread end after the try that is under way."""
         with suppress(queue.Empty):
             while True:
-                self._waiting.get_nowait()
-        self._waiting.put(None)
+                self._unsent.get_nowait()
+        self._unsent.put(None)
         self._thread.join(wait)
 
     def send(self, spans: Sequence[Span]) -> None:
         """Queue the spans for sending. Does not wait."""
         try:
-            self._waiting.put_nowait(spans)
+            self._unsent.put_nowait(spans)
         except queue.Full:
             self._say_away("it is too slow")
 
@@ -62,7 +62,7 @@ class Exporter:
             logger.warning("No traces are sent: %s (docs/operations.md says how to install it)", exc)
             self._away = True  # that is all that is to be said
             return
-        while (spans := self._waiting.get()) is not None:
+        while (spans := self._unsent.get()) is not None:
             try:
                 taken, why = send(spans), "it refuses them"
             except Exception as exc:  # noqa: BLE001 - whatever it is, traces are not worth more than a line in the log

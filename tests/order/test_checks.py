@@ -11,7 +11,7 @@ import pytest
 from deployd.config.app import App
 from deployd.delivery import Delivery, Followed, Push
 from deployd.goal import Head
-from deployd.order.checks import Waiting, WaitingHeads
+from deployd.order.checks import WaitingHead, WaitingHeads
 from deployd.status import Status
 from tests.deliveries import AFTER, an_app
 from tests.desk import MAIN
@@ -129,7 +129,7 @@ async def test_the_time_counts_from_when_the_head_was_first_seen() -> None:
     checks.red[AFTER] = "test failed"
     second = await one.ask(app, HEAD)
     assert first is not None
-    assert second == Waiting(AFTER, first.since, "test failed")
+    assert second == WaitingHead(AFTER, first.since, "test failed")
     assert one.of("iris") == first  # to ask changes nothing
     one.keep(app, HEAD, "test failed")
     assert one.of("iris") == second
@@ -167,7 +167,7 @@ async def test_a_plan_tells_why_a_head_was_skipped_and_that_one_is_wanted_alread
 async def test_a_head_that_has_waited_for_long_is_asked_about_more_seldom(age: float, pause: float) -> None:
     one = WaitingHeads(FakeChecks())
     assert one.pause is None
-    one._of["iris"] = Waiting(AFTER, datetime.now(UTC) - timedelta(seconds=age), "")
+    one._of["iris"] = WaitingHead(AFTER, datetime.now(UTC) - timedelta(seconds=age), "")
     assert one.pause == pytest.approx(pause, abs=0.1)
-    one._of["rose"] = Waiting(AFTER, datetime.now(UTC), "")
+    one._of["rose"] = WaitingHead(AFTER, datetime.now(UTC), "")
     assert one.pause == pytest.approx(5, abs=0.1)

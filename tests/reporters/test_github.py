@@ -218,8 +218,8 @@ async def test_a_wrong_token_pauses_everything(hub: FakeGitHub, store: Store, ev
         assert await send_all(sender) == 900
         assert "401" in sender.trouble
         assert "ghp_" not in sender.trouble
-    (waiting,) = await store.reports_waiting()
-    assert waiting.since <= datetime.now(UTC)
+    (unsent,) = await store.unsent_reports()
+    assert unsent.since <= datetime.now(UTC)
 
 
 async def test_a_report_that_github_will_never_take_is_given_up(hub: FakeGitHub, store: Store, events: Events) -> None:
@@ -227,7 +227,7 @@ async def test_a_report_that_github_will_never_take_is_given_up(hub: FakeGitHub,
         await live(store, A)
         hub.faults.append(Fault(422, "No ref found for: aaaa"))
         await send_all(sender)
-    assert await store.reports_waiting() == []
+    assert await store.unsent_reports() == []
 
 
 async def test_a_redirect_within_the_host_is_followed_and_no_other(
@@ -373,7 +373,7 @@ async def test_an_app_elsewhere_is_not_told_to_github(hub: FakeGitHub, store: St
         await live(store, A)
         await send_all(sender)
     assert hub.asked == []
-    assert await store.reports_waiting() == []
+    assert await store.unsent_reports() == []
 
 
 @pytest.mark.parametrize("how", ["deployments", "statuses"])

@@ -28,5 +28,5 @@ async def test_a_kill_in_the_middle_of_a_report(hub: FakeGitHub, tmp_path: Path,
     events = Events()
     async with Database(path) as database, sender_to(hub, Store(database, events), events) as sender:
         await send_all(sender)
-        assert await Store(database, events).reports_waiting() == []
+        assert await Store(database, events).unsent_reports() == []
     assert hub.said() == ["iris: success"]

@@ -111,7 +111,7 @@ async def test_a_service_that_refuses_is_asked_again_and_its_url_stays_hidden(
         receiver.status = 200
         await send_all(sender)
     assert [one["title"] for one in receiver.got] == ["iris/1 is live"] * 2
-    assert await store.reports_waiting() == []
+    assert await store.unsent_reports() == []
     assert "hidden-token" not in caplog.text
 
 

@@ -79,7 +79,7 @@ async def test_a_deploy_is_shown_and_what_waited_for_a_right_token_is_told_after
         async with asyncio.timeout(10):
             await hub.refused.wait()
         assert hub.deployments == {}
-        assert [one.reporter for one, _ in await reporting.waiting()] == ["github"]
+        assert [one.reporter for one, _ in await reporting.unsent()] == ["github"]
         daemon.services.running.tell_prepared(reporting.prepare, reporting.use)
         daemon.services.running.replace(config_of(_settings(hub, "RIGHT")))
         await hub.until("iris: success")

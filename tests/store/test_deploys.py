@@ -54,7 +54,7 @@ async def test_proofs_wait_for_what_is_to_serve_and_are_taken_oldest_first(store
     proofs = [await store.queue(replace(wanted(commit), prove=True)) for commit in (A, B)]
     deploy = await store.queue(wanted(C))
     last = await store.queue(replace(wanted(A), prove=True))
-    assert await store.newest_waiting("iris") == deploy.number
+    assert await store.newest_queued("iris") == deploy.number
     taken = await store.take_newest("iris")
     assert taken is not None
     assert taken.number == deploy.number
@@ -174,10 +174,10 @@ async def test_the_latest_deploy_of_a_commit_is_queued_or_has_begun(store: Store
 
 
 async def test_the_number_of_the_newest_queued_deploy_is_known(store: Store) -> None:
-    assert await store.newest_waiting("iris") == 0
+    assert await store.newest_queued("iris") == 0
     for commit in (A, B):
         await store.queue(wanted(commit))
-    assert await store.newest_waiting("iris") == 2
+    assert await store.newest_queued("iris") == 2
 
 
 async def test_the_previous_release_is_the_last_one_with_another_commit(store: Store) -> None:

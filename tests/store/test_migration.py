@@ -143,7 +143,7 @@ async def test_the_migration_keeps_all_apps_and_their_numbers(store: Store) -> N
     assert await store.known_apps() == sorted(APPS)
     assert (await store.state("lily")).paused
     assert not (await store.state("iris")).paused
-    assert await store.newest_waiting("moss") == 1
+    assert await store.newest_queued("moss") == 1
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ async def _told(store: Store, reporter: str = "github") -> list[str]:
 
 async def test_nothing_is_kept_while_nobody_is_told(store: Store) -> None:
     await live(store, A)
-    assert await store.reports_waiting() == []
+    assert await store.unsent_reports() == []
 
 
 async def test_each_change_is_told_in_the_order_of_what_happened(store: Store) -> None:
@@ -128,11 +128,11 @@ async def test_an_app_that_is_refused_waits_and_holds_up_no_other(store: Store) 
     assert await _told(store) == ["iris/1 queued", "iris/2 queued"]
 
 
-async def test_waiting_reports_of_a_removed_reporter_are_dropped(store: Store) -> None:
+async def test_unsent_reports_of_a_removed_reporter_are_dropped(store: Store) -> None:
     await store.subscribe({"github": list(Status), "notify a": list(Status)})
     await queued(store, A)
     await store.subscribe({"notify a": list(Status)})
-    assert [one.reporter for one in await store.reports_waiting()] == ["notify a"]
+    assert [one.reporter for one in await store.unsent_reports()] == ["notify a"]
 
 
 async def test_the_outbox_is_bounded_in_number_and_age(store: Store) -> None:
@@ -161,7 +161,7 @@ async def test_a_check_is_told_and_its_newer_state_replaces_it(store: Store) -> 
         return Check(A, "deployd/iris", "one", title, "summary")
 
     await store.owe_check("github", "iris", check("nobody is told"))
-    assert await store.reports_waiting() == []
+    assert await store.unsent_reports() == []
     await store.subscribe(ALL)
     await store.owe_check("github", "iris", check("waits"))
     await store.owe_check("github", "iris", check("done"))
@@ -169,7 +169,7 @@ async def test_a_check_is_told_and_its_newer_state_replaces_it(store: Store) -> 
     assert (report.check, report.number, report.status) == (check("done"), None, None)
     await store.begin_report(report)
     await store.end_report(report, "7")
-    assert await store.reports_waiting() == []
+    assert await store.unsent_reports() == []
 
 
 async def test_a_deploy_with_another_number_is_told_under_it(store: Store) -> None:
@@ -198,8 +198,8 @@ async def test_a_flood_costs_one_row_for_each_deploy(store: Store) -> None:
     await asyncio.gather(*(store.queue(wanted(A, by_hand=True)) for _ in range(20)))
     newest = await store.take_newest("iris")
     assert isinstance(newest, Deploy)
-    (waiting,) = await store.reports_waiting()
-    assert waiting.count == 20
+    (unsent,) = await store.unsent_reports()
+    assert unsent.count == 20
 
 
 async def test_the_same_subscriptions_again_write_nothing_so_that_a_daemon_starts_on_a_full_disk(

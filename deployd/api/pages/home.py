@@ -55,7 +55,7 @@ async def all_remarks(services: Services, app: AppAnswer, now: datetime) -> list
     """All remarks about an app, with the reason why its newest deploy waits."""
     found = list(words.remarks(app, now))
     newest = await services.store.newest_to_serve(app.name) if app.queued and not app.paused else None
-    waits = words.waiting(newest) if newest is not None else None
+    waits = words.why_queued(newest) if newest is not None else None
     return found if waits is None else [*found, waits]
 
 

@@ -193,7 +193,7 @@ def _remote(app: AppAnswer, now: datetime) -> Iterator[Remark]:
         yield Remark("wait", name, text, here)
 
 
-def waiting(deploy: Deploy) -> Remark | None:
+def why_queued(deploy: Deploy) -> Remark | None:
     """Why a queued deploy has not begun, or has to begin again, where that is recorded."""
     if deploy.status is not Status.QUEUED or not deploy.reason:
         return None

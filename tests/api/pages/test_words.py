@@ -122,11 +122,11 @@ def test_the_remarks_about_an_app_begin_with_the_worst() -> None:
 
 def test_a_deploy_that_waits_says_why() -> None:
     deploy = Deploy("iris", 9, "a" * 40, "refs/heads/main", Trigger("push"), Status.QUEUED, NOW, reason="no such host")
-    remark = words.waiting(deploy)
+    remark = words.why_queued(deploy)
     assert remark is not None
     assert (remark.text, remark.link) == ("iris/9 waits: no such host", "/apps/iris/deploys/9")
     begun = Deploy("iris", 9, "a" * 40, "refs/heads/main", Trigger("push"), Status.BUILDING, NOW, reason="no such host")
-    assert words.waiting(begun) is None
+    assert words.why_queued(begun) is None
 
 
 def test_a_held_app_says_why_and_what_ends_it_but_not_twice_what_failed() -> None:
