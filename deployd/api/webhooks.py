@@ -48,7 +48,7 @@ _LARGE_AT_ONCE = 4
 
 def bodies_of(max_body: int) -> Bodies:
     """The limit for the bodies of all doors together."""
-    return Bodies(most_held=_LARGE_AT_ONCE * max_body)
+    return Bodies(most=_LARGE_AT_ONCE * max_body)
 
 
 class WebhookDoor:

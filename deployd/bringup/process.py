@@ -19,12 +19,12 @@ def spawn(command: list[str], log: Path, environment: Mapping[str, str] | None =
         (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    until_exec, held = os.pipe()  # the exec closes the child's end
+    until_exec, write_end = os.pipe()  # the exec closes the child's end
     with os.fdopen(until_exec, "rb") as ended:
         try:
             pid = os.posix_spawn(command[0], command, environment or os.environ, file_actions=redirect, setsid=True)
         finally:
-            os.close(held)
+            os.close(write_end)
         ended.read()
     return pid
 

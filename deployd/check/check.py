@@ -26,9 +26,9 @@ from deployd.forges.configured import references_of
 from deployd.gates.own import INSTALL, missing, programs_of
 from deployd.gates.scoring import unable
 from deployd.gateway.certificates import Certificate, prove, read
-from deployd.gateway.held_ports import held_ports
 from deployd.gateway.layout import gateway_name
 from deployd.gateway.neighbour import require_ours
+from deployd.gateway.used_ports import used_ports
 from deployd.targets.docker.trial import Trial
 from deployd.targets.kubernetes.pace import share_of, told
 
@@ -136,9 +136,9 @@ async def _engine(config: Config) -> AsyncIterator[Finding]:
 async def _gateway(config: Config, engine: EngineClient) -> list[Finding]:
     found = [await _gateway_image(config.gateway.image, engine), *await _neighbour(config, engine)]
     found += _certificates(config)
-    held = await held_ports(engine, config.server.identity)
+    used = await used_ports(engine, config.server.identity)
     return found + [
-        usable("app port", address, port, key=key, ours=port in held, by_haproxy=True)
+        usable("app port", address, port, key=key, ours=port in used, by_haproxy=True)
         for (address, port), key in sorted(wanted(config).items())
     ]
 

@@ -17,7 +17,7 @@ from deployd.config.daemon import GatewaySection
 from deployd.engine.client import EngineClient
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gateway.described import is_cut_off, on_host, published, sockets_of
-from deployd.gateway.layout import SHAPE_LABEL, SOCKETS_LABEL, Layout, container_spec, layout_hash
+from deployd.gateway.layout import LAYOUT_LABEL, SOCKETS_LABEL, Layout, container_spec, layout_hash
 from deployd.gateway.neighbour import require_ours
 from deployd.gateway.network import Network
 from deployd.gateway.paths import CONTROL_PORT
@@ -115,7 +115,7 @@ class GatewayContainer:
         if (found := await self.find()) is None:
             return False
         layout = self._layout(ports)
-        fits = found["Config"]["Labels"].get(SHAPE_LABEL) == layout_hash(layout)
+        fits = found["Config"]["Labels"].get(LAYOUT_LABEL) == layout_hash(layout)
         if self.bridge:
             fits = fits and set(layout.ports) <= published(found)
         return not fits or await self._image_id() != found["Image"]

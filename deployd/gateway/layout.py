@@ -15,7 +15,7 @@ from deployd.domain import part_labels
 from deployd.gateway.paths import CERTIFICATES, CONFIG, CONTROL_PORT, SOCKETS
 
 SOCKETS_LABEL = "io.deployd.sockets"
-SHAPE_LABEL = "io.deployd.shape"
+LAYOUT_LABEL = "io.deployd.shape"
 
 _PREVIOUS = "/run/deployd-previous"
 # HAProxy binds low ports, switches to its own user, signals the workers of that user, and makes a daemon that is not root the
@@ -50,7 +50,7 @@ def gateway_name(instance: str) -> str:
 
 def container_spec(layout: Layout) -> dict[str, Any]:
     """The engine's description of the gateway's container."""
-    own = {**part_labels(layout.instance, "gateway"), SOCKETS_LABEL: layout.sockets, SHAPE_LABEL: layout_hash(layout)}
+    own = {**part_labels(layout.instance, "gateway"), SOCKETS_LABEL: layout.sockets, LAYOUT_LABEL: layout_hash(layout)}
     return {**_spec(layout), "Labels": own}
 
 

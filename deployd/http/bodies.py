@@ -19,11 +19,11 @@ class Gone(Exception):
 
 
 class Bodies:
-    """All bodies in memory, at most `most_held` bytes at once; small ones do not count."""
+    """All bodies in memory, at most `most` bytes at once; small ones do not count."""
 
-    def __init__(self, *, most_held: int) -> None:
-        self.held = 0
-        self._most_held = most_held
+    def __init__(self, *, most: int) -> None:
+        self.size = 0
+        self._most = most
 
     @asynccontextmanager
     async def read(self, receive: Receive, limit: int) -> AsyncIterator[bytes]:
@@ -43,21 +43,21 @@ class Bodies:
                 if size > limit:
                     raise too_large(limit)
                 if size > SMALL:
-                    self._hold(size - counted)
+                    self._count(size - counted)
                     counted = size
                 more = message.get("more_body", False)
             body = b"".join(chunks)
             chunks.clear()
             yield body
         finally:
-            self.held -= counted
+            self.size -= counted
 
-    def _hold(self, size: int) -> None:
-        if self.held + size > self._most_held:
+    def _count(self, size: int) -> None:
+        if self.size + size > self._most:
             raise DeliveryRejected(
                 503, "too many large bodies at once", hint="redeliver it in a moment", retry_after=10
             )
-        self.held += size
+        self.size += size
 
 
 def too_large(limit: int) -> DeliveryRejected:

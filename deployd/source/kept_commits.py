@@ -18,7 +18,7 @@ class KeptCommits:
     def __init__(self, git: Git) -> None:
         self._git = git
         self._numbers: dict[str, int] = {}
-        self._held: Counter[str] = Counter()
+        self._in_use: Counter[str] = Counter()
 
     def __contains__(self, commit: str) -> bool:
         return commit in self._numbers
@@ -29,12 +29,12 @@ class KeptCommits:
 
     def hold(self, commit: str) -> None:
         """Protect `commit` from removal; each call needs one call of `release`."""
-        self._held[commit] += 1
+        self._in_use[commit] += 1
 
     def release(self, commit: str) -> None:
         """Undo one call of `hold`."""
-        self._held[commit] -= 1
-        self._held += Counter()
+        self._in_use[commit] -= 1
+        self._in_use += Counter()
 
     def forget(self) -> None:
         """Start again with no commit: the repository is new."""
@@ -46,9 +46,9 @@ class KeptCommits:
         self._numbers = {match[2]: int(match[1]) for match in _REF.finditer(refs)}
 
     async def add(self, commit: str) -> None:
-        """Make `commit` the newest, and drop the oldest beyond the limit that are not held."""
+        """Make `commit` the newest, and drop the oldest beyond the limit that are not in use."""
         number = max(self._numbers.values(), default=0) + 1
-        free = [other for other in self.oldest_first() if other != commit and other not in self._held]
+        free = [other for other in self.oldest_first() if other != commit and other not in self._in_use]
         too_many = max(0, len(self._numbers.keys() | {commit}) - _MOST)
         gone = free[:too_many] + [commit] * (commit in self._numbers)
         lines = [

@@ -7,7 +7,7 @@ from typing import Self
 from deployd.ports.log import Log
 
 
-class KeptFile:
+class OneFile:
     """A Context (see ports) that has this one file, or none. Nothing is built from it."""
 
     instructions = b""

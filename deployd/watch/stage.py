@@ -28,7 +28,7 @@ from deployd.ports.target import Target
 from deployd.ports.watching import Lives
 from deployd.probe import refusal
 from deployd.tasks import beside, first
-from deployd.watch.files import KeptFile, Quiet
+from deployd.watch.files import OneFile, Quiet
 from deployd.watch.own import OwnVerdict
 from deployd.watch.prometheus import Query
 from deployd.watch.replays import Replays, Standby
@@ -244,5 +244,5 @@ class _Asking:
             except (Unavailable, BuildFailed) as exc:
                 said = "Cannot fetch the commit of %s, so its golden file is read from its image: %s"
                 logger.warning(said, deploy.name, exc)
-            self._files[deploy.number] = KeptFile(deploy.commit, path, content)
+            self._files[deploy.number] = OneFile(deploy.commit, path, content)
         return self._files[deploy.number]

@@ -90,15 +90,15 @@ async def test_a_slowly_dripping_body_is_answered_and_the_connection_closed(
         assert await client.ended() == b""
         dripping.cancel()
     async with asyncio.timeout(20):
-        while door[0]._bodies.held:  # noqa: ASYNC110 - nothing tells when a connection is lost
+        while door[0]._bodies.size:  # noqa: ASYNC110 - nothing tells when a connection is lost
             await asyncio.sleep(0.01)
 
 
 async def test_the_memory_for_unverified_bodies_is_bounded(door: tuple[WebhookDoor, int]) -> None:
-    door[0]._bodies = Bodies(most_held=MAX_BODY)
+    door[0]._bodies = Bodies(most=MAX_BODY)
     async with connected(door[1]) as first, connected(door[1]) as second:
         await first.send(request(b"x" * (MAX_BODY - 1000), *genuine(b""), announced=MAX_BODY))
-        while door[0]._bodies.held < MAX_BODY - 1000:  # noqa: ASYNC110 - nothing tells when bytes have arrived
+        while door[0]._bodies.size < MAX_BODY - 1000:  # noqa: ASYNC110 - nothing tells when bytes have arrived
             await asyncio.sleep(0.01)
         await second.send(request(b"x" * 200_000, *genuine(b"")))
         assert (await second.answer())[0] == 503

@@ -1,7 +1,7 @@
 """A canary on a cluster: a few new pods beside all the old ones, more with each step, judged by the state of the pods.
 
 The Service spreads connections over all ready pods, so the share is that of the pods. All old pods stay until the canary has
-ended well: the way back starts none. After a crash of deployd the rollout stays where it is held, until a restore undoes it.
+ended well: the way back starts none. After a crash of deployd the rollout stays at its limit, until a restore removes it.
 """
 
 import math
@@ -45,7 +45,7 @@ def first_pods(
 
 def _starts_pods(release: Release, found: Json, would: Json | None) -> bool:
     """Whether `release` needs other pods than those that serve, as the API server itself compares their templates."""
-    if pace.is_held(found) or image_of(found["spec"]["template"], release.container) != release.image:
+    if pace.is_limited(found) or image_of(found["spec"]["template"], release.container) != release.image:
         return True
     return release.template is not None and (would is None or would["spec"]["template"] != found["spec"]["template"])
 
@@ -75,8 +75,8 @@ class Canary:
         self._figures: dict[str, Any] = {}
 
     async def run(self, follower: Follower, gates: PodGates, applied: Json, aim: Aim, pods: int) -> tuple[Json, Aim]:
-        """All steps but the last, which is the rest of the rollout; the Deployment and the aim then. `applied` is held at `pods`
-        new pods. RolloutFailed when a gate refuses one, or one restarts or is not ready any more."""
+        """All steps but the last, which is the rest of the rollout; the Deployment and the aim then. `applied` is limited to
+        `pods` new pods. RolloutFailed when a gate refuses one, or one restarts or is not ready any more."""
         for percent in self._app.gateway.weights[:-1]:
             replicas = (follower.view.deployment or applied)["spec"].get("replicas", 1)
             wanted = pace.share_of(percent, replicas) if self._shares else pods

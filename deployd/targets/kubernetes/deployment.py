@@ -127,7 +127,7 @@ class AppDeployment:
         """Write `release`; return the Deployment from the API server's answer. Compare-and-set compares with `found`.
 
         `good` is the release to go back to; it goes into an annotation, for a deployd that has lost its state. `pods`: its
-        rollout is held when it has so many new pods, until `go_on`.
+        rollout is limited to so many new pods, until `go_on`.
         """
         if release.template is None:
             return await self._adopt(release, deploy, found, good, pods)
@@ -148,8 +148,8 @@ class AppDeployment:
     async def go_on(
         self, applied: Json, release: Release, deploy: Deploy, good: Release | None, pods: int | None
     ) -> Json:
-        """Let a held rollout go on until it has `pods` new pods; None: to its end, at the Deployment's own pace. `applied` is the
-        Deployment as it was written before; RolloutEnded when somebody else has changed it since."""
+        """Let a limited rollout go on until it has `pods` new pods; None: to its end, at the Deployment's own pace. `applied` is
+        the Deployment as it was written before; RolloutEnded when somebody else has changed it since."""
 
         async def write(found: Json | None) -> Json:
             if found is None or any(found[part][key] != applied[part][key] for part, key in _SAME):
@@ -169,7 +169,7 @@ class AppDeployment:
         await races.raced(self.cluster, self.path, write)
 
     async def reapply(self, release: Release, deploy: Deploy) -> Json | None:
-        """Write a good `release` again; None when somebody else has set an image meanwhile. A held rollout is held no longer."""
+        """Write a good `release` again; None when somebody else has set an image meanwhile. The rollout is limited no longer."""
 
         async def write(found: Json | None) -> Json | None:
             if found is not None and changed_by_others(found, release.container):

@@ -169,7 +169,7 @@ class Follower:
     def _require_progress(self, outcome: Progressing, left: float, limit: float) -> None:
         """RolloutEnded when no time is `left` of the `limit` without progress."""
         if left <= 0 and self._fresh:
-            worst = next(iter(outcome.waiting), None)
+            worst = next(iter(outcome.symptoms), None)
             because = f"; {worst.reason}" if worst else ""
             raise _ended(Failed(f"no progress for {limit:.0f} s: {outcome.text}{because}", worst))
 
@@ -190,7 +190,7 @@ class Follower:
         outcome = rollout_verdict(aim, self.view, ages)
         if not isinstance(outcome, Progressing):
             return outcome, math.inf
-        self._since = {symptom.key: self._since.get(symptom.key, now) for symptom in outcome.waiting}
+        self._since = {symptom.key: self._since.get(symptom.key, now) for symptom in outcome.symptoms}
         remaining = [since + aim.patience - now for since in self._since.values()]
         return outcome, min((left + 0.01 for left in remaining if left > 0), default=math.inf)
 
@@ -217,8 +217,8 @@ async def following(cluster: Cluster, app: App, deployment: Json) -> AsyncIterat
 
 def _unplaced(outcome: Outcome) -> str:
     """Why a new pod has no node yet; empty when each has one."""
-    waiting = outcome.waiting if isinstance(outcome, Progressing) else ()
-    return next((symptom.reason for symptom in waiting if symptom.key[1] == "schedule"), "")
+    symptoms = outcome.symptoms if isinstance(outcome, Progressing) else ()
+    return next((symptom.reason for symptom in symptoms if symptom.key[1] == "schedule"), "")
 
 
 def _ended(outcome: Failed | TakenOver) -> DeploydError:

@@ -56,7 +56,7 @@ async def restore(deployment: AppDeployment, releases: Releases, deploy: Deploy)
     return known is None
 
 
-async def revert_to_former(deployment: AppDeployment, before: Release, log: Log) -> None:
+async def restore_former(deployment: AppDeployment, before: Release, log: Log) -> None:
     """Write the release from before deployd took over again, if the Deployment asks for one of ours."""
     app = deployment.app
     found = await deployment.cluster.find(deployment.path)

@@ -2,8 +2,8 @@
 
     push -> cut-over (the patch) -> rollout, while the gates check the first new pod -> bake -> good
 
-With a canary the patch holds the rollout, the gates check the first new pod in the canary, and then the rollout goes on.
-When it fails after the patch, for whatever reason (verdict, gate, bug, cancellation), it reverts to the last good release, unless
+With a canary the patch limits the rollout, the gates check the first new pod in the canary, and then the rollout goes on.
+When it fails after the patch, for whatever reason (verdict, gate, bug, cancellation), it restores the last good release, unless
 somebody else has changed the Deployment meanwhile. A newer deploy then starts from the good release.
 """
 
@@ -36,7 +36,7 @@ from deployd.tasks import together, uninterrupted
 
 # A rollout that the controller does not end (it is down, or the deadline had passed before) ends this long after the deadline.
 _SLACK_S = 30.0
-_REVERT_S = 60.0
+_RESTORED_WITHIN_S = 60.0
 
 
 class Pusher(Protocol):
@@ -57,8 +57,8 @@ class Rollout:
         self._record = Record(deployment.place)
         self._release: Release | None = None
         self._before: Json | None = None  # the Deployment as it was found
-        self._revert_begun = False
-        self._reverted: Json | None = None  # the Deployment after the good release was written again
+        self._restore_begun = False
+        self._restored: Json | None = None  # the Deployment after the good release was written again
 
     async def run(self, image: Image, registry: Pusher) -> None:
         """Make `image` serve. RolloutFailed when it does not; the release before then still serves."""
@@ -83,7 +83,7 @@ class Rollout:
             await self._roll(release, image, found, pods if self._record.last is not None else None)
         except BaseException as exc:
             # After a cancellation or a bug too: an unproven release must not continue without being followed.
-            await uninterrupted(self._revert(exc))
+            await uninterrupted(self._restore(exc))
             raise
         await uninterrupted(self._record_good(release))
 
@@ -112,19 +112,19 @@ class Rollout:
         good, settings = self._record.last, self._deployment.settings
         async with self._step("apply"):
             applied = await self._deployment.apply(release, self._deploy, found, good, pods)
-        aim = replace(self._aim(release, applied, found), held=pods is not None)
+        aim = replace(self._aim(release, applied, found), limited=pods is not None)
         async with following(self._deployment.cluster, self._app, applied) as follower:
             gates = PodGates(self._deployment, self._deploy, image, good, follower, self._progress.log)
             limit, tell = settings.progress_deadline + _SLACK_S, partial(self._progress.tell, "rollout")
             if pods is not None:
                 canary = Canary(self._deployment, self._deploy, self._progress, release, good, limit=limit)
-                recorded, back = canary.recorded(), self._reverting()
+                recorded, back = canary.recorded(), self._restoring()
                 async with self._progress.step(CANARY), recorded, back, self._explaining(follower, aim):
                     applied, aim = await canary.run(follower, gates, applied, aim, pods)
             async with self._step("rollout"), self._explaining(follower, aim):
-                if aim.held:
+                if aim.limited:
                     applied = await self._deployment.go_on(applied, release, self._deploy, good, None)
-                    aim = replace(aim, generation=applied["metadata"]["generation"], held=False)
+                    aim = replace(aim, generation=applied["metadata"]["generation"], limited=False)
                     await follower.complete(aim, limit, tell)
                 else:
                     await together(follower.complete(aim, limit, tell), gates.ask(aim, self._progress.prove))
@@ -179,32 +179,32 @@ class Rollout:
 
     @asynccontextmanager
     async def _step(self, name: str) -> AsyncIterator[None]:
-        """A step that reverts when it fails, before its failure is recorded: a full disk delays the record."""
-        async with self._progress.step(name), self._reverting():
+        """A step that restores the good release when it fails, before its failure is recorded: a full disk delays the record."""
+        async with self._progress.step(name), self._restoring():
             yield
 
     @asynccontextmanager
-    async def _reverting(self) -> AsyncIterator[None]:
+    async def _restoring(self) -> AsyncIterator[None]:
         try:
             yield
         except BaseException as exc:
-            await uninterrupted(self._begin_revert(exc))
+            await uninterrupted(self._begin_restore(exc))
             raise
 
-    async def _revert(self, exc: BaseException) -> None:
-        """Go back to the last good release because of `exc`. A failure is logged and does not hide `exc`: the release is
+    async def _restore(self, exc: BaseException) -> None:
+        """Restore the last good release because of `exc`. A failure is logged and does not hide `exc`: the release is
         restored later, when it is found not to serve."""
-        await self._begin_revert(exc)
-        if self._reverted is None or self._record.last is None:
+        await self._begin_restore(exc)
+        if self._restored is None or self._record.last is None:
             return
         async with self._progress.step("revert"):
             if not isinstance(exc, asyncio.CancelledError):
-                await self._logged(self._follow_revert(self._record.last, self._reverted))
+                await self._logged(self._follow_restore(self._record.last, self._restored))
 
-    async def _begin_revert(self, exc: BaseException) -> None:
+    async def _begin_restore(self, exc: BaseException) -> None:
         """Write the last good release again, once."""
-        if not self._revert_begun:
-            self._revert_begun = True
+        if not self._restore_begun:
+            self._restore_begun = True
             await self._logged(self._reapply(exc))
 
     async def _reapply(self, exc: BaseException) -> None:
@@ -225,8 +225,8 @@ class Rollout:
         number, subject = good.number or 0, f"revert of {self._deploy.name}"
         of_good = {"number": number, "commit": good.commit, "registered": good.registered}
         before = structs.replace(self._deploy, **of_good, subject=subject)
-        self._reverted = await self._deployment.reapply(good, before)
-        if self._reverted is None:
+        self._restored = await self._deployment.reapply(good, before)
+        if self._restored is None:
             self._tell("left as it is: somebody else changed the image")
         else:
             self._tell(f"back to {f'{self._app.name}/{number}' if number else 'what ran before'}: {good.image}")
@@ -237,15 +237,15 @@ class Rollout:
         if self._release is not None:
             await self._deployment.remove_secrets([self._release], self._record.releases)
 
-    async def _follow_revert(self, good: Release, applied: Json) -> None:
+    async def _follow_restore(self, good: Release, applied: Json) -> None:
         aim = self._aim(good, applied, None)
         async with following(self._deployment.cluster, self._app, applied) as follower:
-            await follower.complete(aim, _REVERT_S, partial(self._progress.tell, "revert"))
+            await follower.complete(aim, _RESTORED_WITHIN_S, partial(self._progress.tell, "revert"))
 
     async def _logged(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a part of the revert within its time limit; a failure only goes into the log."""
+        """Run a part of the restore within its time limit; a failure only goes into the log."""
         try:
-            async with asyncio.timeout(_REVERT_S):
+            async with asyncio.timeout(_RESTORED_WITHIN_S):
                 await work
         except (DeploydError, TimeoutError) as failure:
             self._tell(f"the last good release does not serve again yet: {str(failure) or 'its rollout takes long'}")
@@ -256,7 +256,7 @@ class Rollout:
         try:
             await self._write(self._record)
         except Unavailable as full:
-            # A proven release is not reverted because of that. `serving` waits for disk space, which then serves this too.
+            # A proven release is not replaced because of that. `serving` waits for disk space, which then serves this too.
             self._tell(f"the release is not recorded yet: {full}")
             await self._progress.serving()
             await self._write(self._record)

@@ -1,4 +1,4 @@
-"""The Target for apps on Kubernetes: it patches a Deployment, follows the rollout, and reverts when it fails.
+"""The Target for apps on Kubernetes: it patches a Deployment, follows the rollout, and restores the release before when it fails.
 
 Ties this package together, and does what a person asks of a running app. Imported only when an app needs it, since the client
 library is large. A cluster is opened when an app first uses it; all are closed together.
@@ -40,7 +40,7 @@ from deployd.targets.kubernetes.health import health
 from deployd.targets.kubernetes.others import asks_for, changed_by_others
 from deployd.targets.kubernetes.releases import Releases
 from deployd.targets.kubernetes.removal import delete_ours, leave
-from deployd.targets.kubernetes.restore import restore, revert_to_former
+from deployd.targets.kubernetes.restore import restore, restore_former
 from deployd.targets.kubernetes.rollout import Rollout
 from deployd.targets.kubernetes.symptoms import is_ready
 from deployd.targets.kubernetes.watch import Watch
@@ -76,7 +76,7 @@ class KubernetesTarget:
         environment.secrets_of(app)
 
     async def roll_out(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
-        """See ports.Target. Unlike there, a cancellation after the patch reverts, since a rollout can take minutes."""
+        """See ports.Target. Unlike there, after the patch a cancellation restores the release before: a rollout takes minutes."""
         await Rollout(await self._app_deployment(app), deploy, progress, self._releases).run(image, self._registry)
 
     async def prove(self, app: App, deploy: Deploy, image: Image, progress: Progress) -> None:
@@ -154,7 +154,7 @@ class KubernetesTarget:
             log.write("the unfinished Deployment is removed\n")
             await delete_ours(await self._cluster(app), record.place, self._instance)
         elif record.last is not None and record.last.number is None:
-            await revert_to_former(await self._app_deployment(app), record.last, log)
+            await restore_former(await self._app_deployment(app), record.last, log)
 
     async def remove(self, app: str) -> None:
         """Delete the objects that deployd created; remove our annotations from a Deployment that it did not create."""

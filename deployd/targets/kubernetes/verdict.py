@@ -7,7 +7,7 @@ fails early when the pods show that waiting is pointless. Knows no clock: the ag
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deployd.targets.kubernetes.pace import holds
+from deployd.targets.kubernetes.pace import keeps_old_pods
 from deployd.targets.kubernetes.symptoms import (
     MANY_RESTARTS,
     Json,
@@ -30,7 +30,7 @@ class Aim:
 
     `generation`, `uid` and `template` are from the answer to the patch. `stale` is the lastUpdateTime of a
     ProgressDeadlineExceeded from before the patch: with that time, it belongs to an older rollout. `patience` is in seconds.
-    `held`: a canary holds the rollout.
+    `limited`: a canary limits the rollout.
     """
 
     container: str
@@ -40,7 +40,7 @@ class Aim:
     template: Json
     stale: str | None
     patience: float
-    held: bool = False
+    limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,10 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Progressing:
-    """Not complete yet. `waiting` are the symptoms that may become fatal with age."""
+    """Not complete yet. `symptoms` are those that may become fatal with age."""
 
     text: str
-    waiting: tuple[Symptom, ...] = ()
+    symptoms: tuple[Symptom, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ def _taken_over(aim: Aim, deployment: Json) -> TakenOver | None:
 
 def _let_go(aim: Aim, deployment: Json) -> Failed | None:
     """When somebody else let a canary's rollout go on: the pods are ours and unproven, so it goes back."""
-    if aim.held and not holds(deployment):
+    if aim.limited and not keeps_old_pods(deployment):
         return Failed(f"somebody else changed the strategy or minReadySeconds in the canary{_by(deployment)}")
     return None
 

@@ -15,7 +15,7 @@ from deployd.targets.kubernetes.canary import Canary, first_pods
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.deployment import AppDeployment
 from deployd.targets.kubernetes.follow import RolloutEnded
-from deployd.targets.kubernetes.pace import HELD, NEVER_AVAILABLE_S
+from deployd.targets.kubernetes.pace import NEVER_AVAILABLE_S, OWN_PACE
 from deployd.targets.kubernetes.releases import Release
 from deployd.targets.kubernetes.target import KubernetesTarget
 from tests.fakes import FakeLog
@@ -24,7 +24,7 @@ from tests.targets.kubernetes.apps import a_deploy, an_app
 from tests.targets.kubernetes.objects import NEW, OLD, Json, a_template
 from tests.targets.kubernetes.test_deployment import PATH, marked
 from tests.targets.kubernetes.test_faults import NODE_PORT, killable, load_on, until_said
-from tests.targets.kubernetes.test_pace import OWN, a_held
+from tests.targets.kubernetes.test_pace import OWN, a_limited
 from tests.targets.kubernetes.test_target import adoptable, until
 from tests.targets.kubernetes.world import RecordedProgress, World, a_config
 
@@ -37,26 +37,26 @@ def placed(api: Cluster, *, create: bool = False) -> AppDeployment:
     return AppDeployment(api, an_app(create=create, app_gateway=WEIGHTS), "here")
 
 
-def held(image: str = NEW, *, asked: str | None = None, deploy: str = "7") -> Json:
+def limited(image: str = NEW, *, asked: str | None = None, deploy: str = "7") -> Json:
     """A Deployment with our marks in a canary."""
-    found, kept = marked(image, asked=asked, deploy=deploy), a_held()
+    found, kept = marked(image, asked=asked, deploy=deploy), a_limited()
     found["spec"] |= {key: kept["spec"][key] for key in OWN}
-    found["metadata"]["annotations"][HELD] = kept["metadata"]["annotations"][HELD]
+    found["metadata"]["annotations"][OWN_PACE] = kept["metadata"]["annotations"][OWN_PACE]
     return found
 
 
 def back() -> list[Json]:
     """The operations that give a Deployment its own pace back."""
     own = [{"op": "add", "path": f"/spec/{key}", "value": value} for key, value in OWN.items()]
-    return [*own, {"op": "remove", "path": f"/metadata/annotations/{HELD}"}]
+    return [*own, {"op": "remove", "path": f"/metadata/annotations/{OWN_PACE}"}]
 
 
 def sent(server: ApiServer) -> list[Any]:
     return [body for request, body in zip(server.asked, server.bodies, strict=True) if request.method == "PATCH"]
 
 
-async def test_the_patch_of_a_release_holds_its_rollout_in_the_same_request(server: ApiServer, api: Cluster) -> None:
-    server.on("PATCH", PATH, says(held()))
+async def test_the_patch_of_a_release_limits_its_rollout_in_the_same_request(server: ApiServer, api: Cluster) -> None:
+    server.on("PATCH", PATH, says(limited()))
     await placed(api).apply(NEXT, a_deploy(7), marked(OLD), GOOD, 1)
     (operations,) = sent(server)
     written = {operation["path"]: operation["value"] for operation in operations if operation["op"] != "test"}
@@ -66,7 +66,7 @@ async def test_the_patch_of_a_release_holds_its_rollout_in_the_same_request(serv
 
 
 async def test_going_back_gives_the_own_pace_back_in_the_same_request(server: ApiServer, api: Cluster) -> None:
-    server.on("GET", PATH, says(held()))
+    server.on("GET", PATH, says(limited()))
     server.on("PATCH", PATH, says(marked(OLD)))
     await placed(api).reapply(GOOD, a_deploy(6))
     (operations,) = sent(server)
@@ -77,7 +77,7 @@ async def test_going_back_gives_the_own_pace_back_in_the_same_request(server: Ap
 async def test_a_deployment_of_ours_goes_back_with_its_whole_pace_in_one_request(
     server: ApiServer, api: Cluster
 ) -> None:
-    found = held()
+    found = limited()
     found["metadata"]["annotations"]["io.deployd.replicas"] = "1"
     server.on("GET", PATH, says(found))
     server.on("PATCH", PATH, says(marked(OLD)))
@@ -86,35 +86,35 @@ async def test_a_deployment_of_ours_goes_back_with_its_whole_pace_in_one_request
     assert manifest["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": 0}
     assert manifest["spec"]["progressDeadlineSeconds"] == 600
     assert manifest["spec"]["minReadySeconds"] == OWN["minReadySeconds"]
-    assert HELD not in manifest["metadata"]["annotations"]
+    assert OWN_PACE not in manifest["metadata"]["annotations"]
 
 
-async def test_another_image_set_during_a_canary_ends_the_hold(server: ApiServer, api: Cluster) -> None:
-    server.on("GET", PATH, says(held("theirs:1", asked=NEW)))
+async def test_another_image_set_during_a_canary_ends_the_limit(server: ApiServer, api: Cluster) -> None:
+    server.on("GET", PATH, says(limited("theirs:1", asked=NEW)))
     server.on("PATCH", PATH, says(marked("theirs:1", asked=NEW)))
     assert await placed(api).reapply(GOOD, a_deploy(6)) is None
     assert sent(server) == [back()]
 
 
 async def test_a_step_is_not_written_over_a_change_by_somebody_else(server: ApiServer, api: Cluster) -> None:
-    theirs = held()
+    theirs = limited()
     theirs["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "A", "value": "1"}]
     server.on("GET", PATH, says(theirs))
     with pytest.raises(RolloutEnded, match="changed by somebody else in the canary") as ended:
-        await placed(api).go_on(held(), NEXT, a_deploy(7), GOOD, 2)
+        await placed(api).go_on(limited(), NEXT, a_deploy(7), GOOD, 2)
     assert not ended.value.ours
     assert sent(server) == []
 
 
 async def test_a_step_is_tried_again_when_the_status_changes_meanwhile(server: ApiServer, api: Cluster) -> None:
-    server.on("GET", PATH, says(held()))
-    server.on("PATCH", PATH, refuses(409, "Conflict", "modified"), says(held()))
+    server.on("GET", PATH, says(limited()))
+    server.on("PATCH", PATH, refuses(409, "Conflict", "modified"), says(limited()))
     release = Release(7, "c0ffee", "iris", NEW, a_template(NEW))
-    await placed(api, create=True).go_on(held(), release, a_deploy(7), GOOD, 2)
+    await placed(api, create=True).go_on(limited(), release, a_deploy(7), GOOD, 2)
     again = sent(server)[-1]
     assert again["metadata"]["resourceVersion"] == "41"
     assert again["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 2
-    assert json.loads(again["metadata"]["annotations"][HELD]) == OWN
+    assert json.loads(again["metadata"]["annotations"][OWN_PACE]) == OWN
 
 
 async def test_there_is_no_canary_for_pods_that_serve_already_for_a_rollback_and_for_no_pods(
@@ -133,7 +133,7 @@ async def test_there_is_no_canary_for_pods_that_serve_already_for_a_rollback_and
 
 
 async def test_a_canary_that_was_killed_begins_anew_when_its_deploy_is_tried_again(api: Cluster) -> None:
-    assert first_pods(placed(api), NEXT, a_deploy(7), held(), None) == 1
+    assert first_pods(placed(api), NEXT, a_deploy(7), limited(), None) == 1
 
 
 async def test_a_deployment_with_the_strategy_recreate_is_refused_before_anything_changes(api: Cluster) -> None:
@@ -184,7 +184,7 @@ async def test_a_failed_canary_is_recorded_with_its_share_unless_somebody_else_e
 
 def pace_of(world: World) -> Json:
     found = world.deployment()
-    assert HELD not in found["metadata"]["annotations"]
+    assert OWN_PACE not in found["metadata"]["annotations"]
     return {key: found["spec"].get(key) for key in OWN}
 
 

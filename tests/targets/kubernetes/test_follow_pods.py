@@ -7,7 +7,7 @@ import pytest
 
 from deployd.targets.kubernetes.client import Cluster
 from deployd.targets.kubernetes.follow import RolloutEnded
-from deployd.targets.kubernetes.pace import held_spec
+from deployd.targets.kubernetes.pace import limited_spec
 from tests.targets.kubernetes.api_server import ApiServer, lines
 from tests.targets.kubernetes.follower import CORE, HALF, follower_of, ignore, later, shows
 from tests.targets.kubernetes.objects import AIM, OLD, Json, a_deployment, a_pod, waiting
@@ -134,7 +134,7 @@ async def test_the_release_that_serves_is_a_ready_pod_of_the_former_image_that_s
 def a_hold() -> Json:
     """A Deployment in a canary, with one new pod beside three old ones."""
     found = a_deployment(**HALF)
-    found["spec"] |= held_spec(1)
+    found["spec"] |= limited_spec(1)
     return found
 
 
@@ -144,7 +144,7 @@ async def test_a_step_of_a_canary_begins_when_so_many_new_pods_are_ready(server:
     young["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
     younger["metadata"]["creationTimestamp"] = "2026-01-01T00:00:09Z"
     shows(server, a_hold(), *old, young, younger)
-    aim = replace(AIM, held=True)
+    aim = replace(AIM, limited=True)
     async with follower_of(api) as follower:
         await follower.complete(aim, 60, ignore, 2)
         assert follower.shares(aim) == (2, 5)
@@ -155,7 +155,7 @@ async def test_a_step_of_a_canary_begins_when_so_many_new_pods_are_ready(server:
 
 async def test_a_pod_that_restarts_between_two_steps_of_a_canary_is_seen(server: ApiServer, api: Cluster) -> None:
     shows(server, a_hold(), a_pod(ready=True, restarts=1))
-    aim = replace(AIM, held=True)
+    aim = replace(AIM, limited=True)
     async with follower_of(api) as follower:
         await follower.complete(aim, 60, ignore, 1)
         settled: dict[str, int] = {}

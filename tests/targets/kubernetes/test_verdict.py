@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from deployd.targets.kubernetes.pace import held_spec
+from deployd.targets.kubernetes.pace import limited_spec
 from deployd.targets.kubernetes.symptoms import MANY_RESTARTS
 from deployd.targets.kubernetes.verdict import (
     Complete,
@@ -132,7 +132,7 @@ def test_a_suspicious_symptom_is_fatal_only_after_its_grace() -> None:
     view = a_view(a_deployment(**HALF), a_pod(**CRASHED))
     young = rollout_verdict(AIM, view, {CRASH_KEY: 14.9})
     assert isinstance(young, Progressing)
-    assert [symptom.key for symptom in young.waiting] == [CRASH_KEY]
+    assert [symptom.key for symptom in young.symptoms] == [CRASH_KEY]
     old = rollout_verdict(AIM, view, {CRASH_KEY: 15.0})
     assert isinstance(old, Failed)
     assert old.symptom is not None
@@ -202,10 +202,10 @@ def test_a_bake_notices_a_change_by_another_writer() -> None:
 
 
 def test_a_canary_whose_rollout_somebody_else_lets_go_on_has_failed() -> None:
-    held, free = a_deployment(**HALF), a_deployment(**HALF)
-    held["spec"] |= held_spec(1)
-    aim = replace(AIM, held=True)
-    view = a_view(held, a_pod(ready=True))
+    limited, free = a_deployment(**HALF), a_deployment(**HALF)
+    limited["spec"] |= limited_spec(1)
+    aim = replace(AIM, limited=True)
+    view = a_view(limited, a_pod(ready=True))
     assert isinstance(rollout_verdict(aim, view, {}), Progressing)
     assert bake_verdict(view, aim, {}) is None
     for let_go in (rollout_verdict(aim, a_view(free), {}), bake_verdict(a_view(free), aim, {})):

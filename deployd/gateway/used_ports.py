@@ -6,7 +6,7 @@ from deployd.gateway.paths import CONFIG
 from deployd.gateway.text import read, read_listeners
 
 
-async def held_ports(engine: EngineClient, instance: str) -> frozenset[int]:
+async def used_ports(engine: EngineClient, instance: str) -> frozenset[int]:
     """The ports on which its running HAProxy listens; empty when it does not run."""
     found = await engine.containers.inspect(gateway_name(instance))
     if found is None or not found["State"]["Running"] or found["State"]["Restarting"]:
