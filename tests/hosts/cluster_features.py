@@ -4,9 +4,19 @@ from tests.hosts.features import Feature
 
 _BASE = "tests/test_kubernetes_base.py"
 _PUSHES = "tests/e2e/test_push_to_kubernetes.py"
-_TARGET, _CANARY, _PROOF, _ENVIRONMENT, _KEPT, _POLICIES, _FAULTS = (
+_TARGET, _GOING_BACK, _OTHER_WRITERS, _CANARY, _PROOF, _ENVIRONMENT, _KEPT, _POLICIES, _FAULTS = (
     f"tests/targets/kubernetes/test_{name}.py"
-    for name in ("target", "canary", "proof", "environment", "kept", "policies", "faults")
+    for name in (
+        "target",
+        "going_back",
+        "other_writers",
+        "canary",
+        "proof",
+        "environment",
+        "kept",
+        "policies",
+        "faults",
+    )
 )
 
 
@@ -50,7 +60,7 @@ NEWER = _row(
 FAILURES = _row(
     "A rollout that fails goes back, and the reason is told",
     {
-        _TARGET: """
+        _GOING_BACK: """
             what_cannot_run_is_told_with_its_cause_and_the_old_release_serves
             a_deadline_that_passed_before_does_not_fail_the_next_deploy
             an_image_that_cannot_be_pulled_is_told_at_once
@@ -71,7 +81,8 @@ GATES = _row(
     "Gates, proofs and canaries",
     {
         "tests/contract/test_gates.py": "",
-        _TARGET: "a_gate_that_refuses_brings_the_old_release_back a_pod_is_reached_through_the_api_server",
+        _GOING_BACK: "a_gate_that_refuses_brings_the_old_release_back",
+        _TARGET: "a_pod_is_reached_through_the_api_server",
         _PROOF: "",
         _CANARY: "",
     },
@@ -97,19 +108,7 @@ QUESTIONS = _row(
         _PUSHES: "the_command_line_asks_the_cluster",
     },
 )
-OTHER_WRITERS = _row(
-    "An adopted Deployment, and what others write",
-    {
-        _TARGET: """
-            somebody_elses_change_in_mid_rollout_is_left_to_them
-            somebody_elses_template_in_mid_rollout_is_left_to_them_until_the_next_deploy
-            a_paused_deployment_is_refused
-            a_deployment_of_somebody_elses_making_is_not_taken_over
-            an_adopted_deployment_only_gets_images
-            a_failed_adoption_goes_back_to_what_ran_before
-        """
-    },
-)
+OTHER_WRITERS = _row("An adopted Deployment, and what others write", {_OTHER_WRITERS: ""})
 RESTORED = _row(
     "What is deleted or changed by hand is told and restored",
     {_KEPT: "", _TARGET: "a_deleted_deployment_is_restored"},

@@ -21,12 +21,13 @@ from deployd.targets.kubernetes.target import KubernetesTarget
 from tests.fakes import FakeLog
 from tests.targets.kubernetes.api_server import ApiServer, refuses, says
 from tests.targets.kubernetes.apps import a_deploy, an_app
+from tests.targets.kubernetes.node_port import NODE_PORT
 from tests.targets.kubernetes.objects import NEW, OLD, Json, a_template
 from tests.targets.kubernetes.test_deployment import PATH, marked
-from tests.targets.kubernetes.test_faults import NODE_PORT, killable, load_on, until_said
+from tests.targets.kubernetes.test_faults import killable, load_on, until_said
+from tests.targets.kubernetes.test_other_writers import adoptable
 from tests.targets.kubernetes.test_pace import OWN, a_limited
-from tests.targets.kubernetes.test_target import adoptable, until
-from tests.targets.kubernetes.world import RecordedProgress, World, a_config
+from tests.targets.kubernetes.world import RecordedProgress, World, a_config, until
 
 WEIGHTS: Json = {"weights": [25, 50, 100], "step": "2s"}
 GOOD = Release(6, "c0ffee", "iris", OLD, None)

@@ -18,13 +18,13 @@ from deployd.domain import Image
 from deployd.errors import RolloutFailed
 from deployd.targets.kubernetes.target import KubernetesTarget
 from tests.targets.kubernetes.apps import a_deploy
+from tests.targets.kubernetes.node_port import NODE_PORT
 from tests.targets.kubernetes.world import CRASHES, SERVES, RecordedProgress, World, a_config, written_config
 from tests.testbed.cluster import Cluster
 from tests.testbed.way import Way, way_to
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
-NODE_PORT: dict[str, Any] = {"service": {"type": "NodePort", "port": 80}}
 SLOWLY = f"sleep 4; {SERVES}"
 
 

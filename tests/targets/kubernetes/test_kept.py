@@ -17,7 +17,7 @@ from deployd.keeper import Keeper
 from deployd.status import Status
 from deployd.store.database import Database
 from deployd.store.store import Store
-from tests.targets.kubernetes.test_target import NODE_PORT, answering, page
+from tests.targets.kubernetes.node_port import NODE_PORT, answering, page
 from tests.targets.kubernetes.world import RecordedProgress, World
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]

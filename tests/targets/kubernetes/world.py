@@ -239,3 +239,10 @@ class Unpushed:
 
     async def push(self, image: Image, log: Any) -> Image:
         return structs.replace(image, digest=image.digest or "sha256:" + "0" * 64)
+
+
+async def until(holds: Any, within: float = 60) -> None:
+    """Wait for a state that only polling can show."""
+    async with asyncio.timeout(within):
+        while not await asyncio.to_thread(holds):  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.05)
