@@ -14,52 +14,25 @@ import pytest
 from msgspec import structs
 
 from deployd.bringup import images
-from deployd.bringup.engine import Engine, buildkit_client
-from deployd.builders.buildkit import BuildkitBuilder
-from deployd.builders.engine import EngineBuilder
-from deployd.config.daemon import BuilderSection
+from deployd.bringup.engine import Engine
 from deployd.domain import Base, Image
 from deployd.engine.client import EngineClient
-from deployd.engine.names import familiar, names
+from deployd.engine.names import familiar
 from deployd.errors import BuildFailed, Unavailable
 from deployd.logs.logs import Logs
-from deployd.ports.builder import Builder, Present, Removal
+from deployd.ports.builder import Present
 from tests.builders.builds import BUSYBOX, TellingLog, a_context, a_request, running
 from tests.conftest import Leaks
+from tests.contract.builders import KINDS, Bench, a_bench, built
 from tests.fakes import FakeLog
 from tests.testbed.registry import Registry
 
 pytestmark = pytest.mark.engine
 
-KINDS = ["engine", "buildkit"]
-
-
-class Bench:
-    """A builder of one kind on the real engine, and others like it."""
-
-    def __init__(self, kind: str, engine: Engine, leaks: Leaks, state: Path) -> None:
-        leaks.expect("image deployd/*/iris:*")
-        self.kind, self.instance = kind, leaks.instance
-        self._url, self._state = engine.url, state
-        self.builder = self.one_with()
-
-    def one_with(self, url: str | None = None, **settings: object) -> Builder:
-        section = BuilderSection.model_validate({"kind": self.kind, **settings})
-        if self.kind == "engine":
-            return EngineBuilder(section, self._state, url=url or self._url)
-        client = buildkit_client()
-        if client is None:
-            pytest.skip("no docker client here can build with BuildKit")
-        return BuildkitBuilder(section, self._state, client=client, url=url or self._url)
-
-
-_KEPT = {"unnamed-images", "unfinished-builds", "logs"}
-
 
 @pytest.fixture(params=KINDS)
 def bench(request: pytest.FixtureRequest, base_images: Engine, leaks: Leaks, tmp_path: Path) -> Iterator[Bench]:
-    yield Bench(request.param, base_images, leaks, tmp_path)
-    assert [path.name for path in tmp_path.iterdir() if path.name not in _KEPT] == []
+    yield from a_bench(request.param, base_images, leaks, tmp_path)
 
 
 async def test_a_commit_becomes_an_image_with_its_labels(bench: Bench, base_images: Engine) -> None:
@@ -248,30 +221,6 @@ async def test_trimming_to_a_large_limit_frees_nothing(bench: Bench, base_images
     assert BUSYBOX in str(base_images.api().get("/images/json"))
 
 
-async def test_an_image_goes_by_its_own_name(bench: Bench, base_images: Engine) -> None:
-    image = await built(bench, "RUN echo 1 > /x")
-    assert await bench.builder.remove(image, dry_run=True) == Removal(done=True)
-    assert await bench.builder.find(image) is not None
-    assert await bench.builder.remove(image) == Removal(done=True)
-    assert base_images.api().get(f"/images/{image.id}/json") is None
-    assert await bench.builder.remove(image) == Removal(done=True)
-
-
-async def test_a_rebuild_of_a_commit_overwrites_nothing_and_leaves_no_unnamed_image_of_ours(
-    bench: Bench, base_images: Engine
-) -> None:
-    request = a_request(bench.instance)
-    async with a_context("RUN date +%N > /x") as context:
-        old = await bench.builder.build(request, context, FakeLog())
-        again = replace(request, tag=f"{request.commit}-again", fresh=True)
-        new = await bench.builder.build(again, context, FakeLog())
-    assert new.id != old.id
-    assert [await bench.builder.find(image) is not None for image in (old, new)] == [True, True]
-    filters = f'{{"label":["io.deployd.instance={bench.instance}"]}}'
-    labelled = base_images.api().get(f"/images/json?filters={filters}")
-    assert sorted(name for image in labelled for name in names(image)) == sorted([old.full_name, new.full_name])
-
-
 async def test_without_the_cache_every_step_runs_again(bench: Bench) -> None:
     log = FakeLog()
     async with a_context(f"RUN echo {bench.instance} && echo ran $((20+1)) times") as context:
@@ -288,62 +237,6 @@ async def test_each_build_has_its_own_args_though_the_steps_before_them_are_cach
         images_of = [await bench.builder.build(request, context, FakeLog()) for request in requests]
     found = [base_images.api().get(f"/images/{image.id}/json")["Config"]["Env"] for image in images_of]
     assert [f"BUILT={request.commit}" in env for request, env in zip(requests, found, strict=True)] == [True, True]
-
-
-async def test_an_image_that_a_person_uses_stays_whole(bench: Bench, base_images: Engine) -> None:
-    image = await built(bench, 'CMD ["true"]')
-    api = base_images.api()
-    made = api.post(f"/containers/create?name=mine-{bench.instance}", {"Image": image.id})
-    try:
-        stays = Removal(done=False, rest=f"the container mine-{bench.instance} uses it")
-        assert await bench.builder.remove(image, dry_run=True) == stays
-        assert await bench.builder.remove(image) == stays
-        assert await bench.builder.find(image) is not None
-    finally:
-        api.delete(f"/containers/{made['Id']}?force=1")
-    assert await bench.builder.remove(image) == Removal(done=True)
-
-
-async def test_a_name_that_a_person_gave_stays(bench: Bench, base_images: Engine) -> None:
-    image, api = await built(bench, "RUN echo 3 > /x"), base_images.api()
-    mine = f"mine-{bench.instance}:best"
-    api.post(f"/images/{image.id}/tag?repo=mine-{bench.instance}&tag=best")
-    assert await bench.builder.remove(image) == Removal(done=True, rest=f"it is also called {mine}")
-    assert names(api.get(f"/images/{mine}/json")) == [mine]
-    assert await bench.builder.remove(image) == Removal(done=True)  # nothing of it is ours any more
-    assert api.get(f"/images/{mine}/json")["Id"] == image.id
-    api.delete(f"/images/{mine}")
-
-
-async def test_our_name_on_the_image_of_somebody_else_stays(bench: Bench, base_images: Engine) -> None:
-    image, api = await built(bench, "RUN echo 4 > /x"), base_images.api()
-    api.post(f"/images/{BUSYBOX}/tag?repo={image.name}&tag={image.tag}")
-    assert await bench.builder.remove(image) == Removal(done=True)  # by its id: nothing named it
-    assert api.get(f"/images/{image.id}/json") is None
-    assert image.full_name in names(api.get(f"/images/{BUSYBOX}/json"))
-    api.delete(f"/images/{image.full_name}")
-
-
-async def test_what_a_person_built_on_an_image_stays(bench: Bench, base_images: Engine) -> None:
-    image, api = await built(bench, "RUN echo 5 > /x"), base_images.api()
-    mine = f"mine-{bench.instance}:child"
-    images.build(api, mine, f"FROM {image.full_name}\nRUN echo mine > /mine\n", {})
-    removal = await bench.builder.remove(image)
-    assert removal.done
-    assert api.get(f"/images/{image.full_name}/json") is None
-    made = api.post("/containers/create", {"Image": mine, "Cmd": ["cat", "/x", "/mine"]})
-    api.post(f"/containers/{made['Id']}/start")
-    assert api.post(f"/containers/{made['Id']}/wait")["StatusCode"] == 0
-    api.delete(f"/containers/{made['Id']}?force=1")
-    api.delete(f"/images/{mine}")
-    assert api.get(f"/images/{image.id}/json") is None
-
-
-async def test_an_image_of_a_build_that_was_cut_short_goes_by_its_name(bench: Bench, base_images: Engine) -> None:
-    image = await built(bench, "RUN echo 6 > /x")
-    assert await bench.builder.remove(Image(image.name, image.tag, "")) == Removal(done=True)
-    assert base_images.api().get(f"/images/{image.id}/json") is None
-    assert await bench.builder.remove(Image(image.name, image.tag, "")) == Removal(done=True)
 
 
 async def test_an_image_names_the_bases_that_it_was_built_on(bench: Bench, base_images: Engine) -> None:
@@ -385,8 +278,3 @@ async def test_a_base_that_cannot_be_pulled_is_used_as_it_is_there(bench: Bench)
         image = await bench.builder.build(replace(a_request(bench.instance), pull=True), context, log)
     assert f"cannot pull the base image {BUSYBOX}, so the one that is there is used: " in log.text
     assert [base.name for base in image.bases] == [BUSYBOX]
-
-
-async def built(bench: Bench, dockerfile: str) -> Image:
-    async with a_context(f"{dockerfile}\nLABEL of={bench.instance}\n") as context:
-        return await bench.builder.build(a_request(bench.instance), context, FakeLog())

@@ -125,7 +125,7 @@ COLUMNS = (
         },
         {
             "tests/targets/docker/test_faults.py::test_a_release_whose_container_is_gone_is_restored_from_its_image": NO_NETWORK,
-            **{f"tests/contract/test_builders.py::{test}[buildkit]": NO_BUILDKIT for test in _IMAGES_OF_BUILDKIT},
+            **{f"tests/contract/test_images.py::{test}[buildkit]": NO_BUILDKIT for test in _IMAGES_OF_BUILDKIT},
         },
     ),
     Column("kubernetes", "", _kubernetes, table=CLUSTERS),

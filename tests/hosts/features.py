@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-_BUILDS = "tests/contract/test_builders.py"
+_BUILDS, _IMAGES = (f"tests/contract/test_{name}.py" for name in ("builders", "images"))
 _PUSHES = "tests/e2e/test_push_to_live.py"
 _GATEWAY = tuple(f"tests/targets/docker/test_{name}.py" for name in ("frontends", "settings", "canary"))
 _FAULTS = "tests/targets/docker/test_faults.py"
 _STOPS = "cancelled_build or takes_too_long or push_during_a_build"
-_IMAGES = "own_name or rebuild or person or somebody or cut_short"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +24,11 @@ class Feature:
         return [*self.files, "-m", self.mark, *(["-k", self.chosen] if self.chosen else [])]
 
 
-ENGINE_BUILDS = Feature("Build by the engine", (_BUILDS,), f"[engine] and not ({_STOPS} or {_IMAGES} or trimming)")
-BUILDKIT_BUILDS = Feature("Build by BuildKit", (_BUILDS,), f"[buildkit] and not ({_STOPS} or {_IMAGES} or trimming)")
+ENGINE_BUILDS = Feature("Build by the engine", (_BUILDS,), f"[engine] and not ({_STOPS} or trimming)")
+BUILDKIT_BUILDS = Feature("Build by BuildKit", (_BUILDS,), f"[buildkit] and not ({_STOPS} or trimming)")
 STOPPED_BUILDS = Feature("A newer push stops the build", (_BUILDS, _PUSHES), _STOPS)
 TRIMMED = Feature("The build cache is trimmed", (_BUILDS, "tests/builders/test_engine.py"), "trimming or kept_as_cache")
-KEPT_IMAGES = Feature("Images: each build its own, old ones removed, others' kept", (_BUILDS,), _IMAGES)
+KEPT_IMAGES = Feature("Images: each build its own, old ones removed, others' kept", (_IMAGES,))
 ROLL_OUTS = Feature("Gates, cut-over, standby, restore", ("tests/contract/test_targets.py",))
 SWAPS = Feature("Swaps lose no request", (_PUSHES, "tests/targets/docker/test_rollout.py"), "five_swaps")
 FAILURES = Feature(

@@ -17,11 +17,12 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1_200)]
 
 _PROMISES = (
     "tests/contract/test_builders.py",
+    "tests/contract/test_images.py",
     "tests/contract/test_targets.py",
     "tests/targets/docker/test_options.py",
     "tests/e2e/test_push_to_live.py",
 )
-_CHOSEN = "test_builders or test_targets or options_reach or rollback"
+_CHOSEN = "test_builders or test_images or test_targets or options_reach or rollback"
 
 
 @pytest.fixture
