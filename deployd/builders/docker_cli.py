@@ -123,13 +123,13 @@ async def _feed(process: asyncio.subprocess.Process, stdin: AsyncIterator[bytes]
 
 
 async def _lines(output: asyncio.StreamReader, take: Callable[[str], None]) -> None:
-    decoder, waiting = codecs.getincrementaldecoder("utf-8")("replace"), ""
+    decoder, rest = codecs.getincrementaldecoder("utf-8")("replace"), ""
     while piece := await output.read(64 * 1024):
-        *lines, waiting = (waiting + decoder.decode(piece)).split("\n")
+        *lines, rest = (rest + decoder.decode(piece)).split("\n")
         for line in lines:
             take(line.rstrip("\r"))
-    if waiting:
-        take(waiting)
+    if rest:
+        take(rest)
 
 
 async def _stop(process: asyncio.subprocess.Process, stop_seconds: float) -> None:

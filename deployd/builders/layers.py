@@ -79,13 +79,13 @@ def _cache(
     def turn(layer: str) -> tuple[bool, int, str]:
         return layer not in first, int(known[layer]["Created"]), layer
 
-    waiting = [turn(layer) for layer in known if free(layer)]
-    heapq.heapify(waiting)
-    while waiting:
-        _, _, layer = heapq.heappop(waiting)
+    ready = [turn(layer) for layer in known if free(layer)]
+    heapq.heapify(ready)
+    while ready:
+        _, _, layer = heapq.heappop(ready)
         parent = known[layer]["ParentId"]
         below = int(known[parent]["Size"]) if parent in known else 0
         yield layer, max(0, int(known[layer]["Size"]) - below)
         above[parent] -= 1
         if free(parent):
-            heapq.heappush(waiting, turn(parent))
+            heapq.heappush(ready, turn(parent))

@@ -126,11 +126,11 @@ def _auth(name: str, credentials: tuple[str, str] | None) -> str:
 
 
 async def _messages(answer: ClientResponse) -> AsyncIterator[Message]:
-    waiting = b""
+    rest = b""
     async for piece in answer.content.iter_any():
-        *lines, waiting = (waiting + piece).split(b"\n")
+        *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             if line.strip():
                 yield json.loads(line)
-        if len(waiting) > _LONGEST_MESSAGE:
+        if len(rest) > _LONGEST_MESSAGE:
             raise Unavailable("the Docker Engine sends a message that is too long")

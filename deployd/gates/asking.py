@@ -78,11 +78,11 @@ class Asker:
         """The answers in the order of the requests, at most `concurrency` at once. None for those that were not sent any more,
         since too many before them got no answer."""
         answers: list[Response | None] = [None] * len(requests)
-        waiting, unanswered = iter(range(len(requests))), 0
+        positions, unanswered = iter(range(len(requests))), 0
 
         async def work() -> None:
             nonlocal unanswered
-            for position in waiting:
+            for position in positions:
                 answer = answers[position] = await self.ask(requests[position])
                 unanswered += not answer.status
                 if unanswered >= _MOST_UNANSWERED:

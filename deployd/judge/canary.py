@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deployd.judge.evidence import ENOUGH, Count, Evidence
-from deployd.judge.latency import slower, typical, with_waiting
+from deployd.judge.latency import slower, typical, with_unanswered
 from deployd.judge.traffic import Histogram, Traffic
 from deployd.wording import counted
 
@@ -43,7 +43,7 @@ class StepEnd:
     @property
     def judged(self) -> bool:
         """Whether the new release has answered enough requests for a verdict."""
-        return self.seen.new.requests - self.seen.new.waiting >= LEAST_REQUESTS
+        return self.seen.new.requests - self.seen.new.unanswered >= LEAST_REQUESTS
 
     def __str__(self) -> str:
         new, old = self.seen.new, self.seen.old
@@ -93,13 +93,13 @@ class CanaryJudge:
         """The new release's durations since the step has settled: a cold cache must not count as a slow model."""
         new = self._seen.new
         came = [(int((now - at) * 1e6), new.requests - seen.new.requests) for at, seen in self._measured if at < now]
-        return with_waiting(new.minus(self._settled.new).latencies, new.waiting, came)
+        return with_unanswered(new.minus(self._settled.new).latencies, new.unanswered, came)
 
     def _durations_of_old(self, now: float) -> Histogram:
-        """The old release's durations in this step. Waiting requests may still take any time."""
+        """The old release's durations in this step. Those without an answer may still take any time."""
         old = self._seen.old
         came = [(_ANY_TIME, old.requests - seen.old.requests) for at, seen in self._measured if at < now]
-        return with_waiting(old.minus(self._began.old).latencies, old.waiting, came[-1:])
+        return with_unanswered(old.minus(self._began.old).latencies, old.unanswered, came[-1:])
 
     def end_step(self) -> StepEnd:
         """End the step, which gave no reason to refuse the new release."""
@@ -131,7 +131,7 @@ class CanaryJudge:
             "old_requests": old.requests,
             "old_errors": old.bad,
             "old_refused": old.refused,
-            "waiting": new.waiting,
+            "waiting": new.unanswered,
             "e_value": float(f"{self._errors.value:.4g}"),
             "e_limit": ENOUGH,
             **_durations("", new),
@@ -151,9 +151,9 @@ def _share(traffic: Traffic) -> str:
 def _figures(traffic: Traffic) -> str:
     p95 = typical(traffic.latencies, 0.95)
     slow = f", p95 {p95 / 1000:.3g} ms" if p95 is not None else ""
-    many = traffic.waiting * 10 > traffic.requests  # a few are always under way
-    waiting = f", {traffic.waiting:,} not answered yet" if many else ""
-    return f"{counted(traffic.requests, 'request')}, {counted(traffic.bad, 'error')}{waiting}{slow}"
+    many = traffic.unanswered * 10 > traffic.requests  # a few are always under way
+    open_now = f", {traffic.unanswered:,} not answered yet" if many else ""
+    return f"{counted(traffic.requests, 'request')}, {counted(traffic.bad, 'error')}{open_now}{slow}"
 
 
 def _durations(prefix: str, traffic: Traffic) -> Mapping[str, float]:

@@ -42,7 +42,7 @@ def slower(new: Histogram, old: Histogram, ratio: float = RATIO, alpha: float = 
     return None
 
 
-def with_waiting(durations: Histogram, waiting: int, since: Sequence[tuple[int, int]]) -> Histogram:
+def with_unanswered(durations: Histogram, unanswered: int, since: Sequence[tuple[int, int]]) -> Histogram:
     """`durations` with those of the requests that have no answer yet, as long as they have taken so far: otherwise a release that
     does not answer at all would not look slow.
 
@@ -50,7 +50,7 @@ def with_waiting(durations: Histogram, waiting: int, since: Sequence[tuple[int, 
     these came later; all others have waited for longer."""
     found, longer = dict(durations), 0
     for ago, came in sorted(since, reverse=True):
-        if (older := max(longer, waiting - came)) > longer:
+        if (older := max(longer, unanswered - came)) > longer:
             found[ago] = found.get(ago, 0) + older - longer
             longer = older
     return found

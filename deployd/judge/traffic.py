@@ -40,14 +40,14 @@ Reading = Mapping[Place, Counters]
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """The traffic of one address in a window. `bad`: attempts without an answer, or with 5xx; `refused`: with 4xx; `waiting`: how
-    many have no answer yet."""
+    """The traffic of one address in a window. `bad`: attempts without an answer, or with 5xx; `refused`: with 4xx; `unanswered`:
+    how many have no answer yet."""
 
     requests: int = 0
     bad: int = 0
     refused: int = 0
     latencies: Histogram = field(default_factory=dict)
-    waiting: int = 0
+    unanswered: int = 0
 
     @property
     def rate(self) -> float:
@@ -61,7 +61,7 @@ class Traffic:
             self.bad - before.bad,
             self.refused - before.refused,
             _less(self.latencies, before.latencies),
-            self.waiting,
+            self.unanswered,
         )
 
 
@@ -101,7 +101,7 @@ class Window:
         return _sum([self.of(address) for address in addresses])
 
     def _bank(self, place: Place) -> None:
-        grown = replace(_grown(self._base.pop(place), self._last[place]), waiting=0)
+        grown = replace(_grown(self._base.pop(place), self._last[place]), unanswered=0)
         self._banked.setdefault(place.address, []).append(grown)
 
 
@@ -113,9 +113,9 @@ def _grown(base: Counters, now: Counters) -> Traffic:
     answered, given_up = now.answered - base.answered, now.given_up - base.given_up
     attempts, errors = now.attempts - base.attempts, now.errors - base.errors
     without_answer = max(0, attempts - answered - given_up)
-    waiting = min(now.open, without_answer)  # others that are open get the rest of their answer
+    unanswered = min(now.open, without_answer)  # others that are open get the rest of their answer
     latencies = _less(now.latencies, base.latencies)
-    return Traffic(attempts, without_answer - waiting + errors, now.refused - base.refused, latencies, waiting)
+    return Traffic(attempts, without_answer - unanswered + errors, now.refused - base.refused, latencies, unanswered)
 
 
 def _less(now: Histogram, before: Histogram) -> Histogram:
@@ -123,11 +123,11 @@ def _less(now: Histogram, before: Histogram) -> Histogram:
 
 
 def _sum(parts: Iterable[Traffic]) -> Traffic:
-    requests = bad = refused = waiting = 0
+    requests = bad = refused = unanswered = 0
     latencies: dict[int, int] = {}
     for part in parts:
         requests, bad, refused = requests + part.requests, bad + part.bad, refused + part.refused
-        waiting += part.waiting
+        unanswered += part.unanswered
         for least, count in part.latencies.items():
             latencies[least] = latencies.get(least, 0) + count
-    return Traffic(requests, bad, refused, latencies, waiting)
+    return Traffic(requests, bad, refused, latencies, unanswered)

@@ -92,15 +92,15 @@ class Archive:
 
     async def _part(self, part: Part) -> AsyncGenerator[bytes, None]:
         wanted = "".join(f"{entry.id}\n" for entry in part.entries if _has_content(entry)).encode()
-        blobs, waiting = _Blobs(), bytearray()
+        blobs, buffered = _Blobs(), bytearray()
         try:
             async with part.git.stream("cat-file", "--batch", "--buffer", stdin=wanted) as objects:
                 for piece in self._tarred(part, blobs):
                     if isinstance(piece, bytes):
-                        waiting += piece
-                    if len(waiting) >= _PIECE or isinstance(piece, _Large):
-                        yield bytes(waiting)
-                        waiting.clear()
+                        buffered += piece
+                    if len(buffered) >= _PIECE or isinstance(piece, _Large):
+                        yield bytes(buffered)
+                        buffered.clear()
                     if isinstance(piece, _Large):
                         async for stretch in _read(piece):
                             yield stretch
@@ -111,7 +111,7 @@ class Archive:
                 await objects.read()
         except GitFailed as exc:
             raise damaged(exc) from exc
-        yield bytes(waiting)
+        yield bytes(buffered)
 
     def _tarred(self, part: Part, blobs: "_Blobs") -> Iterator[bytes | _Large | None]:
         """The tar in pieces; None whenever `blobs` needs more data."""

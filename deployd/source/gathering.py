@@ -37,11 +37,11 @@ class Gathering:
         """The parts of a context, the app's own repository first. BuildFailed when one of them cannot be fetched."""
         context = self.build.context
         parts = [await self._part(remote, commit, watched, context)]
-        waiting = await self._below(parts[0], remote, commit, context)
+        submodules = await self._below(parts[0], remote, commit, context)
         for _ in range(_NESTED):
-            if not waiting:
+            if not submodules:
                 return parts
-            waiting = [found for each in waiting for found in await self._add(each, parts)]
+            submodules = [found for each in submodules for found in await self._add(each, parts)]
         raise BuildFailed(f"submodules are nested deeper than {_NESTED}")
 
     async def _add(self, submodule: Submodule, parts: list[Part]) -> list[Submodule]:

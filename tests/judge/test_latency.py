@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from deployd.judge.latency import lower_bound, ppf, slower, upper_bound, with_waiting
+from deployd.judge.latency import lower_bound, ppf, slower, upper_bound, with_unanswered
 from deployd.judge.traffic import Histogram
 
 
@@ -65,5 +65,5 @@ def test_a_tail_that_is_slow_is_seen() -> None:
 
 def test_requests_that_wait_have_taken_as_long_as_they_have_waited_so_far() -> None:
     since = [(1_000_000, 5), (2_000_000, 11), (3_000_000, 12)]
-    assert with_waiting({2000: 7}, 12, since) == {2000: 7, 1_000_000: 6, 2_000_000: 1}
-    assert with_waiting({2000: 7}, 5, since) == {2000: 7}
+    assert with_unanswered({2000: 7}, 12, since) == {2000: 7, 1_000_000: 6, 2_000_000: 1}
+    assert with_unanswered({2000: 7}, 5, since) == {2000: 7}

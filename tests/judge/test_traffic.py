@@ -61,6 +61,6 @@ def test_durations_are_counted_by_their_class() -> None:
 
 
 def test_a_request_waits_until_its_answer_begins() -> None:
-    assert seen(reading(), reading(attempts=10, answered=6, open=4)).waiting == 4
+    assert seen(reading(), reading(attempts=10, answered=6, open=4)).unanswered == 4
     streamed = seen(reading(), reading(attempts=10, answered=10, open=4))
-    assert (streamed.waiting, streamed.bad) == (0, 0)
+    assert (streamed.unanswered, streamed.bad) == (0, 0)
