@@ -5,7 +5,7 @@ from dataclasses import dataclass
 _BUILDS, _IMAGES = (f"tests/contract/test_{name}.py" for name in ("builders", "images"))
 _PUSHES = "tests/e2e/test_push_to_live.py"
 _GATEWAY = tuple(f"tests/targets/docker/test_{name}.py" for name in ("frontends", "settings", "canary"))
-_FAULTS = "tests/targets/docker/test_faults.py"
+_FAULTS = tuple(f"tests/targets/docker/test_{name}.py" for name in ("gateway_faults", "faults"))
 _STOPS = "cancelled_build or takes_too_long or push_during_a_build"
 
 
@@ -36,7 +36,7 @@ FAILURES = Feature(
 )
 ROLLBACK = Feature("Rollback to the kept image", (_PUSHES,), "rollback")
 GATEWAY = Feature("TLS, hosts and paths, canaries, reloads", _GATEWAY)
-GATEWAY_FAULTS = Feature("The gateway restarts, is upgraded, is removed", (_FAULTS,))
+GATEWAY_FAULTS = Feature("The gateway restarts, is upgraded, is removed", _FAULTS)
 RESTARTED = Feature("The engine is killed and restarted", ("tests/faults/test_engine_restarted.py",))
 OPTIONS = Feature(
     "Options of `docker run`", tuple(f"tests/targets/docker/test_{name}.py" for name in ("options", "trial"))

@@ -19,8 +19,8 @@ from tests.fake_target import FakeProgress
 from tests.fakes import FakeLog, FakeMade
 from tests.gateway.certificate import made
 from tests.targets.docker.load import Load
-from tests.targets.docker.test_faults import answered_503, watched
-from tests.targets.docker.test_rollout import answer, roll_out
+from tests.targets.docker.test_rollout import roll_out
+from tests.targets.docker.traffic import answer, answered_503, watched
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

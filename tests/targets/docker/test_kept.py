@@ -25,8 +25,7 @@ from deployd.store.database import Database
 from deployd.store.store import Store
 from deployd.targets.docker.target import DockerTarget
 from tests.fake_target import FakeProgress
-from tests.targets.docker.test_faults import answered
-from tests.targets.docker.test_rollout import answer
+from tests.targets.docker.traffic import answer, answered
 from tests.targets.docker.world import NAME, an_app, build, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

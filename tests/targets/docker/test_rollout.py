@@ -4,7 +4,6 @@ import asyncio
 import time
 from typing import Any
 
-import httpx
 import pytest
 
 from deployd.bringup.ports import free_port
@@ -17,6 +16,7 @@ from tests.conftest import Leaks
 from tests.fake_target import FakeProgress
 from tests.fakes import FakeLog
 from tests.targets.docker.load import Load
+from tests.targets.docker.traffic import answer
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -27,11 +27,6 @@ async def roll_out(target: DockerTarget, number: int, image: Image, port: int, *
     app = an_app(number, listen=port, **docker)
     await target.roll_out(app, a_deploy(number, image), image, progress)
     return progress
-
-
-async def answer(port: int, path: str = "/", method: str = "GET") -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=60, verify=False) as http:
-        return await http.request(method, f"http://127.0.0.1:{port}{path}")
 
 
 async def test_a_release_gets_the_traffic_until_the_next_one_replaces_it(

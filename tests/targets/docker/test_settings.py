@@ -23,9 +23,8 @@ from tests.conftest import Leaks
 from tests.fake_target import FakeProgress
 from tests.fakes import FakeMade
 from tests.targets.docker.load import Load
-from tests.targets.docker.test_faults import answered, watched
 from tests.targets.docker.test_frontends import certificate
-from tests.targets.docker.test_rollout import answer
+from tests.targets.docker.traffic import answer, answered, watched
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

@@ -16,7 +16,7 @@ from deployd.gates.ready import ReadyGate
 from deployd.targets.docker.target import DockerTarget
 from tests.fake_target import FakeProgress
 from tests.fakes import FakeLog, FakeMade
-from tests.targets.docker.test_rollout import answer
+from tests.targets.docker.traffic import answer
 from tests.targets.docker.world import NAME, a_deploy, an_app, commit
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
