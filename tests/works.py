@@ -124,11 +124,13 @@ class Works:
 
     def head(self, branch: str = "main") -> str:
         """The commit at the tip of a branch."""
-        return self.repository.git("rev-parse", f"refs/heads/{branch}")
+        tip = self.repository.tip(branch)
+        assert tip is not None
+        return tip
 
     def move(self, commit: str, branch: str = "main") -> None:
         """Force a branch to a commit."""
-        self.repository.git("update-ref", f"refs/heads/{branch}", commit)
+        self.repository.point(branch, commit)
 
     def delete(self, branch: str = "main") -> None:
         """Take a branch away."""

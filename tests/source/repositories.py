@@ -1,4 +1,7 @@
-"""Real git repositories, written object by object, so that they can contain what no ordinary git command creates."""
+"""Real git repositories, written object by object, so that they can contain what no ordinary git command creates.
+
+Git itself makes only what a test asks it for: a process for each object and each ref would be slow.
+"""
 
 import hashlib
 import io
@@ -8,7 +11,9 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from deployd.config.app import App, Build
 from deployd.ports.source import Context
@@ -60,7 +65,12 @@ class Repository:
 
     @classmethod
     def create(cls, path: Path, *options: str) -> "Repository":
-        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", *options, str(path)], check=True, env=_ENVIRONMENT)
+        for name, content in _empty(*options).items():
+            place = path / name
+            if content is None:
+                place.mkdir(parents=True)
+            else:
+                place.write_bytes(content)
         return cls(path, sha256="--object-format=sha256" in options)
 
     def git(self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> str:
@@ -84,17 +94,32 @@ class Repository:
         author: str = "Ada",
     ) -> str:
         """A commit with exactly `files`, on top of `branch`; without a branch it has no parent."""
-        parents = self._tip(branch) if branch else []
-        made = self._commit(self._tree(files), parents, subject, date, author)
+        tip = self.tip(branch) if branch else None
+        made = self._commit(self._tree(files), [tip] if tip else [], subject, date, author)
         if branch:
-            self.git("update-ref", f"refs/heads/{branch}", made)
+            self.point(branch, made)
         return made
 
     def commit_of_tree(self, entries: list[tuple[str, bytes, str]], branch: str = "main") -> str:
         """A commit of one raw tree object with these entries (mode, name, object id), unchecked and unsorted."""
         made = self._commit(self.tree(entries), [], "Crafted", DATE, "Ada")
-        self.git("update-ref", f"refs/heads/{branch}", made)
+        self.point(branch, made)
         return made
+
+    def tip(self, branch: str) -> str | None:
+        """The commit at the tip of a branch."""
+        ref, packed = self.path / "refs/heads" / branch, self.path / "packed-refs"
+        if ref.is_file():
+            return ref.read_text().strip()
+        lines = packed.read_text().splitlines() if packed.exists() else []
+        return next((line.split()[0] for line in lines if line.endswith(f" refs/heads/{branch}")), None)
+
+    def point(self, branch: str, commit: str) -> None:
+        """Let a branch lead to a commit, in one rename, since somebody may be reading."""
+        ref, fresh = self.path / "refs/heads" / branch, self.path / "fresh-ref"
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(f"{commit}\n")
+        fresh.replace(ref)
 
     def tree(self, entries: list[tuple[str, bytes, str]]) -> str:
         """A tree object of exactly these entries in this order."""
@@ -105,7 +130,7 @@ class Repository:
         return self._object("blob", content)
 
     def _object(self, kind: str, data: bytes) -> str:
-        """Write a loose object as git does; a git process for each would be slow."""
+        """Write a loose object as git does."""
         whole = b"%s %d\0" % (kind.encode(), len(data)) + data
         name = (hashlib.sha256 if self.sha256 else hashlib.sha1)(whole).hexdigest()
         path = self.path / "objects" / name[:2] / name[2:]
@@ -119,10 +144,6 @@ class Repository:
         lines += [f"author {author} <ada@example.com> {date} +0000", f"committer Ada <ada@example.com> {date} +0000"]
         text = "\n".join(lines) + f"\n\n{subject}\n"
         return self._object("commit", text.encode("utf-8", "surrogateescape"))
-
-    def _tip(self, branch: str) -> list[str]:
-        listed = self.git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
-        return [listed] if listed else []
 
     def _tree(self, files: Mapping[str, Content]) -> str:
         inner: dict[str, dict[str, Content]] = {}
@@ -148,6 +169,17 @@ class Repository:
                 return "100755", self.blob(text)
             case _:
                 return "100644", self.blob(content)
+
+
+@cache
+def _empty(*options: str) -> dict[str, bytes | None]:
+    """What `git init` writes for a bare repository, without its sample hooks: the content of files, None for directories."""
+    with TemporaryDirectory() as made:
+        command = ["git", "init", "-q", "--bare", "-b", "main", "--template=", *options, made]
+        subprocess.run(command, check=True, env=_ENVIRONMENT)
+        found = sorted(Path(made).rglob("*"))
+        inside = {str(path.relative_to(made)): path.read_bytes() if path.is_file() else None for path in found}
+    return {"": None, **inside}
 
 
 def an_app(repo: str, *, build: Mapping[str, object] | None = None, **others: object) -> App:
