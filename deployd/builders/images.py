@@ -19,6 +19,10 @@ from deployd.ports.builder import Present, Removal
 
 logger = logging.getLogger(__name__)
 
+# The store whose images are described with all that they take. Those of the containerd store are not: only the list of images has
+# that size, and an engine reads the files of all images for a list.
+_COUNTS_ALL = "overlay2"
+
 
 async def find(engine: EngineClient, image: Image) -> Present | None:
     """The image, if the engine still has it."""
@@ -30,13 +34,14 @@ async def find(engine: EngineClient, image: Image) -> Present | None:
 
 
 async def layers(engine: EngineClient, image: Image) -> Mapping[str, int] | None:
-    """See ports.Builder. Only the list of images has the size that the containerd store counts in all."""
-    if (present := await find(engine, image)) is None:
+    """See ports.Builder."""
+    if await find(engine, image) is None or (inspected := await engine.images.inspect(image.id)) is None:
         return None
-    listed = await engine.images.list(reference=[image.full_name])
-    on_disk = next((int(each["Size"]) for each in listed if each["Id"] == image.id), present.size)
-    inspected, history = await engine.images.inspect(image.id), await engine.images.history(image.id)
-    return layer_sizes(inspected, history, on_disk) if inspected is not None else None
+    on_disk = int(inspected["Size"])
+    if (inspected.get("GraphDriver") or {}).get("Name") != _COUNTS_ALL:
+        listed = await engine.images.list(reference=[image.full_name])
+        on_disk = next((int(each["Size"]) for each in listed if each["Id"] == image.id), on_disk)
+    return layer_sizes(inspected, await engine.images.history(image.id), on_disk)
 
 
 async def remove(engine: EngineClient, image: Image, *, dry_run: bool = False) -> Removal:

@@ -67,6 +67,15 @@ class EngineImages:
         async for _ in self._transfer(f"pulling {image}", "images/create", query, image, credentials):
             pass
 
+    async def ensure(self, image: str) -> str:
+        """Its id. It is pulled when the engine does not have it."""
+        if (found := await self.inspect(image)) is None:
+            await self.pull(image)
+            found = await self.inspect(image)
+        if found is None:
+            raise Unavailable(f"the image {image} was pulled, but the engine does not have it")
+        return str(found["Id"])
+
     async def push(
         self, name: str, tag: str, credentials: tuple[str, str] | None, *, insecure: bool = False
     ) -> AsyncGenerator[Message]:

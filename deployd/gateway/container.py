@@ -10,6 +10,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from deployd.config.daemon import GatewaySection
 from deployd.engine.client import EngineClient
 from deployd.errors import RolloutFailed, Unavailable
 from deployd.gateway.described import is_cut_off, on_host, published, sockets_of
-from deployd.gateway.layout import LAYOUT_LABEL, SOCKETS_LABEL, Layout, container_spec, layout_hash
+from deployd.gateway.layout import LAYOUT_LABEL, SOCKETS_LABEL, Layout, container_spec, gateway_name, layout_hash
 from deployd.gateway.neighbour import require_ours
 from deployd.gateway.network import Network
 from deployd.gateway.paths import CONTROL_PORT
@@ -39,7 +40,10 @@ class GatewayContainer:
         self._section = section
         self._directory = directory
         self._network = Network(engine, instance)
+        self.name = gateway_name(instance)
         self.bridge = False
+        self._known: Runtime | None = None  # the connection of the present container, once it was found
+        self._is_alone = False  # whether no replaced container is there
 
     async def decide_network(self) -> None:
         """Set `bridge` as configured. "auto": a bridge only on Docker Desktop, whose host network is in a virtual machine."""
@@ -50,15 +54,25 @@ class GatewayContainer:
 
     async def find(self) -> Mapping[str, Any] | None:
         """The container as the engine describes it; None when it does not exist."""
-        found = await self._engine.containers.inspect(self._layout(()).name)
+        found = await self._engine.containers.inspect(self.name)
         if found is not None and found["Config"]["Labels"].get("io.deployd.instance") != self._instance:
             raise Unavailable(
-                f"the container {self._layout(()).name} is not this deployd's gateway",
+                f"the container {self.name} is not this deployd's gateway",
                 hint="remove or rename it, or set another server.instance",
             )
         if found is not None:
             require_ours(found, self._directory, self._instance)
         return found
+
+    async def answers(self) -> bool:
+        """Whether HAProxy answers where it did before. False is no proof that it does not run."""
+        if self._known is None or not self._known.has_socket:
+            return False
+        try:
+            await self._known.description()
+        except Unavailable:
+            return False
+        return True
 
     async def runs(self) -> bool:
         """Whether the container runs. One that crashes and is restarted again and again does not count, nor one that reads and
@@ -84,7 +98,7 @@ class GatewayContainer:
             await self._remove(found["Id"])
             found = None
         if found is not None and (found["State"]["Restarting"] or is_cut_off(found)):
-            await self._image_id()
+            await self._engine.images.ensure(self._section.image)
             await self._remove(found["Id"])
             found = None
         if found is not None and found["State"]["Running"]:
@@ -92,16 +106,19 @@ class GatewayContainer:
             return False
         if found is None:
             await self._create(self._layout(ports))
-        await self._engine.containers.start(self._layout(()).name)
+        await self._engine.containers.start(self.name)
         await self.wait_ready()
         return True
 
     async def runtime(self) -> Runtime:
-        """The connection to HAProxy's runtime API."""
+        """The connection to HAProxy's runtime API. The engine is asked for the container only when the known socket is gone."""
+        if self._known is not None and self._known.has_socket:
+            return self._known
         found = await self.find()
         if found is None:
             raise Unavailable("the gateway's container does not exist")
-        return self._runtime(found)
+        self._known = self._runtime(found)
+        return self._known
 
     async def replaced(self) -> list[Runtime]:
         """The replaced HAProxy that still serves its open connections, if there is one that can be told anything."""
@@ -118,14 +135,14 @@ class GatewayContainer:
         fits = found["Config"]["Labels"].get(LAYOUT_LABEL) == layout_hash(layout)
         if self.bridge:
             fits = fits and set(layout.ports) <= published(found)
-        return not fits or await self._image_id() != found["Image"]
+        return not fits or await self._engine.images.ensure(self._section.image) != found["Image"]
 
     async def upgrade(self, ports: Iterable[int]) -> None:
         """Replace the container by one as configured; on the host network no connection is lost.
 
         A new container that does not start is removed, and the old one continues to serve.
         """
-        await self._image_id()
+        await self._engine.images.ensure(self._section.image)
         if (old := await self._replaced()) is not None:
             await self._remove(old["Id"])
         if (found := await self.find()) is None:
@@ -134,16 +151,17 @@ class GatewayContainer:
         beside, before = not self.bridge and on_host(found), found["Config"]["Labels"][SOCKETS_LABEL]
         sockets = "sockets-b" if before == "sockets-a" else "sockets-a"
         takes_over = sockets_of(found) if beside and not is_cut_off(found) else None
-        layout = self._layout(ports, sockets=sockets, takes_over=takes_over)
-        await self._engine.containers.rename(found["Id"], f"{layout.name}-old")
+        layout = replace(self._layout(ports), sockets=sockets, takes_over=takes_over)
+        self._is_alone = False
+        await self._engine.containers.rename(found["Id"], f"{self.name}-old")
         try:
             if not beside:  # the old one has the ports
                 await self._engine.containers.stop(found["Id"], 1)
             await self._create(layout)
-            await self._engine.containers.start(layout.name)
+            await self._engine.containers.start(self.name)
             await self.wait_ready(made=True)
         except BaseException:
-            await self._undo_upgrade(layout, found["Id"], stopped=not beside)
+            await self._undo_upgrade(found["Id"], stopped=not beside)
             raise
         await (self._let_finish(found["Id"]) if beside else self._remove(found["Id"]))
 
@@ -204,7 +222,7 @@ class GatewayContainer:
 
     async def last_lines(self) -> str:
         """The last lines that HAProxy printed."""
-        return await self._engine.containers.printed(self._layout(()).name, 10)
+        return await self._engine.containers.printed(self.name, 10)
 
     async def last_words(self) -> str:
         """The alerts among them, else the last line; on one line, empty when there is no container."""
@@ -219,20 +237,9 @@ class GatewayContainer:
         for name in ("sockets-a", "sockets-b", "certificates"):
             shutil.rmtree(self._directory / name, ignore_errors=True)
 
-    def _layout(self, ports: Iterable[int], *, sockets: str = "sockets-a", takes_over: Path | None = None) -> Layout:
-        section, publish = self._section, dict.fromkeys(ports, self._section.bind)
-        if section.stats_port is not None:
-            publish[section.stats_port] = "127.0.0.1"
-        return Layout(
-            instance=self._instance,
-            image=section.image,
-            directory=self._directory.absolute(),
-            sockets=sockets,
-            tls=section.tls,
-            network=self._network.name if self.bridge else None,
-            ports=tuple(sorted(publish.items())),
-            takes_over=takes_over,
-        )
+    def _layout(self, ports: Iterable[int]) -> Layout:
+        network = self._network.name if self.bridge else None
+        return Layout.of(self._section, self._instance, self._directory, network, ports)
 
     def _runtime(self, found: Mapping[str, Any]) -> Runtime:
         if on_host(found) and (sockets := sockets_of(found)) is not None:
@@ -245,20 +252,11 @@ class GatewayContainer:
     async def _create(self, layout: Layout) -> None:
         (self._directory / layout.sockets).mkdir(parents=True, exist_ok=True)
         (self._directory / "certificates").mkdir(mode=0o700, exist_ok=True)
-        await self._image_id()
+        await self._engine.images.ensure(self._section.image)
         if layout.network is not None:
             await self._network.ensure()
-        await self._engine.containers.create(layout.name, container_spec(layout))
-
-    async def _image_id(self) -> str:
-        """The id of the configured image. It is pulled when the engine does not have it."""
-        name = self._section.image
-        if (image := await self._engine.images.inspect(name)) is None:
-            await self._engine.images.pull(name)
-            image = await self._engine.images.inspect(name)
-        if image is None:
-            raise Unavailable(f"the gateway's image {name} was pulled, but the engine does not have it")
-        return str(image["Id"])
+        self._known = None
+        await self._engine.containers.create(self.name, container_spec(layout))
 
     async def _let_finish(self, container_id: str) -> None:
         """Tell HAProxy to accept no more connections and to end after its last one. The engine does not restart it."""
@@ -268,20 +266,25 @@ class GatewayContainer:
     async def _undo_rename(self) -> Mapping[str, Any] | None:
         """After an interrupted upgrade: give the old container its name again. The container, if there is one."""
         if (old := await self._replaced()) is not None:
-            await self._engine.containers.rename(old["Id"], self._layout(()).name)
+            await self._engine.containers.rename(old["Id"], self.name)
         return await self.find()
 
-    async def _undo_upgrade(self, layout: Layout, old: str, *, stopped: bool) -> None:
+    async def _undo_upgrade(self, old: str, *, stopped: bool) -> None:
         """The new container did not start: remove it, give the old one its name again, and start that if it was stopped."""
         if (found := await self.find()) is not None and found["Id"] != old:
             await self._remove(found["Id"])
-        await self._engine.containers.rename(old, layout.name)
+        self._known = None
+        await self._engine.containers.rename(old, self.name)
         if stopped:
             await self._engine.containers.start(old)
 
     async def _replaced(self) -> Mapping[str, Any] | None:
-        found = await self._engine.containers.inspect(f"{self._layout(()).name}-old")
+        """The replaced container. The engine is not asked again when there is none: only `upgrade` makes one."""
+        if self._is_alone:
+            return None
+        found = await self._engine.containers.inspect(f"{self.name}-old")
         ours = found is not None and found["Config"]["Labels"].get("io.deployd.instance") == self._instance
+        self._is_alone = not ours
         return found if ours else None
 
     async def _require_alive(self, *, made: bool) -> None:

@@ -7,10 +7,12 @@ differs from that of the present config, the container is replaced.
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from deployd.config.daemon import GatewaySection
 from deployd.domain import part_labels
 from deployd.gateway.paths import CERTIFICATES, CONFIG, CONTROL_PORT, SOCKETS
 
@@ -31,16 +33,28 @@ class Layout:
     instance: str
     image: str
     directory: Path
-    sockets: str
+    sockets: str = "sockets-a"
     tls: bool = False
     network: str | None = None
     ports: tuple[tuple[int, str], ...] = ()
     takes_over: Path | None = None
 
-    @property
-    def name(self) -> str:
-        """The container's name."""
-        return gateway_name(self.instance)
+    @classmethod
+    def of(
+        cls, section: GatewaySection, instance: str, directory: Path, network: str | None, ports: Iterable[int]
+    ) -> Self:
+        """The settings that [gateway] asks for. `directory`: where its files are; `network`: None for the host's."""
+        publish = dict.fromkeys(ports, section.bind)
+        if section.stats_port is not None:
+            publish[section.stats_port] = "127.0.0.1"
+        return cls(
+            instance=instance,
+            image=section.image,
+            directory=directory.absolute(),
+            tls=section.tls,
+            network=network,
+            ports=tuple(sorted(publish.items())),
+        )
 
 
 def gateway_name(instance: str) -> str:

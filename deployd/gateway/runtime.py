@@ -38,6 +38,11 @@ class Runtime:
     def __init__(self, address: Path | tuple[str, int]) -> None:
         self._address = address
 
+    @property
+    def has_socket(self) -> bool:
+        """Whether its socket is a file that is there. One that nobody listens on any more is there, too."""
+        return isinstance(self._address, Path) and self._address.exists()
+
     async def workers(self) -> Workers:
         """Its worker processes."""
         return parse_workers(await self._ask("show proc"))

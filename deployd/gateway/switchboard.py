@@ -152,6 +152,8 @@ class Switchboard:
 
     async def _bring_up(self) -> None:
         """Wait for a HAProxy that has just started, and start one that has ended."""
+        if await self.container.answers():
+            return
         if await self.container.runs():
             await self.container.wait_ready()
         elif self._routes:

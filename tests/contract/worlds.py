@@ -25,6 +25,7 @@ from deployd.targets.docker.target import DockerTarget
 from tests.conftest import Leaks
 from tests.fake_target import FakeProgress, FakeTarget
 from tests.fakes import FakeMade
+from tests.testbed import instance_network
 from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry
 
@@ -155,6 +156,7 @@ async def _docker(request: pytest.FixtureRequest, tmp_path: Path, app: Mapping[s
     leaks: Leaks = request.getfixturevalue("leaks")
     image = request.getfixturevalue("built")(f"deployd-test/{request.getfixturevalue('owner')}")
     section = GatewaySection(bind="127.0.0.1")
+    instance_network.make(engine.api(), leaks.instance)
     async with DockerTarget(leaks.instance, section, tmp_path / "gateway", FakeMade(), engine.url) as target:
         world = DockerWorld(target, _an_app(f"web-{uuid.uuid4().hex[:8]}", **app), image, ReadyGate())
         world.engine = engine

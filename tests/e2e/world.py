@@ -18,6 +18,7 @@ from deployd.bringup.load import Call
 from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
 from tests.forked import ForkedDaemon
+from tests.testbed import instance_network
 
 CONFIG = """\
 [server]
@@ -190,13 +191,15 @@ class World:
 
 @asynccontextmanager
 async def world(
-    directory: Path, config: str = CONFIG, environment: Mapping[str, str] | None = None
+    directory: Path, config: str = CONFIG, environment: Mapping[str, str] | None = None, engine: Engine | None = None
 ) -> AsyncIterator[World]:
-    """A running world; the caller removes what carries `daemon.instance` from the engine."""
+    """A running world; the caller removes what carries `daemon.instance` from the engine. `engine`: its network is made there."""
     repository = Repository(directory)
     repository.create()
     daemon = ForkedDaemon.prepare(directory, repository.remote, config, app=f"iris-{secrets.token_hex(3)}")
     daemon.environment = dict(environment or {})
+    if engine is not None:
+        await asyncio.to_thread(instance_network.make, engine.api(), daemon.instance)
     async with daemon.running(), Client(daemon.api) as client:
         yield World(repository, daemon, client)
 
@@ -206,7 +209,7 @@ async def passing_world(directory: Path, engine: Engine, config: str = CONFIG) -
     """A running world; at the end its daemon's log is printed, and what it made is removed."""
     made: World | None = None
     try:
-        async with world(directory, config) as made:
+        async with world(directory, config, engine=engine) as made:
             yield made
     finally:
         if made is not None:

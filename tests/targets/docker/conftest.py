@@ -11,6 +11,7 @@ from deployd.domain import Image
 from deployd.targets.docker.target import DockerTarget
 from tests.fakes import FakeMade
 from tests.targets.docker import world
+from tests.testbed import instance_network
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +30,9 @@ def section() -> GatewaySection:
 
 @pytest.fixture
 async def target(
-    engine: str, instance: str, web: Image, section: GatewaySection, tmp_path: Path
+    docker_engine: Engine, instance: str, web: Image, section: GatewaySection, tmp_path: Path
 ) -> AsyncIterator[DockerTarget]:
     """A target that has deployed nothing yet."""
-    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as target:
+    instance_network.make(docker_engine.api(), instance)
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), docker_engine.url) as target:
         yield target
