@@ -7,7 +7,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 RUN python3 -m venv /opt/training && python3 -m venv --without-pip /opt/serving
 COPY model_service/serving.lock model_service/training.lock /locks/
 RUN /opt/training/bin/pip --python /opt/serving/bin/python install --require-hashes -r /locks/serving.lock
-RUN /opt/training/bin/pip install --require-hashes -r /locks/training.lock
+RUN /opt/training/bin/pip install --no-compile --require-hashes -r /locks/training.lock
 # What the task needs besides: a requirements file of the repository. It changes no version of the lock, for which the service is
 # tested, unless CONSTRAINTS names another file; pip takes constraints without their hashes only.
 ARG REQUIREMENTS=model_service/training.lock
@@ -16,7 +16,7 @@ COPY ${REQUIREMENTS} /locks/requirements.txt
 COPY ${CONSTRAINTS} /locks/constraints.lock
 RUN sed -e '/^ *--hash=/d' -e 's/ *\\$//' /locks/constraints.lock >/locks/constraints.txt \
     && { cmp -s /locks/requirements.txt /locks/training.lock \
-        || /opt/training/bin/pip install -c /locks/constraints.txt -r /locks/requirements.txt; }
+        || /opt/training/bin/pip install --no-compile -c /locks/constraints.txt -r /locks/requirements.txt; }
 # Everything above stays cached until a lock changes. A change of the code trains anew from here.
 WORKDIR /srv
 COPY model_service model_service

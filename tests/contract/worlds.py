@@ -133,8 +133,13 @@ class KubernetesWorld(World):
         self.cluster.kubectl(f"--namespace={settings.namespace}", "delete", "deployment", self.app.name)
 
 
-ENGINE = pytest.param("docker", marks=[pytest.mark.engine, pytest.mark.slow])
-CLUSTER = pytest.param("kubernetes", marks=[pytest.mark.cluster, pytest.mark.slow])
+# The tests on one of them share a process, and with it the images.
+_ON_ENGINE, _ON_CLUSTER = (
+    pytest.mark.xdist_group("contract on an engine"),
+    pytest.mark.xdist_group("contract on a cluster"),
+)
+ENGINE = pytest.param("docker", marks=[pytest.mark.engine, pytest.mark.slow, _ON_ENGINE])
+CLUSTER = pytest.param("kubernetes", marks=[pytest.mark.cluster, pytest.mark.slow, _ON_CLUSTER])
 
 
 @asynccontextmanager

@@ -49,14 +49,15 @@ async def test_the_old_release_serves_on_when_a_build_or_a_candidate_fails_and_t
 
 
 async def test_a_push_during_a_build_removes_everything_of_the_old_build(world: World, docker_engine: Engine) -> None:
-    slow = await world.push(dockerfile=DOCKERFILE + "RUN sleep 60\n")
+    step = f"sleep 60; echo {world.app}"  # no other test's build has it
+    slow = await world.push(dockerfile=f"{DOCKERFILE}RUN {step}\n")
     await world.says(slow, "Running in")
-    await world.says(slow, "sleep 60")
+    await world.says(slow, step)
     fast = await world.push()
     assert (await world.ended(slow)).superseded_by == fast.number
     assert (await world.ended(fast)).status is Status.LIVE
     running = docker_engine.api().get("/containers/json?all=1")
-    assert not [one for one in running if "sleep 60" in one["Command"]]
+    assert not [one for one in running if world.app in one["Command"] and "sleep" in one["Command"]]
 
 
 async def test_the_last_of_twenty_pushes_in_ten_seconds_goes_live_and_few_are_built(world: World) -> None:

@@ -21,7 +21,7 @@ async def make_world(tmp_path: Path, docker_engine: Engine, base_images: object)
         async with AsyncExitStack() as stack:
 
             async def make(config: str = CONFIG, environment: Mapping[str, str] | None = None) -> World:
-                here = await stack.enter_async_context(world(tmp_path, config, environment))
+                here = await stack.enter_async_context(world(tmp_path, config, environment, docker_engine))
                 made.append(here)
                 return here
 

@@ -30,7 +30,7 @@ from tests.source.repositories import tar_of
 from tests.testbed.mlflow_server import MLflow
 from tests.works import Works, works
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("one MLflow server")]
 
 FILES = {"MLmodel": b"flavors: {}\n", "model.skops": b"one" * 100_000, "code/own.py": b"x = 1\n"}
 

@@ -29,6 +29,8 @@ from model_service.model import Prediction, load
 from model_service.rows import RowReader
 from tests.testbed import mlflow_server
 
+pytestmark = pytest.mark.xdist_group("models of MLflow")  # one process imports it
+
 FLOWERS = load_iris()
 TENSOR = [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 4]}}]
 SCRIPT = Path(__file__).parent / "clients" / "log_models.py"

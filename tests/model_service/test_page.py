@@ -21,7 +21,7 @@ from tests.model_service.kinds import TRUST, customers, mixed
 from tests.model_service.process import Running, running
 from tests.model_service.tasks import cancer
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("one Chromium")]
 
 
 @pytest.fixture(scope="module")

@@ -17,5 +17,5 @@ def test_old_layers_and_networks_are_removed_only_from_an_engine_that_was_starte
     monkeypatch.setattr(EngineApi, "post", lambda _self, path: asked.append(path))
     forget_old(EngineApi("unix:///nowhere"))
     given = {urlsplit(path).path: json.loads(parse_qs(urlsplit(path).query)["filters"][0]) for path in asked}
-    expected = {"/images/prune": {"dangling": ["true"], "until": ["12h"]}, "/networks/prune": {"until": ["12h"]}}
+    expected = {"/images/prune": {"dangling": ["true"], "until": ["1h"]}, "/networks/prune": {"until": ["1h"]}}
     assert given == (expected if pruned else {})

@@ -17,7 +17,7 @@ from tests.api.pages.given import WAY, ended, secured_desk
 from tests.api.pages.tab import DESKTOP, PHONE, Scheme, Tab, tab
 from tests.desk import MAIN, REPO, A, B, Desk
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("one Chromium")]
 
 
 class World:

@@ -12,7 +12,7 @@ from tests.api.pages.tab import DESKTOP, PHONE, Scheme, Tab, tab
 from tests.api.reading import deployed
 from tests.desk import MAIN, REPO, A, B, Desk
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("one Chromium")]
 
 BIG, BUSY = "/apps/iris/deploys/1", "/apps/iris/deploys/2"
 LINES = 690_000
