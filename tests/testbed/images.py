@@ -49,8 +49,8 @@ def ensure(engine: Engine, progress: Progress) -> None:
 def forget_old(api: EngineApi) -> None:
     """Remove the nameless images and the unused networks that earlier runs left, from an engine that was started for them alone.
 
-    With a thousand images, a list of them takes an engine a tenth of a second of a core, and it is asked for thousands of lists. It
-    has addresses for some thirty networks. The images of the last hour stay: a build may be making them.
+    With a thousand images, a list of them takes an engine a tenth of a second of a core, and it is asked for thousands of
+    them. It has addresses for some thirty networks. The images of the last hour stay: a build may be making them.
     """
     if LABEL in (api.get("/info").get("Labels") or []):
         for what, which in (("images", {"dangling": ["true"]}), ("networks", {})):
