@@ -110,7 +110,7 @@ asyncio.run(main())
 """
 
 WHO = Call("GET", "/")
-REST = 0.02
+REST = 0.04
 """Seconds between the requests of a client where a test needs load and no full load, which takes a core of its own."""
 
 
