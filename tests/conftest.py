@@ -22,7 +22,9 @@ import pytest
 # The tests run side by side: threads of OpenMP and of a BLAS that wait for each other would spin, and take the others' time.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
-import skops.io  # noqa: F401 - it looks through every module that is loaded before it: here they are few
+if "PYTEST_XDIST_WORKER" in os.environ:  # who only hands out the tests does without it, and begins sooner
+    import skops.io  # noqa: F401 - it looks through every module that is loaded before it: here they are few
+
 from hypothesis import HealthCheck, settings
 
 from deployd.bringup import engine as engines
