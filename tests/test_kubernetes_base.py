@@ -130,9 +130,9 @@ def typed(cluster: Cluster, line: str) -> None:
 def as_account(cluster: Cluster, namespace: str, directory: Path) -> Path:
     """A kubeconfig that holds nothing but the token of the base's account."""
     said = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--output=json"))
-    account = cluster.get("serviceaccount", "deployd", f"--namespace={namespace}")
+    account = cluster.api.get("serviceaccounts", "deployd", namespace)
     if account.get("secrets"):
-        secret = cluster.get("secret", account["secrets"][0]["name"], f"--namespace={namespace}")
+        secret = cluster.api.get("secrets", account["secrets"][0]["name"], namespace)
         token = base64.b64decode(secret["data"]["token"]).decode()
     else:
         token = cluster.kubectl("create", "token", "deployd", f"--namespace={namespace}").strip()
@@ -174,7 +174,7 @@ async def test_from_outside_the_account_reaches_pods_with_the_two_verbs_that_the
     world.cluster.kubectl("create", "rolebinding", "forward", "--role=forward", account, here)
     assert await world.target.missing(world.app()) == []
     await world.roll_out(world.app(), 1, world.image("one"))
-    pods = world.cluster.get("pods", "--selector=io.deployd.app=iris", here)["items"]
+    pods = world.cluster.api.objects("pods", world.namespace, "io.deployd.app=iris")
     async with (
         Client(str(world.kubeconfig)) as api,
         forwarded(api, pods[0], PORT) as port,

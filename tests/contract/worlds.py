@@ -130,7 +130,7 @@ class KubernetesWorld(World):
     async def lose(self) -> None:
         settings = self.app.kubernetes
         assert settings is not None
-        self.cluster.kubectl(f"--namespace={settings.namespace}", "delete", "deployment", self.app.name)
+        self.cluster.api.delete("deployments", self.app.name, settings.namespace)
 
 
 # The tests on one of them share a process, and with it the images.

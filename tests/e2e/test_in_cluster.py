@@ -161,7 +161,7 @@ async def test_a_push_is_rolled_out_by_a_daemon_in_the_cluster(
         assert ready["cluster"] == "ok"
         assert "engine" not in ready
         assert [said async for said in client.execute("iris", ["true"])][-1] == 0
-    service = cluster.get("service", "iris", f"--namespace={namespace}")
+    service = cluster.api.get("services", "iris", namespace)
     port = service["spec"]["ports"][0]["nodePort"]
     async with httpx.AsyncClient(trust_env=False, verify=False) as http:
         assert (await http.get(f"http://{cluster.node_address()}:{port}/")).text == repository.head

@@ -79,7 +79,7 @@ class Address:
         self._world, self._cluster, self._namespace = world, cluster, namespace
 
     def load(self) -> Load:
-        found = self._cluster.get("service", self._world.app, f"--namespace={self._namespace}")
+        found = self._cluster.api.get("services", self._world.app, self._namespace)
         return Load(f"http://{self._cluster.node_address()}:{found['spec']['ports'][0]['nodePort']}", rest=0.03)
 
 

@@ -15,10 +15,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
 from urllib.parse import quote
 
 from deployd.bringup import engine as engines
@@ -27,6 +27,7 @@ from deployd.bringup.packages import can_install, ensure_packages
 from deployd.bringup.progress import Progress
 from deployd.errors import Unavailable
 from tests.testbed import images, kubernetes_binaries
+from tests.testbed.cluster_api import ClusterApi
 from tests.testbed.kubernetes_parts import Ground, write
 from tests.testbed.parts import Parts
 from tests.testbed.programs import program
@@ -35,7 +36,7 @@ _TOOLS = ("conntrack", "ebtables", "ethtool", "iptables", "openssl", "socat")
 _READY_WITHIN_S = 60
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cluster:
     """A cluster that answers. `parts` are the processes of ours; None for the user's own, which no test may stop."""
 
@@ -57,39 +58,37 @@ class Cluster:
         command = [str(self.client), f"--kubeconfig={self.kubeconfig}", *arguments]
         return subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=timeout)
 
-    def get(self, *arguments: str) -> dict[str, Any]:
-        """The JSON of `kubectl get`."""
-        found: dict[str, Any] = json.loads(self.kubectl("get", "--output=json", *arguments))
-        return found
+    @cached_property
+    def api(self) -> ClusterApi:
+        """What tells and changes in an instant what kubectl starts a process for."""
+        return ClusterApi(self.try_kubectl)
 
     def node_address(self) -> str:
         """The address at which NodePorts answer."""
-        addresses = self.get("nodes")["items"][0]["status"]["addresses"]
+        addresses = self.api.objects("nodes")[0]["status"]["addresses"]
         return str(next(entry["address"] for entry in addresses if entry["type"] == "InternalIP"))
 
     @property
     def is_here(self) -> bool:
         """Whether its only node is this machine, so that pods can reach what a test lends them on loopback and in files."""
-        return len(self.get("nodes")["items"]) == 1 and is_this_machine(self.node_address())
+        return len(self.api.objects("nodes")) == 1 and is_this_machine(self.node_address())
 
     @contextmanager
     def namespace(self) -> Iterator[str]:
         """A namespace, which is deleted after the block; its default service account exists."""
         name = f"deployd-test-{uuid.uuid4().hex[:10]}"
-        self.kubectl("create", "namespace", name)
+        self.api.create("namespaces", {"metadata": {"name": name}})
         try:
-            until(
-                lambda: self.try_kubectl("get", "serviceaccount", "default", f"--namespace={name}").returncode == 0, 120
-            )
+            until(lambda: self.api.exists("serviceaccounts", "default", name), 120)
             yield name
         finally:
-            self.kubectl("delete", "namespace", name, "--wait=false")
+            self.api.delete("namespaces", name)
 
     def clear(self, namespace: str) -> None:
         """Forget every pod of the namespace at once. The kubelet starts none of their containers again: they can be removed."""
-        here = f"--namespace={namespace}"
-        self.kubectl("delete", "deployments,replicasets", "--all", here)
-        self.kubectl("delete", "pods", "--all", "--force", "--grace-period=0", here)
+        for kind in ("deployments", "replicasets"):
+            self.api.delete(kind, namespace=namespace)
+        self.api.delete("pods", namespace=namespace, at_once=True)
 
 
 def available() -> bool:

@@ -13,11 +13,10 @@ _OURS = "app.kubernetes.io/managed-by=deployd"
 
 def strays(cluster: Cluster, namespace: str) -> list[str]:
     """Their kinds and names; what is being deleted does not count."""
-    here = f"--namespace={namespace}"
-    ours = cluster.get("pods,secrets", here, f"--selector={_OURS}")["items"]
+    ours = [item for kind in ("pods", "secrets") for item in cluster.api.objects(kind, namespace, _OURS)]
     if not ours:
         return []
-    owners = json.dumps(cluster.get("deployments,replicasets", here)["items"])
+    owners = json.dumps([cluster.api.objects(kind, namespace) for kind in ("deployments", "replicasets")])
     return [f"{item['kind']} {item['metadata']['name']}" for item in ours if not _belongs(item, owners)]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from deployd.bringup.engine import Engine
 from deployd.bringup.progress import Progress
+from deployd.errors import Unavailable
 from tests.testbed import cluster as clusters
 from tests.testbed.cluster import Cluster, until
 from tests.testbed.images import BUSYBOX
@@ -78,13 +79,13 @@ def web(cluster: Cluster, namespace: str, apply: Callable[..., None], base_image
 
 
 def waiting_reasons(cluster: Cluster, namespace: str) -> set[str]:
-    pods = cluster.get("pods", f"--namespace={namespace}")["items"]
+    pods = cluster.api.objects("pods", namespace)
     states = [status["state"] for pod in pods for status in pod["status"].get("containerStatuses", [])]
     return {state["waiting"]["reason"] for state in states if "waiting" in state}
 
 
 def test_pods_become_ready_and_answer_through_a_node_port(cluster: Cluster, namespace: str, web: str) -> None:
-    port = cluster.get("service", web, f"--namespace={namespace}")["spec"]["ports"][0]["nodePort"]
+    port = cluster.api.get("services", web, namespace)["spec"]["ports"][0]["nodePort"]
     address = f"http://{cluster.node_address()}:{port}/"
 
     def answers() -> bool:
@@ -112,7 +113,7 @@ def test_an_image_that_is_not_there_is_told_and_the_old_pods_stay_ready(
     here = f"--namespace={namespace}"
     cluster.kubectl("set", "image", f"deployment/{web}", "web=127.0.0.1:1/nothing:here", here)
     until(lambda: bool(waiting_reasons(cluster, namespace) & {"ErrImagePull", "ImagePullBackOff"}), within=60)
-    assert cluster.get("deployment", web, here)["status"]["readyReplicas"] == 2
+    assert cluster.api.get("deployments", web, namespace)["status"]["readyReplicas"] == 2
     cluster.kubectl("rollout", "undo", f"deployment/{web}", here)
     cluster.kubectl("rollout", "status", f"deployment/{web}", here, "--timeout=90s")
 
@@ -133,8 +134,8 @@ def test_a_service_account_may_do_what_its_role_says_and_no_more(
 
 def test_a_namespace_goes_with_its_test(cluster: Cluster) -> None:
     with cluster.namespace() as name:
-        assert cluster.get("namespace", name)["status"]["phase"] == "Active"
-    until(lambda: cluster.try_kubectl("get", "namespace", name).returncode != 0, within=90)
+        assert cluster.api.get("namespaces", name)["status"]["phase"] == "Active"
+    until(lambda: not cluster.api.exists("namespaces", name), within=90)
 
 
 def test_an_object_without_an_owner_is_found(cluster: Cluster, namespace: str, apply: Callable[..., None]) -> None:
@@ -148,8 +149,46 @@ def test_an_object_without_an_owner_is_found(cluster: Cluster, namespace: str, a
     owner["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "TOKEN", "valueFrom": reference}]
     apply(named, stray, owner)
     assert strays(cluster, namespace) == ["Secret b"]
-    cluster.kubectl("delete", "secret", "b", f"--namespace={namespace}")
+    cluster.api.delete("secrets", "b", namespace)
     assert strays(cluster, namespace) == []
+
+
+@pytest.mark.parametrize("plugin", [False, True])
+def test_objects_are_listed_created_and_deleted(cluster: Cluster, namespace: str, tmp_path: Path, plugin: bool) -> None:
+    api = Cluster(with_plugin(cluster, tmp_path), cluster.client, None).api if plugin else cluster.api
+    before = api.names("secrets", namespace)
+    for name, label in (("one", "a"), ("two", "b")):
+        api.create("secrets", {"metadata": {"name": name, "labels": {"it": label}}}, namespace)
+    assert [found["kind"] for found in api.objects("secrets", namespace, "it=a")] == ["Secret"]
+    assert api.names("secrets", namespace, "it in (a, b)") == ["one", "two"]
+    with pytest.raises(Unavailable, match="already exists"):
+        api.create("secrets", {"metadata": {"name": "one"}}, namespace)
+    api.delete("secrets", "one", namespace)
+    assert not api.exists("secrets", "one", namespace)
+    with pytest.raises(Unavailable, match="not found"):
+        api.get("secrets", "one", namespace)
+    assert api.get("secrets", "two", namespace)["metadata"]["labels"] == {"it": "b"}
+    api.delete("secrets", "two", namespace, at_once=True)
+    assert api.names("secrets", namespace) == before
+
+
+def with_plugin(cluster: Cluster, directory: Path) -> Path:
+    """A kubeconfig that gets its token from a plugin, as those of the clouds do."""
+    found = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
+    user = found["users"][0]["user"]
+    status = {"token": user.pop("token", None)}
+    if status["token"] is None:
+        pytest.skip("the cluster's user has no token")
+    kind = {"apiVersion": "client.authentication.k8s.io/v1beta1", "kind": "ExecCredential"}
+    user["exec"] = {
+        "apiVersion": kind["apiVersion"],
+        "command": "echo",
+        "args": [json.dumps(kind | {"status": status})],
+    }
+    path = directory / "kubeconfig"
+    path.write_text(json.dumps(found))
+    path.chmod(0o600)
+    return path
 
 
 def test_a_way_to_the_api_server_can_be_taken_away_and_given_back(cluster: Cluster, tmp_path: Path) -> None:

@@ -190,8 +190,7 @@ def pace_of(world: World) -> Json:
 
 
 def items(world: World) -> list[Json]:
-    found: list[Json] = world.cluster.get("pods", f"--namespace={world.namespace}")["items"]
-    return found
+    return world.cluster.api.objects("pods", world.namespace)
 
 
 def pods_of(world: World) -> set[str]:

@@ -51,8 +51,7 @@ def test_a_secret_that_cannot_be_read_is_a_fault_of_the_config() -> None:
 
 
 def there(world: World) -> list[str]:
-    names = world.kubectl("get", "secrets", "--selector=io.deployd.app=iris", "--output=name")
-    return names.split()
+    return world.cluster.api.names("secrets", world.namespace, "io.deployd.app=iris")
 
 
 async def said(world: World, variable: str) -> str:

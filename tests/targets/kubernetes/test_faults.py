@@ -29,7 +29,7 @@ SLOWLY = f"sleep 4; {SERVES}"
 
 
 def load_on(world: World) -> Load:
-    port = world.cluster.get("service", "iris", f"--namespace={world.namespace}")["spec"]["ports"][0]["nodePort"]
+    port = world.cluster.api.get("services", "iris", world.namespace)["spec"]["ports"][0]["nodePort"]
     return Load(f"http://{world.cluster.node_address()}:{port}", rest=0.03)
 
 
@@ -183,7 +183,7 @@ async def test_two_apps_in_two_namespaces_go_at_once(world: World) -> None:
         assert world.deployment()["spec"] == before
         assert await world.target.serving(app) == 1
         assert await world.target.serving(twin_app) == 2
-        found = world.cluster.get("deployment", "moons", f"--namespace={other}")
+        found = world.cluster.api.get("deployments", "moons", other)
         assert found["metadata"]["labels"]["io.deployd.app"] == "moons"
         assert good.image is not None
         assert found["spec"]["template"]["spec"]["containers"][0]["image"] == good.image.reference

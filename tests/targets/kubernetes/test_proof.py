@@ -1,6 +1,5 @@
 """A commit proven on Kubernetes: the pod (pure), and on a real cluster what is and is not left of it."""
 
-import json
 from typing import Any
 
 import httpx
@@ -73,7 +72,7 @@ async def _proven(world: World, number: int, image: Any, **settings: Any) -> Bes
 
 def _left(world: World) -> list[str]:
     """The pods of proofs that nobody has deleted; the kubelet takes its time to end those that were."""
-    found = json.loads(world.kubectl("get", "pods", f"--selector={PROOF}", "--output=json"))["items"]
+    found = world.cluster.api.objects("pods", world.namespace, PROOF)
     return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 
@@ -113,7 +112,7 @@ async def test_a_commit_is_proven_in_a_pod_that_the_service_does_not_reach_and_n
     assert world.deployment()["metadata"]["generation"] == before["metadata"]["generation"]
     assert await world.target.serving(world.app()) == 1
     assert _left(world) == []
-    assert "iris-env-" not in world.kubectl("get", "secrets", "--output=name")
+    assert not any(name.startswith("iris-env-") for name in world.cluster.api.names("secrets", world.namespace))
 
 
 @pytest.mark.cluster

@@ -168,7 +168,7 @@ class World:
         return progress
 
     def deployment(self) -> dict[str, Any]:
-        return self.cluster.get("deployment", "iris", f"--namespace={self.namespace}")
+        return self.cluster.api.get("deployments", "iris", self.namespace)
 
     def running_image(self) -> str:
         return str(self.deployment()["spec"]["template"]["spec"]["containers"][0]["image"])
@@ -179,7 +179,7 @@ class World:
     async def sicken(self, progress: RecordedProgress) -> None:
         """End the container of one pod of this roll-out's image, as a model does that crashes after a while."""
         assert progress.image is not None
-        pods = self.cluster.get("pods", f"--namespace={self.namespace}")["items"]
+        pods = self.cluster.api.objects("pods", self.namespace)
         pod = next(
             pod["metadata"]["name"]
             for pod in pods
