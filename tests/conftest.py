@@ -166,7 +166,7 @@ def mlflow() -> Iterator[MLflow]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
+def cluster() -> Iterator[Cluster]:
     """A real Kubernetes cluster: the one DEPLOYD_TEST_KUBECONFIG names, or the testbed's, once that has been built."""
 
     def answering() -> Cluster:
@@ -176,7 +176,9 @@ def cluster() -> Cluster:
             )
         return clusters.cluster(Progress())
 
-    return needed(answering)
+    found = needed(answering)
+    yield found
+    found.close()
 
 
 @pytest.fixture

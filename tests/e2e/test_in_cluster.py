@@ -25,6 +25,7 @@ from deployd.bringup.repository import Repository, deliver
 from deployd.client import Client
 from deployd.status import Status
 from tests.e2e.world import APP, DOCKERFILE
+from tests.testbed import node_ports
 from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry, pushed
 from tests.typed import changed, under
@@ -161,10 +162,8 @@ async def test_a_push_is_rolled_out_by_a_daemon_in_the_cluster(
         assert ready["cluster"] == "ok"
         assert "engine" not in ready
         assert [said async for said in client.execute("iris", ["true"])][-1] == 0
-    service = cluster.api.get("services", "iris", namespace)
-    port = service["spec"]["ports"][0]["nodePort"]
     async with httpx.AsyncClient(trust_env=False, verify=False) as http:
-        assert (await http.get(f"http://{cluster.node_address()}:{port}/")).text == repository.head
+        assert (await http.get(node_ports.answering(cluster, "iris", namespace))).text == repository.head
 
 
 def rendered(cluster: Cluster, namespace: str, config: str, directory: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tests.e2e.world import CONFIG, DOCKERFILE, WHO, World
 from tests.e2e.world import world as make_world
 from tests.faults.survivor import ANSWERS, GOLDEN, GOLDEN_DOCKERFILE
 from tests.faults.witness import until
+from tests.testbed import node_ports
 from tests.testbed.cluster import Cluster
 from tests.testbed.registry import Registry
 
@@ -79,8 +80,7 @@ class Address:
         self._world, self._cluster, self._namespace = world, cluster, namespace
 
     def load(self) -> Load:
-        found = self._cluster.api.get("services", self._world.app, self._namespace)
-        return Load(f"http://{self._cluster.node_address()}:{found['spec']['ports'][0]['nodePort']}", rest=0.03)
+        return Load(node_ports.answering(self._cluster, self._world.app, self._namespace), rest=0.03)
 
 
 async def deployd(world: World, *arguments: str) -> tuple[int | None, str, str]:

@@ -63,6 +63,11 @@ class Cluster:
         """What tells and changes in an instant what kubectl starts a process for."""
         return ClusterApi(self.try_kubectl)
 
+    def close(self) -> None:
+        """End the connections to the API server."""
+        if "api" in vars(self):
+            self.api.close()
+
     def node_address(self) -> str:
         """The address at which NodePorts answer."""
         addresses = self.api.objects("nodes")[0]["status"]["addresses"]

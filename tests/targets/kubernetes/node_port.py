@@ -1,32 +1,26 @@
 """What an app answers through its NodePort."""
 
 import asyncio
-import contextlib
-import urllib.error
-import urllib.request
 from collections.abc import Collection
 from typing import Any
 
+import httpx
+
 from tests.targets.kubernetes.world import World
+from tests.testbed import node_ports
 
 NODE_PORT: dict[str, Any] = {"service": {"type": "NodePort", "port": 80}}
 
 
 def page(world: World) -> str:
     """What the app answers through its NodePort."""
-    port = world.cluster.get("service", "iris", f"--namespace={world.namespace}")["spec"]["ports"][0]["nodePort"]
-    with urllib.request.urlopen(f"http://{world.cluster.node_address()}:{port}/", timeout=5) as answer:
-        return str(answer.read().decode())
+    there = node_ports.address(world.cluster, "iris", world.namespace)
+    return httpx.get(there, timeout=5, trust_env=False, verify=False).raise_for_status().text
 
 
 async def answering(world: World) -> None:
     """Wait until kube-proxy knows a new Service."""
-    async with asyncio.timeout(60):
-        while True:
-            with contextlib.suppress(urllib.error.URLError):
-                await asyncio.to_thread(page, world)
-                return
-            await asyncio.sleep(0.1)
+    await asyncio.to_thread(node_ports.answering, world.cluster, "iris", world.namespace)
 
 
 async def served_throughout(world: World, answers: Collection[str] = ("one",)) -> None:

@@ -20,6 +20,7 @@ from deployd.targets.kubernetes.target import KubernetesTarget
 from tests.targets.kubernetes.apps import a_deploy
 from tests.targets.kubernetes.node_port import NODE_PORT
 from tests.targets.kubernetes.world import CRASHES, SERVES, RecordedProgress, World, a_config, written_config
+from tests.testbed import node_ports
 from tests.testbed.cluster import Cluster
 from tests.testbed.way import Way, way_to
 
@@ -29,8 +30,7 @@ SLOWLY = f"sleep 4; {SERVES}"
 
 
 def load_on(world: World) -> Load:
-    port = world.cluster.api.get("services", "iris", world.namespace)["spec"]["ports"][0]["nodePort"]
-    return Load(f"http://{world.cluster.node_address()}:{port}", rest=0.03)
+    return Load(node_ports.answering(world.cluster, "iris", world.namespace), rest=0.03)
 
 
 @asynccontextmanager

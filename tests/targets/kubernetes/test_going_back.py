@@ -121,7 +121,7 @@ async def test_a_missing_pull_secret_is_told_and_a_right_one_helps(
         failed, _ = await world.fails(world.app(), 1, image)
         assert "ErrImagePull" in failed.message
         assert "no basic auth" in failed.message or "unauthorized" in failed.message
-        assert world.cluster.try_kubectl("get", "deployment", "iris", f"--namespace={world.namespace}").returncode != 0
+        assert not world.cluster.api.exists("deployments", "iris", world.namespace)
         world.kubectl(
             "create",
             "secret",

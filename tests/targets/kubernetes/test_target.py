@@ -113,21 +113,21 @@ async def test_a_scale_by_hand_outlives_the_next_deploy(world: World) -> None:
 async def test_an_autoscaler_comes_and_goes_with_the_config(world: World) -> None:
     app = world.app(autoscale={"min": 2, "max": 4, "cpu": 50}, resources={"requests": {"cpu": "10m"}})
     await world.roll_out(app, 1, world.image("one"))
-    scaler = world.cluster.get("hpa", "iris", f"--namespace={world.namespace}")
+    scaler = world.cluster.api.get("horizontalpodautoscalers", "iris", world.namespace)
     assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (2, 4)
     with pytest.raises(RequestRefused, match="autoscaler"):
         await world.target.scale(app, 3)
     await world.roll_out(world.app(), 2, world.image("one"))
-    assert world.cluster.try_kubectl("get", "hpa", "iris", f"--namespace={world.namespace}").returncode != 0
+    assert not world.cluster.api.exists("horizontalpodautoscalers", "iris", world.namespace)
 
 
 async def test_the_same_image_again_changes_no_pod(world: World) -> None:
     app = world.app()
     image = world.image("one")
     await world.roll_out(app, 1, image)
-    before = world.kubectl("get", "pods", "--output=name")
+    before = world.cluster.api.names("pods", world.namespace)
     await world.roll_out(app, 2, image)
-    assert world.kubectl("get", "pods", "--output=name") == before
+    assert world.cluster.api.names("pods", world.namespace) == before
     assert await world.target.serving(app) == 2
 
 
@@ -155,7 +155,7 @@ async def test_a_rollback_brings_the_old_replica_set_back(world: World) -> None:
     later = world.app(env={"NEW": "1"})
     await world.roll_out(later, 3, first.image, rollback_to=1)
     assert world.running_image() == first.image.reference
-    assert len(world.cluster.get("rs", f"--namespace={world.namespace}")["items"]) == 2
+    assert len(world.cluster.api.objects("replicasets", world.namespace)) == 2
     assert await world.target.serving(app) == 3
 
 
@@ -192,7 +192,12 @@ async def test_removing_an_app_takes_all_of_our_making_away(world: World) -> Non
     await world.roll_out(app, 1, world.image("one"))
     await world.target.remove("iris")
     await world.target.remove("iris")
-    await until(lambda: "iris" not in world.kubectl("get", "deployments,services,replicasets", "--output=name"))
+
+    def left() -> list[str]:
+        kinds = ("deployments", "services", "replicasets")
+        return [name for kind in kinds for name in world.cluster.api.names(kind, world.namespace) if "iris" in name]
+
+    await until(lambda: not left())
     assert await world.target.serving(app) is None
 
 
@@ -245,7 +250,7 @@ async def test_a_deployment_scaled_to_nothing_in_mid_rollout_ends_with_nothing_p
 
 async def test_a_pod_is_reached_through_the_api_server(world: World) -> None:
     await world.roll_out(world.app(), 1, world.image("one"))
-    (pod,) = world.cluster.get("pods", f"--namespace={world.namespace}")["items"]
+    (pod,) = world.cluster.api.objects("pods", world.namespace)
     async with (
         Cluster(str(world.cluster.kubeconfig)) as api,
         forwarded(api, pod, PORT) as port,
