@@ -80,7 +80,7 @@ class Address:
         self._world, self._cluster, self._namespace = world, cluster, namespace
 
     def load(self) -> Load:
-        return Load(node_ports.answering(self._cluster, self._world.app, self._namespace), rest=0.03)
+        return Load(node_ports.answering(self._cluster, self._world.app, self._namespace), rest=0.06)
 
 
 async def deployd(world: World, *arguments: str) -> tuple[int | None, str, str]:
@@ -165,12 +165,12 @@ async def test_a_release_that_turns_bad_on_the_cluster_is_returned_by_the_templa
 
 
 async def only_answered_by(load: Load, commit: str) -> None:
-    """Wait until 500 requests in a row have been answered, all by that release: a node sends requests to a pod that ends until it
+    """Wait until 200 requests in a row have been answered, all by that release: a node sends requests to a pod that ends until it
     has heard of that, and until then the pod answers them as it did."""
     async with asyncio.timeout(30):
         while True:
             before = _record(load)
-            await load.reached(load.sent + 500)
+            await load.reached(load.sent + 200)
             if _record(load) == before and all(commit in client.turns[-1] for client in load.clients):
                 return
 

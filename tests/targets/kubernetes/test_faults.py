@@ -30,7 +30,7 @@ SLOWLY = f"sleep 4; {SERVES}"
 
 
 def load_on(world: World) -> Load:
-    return Load(node_ports.answering(world.cluster, "iris", world.namespace), rest=0.03)
+    return Load(node_ports.answering(world.cluster, "iris", world.namespace), rest=0.06)
 
 
 @asynccontextmanager
