@@ -1,20 +1,33 @@
 """What an engine cannot do for an app is told before anything is built, in the words of the config."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployd.bringup.engine import Engine
+from deployd.config.daemon import GatewaySection
 from deployd.domain import part_labels
 from deployd.engine.client import EngineClient
 from deployd.errors import ConfigError
 from deployd.targets.docker.target import DockerTarget
 from deployd.targets.docker.trial import Trial
 from tests.conftest import Leaks
+from tests.fakes import FakeMade
 from tests.targets.docker.world import NAME, an_app
 from tests.testbed.images import BUSYBOX
 
 pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+async def target(
+    engine: str, instance: str, web: object, section: GatewaySection, tmp_path: Path
+) -> AsyncIterator[DockerTarget]:
+    """A target that has made nothing, not even its network."""
+    async with DockerTarget(instance, section, tmp_path / "gateway", FakeMade(), engine) as made:
+        yield made
 
 
 @pytest.mark.parametrize(
