@@ -39,7 +39,7 @@ STAGES = (
     Stage("the tests that need no engine", 90, ("-m", FAST, f"--numprocesses={_WORKERS}", "--dist=worksteal")),
     Stage(
         "the tests on real engines and clusters, and the slow ones",
-        1_250,
+        1_050,
         ("-m", f"not ({FAST})", "--numprocesses=6", "--dist=loadgroup", "--no-loadscope-reorder"),
     ),
 )
