@@ -59,11 +59,11 @@ class _Starting:
 
     def __init__(self, sockets: Path) -> None:
         self._master = sockets / "master.sock"
-        self._looked = 0
+        self.asked = 0
 
     async def inspect(self, _: str) -> dict[str, Any]:
-        self._looked += 1
-        if self._looked == 3:
+        self.asked += 1
+        if self.asked == 3:
             self.server = await asyncio.start_unix_server(self._answer, self._master)
         return {
             "Config": {"Labels": {"io.deployd.instance": "here"}},
@@ -84,3 +84,19 @@ async def test_a_gateway_that_has_just_started_is_waited_for(tmp_path: Path) -> 
     await container.wait_ready()
     async with starting.server:
         assert (await (await container.runtime()).workers()).current == 7
+
+
+async def test_the_engine_is_asked_for_the_gateway_only_when_its_socket_is_gone(tmp_path: Path) -> None:
+    engine: Any = type("Engine", (), {"containers": (starting := _Starting(tmp_path))})()
+    container = GatewayContainer(cast("EngineClient", engine), "here", GatewaySection(), tmp_path)
+    assert not await container.answers()
+    await container.wait_ready()
+    async with starting.server:
+        asked = starting.asked
+        assert await container.answers()
+        await container.runtime()
+        assert starting.asked == asked
+        (tmp_path / "master.sock").unlink()
+        assert not await container.answers()
+        await container.runtime()
+        assert starting.asked == asked + 1
