@@ -42,25 +42,26 @@ async def plan(
     ref = next((ref for ref, one in refs.items() if one == commit), app.ref)
     remembered = (await store.known([app.name]))[app.name]
     planned = Head(ref, commit, registered)
-    steps = (await _decision(app, planned, remembered, source, ask), *_steps(app, planned, image, state))
+    subject = "it is the head, and" if head is not None and head.commit == commit else "if it were the head, it"
+    steps = (await _decision(app, planned, remembered, source, ask, subject), *_steps(app, planned, image, state))
     return Plan(commit, head.commit if head else None, known, image, steps, registered)
 
 
-async def _decision(app: App, head: Head, known: Known, source: Source, ask: Ask) -> str:
-    """The decision of a look if the commit were the head now; a deploy by hand ignores it."""
+async def _decision(app: App, head: Head, known: Known, source: Source, ask: Ask, subject: str) -> str:
+    """The decision of a look that finds this head; a deploy by hand ignores it."""
     if head_of(app, {head.ref: head.commit}) is None:
         return f"it cannot become the head: {why_no_head(app, {head.ref: head.commit})}"
     if known.decided != known.wanted:  # what was skipped is asked about anew, for the reason
         known = structs.replace(known, decided=None)
     decision = await read_and_decide(app, head, known, source, ask)
     if decision is None:
-        return "if it were the head, it would change nothing: it was wanted last"
+        return f"{subject} would change nothing: it was wanted last"
     if isinstance(decision, Head):
-        return "if it were the head, it would be deployed"
+        return f"{subject} would be deployed"
     before = decision.instead
     rest = "" if before is None else f"; {before.commit[:12]} would be deployed with {before.registered}"
     what = "wait for its checks" if isinstance(decision, Wait) else "be skipped"
-    return f"if it were the head, it would {what}: {decision.reason}{rest}"
+    return f"{subject} would {what}: {decision.reason}{rest}"
 
 
 def _steps(app: App, planned: Head, image: Image | None, state: AppState) -> Iterator[str]:

@@ -297,9 +297,9 @@ async def test_a_plan_lists_the_steps_of_a_deploy(daemon: Desk, browser: httpx.A
 @pytest.mark.parametrize(
     ("touched", "words"),
     [
-        (frozenset({"docs/x.md"}), "if it were the head, it would be skipped: no file under paths changed (src/)"),
-        (frozenset({"docs/x.md", "src/model.py"}), "if it were the head, it would be deployed"),
-        (None, "if it were the head, it would be deployed"),
+        (frozenset({"docs/x.md"}), "it is the head, and would be skipped: no file under paths changed (src/)"),
+        (frozenset({"docs/x.md", "src/model.py"}), "it is the head, and would be deployed"),
+        (None, "it is the head, and would be deployed"),
     ],
 )
 async def test_a_plan_shows_the_decision_that_a_look_would_make(

@@ -157,10 +157,10 @@ async def test_a_plan_tells_why_a_head_was_skipped_and_that_one_is_wanted_alread
     commit = strict.commit()
     await strict.becomes(await strict.deployed(commit), Status.LIVE)
     plan = await strict.scheduler.plan("iris", None)
-    assert plan.steps[0] == "if it were the head, it would change nothing: it was wanted last"
+    assert plan.steps[0] == "it is the head, and would change nothing: it was wanted last"
     await strict.told(strict.commit(subject="Fix a typo [skip ci]"))
     plan = await strict.scheduler.plan("iris", None)
-    assert plan.steps[0] == "if it were the head, it would be skipped: the commit's message says [skip ci]"
+    assert plan.steps[0] == "it is the head, and would be skipped: the commit's message says [skip ci]"
 
 
 @pytest.mark.parametrize(("age", "pause"), [(0, 5), (40, 5), (100, 10), (10_000, 60)])

@@ -214,7 +214,7 @@ async def test_a_plan_shows_both(daemon: Works) -> None:
     daemon.registry.versions["iris"] = TWO
     plan = await daemon.scheduler.plan("iris", None)
     assert (plan.commit, plan.registered) == (commit, TWO)
-    assert plan.steps[0] == "if it were the head, it would be deployed"
+    assert plan.steps[0] == "it is the head, and would be deployed"
     assert "put iris version 2 of http://127.0.0.1:9 into iris-model/" in plan.steps
     assert plan.steps[-1] == f"switch from iris/1 ({commit[:12]} with iris version 1) to it"
 
