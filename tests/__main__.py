@@ -40,7 +40,7 @@ STAGES = (
     Stage(
         "the tests on real engines and clusters, and the slow ones",
         1_050,
-        ("-m", f"not ({FAST})", "--numprocesses=5", "--dist=loadgroup", "--no-loadscope-reorder"),
+        ("-m", f"not ({FAST})", "--numprocesses=6", "--dist=loadgroup", "--no-loadscope-reorder"),
     ),
 )
 

@@ -69,8 +69,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kinds[item.get_closest_marker("cluster") is not None].append(item)
     kinds[True].sort(key=lambda item: crc32(item.nodeid.encode()))  # those of one file take about as long
     kinds[False].sort(key=lambda item: not item.get_closest_marker("slow"))
-    for kind in kinds.values():
-        kind.sort(key=lambda item: not item.get_closest_marker("long"))
     places = {item: place / len(kind) for kind in kinds.values() for place, item in enumerate(kind)}
     items.sort(key=places.__getitem__)
 

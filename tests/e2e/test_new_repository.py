@@ -21,7 +21,7 @@ from deployd.starter.repository import Starter, make
 from deployd.status import Status
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
 
 TEMPLATES = Path(__file__).parents[2] / "deployd" / "starter" / "templates"
 SERVER = """\

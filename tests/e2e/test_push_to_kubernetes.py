@@ -98,7 +98,6 @@ async def deployd(world: World, *arguments: str) -> tuple[int | None, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-@pytest.mark.long
 async def test_pushes_roll_out_on_the_cluster_and_no_request_is_lost(world: World, address: Address) -> None:
     first = await world.ended(await world.push(dockerfile=NON_ROOT))
     assert first.status is Status.LIVE, first.reason
@@ -141,7 +140,6 @@ async def test_the_command_line_asks_the_cluster(world: World) -> None:
     assert (await world.client.ready())["cluster"] == "ok"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("world", [WATCHED], indirect=True)
 async def test_a_release_that_turns_bad_on_the_cluster_is_returned_by_the_template_of_the_one_before(
     world: World, address: Address

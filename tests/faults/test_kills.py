@@ -21,7 +21,7 @@ from tests.faults.daemon import POINTS, STEPS
 from tests.faults.survivor import GOLDEN, Survivor, surviving
 from tests.faults.witness import records
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 _CHAIN = 8
 _ALL_POINTS = -(-len(POINTS) // _CHAIN) * (1 + _CHAIN + 1)  # one at rest, a chain of points, one inside a step

@@ -13,7 +13,7 @@ from tests.hosts.columns import TODAYS, Host, released
 from tests.testbed import engines
 
 # Making a Debian sid takes minutes, once a machine.
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1_200)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1_200)]
 
 _PROMISES = (
     "tests/contract/test_builders.py",

@@ -260,7 +260,6 @@ async def test_a_superseded_canary_and_a_bad_one_go_back_to_the_old_pods_which_n
 
 @pytest.mark.cluster
 @pytest.mark.slow
-@pytest.mark.long
 async def test_a_canary_in_a_deployment_of_somebody_elses_that_was_killed_leaves_no_trace(world: World) -> None:
     await adoptable(world)
     stays = {"name": "web", "lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}}}

@@ -67,7 +67,6 @@ async def until_said(process: asyncio.subprocess.Process, words: str) -> None:
     raise AssertionError(f"the roll-out ended before it said {words}")
 
 
-@pytest.mark.long
 async def test_no_request_is_lost_in_three_rollouts(world: World) -> None:
     app = world.app(**NODE_PORT, replicas=3)
     await world.roll_out(app, 1, world.image("one"))

@@ -212,7 +212,6 @@ async def test_a_deleted_deployment_is_restored(world: World) -> None:
     assert world.deployment()["spec"] == before
 
 
-@pytest.mark.long
 async def test_the_old_pods_serve_on_while_the_port_changes(world: World) -> None:
     settings = {**NODE_PORT, "replicas": 2}
     await world.roll_out(world.app(**settings), 1, world.image("one"))
