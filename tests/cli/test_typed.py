@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from deployd.domain import Deploy
+from deployd.status import Status
 from tests.api.pushes import answered, pushed
 from tests.cli.conftest import Neighbour
-from tests.desk import REPO, A, B, C, config_of, settings
+from tests.desk import REPO, A, B, C, Desk, config_of, settings
 from tests.starter.wheels import small_wheel
 from tests.typed import PAGES, arguments, lines, parts
 
@@ -46,7 +48,13 @@ def _elsewhere(typed: tuple[str, ...]) -> bool:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbour]:
     """One daemon for all of them, whose remote has the branches and the tag that are named."""
     with Neighbour(tmp_path_factory.mktemp("typed") / "state") as running:
-        named = {"refs/heads/old": A, "refs/heads/feature": C, "refs/heads/feature/deeper-tree": C, "refs/tags/v1.2": C}
+        named = {
+            "refs/heads/old": A,
+            "refs/heads/next": B,
+            "refs/heads/feature": C,
+            "refs/heads/feature/deeper-tree": C,
+            "refs/tags/v1.2": C,
+        }
         running.desk.source.remotes[REPO] |= named
         running.desk.target.replicas = 1
         running.do(pushed(running.desk, A, GUID))
@@ -65,8 +73,14 @@ def served(
     monkeypatch.chdir(tmp_path)
     assert command("reload").exit_code == 0
     shared.do(shared.desk.scheduler.pause("iris", paused=False))
-    shared.do(shared.desk.deployed(A))
-    return shared.do(shared.desk.deployed(B)).number
+    shared.do(_live(shared.desk, A))
+    return shared.do(_live(shared.desk, B)).number
+
+
+async def _live(desk: Desk, commit: str) -> Deploy:
+    """Deploy the commit by hand. The head stays where it is, so that no look, such as after a reload, deploys another one."""
+    deploy = await desk.scheduler.deploy("iris", commit, "a test")
+    return await desk.becomes("iris", deploy.number, Status.LIVE)
 
 
 @pytest.mark.slow
