@@ -27,6 +27,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 async def test_it_has_its_own_arguments_environment_session_and_exit_code(program: str, tmp_path: Path) -> None:
     process = Forked(program, ["3", "more"], {"WHO": "a test"}, tmp_path / "log")
 

@@ -136,6 +136,7 @@ async def test_the_output_of_the_live_release_and_of_the_next_one_is_sent(
         assert text.startswith("-- iris/2 is live now; its output follows --\nof the next\n")
 
 
+@pytest.mark.slow
 async def test_output_that_ends_is_asked_for_again_after_a_while_and_not_at_once(
     daemon: Desk, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ async def test_the_number_ofopen_streams_is_bounded(daemon: Desk, client: httpx.
     assert Status.LIVE is (await daemon.deployed(A)).status
 
 
+@pytest.mark.slow
 async def test_a_reader_that_takes_nothing_is_cut_off(
     daemon: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

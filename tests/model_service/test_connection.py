@@ -146,6 +146,7 @@ def test_a_silent_connection_is_closed(strict: Running) -> None:
         assert caller.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_a_malformed_request_gets_a_400_as_json(strict: Running) -> None:
     for sent in (
         b"nonsense\r\n\r\n",

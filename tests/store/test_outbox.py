@@ -215,6 +215,7 @@ async def test_the_same_subscriptions_again_write_nothing_so_that_a_daemon_start
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 async def test_a_start_with_postponed_reports_does_not_wait_for_a_disk_that_refuses_writes(tmp_path: Path) -> None:
     async with Database(tmp_path / "db") as database:
         store = Store(database, Events())
