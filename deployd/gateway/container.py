@@ -17,11 +17,10 @@ from typing import Any
 from deployd.config.daemon import GatewaySection
 from deployd.engine.client import EngineClient
 from deployd.errors import RolloutFailed, Unavailable
-from deployd.gateway.described import is_cut_off, on_host, published, sockets_of
+from deployd.gateway.described import control_of, is_cut_off, on_host, published, sockets_of
 from deployd.gateway.layout import LAYOUT_LABEL, SOCKETS_LABEL, Layout, container_spec, gateway_name, layout_hash
 from deployd.gateway.neighbour import require_ours
 from deployd.gateway.network import Network
-from deployd.gateway.paths import CONTROL_PORT
 from deployd.gateway.runtime import Runtime
 from deployd.gateway.slots import Endpoint
 
@@ -42,7 +41,7 @@ class GatewayContainer:
         self._network = Network(engine, instance)
         self.name = gateway_name(instance)
         self.bridge = False
-        self._known: Runtime | None = None  # the connection of the present container, once it was found
+        self._known: Runtime | None = None  # the connection of the container that was found last
         self._is_alone = False  # whether no replaced container is there
 
     async def decide_network(self) -> None:
@@ -62,6 +61,8 @@ class GatewayContainer:
             )
         if found is not None:
             require_ours(found, self._directory, self._instance)
+        control = control_of(found) if found is not None else None
+        self._known = Runtime(control) if control is not None else None
         return found
 
     async def answers(self) -> bool:
@@ -114,10 +115,10 @@ class GatewayContainer:
         """The connection to HAProxy's runtime API. The engine is asked for the container only when the known socket is gone."""
         if self._known is not None and self._known.has_socket:
             return self._known
-        found = await self.find()
-        if found is None:
+        if await self.find() is None:
             raise Unavailable("the gateway's container does not exist")
-        self._known = self._runtime(found)
+        if self._known is None:
+            raise Unavailable("the gateway is not running")
         return self._known
 
     async def replaced(self) -> list[Runtime]:
@@ -125,7 +126,7 @@ class GatewayContainer:
         found = await self._replaced()
         if found is None or not found["State"]["Running"] or is_cut_off(found):
             return []
-        return [self._runtime(found)]
+        return [Runtime(control)] if (control := control_of(found)) is not None else []
 
     async def outdated(self, ports: Iterable[int]) -> bool:
         """Whether the container has another image or another layout than the config asks for."""
@@ -240,14 +241,6 @@ class GatewayContainer:
     def _layout(self, ports: Iterable[int]) -> Layout:
         network = self._network.name if self.bridge else None
         return Layout.of(self._section, self._instance, self._directory, network, ports)
-
-    def _runtime(self, found: Mapping[str, Any]) -> Runtime:
-        if on_host(found) and (sockets := sockets_of(found)) is not None:
-            return Runtime(sockets / "master.sock")
-        control = (found["NetworkSettings"]["Ports"] or {}).get(f"{CONTROL_PORT}/tcp")
-        if not control:
-            raise Unavailable("the gateway is not running")
-        return Runtime(("127.0.0.1", int(control[0]["HostPort"])))
 
     async def _create(self, layout: Layout) -> None:
         (self._directory / layout.sockets).mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deployd.gateway.paths import CONFIG, SOCKETS
+from deployd.gateway.paths import CONFIG, CONTROL_PORT, SOCKETS
 
 
 def published(found: Mapping[str, Any]) -> set[tuple[int, str]]:
@@ -26,6 +26,15 @@ def files_of(found: Mapping[str, Any]) -> Path | None:
 def sockets_of(found: Mapping[str, Any]) -> Path | None:
     """The directory with its sockets, as a path on the host."""
     return _mounted(found, SOCKETS)
+
+
+def control_of(found: Mapping[str, Any]) -> Path | tuple[str, int] | None:
+    """Where HAProxy's master takes commands: a socket file on the host's network, a port of this machine on a bridge; None while
+    that is not published."""
+    if on_host(found) and (sockets := sockets_of(found)) is not None:
+        return sockets / "master.sock"
+    control = ((found.get("NetworkSettings") or {}).get("Ports") or {}).get(f"{CONTROL_PORT}/tcp")
+    return ("127.0.0.1", int(control[0]["HostPort"])) if control else None
 
 
 def is_cut_off(found: Mapping[str, Any]) -> bool:

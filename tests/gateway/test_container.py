@@ -19,7 +19,7 @@ class _Removing:
         self.there: dict[str, Any] | None = {
             "Id": "0a1b",
             "Config": {"Labels": {"io.deployd.instance": "here"}},
-            "HostConfig": {"Binds": []},
+            "HostConfig": {"NetworkMode": "host", "Binds": []},
             "State": {"Status": "removing", "Running": False, "Restarting": False},
         }
         self.did: list[str] = []
@@ -54,6 +54,13 @@ async def test_a_gateway_that_somebody_is_removing_is_made_anew(
     assert removing.did == ["waited for the removal of 0a1b", "made", "started"]
 
 
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer as HAProxy's master."""
+    asked = await reader.read()
+    writer.write(b"1 master 0 0d 3.2\n7 worker 0 0d 3.2\n" if asked == b"show proc\n" else b"Name: HAProxy\n")
+    writer.close()
+
+
 class _Starting:
     """An engine on which the gateway's container runs. HAProxy opens its master socket when it was looked for three times."""
 
@@ -64,18 +71,13 @@ class _Starting:
     async def inspect(self, _: str) -> dict[str, Any]:
         self.asked += 1
         if self.asked == 3:
-            self.server = await asyncio.start_unix_server(self._answer, self._master)
+            self.server = await asyncio.start_unix_server(_answer, self._master)
         return {
             "Config": {"Labels": {"io.deployd.instance": "here"}},
             "HostConfig": {"NetworkMode": "host", "Binds": [f"{self._master.parent}:{SOCKETS}"]},
             "State": {"Status": "running", "Running": True, "Restarting": False},
             "RestartCount": 1,
         }
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = await reader.read()
-        writer.write(b"1 master 0 0d 3.2\n7 worker 0 0d 3.2\n" if asked == b"show proc\n" else b"Name: HAProxy\n")
-        writer.close()
 
 
 async def test_a_gateway_that_has_just_started_is_waited_for(tmp_path: Path) -> None:
@@ -100,3 +102,48 @@ async def test_the_engine_is_asked_for_the_gateway_only_when_its_socket_is_gone(
         assert not await container.answers()
         await container.runtime()
         assert starting.asked == asked + 1
+
+
+class _Renamed:
+    """An engine on which somebody removed the gateway's container while the one that it replaced still runs."""
+
+    def __init__(self, sockets: Path, name: str) -> None:
+        self.there = {name: self._described(sockets / "sockets-b")}
+        self._old = self._described(sockets / "sockets-a")
+
+    def somebody_removes_it(self, name: str) -> None:
+        del self.there[name]
+        self.there[f"{name}-old"] = self._old
+
+    async def inspect(self, name: str) -> dict[str, Any] | None:
+        return self.there.get(name)
+
+    async def rename(self, _: str, name: str) -> None:
+        self.there[name] = self.there.pop(f"{name}-old")
+
+    @staticmethod
+    def _described(sockets: Path) -> dict[str, Any]:
+        return {
+            "Id": sockets.name,
+            "Config": {"Labels": {"io.deployd.instance": "here"}},
+            "HostConfig": {"NetworkMode": "host", "Binds": [f"{sockets}:{SOCKETS}"]},
+            "State": {"Status": "running", "Running": True, "Restarting": False},
+            "RestartCount": 0,
+        }
+
+
+async def test_a_replaced_container_that_is_used_again_is_asked_at_its_own_socket(tmp_path: Path) -> None:
+    for sockets in ("sockets-a", "sockets-b"):
+        (tmp_path / sockets).mkdir()
+    old = await asyncio.start_unix_server(_answer, tmp_path / "sockets-a" / "master.sock")
+    new = await asyncio.start_unix_server(_answer, tmp_path / "sockets-b" / "master.sock")
+    engine: Any = type("Engine", (), {})()
+    container = GatewayContainer(cast("EngineClient", engine), "here", GatewaySection(), tmp_path)
+    engine.containers = renamed = _Renamed(tmp_path, container.name)
+    await container.wait_ready()
+    new.close()  # its file stays, as that of a killed process does
+    await new.wait_closed()
+    renamed.somebody_removes_it(container.name)
+    async with old:
+        assert not await container.ensure([])
+        assert await container.answers()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deployd.gateway.described import files_of, is_cut_off, on_host, published, sockets_of
+from deployd.gateway.described import control_of, files_of, is_cut_off, on_host, published, sockets_of
 from deployd.gateway.layout import Layout, container_spec
 
 
@@ -29,3 +29,12 @@ def test_on_a_bridge_it_publishes_its_ports_and_on_the_host_none() -> None:
     assert (on_host(bridged), published(bridged)) == (False, {(8000, "0.0.0.0"), (9764, "127.0.0.1")})
     direct = container_spec(Layout("production", "haproxy:lts", Path("/state"), "sockets-a", ports=ports))
     assert (on_host(direct), published(direct)) == (True, set())
+
+
+def test_its_master_takes_commands_at_a_file_on_the_host_and_at_a_published_port_on_a_bridge() -> None:
+    direct = container_spec(Layout("production", "haproxy:lts", Path("/state"), "sockets-b"))
+    assert control_of(direct) == Path("/state/sockets-b/master.sock")
+    bridged = container_spec(Layout("production", "haproxy:lts", Path("/state"), network="n"))
+    ports = {"9764/tcp": [{"HostIp": "127.0.0.1", "HostPort": "32768"}]}
+    assert control_of({**bridged, "NetworkSettings": {"Ports": ports}}) == ("127.0.0.1", 32768)
+    assert control_of({**bridged, "NetworkSettings": {"Ports": {}}}) is None  # it does not run
