@@ -24,7 +24,6 @@ async def head_found(config: Config, app: App) -> list[Finding]:
     with tempfile.TemporaryDirectory(prefix="deployd-check-") as scratch:
         try:
             async with GitSource(config.git, Path(scratch)) as source:
-                await source.ping(app)
                 refs = await source.heads(app)
                 if (head := head_of(app, refs)) is None:
                     hint = "push it, or change the app's branch or tag"
